@@ -1,0 +1,36 @@
+# make demo and make test are all a fresh machine needs: Python 3.11 and a C++ compiler.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+
+.PHONY: setup demo test bench lint clean
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; install Python 3.11 or set PYTHON="; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: $(PYTHON) is not Python 3.11, which mediapipe 0.10.21 and the pins need"; exit 1; }
+	@command -v c++ >/dev/null || { echo "error: no C++ compiler; install g++ (Debian: apt-get install g++)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	PYTHONPATH=workflow_scripts $(BIN)/python -m headsplat.system_check
+	touch $@
+
+demo: setup
+	$(BIN)/snakemake --cores $(CORES) demo
+	@echo "look at results/demo/avatar/report.html and results/demo/avatar/test.mp4"
+
+test: setup lint
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check -l 110 Snakefile rules
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf work results scratch logs .snakemake

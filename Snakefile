@@ -1,0 +1,39 @@
+# headsplat: video -> frames -> landmarks, masks -> track -> Gaussians -> measured avatar.
+# work/<subject>/ holds what stages exchange, results/<subject>/ what a user wants.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/assets.smk"
+include: "rules/frames.smk"
+include: "rules/masks.smk"
+include: "rules/track.smk"
+include: "rules/avatar.smk"
+include: "rules/evaluate.smk"
+
+
+localrules:
+    all,
+    demo,
+
+
+rule all:
+    """Every subject of the table, from video to report."""
+    default_target: True
+    input:
+        expand(FINAL, subject=SUBJECTS),
+
+
+rule demo:
+    """The built-in subject alone."""
+    input:
+        expand(FINAL, subject="demo"),
+
+
+onstart:
+    hold_run_lock()

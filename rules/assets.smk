@@ -1,0 +1,122 @@
+# What does not depend on a subject: the compiled operators, the head models, the built-in clip.
+
+
+rule build_cuda_ext:
+    """Compile the rasterisers once; every user takes the stamp, so jobs never compile at once."""
+    output:
+        "work/cuda_ext/build.json",
+    log:
+        "logs/assets/build_cuda_ext.log",
+    benchmark:
+        "logs/assets/build_cuda_ext.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=20,
+    params:
+        code=code_version("build_cuda_ext", *KERNELS),
+    shell:
+        "exec python workflow_scripts/build_cuda_ext.py --out {output} > {log} 2>&1"
+
+
+rule build_procedural_head:
+    """The head model of the project's own making; needs no download."""
+    input:
+        "work/cuda_ext/build.json",
+    output:
+        "work/heads/procedural.npz",
+    log:
+        "logs/assets/build_procedural_head.log",
+    benchmark:
+        "logs/assets/build_procedural_head.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_version("build_procedural_head"),
+    shell:
+        "exec python workflow_scripts/build_procedural_head.py --out {output} > {log} 2>&1"
+
+
+rule import_ict_head:
+    """ICT-FaceKit (folder, zip or tar) as a head model."""
+    input:
+        source=config["heads"]["ict"],
+        ext="work/cuda_ext/build.json",
+    output:
+        "work/heads/ict.npz",
+    log:
+        "logs/assets/import_ict_head.log",
+    benchmark:
+        "logs/assets/import_ict_head.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        code=code_version("import_ict_head"),
+    shell:
+        "exec python workflow_scripts/import_ict_head.py --source {input.source} --out {output} > {log} 2>&1"
+
+
+rule import_flame_head:
+    """The user's own FLAME model and its public side files as a head model, without chumpy."""
+    input:
+        model=config["heads"]["flame"] + "/generic_model.pkl",
+        mesh=config["heads"]["flame"] + "/FlameMesh.obj",
+        masks=config["heads"]["flame"] + "/FLAME_masks.pkl",
+        landmarks=config["heads"]["flame"] + "/landmark_embedding.npy",
+        mediapipe=config["heads"]["flame"] + "/mediapipe_landmark_embedding.npz",
+        eyelids=config["heads"]["flame"] + "/blendshapes",
+    output:
+        "work/heads/flame.npz",
+    log:
+        "logs/assets/import_flame_head.log",
+    benchmark:
+        "logs/assets/import_flame_head.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_version("import_flame_head"),
+    shell:
+        "exec python workflow_scripts/import_flame_head.py --model {input.model} --mesh {input.mesh} "
+        "--masks {input.masks} --landmarks {input.landmarks} --mediapipe {input.mediapipe} "
+        "--eyelids {input.eyelids} --out {output} > {log} 2>&1"
+
+
+rule render_builtin:
+    """The built-in subject as a video like any other; its truth is written aside."""
+    input:
+        head="work/heads/procedural.npz",
+        ext="work/cuda_ext/build.json",
+    output:
+        video=BUILTIN_CLIP,
+        truth=BUILTIN_TRUTH,
+    log:
+        "logs/assets/render_builtin.log",
+    benchmark:
+        "logs/assets/render_builtin.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=15,
+    params:
+        seconds=config["builtin"]["seconds"],
+        size=config["builtin"]["size"],
+        code=code_version("render_builtin"),
+    shell:
+        "exec python workflow_scripts/render_builtin.py --head {input.head} --seconds {params.seconds} "
+        "--size {params.size} --video {output.video} --truth {output.truth} > {log} 2>&1"

@@ -1,0 +1,82 @@
+# The split, the dataset for the eyes of other tools, and the training.
+
+
+rule split_frames:
+    """Which frames train, which are held out, which lie between as guards."""
+    input:
+        "work/{subject}/frames.tsv",
+    output:
+        "work/{subject}/split.json",
+    log:
+        "logs/{subject}/split_frames.log",
+    benchmark:
+        "logs/{subject}/split_frames.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        options=options("split"),
+        code=code_version("split_frames"),
+    shell:
+        "exec python workflow_scripts/split_frames.py --frames {input} {params.options} --out {output} > {log} 2>&1"
+
+
+rule export_dataset:
+    """FlashAvatar's folder layout, so that the original code could be pointed at it."""
+    input:
+        frames=chunks(("frames", "zip")),
+        alpha=chunks(("alpha", "zip")),
+        parsing=chunks(("parsing", "zip")),
+    output:
+        directory("results/{subject}/dataset"),
+    log:
+        "logs/{subject}/export_dataset.log",
+    benchmark:
+        "logs/{subject}/export_dataset.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=20,
+    params:
+        code=code_version("export_dataset"),
+    shell:
+        "exec python workflow_scripts/export_dataset.py --frames {input.frames} --alpha {input.alpha} "
+        "--parsing {input.parsing} --out {output} > {log} 2>&1"
+
+
+rule train_avatar:
+    """Gaussians anchored on the head surface and the model that deforms them."""
+    input:
+        head=head_file,
+        ext="work/cuda_ext/build.json",
+        track="work/{subject}/track/track.npz",
+        split="work/{subject}/split.json",
+        frames=chunks(("frames", "zip")),
+        alpha=chunks(("alpha", "zip")),
+        parsing=chunks(("parsing", "zip")),
+    output:
+        directory("results/{subject}/avatar/model"),
+    log:
+        "logs/{subject}/train_avatar.log",
+    benchmark:
+        "logs/{subject}/train_avatar.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=240,
+    params:
+        options=options("train"),
+        scratch="scratch/{subject}/train_avatar",
+        code=code_version("train_avatar"),
+    shell:
+        "exec python workflow_scripts/train_avatar.py --head {input.head} --track {input.track} "
+        "--split {input.split} --frames {input.frames} --alpha {input.alpha} --parsing {input.parsing} "
+        "{params.options} --scratch {params.scratch} --out {output} > {log} 2>&1"

@@ -1,0 +1,123 @@
+# The only rules file with functions: settings, chunk names and what rules share.
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
+from headsplat import config as settings_module, runlock
+from headsplat.codehash import code_version
+from headsplat.errors import UserError
+
+# Stages run with the Python that runs Snakemake (unless a conda environment is activated later),
+# and die with it.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["HEADSPLAT_DIE_WITH_PARENT"] = "1"
+
+
+def or_exit(function, *args):
+    """Call; a problem the user can mend becomes one line and exit status 1."""
+    try:
+        return function(*args)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+or_exit(
+    settings_module.validate,
+    config,
+    Path(workflow.basedir) / "config/schema.yaml",
+    "config/config.yaml",
+)
+SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
+
+FINAL = [
+    "results/{subject}/avatar/report.html",
+    "results/{subject}/avatar/test.mp4",
+    "results/{subject}/avatar/metrics.json",
+    "results/{subject}/dataset",
+    "results/{subject}/checkpoint",
+    "work/{subject}/track/overlay.mp4",
+]
+
+
+wildcard_constraints:
+    subject=settings_module.SUBJECT_NAME,
+    chunk=r"\d{3}",
+
+
+def hold_run_lock():
+    """One run at a time in this folder."""
+    or_exit(runlock.hold)
+
+
+def settings(subject, section):
+    """One section of the configuration as the subject's preset leaves it."""
+    preset = config["presets"][SUBJECTS[subject]["preset"]]
+    return settings_module.merged(config, preset)[section]
+
+
+def chunk_count(wildcards):
+    """Number of chunks of the subject."""
+    return settings(wildcards.subject, "chunks")
+
+
+def chunks(*stages):
+    """Input function: all chunk files of the stages named, in order."""
+
+    def files(wildcards):
+        count = chunk_count(wildcards)
+        return [
+            f"work/{wildcards.subject}/{folder}/{chunk:03d}.{suffix}"
+            for folder, suffix in stages
+            for chunk in range(count)
+        ]
+
+    return files
+
+
+def options(section):
+    """Params function: the section as command-line flags, so that only its values rerun a rule."""
+
+    def flags(wildcards):
+        values = settings(wildcards.subject, section).items()
+        return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values if value is not None)
+
+    return flags
+
+
+def head_file(wildcards):
+    """The head model that the subject's row names."""
+    return f"work/heads/{SUBJECTS[wildcards.subject]['head']}.npz"
+
+
+def source_video(wildcards):
+    """The subject's video; the built-in one is rendered by the workflow."""
+    video = SUBJECTS[wildcards.subject]["video"]
+    return BUILTIN_CLIP if video == settings_module.BUILTIN_VIDEO else video
+
+
+def previous_and_this(wildcards):
+    """This chunk's frames after the previous chunk's, which warm up recurrent stages."""
+    chunk = int(wildcards.chunk)
+    return [f"work/{wildcards.subject}/frames/{c:03d}.zip" for c in range(max(chunk - 1, 0), chunk + 1)]
+
+
+def camera_and_identity(wildcards):
+    """Params function: the optional columns of the subject's row as flags."""
+    row = SUBJECTS[wildcards.subject]
+    return " ".join(f"--{key} {row[key]}" for key in ("intrinsics", "identity") if row.get(key))
+
+
+def truth_flag(wildcards):
+    """Params function: the built-in clip's truth, which only the report may read."""
+    builtin = SUBJECTS[wildcards.subject]["video"] == settings_module.BUILTIN_VIDEO
+    return f"--truth {BUILTIN_TRUTH}" if builtin else ""
+
+
+BUILTIN_CLIP = "work/builtin/demo.mp4"
+BUILTIN_TRUTH = "work/builtin/truth.npz"
+KERNELS = sorted(
+    str(path.relative_to(workflow.basedir))
+    for path in Path(workflow.basedir, "cuda_ext").glob("**/*")
+    if path.suffix in (".cpp", ".cu", ".h", ".cuh")
+)

@@ -1,0 +1,75 @@
+# How good the avatar is on frames it never saw, and the page that says so.
+
+
+rule evaluate_avatar:
+    """Held-out frames: metrics, and truth beside render with the sound."""
+    input:
+        head=head_file,
+        ext="work/cuda_ext/build.json",
+        avatar="results/{subject}/avatar/model",
+        track="work/{subject}/track/track.npz",
+        split="work/{subject}/split.json",
+        frames=chunks(("frames", "zip")),
+        alpha=chunks(("alpha", "zip")),
+        parsing=chunks(("parsing", "zip")),
+        video=source_video,
+    output:
+        metrics="results/{subject}/avatar/metrics.json",
+        evaluation="work/{subject}/evaluation.npz",
+        video="results/{subject}/avatar/test.mp4",
+    log:
+        "logs/{subject}/evaluate_avatar.log",
+    benchmark:
+        "logs/{subject}/evaluate_avatar.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code_version("evaluate_avatar"),
+    shell:
+        "exec python workflow_scripts/evaluate_avatar.py --avatar {input.avatar} --head {input.head} "
+        "--track {input.track} --split {input.split} --frames {input.frames} --alpha {input.alpha} "
+        "--parsing {input.parsing} --video {input.video} --metrics {output.metrics} "
+        "--evaluation {output.evaluation} --video-out {output.video} > {log} 2>&1"
+
+
+rule write_report:
+    """One self-contained page: numbers, examples, errors over time, costs, the weakest stage."""
+    input:
+        metrics="results/{subject}/avatar/metrics.json",
+        evaluation="work/{subject}/evaluation.npz",
+        avatar="results/{subject}/avatar/model",
+        track="work/{subject}/track/track.npz",
+        head=head_file,
+        split="work/{subject}/split.json",
+        frames="work/{subject}/frames.tsv",
+        info="work/{subject}/video.json",
+    output:
+        report(
+            "results/{subject}/avatar/report.html",
+            caption="../docs/report.rst",
+            category="avatars",
+        ),
+    log:
+        "logs/{subject}/write_report.log",
+    benchmark:
+        "logs/{subject}/write_report.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        truth=truth_flag,
+        logs="logs/{subject}",
+        code=code_version("write_report"),
+    shell:
+        "exec python workflow_scripts/write_report.py --metrics {input.metrics} "
+        "--evaluation {input.evaluation} --avatar {input.avatar} --track {input.track} "
+        "--head {input.head} --split {input.split} --frames-table {input.frames} --info {input.info} "
+        "{params.truth} --logs {params.logs} --out {output} > {log} 2>&1"

@@ -1,0 +1,102 @@
+# Video to square pictures: probe, detection, one fixed crop, cropped frames.
+
+
+rule probe_video:
+    """Read what the video is, and which of its pictures make the 25 fps clip."""
+    input:
+        source_video,
+    output:
+        "work/{subject}/video.json",
+    log:
+        "logs/{subject}/probe_video.log",
+    benchmark:
+        "logs/{subject}/probe_video.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=20,
+    params:
+        code=code_version("probe_video"),
+    shell:
+        "exec python workflow_scripts/probe_video.py --video {input} --out {output} > {log} 2>&1"
+
+
+rule detect_chunk:
+    """Face landmarks of one chunk, all faces of every frame."""
+    input:
+        video=source_video,
+        info="work/{subject}/video.json",
+    output:
+        "work/{subject}/landmarks/{chunk}.npz",
+    log:
+        "logs/{subject}/detect_chunk/{chunk}.log",
+    benchmark:
+        "logs/{subject}/detect_chunk/{chunk}.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        chunks=chunk_count,
+        code=code_version("detect_chunk"),
+    shell:
+        "exec python workflow_scripts/detect_chunk.py --video {input.video} --info {input.info} "
+        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"
+
+
+rule solve_crop:
+    """Choose the subject among the faces, and one square window for the whole clip."""
+    input:
+        info="work/{subject}/video.json",
+        landmarks=chunks(("landmarks", "npz")),
+    output:
+        crop="work/{subject}/crop.json",
+        frames="work/{subject}/frames.tsv",
+        landmarks="work/{subject}/landmarks.npz",
+    log:
+        "logs/{subject}/solve_crop.log",
+    benchmark:
+        "logs/{subject}/solve_crop.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        options=options("crop"),
+        code=code_version("solve_crop"),
+    shell:
+        "exec python workflow_scripts/solve_crop.py --info {input.info} --landmarks {input.landmarks} "
+        "{params.options} --crop {output.crop} --frames {output.frames} "
+        "--landmarks-out {output.landmarks} > {log} 2>&1"
+
+
+rule crop_chunk:
+    """Decode one chunk again and keep its square crops as JPEG."""
+    input:
+        video=source_video,
+        info="work/{subject}/video.json",
+        crop="work/{subject}/crop.json",
+    output:
+        "work/{subject}/frames/{chunk}.zip",
+    log:
+        "logs/{subject}/crop_chunk/{chunk}.log",
+    benchmark:
+        "logs/{subject}/crop_chunk/{chunk}.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        chunks=chunk_count,
+        code=code_version("crop_chunk"),
+    shell:
+        "exec python workflow_scripts/crop_chunk.py --video {input.video} --info {input.info} "
+        "--crop {input.crop} --chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"

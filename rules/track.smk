@@ -1,0 +1,82 @@
+# The whole clip's head motion in one problem, and what others read of it.
+
+
+rule track_head:
+    """Identity, focal length, and pose, expression, jaw, eyes and lids of every frame."""
+    input:
+        head=head_file,
+        landmarks="work/{subject}/landmarks.npz",
+        crop="work/{subject}/crop.json",
+        frames="work/{subject}/frames.tsv",
+    output:
+        track="work/{subject}/track/track.npz",
+        identity="work/{subject}/identity.npy",
+    log:
+        "logs/{subject}/track_head.log",
+    benchmark:
+        "logs/{subject}/track_head.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=options("track"),
+        row=camera_and_identity,
+        scratch="scratch/{subject}/track_head",
+        code=code_version("track_head"),
+    shell:
+        "exec python workflow_scripts/track_head.py --head {input.head} --landmarks {input.landmarks} "
+        "--crop {input.crop} --frames {input.frames} {params.options} {params.row} "
+        "--scratch {params.scratch} --out {output.track} --identity-out {output.identity} > {log} 2>&1"
+
+
+rule export_frames:
+    """One `.frame` per image, as metrical-tracker writes and FlashAvatar reads them."""
+    input:
+        "work/{subject}/track/track.npz",
+    output:
+        directory("results/{subject}/checkpoint"),
+    log:
+        "logs/{subject}/export_frames.log",
+    benchmark:
+        "logs/{subject}/export_frames.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_version("export_frames"),
+    shell:
+        "exec python workflow_scripts/export_frames.py --track {input} --out {output} > {log} 2>&1"
+
+
+rule overlay_track:
+    """The tracked mesh over the pictures, for the eye."""
+    input:
+        head=head_file,
+        ext="work/cuda_ext/build.json",
+        track="work/{subject}/track/track.npz",
+        landmarks="work/{subject}/landmarks.npz",
+        crop="work/{subject}/crop.json",
+        frames=chunks(("frames", "zip")),
+    output:
+        "work/{subject}/track/overlay.mp4",
+    log:
+        "logs/{subject}/overlay_track.log",
+    benchmark:
+        "logs/{subject}/overlay_track.tsv"
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_version("overlay_track"),
+    shell:
+        "exec python workflow_scripts/overlay_track.py --head {input.head} --track {input.track} "
+        "--landmarks {input.landmarks} --crop {input.crop} --frames {input.frames} --out {output} > {log} 2>&1"

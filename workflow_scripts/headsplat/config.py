@@ -1,0 +1,123 @@
+"""The workflow's settings: a closed schema, presets, and the table of subjects.
+
+Everything here raises `UserError` with one line that names the file, the key and the cure.
+"""
+
+import csv
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from headsplat.errors import UserError
+
+SUBJECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+HEADS = ("procedural", "ict", "flame")
+BUILTIN_VIDEO = "builtin"
+COLUMNS = ("subject", "video", "head", "preset")
+OPTIONAL_COLUMNS = ("intrinsics", "identity")
+
+
+def _dotted(path: Any) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _unknown_key(error: jsonschema.ValidationError) -> str:
+    known = list(error.schema.get("properties", {}))
+    unknown = next(key for key in error.instance if key not in known)
+    where = _dotted([*error.absolute_path, unknown])
+    close = difflib.get_close_matches(unknown, known, n=1, cutoff=0.5)
+    if close:
+        return (
+            f"'{where}' is not an option; did you mean '{_dotted([*error.absolute_path, *close])}'?"
+        )
+    return f"'{where}' is not an option; possible are: {', '.join(sorted(known))}"
+
+
+def validate(config: dict[str, Any], schema_file: Path, config_file: str) -> None:
+    """Check `config` against the closed schema.
+
+    Raises:
+        UserError: names the first offending key, what it must be, or the nearest valid one.
+    """
+    schema = yaml.safe_load(schema_file.read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.absolute_path)))
+    if not errors:
+        return
+    error = errors[0]
+    if error.validator == "additionalProperties":
+        raise UserError(f"{config_file}: {_unknown_key(error)}")
+    raise UserError(f"{config_file}: {_dotted(error.absolute_path)}: {error.message}")
+
+
+def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `override` laid over it, section by section; neither is changed."""
+    out = dict(base)
+    for key, value in override.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merged(out[key], value) if both else value
+    return out
+
+
+def read_subjects(table: Path, presets: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Read the tab-separated table of subjects: subject name -> its row.
+
+    Args:
+        table: file with the header `subject video head preset` (tab-separated); `intrinsics`
+            (fx,fy,cx,cy in the video's pixels) and `identity` (a MICA code) are optional columns.
+            Lines that start with '#' are comments.
+        presets: the presets of the configuration; an empty cell means 'standard'.
+
+    Raises:
+        UserError: a column, name, video, head or preset that cannot be used, with its line.
+    """
+    try:
+        lines = table.read_text().splitlines()
+    except OSError as error:
+        raise UserError(f"{table}: cannot be read ({error.strerror}); create it") from error
+    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
+    reader = csv.reader((line for _, line in numbered), delimiter="\t")
+    rows = list(zip((n for n, _ in numbered), reader, strict=True))
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
+    for column in COLUMNS:
+        if column not in header:
+            raise UserError(f"{table}: the column '{column}' is missing from the header line")
+    for column in header:
+        if column not in COLUMNS + OPTIONAL_COLUMNS:
+            raise UserError(
+                f"{table}: unknown column '{column}'; known: {COLUMNS + OPTIONAL_COLUMNS}"
+            )
+    subjects: dict[str, dict[str, str]] = {}
+    for number, cells in rows[1:]:
+        where = f"{table} line {number}"
+        if len(cells) > len(header):
+            raise UserError(f"{where}: {len(cells)} cells under {len(header)} columns")
+        cells = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
+        row = dict(zip(header, cells, strict=True))
+        _check_row(row, where, presets)
+        if row["subject"] in subjects:
+            raise UserError(f"{where}: the subject '{row['subject']}' is listed twice; rename one")
+        subjects[row["subject"]] = row
+    if not subjects:
+        raise UserError(f"{table}: lists no subject; add a line: name, video, head, preset")
+    return subjects
+
+
+def _check_row(row: dict[str, str], where: str, presets: dict[str, Any]) -> None:
+    name = row["subject"]
+    if not re.fullmatch(SUBJECT_NAME, name):
+        raise UserError(f"{where}: '{name}' is no subject name; use letters, digits, '_' and '-'")
+    row["head"] = row["head"] or "ict"
+    row["preset"] = row["preset"] or "standard"
+    if row["head"] not in HEADS:
+        raise UserError(f"{where}: unknown head '{row['head']}'; one of {', '.join(HEADS)}")
+    if row["preset"] not in presets:
+        raise UserError(f"{where}: unknown preset '{row['preset']}'; one of {', '.join(presets)}")
+    if row["video"] != BUILTIN_VIDEO and not Path(row["video"]).is_file():
+        raise UserError(f"{where}: the video '{row['video']}' of '{name}' is not there")
+    if row.get("identity") and not Path(row["identity"]).is_file():
+        raise UserError(f"{where}: the identity code '{row['identity']}' of '{name}' is not there")
