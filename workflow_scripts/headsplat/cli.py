@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from headsplat.errors import UserError
+from headsplat.gpu import claim_card
 from headsplat.process import die_with_parent
 
 Item = TypeVar("Item")
 log = logging.getLogger("headsplat")
 
 
-def stage(main: Callable[[], None]) -> None:
+def stage(main: Callable[[], None], gpu: bool = False) -> None:
     """Run the `main` of a stage script as a process of its own.
+
+    With `gpu` the process claims one card of the machine, where there is one, for its lifetime.
 
     A `UserError` ends in one line on standard error and exit status 1; anything else is a bug
     and keeps its traceback.
@@ -24,6 +27,8 @@ def stage(main: Callable[[], None]) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    if gpu:
+        log.info("card: %s", claim_card() or "none, computing on the CPU")
     try:
         main()
     except UserError as error:

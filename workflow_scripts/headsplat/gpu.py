@@ -26,6 +26,14 @@ def _cards() -> list[str]:
     return listing.stdout.split()
 
 
+def _lock(handle: IO[str], wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
 def claim_card(folder: Path | None = None) -> str | None:
     """Claim one free card and make it the only one this process sees.
 
@@ -38,15 +46,11 @@ def claim_card(folder: Path | None = None) -> str | None:
     folder = folder or Path(tempfile.gettempdir()) / "headsplat-cards"
     folder.mkdir(parents=True, exist_ok=True)
     handles = [open(folder / f"card-{card}.lock", "a") for card in cards]  # noqa: SIM115
-    for card, handle in zip(cards, handles, strict=True):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        break
-    else:
-        card, handle = cards[os.getpid() % len(cards)], handles[os.getpid() % len(cards)]
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    chosen = next((i for i, handle in enumerate(handles) if _lock(handle, wait=False)), None)
+    if chosen is None:
+        chosen = os.getpid() % len(cards)
+        _lock(handles[chosen], wait=True)
+    card, handle = cards[chosen], handles[chosen]
     for other in handles:
         if other is not handle:
             other.close()
