@@ -1,0 +1,38 @@
+"""Matte one chunk: frames/C.zip -> alpha/C.zip, 8-bit PNG, 0 = background, 255 = person."""
+
+import argparse
+from pathlib import Path
+
+from headsplat.cli import stage
+from headsplat.masks.matte import matte_chunk
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--frames",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="the frames zip of this chunk, and of the previous one for warm-up",
+    )
+    parser.add_argument("--chunk", required=True, help="the chunk, e.g. 003: its zip is 003.zip")
+    parser.add_argument("--out", type=Path, required=True, help="alpha zip to write")
+    parser.add_argument("--model", default="mediapipe", help="matting model: mediapipe")
+    parser.add_argument(
+        "--edge-radius",
+        type=float,
+        default=8.0,
+        help="reach of the edge refinement in pixels of a 512 picture",
+    )
+    parser.add_argument(
+        "--temporal-window", type=int, default=4, help="earlier frames that steady a matte"
+    )
+    args = parser.parse_args(argv)
+    matte_chunk(
+        args.frames, args.chunk, args.out, args.model, args.edge_radius, args.temporal_window
+    )
+
+
+if __name__ == "__main__":
+    stage(main)
