@@ -69,12 +69,12 @@ rule import_ict_head:
 rule import_flame_head:
     """The user's own FLAME model and its public side files as a head model, without chumpy."""
     input:
-        model=config["heads"]["flame"] + "/generic_model.pkl",
-        mesh=config["heads"]["flame"] + "/FlameMesh.obj",
-        masks=config["heads"]["flame"] + "/FLAME_masks.pkl",
-        landmarks=config["heads"]["flame"] + "/landmark_embedding.npy",
-        mediapipe=config["heads"]["flame"] + "/mediapipe_landmark_embedding.npz",
-        eyelids=config["heads"]["flame"] + "/blendshapes",
+        model=f"{FLAME}/generic_model.pkl",
+        mesh=f"{FLAME}/FlameMesh.obj",
+        masks=f"{FLAME}/FLAME_masks.pkl",
+        landmarks=f"{FLAME}/landmark_embedding.npy",
+        mediapipe=f"{FLAME}/mediapipe_landmark_embedding.npz",
+        eyelids=f"{FLAME}/blendshapes",
     output:
         "work/heads/flame.npz",
     log:

@@ -1,17 +1,13 @@
 # The only rules file with functions: settings, chunk names and what rules share.
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
-from headsplat import config as settings_module, runlock
+from headsplat import config as settings_module, process, runlock
 from headsplat.codehash import code_version
 from headsplat.errors import UserError
 
-# Stages run with the Python that runs Snakemake (unless a conda environment is activated later),
-# and die with it.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-os.environ["HEADSPLAT_DIE_WITH_PARENT"] = "1"
+process.prepare_stages()
 
 
 def or_exit(function, *args):
@@ -114,6 +110,7 @@ def truth_flag(wildcards):
     return f"--truth {BUILTIN_TRUTH}" if builtin else ""
 
 
+FLAME = config["heads"]["flame"]
 BUILTIN_CLIP = "work/builtin/demo.mp4"
 BUILTIN_TRUTH = "work/builtin/truth.npz"
 KERNELS = sorted(

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import signal
+import sys
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 PARENT_VARIABLE = "HEADSPLAT_DIE_WITH_PARENT"
@@ -19,3 +21,13 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:  # the parent died before the call above took effect
         os._exit(1)
+
+
+def prepare_stages() -> None:
+    """Set the environment that the workflow's jobs inherit.
+
+    Stages run with the Python that runs Snakemake, unless a conda environment is activated
+    later, and die with it.
+    """
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    os.environ[PARENT_VARIABLE] = "1"
