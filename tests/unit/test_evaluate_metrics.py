@@ -1,0 +1,64 @@
+import math
+
+import pytest
+import torch
+
+from headsplat.evaluate.metrics import frame_metrics, ssim, temporal_error
+
+
+def pictures(seed: int) -> torch.Tensor:
+    return torch.rand(2, 24, 20, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_head_psnr_dilutes_over_the_picture_and_pixel_psnr_does_not() -> None:
+    truth = torch.full((1, 20, 20, 3), 0.5)
+    render = truth + 0.1
+    mask = torch.zeros(1, 20, 20)
+    mask[:, :10, :10] = 1  # a quarter of the picture
+    values = frame_metrics(truth, render, mask)
+    assert values["psnr_head_pixels"].item() == pytest.approx(20, abs=1e-3)
+    assert values["psnr_head"].item() == pytest.approx(20 + 10 * math.log10(4), abs=1e-3)
+    assert values["psnr_full"].item() == pytest.approx(20, abs=1e-3)
+    assert values["l1_head"].item() == pytest.approx(0.1, abs=1e-6)
+
+
+def test_paint_outside_the_head_counts_only_in_full() -> None:
+    truth = torch.zeros(1, 20, 20, 3)
+    render = truth.clone()
+    render[:, 15:] = 1
+    mask = torch.zeros(1, 20, 20)
+    mask[:, :10] = 1
+    values = frame_metrics(truth, render, mask)
+    assert values["psnr_head"].item() == pytest.approx(100)
+    assert values["psnr_full"].item() == pytest.approx(-10 * math.log10(0.25), abs=1e-4)
+
+
+def test_ssim_against_the_definition() -> None:
+    a, b = pictures(0).double(), pictures(1).double()
+    grid = torch.arange(11, dtype=torch.float64) - 5
+    line = torch.exp(-grid.square() / 4.5)
+    window = (line[:, None] * line[None]) / line.sum() ** 2
+    total = []
+    for y in range(24 - 10):
+        for x in range(20 - 10):
+            for c in range(3):
+                p, q = a[0, y : y + 11, x : x + 11, c], b[0, y : y + 11, x : x + 11, c]
+                mp, mq = (window * p).sum(), (window * q).sum()
+                vp, vq = (window * (p - mp) ** 2).sum(), (window * (q - mq) ** 2).sum()
+                cov = (window * (p - mp) * (q - mq)).sum()
+                total.append(
+                    (2 * mp * mq + 1e-4)
+                    * (2 * cov + 9e-4)
+                    / ((mp**2 + mq**2 + 1e-4) * (vp + vq + 9e-4))
+                )
+    assert ssim(a, b)[0].item() == pytest.approx(torch.stack(total).mean().item(), abs=1e-9)
+    assert torch.allclose(ssim(a, a), torch.ones(2, dtype=torch.float64))
+
+
+def test_temporal_error_ignores_a_constant_difference_and_sees_flicker() -> None:
+    before, now = pictures(2), pictures(3)
+    mask = torch.ones(2, 24, 20)
+    still = temporal_error(now, before, now + 0.1, before + 0.1, mask)
+    flicker = temporal_error(now, before, now + 0.1, before - 0.1, mask)
+    assert still.max() < 1e-6
+    assert torch.allclose(flicker, torch.full((2,), 0.2), atol=1e-6)

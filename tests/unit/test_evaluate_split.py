@@ -1,0 +1,63 @@
+import pytest
+
+from headsplat.errors import UserError
+from headsplat.evaluate.split import GUARD, split_frames
+from headsplat.frames_table import FrameRow, read_frames
+
+
+def clip(count: int, bad: dict[int, str] | None = None) -> list[FrameRow]:
+    bad = bad or {}
+    return [FrameRow(i, (i - 1) / 25, bad.get(i, "ok"), 1.0, 1) for i in range(1, count + 1)]
+
+
+def blocks(ids: list[int]) -> list[list[int]]:
+    out: list[list[int]] = []
+    for i in ids:
+        if out and out[-1][-1] == i - 1:
+            out[-1].append(i)
+        else:
+            out.append([i])
+    return out
+
+
+@pytest.mark.parametrize("count", [75, 300, 1501])
+@pytest.mark.parametrize("mode", ["last", "spread"])
+def test_partition_and_share(count: int, mode: str) -> None:
+    split = split_frames(clip(count), mode)
+    everything = sorted(split["train"] + split["test"] + split["guard"] + split["unusable"])
+    assert everything == list(range(1, count + 1))
+    assert abs(len(split["test"]) / count - 0.15) < 0.01
+    assert len(blocks(split["test"])) == (1 if mode == "last" else 5)
+
+
+def test_spread_blocks_stand_between_guards() -> None:
+    split = split_frames(clip(300), "spread")
+    train = set(split["train"])
+    for block in blocks(split["test"]):
+        assert not train & set(range(block[0] - GUARD, block[-1] + GUARD + 1))
+        assert block[0] - GUARD - 1 in train
+        assert block[-1] + GUARD + 1 in train
+
+
+def test_auto_follows_the_length() -> None:
+    assert split_frames(clip(1500), "auto")["mode"] == "spread"
+    assert split_frames(clip(1501), "auto")["mode"] == "last"
+    assert split_frames(clip(1501), "auto")["test"][-1] == 1501
+
+
+def test_unusable_frames_neither_train_nor_test() -> None:
+    split = split_frames(clip(300, {1: "no_face", 299: "clipped", 5: "several_faces"}), "last")
+    assert split["unusable"] == [1, 299]
+    assert 5 in split["train"]
+
+
+def test_too_few_frames_are_refused() -> None:
+    with pytest.raises(UserError, match="only 0 of 60 frames"):
+        split_frames(clip(60, {i: "no_face" for i in range(1, 61)}))
+
+
+def test_table_errors_name_the_file(tmp_path) -> None:
+    table = tmp_path / "frames.tsv"
+    table.write_text("id\ttime\tstatus\n1\t0\tok\n")
+    with pytest.raises(UserError, match="frames.tsv"):
+        read_frames(table)
