@@ -69,7 +69,7 @@ rule write_report:
         logs="logs/{subject}",
         code=code_version("write_report"),
     shell:
-        "exec python workflow_scripts/write_report.py --metrics {input.metrics} "
+        "exec python workflow_scripts/write_report.py --subject {wildcards.subject} --metrics {input.metrics} "
         "--evaluation {input.evaluation} --avatar {input.avatar} --track {input.track} "
         "--head {input.head} --split {input.split} --frames-table {input.frames} --info {input.info} "
         "{params.truth} --logs {params.logs} --out {output} > {log} 2>&1"

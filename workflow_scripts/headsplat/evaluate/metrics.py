@@ -16,6 +16,18 @@ from headsplat.checks import check_shape
 
 SSIM_SIZE, SSIM_SIGMA = 11, 1.5
 
+METRICS = {
+    "psnr_head": "dB; both on black outside the head mask, error over the whole picture",
+    "psnr_head_pixels": "dB; error over the head mask's pixels only",
+    "psnr_full": "dB; the whole picture on black, paint outside the head counts",
+    "ssim_head": "both on black outside the head mask, 11x11 Gaussian window",
+    "ssim_full": "the whole picture on black",
+    "l1_head": "mean absolute error of colours (0..1) over the head mask's pixels",
+    "temporal_error": "mean absolute error of consecutive differences over the head, 0..1",
+    "fps_batched": "deformation and rasterisation of a batch, held-out frames per second",
+    "fps_single": "the same, one frame at a time, waiting for each",
+}
+
 
 def psnr(error: Tensor) -> Tensor:
     """Mean squared error of colours in [0, 1] -> dB; a perfect picture is capped at 100 dB."""
@@ -26,7 +38,8 @@ def ssim(truth: Tensor, render: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004): 11x11 Gaussian window of sigma 1.5, no padding.
 
     Args:
-        truth, render: (B, H, W, 3) in [0, 1].
+        truth: (B, H, W, 3) in [0, 1].
+        render: of the same shape.
 
     Returns:
         (B,) mean over pixels and channels.
