@@ -70,11 +70,11 @@ class _Axes:
                 f'<text x="{self.x(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" '
                 f'text-anchor="middle">{number(tick)}</text>'
             )
-        middle = (LEFT + WIDTH - RIGHT) / 2
+        x, y = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
         parts.append(
-            f'<text x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">{html.escape(x_label)}</text>'
-            f'<text x="11" y="{(TOP + HEIGHT - BOTTOM) / 2}" text-anchor="middle" '
-            f'transform="rotate(-90 11 {(TOP + HEIGHT - BOTTOM) / 2})">{html.escape(y_label)}</text>'
+            f'<text x="{x}" y="{HEIGHT - 3}" text-anchor="middle">{html.escape(x_label)}</text>'
+            f'<text x="11" y="{y}" text-anchor="middle" transform="rotate(-90 11 {y})">'
+            f"{html.escape(y_label)}</text>"
         )
         return "".join(parts)
 
@@ -148,7 +148,8 @@ def bars(rows: Sequence[tuple[str, float, str]], title: str) -> str:
     longest = max((value for _, value, _ in rows), default=0) or 1
     body = "".join(
         f'<div class="bar"><span>{html.escape(label)}</span>'
-        f'<b><i style="width:{100 * value / longest:.1f}%"></i></b><em>{html.escape(text)}</em></div>'
+        f'<b><i style="width:{100 * value / longest:.1f}%"></i></b>'
+        f"<em>{html.escape(text)}</em></div>"
         for label, value, text in rows
     )
     return f'<div class="bars" role="img" aria-label="{html.escape(title)}">{body}</div>'

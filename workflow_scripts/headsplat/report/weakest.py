@@ -60,7 +60,7 @@ def stage_health(
         ),
         StageHealth(
             "coverage",
-            f"{100 * outside_share:.0f} % of the held-out frames leave the trained range (goal 10 %)",
+            f"{100 * outside_share:.0f} % of held-out frames leave the trained range (goal 10 %)",
             outside_share / 0.1,
             "record more varied poses and expressions",
         ),

@@ -1,0 +1,43 @@
+"""Measure a trained avatar on held-out frames: metrics.json, evaluation.npz and test.mp4."""
+
+import argparse
+from pathlib import Path
+
+from headsplat.train.device import choose_device
+
+from headsplat.avatar import load_avatar
+from headsplat.cli import stage
+from headsplat.evaluate.evaluation import evaluate
+from headsplat.files import read_json, write_json, write_npz
+from headsplat.heads.model import HeadModel
+from headsplat.train.dataset import PictureReader
+from headsplat.train.track import load_track
+from headsplat.video.sound import read_sound
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--avatar", type=Path, required=True, help="folder of the trained avatar")
+    parser.add_argument("--head", type=Path, required=True, help="head model (.npz)")
+    parser.add_argument("--track", type=Path, required=True, help="track.npz")
+    parser.add_argument("--split", type=Path, required=True, help="split.json")
+    parser.add_argument("--frames", type=Path, nargs="+", required=True, help="zips of crops")
+    parser.add_argument("--alpha", type=Path, nargs="+", required=True, help="zips of mattes")
+    parser.add_argument("--parsing", type=Path, nargs="+", required=True, help="zips of masks")
+    parser.add_argument("--video", type=Path, required=True, help="the source, for its sound")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
+    parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.npz to write")
+    parser.add_argument("--video-out", type=Path, required=True, help="test.mp4 to write")
+    args = parser.parse_args(argv)
+    head = HeadModel.load(args.head)
+    track = load_track(args.track, head)
+    avatar = load_avatar(args.avatar, head, choose_device("auto"))
+    reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
+    split, sound = read_json(args.split), read_sound(args.video)
+    metrics, arrays = evaluate(avatar, track, reader, split, sound, args.video_out)
+    write_npz(args.evaluation, **arrays)
+    write_json(args.metrics, metrics)
+
+
+if __name__ == "__main__":
+    stage(main, gpu=True)

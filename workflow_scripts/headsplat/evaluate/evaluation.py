@@ -1,0 +1,184 @@
+"""Render the frames an avatar never saw, measure them, and show them beside the truth.
+
+The target of a frame is its picture on black through matte and head mask, exactly what training
+aims at; the head mask of the metrics is the parsing's, binary.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.avatar import Avatar
+from headsplat.cli import log, progress
+from headsplat.evaluate.metrics import frame_metrics, temporal_error
+from headsplat.train.dataset import PictureReader
+from headsplat.train.track import Track
+from headsplat.video.encode import VideoWriter
+
+BATCH = 8
+FPS = 25
+TRAINING_SAMPLE = 24  # training frames rendered to tell overfitting from underfitting
+TIMED_BATCHES = 5
+HALF = 127
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some frames: their ids, and truth and render on black (B, H, W, 3), mask (B, H, W)."""
+
+    ids: list[int]
+    truth: Tensor
+    render: Tensor
+    mask: Tensor
+
+
+def rendered(
+    avatar: Avatar, track: Track, reader: PictureReader, ids: Sequence[int]
+) -> Iterator[Batch]:
+    """Truth and render of `ids`, a batch at a time, so that memory does not grow with the clip."""
+    black = torch.zeros(3)
+    for low in range(0, len(ids), BATCH):
+        some = list(ids[low : low + BATCH])
+        planes = torch.from_numpy(np.stack([reader.read(i) for i in some])).to(avatar.device)
+        matte = planes[..., 3].float() / 255
+        truth = planes[..., :3].float() / 255 * matte[..., None]
+        rows = track.rows(some)
+        colour, _ = avatar.render(
+            track.condition[rows], track.rotation[rows], track.translation[rows],
+            track.intrinsics, track.width, track.height, black,
+        )  # fmt: skip
+        yield Batch(some, truth, colour, (planes[..., 3] > HALF).float())
+
+
+def evaluate(
+    avatar: Avatar,
+    track: Track,
+    reader: PictureReader,
+    split: dict[str, Any],
+    sound: tuple[np.ndarray, int] | None,
+    video: Path,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measure an avatar and write the side-by-side video of the held-out frames.
+
+    Args:
+        avatar: the trained avatar.
+        track: codes and cameras of the clip.
+        reader: its pictures and masks.
+        split: as split.json holds it.
+        sound: the clip's samples from the first picture on, and their rate, or None.
+        video: mp4 to write, truth left and render right, with the sound of the frames shown.
+
+    Returns:
+        The flat dictionary of metrics.json, and the arrays of evaluation.npz.
+    """
+    ids = list(split["test"])
+    values: dict[str, list[float]] = {}
+    temporal: list[float] = []
+    previous: Batch | None = None
+    with VideoWriter(
+        video, 2 * track.width, track.height, Fraction(FPS), slices(sound, ids)
+    ) as out:
+        batches = rendered(avatar, track, reader, ids)
+        for batch in progress(batches, -(-len(ids) // BATCH), "held-out batches"):
+            for name, value in frame_metrics(batch.truth, batch.render, batch.mask).items():
+                values.setdefault(name, []).extend(value.tolist())
+            temporal.extend(_temporal(previous, batch))
+            both = torch.cat([batch.truth, batch.render], 2)
+            for picture in (both * 255).round().byte().cpu().numpy():
+                out.write(picture)
+            previous = batch
+    sample = split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)]
+    training = [
+        value
+        for batch in rendered(avatar, track, reader, sample)
+        for value in frame_metrics(batch.truth, batch.render, batch.mask)["psnr_head"].tolist()
+    ]
+    metrics = {name: float(np.mean(value)) for name, value in values.items()}
+    metrics["temporal_error"] = float(np.nanmean(temporal)) if np.isfinite(temporal).any() else 0.0
+    metrics["psnr_head_train"] = float(np.mean(training))
+    metrics |= _speed(avatar, track, ids)
+    facts = {"frames": len(ids), "split": split["mode"], "size": track.width}
+    arrays = {name: np.array(value, np.float32) for name, value in values.items()}
+    arrays |= {"ids": np.array(ids, np.int32), "temporal_error": np.array(temporal, np.float32)}
+    arrays |= _examples(avatar, track, reader, ids, arrays["psnr_head"])
+    log.info("psnr_head %.2f dB on %d held-out frames", metrics["psnr_head"], len(ids))
+    return metrics | facts, arrays
+
+
+def slices(
+    sound: tuple[np.ndarray, int] | None, ids: Sequence[int]
+) -> tuple[np.ndarray, int] | None:
+    """The sound of just these frames, in their order: frame k lasts from (k-1)/25 to k/25 s."""
+    if sound is None or not ids:
+        return None
+    samples, rate = sound
+    samples = samples.reshape(len(samples), -1)
+    last = round(max(ids) * rate / FPS)
+    if last > len(samples):
+        samples = np.concatenate(
+            [samples, np.zeros((last - len(samples), samples.shape[1]), samples.dtype)]
+        )
+    cut = [samples[round((i - 1) * rate / FPS) : round(i * rate / FPS)] for i in ids]
+    return np.concatenate(cut), rate
+
+
+def _temporal(previous: Batch | None, batch: Batch) -> list[float]:
+    """One value per frame of the batch; NaN where the frame before it is not held out."""
+    truth, render, ids = batch.truth, batch.render, batch.ids
+    if previous is not None:
+        truth = torch.cat([previous.truth[-1:], truth])
+        render = torch.cat([previous.render[-1:], render])
+        ids = [previous.ids[-1], *ids]
+    first = [] if previous is not None else [float("nan")]
+    if len(ids) < 2:
+        return first
+    mask = batch.mask if previous is not None else batch.mask[1:]
+    error = temporal_error(truth[1:], truth[:-1], render[1:], render[:-1], mask).tolist()
+    consecutive = [b == a + 1 for a, b in zip(ids, ids[1:], strict=False)]
+    return first + [e if c else float("nan") for e, c in zip(error, consecutive, strict=True)]
+
+
+def _speed(avatar: Avatar, track: Track, ids: Sequence[int]) -> dict[str, float]:
+    """Frames per second of deformation and rasterisation, batched and one by one."""
+    black = torch.zeros(3)
+    speeds = {}
+    for name, size in (("fps_batched", BATCH), ("fps_single", 1)):
+        rows = track.rows([ids[i % len(ids)] for i in range(size)])
+        inputs = (track.condition[rows], track.rotation[rows], track.translation[rows])
+        elapsed = []
+        for _ in range(TIMED_BATCHES + 1):
+            start = time.perf_counter()
+            avatar.render(*inputs, track.intrinsics, track.width, track.height, black)[
+                0
+            ].sum().item()
+            elapsed.append(time.perf_counter() - start)
+        speeds[name] = size / float(np.median(elapsed[1:]))
+    return speeds
+
+
+def _examples(
+    avatar: Avatar, track: Track, reader: PictureReader, ids: Sequence[int], psnr: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The worst, the median and the best held-out frame, as pictures for the report."""
+    order = np.argsort(psnr)
+    chosen = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
+    truth, render = [], []
+    for position in chosen.values():
+        batch = next(rendered(avatar, track, reader, [ids[position]]))
+        truth.append((batch.truth[0] * 255).round().byte().cpu().numpy())
+        render.append((batch.render[0] * 255).round().byte().cpu().numpy())
+    positions = list(chosen.values())
+    return {
+        "example_names": np.array(list(chosen)),
+        "example_ids": np.array([ids[p] for p in positions], np.int32),
+        "example_psnr": psnr[positions],
+        "example_truth": np.stack(truth),
+        "example_render": np.stack(render),
+    }
