@@ -1,0 +1,23 @@
+"""Render the built-in subject. In: the procedural head. Out: a talking video and its truth."""
+
+import argparse
+from pathlib import Path
+
+from headsplat.builtin.clip import render_clip
+from headsplat.cli import stage
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--head", type=Path, required=True, help="head model (.npz, ARKit names)")
+    parser.add_argument("--video", type=Path, required=True, help="mp4 to write")
+    parser.add_argument("--truth", type=Path, required=True, help="npz of what was rendered")
+    parser.add_argument("--seconds", type=float, default=12.0, help="length, 1 to 600")
+    parser.add_argument("--size", type=int, default=512, help="side in pixels, even, 64 to 2048")
+    parser.add_argument("--fps", type=int, default=25, help="pictures per second, 10 to 60")
+    args = parser.parse_args(argv)
+    render_clip(args.head, args.video, args.truth, args.seconds, args.size, args.fps)
+
+
+if __name__ == "__main__":
+    stage(main)
