@@ -88,7 +88,8 @@ class VideoWriter:
         """Append one picture, uint8 (H, W, 3)."""
         if rgb.shape != (self._height, self._width, 3) or rgb.dtype != np.uint8:
             raise ValueError(
-                f"picture {rgb.shape} {rgb.dtype}, expected uint8 {self._height} x {self._width} x 3"
+                f"picture {rgb.shape} {rgb.dtype}, expected uint8 of "
+                f"{self._height} x {self._width} x 3"
             )
         if self._height % 2 or self._width % 2:
             rgb = np.pad(rgb, ((0, self._height % 2), (0, self._width % 2), (0, 0)), mode="edge")
