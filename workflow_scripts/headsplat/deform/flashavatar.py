@@ -1,0 +1,136 @@
+"""FlashAvatar's deformation (Xiang et al., CVPR 2024): one MLP moves every Gaussian.
+
+An MLP of 6 x 256 sees the encoded canonical position of a point (51 numbers) and the frame's
+code, and gives an offset, a rotation and a factor on the LOG scale, all through tanh; opacity and
+colour (spherical harmonics of degree 3) do not change with the frame. Parameter names and shapes
+are those of the published checkpoints.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headsplat.deform.base import Deformation, FrameInputs, Gaussians, Start
+from headsplat.gaussians import sh
+from headsplat.rotations import quaternion_product
+
+FREQUENCIES = 8
+ENCODED = 3 * (1 + 2 * FREQUENCIES)
+WIDTH = 256
+HIDDEN = 6
+DEGREE = 3
+# A degree of the harmonics opens every so many training images, as published.
+DEGREE_EVERY = 500
+
+
+def encode_position(points: Tensor) -> Tensor:
+    """(N, 3) metres -> (N, 51): x, sin(2^k x), cos(2^k x) for k = 0..7, without pi."""
+    parts = [points]
+    for power in range(FREQUENCIES):
+        parts += [torch.sin(2.0**power * points), torch.cos(2.0**power * points)]
+    return torch.cat(parts, -1)
+
+
+class DeformationMlp(nn.Module):
+    """The network alone, with the names of the published state dict: `fcs`, `output_linear`."""
+
+    def __init__(self, condition_size: int) -> None:
+        super().__init__()
+        sizes = [ENCODED + condition_size] + [WIDTH] * HIDDEN
+        self.fcs = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.output_linear = nn.Linear(WIDTH, 10)
+
+    def forward(self, encoded: Tensor, condition: Tensor) -> Tensor:
+        """(N, 51) points and (B, C) codes -> (B, N, 10) in (-1, 1).
+
+        The first layer is linear in [point | code], so its two halves are computed once per
+        point and once per frame and only their sum is per point and frame.
+        """
+        first = self.fcs[0]
+        per_point = nn.functional.linear(encoded, first.weight[:, :ENCODED])
+        per_frame = nn.functional.linear(condition, first.weight[:, ENCODED:], first.bias)
+        hidden = torch.relu(per_point + per_frame[:, None])
+        for layer in self.fcs[1:]:
+            hidden = torch.relu(layer(hidden))
+        return torch.tanh(self.output_linear(hidden))
+
+
+class FlashAvatarDeformation(Deformation):
+    """The paper's model over N anchors.
+
+    Args:
+        count: N.
+        condition_size: numbers in a frame's code.
+        degree: of the spherical harmonics in use.
+    """
+
+    name = "flashavatar"
+
+    def __init__(self, count: int, condition_size: int, degree: int = DEGREE) -> None:
+        super().__init__()
+        self.mlp = DeformationMlp(condition_size)
+        self.features_dc = nn.Parameter(torch.zeros(count, 1, 3))
+        self.features_rest = nn.Parameter(torch.zeros(count, (DEGREE + 1) ** 2 - 1, 3))
+        self.opacity = nn.Parameter(torch.zeros(count, 1))
+        self.scaling_base = nn.Parameter(torch.zeros(count, 3))
+        self.rotation_base = nn.Parameter(torch.zeros(count, 4))
+        self.register_buffer("rest_positions", torch.zeros(count, 3))
+        self.active_degree = degree
+
+    def settings(self) -> dict[str, Any]:
+        """See `Deformation.settings`."""
+        size = self.mlp.fcs[0].weight.shape[1] - ENCODED
+        return {
+            "count": len(self.opacity),
+            "condition_size": size,
+            "degree": self.active_degree,
+        }
+
+    @torch.no_grad()
+    def initialise(self, start: Start) -> None:
+        """The published start, but with the colours seen in place of grey."""
+        self.rest_positions.copy_(start.rest_positions)
+        self.features_dc.copy_(sh.constant_coefficient(start.colours)[:, None])
+        self.opacity.fill_(torch.logit(torch.tensor(0.1)).item())
+        self.scaling_base.copy_(start.spacing.clamp_min(1e-7**0.5).log()[:, None].expand(-1, 3))
+        self.rotation_base.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(len(self.opacity), 4))
+        self.active_degree = 0
+
+    def advance(self, images: int) -> None:
+        """Open the harmonics degree by degree."""
+        self.active_degree = min(DEGREE, images // DEGREE_EVERY)
+
+    def forward(self, frames: FrameInputs) -> Gaussians:
+        """See `Deformation.forward`; the Gaussians do not turn with their triangles here."""
+        out = self.mlp(encode_position(self.rest_positions), frames.condition)
+        means = frames.positions + out[..., :3]
+        delta = torch.cat([out[..., 3:4].exp(), out[..., 4:7]], -1)
+        scales = (self.scaling_base * out[..., 7:].exp()).exp()
+        harmonics = torch.cat([self.features_dc, self.features_rest], 1)
+        view = nn.functional.normalize(means - frames.camera_centre[:, None], dim=-1)
+        return Gaussians(
+            means,
+            quaternion_product(self.rotation_base.expand_as(delta), delta),
+            scales,
+            torch.sigmoid(self.opacity[:, 0]),
+            sh.colours(harmonics, view, self.active_degree),
+        )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The published groups and rates: the network's, then the Gaussians' by name."""
+        return [
+            {"name": "deform", "params": list(self.mlp.parameters()), "lr": 1e-4, "eps": 1e-8},
+            {"name": "f_dc", "params": [self.features_dc], "lr": 0.0025, "eps": 1e-15},
+            {"name": "f_rest", "params": [self.features_rest], "lr": 0.000125, "eps": 1e-15},
+            {"name": "opacity", "params": [self.opacity], "lr": 0.05, "eps": 1e-15},
+            {"name": "scaling", "params": [self.scaling_base], "lr": 0.005, "eps": 1e-15},
+            {"name": "rotation", "params": [self.rotation_base], "lr": 0.001, "eps": 1e-15},
+        ]
+
+    def regularisation(self, gaussians: Gaussians) -> dict[str, Tensor]:
+        """The paper has none."""
+        del gaussians
+        return {}

@@ -1,0 +1,50 @@
+"""State of an unfinished run, and what a resumed run needs to continue bit for bit.
+
+Everything random is drawn from the seed before the first step (`headsplat.train.plan`), so the
+step number, the parameters, Adam's moments and the loss history are all there is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headsplat.errors import UserError
+from headsplat.files import publish
+
+STATE_FILE = "state.pt"
+
+
+@dataclass(frozen=True)
+class State:
+    """One checkpoint: the run has done `step` steps."""
+
+    step: int
+    seconds: float
+    model: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    per_image: Tensor
+    terms: Tensor
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Publish the state; a kill leaves the previous one."""
+    with publish(folder / STATE_FILE) as temporary:
+        torch.save(vars(state), temporary)
+
+
+def load_state(folder: Path) -> State | None:
+    """The state a previous run of the same key left, or None.
+
+    Raises:
+        UserError: the file is there but cannot be read.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        return State(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, EOFError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete {folder}") from error

@@ -1,0 +1,168 @@
+"""The stage `train_avatar`: head, track, split and packed pictures to a trained avatar's folder."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headsplat.avatar import Avatar, save_avatar
+from headsplat.cli import available_threads, log
+from headsplat.deform.flashavatar import FlashAvatarDeformation
+from headsplat.deform.flashavatar_checkpoint import save_checkpoint
+from headsplat.errors import UserError
+from headsplat.files import publish_folder, read_json, write_json
+from headsplat.heads.model import HeadModel
+from headsplat.scratch import Scratch, state_key
+from headsplat.train.dataset import PictureReader, open_pictures
+from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
+from headsplat.train.options import TrainOptions
+from headsplat.train.plan import make_plan
+from headsplat.train.prepare import empty_avatar, initialise, training_frames
+from headsplat.train.track import load_track
+from headsplat.train.trainer import TERMS, Outcome, Trainer
+
+# The learning rates rise over this many steps and end at this share.
+WARM_STEPS, FINAL_RATE = 20, 0.03
+_CURVE_POINTS = 300
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first visible card, else the CPU.
+
+    Raises:
+        UserError: `cuda` was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no graphics card is visible; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def picture_limit(device: torch.device, cache_mib: int) -> int:
+    """MiB that pictures may take: the option on a CPU, half of what is free on a card."""
+    if device.type == "cpu":
+        return cache_mib
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free / 2**21)
+
+
+def train_avatar(
+    head_path: Path,
+    track_path: Path,
+    split_path: Path,
+    frames: Sequence[Path],
+    alpha: Sequence[Path],
+    parsing: Sequence[Path],
+    scratch_root: Path,
+    out: Path,
+    options: TrainOptions,
+    assets: Path,
+    device_name: str,
+    cache_mib: int,
+    code: str,
+) -> None:
+    """Train and publish `out`, continuing what an interrupted run of the same key left.
+
+    Args:
+        head_path: head model `.npz`.
+        track_path: `track.npz`.
+        split_path: `split.json`, whose `train` ids are used and no others.
+        frames: packed crops.
+        alpha: packed mattes.
+        parsing: packed head and mouth masks.
+        scratch_root: folder of resumable state.
+        out: folder to publish.
+        options: of the training.
+        assets: folder where LPIPS weights may lie.
+        device_name: auto, cpu or cuda.
+        cache_mib: bound on decoded pictures in memory on a CPU.
+        code: version of the code, part of the key.
+    """
+    torch.set_num_threads(available_threads())
+    device = choose_device(device_name)
+    head = HeadModel.load(head_path)
+    track = load_track(track_path, head)
+    ids = [int(frame) for frame in read_json(split_path)["train"]]
+    if len(ids) < 2:
+        raise UserError(f"{split_path}: {len(ids)} training frames; a longer clip is needed")
+    lpips = find_lpips(options, assets, device)
+    parameters = asdict(options) | {"lpips_used": lpips is not None, "device": device.type}
+    inputs = [head_path, track_path, split_path, *frames, *alpha, *parsing]
+    scratch = Scratch(scratch_root, state_key(inputs, parameters, code))
+
+    plan = make_plan(len(ids), options.steps, options.batch, options.seed, WARM_STEPS, FINAL_RATE)
+    reader = PictureReader(frames, alpha, parsing, track.width, track.height)
+    pictures = open_pictures(reader, ids, plan.rows, device, picture_limit(device, cache_mib))
+    avatar = empty_avatar(head, track, track.rows(ids), options, device)
+    training = training_frames(avatar, track, ids)
+    initialise(avatar, training, pictures)
+    log.info("training %s with %d Gaussians on %s", options.model, len(avatar.anchors), device)
+    trainer = Trainer(avatar, training, pictures, plan, options, lpips)
+    outcome = trainer.run(scratch.folder)
+    pictures.close()
+    reader.close()
+
+    facts = training_facts(outcome, options, avatar, (track.width, track.height), len(ids))
+    avatar.facts = {key: value for key, value in facts.items() if key != "losses"}
+    with publish_folder(out) as folder:
+        save_avatar(folder, avatar)
+        write_json(folder / "training.json", facts)
+        if isinstance(avatar.deformation, FlashAvatarDeformation):
+            with torch.no_grad():
+                last = trainer.gaussians(plan.rows[-1, :1].to(device))
+            images = options.steps * options.batch
+            save_checkpoint(folder, avatar.deformation, last.means[0], outcome.optimiser, images)
+    scratch.clear()
+
+
+def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpips | None:
+    """The distance if it is wanted and its weights are there; says which."""
+    if options.lpips <= 0:
+        return None
+    lpips = load_lpips(assets, device)
+    if lpips is None:
+        log.info("LPIPS is skipped: %s and %s are not in %s", BACKBONE_FILE, LINEAR_FILE, assets)
+    return lpips
+
+
+def training_facts(
+    outcome: Outcome,
+    options: TrainOptions,
+    avatar: Avatar,
+    size: tuple[int, int],
+    frames: int,
+) -> dict[str, Any]:
+    """What `training.json` says: options, sizes, time, and thinned loss curves."""
+    steps, batch = outcome.per_image.shape
+    curves = {"total": thin(outcome.per_image.mean(1))}
+    for column, name in enumerate(TERMS):
+        if outcome.terms[:, column].any():
+            curves[name] = thin(outcome.terms[:, column])
+    return {
+        "model": options.model,
+        "gaussians": len(avatar.anchors),
+        "steps": steps,
+        "batch": batch,
+        "images": steps * batch,
+        "frames": frames,
+        "size": list(size),
+        "seconds": round(outcome.seconds, 2),
+        "images_per_second": round(steps * batch / outcome.seconds, 2),
+        "device": avatar.device.type,
+        "device_name": torch.cuda.get_device_name(avatar.device)
+        if avatar.device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads",
+        "options": asdict(options),
+        "losses": curves,
+    }
+
+
+def thin(values: Tensor) -> list[list[float]]:
+    """(S,) -> at most 300 pairs [step, mean since the last pair]."""
+    edges = sorted({int(v) for v in torch.linspace(0, len(values), _CURVE_POINTS + 1)})
+    return [
+        [end, float(f"{values[start:end].mean().item():.5g}")]
+        for start, end in zip(edges[:-1], edges[1:], strict=True)
+    ]

@@ -1,0 +1,53 @@
+"""Head, track, split and packed pictures -> a trained avatar's folder."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from headsplat.cli import stage
+from headsplat.codehash import code_version
+from headsplat.gpu import claim_card
+from headsplat.train.options import HELP, TrainOptions
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--head", type=Path, required=True, help="head model .npz")
+    parser.add_argument("--track", type=Path, required=True, help="track.npz")
+    parser.add_argument("--split", type=Path, required=True, help="split.json")
+    for name, what in (("frames", "crops"), ("alpha", "mattes"), ("parsing", "masks")):
+        parser.add_argument(
+            f"--{name}", type=Path, nargs="+", required=True, help=f"zips of {what}"
+        )
+    parser.add_argument("--scratch", type=Path, required=True, help="folder of resumable state")
+    parser.add_argument("--out", type=Path, required=True, help="folder to publish")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--assets", type=Path, default=Path("assets"), help="where LPIPS weights may lie"
+    )
+    parser.add_argument(
+        "--cache-mib", type=int, default=1500, help="decoded pictures in memory, on a CPU"
+    )
+    for option in fields(TrainOptions):
+        parser.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=type(option.default),
+            default=option.default,
+            help=HELP[option.name],
+        )
+    args = parser.parse_args(argv)
+    options = TrainOptions(**{f.name: getattr(args, f.name) for f in fields(TrainOptions)})
+    options.check()
+    if args.device != "cpu":
+        claim_card()
+    # torch may be imported only after the card is claimed.
+    from headsplat.train.run import train_avatar
+
+    train_avatar(
+        args.head, args.track, args.split, args.frames, args.alpha, args.parsing, args.scratch,
+        args.out, options, args.assets, args.device, args.cache_mib, code_version("train_avatar"),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    stage(main)
