@@ -1,0 +1,22 @@
+"""Find the faces in one chunk of a video: 478 landmarks each, in pixels of the full picture."""
+
+import argparse
+from pathlib import Path
+
+from headsplat.cli import stage
+from headsplat.detect.chunk import detect_chunk
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--video", type=Path, required=True, help="video of the subject")
+    parser.add_argument("--info", type=Path, required=True, help="its video.json")
+    parser.add_argument("--chunk", type=int, required=True, help="number of the chunk, from 0")
+    parser.add_argument("--chunks", type=int, required=True, help="how many chunks there are")
+    parser.add_argument("--out", type=Path, required=True, help="landmark file to write")
+    args = parser.parse_args(argv)
+    detect_chunk(args.video, args.info, args.chunk, args.chunks, args.out)
+
+
+if __name__ == "__main__":
+    stage(main)
