@@ -1,0 +1,119 @@
+"""A plain painted face for the ICT head, so that a face detector recognises it."""
+
+import numpy as np
+
+from headsplat.heads.ict import parts
+from headsplat.heads.ict.regions import polyline_distance
+
+SKIN = (0.80, 0.61, 0.52)
+BLUSH = (0.80, 0.52, 0.46)
+LIPS = (0.68, 0.37, 0.36)
+BROWS = (0.24, 0.17, 0.13)
+LASHES = (0.20, 0.14, 0.12)
+HAIR = (0.20, 0.15, 0.12)
+SCLERA = (0.90, 0.88, 0.86)
+IRIS = (0.34, 0.24, 0.16)
+LIMBUS = (0.16, 0.12, 0.10)
+PUPIL = (0.03, 0.03, 0.03)
+TEETH = (0.88, 0.85, 0.78)
+GUMS = (0.66, 0.34, 0.34)
+CAVITY = (0.30, 0.10, 0.10)
+NOSTRIL = (0.35, 0.20, 0.17)
+IRIS_RADIUS, PUPIL_RADIUS = 0.0060, 0.0021
+
+
+def paint(
+    vertices: np.ndarray,
+    regions: dict[str, np.ndarray],
+    landmarks: np.ndarray,
+    eye_centres: np.ndarray,
+) -> np.ndarray:
+    """(V, 3) sRGB colours in 0..1.
+
+    Args:
+        vertices: (V, 3) neutral in metres, ICT's numbering.
+        regions: masks of `build_regions`.
+        landmarks: (68,) vertices in Multi-PIE order.
+        eye_centres: (2, 3) left and right.
+    """
+    colour = np.tile(np.array(SKIN), (len(vertices), 1))
+    skin = np.zeros(len(vertices), dtype=bool)
+    for name in parts.SKIN:
+        skin[parts.PARTS[name].vertices] = True
+
+    def blend(weight: np.ndarray, tint: tuple[float, float, float], where: np.ndarray) -> None:
+        amount = np.where(where, weight, 0.0)[:, None]
+        colour[:] = colour * (1 - amount) + amount * np.array(tint)
+
+    everywhere = np.ones(len(vertices))
+    front = vertices[:, :2]
+    for side in (-1, 1):
+        cheek = np.linalg.norm((front - (side * 0.042, -0.012)) / (0.024, 0.018), axis=1)
+        blend(0.5 * np.exp(-(cheek**2)), BLUSH, regions["face"])
+    for brow in (landmarks[17:22], landmarks[22:27]):
+        distance = polyline_distance(front, vertices[brow, :2])
+        blend(_fade(distance, 0.0022, 0.0048), BROWS, regions["brows"])
+    for corners, thick in ((landmarks[[36, 37, 38, 39]], 1.0), (landmarks[[42, 43, 44, 45]], 1.0)):
+        lash = polyline_distance(vertices, vertices[corners])
+        blend(thick * _fade(lash, 0.0006, 0.0022), LASHES, regions["face"])
+    for corners in (landmarks[[39, 40, 41, 36]], landmarks[[45, 46, 47, 42]]):
+        lash = polyline_distance(vertices, vertices[corners])
+        blend(0.5 * _fade(lash, 0.0004, 0.0016), LASHES, regions["face"])
+    blend(everywhere, LIPS, regions["lips"])
+    blend(_inside_nose(vertices, landmarks), NOSTRIL, regions["nose"])
+    blend(everywhere, HAIR, regions["scalp"])
+    for name in ("left_socket", "right_socket"):
+        colour[parts.PARTS[name].vertices] = BLUSH
+    depth = _fade(-vertices[:, 2], -0.045, -0.005)
+    colour[parts.PARTS["mouth_socket"].vertices] = CAVITY
+    colour[parts.PARTS["gums"].vertices] = GUMS
+    colour[parts.PARTS["teeth"].vertices] = TEETH
+    inside = np.zeros(len(vertices), dtype=bool)
+    for name in ("mouth_socket", "gums", "teeth"):
+        inside[parts.PARTS[name].vertices] = True
+    colour[inside] *= (0.25 + 0.75 * depth[inside])[:, None]
+    for name, centre in zip(("left_eyeball", "right_eyeball"), eye_centres, strict=True):
+        ids = np.array(parts.PARTS[name].vertices)
+        colour[ids] = _eye(vertices[ids] - centre)
+    return colour.astype(np.float32)
+
+
+def gaze_axis(offsets: np.ndarray) -> np.ndarray:
+    """Unit axis of an eyeball, (n, 3) offsets from its centre: the middle of the cornea's bulge."""
+    radius = np.linalg.norm(offsets, axis=1)
+    bulge = (radius - np.quantile(radius, 0.5) - 0.0002).clip(0)
+    axis = (offsets / radius[:, None] * bulge[:, None]).sum(0)
+    return axis / np.linalg.norm(axis)
+
+
+def _eye(offsets: np.ndarray) -> np.ndarray:
+    axis = gaze_axis(offsets)
+    along = offsets @ axis
+    across = np.linalg.norm(offsets - along[:, None] * axis, axis=1)
+    across[along < 0] = np.inf
+    rings = (
+        0,
+        PUPIL_RADIUS,
+        PUPIL_RADIUS + 3e-4,
+        IRIS_RADIUS - 8e-4,
+        IRIS_RADIUS,
+        IRIS_RADIUS + 6e-4,
+    )
+    colours = np.array([PUPIL, PUPIL, IRIS, IRIS, LIMBUS, SCLERA])
+    return np.stack([np.interp(across, rings, colours[:, c]) for c in range(3)], 1)
+
+
+def _inside_nose(vertices: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Dark in the openings, which lie above and before the base line of the nose."""
+    dark = np.zeros(len(vertices))
+    for a, b in ((31, 33), (33, 35)):
+        middle = 0.5 * (vertices[landmarks[a]] + vertices[landmarks[b]]) + (0, 0.0025, 0.0045)
+        distance = np.linalg.norm((vertices - middle) / (1.0, 0.9, 1.3), axis=1)
+        dark = np.maximum(dark, _fade(distance, 0.0025, 0.0055))
+    return dark
+
+
+def _fade(distance: np.ndarray, full: float, none: float) -> np.ndarray:
+    """1 up to `full`, 0 from `none` on, smooth between."""
+    t = ((distance - full) / (none - full)).clip(0, 1)
+    return 1 - t * t * (3 - 2 * t)
