@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
+#include "gaussians.h"
 #include "triangles.h"
 
 namespace headsplat {
@@ -48,6 +49,123 @@ inline TriangleOutputs check_triangles(const at::Tensor& points, const at::Tenso
               points.const_data_ptr<float>(), faces.const_data_ptr<int32_t>(),
               out.face.data_ptr<int32_t>(), out.weights.data_ptr<float>()};
   return out;
+}
+
+struct GaussianInputs {
+  const at::Tensor &means, &quaternions, &scales, &opacities, &colors;
+  const at::Tensor &rotation, &translation, &intrinsics, &background;
+};
+
+// Shape [B, N, ...]; packed within a frame. Returns the stride between frames (0: shared).
+inline int64_t check_parameter(const at::Tensor& tensor, const char* name, at::IntArrayRef shape,
+                               at::Device device) {
+  check_tensor(tensor, name, at::kFloat, shape, device);
+  int64_t packed = 1;
+  for (int64_t axis = tensor.dim() - 1; axis > 0; --axis) {
+    TORCH_CHECK_VALUE(tensor.stride(axis) == packed || tensor.numel() == 0 || tensor.size(axis) == 1,
+                      name, ": expected frames that are contiguous, got strides ",
+                      tensor.strides());
+    packed *= tensor.size(axis);
+  }
+  return tensor.stride(0);
+}
+
+inline void check_packed(const at::Tensor& tensor, const char* name, at::ScalarType type,
+                         at::IntArrayRef shape, at::Device device) {
+  check_tensor(tensor, name, type, shape, device);
+  TORCH_CHECK_VALUE(tensor.is_contiguous(), name, ": expected a contiguous tensor");
+}
+
+inline GaussianTask check_gaussians(const GaussianInputs& in, int64_t width, int64_t height) {
+  check_size(width, height);
+  TORCH_CHECK_VALUE(in.means.dim() == 3, "means: expected shape [B, N, 3], got ", in.means.sizes());
+  int64_t batch = in.means.size(0), count = in.means.size(1);
+  at::Device device = in.means.device();
+  GaussianTask task;
+  task.batch = static_cast<int>(batch);
+  task.count = static_cast<int>(count);
+  task.width = static_cast<int>(width);
+  task.height = static_cast<int>(height);
+  task.mean_stride = check_parameter(in.means, "means", {batch, count, 3}, device);
+  task.quaternion_stride = check_parameter(in.quaternions, "quats", {batch, count, 4}, device);
+  task.scale_stride = check_parameter(in.scales, "scales", {batch, count, 3}, device);
+  task.opacity_stride = check_parameter(in.opacities, "opacities", {batch, count}, device);
+  task.color_stride = check_parameter(in.colors, "colors", {batch, count, 3}, device);
+  check_packed(in.rotation, "R", at::kFloat, {batch, 3, 3}, device);
+  check_packed(in.translation, "t", at::kFloat, {batch, 3}, device);
+  check_packed(in.intrinsics, "K4", at::kFloat, {batch, 4}, device);
+  check_packed(in.background, "background", at::kFloat, {batch, 3}, device);
+  task.means = in.means.const_data_ptr<float>();
+  task.quaternions = in.quaternions.const_data_ptr<float>();
+  task.scales = in.scales.const_data_ptr<float>();
+  task.opacities = in.opacities.const_data_ptr<float>();
+  task.colors = in.colors.const_data_ptr<float>();
+  task.rotations = in.rotation.const_data_ptr<float>();
+  task.translations = in.translation.const_data_ptr<float>();
+  task.intrinsics = in.intrinsics.const_data_ptr<float>();
+  task.backgrounds = in.background.const_data_ptr<float>();
+  return task;
+}
+
+// color, alpha, transmittance, reached, state, need
+using GaussianPictures =
+    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+
+struct PictureTensors {
+  at::Tensor color, alpha, transmittance, reached;
+
+  Pictures pointers() const {
+    return {color.data_ptr<float>(), alpha.data_ptr<float>(), transmittance.data_ptr<float>(),
+            reached.data_ptr<int32_t>()};
+  }
+};
+
+inline PictureTensors new_pictures(const GaussianTask& task, const at::TensorOptions& options) {
+  at::DimVector plane = {task.batch, task.height, task.width};
+  return {at::empty({task.batch, task.height, task.width, 3}, options), at::empty(plane, options),
+          at::empty(plane, options), at::empty(plane, options.dtype(at::kInt))};
+}
+
+inline PictureGradients check_picture_gradients(const GaussianTask& task, const at::Tensor& d_color,
+                                                const at::Tensor& d_alpha,
+                                                const at::Tensor& transmittance,
+                                                const at::Tensor& reached) {
+  at::DimVector plane = {task.batch, task.height, task.width};
+  at::Device device = transmittance.device();
+  check_packed(d_color, "gradient of color", at::kFloat,
+               {task.batch, task.height, task.width, 3}, device);
+  check_packed(d_alpha, "gradient of alpha", at::kFloat, plane, device);
+  check_packed(transmittance, "transmittance", at::kFloat, plane, device);
+  check_packed(reached, "reached", at::kInt, plane, device);
+  return {d_color.const_data_ptr<float>(), d_alpha.const_data_ptr<float>(),
+          transmittance.const_data_ptr<float>(), reached.const_data_ptr<int32_t>()};
+}
+
+// means, quaternions, scales, opacities, colors, rotation, translation
+using GaussianGradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor,
+                                     at::Tensor, at::Tensor>;
+
+struct GradientTensors {
+  at::Tensor means, quaternions, scales, opacities, colors, rotations, translations;
+
+  Gradients pointers(bool camera) const {
+    return {means.data_ptr<float>(), quaternions.data_ptr<float>(), scales.data_ptr<float>(),
+            opacities.data_ptr<float>(), colors.data_ptr<float>(),
+            camera ? rotations.data_ptr<float>() : nullptr,
+            camera ? translations.data_ptr<float>() : nullptr};
+  }
+  GaussianGradients tuple() const {
+    return {means, quaternions, scales, opacities, colors, rotations, translations};
+  }
+};
+
+inline GradientTensors new_gradients(const GaussianTask& task, const at::TensorOptions& options,
+                                     bool camera) {
+  int64_t batch = task.batch, count = task.count, frames = camera ? batch : 0;
+  return {at::empty({batch, count, 3}, options), at::empty({batch, count, 4}, options),
+          at::empty({batch, count, 3}, options), at::empty({batch, count}, options),
+          at::empty({batch, count, 3}, options), at::empty({frames, 3, 3}, options),
+          at::empty({frames, 3}, options)};
 }
 
 }  // namespace headsplat

@@ -4,6 +4,7 @@
 #include <torch/library.h>
 
 #include "checks.h"
+#include "gaussians.h"
 #include "triangles.h"
 
 namespace headsplat {
@@ -20,14 +21,67 @@ std::tuple<at::Tensor, at::Tensor> triangles(const at::Tensor& points, const at:
   return {out.face, out.weights};
 }
 
+GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternions,
+                           const at::Tensor& scales, const at::Tensor& opacities,
+                           const at::Tensor& colors, const at::Tensor& rotation,
+                           const at::Tensor& translation, const at::Tensor& intrinsics,
+                           const at::Tensor& background, int64_t width, int64_t height,
+                           int64_t /* capacity: the CPU takes what it needs */) {
+  GaussianTask task =
+      check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
+                       intrinsics, background},
+                      width, height);
+  PictureTensors out = new_pictures(task, means.options());
+  int64_t bad = rasterize_gaussians_cpu(task, out.pointers(), at::get_num_threads());
+  TORCH_CHECK_VALUE(bad < 0, "Gaussian ", bad % task.count, " of frame ", bad / task.count,
+                    " has a parameter that is not finite");
+  at::Tensor need = at::empty({2}, out.reached.options());
+  need.zero_();
+  return {out.color, out.alpha, out.transmittance, out.reached,
+          at::empty({0}, means.options().dtype(at::kByte)), need};
+}
+
+GaussianGradients gaussians_backward(
+    const at::Tensor& d_color, const at::Tensor& d_alpha, const at::Tensor& means,
+    const at::Tensor& quaternions, const at::Tensor& scales, const at::Tensor& opacities,
+    const at::Tensor& colors, const at::Tensor& rotation, const at::Tensor& translation,
+    const at::Tensor& intrinsics, const at::Tensor& background, const at::Tensor& transmittance,
+    const at::Tensor& reached, const at::Tensor& /* state */, int64_t width, int64_t height,
+    int64_t /* capacity */, bool camera) {
+  GaussianTask task =
+      check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
+                       intrinsics, background},
+                      width, height);
+  PictureGradients in = check_picture_gradients(task, d_color, d_alpha, transmittance, reached);
+  GradientTensors out = new_gradients(task, means.options(), camera);
+  rasterize_gaussians_backward_cpu(task, in, out.pointers(camera), at::get_num_threads());
+  return out.tuple();
+}
+
 }  // namespace
 
 TORCH_LIBRARY(headsplat, library) {
   library.def(
       "rasterize_triangles(Tensor points, Tensor faces, int width, int height, bool cull) "
       "-> (Tensor face, Tensor weights)");
+  library.def(
+      "rasterize_gaussians(Tensor means, Tensor quaternions, Tensor scales, Tensor opacities, "
+      "Tensor colors, Tensor rotation, Tensor translation, Tensor intrinsics, Tensor background, "
+      "int width, int height, int capacity) -> (Tensor color, Tensor alpha, Tensor transmittance, "
+      "Tensor reached, Tensor state, Tensor need)");
+  library.def(
+      "rasterize_gaussians_backward(Tensor d_color, Tensor d_alpha, Tensor means, "
+      "Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, Tensor rotation, "
+      "Tensor translation, Tensor intrinsics, Tensor background, Tensor transmittance, "
+      "Tensor reached, Tensor state, int width, int height, int capacity, bool camera) -> "
+      "(Tensor means, Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, "
+      "Tensor rotation, Tensor translation)");
 }
 
-TORCH_LIBRARY_IMPL(headsplat, CPU, library) { library.impl("rasterize_triangles", &triangles); }
+TORCH_LIBRARY_IMPL(headsplat, CPU, library) {
+  library.impl("rasterize_triangles", &triangles);
+  library.impl("rasterize_gaussians", &gaussians);
+  library.impl("rasterize_gaussians_backward", &gaussians_backward);
+}
 
 }  // namespace headsplat

@@ -12,11 +12,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define HEADSPLAT_HD __host__ __device__ __forceinline__
-#else
-#define HEADSPLAT_HD inline __attribute__((always_inline))
-#endif
+#include "portable.h"
 
 namespace headsplat {
 

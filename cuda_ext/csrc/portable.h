@@ -1,0 +1,9 @@
+// What code shared by the C++ and the CUDA compiler needs.
+
+#pragma once
+
+#ifdef __CUDACC__
+#define HEADSPLAT_HD __host__ __device__ __forceinline__
+#else
+#define HEADSPLAT_HD inline __attribute__((always_inline))
+#endif
