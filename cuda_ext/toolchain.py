@@ -24,14 +24,6 @@ _CUDA = ("ops_cuda.cpp", "gaussians_cuda.cu", "triangles_cuda.cu")
 # Contraction is off because forward and backward must take the same decisions; the kernels
 # say where they want a fused multiply-add.
 _CXX_FLAGS = ["-O3", "-march=native", "-std=c++20", "-ffp-contract=off", "-fPIC", "-fopenmp"]
-    "-O3",
-    "-march=native",
-    "-std=c++20",
-    "-ffp-contract=off",
-    "-fPIC",
-    "-fopenmp",
-    "-Wall",
-]
 _NVCC_FLAGS = ["-O3", "-std=c++20", "-Xcompiler", "-fPIC"]
 
 _PROBE = """
