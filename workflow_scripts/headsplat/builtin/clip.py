@@ -24,7 +24,7 @@ BATCH = 8
 CRF = 13
 # A short tele lens: 27 degrees across.
 FOCAL_PER_SIDE = 2.1
-DISTANCE = 0.95
+DISTANCE = 0.82
 # Where the camera looks, above the neck's end; faces sit a little above the picture's middle.
 LOOK_ABOVE_NECK = 0.125
 TORSO_YAW = 0.2

@@ -31,7 +31,7 @@ HEAD_KEYS = np.array(
     ]
 )
 BLINK_CLOSE, BLINK_HOLD, BLINK_OPEN = 0.085, 0.045, 0.150
-BLINK_PAUSES = (1.95, 2.45, 2.15, 2.75)
+BLINK_PAUSES = (2.85, 2.05, 2.90, 2.10)
 # Where the eyes rest, in degrees relative to the camera: yaw to the subject's left, pitch down.
 GAZE_POINTS = ((0, 0), (11, 2), (0, 1), (-12, -3), (2, 5), (-6, 7), (0, 0), (13, -5), (-3, -1))
 GAZE_PAUSES = (0.85, 0.55, 0.95, 0.6, 0.7)

@@ -22,7 +22,7 @@ SHAPES_OF_CHANNEL: dict[str, dict[str, float]] = {
     "press": {"mouthPress*": 0.5, "mouthRollUpper": 0.2, "mouthRollLower": 0.2},
     "round": {"mouthPucker": 0.75, "mouthFunnel": 0.45},
     "spread": {"mouthStretch*": 0.4, "mouthSmile*": 0.3},
-    "raise": {"mouthUpperUp*": 0.6},
+    "lift": {"mouthUpperUp*": 0.6},
     "lower": {"mouthLowerDown*": 0.7},
     "tuck": {"mouthRollLower": 0.8, "mouthUpperUp*": 0.15},
     "smile": {"mouthSmile*": 0.6, "cheekSquint*": 0.4},
@@ -75,7 +75,7 @@ def play(
         performance: what happens.
         model: a head with ARKit-style expression names.
         pivot: (3,) metres, the point of the head frame about which the head turns.
-        camera_t: (3,) translation of the fixed camera, whose axes are the head's turned to OpenCV's.
+        camera_t: (3,) translation of the fixed camera; its rotation is `CAMERA`.
 
     Raises:
         UserError: if the model lacks an expression shape that the performance needs.

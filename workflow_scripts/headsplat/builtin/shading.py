@@ -1,7 +1,5 @@
 """Light on a surface: soft directional lights, a sheen, and how much of the sky a vertex sees."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -17,14 +15,6 @@ AMBIENT = (0.34, 0.35, 0.37)
 SHEEN_EXPONENT = 18.0
 
 
-@dataclass(frozen=True)
-class Lit:
-    """Light at vertices: (B, V, 3) falling on the surface and (B, V, 3) mirrored, both linear."""
-
-    diffuse: Tensor
-    sheen: Tensor
-
-
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """(B, V, 3), (F, 3) -> (B, V, 3) unit normals, faces weighted by area."""
     corners = vertices[:, faces]
@@ -37,21 +27,25 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return torch.nn.functional.normalize(total, dim=-1)
 
 
-def light_vertices(camera_points: Tensor, normals: Tensor, openness: Tensor, gloss: Tensor) -> Lit:
+def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Tensor) -> Tensor:
     """Light vertices seen by a fixed camera in a fixed room.
 
     A light's clamped cosine is replaced by its expansion in spherical harmonics up to degree two
     (Ramamoorthi and Hanrahan 2001), which is what a large soft box looks like.
 
     Args:
-        camera_points: (B, V, 3) in camera axes, metres.
+        places: (B, V, 3) in camera axes, metres.
         normals: (B, V, 3) in camera axes.
         openness: (V,) part of the sky that is seen, 0..1.
         gloss: (V,) strength of the sheen.
+
+
+    Returns:
+        (B, V, 4): linear RGB that falls on the surface, and mirrored white light.
     """
-    view = torch.nn.functional.normalize(-camera_points, dim=-1)
+    view = torch.nn.functional.normalize(-places, dim=-1)
     diffuse = torch.tensor(AMBIENT) * openness[:, None].expand(*normals.shape[:2], 1)
-    sheen = torch.zeros_like(diffuse)
+    sheen = torch.zeros(*normals.shape[:2], 1)
     # Direct light is blocked too where little of the sky is seen, but less than the ambient one.
     direct = (0.25 + 0.75 * openness)[:, None]
     for direction, colour in LIGHTS:
@@ -61,8 +55,8 @@ def light_vertices(camera_points: Tensor, normals: Tensor, openness: Tensor, glo
         diffuse = diffuse + soft * direct * torch.tensor(colour)
         half = torch.nn.functional.normalize(view + towards, dim=-1)
         glance = (normals * half).sum(-1, keepdim=True).clamp_min(0) ** SHEEN_EXPONENT
-        sheen = sheen + glance * (gloss * openness)[:, None] * torch.tensor(colour)
-    return Lit(diffuse, sheen)
+        sheen = sheen + glance * (gloss * openness)[:, None] * colour[1]
+    return torch.cat([diffuse, sheen], -1)
 
 
 def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: int = 192) -> Tensor:
@@ -74,6 +68,8 @@ def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: in
     Args:
         vertices: (V, 3) metres.
         faces: (F, 3).
+        directions: how many, a multiple of eight.
+        size: side of the depth pictures in pixels.
 
     Returns:
         (V,) in 0..1.
