@@ -1,0 +1,136 @@
+"""The subject's landmarks, the state of every frame, and the crop: the solve_crop stage."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headsplat.detect.crop_box import solve_crop_box
+from headsplat.detect.quality import frame_confidence, frame_status, share_outside
+from headsplat.detect.subject import FaceTrack, choose_subject, face_heights, link_faces
+from headsplat.errors import UserError
+from headsplat.files import publish, read_npz, write_npz
+from headsplat.video.info import VideoInfo
+from headsplat.video.timeline import FPS
+
+log = logging.getLogger(__name__)
+SMALLEST = 120  # px from forehead to chin; below, there is not enough detail for an avatar
+LEAST_PRESENCE = 0.2  # share of the frames that must show the subject
+COLUMNS = ("id", "time", "status", "confidence", "faces")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """All faces of a clip: frame id, points (m, 478, 3) px, score and sharpness of each."""
+
+    face_frame: np.ndarray
+    faces: np.ndarray
+    score: np.ndarray
+    sharpness: np.ndarray
+
+
+def solve_crop(
+    info_path: Path,
+    landmark_paths: Sequence[Path],
+    crop_out: Path,
+    frames_out: Path,
+    landmarks_out: Path,
+    size: int,
+) -> None:
+    """Choose the subject and the crop and publish `crop.json`, `frames.tsv`, `landmarks.npz`.
+
+    Raises:
+        UserError: frames are missing among the landmark files; there is no face, only faces
+            that are too small, or a face in less than a fifth of the frames.
+    """
+    info = VideoInfo.load(info_path)
+    found = _read_detections(landmark_paths, info)
+    subject = _subject(found, info)
+    rows, at = np.array(subject.rows), np.array(subject.ids) - 1
+    points = np.full((info.n_frames, *found.faces.shape[1:]), np.nan, np.float32)
+    score = np.full(info.n_frames, np.nan, np.float32)
+    sharpness = np.full(info.n_frames, np.nan, np.float32)
+    points[at], score[at], sharpness[at] = (
+        found.faces[rows],
+        found.score[rows],
+        found.sharpness[rows],
+    )
+
+    box = solve_crop_box(found.faces[rows], (info.width, info.height), size)
+    corner = np.array([box.x0, box.y0])
+    low = np.maximum(corner, 0)
+    high = np.minimum(corner + box.side, [info.width, info.height])
+    outside = np.where(np.isnan(score), np.nan, share_outside(points, low, high))
+    faces = np.bincount(found.face_frame, minlength=info.n_frames + 1)[1:]
+    undecodable = np.isin(np.arange(1, info.n_frames + 1), info.undecodable)
+    status = frame_status(~np.isnan(score), undecodable, outside, sharpness, faces)
+    confidence = frame_confidence(points, score, sharpness, outside)
+    confidence[undecodable] = 0
+
+    box.save(crop_out)
+    _write_frames(frames_out, status, confidence, faces)
+    write_npz(
+        landmarks_out,
+        ids=np.arange(1, info.n_frames + 1, dtype=np.int32),
+        points=points,
+        status=status,
+        confidence=confidence.astype(np.float32),
+        time=np.arange(info.n_frames) / FPS,
+    )
+    names, counts = np.unique(status, return_counts=True)
+    log.info(
+        "crop %d x %d px at (%d, %d); frames: %s",
+        box.side,
+        box.side,
+        box.x0,
+        box.y0,
+        ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)),
+    )
+
+
+def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
+    keys = ("ids", "face_frame", "faces", "score", "sharpness")
+    parts = [read_npz(path, required=keys) for path in paths]
+    parts.sort(key=lambda part: part["ids"].min(initial=info.n_frames + 1))
+    ids = np.concatenate([part["ids"] for part in parts])
+    if not np.array_equal(ids, np.arange(1, info.n_frames + 1)):
+        lost = sorted(set(range(1, info.n_frames + 1)) - set(ids.tolist()))
+        raise UserError(
+            f"{paths[0]} and the other landmark files: {len(ids)} frames, the video has "
+            f"{info.n_frames}; first missing: {lost[:5]}; find the landmarks again"
+        )
+    return Detections(*(np.concatenate([part[key] for part in parts]) for key in keys[1:]))
+
+
+def _subject(found: Detections, info: VideoInfo) -> FaceTrack:
+    if len(found.faces) == 0:
+        raise UserError(
+            f"{info.path}: no face in any frame; give a video that shows one head from near"
+        )
+    tracks = link_faces(found.face_frame, found.faces)
+    subject = choose_subject([t for t in tracks if np.median(t.heights) >= SMALLEST])
+    if subject is None:
+        raise UserError(
+            f"{info.path}: no face in any frame is large enough: the largest measures "
+            f"{face_heights(found.faces).max():.0f} px from forehead to chin, {SMALLEST} are "
+            "needed; give a video filmed closer to the head"
+        )
+    share = len(subject.ids) / info.n_frames
+    if share < LEAST_PRESENCE:
+        raise UserError(
+            f"{info.path}: the subject's face is in {len(subject.ids)} of {info.n_frames} frames "
+            f"({share:.0%}), at least {LEAST_PRESENCE:.0%} are needed; give a video of one head"
+        )
+    return subject
+
+
+def _write_frames(
+    path: Path, status: np.ndarray, confidence: np.ndarray, faces: np.ndarray
+) -> None:
+    lines = ["\t".join(COLUMNS)]
+    for index, (name, sure, count) in enumerate(zip(status, confidence, faces, strict=True)):
+        lines.append(f"{index + 1}\t{index / FPS:.2f}\t{name}\t{sure:.4f}\t{count}")
+    with publish(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
