@@ -67,7 +67,7 @@ rule train_avatar:
         "logs/{subject}/train_avatar.tsv"
     conda:
         "../envs/trainer.yaml"
-    threads: 2
+    threads: 8
     resources:
         gpu=1,
         mem_mb=4000,

@@ -23,7 +23,7 @@ rule evaluate_avatar:
         "logs/{subject}/evaluate_avatar.tsv"
     conda:
         "../envs/trainer.yaml"
-    threads: 2
+    threads: 4
     resources:
         gpu=1,
         mem_mb=4000,

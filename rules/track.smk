@@ -17,7 +17,7 @@ rule track_head:
         "logs/{subject}/track_head.tsv"
     conda:
         "../envs/tracker.yaml"
-    threads: 2
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=60,
