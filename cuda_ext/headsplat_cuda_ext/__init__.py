@@ -1,0 +1,11 @@
+"""headsplat's operators, built for one PyTorch: where the library is and what it is for."""
+
+import json
+from pathlib import Path
+
+_folder = Path(__file__).resolve().parent
+_facts = json.loads((_folder / "build.json").read_text())
+
+LIBRARY: str = str(_folder / "headsplat_ops.so")
+TORCH: str = _facts["torch"]
+CUDA: bool = _facts["cuda"]

@@ -1,0 +1,46 @@
+"""Builds the wheel: the shared library, for the PyTorch of the environment pip installs into."""
+
+import importlib.util
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# pip does not put the project's own folder on the path.
+_SPEC = importlib.util.spec_from_file_location(
+    "toolchain", Path(__file__).resolve().parent / "toolchain.py"
+)
+toolchain = importlib.util.module_from_spec(_SPEC)
+sys.modules["toolchain"] = toolchain  # dataclasses look their module up
+_SPEC.loader.exec_module(toolchain)
+
+
+class BuildLibrary(build_ext):
+    """Compiles with `toolchain.py` instead of setuptools' compilers."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """The library is no Python module and takes no Python version in its name."""
+        return str(Path(*fullname.split(".")[:-1]) / toolchain.LIBRARY)
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build the library and note beside it what it is for."""
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            plan = toolchain.plan(toolchain.Torch.of_environment())
+            with tempfile.TemporaryDirectory() as folder:
+                library = toolchain.build(plan, Path(folder))
+                target.write_bytes(library.read_bytes())
+        except toolchain.BuildError as error:
+            sys.exit(f"headsplat_cuda_ext: {error}")
+        facts = {"torch": plan.torch.version, "cuda": plan.cuda}
+        (target.parent / "build.json").write_text(json.dumps(facts) + "\n")
+
+
+setup(
+    ext_modules=[Extension("headsplat_cuda_ext.headsplat_ops", sources=[])],
+    cmdclass={"build_ext": BuildLibrary},
+)
