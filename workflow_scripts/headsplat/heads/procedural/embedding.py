@@ -1,0 +1,145 @@
+"""Where the landmarks of both schemes lie on the procedural head, from its own curves."""
+
+import numpy as np
+
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
+from headsplat.heads.model import CONTOUR_BINS, CONTOUR_POINTS, ContourSet, LandmarkSet
+from headsplat.heads.procedural.assemble import Head
+from headsplat.heads.procedural.grid import LEFT_EYE, RIGHT_EYE, SKIN
+from headsplat.heads.procedural.loops import MOUTH_HALF_WIDTH, lid_line, on_lid
+from headsplat.heads.procedural.parts import IRIS_DEGREES
+from headsplat.heads.procedural.surface import EYE, EYE_RADIUS, FrontChart, base, with_features
+from headsplat.heads.surface import closest_points
+
+Array = np.ndarray
+
+# x and y in millimetres of MediaPipe points on the left half; the others are their mirror.
+_BROW = {
+    276: (49, 50), 283: (44, 53.5), 282: (35, 55.5), 295: (24, 53.5), 285: (13, 49.5),
+    300: (49, 54), 293: (43, 58), 334: (34, 60.5), 296: (23, 58), 336: (12, 54),
+}  # fmt: skip
+_BROW_MIRROR = {
+    276: 46, 283: 53, 282: 52, 295: 65, 285: 55, 300: 70, 293: 63, 334: 105, 296: 66, 336: 107,
+}  # fmt: skip
+_NOSE = {
+    168: (0, 38), 6: (0, 32), 197: (0, 23), 195: (0, 14), 5: (0, 6), 4: (0, -1),
+    129: (-16.5, -4), 98: (-9.5, -9), 97: (-3.5, -11), 2: (0, -13),
+    326: (3.5, -11), 327: (9.5, -9), 358: (16.5, -4),
+}  # fmt: skip
+# Level of the spline net and furthest column of the jaw line's points, ear to chin.
+_CONTOUR_LEVEL = np.array([11.3, 9.9, 8.5, 7.3, 6.3, 5.4, 4.75, 4.35, 4.2])
+_CONTOUR_LAST = np.array([4.75, 4.7, 4.6, 4.5, 4.2, 3.3, 2.1, 1.0, 0.0])
+
+
+class _Front:
+    """Places on the face by its curves, and where they are on the mesh."""
+
+    def __init__(self, head: Head) -> None:
+        self._head, self._chart = head, FrontChart()
+        anatomy, faces = head.anatomy, head.faces
+        seen = (anatomy.mouth_ring[faces].max(1) <= 2) & (anatomy.eye_ring[faces].max(1) <= 1)
+        self._skin = np.flatnonzero((head.face_part == SKIN) & seen)
+
+    def place(self, targets: Array) -> tuple[Array, Array]:
+        """(n, 3) -> triangles (n,) i32 and weights (n, 3) f32."""
+        head = self._head
+        rows, weights = closest_points(head.anatomy.points, head.faces[self._skin], targets)
+        return self._skin[rows].astype(np.int32), weights.astype(np.float32)
+
+    def points(self, xy: Array) -> Array:
+        """(n, 2) -> (n, 3) on the face."""
+        return with_features(self._chart.points(np.asarray(xy, dtype=np.float64)))
+
+    def lip(self, x: Array, ring: float, upper: int) -> Array:
+        """Points of a lip loop by x, on the upper (+1) or lower (-1) lip: (n,) -> (n, 3)."""
+        anatomy = self._head.anatomy
+        side = anatomy.mouth_upper * upper > -0.1
+        rows = np.flatnonzero((anatomy.mouth_ring == ring) & side)
+        line = anatomy.points[rows[np.argsort(anatomy.points[rows, 0])]]
+        return np.stack([np.interp(x, line[:, 0], line[:, axis]) for axis in range(3)], 1)
+
+
+def _lids(side: int, fraction: Array, upper: Array) -> Array:
+    """Points of the lid margins, 0 inner .. 1 outer corner; `side` -1 is the right eye."""
+    xy = lid_line(np.asarray(fraction, dtype=np.float64), np.asarray(upper))
+    return np.column_stack([xy, on_lid(xy)]) * (side, 1, 1)
+
+
+def mediapipe_embedding(head: Head) -> LandmarkSet:
+    """Lids, lips, brows, nose and irises in MediaPipe's numbering."""
+    front = _Front(head)
+    targets: dict[int, Array] = {}
+    share = np.linspace(0, 1, 9)[:-1]
+    for side, name in ((1, "left_eye"), (-1, "right_eye")):
+        # Both groups start at the outer corner and follow the lower lid.
+        lids = _lids(side, np.append(1 - share, share), np.repeat([-1, 1], 8))
+        targets |= dict(zip(MEDIAPIPE_GROUPS[name], lids, strict=True))
+    step = np.arange(11) / 10
+    for name, ring, wide in (("lips_outer", 1.0, 1.0), ("lips_inner", 2.0, 0.93)):
+        along = 0.6 * (2 * step - 1) - 0.4 * np.cos(np.pi * step)
+        x = wide * MOUTH_HALF_WIDTH * along
+        loop = np.concatenate([front.lip(x, ring, -1), front.lip(x[-2:0:-1], ring, 1)])
+        targets |= dict(zip(MEDIAPIPE_GROUPS[name], loop, strict=True))
+    mirrored = {_BROW_MIRROR[index]: (-x, y) for index, (x, y) in _BROW.items()}
+    flat = _BROW | mirrored | _NOSE
+    targets |= dict(zip(flat, front.points(list(flat.values())), strict=True))
+    face, weights = front.place(np.stack(list(targets.values())))
+    irises = [_iris(head, side) for side in (1, -1)]
+    return LandmarkSet(
+        np.concatenate([face, *(i.face for i in irises)]),
+        np.concatenate([weights, *(i.barycentric for i in irises)]),
+        np.concatenate([np.array(list(targets), dtype=np.int32), *(i.index for i in irises)]),
+    )
+
+
+def _iris(head: Head, side: int) -> LandmarkSet:
+    rim = EYE_RADIUS * np.sin(np.deg2rad(IRIS_DEGREES))
+    # The middle, then four places on the rim: towards the nose or temple, top, the other, bottom.
+    steps = np.array([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)]) * rim
+    depth = np.sqrt(EYE_RADIUS**2 - (steps**2).sum(1))
+    ball = np.flatnonzero(head.face_part == (LEFT_EYE if side > 0 else RIGHT_EYE))
+    targets = EYE * (side, 1, 1) + np.column_stack([steps, depth])
+    rows, weights = closest_points(head.anatomy.points, head.faces[ball], targets)
+    index = MEDIAPIPE_GROUPS["left_iris" if side > 0 else "right_iris"]
+    return LandmarkSet(
+        ball[rows].astype(np.int32), weights.astype(np.float32), np.array(index, dtype=np.int32)
+    )
+
+
+def multipie_embedding(head: Head) -> LandmarkSet:
+    """The 51 points of Multi-PIE that do not slide: 17..67."""
+    front = _Front(head)
+    brow = np.array([(-50, 52), (-41, 58), (-31, 60), (-21, 57.5), (-12, 52.5)])
+    ridge = [(0, 36), (0, 24), (0, 12), (0, 1)]
+    below = [(-12, -9), (-6, -11), (0, -13), (6, -11), (12, -9)]
+    flat = front.points(np.concatenate([brow, brow[::-1] * (-1, 1), ridge, below]))
+    right_eye = _lids(-1, [1, 0.68, 0.33, 0, 0.33, 0.68], [1, 1, 1, 1, -1, -1])
+    left_eye = _lids(1, [0, 0.33, 0.68, 1, 0.68, 0.33], [1, 1, 1, 1, -1, -1])
+    wide = MOUTH_HALF_WIDTH
+    lips = [
+        front.lip(np.array([-wide, -14, -5.2, 0, 5.2, 14, wide]), 1.0, 1),
+        front.lip(np.array([14, 6.5, 0, -6.5, -14]), 1.0, -1),
+        front.lip(np.array([-0.92 * wide, -7, 0, 7, 0.92 * wide]), 2.0, 1),
+        front.lip(np.array([7.0, 0, -7]), 2.0, -1),
+    ]
+    face, weights = front.place(np.concatenate([flat, right_eye, left_eye, *lips]))
+    return LandmarkSet(face, weights, np.arange(17, 68, dtype=np.int32))
+
+
+def contour_embedding(head: Head) -> ContourSet:
+    """The jaw line of every yaw bin: along each level the outermost place the camera sees."""
+    front = _Front(head)
+    order = np.concatenate([np.arange(9), np.arange(7, -1, -1)])
+    sign = np.where(np.arange(CONTOUR_POINTS) <= 8, -1.0, 1.0)
+    columns = (sign * _CONTOUR_LAST[order])[:, None] * np.linspace(0.5, 1, 40)
+    levels = np.broadcast_to(_CONTOUR_LEVEL[order][:, None], columns.shape)
+    line = with_features(base(columns.ravel(), levels.ravel())).reshape(*columns.shape, 3)
+    faces, weights = [], []
+    for number in range(CONTOUR_BINS):
+        yaw = np.deg2rad(number if number < 40 else 39 - number)
+        across = line[..., 0] * np.cos(yaw) + line[..., 2] * np.sin(yaw)
+        outermost = (across * sign[:, None]).argmax(1)
+        face, weight = front.place(line[np.arange(CONTOUR_POINTS), outermost])
+        faces.append(face)
+        weights.append(weight)
+    return ContourSet(np.stack(faces), np.stack(weights))

@@ -1,0 +1,178 @@
+"""The outer form of the procedural head: a spline net for the skull, fields for the face.
+
+Everything here is in millimetres: x to the subject's left, y up with 0 at the tip of the nose,
+z to the front with 0 at the ear.
+"""
+
+import numpy as np
+from scipy.interpolate import CubicSpline, LinearNDInterpolator, PchipInterpolator
+
+Array = np.ndarray
+
+# Half contours from the front midline (first point) over the left side to the back midline, from
+# the base of the neck to the crown. The numbers are ordinary adult proportions.
+_NET = np.array(
+    [
+        # base of the neck
+        [(0, -165, 8), (17, -165, 5), (33, -165, -2), (47, -165, -13), (57, -165, -27),
+         (60, -166, -42), (52, -166, -66), (29, -166, -82), (0, -166, -87)],
+        [(0, -128, 15), (14, -128, 13), (28, -128, 7), (40, -128, -3), (48, -128, -15),
+         (52, -129, -28), (48, -132, -50), (28, -134, -66), (0, -134, -71)],
+        # throat and underside of the jaw
+        [(0, -104, 24), (13, -104, 22), (26, -103, 16), (37, -101, 7), (46, -98, -5),
+         (51, -100, -18), (49, -108, -43), (28, -114, -60), (0, -115, -65)],
+        [(0, -94, 46), (13, -94, 43), (25, -92, 33), (36, -88, 19), (46, -83, 3),
+         (52, -86, -13), (50, -97, -40), (28, -104, -58), (0, -105, -62)],
+        [(0, -87, 66), (13, -87, 62), (26, -84, 48), (38, -79, 28), (49, -71, 7),
+         (54, -74, -9), (50, -87, -38), (28, -94, -56), (0, -95, -60)],
+        # chin, lower lip, mouth
+        [(0, -74, 76), (15, -74, 71), (28, -72, 57), (41, -68, 34), (52, -62, 11),
+         (57, -63, -6), (51, -78, -37), (28, -85, -55), (0, -86, -58)],
+        [(0, -56, 75), (17, -56, 70), (31, -56, 59), (44, -55, 38), (55, -52, 15),
+         (60, -52, -4), (52, -66, -37), (28, -73, -55), (0, -74, -58)],
+        [(0, -36, 80), (19, -36, 74), (34, -37, 62.5), (48, -38, 43), (59, -37, 18),
+         (64, -37, -3), (53, -50, -38), (28, -56, -56), (0, -57, -59)],
+        # cheeks
+        [(0, -14, 83), (20, -14, 76), (36, -16, 66), (51, -18, 47), (63, -18, 20),
+         (68, -18, -4), (56, -31, -43), (29, -36, -63), (0, -37, -67)],
+        [(0, 0, 82), (20, 0, 76.5), (37.5, -1, 67), (53, -2, 49), (65, -2, 21),
+         (71, -2, -6), (60, -13, -50), (32, -17, -74), (0, -18, -80)],
+        [(0, 17, 80), (20, 17, 75.5), (38, 16, 67), (54, 15, 50), (67, 16, 22),
+         (73, 16, -8), (64, 6, -56), (34, 3, -83), (0, 3, -90)],
+        # eyes, brows, forehead
+        [(0, 36, 79), (20, 36, 75), (39, 36, 64.5), (55, 36, 46), (67, 36, 20),
+         (74, 35, -10), (66, 26, -60), (36, 24, -90), (0, 24, -97)],
+        [(0, 57, 83), (20, 57, 80), (40, 57, 69.5), (56, 56, 49), (68, 55, 20),
+         (75, 54, -12), (67, 48, -63), (37, 46, -94), (0, 46, -102)],
+        [(0, 78, 81), (20, 78, 78), (40, 78, 66.5), (56, 77, 46), (68, 76, 18),
+         (75, 74, -14), (67, 70, -63), (37, 68, -94), (0, 68, -103)],
+        [(0, 100, 72), (20, 100, 69), (39, 100, 58), (54, 99, 39), (65, 98, 13),
+         (71, 96, -16), (63, 94, -60), (34, 93, -89), (0, 93, -97)],
+        [(0, 121, 54), (17, 121, 51), (33, 121, 42), (46, 121, 26), (56, 120, 5),
+         (60, 119, -17), (52, 118, -53), (28, 118, -77), (0, 118, -84)],
+        [(0, 136.5, 22), (11, 136.5, 20), (21, 136.5, 14), (28, 136.5, 5), (32, 136.5, -6),
+         (33, 136.5, -16), (28, 136.5, -34), (15, 136.5, -46), (0, 136.5, -50)],
+        [(0, 142, -13)] * 9,
+    ],
+    dtype=np.float64,
+)  # fmt: skip
+LEVELS = len(_NET)
+COLUMNS = 8
+
+EYE = np.array([32.5, 35.5, 54.5])  # centre of the left eyeball
+EYE_RADIUS = 13.0
+SEAM_Y = -36.0  # where the lips meet
+
+
+def gauss(*terms: Array) -> Array:
+    """exp(-sum of squares): a bump that is 1 where all terms are 0."""
+    return np.exp(-sum(t * t for t in terms))
+
+
+def smoothstep(value: Array, low: float, high: float) -> Array:
+    """0 below `low`, 1 above `high` (which may be the smaller), with zero slope at both."""
+    f = np.clip((value - low) / (high - low), 0, 1)
+    return f * f * (3 - 2 * f)
+
+
+def base(s: Array, t: Array) -> Array:
+    """The skull and neck without features.
+
+    Args:
+        s: (N,) in -8..8, 0 at the front midline, positive on the left, 8 at the back.
+        t: (N,) in 0..17, from the base of the neck to the crown.
+
+    Returns:
+        (N, 3) millimetres.
+    """
+    mirrored = _NET[:, COLUMNS - 1 : 0 : -1] * (-1, 1, 1)
+    ring = np.concatenate([_NET, mirrored], 1)
+    count = ring.shape[1]
+    closed = np.concatenate([np.eye(count), np.eye(count)[:1]])
+    around = CubicSpline(np.arange(count + 1), closed, bc_type="periodic")(np.mod(s, count))
+    upward = CubicSpline(np.arange(LEVELS), np.eye(LEVELS), bc_type="natural")(t)
+    return np.einsum("nl,nc,lcx->nx", upward, around, ring)
+
+
+class FrontChart:
+    """Inverse of `base` on the front of the head: which (s, t) has this x and y."""
+
+    def __init__(self) -> None:
+        s, t = np.meshgrid(np.linspace(-4, 4, 81), np.linspace(3, 15.5, 126), indexing="ij")
+        grid = np.stack([s.ravel(), t.ravel()], 1)
+        self._guess = LinearNDInterpolator(base(grid[:, 0], grid[:, 1])[:, :2], grid)
+
+    def points(self, xy: Array) -> Array:
+        """(N, 2) -> (N, 3): the point of the base surface in front of x and y."""
+        st = self._guess(xy)
+        for _ in range(3):
+            here = base(st[:, 0], st[:, 1])
+            step = 1e-4
+            ds = (base(st[:, 0] + step, st[:, 1]) - here)[:, :2] / step
+            dt = (base(st[:, 0], st[:, 1] + step) - here)[:, :2] / step
+            jacobian = np.stack([ds, dt], -1)
+            st = st + np.linalg.solve(jacobian, (xy - here[:, :2])[..., None])[..., 0]
+        return base(st[:, 0], st[:, 1])
+
+
+_NOSE_Y = (-17, -14, -11.5, -9, -6, -2, 3, 10, 20, 30, 38, 46)
+_nose_height = PchipInterpolator(_NOSE_Y, (0, 1.0, 4, 11, 18, 22.5, 21.5, 17, 11.5, 6, 2.5, 0))
+_nose_width = PchipInterpolator(_NOSE_Y, (9, 9, 9, 9.5, 10.5, 10.5, 9.5, 8.5, 7.8, 7.2, 7, 7.5))
+
+
+def nose(x: Array, y: Array) -> Array:
+    """Height of the nose above the face, millimetres."""
+    inside = (y > _NOSE_Y[0]) & (y < _NOSE_Y[-1])
+    at = np.clip(y, _NOSE_Y[0], _NOSE_Y[-1])
+    ridge = _nose_height(at) * np.exp(-(np.abs(x / _nose_width(at)) ** 2.2)) * inside
+    wing = 10.5 * np.exp(-(((np.abs(x) - 12.2) / 4.6) ** 2) - np.abs((y + 4.6) / 6.2) ** 2.6)
+    flank = 5.0 * gauss(x / 17, (y + 1) / 13) + 2.2 * gauss(x / 13, (y - 22) / 14)
+    # A soft maximum keeps the crease between wing and tip without a sharp edge.
+    return np.cbrt(ridge**3 + wing**3 + flank**3)
+
+
+def relief(x: Array, y: Array) -> Array:
+    """Forward displacement of the face's features without lids and lips, millimetres."""
+    a = np.abs(x)
+    sockets = -6.5 * gauss((a - 32) / 15, (y - 36) / 10.5) - 5 * gauss((a - 17) / 7, (y - 37) / 10)
+    brow = 3.0 * gauss((a - 24) / 19, (y - 55) / 7.5) + 1.5 * gauss((a - 46) / 10, (y - 52) / 8)
+    cheek = 3.6 * gauss((a - 45) / 14, (y - 11) / 13) + 1.5 * gauss((a - 30) / 12, (y - 8) / 12)
+    hollow = -2.2 * gauss((a - 45) / 11, (y + 33) / 15)
+    fold_x = 17.5 + (-(y + 8) / 28).clip(0, 1.3) * 13.5
+    fold = -1.5 * gauss((a - fold_x) / 3.2) * smoothstep(y, -2, -12) * smoothstep(y, -46, -34)
+    muzzle = 3.0 * gauss(x / 21, (y + 33) / 17)
+    groove = smoothstep(y, -29, -24) * smoothstep(y, -12, -16)
+    philtrum = groove * (-1.1 * gauss(x / 2.6) + 0.7 * gauss((a - 5.2) / 2.4))
+    sulcus = -3.0 * gauss(x / 17, (y + 55) / 5.5)
+    chin = 5.2 * gauss(x / 14, (y + 73) / 10) - 0.5 * gauss(x / 2.5, (y + 74) / 9)
+    corner = -2.2 * gauss((a - 28) / 4.5, (y + 37) / 7)
+    return sockets + brow + cheek + hollow + fold + muzzle + philtrum + sulcus + chin + corner
+
+
+def with_features(points: Array) -> Array:
+    """Base surface points (N, 3) with nose and relief; the back of the head stays as it is."""
+    x, y, z = points.T
+    front = smoothstep(z, 2, 26)
+    height = nose(x, y)
+    out = points.copy()
+    out[:, 2] += front * (height + relief(x, y))
+    # The tip droops and the wings tuck in below, which a plain height could not do.
+    tip = gauss(x / 9, (y + 5.5) / 4.5)
+    out[:, 1] += front * (1.6 * tip - 0.0)
+    out[:, 1] -= front * 3.2 * smoothstep(height, 8, 20) * gauss((y + 7) / 6)
+    nostril = gauss((np.abs(x) - 6.6) / 2.6, (y + 8.6) / 2.2)
+    out[:, 1] += front * 2.2 * nostril
+    out[:, 2] -= front * 2.0 * nostril
+    return out
+
+
+# Hairline: the height above which hair grows, by depth from the forehead to the nape.
+_hair_y = PchipInterpolator(
+    (-70, -45, -25, -14, -6, 4, 12, 18, 26, 36, 48, 62, 80),
+    (-66, -60, -40, -12, 18, 24, 28, 44, 66, 84, 93, 97, 96),
+)
+
+
+def hair_amount(points: Array) -> Array:
+    """Signed height above the hairline, millimetres: positive under hair. (N, 3) -> (N,)."""
+    return points[:, 1] - _hair_y(np.clip(points[:, 2], -70, 80))
