@@ -13,7 +13,7 @@ TAIL = 2.0  # percent of the frames on each side whose face boxes may stick out
 # Room around the faces' boxes, in face heights (forehead to chin): as wanted for hair and
 # neck, and the least before black borders are taken into account.
 WANTED = {"left": 0.5, "right": 0.5, "top": 0.5, "bottom": 0.5}
-LEAST = {"left": 0.25, "right": 0.25, "top": 0.4, "bottom": 0.2}
+LEAST = {"left": 0.2, "right": 0.2, "top": 0.3, "bottom": 0.15}
 
 
 @dataclass(frozen=True)

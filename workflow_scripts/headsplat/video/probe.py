@@ -51,7 +51,7 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     timeline = lay_timeline(
         scan.stamps, scan.damaged(), scan.last_duration(rate, time_base), time_base
     )
-    total = max(declared, len(scan.stamps))
+    total = max(declared - scan.discarded, len(scan.stamps) + len(scan.damaged()))
     if timeline.duration < SHORTEST:
         raise UserError(
             f"{path}: {float(timeline.duration):.2f} s of video can be decoded "
@@ -95,6 +95,7 @@ class _Scan:
         self.keyframes: list[int] = []
         self.first: VideoFrame | None = None
         self.final_duration = 0
+        self.discarded = 0  # pictures that the edit list hides
 
     def damaged(self) -> list[int]:
         """Stamps of packets without a picture.
@@ -131,6 +132,7 @@ def _scan(container: InputContainer, stream: VideoStream) -> _Scan:
     stamps: set[int] = set()
     latest = -math.inf
     for packet in packets(container, stream):
+        scan.discarded += packet.is_discard
         if packet.pts is not None and not packet.is_discard:
             scan.offered.append(packet.pts)
         if packet.is_keyframe and packet.pts is not None:
