@@ -3,8 +3,9 @@
 // 1. Every Gaussian of every frame becomes a Splat (gaussians.h).
 // 2. A frame's visible splats are sorted by depth and dealt, in that order, to the 16x16 tiles they
 //    may reach. An entry of a tile's list is one `Instance`.
-// 3. Tiles are independent tasks. A row of a tile is one vector of 16 pixels; for each splat only
-//    the rows it may reach are visited, and a tile ends when all its pixels have stopped.
+// 3. Tiles are independent tasks. A row of a tile is one to four vectors of the machine; for each
+//    splat only the vectors it may reach are visited, and a tile ends when all its pixels have
+//    stopped.
 // 4. Backward visits the lists from the back, undoing the transmittance by division. What a tile
 //    knows of a Gaussian is nine sums over pixels (PixelSums). It writes them to the slot of that
 //    instance; slots of one Gaussian lie side by side, and a last pass adds them in their fixed
@@ -28,7 +29,7 @@ namespace {
 
 constexpr int kChunk = 256;     // Gaussians a task
 constexpr int kCheckEvery = 8;  // splats between two looks at which rows still live
-static_assert(kLanes == kTile);
+constexpr int kParts = kTile / kLanes;  // vectors a row
 
 struct Instance {
   int32_t gaussian, slot;
@@ -142,150 +143,182 @@ std::vector<Frame> prepare_frames(const GaussianTask& task, int threads, std::at
   return frames;
 }
 
-// One splat over one tile: what does not depend on the row.
-struct Brush {
-  Floats dx, pp, k2dx;
-  float k3, y, opacity;
-
-  inline __attribute__((always_inline)) Brush(const Splat& s, Floats columns)
-      : dx(columns - s.x), k2dx(s.k2 * dx), k3(s.k3), y(s.y), opacity(s.opacity) {
-    Floats p = s.k1 * dx;
-    pp = p * p;
-  }
-  // o times the Gaussian along a row, not yet held at 0.99; `r` is the second root of the form.
-  inline __attribute__((always_inline)) Floats alpha(int row, Floats& r) const {
-    r = k2dx + k3 * (static_cast<float>(row) - y);
-    return opacity * exp2(-fma(r, r, pp));
-  }
-};
-
 inline __attribute__((always_inline)) Floats hold(Floats alpha) {
   return alpha < kAlphaMax ? alpha : splat(kAlphaMax);
 }
 
 struct Tile {
   int index, x0, y0, rows, columns;
-  Floats centres;  // x of the pixels of a row
 
   Tile(const GaussianTask& task, int tile) : index(tile) {
     x0 = tile % task.tiles_x() * kTile;
     y0 = tile / task.tiles_x() * kTile;
     rows = std::min(kTile, task.height - y0);
     columns = std::min(kTile, task.width - x0);
-    for (int i = 0; i < kLanes; ++i) centres[i] = static_cast<float>(x0 + i);
   }
   int64_t pixel(const GaussianTask& task, int frame, int row) const {
     return (static_cast<int64_t>(frame) * task.height + y0 + row) * task.width + x0;
   }
 };
 
+// One splat over one tile: what does not depend on the row, and the rows and vectors it may reach.
+struct Brush {
+  Floats dx[kParts], pp[kParts], k2dx[kParts];
+  float k3, y, opacity;
+  int top, bottom, first, after;
+
+  inline __attribute__((always_inline)) Brush(const Splat& s, const Tile& tile)
+      : k3(s.k3), y(s.y - static_cast<float>(tile.y0)), opacity(s.opacity) {
+    for (int part = 0; part < kParts; ++part) {
+      for (int i = 0; i < kLanes; ++i)
+        dx[part][i] = static_cast<float>(tile.x0 + part * kLanes + i) - s.x;
+      k2dx[part] = s.k2 * dx[part];
+      Floats p = s.k1 * dx[part];
+      pp[part] = p * p;
+    }
+    top = std::max<int>(s.y0 - tile.y0, 0);
+    bottom = std::min<int>(s.y1 - tile.y0, tile.rows);
+    first = std::max<int>(s.x0 - tile.x0, 0) / kLanes;
+    after = (std::min<int>(s.x1 - tile.x0, kTile) + kLanes - 1) / kLanes;
+  }
+  float dy(int row) const { return static_cast<float>(row) - y; }
+  // o times the Gaussian along a vector, not yet held at 0.99; `r` is the form's second root.
+  inline __attribute__((always_inline)) Floats alpha(int row, int part, Floats& r) const {
+    r = k2dx[part] + k3 * dy(row);
+    return opacity * exp2(-fma(r, r, pp[part]));
+  }
+};
+
 void draw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile& tile,
                const Pictures& out) {
-  Floats transmittance[kTile], color[3][kTile];
-  Ints live[kTile], reached[kTile];
+  Floats transmittance[kTile][kParts], color[3][kTile][kParts];
+  Ints live[kTile][kParts], reached[kTile][kParts];
   for (int row = 0; row < kTile; ++row) {
-    transmittance[row] = splat(1.0f);
-    for (int k = 0; k < 3; ++k) color[k][row] = splat(0.0f);
-    for (int i = 0; i < kLanes; ++i) live[row][i] = row < tile.rows && i < tile.columns ? -1 : 0;
-    reached[row] = Ints{};
+    for (int part = 0; part < kParts; ++part) {
+      transmittance[row][part] = splat(1.0f);
+      for (int k = 0; k < 3; ++k) color[k][row][part] = splat(0.0f);
+      for (int i = 0; i < kLanes; ++i)
+        live[row][part][i] = row < tile.rows && part * kLanes + i < tile.columns ? -1 : 0;
+      reached[row][part] = Ints{};
+    }
   }
   uint32_t rows_live = (1u << tile.rows) - 1;
   int start = frame.tile_start[tile.index], end = frame.tile_start[tile.index + 1];
   for (int at = start; at < end && rows_live; ++at) {
     const Splat& s = frame.splats[frame.list[at].gaussian];
-    Brush brush(s, tile.centres);
-    int top = std::max<int>(s.y0 - tile.y0, 0), bottom = std::min<int>(s.y1 - tile.y0, tile.rows);
-    for (int row = top; row < bottom; ++row) {
+    Brush brush(s, tile);
+    for (int row = brush.top; row < brush.bottom; ++row) {
       if (!(rows_live >> row & 1)) continue;
-      Floats r, alpha = hold(brush.alpha(tile.y0 + row, r));
-      Ints takes = (alpha >= kAlphaMin) & live[row];
-      Floats before = transmittance[row], after = before * (1.0f - alpha);
-      Ints stops = takes & (after < kStop);
-      live[row] &= ~stops;
-      takes &= ~stops;
-      Floats weight = takes ? alpha * before : splat(0.0f);
-      for (int k = 0; k < 3; ++k) color[k][row] = fma(weight, splat(s.color[k]), color[k][row]);
-      transmittance[row] = takes ? after : before;
-      reached[row] = takes ? Ints{} + (at - start + 1) : reached[row];
+      for (int part = brush.first; part < brush.after; ++part) {
+        Floats r, alpha = hold(brush.alpha(row, part, r));
+        Ints takes = (alpha >= kAlphaMin) & live[row][part];
+        Floats before = transmittance[row][part], after = before * (1.0f - alpha);
+        Ints stops = takes & (after < kStop);
+        live[row][part] &= ~stops;
+        takes &= ~stops;
+        Floats weight = takes ? alpha * before : splat(0.0f);
+        for (int k = 0; k < 3; ++k)
+          color[k][row][part] = fma(weight, splat(s.color[k]), color[k][row][part]);
+        transmittance[row][part] = takes ? after : before;
+        reached[row][part] = takes ? Ints{} + (at - start + 1) : reached[row][part];
+      }
     }
-    if ((at - start) % kCheckEvery == kCheckEvery - 1)
-      for (int row = 0; row < tile.rows; ++row)
-        if (!any(live[row])) rows_live &= ~(1u << row);
+    if ((at - start) % kCheckEvery != kCheckEvery - 1) continue;
+    for (int row = 0; row < tile.rows; ++row) {
+      Ints rest = live[row][0];
+      for (int part = 1; part < kParts; ++part) rest |= live[row][part];
+      if (!any(rest)) rows_live &= ~(1u << row);
+    }
   }
   const float* background = task.backgrounds + 3 * b;
   for (int row = 0; row < tile.rows; ++row) {
     int64_t pixel = tile.pixel(task, b, row);
     for (int i = 0; i < tile.columns; ++i) {
+      int part = i / kLanes, lane = i % kLanes;
+      float left = transmittance[row][part][lane];
       for (int k = 0; k < 3; ++k)
-        out.color[3 * (pixel + i) + k] = color[k][row][i] + transmittance[row][i] * background[k];
-      out.alpha[pixel + i] = 1.0f - transmittance[row][i];
-      out.transmittance[pixel + i] = transmittance[row][i];
-      out.reached[pixel + i] = reached[row][i];
+        out.color[3 * (pixel + i) + k] = color[k][row][part][lane] + left * background[k];
+      out.alpha[pixel + i] = 1.0f - left;
+      out.transmittance[pixel + i] = left;
+      out.reached[pixel + i] = reached[row][part][lane];
     }
   }
 }
 
-void undraw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile& tile,
-                 const PictureGradients& in, PixelSums* slots) {
-  // `behind`: what is behind the current splat, as seen in the loss.
-  Floats transmittance[kTile], behind[kTile], d_color[3][kTile];
-  Ints reached[kTile];
+// What backward keeps of a tile's pixels; pixels beyond the picture have reached nothing.
+struct TileGradient {
+  Floats transmittance[kTile][kParts], d_color[3][kTile][kParts];
+  Floats behind[kTile][kParts];  // what is behind the current splat, as seen in the loss
+  Ints reached[kTile][kParts];
   int farthest = 0;
-  const float* background = task.backgrounds + 3 * b;
-  for (int row = 0; row < kTile; ++row) {
-    transmittance[row] = splat(1.0f);
-    behind[row] = splat(0.0f);
-    reached[row] = Ints{};
-    for (int k = 0; k < 3; ++k) d_color[k][row] = splat(0.0f);
-    if (row >= tile.rows) continue;
-    int64_t pixel = tile.pixel(task, b, row);
-    for (int i = 0; i < tile.columns; ++i) {
-      float left = in.transmittance[pixel + i], seen = -in.alpha[pixel + i];
-      for (int k = 0; k < 3; ++k) {
-        d_color[k][row][i] = in.color[3 * (pixel + i) + k];
-        seen += background[k] * in.color[3 * (pixel + i) + k];
+
+  TileGradient(const GaussianTask& task, int b, const Tile& tile, const PictureGradients& in) {
+    const float* background = task.backgrounds + 3 * b;
+    for (int row = 0; row < kTile; ++row) {
+      int64_t pixel = tile.pixel(task, b, row);
+      for (int i = 0; i < kTile; ++i) {
+        int part = i / kLanes, lane = i % kLanes;
+        bool inside = row < tile.rows && i < tile.columns;
+        float left = inside ? in.transmittance[pixel + i] : 1.0f;
+        float seen = inside ? -in.alpha[pixel + i] : 0.0f;
+        for (int k = 0; k < 3; ++k) {
+          float d = inside ? in.color[3 * (pixel + i) + k] : 0.0f;
+          d_color[k][row][part][lane] = d;
+          seen += background[k] * d;
+        }
+        int last = inside ? in.reached[pixel + i] : 0;
+        transmittance[row][part][lane] = left;
+        behind[row][part][lane] = left * seen;
+        reached[row][part][lane] = last;
+        farthest = std::max(farthest, last);
       }
-      transmittance[row][i] = left;
-      behind[row][i] = left * seen;
-      reached[row][i] = in.reached[pixel + i];
-      farthest = std::max(farthest, in.reached[pixel + i]);
     }
   }
+};
+
+void undraw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile& tile,
+                 const PictureGradients& in, PixelSums* slots) {
+  TileGradient pixels(task, b, tile, in);
   int start = frame.tile_start[tile.index], end = frame.tile_start[tile.index + 1];
-  for (int at = start + farthest; at < end; ++at) slots[frame.list[at].slot] = PixelSums{};
-  for (int at = start + farthest - 1; at >= start; --at) {
+  for (int at = start + pixels.farthest; at < end; ++at) slots[frame.list[at].slot] = PixelSums{};
+  for (int at = start + pixels.farthest - 1; at >= start; --at) {
     const Splat& s = frame.splats[frame.list[at].gaussian];
-    Brush brush(s, tile.centres);
-    Floats h{}, hr{}, hry{}, sum_color[3] = {};
-    int top = std::max<int>(s.y0 - tile.y0, 0), bottom = std::min<int>(s.y1 - tile.y0, tile.rows);
-    for (int row = top; row < bottom; ++row) {
-      Floats r, raw = brush.alpha(tile.y0 + row, r), alpha = hold(raw);
-      Ints takes = (alpha >= kAlphaMin) & (reached[row] > at - start);
-      Floats inverse = 1.0f / (1.0f - alpha);
-      Floats before = takes ? transmittance[row] * inverse : transmittance[row];
-      Floats weight = takes ? alpha * before : splat(0.0f);
-      Floats shown = splat(0.0f);
-      for (int k = 0; k < 3; ++k) {
-        shown = fma(splat(s.color[k]), d_color[k][row], shown);
-        sum_color[k] = fma(weight, d_color[k][row], sum_color[k]);
+    Brush brush(s, tile);
+    Floats h[kParts] = {}, hr[kParts] = {}, hry{}, sum_color[3] = {};
+    for (int row = brush.top; row < brush.bottom; ++row) {
+      Floats dy = splat(brush.dy(row));
+      for (int part = brush.first; part < brush.after; ++part) {
+        Floats r, raw = brush.alpha(row, part, r), alpha = hold(raw);
+        Ints takes = (alpha >= kAlphaMin) & (pixels.reached[row][part] > at - start);
+        Floats inverse = 1.0f / (1.0f - alpha), after = pixels.transmittance[row][part];
+        Floats before = takes ? after * inverse : after;
+        Floats weight = takes ? alpha * before : splat(0.0f);
+        Floats shown = splat(0.0f);
+        for (int k = 0; k < 3; ++k) {
+          shown = fma(splat(s.color[k]), pixels.d_color[k][row][part], shown);
+          sum_color[k] = fma(weight, pixels.d_color[k][row][part], sum_color[k]);
+        }
+        Floats d_alpha = before * shown - pixels.behind[row][part] * inverse;
+        Floats term = takes & (raw < kAlphaMax) ? d_alpha * raw : splat(0.0f);
+        pixels.behind[row][part] = fma(weight, shown, pixels.behind[row][part]);
+        pixels.transmittance[row][part] = before;
+        Floats term_r = term * r;
+        h[part] += term;
+        hr[part] += term_r;
+        hry = fma(term_r, dy, hry);
       }
-      Floats d_alpha = before * shown - behind[row] * inverse;
-      Floats term = takes & (raw < kAlphaMax) ? d_alpha * raw : splat(0.0f);
-      behind[row] = fma(weight, shown, behind[row]);
-      transmittance[row] = before;
-      h += term;
-      Floats term_r = term * r;
-      hr += term_r;
-      hry = fma(term_r, splat(static_cast<float>(tile.y0 + row) - s.y), hry);
+    }
+    Floats all_h{}, all_hr{}, hx{}, hxx{}, hrx{};
+    for (int part = 0; part < kParts; ++part) {
+      Floats dx = brush.dx[part], h_dx = h[part] * dx;
+      all_h += h[part];
+      all_hr += hr[part];
+      hx += h_dx;
+      hxx = fma(h_dx, dx, hxx);
+      hrx = fma(hr[part], dx, hrx);
     }
     PixelSums& sums = slots[frame.list[at].slot];
-    Floats hx = h * brush.dx;
-    sums.h = sum(h);
-    sums.hx = sum(hx);
-    sums.hxx = sum(hx * brush.dx);
-    sums.hr = sum(hr);
-    sums.hrx = sum(hr * brush.dx);
-    sums.hry = sum(hry);
+    sums = {sum(all_h), sum(hx), sum(hxx), sum(all_hr), sum(hrx), sum(hry), {}};
     for (int k = 0; k < 3; ++k) sums.color[k] = sum(sum_color[k]);
   }
 }

@@ -1,24 +1,43 @@
-// Sixteen floats side by side: one row of a tile. The compiler maps them to the machine's vectors.
+// Pixels side by side: one vector of the machine, 4 to 16 floats, in the compilers' common notation.
+// (Wider vectors than the machine's would compile too, into something many times slower.)
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
 namespace headsplat {
 
+#if defined(__AVX512F__)
 constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));  // also masks: 0 or -1 a lane
 
 inline __attribute__((always_inline)) Floats splat(float value) { return Floats{} + value; }
 
-// a b + c, fused where the machine has the instruction; elsewhere a call would be far slower.
+// a b + c, fused where the machine's instruction is at hand.
 inline __attribute__((always_inline)) Floats fma(Floats a, Floats b, Floats c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  Floats out;
-  for (int i = 0; i < kLanes; ++i) out[i] = __builtin_fmaf(a[i], b[i], c[i]);
-  return out;
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_fmadd_ps(
+      reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif defined(__AVX2__) && defined(__FMA__)
+  return reinterpret_cast<Floats>(_mm256_fmadd_ps(
+      reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#elif defined(__ARM_NEON)
+  return reinterpret_cast<Floats>(vfmaq_f32(reinterpret_cast<float32x4_t>(c),
+                                            reinterpret_cast<float32x4_t>(a),
+                                            reinterpret_cast<float32x4_t>(b)));
 #else
   return a * b + c;
 #endif
