@@ -45,8 +45,8 @@ def around(lower: int, upper: int) -> tuple[Array, Array]:
 def lid_line(fraction: Array, upper: Array) -> Array:
     """Margin of the left eye's lids; fraction 0 is the inner, 1 the outer corner. (n, 2)."""
     line = INNER_CANTHUS + fraction[:, None] * (OUTER_CANTHUS - INNER_CANTHUS)
-    top = 6.6 * np.sin(np.pi * fraction**0.92).clip(0) ** 0.8
-    bottom = -4.6 * np.sin(np.pi * fraction**1.12).clip(0) ** 0.9
+    top = 5.4 * np.sin(np.pi * fraction**0.92).clip(0) ** 0.8
+    bottom = -4.8 * np.sin(np.pi * fraction**1.12).clip(0) ** 0.9
     line[:, 1] += np.where(upper >= 0, top, bottom)
     return line
 
@@ -70,7 +70,8 @@ def eye_loops(start: Array, lower: int, surface: Surface) -> list[tuple[float, A
     for ring in EYE_RINGS:
         xy = start[:, :2] + ring * (margin - start[:, :2])
         points = surface(xy)
-        lid = smoothstep(ring, 0.3, 0.8)
+        away = np.hypot(*((xy - EYE[:2]) / (21.5, 14.0)).T)
+        lid = smoothstep(away, 1.0, 0.66)
         depth = on_lid(xy)
         # The fold above the upper lid, and the fullness of the brow's soft tissue over it.
         crease = -1.5 * gauss((ring - 0.6) / 0.13) * upper.clip(0)
@@ -165,7 +166,6 @@ def mouth_loops(start: Array, lower: int, surface: Surface) -> list[tuple[float,
         bend = np.where(upper >= 0, share**0.8, share**0.7)
         points[:, 2] += fullness * np.sin(np.pi * bend) ** 0.85
         points[:, 2] -= 1.2 * share * (1 - np.abs(upper))
-        points[:, 1] += 0.12 * np.abs(upper) * np.sign(upper) * smoothstep(share, 0.8, 1)
         loops.append((ring, upper, points))
     lips = loops[-1][2]
     for ring, back, spacing in zip(INNER_RINGS, (2.6, 6.0), (0.5, 2.6), strict=True):

@@ -40,13 +40,13 @@ class Person:
     """
 
     skin: Colour = (0.86, 0.67, 0.56)
-    lips: Colour = (0.73, 0.38, 0.35)
+    lips: Colour = (0.74, 0.43, 0.40)
     hair: Colour = (0.23, 0.15, 0.10)
     brows: Colour = (0.20, 0.13, 0.09)
     iris: Colour = (0.33, 0.45, 0.52)
-    brow_width: float = 4.4
+    brow_width: float = 6.0
     brow_lift: float = 0.0
-    blush: float = 0.5
+    blush: float = 0.35
 
 
 def paint(attributes: Array, part: Array, person: Person) -> Array:
@@ -80,7 +80,7 @@ def _brow(at: Array, person: Person) -> Array:
     a = np.abs(at[:, X])
     along = (a - 10.5) / 40.0
     inside = along.clip(0, 1)
-    arch = 50.8 + person.brow_lift + 8.6 * np.sin(np.pi * 0.62 * inside) - 6.2 * inside**3
+    arch = 49.2 + person.brow_lift + 8.6 * np.sin(np.pi * 0.62 * inside) - 6.2 * inside**3
     width = person.brow_width * (1 - 0.7 * inside**1.6) * 0.5
     across = (at[:, Y] - arch) / width
     strokes = 0.82 + 0.18 * np.sin(a * 4.3 + at[:, Y] * 2.1 + 1.5 * np.sin(a * 1.3))
@@ -101,11 +101,11 @@ def _skin(at: Array, part: Array, person: Person) -> Array:
     colour = _mix(colour, np.asarray(person.skin) * (1.0, 0.80, 0.78), person.blush * rosy)
     # Soft shade where light hardly reaches, so that flat light still models the face.
     shade = front * (
-        0.20 * gauss((a - 17) / 6.5, (y - 40) / 9) + 0.10 * gauss((a - 30) / 14, (y - 24) / 6)
+        0.12 * gauss((a - 17) / 6.5, (y - 40) / 9) + 0.10 * gauss((a - 30) / 14, (y - 24) / 6)
         + 0.16 * gauss((a - 15.5) / 3.0, (y + 6) / 7) + 0.16 * gauss(x / 14, (y + 55.5) / 4.5)
         + 0.18 * gauss(x / 13, (y + 13.5) / 3.0) + 0.10 * gauss((a - 24) / 5, (y + 22) / 12)
         + 0.12 * gauss((a - 29.5) / 3.5, (y + 37.5) / 4)
-    ) + 0.24 * smoothstep(y, -86, -104)  # fmt: skip
+    ) + 0.12 * smoothstep(y, -74, -112)  # fmt: skip
     colour *= 1 - shade[:, None] * (0.8, 1.0, 1.05)
     ear = np.isin(part, (LEFT_EAR, RIGHT_EAR))
     dish = ear * gauss((y - 12) / 11, (z + 8) / 6.5)
@@ -133,7 +133,8 @@ def _skin(at: Array, part: Array, person: Person) -> Array:
 
     hair = hair_amount(at[:, :3]) + 1.6 * _noise(x / 1.7, y / 2.3, z / 1.9)
     cover = smoothstep(hair, -1.5, 3.0) * ~ear
-    strands = 1 + 0.22 * _noise(x / 1.3 + 0.1 * y, z / 5 + y / 9, x / 4)
+    turn = np.arctan2(x, z + 13)
+    strands = 1 + 0.20 * _noise(turn * 55, y / 30) + 0.12 * np.sin(turn * 31 + y / 40)
     return _mix(colour, np.asarray(person.hair) * strands[:, None], cover)
 
 

@@ -126,15 +126,15 @@ def add_tongue(assembly: Assembly) -> Array:
                 np.column_stack(
                     [
                         17.5 * radius * circle[:, 0],
-                        -41.5 - drop - 1.2 * np.exp(-((17.5 * radius * circle[:, 0] / 3) ** 2)),
-                        47 + 18 * radius * circle[:, 1],
+                        -39.5 - drop - 1.2 * np.exp(-((17.5 * radius * circle[:, 0] / 3) ** 2)),
+                        49 + 17 * radius * circle[:, 1],
                     ]
                 ),
                 TONGUE,
             )
         )
         uv_rings.append(assembly.add_uv(place + 0.035 * k / 5 * circle * (1, -1)))
-    top = assembly.add(np.array([[0.0, -42.2, 47.0]]), TONGUE)
+    top = assembly.add(np.array([[0.0, -40.2, 49.0]]), TONGUE)
     uv_top = assembly.add_uv(place[None])
     positions = assembly.positions()
     for k in range(len(rings) - 1):
@@ -153,11 +153,11 @@ def add_tongue(assembly: Assembly) -> Array:
 _ear_radius = PchipInterpolator(
     np.linspace(0, 360, 13), (31, 29.5, 24.5, 20.5, 20, 24, 29, 25, 17, 13.5, 15.5, 24, 31)
 )
-_EAR_CENTRE = np.array([73.0, 13.0, -11.0])
+_EAR_CENTRE = np.array([78.5, 13.0, -12.0])
 _EAR_SEGMENTS = 28
 # Loops from the middle outwards: share of the outline, height above the ear's plane in mm.
 _EAR_LOOPS = (
-    (0.0, -5.0), (0.2, -5.0), (0.38, -3.0), (0.52, 0.5), (0.64, 1.5), (0.75, 0.5), (0.86, 2.2),
+    (0.0, -4.0), (0.2, -4.0), (0.38, -2.5), (0.52, 0.5), (0.64, 1.5), (0.75, 0.5), (0.86, 2.2),
     (0.95, 3.4), (1.0, 2.0), (0.96, -1.5), (0.72, -7.0),
 )  # fmt: skip
 
@@ -169,7 +169,7 @@ def add_ear(assembly: Assembly, part: int) -> Array:
     angle = np.deg2rad(degrees)
     # In the ear's plane: first axis up, second axis backwards.
     outline = _ear_radius(degrees)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
-    lean, flare = np.deg2rad(12), np.deg2rad(24)
+    lean, flare = np.deg2rad(12), np.deg2rad(28)
     place = np.array(_EAR_ATLAS[part])
     shells, uv_shells = [], []
     for k, (share, lift) in enumerate(_EAR_LOOPS):

@@ -15,6 +15,7 @@ from headsplat.heads.procedural.surface import (
     LEVELS,
     FrontChart,
     base,
+    gauss,
     hair_amount,
     smoothstep,
     with_features,
@@ -27,13 +28,13 @@ _FRONT_X = (0, 3.2, 6.4, 9.6, 13, 17.3, 21.7, 26, 30.3, 34.7, 39, 43.3, 47.7, 52
 _SIDE_S = (4.35, 4.7, 5.05, 5.4, 5.8, 6.2, 6.65, 7.1, 7.55, 8.0)
 # y of the grid's rows on the front midline.
 _ROW_Y = (
-    -165, -155, -145, -135, -125, -115, -107, -100, -95.5, -91.5, -88, -83, -78, -72.5, -67, -62,
-    -57.5, -52.5, -47.5, -42, -37, -32, -26.5, -21.5, -17.5, -15, -13, -11, -9.2, -7.4, -5.2,
+    -160, -150, -140, -130, -120, -111, -103.5, -96, -91, -87, -83.5, -79.5, -75, -70.5, -66, -61.5,
+    -57.0, -52.5, -47.5, -42, -37, -32, -26.5, -21.5, -17.5, -15, -13, -11, -9.2, -7.4, -5.2,
     -2.4, 1, 5, 9, 13, 17, 21.5, 26, 30.5, 35.5, 40, 44.5, 49, 53.5, 58.5, 64, 70, 77, 85, 93,
     101, 109, 117, 124, 130, 135, 138.5,
 )  # fmt: skip
 _EYE_COLUMNS, _EYE_ROWS = (4, 13), (17.0, 53.5)
-_MOUTH_COLUMNS, _MOUTH_ROWS = 9, (-57.5, -17.5)
+_MOUTH_COLUMNS, _MOUTH_ROWS = 9, (-57.0, -17.5)
 # The part of the atlas that the skin fills: u0, v0, u1, v1.
 _ATLAS = (0.004, 0.222, 0.996, 0.996)
 _CAVITY_ATLAS = (0.69, 0.008, 0.89, 0.208)
@@ -235,7 +236,10 @@ def _hair(points: Array) -> Array:
     axis = np.stack([0 * height, points[:, 1].clip(-30, 70), np.full_like(height, -14)], 1)
     outward = points - axis
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    thick = _HAIR * smoothstep(height, -1, 13) + 4 * smoothstep(height, 10, 45)
+    thick = _HAIR * smoothstep(height, -1, 15) + 7 * smoothstep(height, 10, 45)
+    # Hair lies close where the ear stands out of it.
+    ear = gauss((points[:, 1] - 14) / 30, (points[:, 2] + 10) / 24) * (np.abs(points[:, 0]) > 40)
+    thick *= 1 - 0.9 * ear
     nape = 1 - 0.6 * smoothstep(points[:, 1], 0, -60)
     wave = 1 + 0.06 * np.sin(points[:, 0] / 6 + points[:, 1] / 17)
     return outward * (thick * nape * wave)[:, None]

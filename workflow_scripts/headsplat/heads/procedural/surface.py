@@ -5,7 +5,8 @@ z to the front with 0 at the ear.
 """
 
 import numpy as np
-from scipy.interpolate import CubicSpline, LinearNDInterpolator, PchipInterpolator
+from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.spatial import cKDTree
 
 Array = np.ndarray
 
@@ -56,8 +57,15 @@ _NET = np.array(
     ],
     dtype=np.float64,
 )  # fmt: skip
+# Below the mouth the numbers above are a little long.
+_NET[:, :, 1] += 0.10 * np.clip(-40 - _NET[:, :, 1], 0, 45)
 LEVELS = len(_NET)
 COLUMNS = 8
+_RING = np.concatenate([_NET, _NET[:, COLUMNS - 1 : 0 : -1] * (-1, 1, 1)], 1)
+_AROUND = CubicSpline(
+    np.arange(2 * COLUMNS + 1), np.eye(2 * COLUMNS)[[*range(2 * COLUMNS), 0]], bc_type="periodic"
+)
+_UPWARD = CubicSpline(np.arange(LEVELS), np.eye(LEVELS), bc_type="natural")
 
 EYE = np.array([32.5, 35.5, 54.5])  # centre of the left eyeball
 EYE_RADIUS = 13.0
@@ -85,13 +93,8 @@ def base(s: Array, t: Array) -> Array:
     Returns:
         (N, 3) millimetres.
     """
-    mirrored = _NET[:, COLUMNS - 1 : 0 : -1] * (-1, 1, 1)
-    ring = np.concatenate([_NET, mirrored], 1)
-    count = ring.shape[1]
-    closed = np.concatenate([np.eye(count), np.eye(count)[:1]])
-    around = CubicSpline(np.arange(count + 1), closed, bc_type="periodic")(np.mod(s, count))
-    upward = CubicSpline(np.arange(LEVELS), np.eye(LEVELS), bc_type="natural")(t)
-    return np.einsum("nl,nc,lcx->nx", upward, around, ring)
+    around, upward = _AROUND(np.mod(s, 2 * COLUMNS)), _UPWARD(t)
+    return np.stack([((upward @ _RING[..., k]) * around).sum(1) for k in range(3)], 1)
 
 
 class FrontChart:
@@ -99,25 +102,28 @@ class FrontChart:
 
     def __init__(self) -> None:
         s, t = np.meshgrid(np.linspace(-4, 4, 81), np.linspace(3, 15.5, 126), indexing="ij")
-        grid = np.stack([s.ravel(), t.ravel()], 1)
-        self._guess = LinearNDInterpolator(base(grid[:, 0], grid[:, 1])[:, :2], grid)
+        self._grid = np.stack([s.ravel(), t.ravel()], 1)
+        places = base(self._grid[:, 0], self._grid[:, 1])
+        # Depth counts a little, so that the throat is not taken for the chin above it.
+        self._tree = cKDTree(places * (1, 1, 0.15))
 
     def points(self, xy: Array) -> Array:
         """(N, 2) -> (N, 3): the point of the base surface in front of x and y."""
-        st = self._guess(xy)
-        for _ in range(3):
+        ahead = np.column_stack([xy, np.full(len(xy), 0.15 * 80)])
+        st = self._grid[self._tree.query(ahead)[1]]
+        step = 1e-4
+        for _ in range(5):
             here = base(st[:, 0], st[:, 1])
-            step = 1e-4
-            ds = (base(st[:, 0] + step, st[:, 1]) - here)[:, :2] / step
-            dt = (base(st[:, 0], st[:, 1] + step) - here)[:, :2] / step
-            jacobian = np.stack([ds, dt], -1)
-            st = st + np.linalg.solve(jacobian, (xy - here[:, :2])[..., None])[..., 0]
+            a, c = ((base(st[:, 0] + step, st[:, 1]) - here)[:, :2] / step).T
+            b, d = ((base(st[:, 0], st[:, 1] + step) - here)[:, :2] / step).T
+            dx, dy = (xy - here[:, :2]).T
+            st = st + np.stack([d * dx - b * dy, a * dy - c * dx], 1) / (a * d - b * c)[:, None]
         return base(st[:, 0], st[:, 1])
 
 
 _NOSE_Y = (-17, -14, -11.5, -9, -6, -2, 3, 10, 20, 30, 38, 46)
-_nose_height = PchipInterpolator(_NOSE_Y, (0, 1.0, 4, 11, 18, 22.5, 21.5, 17, 11.5, 6, 2.5, 0))
-_nose_width = PchipInterpolator(_NOSE_Y, (9, 9, 9, 9.5, 10.5, 10.5, 9.5, 8.5, 7.8, 7.2, 7, 7.5))
+_nose_height = PchipInterpolator(_NOSE_Y, (0, 0.8, 3.5, 10, 16, 19.5, 18.5, 14.5, 10, 6.2, 3.2, 0))
+_nose_width = PchipInterpolator(_NOSE_Y, (9, 9, 9.5, 10.5, 11.5, 11.8, 11, 9.8, 8.8, 8.2, 8, 8.5))
 
 
 def nose(x: Array, y: Array) -> Array:
@@ -134,7 +140,7 @@ def nose(x: Array, y: Array) -> Array:
 def relief(x: Array, y: Array) -> Array:
     """Forward displacement of the face's features without lids and lips, millimetres."""
     a = np.abs(x)
-    sockets = -6.5 * gauss((a - 32) / 15, (y - 36) / 10.5) - 5 * gauss((a - 17) / 7, (y - 37) / 10)
+    sockets = -5.5 * gauss((a - 32) / 15, (y - 36) / 11) - 4 * gauss((a - 17) / 7, (y - 37) / 11)
     brow = 3.0 * gauss((a - 24) / 19, (y - 55) / 7.5) + 1.5 * gauss((a - 46) / 10, (y - 52) / 8)
     cheek = 3.6 * gauss((a - 45) / 14, (y - 11) / 13) + 1.5 * gauss((a - 30) / 12, (y - 8) / 12)
     hollow = -2.2 * gauss((a - 45) / 11, (y + 33) / 15)
@@ -143,8 +149,8 @@ def relief(x: Array, y: Array) -> Array:
     muzzle = 3.0 * gauss(x / 21, (y + 33) / 17)
     groove = smoothstep(y, -29, -24) * smoothstep(y, -12, -16)
     philtrum = groove * (-1.1 * gauss(x / 2.6) + 0.7 * gauss((a - 5.2) / 2.4))
-    sulcus = -3.0 * gauss(x / 17, (y + 55) / 5.5)
-    chin = 5.2 * gauss(x / 14, (y + 73) / 10) - 0.5 * gauss(x / 2.5, (y + 74) / 9)
+    sulcus = -2.6 * gauss(x / 17, (y + 54) / 5)
+    chin = 4.6 * gauss(x / 15, (y + 69) / 9)
     corner = -2.2 * gauss((a - 28) / 4.5, (y + 37) / 7)
     return sockets + brow + cheek + hollow + fold + muzzle + philtrum + sulcus + chin + corner
 
@@ -158,7 +164,7 @@ def with_features(points: Array) -> Array:
     out[:, 2] += front * (height + relief(x, y))
     # The tip droops and the wings tuck in below, which a plain height could not do.
     tip = gauss(x / 9, (y + 5.5) / 4.5)
-    out[:, 1] += front * (1.6 * tip - 0.0)
+    out[:, 1] += front * 1.2 * tip
     out[:, 1] -= front * 3.2 * smoothstep(height, 8, 20) * gauss((y + 7) / 6)
     nostril = gauss((np.abs(x) - 6.6) / 2.6, (y + 8.6) / 2.2)
     out[:, 1] += front * 2.2 * nostril
