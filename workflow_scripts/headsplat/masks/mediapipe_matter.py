@@ -1,4 +1,4 @@
-"""Matting by the person segmenter inside mediapipe's wheel: offline, about 5 ms a frame."""
+"""Matting by the person segmenters inside mediapipe's wheel: no download, under 25 ms a frame."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.temporal import TemporalSmoother
 
-# The square ("general") network's input: feeding it this size avoids a second resampling.
+# The general network's input (the other's is 256x144): avoids a second resampling.
 _NETWORK_SIZE = 256
 
 
@@ -23,15 +23,19 @@ class MediaPipeMatter:
         self.warm_up = temporal_window
         self._edge_radius = edge_radius
         self._smoother = TemporalSmoother(temporal_window)
-        self._network = SelfieSegmentation(model_selection=0)
+        # The "general" and the "landscape" network. They take different things of a background
+        # for a person, hardly ever the same: what both find is the person.
+        self._networks = [SelfieSegmentation(model_selection=k) for k in (0, 1)]
 
     def matte(self, image: np.ndarray) -> np.ndarray:
         """Matte of the next frame: (H, W, 3) uint8 RGB -> (H, W) float32 in [0, 1]."""
         small = cv2.resize(image, (_NETWORK_SIZE, _NETWORK_SIZE), interpolation=cv2.INTER_AREA)
-        mask = self._network.process(small).segmentation_mask.astype(np.float32)
+        answers = [network.process(small).segmentation_mask for network in self._networks]
+        mask = np.minimum(*answers)
         mask = keep_subject(self._smoother(small, mask))
         return refine_edges(image, mask, self._edge_radius)
 
     def close(self) -> None:
-        """Release the network."""
-        self._network.close()
+        """Release the networks."""
+        for network in self._networks:
+            network.close()
