@@ -1,0 +1,223 @@
+"""metrical-tracker's `.frame`: a dictionary of numpy arrays in a torch.save zip archive.
+
+The pickles name numpy's classes as numpy 1 does, so that old and new environments load them with
+a plain `torch.load(path, weights_only=False)`; they are read back here through an allow-list.
+"""
+
+import codecs
+import io
+import math
+import pickle
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from headsplat.errors import UserError
+
+N_EXPRESSION, N_SHAPE, N_TEXTURE = 100, 300, 140
+_ROOT = "numpy._core."
+_SHAPES = {
+    ("flame", "exp"): (1, -1), ("flame", "shape"): (1, -1), ("flame", "eyes"): (1, 12),
+    ("flame", "eyelids"): (1, 2), ("flame", "jaw"): (1, 6), ("opencv", "R"): (1, 3, 3),
+    ("opencv", "t"): (1, 3), ("opencv", "K"): (1, 3, 3),
+}  # fmt: skip
+
+
+class _Pickler(pickle._Pickler):  # the Python one: the C pickler's `save_global` is not open
+    """Writes globals of `numpy._core` (numpy 2) under their older name, `numpy.core`."""
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        module = getattr(obj, "__module__", None) or ""
+        if not module.startswith(_ROOT):
+            super().save_global(obj, name)
+            return
+        old = "numpy.core." + module[len(_ROOT) :]
+        self.write(pickle.GLOBAL + f"{old}\n{obj.__qualname__}\n".encode())
+        self.memoize(obj)
+
+
+_module = types.SimpleNamespace(
+    Pickler=_Pickler, __name__="headsplat.frame_io", dumps=pickle.dumps, loads=pickle.loads
+)
+
+
+def p3d_camera(
+    R: np.ndarray,
+    t: np.ndarray,
+    K: np.ndarray,
+    img_size: tuple[int, int],
+) -> dict[str, np.ndarray]:
+    """PyTorch3D's form of an OpenCV camera, as metrical-tracker stores it.
+
+    With D = diag(-1, -1, 1): R_p3d = R^T D (it acts on row vectors), T = D t; focal length and
+    principal point in units of half the short side, the latter mirrored.
+
+    Args:
+        R: (3, 3) world to camera.
+        t: (3,) metres.
+        K: (3, 3) pixels with fx = fy.
+        img_size: height, width.
+
+    Returns:
+        "R" (1, 6) first two rows of the matrix, "t" (1, 3), "fl" (1, 1), "pp" (1, 2), float32.
+    """
+    flip = np.array([-1.0, -1.0, 1.0])
+    height, width = img_size
+    half = min(height, width) / 2
+    rotation = np.asarray(R, dtype=np.float64).T * flip
+    centre = np.array([K[0, 2] - width / 2, K[1, 2] - height / 2], dtype=np.float64)
+    parts = {
+        "R": rotation[:2].reshape(1, 6),
+        "t": (flip * t)[None],
+        "fl": np.array([[math.sqrt(K[0, 0] * K[1, 1]) / half]]),
+        "pp": -centre[None] / half,
+    }
+    return {key: value.astype(np.float32) for key, value in parts.items()}
+
+
+def opencv_camera(
+    camera: dict[str, np.ndarray], img_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The inverse of `p3d_camera`: R (3, 3), t (3,), K (3, 3), float64."""
+    flip = np.array([-1.0, -1.0, 1.0])
+    height, width = img_size
+    half = min(height, width) / 2
+    first, second = np.asarray(camera["R"], dtype=np.float64).reshape(2, 3)
+    first = first / np.linalg.norm(first)
+    second = second - (first @ second) * first
+    second = second / np.linalg.norm(second)
+    rotation = (np.stack([first, second, np.cross(first, second)]) * flip).T
+    focal = float(camera["fl"][0, 0]) * half
+    centre = np.array([width, height]) / 2 - np.asarray(camera["pp"], dtype=np.float64)[0] * half
+    matrix = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
+    return rotation, flip * np.asarray(camera["t"], dtype=np.float64)[0], matrix
+
+
+def frame_dict(
+    index: int,
+    shape: np.ndarray,
+    exp: np.ndarray,
+    jaw: np.ndarray,
+    eyes: np.ndarray,
+    eyelids: np.ndarray,
+    R: np.ndarray,
+    t: np.ndarray,
+    K: np.ndarray,
+    img_size: tuple[int, int],
+) -> dict[str, Any]:
+    """One frame's dictionary; codes shorter than FLAME's are padded with zeros.
+
+    Args:
+        index: 0-based: `00000.frame` belongs to image id 1.
+        shape: (S,) identity; exp (E,); jaw (6,); eyes (12,); eyelids (2,).
+        exp: see `shape`.
+        jaw: see `shape`.
+        eyes: see `shape`.
+        eyelids: see `shape`.
+        R: (3, 3) head to OpenCV camera.
+        t: (3,) metres.
+        K: (3, 3) pixels.
+        img_size: height, width.
+
+    Raises:
+        UserError: more coefficients than the format has room for.
+    """
+
+    def row(values: np.ndarray, length: int, what: str) -> np.ndarray:
+        if len(values) > length:
+            raise UserError(
+                f"{len(values)} {what} coefficients do not fit into the {length} of a .frame; "
+                "use a head model with fewer"
+            )
+        padded = np.zeros((1, length), dtype=np.float32)
+        padded[0, : len(values)] = values
+        return padded
+
+    return {
+        "flame": {
+            "exp": row(exp, N_EXPRESSION, "expression"),
+            "shape": row(shape, N_SHAPE, "identity"),
+            "tex": np.zeros((1, N_TEXTURE), dtype=np.float32),
+            "sh": np.zeros((1, 9, 3), dtype=np.float32),
+            "eyes": row(eyes, 12, "eye"),
+            "eyelids": row(eyelids, 2, "eyelid"),
+            "jaw": row(jaw, 6, "jaw"),
+        },
+        "camera": p3d_camera(R, t, K, img_size),
+        "opencv": {
+            "R": np.asarray(R, dtype=np.float32)[None],
+            "t": np.asarray(t, dtype=np.float32)[None],
+            "K": np.asarray(K, dtype=np.float32)[None],
+        },
+        "img_size": np.array(img_size, dtype=np.int64),
+        "frame_id": f"{index:05d}",
+        "global_step": 0,
+    }
+
+
+def write_frame(path: Path, frame: dict[str, Any]) -> None:
+    """Write one `.frame`; the caller publishes the folder it lies in."""
+    torch.save(frame, path, pickle_module=_module)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Rebuilds numpy arrays and plain containers, and refuses every other global."""
+
+    _allowed = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): codecs.encode,
+    }
+    for _base in ("numpy.core", "numpy._core"):
+        _parts = np.zeros(0).__reduce__()[0]
+        _allowed[f"{_base}.multiarray", "_reconstruct"] = _parts
+        _allowed[f"{_base}.multiarray", "scalar"] = np.float64(0).__reduce__()[0]
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._allowed:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return self._allowed[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it holds torch tensors")
+
+
+def read_frame(path: Path | str) -> dict[str, Any]:
+    """Read a `.frame` of any tracker that follows the format; nothing in it is executed.
+
+    Raises:
+        UserError: not such an archive, a class outside the allow-list, or an array that is
+            missing or of the wrong shape.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in archive.namelist() if n.rsplit("/", 1)[-1] == "data.pkl"]
+            if len(names) != 1:
+                raise UserError(f"{path}: not a .frame archive of torch.save; export it again")
+            data = archive.read(names[0])
+        frame = _Unpickler(io.BytesIO(data)).load()
+    except (OSError, zipfile.BadZipFile, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: refused as a .frame ({error}); export it again") from error
+    _check(path, frame)
+    return frame
+
+
+def _check(path: Path | str, frame: Any) -> None:
+    for (block, name), shape in _SHAPES.items():
+        value = frame.get(block, {}).get(name) if isinstance(frame, dict) else None
+        if not isinstance(value, np.ndarray):
+            raise UserError(f"{path}: '{block}.{name}' is missing; export the frame again")
+        fits = len(value.shape) == len(shape) and all(
+            want in (-1, have) for want, have in zip(shape, value.shape, strict=True)
+        )
+        if not fits:
+            raise UserError(
+                f"{path}: '{block}.{name}' has shape {list(value.shape)}, expected "
+                f"{[w if w > 0 else 'n' for w in shape]}; export the frame again"
+            )
+    if np.asarray(frame.get("img_size", ())).shape != (2,):
+        raise UserError(f"{path}: 'img_size' is not [height, width]; export the frame again")

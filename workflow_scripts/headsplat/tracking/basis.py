@@ -1,0 +1,249 @@
+"""The head model restricted to its landmarks, in the coordinates the solver works in.
+
+Linear blend skinning of a surface point is exact here: for every joint the sum of weight x
+barycentric x vertex is linear in the coefficients, and so are the joints themselves, so that
+
+    point = q_still + R_jaw q_jaw + R_left q_left + R_right q_right + lids
+
+with every q linear in identity, expression and (if the model has them) pose correctives.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
+from headsplat.heads.model import HeadModel
+
+JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
+# Directions of the identity (and of an unbounded expression space) that move the landmarks by
+# less than this at one standard deviation (metres, root mean square) stay at the prior's mean.
+SEEN = 4e-5
+# An expression shape whose landmarks move as a joint or a lid moves them (jawOpen, eyeBlink) is
+# held back by this factor, so that the joint or the lid takes the motion.
+DOUBLE_COSINE, DOUBLE_SHARE = 0.85, 0.2
+
+
+@dataclass(frozen=True)
+class Part:
+    """Points (or rows of them) that one joint carries: q = template + bases.
+
+    rows: (n,) which points; template (n, 3); identity (n, 3, Q); expression (n, 3, E);
+    pose (n, 3, 27) correctives of jaw and eyes, or None.
+    """
+
+    rows: Tensor
+    template: Tensor
+    identity: Tensor
+    expression: Tensor
+    pose: Tensor | None
+
+    def points(self, identity: Tensor, expression: Tensor, feature: Tensor) -> Tensor:
+        """(Q,), (N, E), (N, 27) -> (N, n, 3)."""
+        still = self.template + self.identity @ identity
+        moved = torch.einsum("lck,nk->nlc", self.expression, expression)
+        if self.pose is not None:
+            moved = moved + torch.einsum("lck,nk->nlc", self.pose, feature)
+        return still + moved
+
+
+@dataclass(frozen=True)
+class Space:
+    """Solver coordinates to coefficients: coefficients = mean + matrix @ coordinates."""
+
+    matrix: np.ndarray
+    mean: np.ndarray
+
+    def coefficients(self, coordinates: np.ndarray) -> np.ndarray:
+        """(..., k) -> (..., K)."""
+        return self.mean + coordinates @ self.matrix.T
+
+
+class LandmarkBasis:
+    """Bases of the points that detections are compared with.
+
+    Attributes:
+        index: (L,) MediaPipe number of every point of `parts`.
+        groups: name -> rows of these points.
+        parts: still, jaw, left eye and right eye, over the MediaPipe points.
+        contour: still and jaw, over the 79 x 17 points of the sliding jaw line, row-major.
+        lids: (L, 3, 2).
+        normals: (L, 3) smooth outward directions on the neutral head, for visibility.
+        contour_normals: (79 x 17, 3), likewise.
+        identity_space, expression_space: to the model's coefficients.
+        bounds: (E, 2) of the expression coordinates, infinite if the model has no range.
+        expression_std: (E,) prior standard deviation of the expression coordinates.
+    """
+
+    def __init__(
+        self,
+        head: HeadModel,
+        identity_mean: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        known = np.concatenate([np.asarray(v) for v in MEDIAPIPE_GROUPS.values()])
+        marks = head.landmarks["mediapipe"]
+        keep = np.isin(marks.index, known)
+        contour = head.landmarks["contour"]
+        corners = np.concatenate([marks.corners[keep], contour.corners.reshape(-1, 3)])
+        weights = np.concatenate([marks.barycentric[keep], contour.barycentric.reshape(-1, 3)])
+        weights = weights.astype(np.float64)
+        self.index = marks.index[keep]
+        self.groups = {
+            name: np.flatnonzero(np.isin(self.index, members))
+            for name, members in MEDIAPIPE_GROUPS.items()
+        }
+        count = len(self.index)
+
+        std = head.shape_std.astype(np.float64)
+        mean = np.zeros(len(std)) if identity_mean is None else identity_mean.astype(np.float64)
+        shapes = _at_points(head.shape_basis, corners, weights)
+        expressions = _at_points(head.expression_basis, corners, weights)
+        frontal = np.r_[0:count, count : count + 17]
+        self.identity_space = Space(_seen_directions(shapes[frontal] * std, std), mean)
+        if head.expression_range is None:
+            scale = head.expression_std.astype(np.float64)
+            matrix = _seen_directions(expressions[frontal] * scale, scale)
+            self.expression_std = torch.ones(matrix.shape[1], dtype=torch.float64)
+            limits = np.tile([-np.inf, np.inf], (matrix.shape[1], 1))
+        else:
+            matrix = np.eye(len(head.expression_std))
+            self.expression_std = torch.as_tensor(head.expression_std, dtype=torch.float64)
+            limits = head.expression_range.astype(np.float64)
+        self.expression_space = Space(matrix, np.zeros(len(matrix)))
+        self.bounds = torch.as_tensor(limits, device=device)
+
+        parts = _parts(head, corners, weights, self.identity_space, matrix)
+
+        def tensors(part: dict, rows: np.ndarray, start: int) -> Part:
+            def pick(name: str) -> Tensor | None:
+                value = part[name]
+                return None if value is None else torch.as_tensor(value[rows], device=device)
+
+            return Part(
+                torch.as_tensor(rows - start, device=device),
+                pick("template"), pick("identity"), pick("expression"), pick("pose"),
+            )  # fmt: skip
+
+        points = np.arange(count)
+        bank = np.arange(count, len(corners))
+        self.parts = [tensors(parts[0], points, 0)]
+        for part in parts[1:]:
+            self.parts.append(tensors(part, points[part["weight"][:count] > 1e-6], 0))
+        self.contour = [tensors(parts[0], bank, count), tensors(parts[1], bank, count)]
+        lids = _at_points(head.eyelid_basis, corners[:count], weights[:count])
+        self.lids = torch.as_tensor(lids, device=device)
+        doubles = _doubles(expressions[:count] @ matrix, lids, parts[1]["template"][:count])
+        self.expression_std *= torch.as_tensor(np.where(doubles, DOUBLE_SHARE, 1.0))
+        self.expression_std = self.expression_std.to(device)
+        normals = torch.as_tensor(_smooth_normals(head, corners, weights), device=device)
+        self.normals, self.contour_normals = normals[:count], normals[count:]
+
+    def size_gradient(self) -> Tensor:
+        """(Q,) relative growth of the neutral landmarks' extent by each identity coordinate."""
+        whole = self.parts[0].template.clone()
+        change = self.parts[0].identity.clone()
+        for part in self.parts[1:]:
+            whole[part.rows] += part.template
+            change[part.rows] += part.identity
+        whole, change = whole - whole.mean(0), change - change.mean(0)
+        return torch.einsum("lc,lcq->q", whole, change) / whole.square().sum()
+
+
+def _at_points(array: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(V, ...) per vertex -> (n, ...) per surface point, float64."""
+    shaped = weights.reshape(*weights.shape, *(1,) * (array.ndim - 1))
+    total = np.zeros((len(corners), *array.shape[1:]))
+    for corner in range(3):
+        total += array[corners[:, corner]] * shaped[:, corner]
+    return total
+
+
+def _seen_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Columns: directions of the coefficients, one prior standard deviation long each.
+
+    Args:
+        effect: (n, 3, K) metres per standard deviation of each coefficient.
+        std: (K,).
+    """
+    flat = effect.reshape(-1, effect.shape[2])
+    _, sizes, rows = np.linalg.svd(flat, full_matrices=False)
+    keep = sizes / np.sqrt(len(effect)) > SEEN
+    return std[:, None] * rows[keep].T
+
+
+def _doubles(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+    """(K,) bool: expression directions that repeat the jaw's opening or a lid's closing.
+
+    Args:
+        expressions: (L, 3, K) displacements.
+        lids: (L, 3, 2) displacements.
+        jaw: (L, 3) points relative to the jaw joint, times their jaw weight.
+    """
+    opening = np.cross([1.0, 0.0, 0.0], jaw)
+    known = np.concatenate([lids, opening[..., None]], 2).reshape(-1, 3)
+    known = known / (np.linalg.norm(known, axis=0) + 1e-12)
+    flat = expressions.reshape(len(known), -1)
+    flat = flat / (np.linalg.norm(flat, axis=0) + 1e-12)
+    return (np.abs(known.T @ flat) > DOUBLE_COSINE).any(0)
+
+
+def _parts(
+    head: HeadModel,
+    corners: np.ndarray,
+    weights: np.ndarray,
+    identity: Space,
+    expression: np.ndarray,
+) -> list[dict]:
+    regressor = head.joint_regressor.astype(np.float64)
+    joint_mean = regressor @ (head.template + head.shape_basis @ identity.mean)
+    joint_identity = np.einsum("jv,vck,ki->jci", regressor, head.shape_basis, identity.matrix)
+    joint_expression = np.einsum("jv,vck,ki->jci", regressor, head.expression_basis, expression)
+    neutral = head.template.astype(np.float64) + head.shape_basis @ identity.mean
+    parts = []
+    for joints in ([0, 1], [JAW], [LEFT_EYE], [RIGHT_EYE]):
+        skin = head.skinning[:, joints].sum(1).astype(np.float64)
+        carried = weights * skin[corners]
+        parts.append(
+            {
+                "weight": carried.sum(1),
+                "template": _at_points(neutral, corners, carried),
+                "identity": _at_points(head.shape_basis, corners, carried) @ identity.matrix,
+                "expression": _at_points(head.expression_basis, corners, carried) @ expression,
+                # Columns 0..8 belong to the neck, which does not turn.
+                "pose": None
+                if head.pose_basis is None
+                else _at_points(head.pose_basis[..., 9:], corners, carried),
+            }
+        )
+    # A joint turns its points about itself: R (q - w J) + w J, the second term stands still.
+    for part, joint in zip(parts[1:], (JAW, LEFT_EYE, RIGHT_EYE), strict=True):
+        weight = part["weight"][:, None]
+        for name, value in (
+            ("template", joint_mean[joint]),
+            ("identity", joint_identity[joint]),
+            ("expression", joint_expression[joint]),
+        ):
+            shift = weight.reshape(-1, *(1,) * value.ndim) * value
+            part[name] = part[name] - shift
+            parts[0][name] = parts[0][name] + shift
+    return parts
+
+
+def _smooth_normals(head: HeadModel, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Outward directions averaged over 2 cm, so that lip and lid folds do not count as hidden."""
+    template = head.template.astype(np.float64)
+    a, b, c = (template[head.faces[:, i]] for i in range(3))
+    facets = np.cross(b - a, c - a)
+    normals = np.zeros_like(template)
+    for corner in range(3):
+        np.add.at(normals, head.faces[:, corner], facets)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
+    face = head.regions["face"]
+    points = _at_points(template, corners, weights)
+    square = (points**2).sum(1)[:, None] - 2 * points @ template[face].T
+    square += (template[face] ** 2).sum(1)
+    mixed = np.exp(-0.5 * square / 0.01**2) @ normals[face]
+    return mixed / (np.linalg.norm(mixed, axis=1, keepdims=True) + 1e-12)

@@ -1,0 +1,162 @@
+"""Numbers of the probabilistic model: landmark noise, priors, temporal strengths, bounds.
+
+All are standard deviations in stated units, so that each can be read and doubted by itself.
+Lengths on the picture are fractions of the inter-ocular distance (outer eye corners).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.tracking.basis import LandmarkBasis
+from headsplat.tracking.layout import Layout
+
+# Detector error and mismatch of point definitions, by landmark group.
+NOISE = {
+    "oval": 0.05, "brows": 0.020, "left_eye": 0.012, "right_eye": 0.012, "nose": 0.014,
+    "lips_outer": 0.014, "lips_inner": 0.012, "left_iris": 0.012, "right_iris": 0.012,
+}  # fmt: skip
+CONTOUR_NOISE = 0.05
+LIP_DISTANCE_NOISE = 0.008
+EYELID_DISTANCE_NOISE = 0.006
+# Residuals beyond this many standard deviations lose their pull (Geman-McClure).
+OUTLIER = 4.0
+# Points turned away are the detector's guess: full weight from the first cosine on, almost none
+# below the second.
+FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.45, 0.05, 0.02
+# Detector errors repeat from frame to frame, so a clip tells no more about what its frames share
+# than this many independent frames would.
+INDEPENDENT_FRAMES = 40
+
+JAW_STD = (0.20, 0.03, 0.03)
+EYE_STD = (0.25, 0.35)
+# Both eyes look at the same thing; they converge a little, but never diverge up and down.
+EYE_DIFFERENCE = (0.02, 0.06)
+LID_STD, LID_DIFFERENCE = 0.6, 0.25
+FOCAL_LOG_STD = 0.3
+# One camera cannot tell a large far head from a small near one, and a quadratic prior would
+# always say small (small heads need small coefficients): the size of the mean head is taken.
+SIZE_LOG_STD = 0.01
+
+# Change per frame at 25 fps (first difference) and change of that change (second difference).
+FIRST = {"turn": 0.10, "place": 0.10, "expression": 0.6, "jaw": 0.10, "eyes": 0.15, "lids": 0.6}
+SECOND = {"turn": 0.010, "place": 0.006, "expression": 0.35, "jaw": 0.04, "eyes": 0.15, "lids": 0.5}
+FRAME_RATE = 25.0
+
+BOUNDS = {"jaw": ((-0.05, 0.7), (-0.2, 0.2), (-0.2, 0.2)), "lids": ((0.0, 1.0), (0.0, 1.0))}
+
+
+@dataclass(frozen=True)
+class Priors:
+    """The model in the solver's columns.
+
+    Attributes:
+        precision: (P, P) of one frame's block; mean (P,).
+        first, second: (P,) weights (1 / variance) of temporal differences.
+        lower, upper: (P,) bounds.
+        shared_precision: (Q, Q) of identity and log focal length; shared_mean (Q,).
+    """
+
+    precision: Tensor
+    mean: Tensor
+    first: Tensor
+    second: Tensor
+    lower: Tensor
+    upper: Tensor
+    shared_precision: Tensor
+    shared_mean: Tensor
+
+
+def build_priors(
+    basis: LandmarkBasis, layout: Layout, size: float, log_focal: float, fps: float
+) -> Priors:
+    """Assemble the prior of a clip.
+
+    Args:
+        basis: gives the expression's statistics and range.
+        layout: of the unknowns.
+        size: inter-ocular distance in pixels, the unit of positions in the picture.
+        log_focal: mean of the focal length's prior.
+        fps: slower clips change more from frame to frame.
+    """
+    device = basis.bounds.device
+    zero = torch.zeros(layout.frame_size, dtype=torch.float64, device=device)
+    precision, mean = torch.diag(zero), zero.clone()
+
+    def add(columns: range | slice, std: Tensor | tuple[float, ...] | float) -> None:
+        block = precision[columns, columns]
+        values = torch.as_tensor(std, dtype=torch.float64, device=device).expand(len(block))
+        block.diagonal().add_(values**-2)
+
+    add(layout.expression, basis.expression_std)
+    add(layout.jaw, JAW_STD)
+    add(layout.eyes, EYE_STD * 2)
+    add(layout.lids, LID_STD)
+    eyes, lids = layout.eyes.start, layout.lids.start
+    pairs = [(eyes, eyes + 2, EYE_DIFFERENCE[0]), (eyes + 1, eyes + 3, EYE_DIFFERENCE[1])]
+    for left, right, std in [*pairs, (lids, lids + 1, LID_DIFFERENCE)]:
+        for row, column, sign in ((left, left, 1), (right, right, 1), (left, right, -1)):
+            precision[row, column] += sign * std**-2
+        precision[right, left] = precision[left, right]
+
+    # Velocities grow with the time between frames, accelerations with its square.
+    gap = FRAME_RATE / fps
+
+    def temporal(strengths: dict[str, float], power: int) -> Tensor:
+        std = torch.ones(layout.frame_size, dtype=torch.float64, device=device)
+        for name, value in strengths.items():
+            std[getattr(layout, name)] = value
+        std[layout.expression] *= basis.expression_std
+        std[layout.place.start : layout.place.start + 2] *= size
+        return (std * gap**power) ** -2
+
+    lower = torch.full_like(zero, -np.inf)
+    upper = torch.full_like(zero, np.inf)
+    lower[layout.expression], upper[layout.expression] = basis.bounds.unbind(1)
+    for name, limits in BOUNDS.items():
+        pair = torch.tensor(limits, dtype=torch.float64, device=device)
+        lower[getattr(layout, name)], upper[getattr(layout, name)] = pair.unbind(1)
+    shared = torch.eye(layout.shared_size, dtype=torch.float64, device=device)
+    shared[layout.focal, layout.focal] = FOCAL_LOG_STD**-2
+    growth = basis.size_gradient() / SIZE_LOG_STD
+    shared[layout.identity, layout.identity] += torch.outer(growth, growth)
+    shared_mean = torch.zeros_like(shared[0])
+    shared_mean[layout.focal] = log_focal
+    return Priors(
+        precision, mean, temporal(FIRST, 1), temporal(SECOND, 2), lower, upper, shared, shared_mean
+    )
+
+
+def landmark_noise(basis: LandmarkBasis, measured: np.ndarray) -> np.ndarray:
+    """(L,) standard deviation of the points of `basis`, fractions of the inter-ocular distance.
+
+    Args:
+        basis: whose points.
+        measured: (478,) frame-to-frame noise of this clip's detections, same unit.
+    """
+    noise = np.ones(len(basis.index))
+    for name, rows in basis.groups.items():
+        noise[rows] = NOISE[name]
+    # The measured part is white in time; the tabulated part also holds what repeats.
+    return np.hypot(noise, measured[basis.index])
+
+
+def measure_noise(points: np.ndarray, seen: np.ndarray, linked: np.ndarray) -> np.ndarray:
+    """(478,) detector noise in pixels from third differences, which smooth motion does not have.
+
+    Args:
+        points: (N, 478, 2) pixels.
+        seen: (N,) frames that count.
+        linked: (N - 1,) neighbours of one motion.
+    """
+    runs = np.convolve(seen, np.ones(4), "valid") == 4 if len(seen) >= 4 else np.zeros(0, bool)
+    if len(runs):
+        runs &= np.convolve(linked, np.ones(3), "valid") == 3
+    if runs.sum() < 8:
+        return np.zeros(points.shape[1])
+    third = points[3:] - 3 * points[2:-1] + 3 * points[1:-2] - points[:-3]
+    # Head motion shakes all points alike; what is left after the common shift is the noise.
+    third = third[runs] - np.median(third[runs], axis=1, keepdims=True)
+    return np.median(np.abs(third), axis=(0, 2)) / 0.6745 / np.sqrt(20)
