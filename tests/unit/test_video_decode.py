@@ -1,5 +1,7 @@
 """Probing and chunk-wise decoding of many kinds of video."""
 
+import gc
+import os
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -59,6 +61,36 @@ def test_late_start_moves_time_zero(tmp_path: Path) -> None:
     info = probe_video(path, tmp_path / "video.json")
     assert info.duration == 3
     assert number_of(next(read_pictures(path, info, 1, 2))[1]) == 0
+
+
+def test_pictures_that_the_edit_list_hides_are_not_there(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "trimmed.mp4", range(105), THIRTY)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"elst") + 12
+    length, start = struct.unpack(">Ii", data[at : at + 8])
+    data[at : at + 8] = struct.pack(">Ii", length - 500, start + 15 * 512)
+    path.write_bytes(data)
+    info = probe_video(path, tmp_path / "video.json")
+    assert (info.n_source, info.n_undecodable, info.n_frames) == (90, 0, 75)
+    whole = pictures(path, info, 1, 76)
+    assert number_of(next(read_pictures(path, info, 1, 2))[1]) == 15
+    assert number_of(next(read_pictures(path, info, 51, 52))[1]) == 75
+    assert pictures(path, info, 30, 40) == whole[29:39]
+
+
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", range(300), THIRTY, size=(640, 480))
+    info = probe_video(path, tmp_path / "video.json")
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    gc.disable()
+    try:
+        sizes = [resident() for _ in read_pictures(path, info, 1, info.n_frames + 1)]
+    finally:
+        gc.enable()
+    assert max(sizes) - sizes[20] < 60e6
 
 
 @pytest.mark.parametrize(

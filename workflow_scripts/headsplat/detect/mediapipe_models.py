@@ -101,8 +101,7 @@ class FaceModels:
         """Faces in an RGB picture, uint8 (H, W, 3); `far` looks for smaller ones, slower."""
         height, width = picture.shape[:2]
         small = _shrink(picture, max(picture.shape[:2]) // DETECTOR_PIXELS)
-        with _quiet_stderr():
-            found = (self._far if far else self._near).process(small).detections or []
+        found = (self._far if far else self._near).process(small).detections or []
         result = []
         for face in found:
             box = face.location_data.relative_bounding_box

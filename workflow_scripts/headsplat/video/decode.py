@@ -99,6 +99,9 @@ def read_pictures(
     turned = info.rotation % 180 != 0
     stored = (info.height, info.width) if turned else (info.width, info.height)
     to_rgb = RgbConverter(*stored, fine)
+    # Read from one frame only: looking at side data ties a frame into a reference cycle, and
+    # frames that wait for the garbage collector take hundreds of megabytes.
+    orientation = None
     # With several threads, a damaged stream may decode differently from run to run.
     threads = 1 if info.n_undecodable else available_threads()
     with open_video(path, threads) as (container, stream):
@@ -109,9 +112,10 @@ def read_pictures(
             if frame.pts > wanted:
                 break
             picture = None
+            orientation = orientation or Orientation.of(frame)
             while frame_id < stop and info.pts[frame_id - 1] == frame.pts:
                 if picture is None:
-                    picture = Orientation.of(frame).apply(to_rgb(frame))
+                    picture = orientation.apply(to_rgb(frame))
                 yield frame_id, picture
                 frame_id += 1
             if frame_id == stop:
