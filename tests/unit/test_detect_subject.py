@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat.detect.crop_box import CropBox, solve_crop_box
+from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.solve import solve_crop
 from headsplat.detect.subject import choose_subject, link_faces
 from headsplat.errors import UserError
 from headsplat.files import FrameStore, read_npz, write_npz
 from headsplat.images import decode_image
 from headsplat.video.crop import crop_chunk, crop_picture
+from headsplat.video.crop_box import CropBox
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
 from tests.unit.video_files import make_video

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.detect.crop_box import solve_crop_box
+from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.quality import frame_confidence, frame_status, share_outside
 from headsplat.detect.subject import FaceTrack, choose_subject, face_heights, link_faces
 from headsplat.errors import UserError

@@ -7,10 +7,10 @@ import numpy as np
 
 from headsplat.chunks import chunk_bounds
 from headsplat.cli import progress
-from headsplat.detect.crop_box import CropBox
 from headsplat.errors import UserError
 from headsplat.files import FrameZipWriter, publish
 from headsplat.images import encode_jpeg
+from headsplat.video.crop_box import CropBox
 from headsplat.video.decode import read_pictures
 from headsplat.video.info import VideoInfo
 

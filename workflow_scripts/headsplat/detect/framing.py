@@ -1,47 +1,15 @@
-"""The one square that the whole clip is cropped to."""
-
-from dataclasses import asdict, dataclass
-from pathlib import Path
+"""Where the one square lies that the whole clip is cropped to."""
 
 import numpy as np
 
 from headsplat.detect.subject import face_heights
-from headsplat.errors import UserError
-from headsplat.files import read_json, write_json
+from headsplat.video.crop_box import CropBox
 
 TAIL = 2.0  # percent of the frames on each side whose face boxes may stick out
 # Room around the faces' boxes, in face heights (forehead to chin): as wanted for hair and
 # neck, and the least before black borders are taken into account.
 WANTED = {"left": 0.5, "right": 0.5, "top": 0.5, "bottom": 0.5}
 LEAST = {"left": 0.2, "right": 0.2, "top": 0.3, "bottom": 0.15}
-
-
-@dataclass(frozen=True)
-class CropBox:
-    """`crop.json`: crop_px = (source_px - (x0, y0)) * size / side, in continuous pixels.
-
-    The box may leave the source picture; outside is black.
-    """
-
-    x0: int
-    y0: int
-    side: int
-    size: int
-    source_width: int
-    source_height: int
-
-    def save(self, path: Path) -> None:
-        """Publish as `crop.json`."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def load(cls, path: Path) -> "CropBox":
-        """Read `crop.json`; a missing key is a `UserError`."""
-        value = read_json(path)
-        try:
-            return cls(**{key: value[key] for key in cls.__dataclass_fields__})
-        except KeyError as error:
-            raise UserError(f"{path}: the key {error} is missing; remake the file") from error
 
 
 def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) -> CropBox:
