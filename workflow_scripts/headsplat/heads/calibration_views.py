@@ -1,5 +1,6 @@
 """Pictures of a head model under soft light, and what each of their pixels shows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -78,17 +79,15 @@ class View:
         return (corners * self.barycentric[row, column][:, :, None]).sum(1)
 
 
-def render_views(head: HeadModel) -> list[View]:
+def render_views(head: HeadModel) -> Iterator[View]:
     """Neutral, open mouth, half closed eyes and a smile, each from `YAWS` x `PITCHES`."""
     geometry = HeadGeometry(head)
     poses = _poses(head)
     vertices = geometry.vertices(torch.zeros(head.shape_basis.shape[2]), **poses)
     labels = ViewLabels.of_faces(head)
     centre = torch.from_numpy(head.template[head.regions["face"]].mean(0))
-    turns = [
-        (posed, _turn(yaw, pitch)) for posed in vertices for yaw, pitch in product(YAWS, PITCHES)
-    ]
-    return [_render(head, labels, posed, turn, centre) for posed, turn in turns]
+    for posed, yaw, pitch in product(vertices, YAWS, PITCHES):
+        yield _render(head, labels, posed, _turn(yaw, pitch), centre)
 
 
 def _poses(head: HeadModel) -> dict[str, torch.Tensor]:
@@ -136,7 +135,8 @@ def _render(
     albedo, normal, position = pixels.split(3, -1)
     normal = torch.nn.functional.normalize(normal, dim=-1)
     facing = -(normal * torch.nn.functional.normalize(position, dim=-1)).sum(-1)
-    light = torch.nn.functional.normalize(torch.tensor([-0.3, -0.5, -0.8]), dim=0)
+    # From above and ahead: light from one side would pull the landmarks to it.
+    light = torch.nn.functional.normalize(torch.tensor([0.0, -0.5, -0.8]), dim=0)
     shading = 0.55 + 0.35 * (normal @ light).clamp_min(0) + 0.1 * facing.clamp_min(0)
     seen = face[0] >= 0
     image = torch.where(seen[..., None], albedo * shading[..., None], torch.tensor(BACKGROUND))

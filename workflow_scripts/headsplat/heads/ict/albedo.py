@@ -1,8 +1,11 @@
 """A plain painted face for the ICT head, so that a face detector recognises it."""
 
 import numpy as np
+import torch
 
+from headsplat.heads.calibration_views import vertex_normals
 from headsplat.heads.ict import parts
+from headsplat.heads.ict.mesh import Graph
 from headsplat.heads.ict.regions import polyline_distance
 
 SKIN = (0.80, 0.61, 0.52)
@@ -24,6 +27,7 @@ IRIS_RADIUS, PUPIL_RADIUS = 0.0060, 0.0021
 
 def paint(
     vertices: np.ndarray,
+    faces: np.ndarray,
     regions: dict[str, np.ndarray],
     landmarks: np.ndarray,
     eye_centres: np.ndarray,
@@ -32,20 +36,21 @@ def paint(
 
     Args:
         vertices: (V, 3) neutral in metres, ICT's numbering.
+        faces: (F, 3) triangles that are kept.
         regions: masks of `build_regions`.
         landmarks: (68,) vertices in Multi-PIE order.
         eye_centres: (2, 3) left and right.
     """
     colour = np.tile(np.array(SKIN), (len(vertices), 1))
-    skin = np.zeros(len(vertices), dtype=bool)
-    for name in parts.SKIN:
-        skin[parts.PARTS[name].vertices] = True
+    graph = Graph(faces, vertices)
+
+    def soft(name: str) -> np.ndarray:
+        return graph.smooth(regions[name].astype(float), 2, np.zeros(len(vertices), dtype=bool))
 
     def blend(weight: np.ndarray, tint: tuple[float, float, float], where: np.ndarray) -> None:
         amount = np.where(where, weight, 0.0)[:, None]
         colour[:] = colour * (1 - amount) + amount * np.array(tint)
 
-    everywhere = np.ones(len(vertices))
     front = vertices[:, :2]
     for side in (-1, 1):
         cheek = np.linalg.norm((front - (side * 0.042, -0.012)) / (0.024, 0.018), axis=1)
@@ -53,15 +58,20 @@ def paint(
     for brow in (landmarks[17:22], landmarks[22:27]):
         distance = polyline_distance(front, vertices[brow, :2])
         blend(_fade(distance, 0.0022, 0.0048), BROWS, regions["brows"])
-    for corners, thick in ((landmarks[[36, 37, 38, 39]], 1.0), (landmarks[[42, 43, 44, 45]], 1.0)):
-        lash = polyline_distance(vertices, vertices[corners])
-        blend(thick * _fade(lash, 0.0006, 0.0022), LASHES, regions["face"])
-    for corners in (landmarks[[39, 40, 41, 36]], landmarks[[45, 46, 47, 42]]):
-        lash = polyline_distance(vertices, vertices[corners])
-        blend(0.5 * _fade(lash, 0.0004, 0.0016), LASHES, regions["face"])
-    blend(everywhere, LIPS, regions["lips"])
-    blend(_inside_nose(vertices, landmarks), NOSTRIL, regions["nose"])
-    blend(everywhere, HAIR, regions["scalp"])
+    for upper, lower, inner in (
+        ((36, 37, 38, 39), (39, 40, 41, 36), 39),
+        ((42, 43, 44, 45), (45, 46, 47, 42), 42),
+    ):
+        # No lashes grow around the inner corner.
+        outside = 1 - _fade(
+            np.linalg.norm(vertices - vertices[landmarks[inner]], axis=1), 3e-3, 6e-3
+        )
+        for line, strength, width in ((upper, 1.0, 0.0022), (lower, 0.5, 0.0016)):
+            lash = polyline_distance(vertices, vertices[landmarks[list(line)]])
+            blend(strength * outside * _fade(lash, 0.0005, width), LASHES, regions["face"])
+    blend(soft("lips"), LIPS, regions["face"])
+    blend(_inside_nose(vertices, faces, landmarks), NOSTRIL, regions["face"])
+    blend(soft("scalp"), HAIR, np.ones(len(vertices), dtype=bool))
     for name in ("left_socket", "right_socket"):
         colour[parts.PARTS[name].vertices] = BLUSH
     depth = _fade(-vertices[:, 2], -0.045, -0.005)
@@ -103,13 +113,20 @@ def _eye(offsets: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(across, rings, colours[:, c]) for c in range(3)], 1)
 
 
-def _inside_nose(vertices: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Dark in the openings, which lie above and before the base line of the nose."""
+def _inside_nose(vertices: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """1 on the walls of the nostrils: near a nostril's middle and facing it."""
+    tensor = torch.from_numpy(vertices)
+    normals = vertex_normals(tensor, torch.from_numpy(faces)).numpy()
+    base, wing = vertices[landmarks[33]], vertices[landmarks[35]]
+    above = _fade(base[1] - vertices[:, 1], -0.0006, 0.0008)
     dark = np.zeros(len(vertices))
-    for a, b in ((31, 33), (33, 35)):
-        middle = 0.5 * (vertices[landmarks[a]] + vertices[landmarks[b]]) + (0, 0.0025, 0.0045)
-        distance = np.linalg.norm((vertices - middle) / (1.0, 0.9, 1.3), axis=1)
-        dark = np.maximum(dark, _fade(distance, 0.0025, 0.0055))
+    for side in (-1, 1):
+        middle = base + (side * 0.62 * wing[0], 0.0085, 0.001)
+        inwards = middle - vertices
+        distance = np.linalg.norm(inwards, axis=1)
+        towards = (normals * inwards).sum(1) / distance
+        wall = _fade(-towards, -0.4, 0.0) * _fade(distance, 0.0085, 0.0105)
+        dark = np.maximum(dark, wall * above)
     return dark
 
 

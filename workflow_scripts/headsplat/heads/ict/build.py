@@ -1,9 +1,11 @@
 """ICT-FaceKit as a `HeadModel`: 100 identities, 53 ARKit-named shapes, joints, atlas, landmarks.
 
 Three of the 53 ARKit shapes are carried by joints and lids, so that a solver has them once:
-`jawOpen` is the jaw's rotation about +x (`JAW_OPEN_ANGLE` at 1), `eyeBlink_L` and `eyeBlink_R` are
-the two eyelid coefficients. Their names keep their places and their columns are zero;
-`arkit_pose` turns a stream of 53 coefficients into the pose that shows them.
+`jawOpen` is the jaw's rotation about +x, `eyeBlink_L` and `eyeBlink_R` are
+the two eyelid coefficients. Their names keep their places and their columns are zero: a driver
+with ARKit coefficients turns the jaw by 25.3 degrees times `jawOpen` and sets the lids.
+`mouthClose` stays a corrective for the opened jaw, as in ICT-FaceKit: at 1 it closes the lips of a
+fully opened jaw.
 """
 
 import hashlib
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from headsplat.cli import log
 from headsplat.heads.calibrate import with_mediapipe
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.albedo import paint
@@ -32,8 +35,8 @@ LICENCE = "MIT License, Copyright (c) 2020 USC Institute for Creative Technologi
 # Coefficients of blendshapes lie in 0..1, most of them near 0 most of the time.
 EXPRESSION_STD = 0.3
 # ICT's blink leaves a slit at the outer corner; this much more closes it.
-BLINK_GAIN = 1.06
-# A vertex that no expression moves by more than this is still.
+BLINK_GAIN = 1.10
+# A vertex that no expression but `jawOpen` moves by more than this is still.
 STILL = 2e-4
 # Inner triangles this many rings around a seen one stay, for mouths and eyes of other people.
 SPARE_RINGS = 2
@@ -49,8 +52,9 @@ def build_head(source: FaceXModel) -> HeadModel:
     vertices = source.neutral.astype(np.float64) * parts.METRES + parts.OFFSET
     expressions = source.expressions * np.float32(parts.METRES)
     faces, texture_faces, polygon = _kept_triangles(source, vertices)
-    still = np.abs(expressions).max((0, 2)) < STILL
-    jaw_open = expressions[parts.EXPRESSIONS.index("jawOpen")].astype(np.float64)
+    opened = parts.EXPRESSIONS.index("jawOpen")
+    jaw_open = expressions[opened].astype(np.float64)
+    still = np.abs(np.delete(expressions, opened, 0)).max((0, 2)) < STILL
 
     rig = build_rig(vertices, faces, jaw_open, still)
     whole = _assemble(source, vertices, expressions, faces, texture_faces, polygon, rig)
@@ -58,6 +62,7 @@ def build_head(source: FaceXModel) -> HeadModel:
     faces, texture_faces, polygon = faces[stays], texture_faces[stays], polygon[stays]
     # Joints must hang on vertices that stay.
     rig = build_rig(vertices, faces, jaw_open, still)
+    log.info("ICT head: jawOpen is %.1f degrees of the jaw", np.rad2deg(rig.jaw_angle))
     head = _assemble(source, vertices, expressions, faces, texture_faces, polygon, rig)
     return with_mediapipe(_compacted(head, source.landmarks))
 
@@ -72,7 +77,10 @@ def _kept_triangles(
     skin = np.zeros(len(vertices), dtype=bool)
     for name in parts.SKIN:
         skin[parts.PARTS[name].vertices] = True
-    kept = wanted[polygon] & (inside_bust(vertices) | ~skin)[faces].all(1)
+    # Whole polygons go, so that the rim does not run along diagonals.
+    outside = np.zeros(parts.POLYGONS, dtype=bool)
+    outside[polygon[(skin & ~inside_bust(vertices))[faces].any(1)]] = True
+    kept = wanted[polygon] & ~outside[polygon]
     return faces[kept], texture_faces[kept], polygon[kept]
 
 
@@ -92,6 +100,8 @@ def _assemble(
     blinks = [parts.EXPRESSIONS.index(f"eyeBlink_{side}") for side in "LR"]
     eyelids = basis[:, :, blinks] * np.float32(BLINK_GAIN)
     basis[:, :, [*blinks, parts.EXPRESSIONS.index("jawOpen")]] = 0
+    close = parts.EXPRESSIONS.index("mouthClose")
+    basis[:, :, close] = rig.before_jaw(basis[:, :, close].astype(np.float64))
     empty = LandmarkSet(np.zeros(0, np.int32), np.zeros((0, 3), np.float32), np.zeros(0, np.int32))
     line = ContourSet(np.zeros((79, 17), np.int32), np.full((79, 17, 3), 1 / 3, np.float32))
     count = len(parts.EXPRESSIONS)
@@ -113,7 +123,7 @@ def _assemble(
         expression_std=np.full(count, EXPRESSION_STD, np.float32),
         expression_range=np.tile(np.array([0, 1], np.float32), (count, 1)),
         expression_names=parts.EXPRESSIONS,
-        albedo=paint(vertices, masks, source.landmarks, rig.joints[3:]),
+        albedo=paint(vertices, faces, masks, source.landmarks, rig.joints[3:]),
         name=NAME,
         version=_version(source),
         licence=LICENCE,
@@ -132,9 +142,8 @@ def _ever_seen(head: HeadModel, graph: Graph) -> np.ndarray:
     geometry = HeadGeometry(head)
     mouth = head.template[head.regions["lips"]].mean(0)
     seen = seen_triangles(_mouth_poses(geometry), head.faces, mouth, 0.12)
-    gazes = _gaze_poses(geometry)
-    for name in ("left_eyeball", "right_eyeball"):
-        seen |= seen_triangles(gazes, head.faces, head.template[head.regions[name]].mean(0), 0.06)
+    eyes = np.concatenate([head.regions["left_eyeball"], head.regions["right_eyeball"]])
+    seen |= seen_triangles(_gaze_poses(geometry), head.faces, head.template[eyes].mean(0), 0.11)
     skin = np.zeros(len(head.template), dtype=bool)
     for name in parts.SKIN:
         skin[parts.PARTS[name].vertices] = True

@@ -9,9 +9,9 @@ from headsplat.camera import project
 from headsplat.raster.triangles import rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
 
-SIZE = 512
+SIZE = 400
 DISTANCE = 0.6
-YAWS = (-60.0, -30.0, 0.0, 30.0, 60.0)
+YAWS = (-50.0, 0.0, 50.0)
 PITCHES = (-30.0, 0.0, 30.0)
 
 
@@ -26,7 +26,7 @@ def seen_triangles(
         centre: (3,) where the cameras look.
         extent: metres around `centre` that the picture shows.
     """
-    seen = np.zeros(len(faces), dtype=bool)
+    seen = np.zeros(len(faces) + 1, dtype=bool)
     focal = SIZE * DISTANCE / extent
     intrinsics = torch.tensor([focal, focal, SIZE / 2, SIZE / 2], dtype=torch.float32)
     corners = torch.from_numpy(faces)
@@ -40,6 +40,6 @@ def seen_triangles(
         points = torch.from_numpy(vertices.astype(np.float32))[None]
         image = project(points, rotation[None], translation[None], intrinsics)
         face, _ = rasterize_triangles(image, corners, SIZE, SIZE)
-        numbers = np.unique(face.numpy())
-        seen[numbers[numbers >= 0]] = True
-    return seen
+        # The background, -1, lands in the spare last place.
+        seen[face.numpy()] = True
+    return seen[:-1]

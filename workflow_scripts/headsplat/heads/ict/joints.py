@@ -21,6 +21,8 @@ NECK = (0.0, -0.075, -0.045)
 NECK_SLOPE, NECK_LEVEL, NECK_LENGTH = 0.46, 0.105, 0.07
 # Vertices this near to the jaw's axis hardly move by it: their share of it is not measurable.
 AXIS_RADIUS = 0.004
+# Joints follow the identity through the still vertices within this height above and below.
+SUPPORT_HEIGHT = 0.04
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Rig:
         skinning: (V, 5), rows sum to 1.
         correctives: (V, 3, 36) added before skinning per entry of the joints' R - I.
         jaw_angle: radians about +x at which `jawOpen` = 1 is reproduced.
+        jaw_blend: (V, 3, 3) what skinning multiplies each vertex by at that angle.
     """
 
     joints: np.ndarray
@@ -40,6 +43,11 @@ class Rig:
     skinning: np.ndarray
     correctives: np.ndarray
     jaw_angle: float
+    jaw_blend: np.ndarray
+
+    def before_jaw(self, shape: np.ndarray) -> np.ndarray:
+        """A (V, 3) displacement that belongs on the opened jaw, as it must be before skinning."""
+        return np.linalg.solve(self.jaw_blend, shape[..., None])[..., 0]
 
 
 def build_rig(
@@ -69,12 +77,13 @@ def build_rig(
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
     balls = [ids[used[ids]] for ids in (left, right)]
-    supports = [*_skin_supports(vertices, joints[:3], used & inert), *balls]
+    supports = [*_still_supports(vertices, joints[:3], used & inert), *balls]
     regressor = np.zeros((5, len(vertices)))
     for row, (joint, support) in enumerate(zip(joints, supports, strict=True)):
         regressor[row, support] = _affine_weights(vertices[support], joint)
-    correctives = _correctives(vertices, jaw_open, skinning[:, 2], pivot, angle)
-    return Rig(joints, regressor, skinning, correctives, angle)
+    blend = np.eye(3) + jaw[:, None, None] * (_rotation(angle) - np.eye(3))
+    correctives = _correctives(vertices, jaw_open, jaw, blend, pivot, angle)
+    return Rig(joints, regressor, skinning, correctives, angle, blend)
 
 
 def neck_height(vertices: np.ndarray) -> np.ndarray:
@@ -120,12 +129,15 @@ def _jaw_weights(
 
 
 def _correctives(
-    vertices: np.ndarray, jaw_open: np.ndarray, jaw: np.ndarray, pivot: np.ndarray, angle: float
+    vertices: np.ndarray,
+    jaw_open: np.ndarray,
+    jaw: np.ndarray,
+    blend: np.ndarray,
+    pivot: np.ndarray,
+    angle: float,
 ) -> np.ndarray:
     """(V, 3, 36): what skinning lacks of `jawOpen`, before the blended matrix it goes through."""
-    turn = _rotation(angle)
-    blend = np.eye(3) + jaw[:, None, None] * (turn - np.eye(3))
-    target = vertices + jaw_open - jaw[:, None] * (pivot - turn @ pivot)
+    target = vertices + jaw_open - jaw[:, None] * (pivot - _rotation(angle) @ pivot)
     missing = np.linalg.solve(blend, target[..., None])[..., 0] - vertices
     missing[np.linalg.norm(missing, axis=1) < 1e-6] = 0
     out = np.zeros((len(vertices), 3, 36), dtype=np.float32)
@@ -142,14 +154,10 @@ def _ball_centre(points: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(system, (back**2).sum(1), rcond=None)[0][:3]
 
 
-def _skin_supports(vertices: np.ndarray, joints: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
-    """For root, neck and jaw: still vertices whose height and depth are near the joint's."""
-    ids = np.flatnonzero(mask)
-    supports = []
-    for joint in joints:
-        distance = np.linalg.norm((vertices[ids] - joint)[:, 1:], axis=1)
-        supports.append(ids[np.argsort(distance, kind="stable")[:500]])
-    return supports
+def _still_supports(vertices: np.ndarray, joints: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    """For root, neck and jaw: the still vertices (skin, upper teeth) of about their height."""
+    heights = vertices[:, 1]
+    return [np.flatnonzero(mask & (np.abs(heights - y) < SUPPORT_HEIGHT)) for y in joints[:, 1]]
 
 
 def _affine_weights(points: np.ndarray, joint: np.ndarray) -> np.ndarray:
