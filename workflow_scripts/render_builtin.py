@@ -9,7 +9,7 @@ from headsplat.cli import stage
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--head", type=Path, required=True, help="head model (.npz, ARKit names)")
+    parser.add_argument("--head", type=Path, required=True, help="the procedural head (.npz)")
     parser.add_argument("--video", type=Path, required=True, help="mp4 to write")
     parser.add_argument("--truth", type=Path, required=True, help="npz of what was rendered")
     parser.add_argument("--seconds", type=float, default=12.0, help="length, 1 to 600")

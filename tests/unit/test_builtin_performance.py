@@ -17,7 +17,7 @@ NAMES = sorted(
         pattern.replace("*", side)
         for shapes in SHAPES_OF_CHANNEL.values()
         for pattern in shapes
-        for side in (("Left", "Right") if "*" in pattern else ("",))
+        for side in (("_L", "_R") if "*" in pattern else ("",))
     }
 )
 

@@ -1,7 +1,9 @@
 """The built-in clip: composed, acted, lit, drawn and encoded, with its truth written aside."""
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,20 +15,20 @@ from headsplat.builtin.puppet import CAMERA, Puppet, own_identity, play, turn_ma
 from headsplat.builtin.score import compose_score
 from headsplat.builtin.stage_set import StageSet, neck_end
 from headsplat.builtin.voice import SAMPLE_RATE, synthesize
-from headsplat.cli import progress
+from headsplat.cli import available_threads, progress
 from headsplat.errors import UserError
 from headsplat.files import write_npz
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.video.encode import VideoWriter
 
-BATCH = 8
+BATCH = 4
 CRF = 13
 # A short tele lens: 27 degrees across.
 FOCAL_PER_SIDE = 2.1
 DISTANCE = 0.82
 # Where the camera looks, above the neck's end; faces sit a little above the picture's middle.
-LOOK_ABOVE_NECK = 0.125
+LOOK_ABOVE_NECK = 0.135
 TORSO_YAW = 0.2
 
 
@@ -36,7 +38,7 @@ def render_clip(
     """Render the built-in subject talking.
 
     Args:
-        head: a head model with ARKit names.
+        head: file of the procedural head model, whose paint the subject wears.
         video: the mp4 to write: H.264 pictures and AAC sound.
         truth: the npz to write: what was done at each frame, in the video's pixels.
         seconds: length, at least one.
@@ -53,6 +55,10 @@ def render_clip(
     if not 10 <= fps <= 60:
         raise UserError(f"built-in clip at {fps} fps: choose 10 to 60")
     model = HeadModel.load(head)
+    if model.name != "procedural":
+        raise UserError(
+            f"{head}: is the head '{model.name}'; the built-in subject needs 'procedural'"
+        )
     shape = own_identity(model)
     vertices = HeadGeometry(model).shaped(torch.as_tensor(shape)).numpy()
     pivot, _ = neck_end(model, vertices)
@@ -81,11 +87,29 @@ def render_clip(
 def _frames(
     stage_set: StageSet, puppet: Puppet, torso: tuple[np.ndarray, np.ndarray], count: int
 ) -> Iterator[np.ndarray]:
-    """All frames in order, drawn in batches."""
-    for first in range(0, count, BATCH):
+    """All frames in order; as many batches at a time as there are threads.
+
+    Every batch is drawn by one thread: the pictures then do not depend on the number of cores,
+    and nobody waits at the barriers of many small operations.
+    """
+
+    def draw(first: int) -> np.ndarray:
         part = slice(first, first + BATCH)
-        drawn = stage_set.draw(puppet.frames(part), torso[0][part], torso[1][part], first)
-        yield from drawn.numpy()
+        return stage_set.draw(puppet.frames(part), torso[0][part], torso[1][part], first).numpy()
+
+    workers, before = available_threads(), torch.get_num_threads()
+    pending: deque[Future[np.ndarray]] = deque()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for first in range(0, count, BATCH):
+                pending.append(pool.submit(draw, first))
+                # One batch more than there are threads, so that memory stays bounded.
+                if len(pending) > workers:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+    finally:
+        torch.set_num_threads(before)
 
 
 def _torso_motion(

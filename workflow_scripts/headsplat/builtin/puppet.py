@@ -13,17 +13,18 @@ from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 # Head axes to the axes of the still camera before it (OpenCV).
 CAMERA = np.diag([1.0, -1.0, -1.0])
-JAW_RADIANS = 0.26
-# How far the lids come down when the subject looks down, per radian.
-LID_FOLLOW = 0.9
+JAW_RADIANS = 0.28
+# The lids of a relaxed eye, and how far they come down with the gaze, per radian.
+LID_REST = 0.10
+LID_FOLLOW = 0.5
 
-# What each channel of the performance adds to which expression shapes; "*" is Left and Right.
+# What each channel of the performance adds to which expression shapes; "*" is _L and _R.
 SHAPES_OF_CHANNEL: dict[str, dict[str, float]] = {
     "press": {"mouthPress*": 0.5, "mouthRollUpper": 0.2, "mouthRollLower": 0.2},
-    "round": {"mouthPucker": 0.75, "mouthFunnel": 0.45},
+    "round": {"mouthPucker": 0.75, "mouthFunnel": 0.3},
     "spread": {"mouthStretch*": 0.4, "mouthSmile*": 0.3},
-    "lift": {"mouthUpperUp*": 0.6},
-    "lower": {"mouthLowerDown*": 0.7},
+    "lift": {"mouthUpperUp*": 0.5},
+    "lower": {"mouthLowerDown*": 0.55},
     "tuck": {"mouthRollLower": 0.8, "mouthUpperUp*": 0.15},
     "smile": {"mouthSmile*": 0.6, "cheekSquint*": 0.4},
     "raised": {"browInnerUp": 0.7, "browOuterUp*": 0.7},
@@ -86,8 +87,8 @@ def play(
     eye = axis_angle_from_matrix(torch.as_tensor(turn_matrices(gaze))).numpy()
     jaw = np.zeros((len(turn), 3))
     jaw[:, 0] = JAW_RADIANS * performance.lips[:, LIP_CHANNELS.index("jaw")]
-    follow = LID_FOLLOW * performance.gaze[:, 1:].clip(0.0, None)
-    eyelids = follow + (1 - follow) * performance.blink
+    rest = LID_REST + LID_FOLLOW * performance.gaze[:, 1:].clip(0.0, None)
+    eyelids = rest + (1 - rest) * performance.blink
     arrays = {
         "exp": _expression(performance, model),
         "jaw": jaw,
@@ -124,7 +125,7 @@ def _expression(performance: Performance, model: HeadModel) -> np.ndarray:
     exp = np.zeros((len(performance.times), len(model.expression_std)))
     for channel, shapes in SHAPES_OF_CHANNEL.items():
         for pattern, weight in shapes.items():
-            sides = ("Left", "Right") if "*" in pattern else ("",)
+            sides = ("_L", "_R") if "*" in pattern else ("",)
             for name in (pattern.replace("*", side) for side in sides):
                 if name not in column:
                     raise UserError(

@@ -9,10 +9,11 @@ from headsplat.builtin.drawing import Painter, Surface
 from headsplat.builtin.puppet import Puppet
 from headsplat.builtin.room import paint_room
 from headsplat.builtin.shading import light_vertices, sky_openness, vertex_normals
-from headsplat.builtin.skin import bake_albedo
 from headsplat.builtin.torso import build_torso
 from headsplat.camera import project
 from headsplat.heads.model import HeadModel
+from headsplat.heads.procedural.paint import Person
+from headsplat.heads.procedural.texture import paint_texture
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
 
@@ -20,18 +21,27 @@ GAMMA = 2.2
 NOISE = 1.3
 NOISE_FIELDS = 16
 ATLAS_SIDE = 1024
+# Not the head's default colours: the subject is somebody.
+PERSON = Person(
+    skin=(0.84, 0.64, 0.53), hair=(0.30, 0.16, 0.09), brows=(0.22, 0.12, 0.08),
+    iris=(0.36, 0.46, 0.34), brow_width=4.8, blush=0.35,
+)  # fmt: skip
 EYES = ("left_eyeball", "right_eyeball")
-GLOSS = {"face": 0.10, "lips": 0.22, "nose": 0.14, "forehead": 0.12, "scalp": 0.07}
+GLOSS = {"face": 0.09, "lips": 0.12, "nose": 0.12, "forehead": 0.11, "scalp": 0.03}
 # What little light there is inside the mouth comes through the lips, which the sky's share of the
 # closed mouth does not know.
 OPENNESS = {"teeth": 0.55, "mouth_interior": 0.25} | dict.fromkeys(EYES, 0.75)
+# Parts with outlines of their own, however little they stand off from the skin.
+SHEETS = dict.fromkeys(EYES, 2.0) | {
+    "teeth": 3.0, "mouth_interior": 4.0, "left_ear": 5.0, "right_ear": 5.0, "tongue": 6.0,
+}  # fmt: skip
 
 
 class StageSet:
     """Draws frames of one performance.
 
     Args:
-        model: the head.
+        model: the procedural head.
         shape: (S,) its identity.
         size: side of the picture in pixels.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
@@ -58,7 +68,7 @@ class StageSet:
         _set_regions(self._openness, model, OPENNESS)
         _set_regions(self._gloss, model, GLOSS | dict.fromkeys(EYES, 0.0))
         cloth = torch.as_tensor(paint_cloth(torso, ATLAS_SIDE)) / 255
-        texels = torch.cat([bake_albedo(model, ATLAS_SIDE), cloth]) ** GAMMA
+        texels = torch.cat([torch.as_tensor(paint_texture(ATLAS_SIDE, PERSON)), cloth]) ** GAMMA
         surface = Surface(
             self._faces,
             _atlas_uv(model, torso.uv, torso.faces),
@@ -117,7 +127,7 @@ def _parts(model: HeadModel, faces: Tensor, heads: int) -> tuple[Tensor, Tensor]
     """Number of the smooth sheet of each face (F,), and whether it is of an eye (F,)."""
     part = torch.zeros(int(faces.max()) + 1)
     part[heads:] = 1
-    _set_regions(part, model, dict.fromkeys(EYES, 2.0) | {"teeth": 3.0, "mouth_interior": 4.0})
+    _set_regions(part, model, SHEETS)
     part = part[faces].amin(1)
     return part, part == 2
 
