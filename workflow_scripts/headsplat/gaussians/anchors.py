@@ -132,7 +132,7 @@ def sample_anchors(
     """`count` anchors in proportion to area times density, evenly spread and deterministic.
 
     Args:
-        model: the head; faces that touch `boundary` get no anchors.
+        model: the head.
         vertices: (V, 3) metres of the subject's neutral head, whose areas count.
         count: how many anchors.
         visibility: (F,) in 0..1, a factor per face, or None for 1 everywhere.
@@ -147,7 +147,6 @@ def sample_anchors(
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     weight = 0.5 * np.linalg.norm(normal, axis=1)
     weight *= _face_density(model, REGION_DENSITY if density is None else density)
-    weight[faces_touching(model, "boundary")] = 0
     if visibility is not None:
         weight *= visibility
     scalp = np.flatnonzero(faces_inside(model, "scalp"))

@@ -8,11 +8,10 @@ from torch import Tensor
 from headsplat.deform.base import Start
 from headsplat.gaussians.knn import mean_square_distance, nearest
 from headsplat.raster.gaussians import rasterize_gaussians
-from headsplat.rotations import quaternion_product
 
 # Opacity of the disks that look up colours: high enough to hide the back of the head.
 _DISK_OPACITY = 0.8
-# An anchor whose whole weight over the frames is less than this many pixels was not seen.
+# An anchor whose weight is less than this many pixels was not seen.
 _SEEN = 0.5
 # Floors of the standard deviations by which codes are divided: a coefficient that hardly moved in
 # the clip must not be blown up to a unit signal of noise.
@@ -50,54 +49,56 @@ def observe(views: list[View], spacing: Tensor) -> tuple[Tensor, Tensor, Tensor]
     """Mean colour at each anchor, weighted by how much its disk shows in each pixel.
 
     A render is linear in the colours, so its gradient with respect to them IS the splat weight:
-    one backward pass gives sum(w * picture), another sum(w * matte) and sum(w).
+    one backward pass gives sum(w * picture), another sum(w * matte) and sum(w), frame by frame.
 
     Args:
         views: batches of frames.
         spacing: (N,) metres.
 
     Returns:
-        colours (N, 3), where unseen that of the nearest seen anchor; the share of the weight
-        that lies inside the matte (N,); which anchors were seen (N,) bool.
+        colours (N, 3); the share of an anchor's weight that lies inside the matte (N,), of the
+        frames that show it a low one, so that what some view shows to be air is carved away;
+        which anchors were seen (N,) bool. Colours of the others are meaningless.
     """
     scale = torch.stack([spacing, spacing, spacing / 4], -1)
     opacity = torch.full_like(spacing, _DISK_OPACITY)
     total = spacing.new_zeros(len(spacing), 3)
-    inside, weight = spacing.new_zeros(len(spacing)), spacing.new_zeros(len(spacing))
+    inside: list[Tensor] = []
+    weight: list[Tensor] = []
     for view in views:
         height, width = view.pictures.shape[1:3]
         matte = view.pictures[..., 3:4].float() / 255
         picture = view.pictures[..., :3].float() / 255 * matte
-        colours = torch.zeros_like(total, requires_grad=True)
+        colours = view.positions.new_zeros(view.positions.shape).requires_grad_(True)
         black = torch.zeros(len(view.pictures), 3, device=spacing.device)
-        identity = torch.zeros_like(view.rotations)
-        identity[..., 0] = 1
         image, _ = rasterize_gaussians(
-            view.positions, quaternion_product(view.rotations, identity), scale, opacity, colours,
+            view.positions, view.rotations, scale, opacity, colours,
             view.rotation, view.translation, view.intrinsics, width, height, black,
         )  # fmt: skip
         (seen,) = torch.autograd.grad(image, colours, picture, retain_graph=True)
         masks = torch.cat([matte, torch.ones_like(matte), torch.zeros_like(matte)], -1)
         (sums,) = torch.autograd.grad(image, colours, masks)
-        total += seen
-        inside += sums[:, 0]
-        weight += sums[:, 1]
-    return total / inside[:, None].clamp_min(1e-6), inside / weight.clamp_min(1e-6), inside > _SEEN
+        total += seen.sum(0)
+        inside.append(sums[..., 0])
+        weight.append(sums[..., 1])
+    within, shown = torch.cat(inside), torch.cat(weight)
+    share = within / shown.clamp_min(1e-6)
+    share = torch.where(shown > _SEEN, share, 1.0).sort(0).values[len(share) // 10]
+    summed = within.sum(0)
+    return total / summed[:, None].clamp_min(1e-6), share, summed > _SEEN
 
 
 def fill_unseen(colours: Tensor, seen: Tensor, points: Tensor) -> Tensor:
     """Give anchors no picture showed the colour of the nearest that one did (grey if none)."""
     if not seen.any():
         return torch.full_like(colours, 0.5)
-    _, index = nearest(points[seen], points[~seen], 1) if (~seen).any() else (None, None)
-    out = colours.clone()
-    if index is not None:
-        out[~seen] = colours[seen][index[:, 0]]
-    return out
+    _, index = nearest(points[seen], points, 1)
+    return torch.where(seen[:, None], colours, colours[seen][index[:, 0]])
 
 
 def make_start(
     rest_points: Tensor,
+    lifted: Tensor,
     views: list[View],
     condition: Tensor,
     pose: Tensor,
@@ -106,6 +107,7 @@ def make_start(
 
     Args:
         rest_points: (N, 3) anchors on the neutral head, heights included.
+        lifted: (N,) bool, anchors that stand off the surface.
         views: training frames to take colours from.
         condition: (T, C) codes of all training frames.
         pose: (T, 6) head poses of all training frames.
@@ -113,7 +115,9 @@ def make_start(
     spacing = anchor_spacing(rest_points)
     colours, share, seen = observe(views, spacing)
     # A disk that mostly covers background (a hair shell above short hair) starts transparent.
-    opacity = torch.where(seen, 0.05 + 0.85 * share.clamp(0, 1) ** 2, 0.3)
+    opacity = 0.02 + 0.88 * share.clamp(0, 1) ** 2
+    # What hides behind the surface is kept for other viewpoints, but hair has to show itself.
+    opacity = torch.where(seen, opacity, torch.where(lifted, 0.02, 0.3))
     return Start(
         rest_positions=rest_points,
         spacing=spacing,

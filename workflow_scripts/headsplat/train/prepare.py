@@ -139,4 +139,5 @@ def initialise(
     neutral = neutral_condition(avatar.head, avatar.device)
     rest, _ = avatar.place(avatar.vertices(neutral))
     pose = head_pose(frames.rotation)
-    avatar.deformation.initialise(make_start(rest[0], views, frames.condition, pose))
+    lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
+    avatar.deformation.initialise(make_start(rest[0], lifted, views, frames.condition, pose))

@@ -10,13 +10,8 @@ from torch import Tensor
 from headsplat.camera import vector_from_matrix
 from headsplat.deform.codes import condition_size
 from headsplat.errors import UserError
-from headsplat.files import read_npz
 from headsplat.heads.model import HeadModel
-
-_ARRAYS = (
-    "ids", "confidence", "shape", "exp", "jaw", "eyes", "eyelids", "R", "t", "K", "img_size",
-    "head_name", "head_version",
-)  # fmt: skip
+from headsplat.track_io import check_head, read_track
 
 
 @dataclass(frozen=True)
@@ -60,26 +55,20 @@ def load_track(path: Path | str, head: HeadModel) -> Track:
     Raises:
         UserError: an array is missing, or head model and track do not belong together.
     """
-    arrays = read_npz(path, _ARRAYS)
-    made_with = (str(arrays["head_name"]), str(arrays["head_version"]))
-    if made_with != (head.name, head.version):
-        raise UserError(
-            f"{path}: tracked with head {' '.join(made_with)}, not {head.name} {head.version}; "
-            "track the clip again"
-        )
-    parts = [torch.from_numpy(arrays[k].astype(np.float32)) for k in ("exp", "jaw", "eyes")]
-    condition = torch.cat([*parts, torch.from_numpy(arrays["eyelids"].astype(np.float32))], 1)
+    track = read_track(path)
+    check_head(track, head.name, head.version)
+    values = {
+        key: torch.from_numpy(getattr(track, key).astype(np.float32))
+        for key in ("confidence", "shape", "exp", "jaw", "eyes", "eyelids", "R", "t", "K")
+    }
+    condition = torch.cat([values[key] for key in ("exp", "jaw", "eyes", "eyelids")], 1)
     if condition.shape[1] != condition_size(head):
         raise UserError(
             f"{path}: codes of {condition.shape[1]} numbers, head {head.name} has "
             f"{condition_size(head)}; track the clip again"
         )
-    height, width = (int(v) for v in arrays["img_size"])
-    values = {
-        key: torch.from_numpy(arrays[key].astype(np.float32))
-        for key in ("confidence", "shape", "R", "t", "K")
-    }
+    height, width = (int(v) for v in track.img_size)
     return Track(
-        arrays["ids"].astype(np.int64), values["confidence"], values["shape"], condition,
+        track.ids.astype(np.int64), values["confidence"], values["shape"], condition,
         values["R"], values["t"], vector_from_matrix(values["K"]), width, height,
     )  # fmt: skip
