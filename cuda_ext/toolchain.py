@@ -23,8 +23,16 @@ _CPU = ("ops.cpp", "gaussians_cpu.cpp", "triangles_cpu.cpp")
 _CUDA = ("ops_cuda.cpp", "gaussians_cuda.cu", "triangles_cuda.cu")
 # Contraction is off because forward and backward must take the same decisions; the kernels
 # say where they want a fused multiply-add.
-_CXX_FLAGS = "-O3 -march=native -std=c++20 -ffp-contract=off -fPIC -fopenmp -Wno-psabi".split()
-_NVCC_FLAGS = "-O3 -std=c++20 --fmad=false -Xcompiler -fPIC".split()
+_CXX_FLAGS = [
+    "-O3",
+    "-march=native",
+    "-std=c++20",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-fopenmp",
+    "-Wno-psabi",
+]
+_NVCC_FLAGS = ["-O3", "-std=c++20", "--fmad=false", "-Xcompiler", "-fPIC"]
 
 _PROBE = """
 import json, os, torch

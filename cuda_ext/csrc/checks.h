@@ -107,9 +107,9 @@ inline GaussianTask check_gaussians(const GaussianInputs& in, int64_t width, int
   return task;
 }
 
-// color, alpha, transmittance, reached, state, need
-using GaussianPictures =
-    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+// color, alpha, transmittance, reached, state, list, need
+using GaussianPictures = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor,
+                                    at::Tensor, at::Tensor>;
 
 struct PictureTensors {
   at::Tensor color, alpha, transmittance, reached;

@@ -118,6 +118,33 @@ struct Projection {
   float a, b, c, det;
 };
 
+// The largest base-2 exponent, negated, at which alpha still reaches 1/255.
+HEADSPLAT_HD float exponent_limit(float opacity) { return log2f(opacity / kAlphaMin); }
+
+// Whether the splat's alpha may reach 1/255 at a pixel centre of the rectangle [x0, x1] x [y0, y1].
+// The form is convex: outside the rectangle's centre case, its least value lies on the nearer
+// vertical or horizontal edge. Errs on the side of true.
+HEADSPLAT_HD bool reaches(const Splat& s, float limit, float x0, float x1, float y0, float y1) {
+  float left = x0 - s.x, right = x1 - s.x, top = y0 - s.y, bottom = y1 - s.y;
+  bool across = left <= 0 && right >= 0, along = top <= 0 && bottom >= 0;
+  if (across && along) return true;
+  float least = 3e38f;
+  if (!across) {
+    float dx = left > 0 ? left : right;
+    float dy = fminf(fmaxf(-s.k2 * dx / s.k3, top), bottom);
+    float p = s.k1 * dx, r = fmaf(s.k2, dx, s.k3 * dy);
+    least = fmaf(p, p, r * r);
+  }
+  if (!along) {
+    float dy = top > 0 ? top : bottom;
+    float dx = -s.k2 * s.k3 * dy / fmaf(s.k1, s.k1, s.k2 * s.k2);
+    dx = fminf(fmaxf(dx, left), right);
+    float p = s.k1 * dx, r = fmaf(s.k2, dx, s.k3 * dy);
+    least = fminf(least, fmaf(p, p, r * r));
+  }
+  return least <= fmaf(limit, 1.01f, 0.05f);
+}
+
 HEADSPLAT_HD float dot3(const float* a, const float* b) {
   return fmaf(a[0], b[0], fmaf(a[1], b[1], a[2] * b[2]));
 }
@@ -352,5 +379,42 @@ struct Gradients {
 int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Pictures& out, int threads);
 void rasterize_gaussians_backward_cpu(const GaussianTask& task, const PictureGradients& in,
                                       const Gradients& out, int threads);
+
+// Buffers of the CUDA side; `capacity` pairs of Gaussian and tile a frame.
+struct Lists {
+  Splat* splats;        // (batch, count)
+  int32_t* first_slot;  // (batch, count): where a Gaussian's pairs begin
+  int32_t* tile_start;  // (batch, tiles + 1)
+  int32_t* list;        // (batch, capacity): Gaussians of each tile by depth
+  int capacity;
+
+  HEADSPLAT_HD static int64_t state_bytes(const GaussianTask& task) {
+    int64_t gaussians = static_cast<int64_t>(task.batch) * task.count;
+    int64_t tiles = static_cast<int64_t>(task.tiles_x()) * task.tiles_y();
+    return gaussians * (sizeof(Splat) + 4) + 4 * task.batch * (tiles + 1);
+  }
+};
+
+// Counters of one call, zeroed by it. need: the most pairs any frame has; Gaussians not finite.
+struct Counters {
+  int32_t *need, *frame_pairs, *tile_pairs;  // (2), (batch), (batch, tiles)
+};
+
+// All of these enqueue work on `stream`, synchronise nothing, and return null or what the CUDA
+// runtime said. `count_pairs_cuda` fills splats, first_slot and the counters; `draw_gaussians_cuda`
+// sorts (`keys`: batch x capacity) and draws. A frame that does not fit its capacity is left empty.
+const char* count_pairs_cuda(const GaussianTask& task, const Lists& lists, const Counters& counters,
+                             void* stream);
+const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists,
+                                const Counters& counters, unsigned long long* keys,
+                                const Pictures& out, void* stream);
+
+constexpr int kFinishThreads = 128;
+
+// `slots`: (batch, capacity). `cameras`: (batch, blocks of kFinishThreads Gaussians), or null.
+const char* rasterize_gaussians_backward_cuda(const GaussianTask& task, const Lists& lists,
+                                              const PictureGradients& in, PixelSums* slots,
+                                              CameraGradient* cameras, const Gradients& out,
+                                              void* stream);
 
 }  // namespace headsplat

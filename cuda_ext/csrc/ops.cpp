@@ -38,7 +38,7 @@ GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternion
   at::Tensor need = at::empty({2}, out.reached.options());
   need.zero_();
   return {out.color, out.alpha, out.transmittance, out.reached,
-          at::empty({0}, means.options().dtype(at::kByte)), need};
+          at::empty({0}, means.options().dtype(at::kByte)), at::empty({0}, need.options()), need};
 }
 
 GaussianGradients gaussians_backward(
@@ -46,8 +46,8 @@ GaussianGradients gaussians_backward(
     const at::Tensor& quaternions, const at::Tensor& scales, const at::Tensor& opacities,
     const at::Tensor& colors, const at::Tensor& rotation, const at::Tensor& translation,
     const at::Tensor& intrinsics, const at::Tensor& background, const at::Tensor& transmittance,
-    const at::Tensor& reached, const at::Tensor& /* state */, int64_t width, int64_t height,
-    int64_t /* capacity */, bool camera) {
+    const at::Tensor& reached, const at::Tensor& /* state */, const at::Tensor& /* list */,
+    int64_t width, int64_t height, bool camera) {
   GaussianTask task =
       check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
                        intrinsics, background},
@@ -68,12 +68,12 @@ TORCH_LIBRARY(headsplat, library) {
       "rasterize_gaussians(Tensor means, Tensor quaternions, Tensor scales, Tensor opacities, "
       "Tensor colors, Tensor rotation, Tensor translation, Tensor intrinsics, Tensor background, "
       "int width, int height, int capacity) -> (Tensor color, Tensor alpha, Tensor transmittance, "
-      "Tensor reached, Tensor state, Tensor need)");
+      "Tensor reached, Tensor state, Tensor list, Tensor need)");
   library.def(
       "rasterize_gaussians_backward(Tensor d_color, Tensor d_alpha, Tensor means, "
       "Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, Tensor rotation, "
       "Tensor translation, Tensor intrinsics, Tensor background, Tensor transmittance, "
-      "Tensor reached, Tensor state, int width, int height, int capacity, bool camera) -> "
+      "Tensor reached, Tensor state, Tensor list, int width, int height, bool camera) -> "
       "(Tensor means, Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, "
       "Tensor rotation, Tensor translation)");
 }

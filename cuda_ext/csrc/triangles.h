@@ -96,7 +96,9 @@ struct TriangleTask {
 
 void rasterize_triangles_cpu(const TriangleTask& task, int threads);
 
-// `keys`: (batch, height, width) zeros, used as the depth buffer. Nothing is synchronised.
-void rasterize_triangles_cuda(const TriangleTask& task, unsigned long long* keys, void* stream);
+// `keys`: (batch, height, width), the depth buffer. Nothing is synchronised. Returns null, or what
+// the CUDA runtime said.
+const char* rasterize_triangles_cuda(const TriangleTask& task, unsigned long long* keys,
+                                     void* stream);
 
 }  // namespace headsplat

@@ -3,6 +3,9 @@
 
 #pragma once
 
+// Vectors are passed by value only to functions that are always inlined: no ABI is involved.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 #include <cstdint>
 #include <cstring>
 

@@ -100,7 +100,7 @@ def rasterize_gaussians(
         _prepare()
     sizes = check_shape(means, "B N 3", "means")
     batch, count = sizes["B"], sizes["N"]
-    color, alpha, _, _, _, need = torch.ops.headsplat.rasterize_gaussians(
+    color, alpha, *_, need = torch.ops.headsplat.rasterize_gaussians(
         _packed(means),
         _frames(quats, (batch, count, 4)),
         _frames(scales, (batch, count, 3)),
@@ -130,15 +130,15 @@ def _frames(value: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.width, ctx.height, ctx.capacity = inputs
-    _, _, transmittance, reached, state, need = output
-    ctx.save_for_backward(*tensors, transmittance, reached, state)
-    ctx.mark_non_differentiable(transmittance, reached, state, need)
+    *tensors, ctx.width, ctx.height, _ = inputs
+    kept = output[2:]  # transmittance, reached, state, list, need
+    ctx.save_for_backward(*tensors, *kept[:-1])
+    ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, d_color: Tensor | None, d_alpha: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    *tensors, transmittance, reached, state = ctx.saved_tensors
+    *tensors, transmittance, reached, state, pairs = ctx.saved_tensors
     if d_color is None:
         d_color = transmittance.new_zeros((*transmittance.shape, 3))
     if d_alpha is None:
@@ -149,7 +149,7 @@ def _backward(ctx: Any, d_color: Tensor | None, d_alpha: Tensor | None, *_: Any)
     if any(wanted[:7]):
         found = torch.ops.headsplat.rasterize_gaussians_backward(
             d_color.contiguous(), d_alpha.contiguous(), *tensors, transmittance, reached, state,
-            ctx.width, ctx.height, ctx.capacity, camera,
+            pairs, ctx.width, ctx.height, camera,
         )  # fmt: skip
         gradients[: 7 if camera else 5] = found[: 7 if camera else 5]
     if wanted[8]:
@@ -163,23 +163,26 @@ def _prepare() -> None:
 
     @torch.library.register_fake("headsplat::rasterize_gaussians")
     def _(means, quats, scales, opacities, colors, R, t, K4, background, width, height, capacity):
-        batch = means.shape[0]
+        batch, count, _ = means.shape
         plane = (batch, height, width)
-        size = 0
+        state, pairs = 0, (0,)
         if means.device.type == "cuda":
-            size = torch.library.get_ctx().new_dynamic_size()
+            tiles = ((width + 15) // 16) * ((height + 15) // 16)
+            state = batch * count * 52 + 4 * batch * (tiles + 1)
+            pairs = (batch, capacity or torch.library.get_ctx().new_dynamic_size())
         return (
             means.new_empty((*plane, 3)),
             means.new_empty(plane),
             means.new_empty(plane),
             means.new_empty(plane, dtype=torch.int32),
-            means.new_empty(size, dtype=torch.uint8),
+            means.new_empty(state, dtype=torch.uint8),
+            means.new_empty(pairs, dtype=torch.int32),
             means.new_empty(2, dtype=torch.int32),
         )
 
     @torch.library.register_fake("headsplat::rasterize_gaussians_backward")
     def _(d_color, d_alpha, means, quats, scales, opacities, colors, R, t, K4, background,
-          transmittance, reached, state, width, height, capacity, camera):  # fmt: skip
+          transmittance, reached, state, pairs, width, height, camera):  # fmt: skip
         batch, count, _ = means.shape
         frames = batch if camera else 0
         return (

@@ -1,0 +1,126 @@
+// The operators' CUDA side: buffers from PyTorch's allocator, work on PyTorch's current stream.
+
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/library.h>
+
+#include <limits>
+
+#include "checks.h"
+#include "gaussians.h"
+#include "triangles.h"
+
+namespace headsplat {
+namespace {
+
+void* stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+
+void check(const char* error, const char* where) {
+  TORCH_CHECK(error == nullptr, where, ": CUDA says: ", error);
+}
+
+std::tuple<at::Tensor, at::Tensor> triangles(const at::Tensor& points, const at::Tensor& faces,
+                                             int64_t width, int64_t height, bool cull) {
+  c10::cuda::CUDAGuard guard(points.device());
+  TriangleOutputs out = check_triangles(points, faces, width, height, cull);
+  at::Tensor keys = at::empty(out.face.sizes(), out.face.options().dtype(at::kLong));
+  check(rasterize_triangles_cuda(
+            out.task, reinterpret_cast<unsigned long long*>(keys.data_ptr<int64_t>()), stream()),
+        "rasterize_triangles");
+  return {out.face, out.weights};
+}
+
+Lists lists_in(const GaussianTask& task, const at::Tensor& state, const at::Tensor& list) {
+  int64_t gaussians = static_cast<int64_t>(task.batch) * task.count;
+  Lists lists;
+  lists.splats = reinterpret_cast<Splat*>(state.data_ptr<uint8_t>());
+  lists.first_slot = reinterpret_cast<int32_t*>(lists.splats + gaussians);
+  lists.tile_start = lists.first_slot + gaussians;
+  lists.list = list.defined() ? list.data_ptr<int32_t>() : nullptr;
+  lists.capacity = list.defined() ? static_cast<int>(list.size(1)) : 0;
+  return lists;
+}
+
+GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternions,
+                           const at::Tensor& scales, const at::Tensor& opacities,
+                           const at::Tensor& colors, const at::Tensor& rotation,
+                           const at::Tensor& translation, const at::Tensor& intrinsics,
+                           const at::Tensor& background, int64_t width, int64_t height,
+                           int64_t capacity) {
+  c10::cuda::CUDAGuard guard(means.device());
+  GaussianTask task =
+      check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
+                       intrinsics, background},
+                      width, height);
+  int64_t tiles = static_cast<int64_t>(task.tiles_x()) * task.tiles_y();
+  constexpr int64_t most = std::numeric_limits<int32_t>::max();
+  TORCH_CHECK_VALUE(capacity >= 0 && capacity <= most, "capacity: out of range: ", capacity);
+  TORCH_CHECK_VALUE(task.count * tiles <= most && task.batch <= 65535,
+                    "rasterize_gaussians: too many Gaussians for this image size or frames");
+  PictureTensors out = new_pictures(task, means.options());
+  at::TensorOptions ints = out.reached.options();
+  at::Tensor state = at::empty({Lists::state_bytes(task)}, ints.dtype(at::kByte));
+  at::Tensor counted = at::empty({2 + task.batch * (1 + tiles)}, ints);
+  int32_t* counts = counted.data_ptr<int32_t>();
+  Counters counters = {counts, counts + 2, counts + 2 + task.batch};
+  Lists lists = lists_in(task, state, {});
+  check(count_pairs_cuda(task, lists, counters, stream()), "rasterize_gaussians");
+  at::Tensor need = counted.narrow(0, 0, 2);
+  if (capacity == 0) {  // no budget: wait for the numbers and take exactly what is needed
+    at::Tensor seen = counted.narrow(0, 0, 2 + task.batch).cpu();
+    const int32_t* numbers = seen.const_data_ptr<int32_t>();
+    TORCH_CHECK_VALUE(numbers[1] == 0, numbers[1],
+                      " Gaussians have parameters that are not finite");
+    for (int b = 0; b < task.batch; ++b)
+      capacity = std::max<int64_t>(capacity, numbers[2 + b]);
+  }
+  at::Tensor list = at::empty({task.batch, capacity}, ints);
+  at::Tensor keys = at::empty({task.batch, capacity}, ints.dtype(at::kLong));
+  lists = lists_in(task, state, list);
+  check(draw_gaussians_cuda(task, lists, counters,
+                            reinterpret_cast<unsigned long long*>(keys.data_ptr<int64_t>()),
+                            out.pointers(), stream()),
+        "rasterize_gaussians");
+  return {out.color, out.alpha, out.transmittance, out.reached, state, list, need};
+}
+
+GaussianGradients gaussians_backward(
+    const at::Tensor& d_color, const at::Tensor& d_alpha, const at::Tensor& means,
+    const at::Tensor& quaternions, const at::Tensor& scales, const at::Tensor& opacities,
+    const at::Tensor& colors, const at::Tensor& rotation, const at::Tensor& translation,
+    const at::Tensor& intrinsics, const at::Tensor& background, const at::Tensor& transmittance,
+    const at::Tensor& reached, const at::Tensor& state, const at::Tensor& list, int64_t width,
+    int64_t height, bool camera) {
+  c10::cuda::CUDAGuard guard(means.device());
+  GaussianTask task =
+      check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
+                       intrinsics, background},
+                      width, height);
+  PictureGradients in = check_picture_gradients(task, d_color, d_alpha, transmittance, reached);
+  check_packed(state, "state", at::kByte, {Lists::state_bytes(task)}, means.device());
+  TORCH_CHECK_VALUE(list.dim() == 2 && list.size(0) == task.batch && list.is_contiguous(),
+                    "list: not what rasterize_gaussians returned");
+  GradientTensors out = new_gradients(task, means.options(), camera);
+  Lists lists = lists_in(task, state, list);
+  int64_t blocks = (task.count + kFinishThreads - 1) / kFinishThreads;
+  at::Tensor slots = at::empty({task.batch, list.size(1), kSums}, means.options());
+  at::Tensor cameras = at::empty({camera ? task.batch * blocks * 12 : 0}, means.options());
+  CameraGradient* parts =
+      camera ? reinterpret_cast<CameraGradient*>(cameras.data_ptr<float>()) : nullptr;
+  check(rasterize_gaussians_backward_cuda(task, lists, in,
+                                          reinterpret_cast<PixelSums*>(slots.data_ptr<float>()),
+                                          parts, out.pointers(camera), stream()),
+        "rasterize_gaussians_backward");
+  return out.tuple();
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(headsplat, CUDA, library) {
+  library.impl("rasterize_triangles", &triangles);
+  library.impl("rasterize_gaussians", &gaussians);
+  library.impl("rasterize_gaussians_backward", &gaussians_backward);
+}
+
+}  // namespace headsplat
