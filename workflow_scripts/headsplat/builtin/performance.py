@@ -30,7 +30,7 @@ HEAD_KEYS = np.array(
         [0.92, -4.0, -1.0, -2.0],
     ]
 )
-BLINK_CLOSE, BLINK_HOLD, BLINK_OPEN = 0.085, 0.045, 0.150
+BLINK_CLOSE, BLINK_HOLD, BLINK_OPEN = 0.085, 0.075, 0.150
 BLINK_PAUSES = (2.85, 2.05, 2.90, 2.10)
 # Where the eyes rest, in degrees relative to the camera: yaw to the subject's left, pitch down.
 GAZE_POINTS = ((0, 0), (11, 2), (0, 1), (-12, -3), (2, 5), (-6, 7), (0, 0), (13, -5), (-3, -1))
@@ -152,7 +152,7 @@ def _head_angles(times: np.ndarray, score: Score, generator: np.random.Generator
 
 
 def _blinks(times: np.ndarray, seconds: float) -> np.ndarray:
-    """(N, 2) lid closure; a blink takes seven frames at 25 fps, the right lid lags a little."""
+    """(N, 2) lid closure; a blink takes about seven frames at 25 fps, the right lid lags a little."""
     starts, at, pause = [], 0.55, 0
     while at < max(seconds - 0.4, 0.6):
         starts.append(at)
