@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headsplat.builtin.phones import DIPHTHONGS, LIP_CHANNELS, PHONES, PHRASES
+from headsplat.builtin.phones import DIPHTHONGS, PHONES, PHRASES
 
 PHRASE_SECONDS = 2.0
 SPOKEN_PART = 0.84
@@ -84,7 +84,7 @@ def lip_tracks(score: Score, times: np.ndarray) -> np.ndarray:
         times: (t,) seconds.
 
     Returns:
-        (t, 7) in 0..1, columns as in `LIP_CHANNELS`.
+        (t, 7) in 0..1, columns as in `phones.LIP_CHANNELS`.
     """
     phones = [PHONES[name] for name in score.names]
     targets = np.array([phone.lips for phone in phones])
@@ -96,6 +96,4 @@ def lip_tracks(score: Score, times: np.ndarray) -> np.ndarray:
     dominance *= 1 + inside / REACH_SECONDS
     # Squared: neighbours colour a sound, they do not drown it.
     dominance = dominance**2
-    blend = dominance @ targets / dominance.sum(1, keepdims=True)
-    assert blend.shape[1] == len(LIP_CHANNELS)
-    return blend
+    return dominance @ targets / dominance.sum(1, keepdims=True)
