@@ -152,7 +152,7 @@ def _head_angles(times: np.ndarray, score: Score, generator: np.random.Generator
 
 
 def _blinks(times: np.ndarray, seconds: float) -> np.ndarray:
-    """(N, 2) lid closure; a blink takes about seven frames at 25 fps, the right lid lags a little."""
+    """(N, 2) lid closure; seven or eight frames a blink at 25 fps, the right lid a little late."""
     starts, at, pause = [], 0.55, 0
     while at < max(seconds - 0.4, 0.6):
         starts.append(at)
