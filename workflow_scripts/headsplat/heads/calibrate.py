@@ -14,7 +14,7 @@ import numpy as np
 
 from headsplat.cli import log
 from headsplat.errors import UserError
-from headsplat.heads.calibration_views import View, ViewLabels, render_views
+from headsplat.heads.calibration_views import View, ViewLabels, render_views, template_points
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel, LandmarkSet
 from headsplat.heads.surface import closest_points
@@ -29,6 +29,7 @@ UPPER_LIPS = (
     185, 40, 39, 37, 0, 267, 269, 270, 409, 191, 80, 81, 82, 13, 312, 311, 310, 415,
 )  # fmt: skip
 CORNERS = (61, 291, 78, 308)
+IRISES = MEDIAPIPE_GROUPS["left_iris"] + MEDIAPIPE_GROUPS["right_iris"]
 
 
 @dataclass(frozen=True)
@@ -107,16 +108,16 @@ def _pixels(face: Any, view: View) -> np.ndarray:
 def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
     """(478, 3) template positions, NaN where this view has nothing to say."""
     votes = np.full((POINTS, 3), np.nan)
-    size = view.face.shape[0]
-    pixels = np.floor(points).astype(int)
-    inside = ((pixels >= 0) & (pixels < size)).all(1)
-    column, row = pixels[inside].T
-    hit = np.flatnonzero(inside)
-    eyeball = np.isin(view.labels[row, column], (ViewLabels.LEFT_EYE, ViewLabels.RIGHT_EYE))
+    column, row = np.floor(points).astype(int).T.clip(0, view.face.shape[0] - 1)
+    iris = np.isin(np.arange(POINTS), IRISES)
+    # The detector completes the iris under the lids, so it is looked for on the whole eyeball.
+    face = np.where(iris, view.eye_face[row, column], view.face[row, column])
+    weights = np.where(
+        iris[:, None], view.eye_barycentric[row, column], view.barycentric[row, column]
+    )
     skin = np.isin(view.labels[row, column], (ViewLabels.SKIN, *ViewLabels.LIPS))
-    iris = np.isin(hit, MEDIAPIPE_GROUPS["left_iris"] + MEDIAPIPE_GROUPS["right_iris"])
-    keep = np.where(iris, eyeball, skin) & (view.facing[row, column] > 0.25)
-    votes[hit[keep]] = view.template_at(head, row[keep], column[keep])
+    keep = (face >= 0) & (iris | (skin & (view.facing[row, column] > 0.25)))
+    votes[keep] = template_points(head, face[keep], weights[keep])
     for indices, border in _borders(view):
         votes[list(indices)] = _border_votes(head, view, points[list(indices)], border)
     return votes
@@ -165,7 +166,8 @@ def _border_votes(
     distance = np.linalg.norm(points[:, None] - centres, axis=2)
     nearest = distance.argmin(1)
     near = distance.min(1) < 0.02 * view.face.shape[0]
-    votes[near] = view.template_at(head, rows[nearest[near]], columns[nearest[near]])
+    row, column = rows[nearest[near]], columns[nearest[near]]
+    votes[near] = template_points(head, view.face[row, column], view.barycentric[row, column])
     return votes
 
 

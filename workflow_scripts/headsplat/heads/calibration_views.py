@@ -14,8 +14,10 @@ from headsplat.raster.triangles import interpolate, rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
 
 SIZE = 512
-YAWS = (-30.0, -15.0, 0.0, 15.0, 30.0)
-PITCHES = (-15.0, 0.0, 15.0)
+# (yaw, pitch) in degrees, dense where heads mostly look.
+TURNS = (
+    (0, 0), (-15, 0), (15, 0), (-30, 0), (30, 0), (-15, -15), (15, -15), (-15, 15), (15, 15),
+)  # fmt: skip
 DISTANCE = 0.8
 BACKGROUND = (0.55, 0.6, 0.65)
 SMILE = ("mouthSmile_L", "mouthSmile_R", "cheekSquint_L", "cheekSquint_R")
@@ -27,6 +29,7 @@ class ViewLabels:
 
     NOTHING, SKIN, UPPER_LIP, LOWER_LIP, LEFT_EYE, RIGHT_EYE, MOUTH = range(-1, 6)
     LIPS = (UPPER_LIP, LOWER_LIP)
+    EYES = (LEFT_EYE, RIGHT_EYE)
 
     @classmethod
     def of_faces(cls, head: HeadModel) -> np.ndarray:
@@ -57,6 +60,8 @@ class View:
         image: (H, W, 3) u8 RGB.
         face: (H, W) i32 triangle under each pixel's centre, -1 for the background.
         barycentric: (H, W, 3) f32 on the surface.
+        eye_face: (H, W) i32 triangle of an eyeball there, lids looked through, or -1.
+        eye_barycentric: (H, W, 3) f32 on it.
         labels: (H, W) of `ViewLabels`.
         facing: (H, W) f32 cosine between the surface's normal and the direction to the camera.
         rotation: (3, 3) head to camera.
@@ -67,26 +72,28 @@ class View:
     image: np.ndarray
     face: np.ndarray
     barycentric: np.ndarray
+    eye_face: np.ndarray
+    eye_barycentric: np.ndarray
     labels: np.ndarray
     facing: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
     intrinsics: np.ndarray
 
-    def template_at(self, head: HeadModel, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        """(n,) pixels on the head -> (n, 3) positions of the same surface points at rest."""
-        corners = head.template[head.faces[self.face[row, column]]]
-        return (corners * self.barycentric[row, column][:, :, None]).sum(1)
+
+def template_points(head: HeadModel, face: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
+    """(n,) triangles and (n, 3) weights on a posed head -> (n, 3) the same points at rest."""
+    return (head.template[head.faces[face]] * barycentric[:, :, None]).sum(1)
 
 
 def render_views(head: HeadModel) -> Iterator[View]:
-    """Neutral, open mouth, half closed eyes and a smile, each from `YAWS` x `PITCHES`."""
+    """Neutral, open mouth, half closed eyes and a smile, each from `TURNS`."""
     geometry = HeadGeometry(head)
     poses = _poses(head)
     vertices = geometry.vertices(torch.zeros(head.shape_basis.shape[2]), **poses)
     labels = ViewLabels.of_faces(head)
     centre = torch.from_numpy(head.template[head.regions["face"]].mean(0))
-    for posed, yaw, pitch in product(vertices, YAWS, PITCHES):
+    for posed, (yaw, pitch) in product(vertices, TURNS):
         yield _render(head, labels, posed, _turn(yaw, pitch), centre)
 
 
@@ -107,7 +114,7 @@ def _poses(head: HeadModel) -> dict[str, torch.Tensor]:
     }
 
 
-def _turn(yaw: float, pitch: float) -> torch.Tensor:
+def _turn(yaw: int, pitch: int) -> torch.Tensor:
     """Head to camera; positive yaw looks to the subject's left, positive pitch down."""
     angles = torch.deg2rad(torch.tensor([[0.0, yaw, 0.0], [pitch, 0.0, 0.0]]))
     around, over = matrix_from_axis_angle(angles)
@@ -128,6 +135,9 @@ def _render(
     points = project(vertices[None], rotation[None], translation[None], intrinsics)
     faces = torch.from_numpy(head.faces)
     face, bary = rasterize_triangles(points, faces, SIZE, SIZE)
+    eyes = np.flatnonzero(np.isin(labels, ViewLabels.EYES))
+    eye_face, eye_bary = rasterize_triangles(points, faces[eyes], SIZE, SIZE)
+    eye_number = eye_face[0].numpy()
     normals = vertex_normals(vertices, faces) @ rotation.T
     position = vertices @ rotation.T + translation
     attributes = torch.cat([torch.from_numpy(head.albedo), normals, position], 1)
@@ -145,6 +155,8 @@ def _render(
         image=(image.clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
         face=number,
         barycentric=bary[0].numpy(),
+        eye_face=np.where(eye_number >= 0, eyes[eye_number], -1),
+        eye_barycentric=eye_bary[0].numpy(),
         labels=np.where(number >= 0, labels[number.clip(0)], ViewLabels.NOTHING),
         facing=facing.numpy(),
         rotation=rotation.numpy(),

@@ -37,7 +37,7 @@ EXPRESSION_STD = 0.3
 # ICT's blink leaves a slit at the outer corner; this much more closes it.
 BLINK_GAIN = 1.10
 # A vertex that no expression but `jawOpen` moves by more than this is still.
-STILL = 2e-4
+STILL = 5e-4
 # Inner triangles this many rings around a seen one stay, for mouths and eyes of other people.
 SPARE_RINGS = 2
 
