@@ -127,17 +127,18 @@ inline PictureTensors new_pictures(const GaussianTask& task, const at::TensorOpt
 }
 
 inline PictureGradients check_picture_gradients(const GaussianTask& task, const at::Tensor& d_color,
-                                                const at::Tensor& d_alpha,
+                                                const std::optional<at::Tensor>& d_alpha,
                                                 const at::Tensor& transmittance,
                                                 const at::Tensor& reached) {
   at::DimVector plane = {task.batch, task.height, task.width};
   at::Device device = transmittance.device();
   check_packed(d_color, "gradient of color", at::kFloat,
                {task.batch, task.height, task.width, 3}, device);
-  check_packed(d_alpha, "gradient of alpha", at::kFloat, plane, device);
+  if (d_alpha) check_packed(*d_alpha, "gradient of alpha", at::kFloat, plane, device);
   check_packed(transmittance, "transmittance", at::kFloat, plane, device);
   check_packed(reached, "reached", at::kInt, plane, device);
-  return {d_color.const_data_ptr<float>(), d_alpha.const_data_ptr<float>(),
+  return {d_color.const_data_ptr<float>(),
+          d_alpha ? d_alpha->const_data_ptr<float>() : nullptr,
           transmittance.const_data_ptr<float>(), reached.const_data_ptr<int32_t>()};
 }
 

@@ -355,7 +355,7 @@ struct Pictures {
 };
 
 struct PictureGradients {
-  const float *color, *alpha;            // of the loss
+  const float *color, *alpha;            // of the loss; alpha may be null
   const float* transmittance;            // kept from forward
   const int32_t* reached;
 };
@@ -380,7 +380,7 @@ int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Pictures& out, i
 void rasterize_gaussians_backward_cpu(const GaussianTask& task, const PictureGradients& in,
                                       const Gradients& out, int threads);
 
-// Buffers of the CUDA side; `capacity` pairs of Gaussian and tile a frame.
+// Buffers of the CUDA side; `capacity` pairs of Gaussian and strip, half a tile, a frame.
 struct Lists {
   Splat* splats;        // (batch, count)
   int32_t* first_slot;  // (batch, count): where a Gaussian's pairs begin

@@ -260,7 +260,7 @@ struct TileGradient {
         int part = i / kLanes, lane = i % kLanes;
         bool inside = row < tile.rows && i < tile.columns;
         float left = inside ? in.transmittance[pixel + i] : 1.0f;
-        float seen = inside ? -in.alpha[pixel + i] : 0.0f;
+        float seen = inside && in.alpha ? -in.alpha[pixel + i] : 0.0f;
         for (int k = 0; k < 3; ++k) {
           float d = inside ? in.color[3 * (pixel + i) + k] : 0.0f;
           d_color[k][row][part][lane] = d;

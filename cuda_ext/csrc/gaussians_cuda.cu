@@ -1,21 +1,21 @@
 // Gaussians on CUDA.
 //
 // Forward, for all frames at once:
-//   project_gaussians  a thread a Gaussian: its Splat (gaussians.h), how many 16x16 tiles it may
-//                      reach, and a run of slots, one for each of those pairs
+//   project_gaussians  a thread a Gaussian: its Splat (gaussians.h), the count of every 16x16 tile
+//                      it may reach, and a run of slots, one for each 16x8 strip it may reach
 //   scan_tiles         a block a frame: where each tile's list begins; notes what was needed
 //   fill_tiles         a thread a Gaussian: (depth, index) keys into the lists, in any order
 //   sort_tiles         a block a tile: sorts its keys; the order is total, so it does not matter
 //                      in which order they came
 //   draw_tiles         a warp a cell of 8x4 pixels, eight cells a tile
 // Backward:
-//   undraw_tiles       a warp a tile, from the back of its list; a lane holds one pixel of each of
-//                      the tile's eight cells. What the tile knows of a Gaussian, nine sums over
-//                      its pixels (PixelSums), goes to the slot of that pair.
+//   undraw_strips      a warp a strip, half a tile, from the back of the tile's list; a lane holds
+//                      one pixel of each of the strip's four cells. What the strip knows of a
+//                      Gaussian, nine sums over its pixels (PixelSums), goes to that pair's slot.
 //   finish_gaussians   a thread a Gaussian: adds its slots in order and differentiates the rest
 //   add_cameras        a block a frame
 //
-// Most pairs of tile and Gaussian touch only a part of the tile. So each warp takes 32 Gaussians
+// Most Gaussians touch only a part of a tile. So each warp takes 32 Gaussians
 // of the list at a time, each lane decides for one of them which cells it may reach (`reaches`,
 // exact but for a margin), and the warp then visits only pairs that count. Warps never wait for
 // each other: there is no barrier in the two kernels that cost the most.
@@ -35,25 +35,33 @@ namespace {
 
 constexpr unsigned kAll = 0xffffffffu;
 constexpr int kThreads = 128;
-constexpr int kCells = 8;  // of 8 x 4 pixels, two a row
-constexpr int kCellX = 8, kCellY = 4;
-constexpr int kDrawWarps = kCells;
+constexpr int kStrip = kTile / 2;
+constexpr int kCellX = 8, kCellY = 4;  // pixels; cells lie two a row
+constexpr int kDrawWarps = kTile * kTile / 32;
+constexpr int kCells = kTile * kStrip / 32;  // of a strip
 constexpr int kUndrawWarps = 2;
 constexpr int kSmallList = 1024, kLargeList = 8192;  // keys that fit each sort's shared memory
 constexpr int kSmallThreads = 128, kLargeThreads = 1024;
 static_assert(sizeof(Splat) == 48);
 static_assert(kThreads == kFinishThreads);
 
-struct TileRange {
-  int x0, x1, y0, y1;  // tiles, half open
+// The strips a splat may reach: columns of tiles, rows of strips, half open.
+struct Reach {
+  int x0, x1, y0, y1;
 
-  __device__ explicit TileRange(const Splat& s)
-      : x0(s.x0 / kTile), x1((s.x1 + kTile - 1) / kTile), y0(s.y0 / kTile),
-        y1((s.y1 + kTile - 1) / kTile) {
+  __device__ explicit Reach(const Splat& s)
+      : x0(s.x0 / kTile), x1((s.x1 + kTile - 1) / kTile), y0(s.y0 / kStrip),
+        y1((s.y1 + kStrip - 1) / kStrip) {
     if (!s.visible()) x1 = x0, y1 = y0;
   }
   __device__ int pairs() const { return (x1 - x0) * (y1 - y0); }
+  __device__ bool holds(int x, int y) const { return x >= x0 && x < x1 && y >= y0 && y < y1; }
   __device__ int pair(int x, int y) const { return (y - y0) * (x1 - x0) + x - x0; }
+  template <typename Visit>
+  __device__ void each_tile(int columns, Visit visit) const {
+    for (int y = y0 / 2; y < (y1 + 1) / 2; ++y)
+      for (int x = x0; x < x1; ++x) visit(y * columns + x);
+  }
 };
 
 __device__ Splat load(const Splat* from) {
@@ -64,13 +72,18 @@ __device__ Splat load(const Splat* from) {
   return s;
 }
 
+__device__ void store(Splat* to, const Splat& s) {
+  float4 words[3];
+  memcpy(words, &s, sizeof s);
+  for (int i = 0; i < 3; ++i) reinterpret_cast<float4*>(to)[i] = words[i];
+}
+
 __global__ void project_gaussians(GaussianTask task, Lists lists, Counters counters) {
   int index = blockIdx.x * kThreads + threadIdx.x, frame = blockIdx.y;
   bool mine = index < task.count;
   int64_t at = static_cast<int64_t>(frame) * task.count + index;
   int tiles = task.tiles_x() * task.tiles_y(), pairs = 0;
-  Splat s;
-  s.x0 = s.x1 = s.y0 = s.y1 = 0;
+  Splat s = {};
   if (mine) {
     Gaussian g = task.gaussian(frame, index);
     Camera camera = task.camera(frame);
@@ -79,13 +92,11 @@ __global__ void project_gaussians(GaussianTask task, Lists lists, Counters count
       atomicAdd(counters.need + 1, 1);
     else if (project(g, camera, projection))
       s = make_splat(g, camera, projection);
-    lists.splats[at] = s;
-    TileRange range(s);
-    pairs = range.pairs();
-    for (int y = range.y0; y < range.y1; ++y)
-      for (int x = range.x0; x < range.x1; ++x)
-        atomicAdd(counters.tile_pairs + static_cast<int64_t>(frame) * tiles +
-                      y * task.tiles_x() + x, 1);
+    store(lists.splats + at, s);
+    Reach reach(s);
+    pairs = reach.pairs();
+    int32_t* counts = counters.tile_pairs + static_cast<int64_t>(frame) * tiles;
+    reach.each_tile(task.tiles_x(), [&](int tile) { atomicAdd(counts + tile, 1); });
   }
   // One atomic a warp hands out the slots of its 32 Gaussians.
   int lane = threadIdx.x % 32, upto = pairs;
@@ -133,7 +144,6 @@ __global__ void fill_tiles(GaussianTask task, Lists lists, Counters counters,
   int index = blockIdx.x * kThreads + threadIdx.x, frame = blockIdx.y;
   if (index >= task.count || counters.frame_pairs[frame] > lists.capacity) return;
   Splat s = load(lists.splats + static_cast<int64_t>(frame) * task.count + index);
-  TileRange range(s);
   int tiles = task.tiles_x() * task.tiles_y();
   const int32_t* starts = lists.tile_start + static_cast<int64_t>(frame) * (tiles + 1);
   int32_t* left = counters.tile_pairs + static_cast<int64_t>(frame) * tiles;
@@ -141,12 +151,9 @@ __global__ void fill_tiles(GaussianTask task, Lists lists, Counters counters,
   // Positive floats sort as their bits do.
   unsigned long long key =
       static_cast<unsigned long long>(__float_as_uint(s.depth)) << 32 | static_cast<unsigned>(index);
-  for (int y = range.y0; y < range.y1; ++y) {
-    for (int x = range.x0; x < range.x1; ++x) {
-      int tile = y * task.tiles_x() + x;
-      keys[starts[tile] + atomicSub(left + tile, 1) - 1] = key;
-    }
-  }
+  Reach(s).each_tile(task.tiles_x(), [&](int tile) {
+    keys[starts[tile] + atomicSub(left + tile, 1) - 1] = key;
+  });
 }
 
 __device__ void order(unsigned long long* keys, int low, int high, int count) {
@@ -177,25 +184,50 @@ __device__ void sort_keys(unsigned long long* keys, int count) {
   }
 }
 
-// Sorts the lists longer than `above` and no longer than `upto`; the large kernel has no upper
-// limit and sorts in global memory what its shared memory does not hold.
-template <bool large>
-__global__ void sort_tiles(int tiles, Lists lists, unsigned long long* keys) {
-  extern __shared__ unsigned long long held[];
+// Sorts one tile's keys in `held`, or where they are when it is null, and writes the list.
+__device__ void sort_list(const Lists& lists, unsigned long long* keys, int64_t frame, int start,
+                          int count, unsigned long long* held) {
+  keys += frame * lists.capacity + start;
+  if (held) {
+    for (int i = threadIdx.x; i < count; i += blockDim.x) held[i] = keys[i];
+    keys = held;
+  }
+  __syncthreads();
+  sort_keys(keys, count);
+  int32_t* list = lists.list + frame * lists.capacity + start;
+  for (int i = threadIdx.x; i < count; i += blockDim.x) list[i] = static_cast<int32_t>(keys[i]);
+  __syncthreads();
+}
+
+__global__ void __launch_bounds__(kSmallThreads)
+    sort_small(int tiles, Lists lists, unsigned long long* keys) {
+  __shared__ unsigned long long held[kSmallList];
   int64_t frame = blockIdx.y;
   const int32_t* starts = lists.tile_start + frame * (tiles + 1);
   int start = starts[blockIdx.x], count = starts[blockIdx.x + 1] - start;
-  if (count == 0 || large != (count > kSmallList)) return;
-  keys += frame * lists.capacity + start;
-  unsigned long long* work = keys;
-  if (!large || count <= kLargeList) {
-    for (int i = threadIdx.x; i < count; i += blockDim.x) held[i] = keys[i];
-    work = held;
+  if (count <= kSmallList) sort_list(lists, keys, frame, start, count, held);
+}
+
+// A few blocks a frame look for the long lists, which are rare, and share them.
+__global__ void __launch_bounds__(kLargeThreads)
+    sort_large(int tiles, Lists lists, unsigned long long* keys) {
+  extern __shared__ unsigned long long held[];
+  __shared__ int found[kLargeThreads], number;
+  int64_t frame = blockIdx.y;
+  const int32_t* starts = lists.tile_start + frame * (tiles + 1);
+  for (int first = blockIdx.x; first < tiles; first += gridDim.x * kLargeThreads) {
+    if (threadIdx.x == 0) number = 0;
+    __syncthreads();
+    int tile = first + threadIdx.x * gridDim.x;
+    if (tile < tiles && starts[tile + 1] - starts[tile] > kSmallList)
+      found[atomicAdd(&number, 1)] = tile;
+    __syncthreads();
+    for (int i = 0; i < number; ++i) {
+      int start = starts[found[i]], count = starts[found[i] + 1] - start;
+      sort_list(lists, keys, frame, start, count, count <= kLargeList ? held : nullptr);
+    }
+    __syncthreads();
   }
-  __syncthreads();
-  sort_keys(work, count);
-  int32_t* list = lists.list + frame * lists.capacity + start;
-  for (int i = threadIdx.x; i < count; i += blockDim.x) list[i] = static_cast<int32_t>(work[i]);
 }
 
 __device__ float exp2_fast(float x) {
@@ -214,8 +246,8 @@ __device__ float raw_alpha(const Splat& s, float dx, float dy, float* r) {
 struct Cell {
   float x0, y0;  // its first pixel
 
-  __device__ Cell(int tile_x, int tile_y, int cell)
-      : x0(tile_x * kTile + cell % 2 * kCellX), y0(tile_y * kTile + cell / 2 * kCellY) {}
+  __device__ Cell(int x, int y, int cell)
+      : x0(x + cell % 2 * kCellX), y0(y + cell / 2 * kCellY) {}
   __device__ bool touched(const Splat& s, float limit) const {
     return s.x0 < x0 + kCellX && s.x1 > x0 && s.y0 < y0 + kCellY && s.y1 > y0 &&
            reaches(s, limit, x0, x0 + (kCellX - 1), y0, y0 + (kCellY - 1));
@@ -227,7 +259,7 @@ __global__ void __launch_bounds__(32 * kDrawWarps)
   __shared__ Splat brushes[kDrawWarps][32];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, frame = blockIdx.y;
   int columns = task.tiles_x(), tiles = columns * task.tiles_y(), tile = blockIdx.x;
-  Cell cell(tile % columns, tile / columns, warp);
+  Cell cell(tile % columns * kTile, tile / columns * kTile, warp);
   int x = static_cast<int>(cell.x0) + lane % kCellX, y = static_cast<int>(cell.y0) + lane / kCellX;
   bool inside = x < task.width && y < task.height;
   const int32_t* starts = lists.tile_start + static_cast<int64_t>(frame) * (tiles + 1) + tile;
@@ -296,14 +328,14 @@ __device__ void add_up(float value[kSums], int lane, float* one, float* ninth) {
 }
 
 __global__ void __launch_bounds__(32 * kUndrawWarps)
-    undraw_tiles(GaussianTask task, Lists lists, PictureGradients in, PixelSums* slots) {
+    undraw_strips(GaussianTask task, Lists lists, PictureGradients in, PixelSums* slots) {
   __shared__ Splat brushes[kUndrawWarps][32];
   __shared__ int brush_slots[kUndrawWarps][32];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, frame = blockIdx.y;
   int columns = task.tiles_x(), tiles = columns * task.tiles_y();
-  int tile = blockIdx.x * kUndrawWarps + warp;
+  int tile = (blockIdx.x * kUndrawWarps + warp) / 2, half = (blockIdx.x * kUndrawWarps + warp) % 2;
   if (tile >= tiles) return;
-  int tile_x = tile % columns, tile_y = tile / columns;
+  int tile_x = tile % columns, strip_y = 2 * (tile / columns) + half;
   const int32_t* starts = lists.tile_start + static_cast<int64_t>(frame) * (tiles + 1) + tile;
   int count = starts[1] - starts[0];
   if (count == 0) return;
@@ -315,18 +347,18 @@ __global__ void __launch_bounds__(32 * kUndrawWarps)
   // `behind`: what is behind the current splat, as seen in the loss.
   float light[kCells], behind[kCells], d_color[kCells][3];
   int reached[kCells], farthest[kCells];
-  float px = tile_x * kTile + lane % kCellX, py = tile_y * kTile + lane / kCellX;
+  float px = tile_x * kTile + lane % kCellX, py = strip_y * kStrip + lane / kCellX;
 #pragma unroll
   for (int c = 0; c < kCells; ++c) {
     int x = tile_x * kTile + c % 2 * kCellX + lane % kCellX;
-    int y = tile_y * kTile + c / 2 * kCellY + lane / kCellX;
+    int y = strip_y * kStrip + c / 2 * kCellY + lane / kCellX;
     light[c] = 1;
     behind[c] = 0;
     reached[c] = 0;
     for (int k = 0; k < 3; ++k) d_color[c][k] = 0;
     if (x < task.width && y < task.height) {
       int64_t pixel = (static_cast<int64_t>(frame) * task.height + y) * task.width + x;
-      float seen = -in.alpha[pixel];
+      float seen = in.alpha ? -in.alpha[pixel] : 0;
       for (int k = 0; k < 3; ++k) {
         d_color[c][k] = in.color[3 * pixel + k];
         seen = fmaf(task.backgrounds[3 * frame + k], d_color[c][k], seen);
@@ -347,14 +379,19 @@ __global__ void __launch_bounds__(32 * kUndrawWarps)
     if (position < count) {
       int index = list[position];
       Splat s = load(splats + index);
-      int slot = first_slot[index] + TileRange(s).pair(tile_x, tile_y);
-      float limit = exponent_limit(s.opacity);
+      Reach reach(s);
+      if (reach.holds(tile_x, strip_y)) {
+        int slot = first_slot[index] + reach.pair(tile_x, strip_y);
+        float limit = exponent_limit(s.opacity);
 #pragma unroll
-      for (int c = 0; c < kCells; ++c)
-        if (position < farthest[c] && Cell(tile_x, tile_y, c).touched(s, limit)) cells |= 1u << c;
-      if (cells == 0) slots[slot] = PixelSums{};
+        for (int c = 0; c < kCells; ++c) {
+          Cell cell(tile_x * kTile, strip_y * kStrip, c);
+          if (position < farthest[c] && cell.touched(s, limit)) cells |= 1u << c;
+        }
+        if (cells == 0) slots[slot] = PixelSums{};
+        brush_slots[warp][lane] = slot;
+      }
       brushes[warp][lane] = s;
-      brush_slots[warp][lane] = slot;
     }
     __syncwarp();
     for (unsigned hits = __ballot_sync(kAll, cells != 0); hits;) {
@@ -415,7 +452,7 @@ __global__ void __launch_bounds__(kFinishThreads)
       const float* from = reinterpret_cast<const float*>(
           slots + static_cast<int64_t>(frame) * lists.capacity + lists.first_slot[at]);
       float total[kSums] = {};
-      for (int pairs = TileRange(s).pairs(); pairs > 0; --pairs, from += kSums)
+      for (int pairs = Reach(s).pairs(); pairs > 0; --pairs, from += kSums)
 #pragma unroll
         for (int k = 0; k < kSums; ++k) total[k] += from[k];
       PixelSums sums;
@@ -484,11 +521,12 @@ const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists,
   dim3 per_tile(tiles, task.batch);
   if (task.count) {
     fill_tiles<<<per_gaussian(task), kThreads, 0, queue>>>(task, lists, counters, keys);
-    constexpr int small = kSmallList * sizeof *keys, large = kLargeList * sizeof *keys;
-    sort_tiles<false><<<per_tile, kSmallThreads, small, queue>>>(tiles, lists, keys);
+    sort_small<<<per_tile, kSmallThreads, 0, queue>>>(tiles, lists, keys);
     if (lists.capacity > kSmallList) {
-      cudaFuncSetAttribute(sort_tiles<true>, cudaFuncAttributeMaxDynamicSharedMemorySize, large);
-      sort_tiles<true><<<per_tile, kLargeThreads, large, queue>>>(tiles, lists, keys);
+      constexpr int bytes = kLargeList * sizeof *keys;
+      cudaFuncSetAttribute(sort_large, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+      dim3 few(tiles < 32 ? tiles : 32, task.batch);
+      sort_large<<<few, kLargeThreads, bytes, queue>>>(tiles, lists, keys);
     }
   }
   draw_tiles<<<per_tile, 32 * kDrawWarps, 0, queue>>>(task, lists, out);
@@ -504,8 +542,8 @@ const char* rasterize_gaussians_backward_cuda(const GaussianTask& task, const Li
   int blocks = (task.count + kFinishThreads - 1) / kFinishThreads;
   if (task.count) {
     int tiles = task.tiles_x() * task.tiles_y();
-    dim3 per_tile((tiles + kUndrawWarps - 1) / kUndrawWarps, task.batch);
-    undraw_tiles<<<per_tile, 32 * kUndrawWarps, 0, queue>>>(task, lists, in, slots);
+    dim3 per_strip((2 * tiles + kUndrawWarps - 1) / kUndrawWarps, task.batch);
+    undraw_strips<<<per_strip, 32 * kUndrawWarps, 0, queue>>>(task, lists, in, slots);
     finish_gaussians<<<per_gaussian(task), kFinishThreads, 0, queue>>>(task, lists, slots, cameras,
                                                                        out);
   }

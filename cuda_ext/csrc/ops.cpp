@@ -42,7 +42,7 @@ GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternion
 }
 
 GaussianGradients gaussians_backward(
-    const at::Tensor& d_color, const at::Tensor& d_alpha, const at::Tensor& means,
+    const at::Tensor& d_color, const std::optional<at::Tensor>& d_alpha, const at::Tensor& means,
     const at::Tensor& quaternions, const at::Tensor& scales, const at::Tensor& opacities,
     const at::Tensor& colors, const at::Tensor& rotation, const at::Tensor& translation,
     const at::Tensor& intrinsics, const at::Tensor& background, const at::Tensor& transmittance,
@@ -70,7 +70,7 @@ TORCH_LIBRARY(headsplat, library) {
       "int width, int height, int capacity) -> (Tensor color, Tensor alpha, Tensor transmittance, "
       "Tensor reached, Tensor state, Tensor list, Tensor need)");
   library.def(
-      "rasterize_gaussians_backward(Tensor d_color, Tensor d_alpha, Tensor means, "
+      "rasterize_gaussians_backward(Tensor d_color, Tensor? d_alpha, Tensor means, "
       "Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, Tensor rotation, "
       "Tensor translation, Tensor intrinsics, Tensor background, Tensor transmittance, "
       "Tensor reached, Tensor state, Tensor list, int width, int height, bool camera) -> "

@@ -86,7 +86,7 @@ GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternion
 }
 
 GaussianGradients gaussians_backward(
-    const at::Tensor& d_color, const at::Tensor& d_alpha, const at::Tensor& means,
+    const at::Tensor& d_color, const std::optional<at::Tensor>& d_alpha, const at::Tensor& means,
     const at::Tensor& quaternions, const at::Tensor& scales, const at::Tensor& opacities,
     const at::Tensor& colors, const at::Tensor& rotation, const at::Tensor& translation,
     const at::Tensor& intrinsics, const at::Tensor& background, const at::Tensor& transmittance,

@@ -18,7 +18,7 @@ _PARAMETERS = 9  # differentiable inputs of the operator
 
 
 class InstanceBudget:
-    """Room for the pairs of Gaussian and 16x16 tile, so that the hot path never waits for the GPU.
+    """Room for the pairs of Gaussian and 16x8 strip, so that the hot path never waits for the GPU.
 
     Without a budget, every call on a GPU reads the number of pairs back to size its buffers.
     With one, buffers have a fixed size and calls can be captured in a CUDA graph; what was needed
@@ -141,15 +141,13 @@ def _backward(ctx: Any, d_color: Tensor | None, d_alpha: Tensor | None, *_: Any)
     *tensors, transmittance, reached, state, pairs = ctx.saved_tensors
     if d_color is None:
         d_color = transmittance.new_zeros((*transmittance.shape, 3))
-    if d_alpha is None:
-        d_alpha = torch.zeros_like(transmittance)
     wanted = ctx.needs_input_grad
     camera = wanted[5] or wanted[6]
     gradients: list[Tensor | None] = [None] * _PARAMETERS
     if any(wanted[:7]):
         found = torch.ops.headsplat.rasterize_gaussians_backward(
-            d_color.contiguous(), d_alpha.contiguous(), *tensors, transmittance, reached, state,
-            pairs, ctx.width, ctx.height, camera,
+            d_color.contiguous(), None if d_alpha is None else d_alpha.contiguous(), *tensors,
+            transmittance, reached, state, pairs, ctx.width, ctx.height, camera,
         )  # fmt: skip
         gradients[: 7 if camera else 5] = found[: 7 if camera else 5]
     if wanted[8]:
