@@ -80,6 +80,7 @@ class Plan:
     torch: Torch
     cxx: str
     nvcc: str | None
+    no_cuda: str | None  # why the card cannot be used, when there is one
     processor: str
 
     @property
@@ -121,22 +122,22 @@ def _find_nvcc() -> str | None:
 
 
 def plan(torch: Torch) -> Plan:
-    """Find the compilers; CUDA kernels are built when PyTorch sees a card.
+    """Find the compilers; CUDA kernels are built when PyTorch sees a card that they can run on.
 
     Raises:
-        BuildError: no C++ compiler, or a card and a CUDA PyTorch but no nvcc.
+        BuildError: no C++ compiler.
     """
     cxx = shutil.which(os.environ.get("CXX", "g++"))
     if cxx is None:
         raise BuildError("no C++ compiler: install g++ 11 or newer, or set CXX to one")
-    nvcc = None
+    nvcc = no_cuda = None
     if torch.cuda and torch.arch:
-        if int(torch.arch) < 70:
-            raise BuildError(f"the GPU has compute capability {torch.arch}; 7.0 or newer is needed")
         nvcc = _find_nvcc()
-        if nvcc is None:
-            raise BuildError(f"no nvcc: install the CUDA {torch.cuda} toolkit, or set CUDA_HOME")
-    return Plan(torch, cxx, nvcc, _processor())
+        if int(torch.arch) < 70:
+            no_cuda = f"the GPU has compute capability {torch.arch}; 70 or newer is needed"
+        elif nvcc is None:
+            no_cuda = f"no nvcc: install the CUDA {torch.cuda} toolkit, or set CUDA_HOME to it"
+    return Plan(torch, cxx, None if no_cuda else nvcc, no_cuda, _processor())
 
 
 def _run(command: list[str]) -> None:

@@ -34,6 +34,26 @@ def test_no_compiler_is_one_clear_line(fresh, monkeypatch, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_card_without_nvcc_leaves_the_cpu(monkeypatch):
+    toolchain = extension._toolchain()
+    monkeypatch.setattr(toolchain, "_find_nvcc", lambda: None)
+    facts = toolchain.Torch("2.11", "/nowhere", "13.0", "90", True)
+    plan = toolchain.plan(facts)
+    assert not plan.cuda
+    assert "install the CUDA 13.0 toolkit" in plan.no_cuda
+    monkeypatch.setattr(extension, "_loaded", {"cuda": False, "no_cuda": plan.no_cuda})
+    extension.require(extension.torch.device("cpu"))
+    with pytest.raises(UserError, match="no nvcc: install the CUDA 13.0 toolkit"):
+        extension.require(extension.torch.device("cuda"))
+
+
+def test_a_card_too_old_is_named():
+    toolchain = extension._toolchain()
+    plan = toolchain.plan(toolchain.Torch("2.11", "/nowhere", "12.8", "61", True))
+    assert not plan.cuda
+    assert "compute capability 61" in plan.no_cuda
+
+
 def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(fresh, monkeypatch, tmp_path):
     compiler = tmp_path / "broken"
     compiler.write_text("#!/bin/sh\necho 'file.h: error: no such thing' >&2\nexit 1\n")

@@ -35,8 +35,9 @@ def load() -> dict[str, Any]:
     """Load the operators, building them first where needed.
 
     Returns:
-        {library, torch, cuda, key}: the file, the PyTorch it is for, whether it holds CUDA
-        kernels, and its key (None for the installed package).
+        {library, torch, cuda, no_cuda, key}: the file, the PyTorch it is for, whether it holds
+        CUDA kernels, why not although there is a card, and its key (None for the installed
+        package).
 
     Raises:
         UserError: it can neither be found nor built; the line says what to install or set.
@@ -57,13 +58,36 @@ def _installed() -> dict[str, Any] | None:
     if spec is None:
         return None
     package = importlib.import_module(PACKAGE)
+    wrong = None
     if torch.__version__ != package.TORCH:
-        log.warning(
-            "%s was built for torch %s, not %s: not used (pip install ./cuda_ext rebuilds it)",
-            PACKAGE, package.TORCH, torch.__version__,
-        )  # fmt: skip
+        wrong = f"was built for torch {package.TORCH}, not {torch.__version__}"
+    elif torch.cuda.is_available() and not package.CUDA:
+        wrong = "was built without CUDA kernels"
+    if wrong:
+        log.warning("%s %s: not used (pip install ./cuda_ext rebuilds it)", PACKAGE, wrong)
         return None
-    return {"library": package.LIBRARY, "torch": package.TORCH, "cuda": package.CUDA, "key": None}
+    return _facts(package.LIBRARY, package.CUDA, None, None)
+
+
+def _facts(library: str, cuda: bool, no_cuda: str | None, key: str | None) -> dict[str, Any]:
+    return {
+        "library": library,
+        "torch": torch.__version__,
+        "cuda": cuda,
+        "no_cuda": no_cuda,
+        "key": key,
+    }
+
+
+def require(device: torch.device) -> None:
+    """Check that the loaded operators serve `device`.
+
+    Raises:
+        UserError: they hold no CUDA kernels; the line says why and what to do.
+    """
+    facts = load()
+    if device.type == "cuda" and not facts["cuda"]:
+        raise UserError(f"headsplat's operators lack CUDA: {facts['no_cuda']}; or use device cpu")
 
 
 def _toolchain() -> ModuleType:
@@ -95,8 +119,9 @@ def _built() -> dict[str, Any]:
             _build(toolchain, plan, target)
     except toolchain.BuildError as error:
         raise UserError(f"headsplat's operators: {error}") from error
-    library = str(target / toolchain.LIBRARY)
-    return {"library": library, "torch": facts.version, "cuda": plan.cuda, "key": plan.key}
+    if plan.no_cuda:
+        log.warning("headsplat's operators are for the CPU alone: %s", plan.no_cuda)
+    return _facts(str(target / toolchain.LIBRARY), plan.cuda, plan.no_cuda, plan.key)
 
 
 def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:

@@ -95,9 +95,11 @@ def rasterize_gaussians(
     Raises:
         ValueError: a shape, type or device is wrong, or a parameter is not finite (on a GPU with a
             budget, `InstanceBudget.grow` says so).
+        UserError: the operators cannot be built, or not for this device.
     """
     if not _ready:
         _prepare()
+    extension.require(means.device)
     sizes = check_shape(means, "B N 3", "means")
     batch, count = sizes["B"], sizes["N"]
     color, alpha, *_, need = torch.ops.headsplat.rasterize_gaussians(

@@ -50,6 +50,7 @@ def rasterize_triangles(
     check_shape(faces, "F 3", "faces")
     if not _ready:
         _prepare()
+    extension.require(points.device)
     points = points.detach().float().contiguous()
     faces = faces.to(points.device, torch.int32).contiguous()
     return torch.ops.headsplat.rasterize_triangles(points, faces, width, height, cull_backfaces)
