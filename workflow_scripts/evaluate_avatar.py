@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.train.device import choose_device
-
 from headsplat.avatar import load_avatar
 from headsplat.cli import stage
+from headsplat.device import choose_device
 from headsplat.evaluate.evaluation import evaluate
 from headsplat.files import read_json, write_json, write_npz
 from headsplat.heads.model import HeadModel

@@ -12,6 +12,7 @@ from headsplat.avatar import Avatar, save_avatar
 from headsplat.cli import available_threads, log
 from headsplat.deform.flashavatar import FlashAvatarDeformation
 from headsplat.deform.flashavatar_checkpoint import save_checkpoint
+from headsplat.device import choose_device
 from headsplat.errors import UserError
 from headsplat.files import publish_folder, read_json, write_json
 from headsplat.heads.model import HeadModel
@@ -27,17 +28,6 @@ from headsplat.train.trainer import TERMS, Outcome, Trainer
 # The learning rates rise over this many steps and end at this share.
 WARM_STEPS, FINAL_RATE = 20, 0.03
 _CURVE_POINTS = 300
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first visible card, else the CPU.
-
-    Raises:
-        UserError: `cuda` was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no graphics card is visible; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def picture_limit(device: torch.device, cache_mib: int) -> int:
