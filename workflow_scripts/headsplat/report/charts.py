@@ -60,7 +60,7 @@ class _Axes:
         parts = []
         for tick in ticks(self.y_low, self.y_high):
             y = self.y(tick)
-            text = number(10**tick) if log_y else number(tick)
+            text = f"{10**tick:.0e}" if log_y else number(tick)
             parts.append(
                 f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
                 f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
@@ -109,10 +109,11 @@ def _limits(series: Sequence[Series]) -> _Axes:
 def lines(
     series: Sequence[Series], x_label: str, y_label: str, title: str, log_y: bool = False
 ) -> str:
-    """Line chart; with `log_y` the values (positive) are drawn on a decimal logarithm."""
+    """Line chart; `log_y` draws positive values on a decimal logarithm of five decades at most."""
     if log_y:
+        floor = 1e-5 * max(max(s.y) for s in series)
         series = [
-            Series(s.label, s.x, np.log10(np.maximum(np.asarray(s.y, float), 1e-12)).tolist())
+            Series(s.label, s.x, np.log10(np.maximum(np.asarray(s.y, float), floor)).tolist())
             for s in series
         ]
     axes = _limits(series)

@@ -20,11 +20,12 @@ h1{font-size:1.7rem;margin:.2em 0}h2{font-size:1.1rem;margin:0 0 .6em}p{margin:.
 .verdict{border-left:4px solid var(--b);padding:.5em .9em;background:var(--card);margin:1em 0}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;margin:18px 0}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px}
-.tile b{display:block;font-size:1.45rem;font-variant-numeric:tabular-nums}
+.tile b{display:block;font-size:1.35rem;white-space:nowrap;font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:.8rem}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px}
 section{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;
-margin-bottom:16px;min-width:0}.grid2 section{margin:0}.grid2{margin-bottom:16px}
+margin-bottom:16px;min-width:0}.grid2>section{margin:0}.grid2 div section:last-child{margin:0}
+.grid2{margin-bottom:16px}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .grid{stroke:var(--line)}.line{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .legend span{margin-right:1em;font-size:.8rem;color:var(--soft)}

@@ -149,9 +149,6 @@ def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
     values = np.full(len(axis), np.nan)
     values[ids - ids[0]] = psnr
     time = [row.time for row in rows]
-    names = [str(name) for name in track["group_names"]]
-    groups = np.nanmedian(track["residual_group"], axis=0)
-    order = np.argsort(-np.nan_to_num(groups))
     return page.pair(
         page.section(
             "Error over time",
@@ -171,12 +168,18 @@ def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
                 "median landmark residual of each frame",
             ),
         ),
-        page.section(
-            "Landmark residual by group",
-            charts.bars(
-                [(names[i], float(groups[i]), f"{groups[i]:.2f} px") for i in order],
-                "median residual of each landmark group",
-            ),
+    )
+
+
+def _residual_groups(track: Any) -> str:
+    names = [str(name) for name in track["group_names"]]
+    groups = np.nanmedian(track["residual_group"], axis=0)
+    order = np.argsort(-np.nan_to_num(groups))
+    return page.section(
+        "Landmark residual by group",
+        charts.bars(
+            [(names[i], float(groups[i]), f"{groups[i]:.2f} px") for i in order],
+            "median residual of each landmark group",
         ),
     )
 
@@ -206,23 +209,23 @@ def _coverage(track: Any, split: Any, names: tuple[str, ...]) -> str:
         spans = (np.percentile(values[parts[p]], (1, 99)) for p in ("train", "test"))
         return (label, *(float(v) for span in spans for v in span))
 
-    return page.pair(
-        page.section(
-            "Head poses",
-            charts.scatter(clouds, "yaw, degrees", "pitch, degrees", "yaw and pitch of all frames"),
-            "A pose far from every training frame is a guess.",
-        ),
-        page.section(
-            "Jaw and lids",
-            charts.ranges([row(*item) for item in named], "range of jaw and lids"),
-            "1st to 99th percentile; the inner bar is the held-out part.",
-        ),
-        page.section(
-            "Expressions",
-            charts.ranges([row(*item) for item in columns[:EXPRESSIONS_SHOWN]], "expressions"),
-            f"The {min(EXPRESSIONS_SHOWN, len(columns))} codes that moved most.",
-        ),
+    poses = page.section(
+        "Head poses",
+        charts.scatter(clouds, "yaw, degrees", "pitch, degrees", "yaw and pitch of all frames"),
+        "A pose far from every training frame is a guess.",
     )
+    jaw_and_lids = page.section(
+        "Jaw and lids",
+        charts.ranges([row(*item) for item in named], "range of jaw and lids"),
+        "1st to 99th percentile; the inner bar is the held-out part.",
+    )
+    expressions = page.section(
+        "Expressions",
+        charts.ranges([row(*item) for item in columns[:EXPRESSIONS_SHOWN]], "expressions"),
+        f"The {min(EXPRESSIONS_SHOWN, len(columns))} codes that moved most.",
+    )
+    left = f"<div>{_residual_groups(track)}{jaw_and_lids}</div>"
+    return page.pair(poses, left) + expressions
 
 
 def _training(training: Any, metrics: Any) -> str:
