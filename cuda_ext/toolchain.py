@@ -148,6 +148,13 @@ def _run(command: list[str]) -> None:
         raise BuildError(f"{Path(command[0]).name} failed ({cause.strip()}): {' '.join(command)}")
 
 
+def _runtime(cxx: str) -> list[str]:
+    # A compiler may come with a static C++ runtime only. Two runtimes in one process cannot throw
+    # to each other, so the shared one, which PyTorch uses, is named before the compiler's default.
+    found = _first_line([cxx, "-print-file-name=libstdc++.so.6"])
+    return ["-shared-libgcc", *([found] if Path(found).is_absolute() else [])]
+
+
 def build(plan: Plan, folder: Path) -> Path:
     """Compile and link into `folder`; returns the library.
 
@@ -178,7 +185,18 @@ def build(plan: Plan, folder: Path) -> Path:
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         objects = list(pool.map(compile_one, names))
     library = folder / LIBRARY
-    _run([plan.cxx, "-shared", "-fopenmp", *objects, *libraries, "-o", str(library)])
+    _run(
+        [
+            plan.cxx,
+            "-shared",
+            "-fopenmp",
+            *objects,
+            *libraries,
+            *_runtime(plan.cxx),
+            "-o",
+            str(library),
+        ]
+    )
     for path in objects:
         Path(path).unlink()
     return library
