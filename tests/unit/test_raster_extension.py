@@ -83,6 +83,7 @@ def test_four_jobs_build_once(tmp_path):
     compiler.write_text(
         "#!/usr/bin/env python3\n"
         "import pathlib, sys\n"
+        "if '-o' not in sys.argv: sys.exit()\n"
         f"open({str(count)!r}, 'a').write('x\\n')\n"
         "pathlib.Path(sys.argv[sys.argv.index('-o') + 1]).write_text('')\n"
     )
