@@ -8,7 +8,7 @@ barycentric x vertex is linear in the coefficients, and so are the joints themse
 with every q linear in identity, expression and (if the model has them) pose correctives.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,11 +30,12 @@ DOUBLE_COSINE, DOUBLE_SHARE = 0.85, 0.2
 class Part:
     """Points (or rows of them) that one joint carries: q = template + bases.
 
-    rows: (n,) which points; template (n, 3); identity (n, 3, Q); expression (n, 3, E);
-    pose (n, 3, 27) correctives of jaw and eyes, or None.
+    rows: (n,) which points; weight (n,) how much of each the joint carries; template (n, 3);
+    identity (n, 3, Q); expression (n, 3, E); pose (n, 3, 27) correctives of jaw and eyes, or None.
     """
 
     rows: Tensor
+    weight: Tensor
     template: Tensor
     identity: Tensor
     expression: Tensor
@@ -83,7 +84,9 @@ class LandmarkBasis:
         identity_mean: np.ndarray | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        known = np.concatenate([np.asarray(v) for v in MEDIAPIPE_GROUPS.values()])
+        # The oval is where the face ends in the picture, no fixed place on the head: the sliding
+        # contour is compared with it.
+        known = [i for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for i in group]
         marks = head.landmarks["mediapipe"]
         keep = np.isin(marks.index, known)
         contour = head.landmarks["contour"]
@@ -94,6 +97,7 @@ class LandmarkBasis:
         self.groups = {
             name: np.flatnonzero(np.isin(self.index, members))
             for name, members in MEDIAPIPE_GROUPS.items()
+            if name != "oval"
         }
         count = len(self.index)
 
@@ -124,7 +128,8 @@ class LandmarkBasis:
 
             return Part(
                 torch.as_tensor(rows - start, device=device),
-                pick("template"), pick("identity"), pick("expression"), pick("pose"),
+                pick("weight"), pick("template"), pick("identity"), pick("expression"),
+                pick("pose"),
             )  # fmt: skip
 
         points = np.arange(count)
@@ -140,6 +145,12 @@ class LandmarkBasis:
         self.expression_std = self.expression_std.to(device)
         normals = torch.as_tensor(_smooth_normals(head, corners, weights), device=device)
         self.normals, self.contour_normals = normals[:count], normals[count:]
+
+    def shift(self, offsets: Tensor) -> None:
+        """Move the landmarks on the model, (L, 3) metres in the head's rest pose."""
+        for k, part in enumerate(self.parts):
+            moved = part.template + part.weight[:, None] * offsets[part.rows]
+            self.parts[k] = replace(part, template=moved)
 
     def size_gradient(self) -> Tensor:
         """(Q,) relative growth of the neutral landmarks' extent by each identity coordinate."""

@@ -74,7 +74,7 @@ def _residuals(
     basis: LandmarkBasis, terms: Terms, state: State, names: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N,) median over the points that metrical-tracker fits, (N, G) medians of groups, pixels."""
-    apart = np.concatenate([basis.groups[g] for g in ("oval", "left_iris", "right_iris")])
+    apart = np.concatenate([basis.groups[g] for g in ("left_iris", "right_iris")])
     inner = np.setdiff1d(np.arange(len(basis.index)), apart)
     rows = torch.arange(len(state.frame), device=state.frame.device)
     medians, groups = [], []

@@ -15,21 +15,23 @@ from headsplat.tracking.layout import Layout
 
 # Detector error and mismatch of point definitions, by landmark group.
 NOISE = {
-    "oval": 0.05, "brows": 0.020, "left_eye": 0.012, "right_eye": 0.012, "nose": 0.014,
+    "brows": 0.020, "left_eye": 0.012, "right_eye": 0.012, "nose": 0.025,
     "lips_outer": 0.014, "lips_inner": 0.012, "left_iris": 0.012, "right_iris": 0.012,
 }  # fmt: skip
-CONTOUR_NOISE = 0.05
+CONTOUR_NOISE = 0.025
 LIP_DISTANCE_NOISE = 0.008
 EYELID_DISTANCE_NOISE = 0.006
 # Residuals beyond this many standard deviations lose their pull (Geman-McClure).
 OUTLIER = 4.0
 # Points turned away are the detector's guess: full weight from the first cosine on, almost none
 # below the second.
-FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.45, 0.05, 0.02
+FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.6, 0.2, 0.02
 # Detector errors repeat from frame to frame, so a clip tells no more about what its frames share
 # than this many independent frames would.
-INDEPENDENT_FRAMES = 40
+INDEPENDENT_FRAMES = 20
 
+# Detectors and head models put the same landmark at different places (metres).
+OFFSET_STD = 0.0025
 JAW_STD = (0.20, 0.03, 0.03)
 EYE_STD = (0.25, 0.35)
 # Both eyes look at the same thing; they converge a little, but never diverge up and down.
@@ -42,7 +44,7 @@ SIZE_LOG_STD = 0.01
 
 # Change per frame at 25 fps (first difference) and change of that change (second difference).
 FIRST = {"turn": 0.10, "place": 0.10, "expression": 0.6, "jaw": 0.10, "eyes": 0.15, "lids": 0.6}
-SECOND = {"turn": 0.010, "place": 0.006, "expression": 0.35, "jaw": 0.04, "eyes": 0.15, "lids": 0.5}
+SECOND = {"turn": 0.006, "place": 0.006, "expression": 0.35, "jaw": 0.04, "eyes": 0.15, "lids": 0.5}
 FRAME_RATE = 25.0
 
 BOUNDS = {"jaw": ((-0.05, 0.7), (-0.2, 0.2), (-0.2, 0.2)), "lids": ((0.0, 1.0), (0.0, 1.0))}

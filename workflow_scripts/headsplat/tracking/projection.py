@@ -14,13 +14,19 @@ from headsplat.tracking.layout import Layout, State, eye_vectors
 
 @dataclass(frozen=True)
 class Projected:
-    """pixels (N, L, 2) from the principal point; jacobian (N, L, 2, P + Q) or None;
-    facing (N, L) cosine between the surface's normal and the line of sight.
+    """Points in the picture.
+
+    Attributes:
+        pixels: (N, L, 2) from the principal point.
+        jacobian: (N, L, 2, P + Q) or None.
+        facing: (N, L) cosine between the surface's normal and the line of sight.
+        by_offset: (N, L, 2, 3) derivative by the point's position on the resting head, or None.
     """
 
     pixels: Tensor
     jacobian: Tensor | None
     facing: Tensor
+    by_offset: Tensor | None = None
 
 
 class _Joints:
@@ -80,7 +86,7 @@ class Projector:
         for part, q, matrix in zip(basis.parts[1:], points[1:], joints.matrices, strict=True):
             canonical[:, part.rows] += q @ matrix.mT
         camera = _Camera(state, layout, canonical)
-        columns = None
+        columns = by_offset = None
         if jacobian:
             columns = camera.jacobian()
             columns[..., layout.lids] = camera.toward @ basis.lids
@@ -89,11 +95,14 @@ class Projector:
                 turned.append(camera.toward[:, part.rows] @ matrix[:, None])
             for part, toward in zip(basis.parts, turned, strict=True):
                 columns[:, part.rows] += self._linear(toward, part)
+            by_offset = torch.zeros_like(camera.toward)
+            for part, toward in zip(basis.parts, turned, strict=True):
+                by_offset[:, part.rows] += toward * part.weight[:, None, None]
             for k in range(3):
                 columns[..., self._joint_columns(k)] = self._joint(
                     k, joints, camera.toward, points[k + 1], turned
                 )
-        return Projected(camera.pixels, columns, camera.facing(basis.normals))
+        return Projected(camera.pixels, columns, camera.facing(basis.normals), by_offset)
 
     def contour(self, state: State, jacobian: bool) -> Projected:
         """The 17 points of the jaw line as seen at each frame's yaw."""

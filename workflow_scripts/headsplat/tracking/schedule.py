@@ -28,7 +28,8 @@ from headsplat.tracking.solver import ClipSolver, Progress
 from headsplat.tracking.terms import Terms
 
 KEY_FRAMES = 96
-KEY_ITERATIONS = 15
+KEY_ITERATIONS = 2
+OFFSET_ROUNDS = 8
 JOINT = 1600
 JOINT_ITERATIONS = 8
 WINDOW, OVERLAP = 1000, 50
@@ -86,8 +87,9 @@ class ClipTracker:
         shared, spread = self._solve_shared(state.part(keys), keys)
         known = not self.intrinsics.fixed and spread < OBSERVABLE
         state = State(state.frame, state.rotation, shared)
+        # The landmarks' shifts and the focal length belong together: both stay from here on.
         free = torch.ones(self.layout.shared_size, dtype=torch.bool, device=self.device)
-        free[self.layout.focal] = known
+        free[self.layout.focal] = False
         frames = torch.arange(len(state.frame), device=self.device)
         if len(frames) <= JOINT:
             state = self._solve_run("clip", state, frames, free)
@@ -131,8 +133,16 @@ class ClipTracker:
             Progress(progress.state), 5, EASE * numbers.OUTLIER, free, tolerance=1e-3
         )
         free[layout.focal] = not self.intrinsics.fixed
-        progress = solver.iterate(
-            Progress(progress.state), KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=3e-4
+        for _ in range(OFFSET_ROUNDS):
+            state = progress.state
+            shift = self.terms.offsets(state, keys, numbers.OUTLIER, solver.shared_weight)
+            self.terms.move(shift)
+            progress = solver.iterate(
+                Progress(state), KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=1e-3
+            )
+        log.info(
+            "landmarks moved on the head by %.1f mm (median)",
+            1000 * self.terms.moved.norm(dim=1).median(),
         )
         log.info(
             "identity and focal length from %d frames: cost %.1f a frame",

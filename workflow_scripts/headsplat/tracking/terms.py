@@ -63,6 +63,7 @@ class Terms:
             return torch.as_tensor(array, dtype=torch.float64, device=device)
 
         self.layout, self.basis = layout, basis
+        self.moved = torch.zeros_like(basis.lids[..., 0])
         self.projector = Projector(basis, layout)
         self.size = observed.size
         self.points = tensor(observed.points[:, basis.index])
@@ -72,8 +73,6 @@ class Terms:
         self.noise = tensor(noise * observed.size)
         self.upper, self.lower, self.pair_noise = self._pairs(tensor)
         self.gate = tensor(_iris_gate(basis, observed))
-        # A model whose own landmarks hold the face oval needs no second jaw line.
-        self.use_contour = len(basis.groups["oval"]) == 0
         self.oval = tensor(observed.points[:, list(MEDIAPIPE_GROUPS["oval"])])
 
     def _pairs(self, tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,6 +90,11 @@ class Terms:
         device = self.points.device
         return long[0].to(device), long[1].to(device), tensor(rows[:, 2]) * self.size
 
+    def move(self, offsets: Tensor) -> None:
+        """Shift the landmarks of the basis; `moved` is their shift so far."""
+        self.basis.shift(offsets)
+        self.moved = self.moved + offsets
+
     def freeze(self, state: State, frames: Tensor) -> Frozen:
         """Visibility and contour lines at `state`, the state of the frames numbered `frames`."""
         projected = self.projector.landmarks(state, jacobian=False)
@@ -99,9 +103,6 @@ class Terms:
         weight = self.weight[frames, None]
         visible = (seen + priors.HIDDEN_WEIGHT).clamp_max(1.0) * self.gate[frames] * weight
         pairs = torch.minimum(visible[:, self.upper], visible[:, self.lower])
-        empty = visible.new_zeros(len(visible), 0)
-        if not self.use_contour:
-            return Frozen(visible, pairs, empty, empty[..., None], empty[..., None])
         contour = self.projector.contour(state, jacobian=False)
         base, normal = _nearest_lines(contour.pixels, self.oval[frames])
         return Frozen(visible, pairs, weight.expand(-1, contour.pixels.shape[1]), base, normal)
@@ -126,14 +127,13 @@ class Terms:
             full = projected.jacobian
             pair = full[:, self.upper] - full[:, self.lower]
             columns = [full / self.noise[:, None, None], pair / self.pair_noise[:, None, None]]
-        if self.use_contour:
-            line = self.projector.contour(state, jacobian)
-            scale = priors.CONTOUR_NOISE * self.size
-            distance = ((line.pixels - frozen.base) * frozen.normal).sum(-1, keepdim=True)
-            pieces.append((distance / scale, frozen.contour))
-            if jacobian:
-                along = (line.jacobian * frozen.normal[..., None]).sum(-2, keepdim=True)
-                columns.append(along / scale)
+        line = self.projector.contour(state, jacobian)
+        scale = priors.CONTOUR_NOISE * self.size
+        distance = ((line.pixels - frozen.base) * frozen.normal).sum(-1, keepdim=True)
+        pieces.append((distance / scale, frozen.contour))
+        if jacobian:
+            along = (line.jacobian * frozen.normal[..., None]).sum(-2, keepdim=True)
+            columns.append(along / scale)
         cost = state.frame.new_zeros(len(state.frame))
         values, scaled = [], []
         for k, (value, weight) in enumerate(pieces):
@@ -145,6 +145,33 @@ class Terms:
             if jacobian:
                 scaled.append((columns[k] * root[..., None, None]).flatten(1, 2))
         return Rows(torch.cat(values, 1), torch.cat(scaled, 1) if jacobian else None, cost)
+
+    def offsets(self, state: State, frames: Tensor, outlier: float, weight: float) -> Tensor:
+        """Where the detector's points lie on this head, beside where the model has them.
+
+        Least squares for one displacement of each landmark on the resting head, all frames' other
+        unknowns held.
+
+        Args:
+            state: of the frames numbered `frames`.
+            frames: (n,) long.
+            outlier: see `rows`.
+            weight: of the prior, in frames that count as independent.
+
+        Returns:
+            (L, 3) metres.
+        """
+        frozen = self.freeze(state, frames)
+        projected = self.projector.landmarks(state, jacobian=True)
+        away = (self.points[frames] - projected.pixels) / self.noise[:, None]
+        pull = outlier**2 / (outlier**2 + away.square().sum(-1))
+        root = frozen.landmark.sqrt() * pull
+        matrix = projected.by_offset / self.noise[:, None, None] * root[..., None, None]
+        normal = torch.einsum("nlij,nlik->ljk", matrix, matrix)
+        right = torch.einsum("nlij,nli->lj", matrix, away * root[..., None])
+        prior = weight / priors.OFFSET_STD**2
+        normal.diagonal(dim1=1, dim2=2).add_(prior)
+        return torch.linalg.solve(normal, right - prior * self.moved)
 
 
 def _smooth_step(x: Tensor) -> Tensor:

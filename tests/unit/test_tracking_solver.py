@@ -1,0 +1,155 @@
+"""The tracker's mathematics against dense algebra, finite differences and the head model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from headsplat.camera import project
+from headsplat.heads.landmarks import contour_points, pick, points
+from headsplat.heads.procedural.build import procedural_head
+from headsplat.heads.skinning import HeadGeometry
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.tracking.banded import factorise, pair_blocks
+from headsplat.tracking.basis import LandmarkBasis
+from headsplat.tracking.layout import Layout, State, eye_vectors
+from headsplat.tracking.priors import Priors
+from headsplat.tracking.projection import Projector
+from headsplat.tracking.temporal import Smoothness
+
+FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def head():
+    """The procedural head, with pose correctives put in so that they are tested too."""
+    model = procedural_head()
+    rng = np.random.default_rng(0)
+    correctives = rng.normal(size=(len(model.template), 3, 36)) * 1e-3
+    # Eyes do not move the jaw line, here as in FLAME.
+    correctives[:, :, 18:] *= (model.template[:, 2] > 0.05)[:, None, None]
+    return replace(model, pose_basis=correctives.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def setup(head):
+    basis = LandmarkBasis(head)
+    layout = Layout(len(basis.bounds), basis.identity_space.matrix.shape[1])
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*size):
+        return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+    frame = torch.zeros(3, layout.frame_size, dtype=torch.float64)
+    frame[:, layout.expression] = normal(3, layout.n_expression).abs() * 0.2
+    frame[:, layout.jaw] = normal(3, 3) * 0.1
+    frame[:, layout.eyes] = normal(3, 4) * 0.2
+    frame[:, layout.lids] = normal(3, 2).abs() * 0.3
+    frame[:, layout.place] = torch.tensor([10.0, 20.0, 7.3]) + normal(3, 3) * 0.1
+    shared = normal(layout.shared_size) * 0.5
+    shared[layout.focal] = np.log(1200.0)
+    state = State(frame, FLIP @ matrix_from_axis_angle(normal(3, 3) * 0.3), shared)
+    return basis, layout, state
+
+
+def posed(head, basis, layout, state):
+    shape = basis.identity_space.coefficients(state.shared[layout.identity].numpy())
+    return HeadGeometry(head, dtype=torch.float64).vertices(
+        torch.as_tensor(shape),
+        state.frame[:, layout.expression],
+        matrix_from_axis_angle(state.frame[:, layout.jaw]),
+        matrix_from_axis_angle(eye_vectors(state.frame[:, layout.eyes])),
+        state.frame[:, layout.lids],
+    )
+
+
+def test_restricted_landmarks_are_those_of_the_head(head, setup):
+    basis, layout, state = setup
+    vertices = posed(head, basis, layout, state)
+    camera = torch.tensor([1200.0, 1200.0, 0, 0], dtype=torch.float64)
+    place = state.rotation, state.translation(layout), camera
+    marks = pick(head.landmarks["mediapipe"], basis.index)
+    expected = project(points(vertices, marks), *place)[..., :2]
+    projector = Projector(basis, layout)
+    found = projector.landmarks(state, jacobian=False).pixels
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    line = contour_points(vertices, head.landmarks["contour"], state.rotation)
+    found = projector.contour(state, jacobian=False).pixels
+    torch.testing.assert_close(found, project(line, *place)[..., :2], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["landmarks", "contour"])
+def test_jacobian_is_the_finite_difference(setup, kind):
+    basis, layout, state = setup
+    evaluate = getattr(Projector(basis, layout), kind)
+    exact = evaluate(state, jacobian=True).jacobian
+    step = 1e-6
+    for column in range(layout.frame_size + layout.shared_size):
+        frame, shared = torch.zeros_like(state.frame), torch.zeros_like(state.shared)
+        if column < layout.frame_size:
+            frame[:, column] = step
+        else:
+            shared[column - layout.frame_size] = step
+        ahead = evaluate(state.moved(layout, frame, shared), jacobian=False).pixels
+        behind = evaluate(state.moved(layout, -frame, -shared), jacobian=False).pixels
+        slope = (ahead - behind) / (2 * step)
+        torch.testing.assert_close(exact[..., column], slope, rtol=1e-5, atol=2e-5)
+
+
+def random_band(frames, size, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    root = torch.randn(frames, size, size, generator=generator, dtype=torch.float64)
+    first = torch.randn(frames - 1, size, generator=generator, dtype=torch.float64)
+    second = torch.randn(frames - 2, size, generator=generator, dtype=torch.float64)
+    diagonal = root @ root.mT + 12 * torch.eye(size, dtype=torch.float64)
+    dense = torch.block_diag(*diagonal)
+    for k in range(frames - 1):
+        a, b = slice(k * size, (k + 1) * size), slice((k + 1) * size, (k + 2) * size)
+        dense[b, a] = dense[a, b] = torch.diag(first[k])
+    for k in range(frames - 2):
+        a, b = slice(k * size, (k + 1) * size), slice((k + 2) * size, (k + 3) * size)
+        dense[b, a] = dense[a, b] = torch.diag(second[k])
+    return diagonal, first, second, dense
+
+
+def test_banded_solve_is_the_dense_solve():
+    frames, size = 8, 3
+    diagonal, first, second, dense = random_band(frames, size)
+    factor = factorise(*pair_blocks(diagonal[None], first[None], second[None]))
+    right = torch.randn(frames * size, 2, dtype=torch.float64)
+    half = factor.half_solve(right.reshape(1, frames // 2, 2 * size, 2))
+    solved = factor.back_solve(half).reshape(frames * size, 2)
+    torch.testing.assert_close(solved, torch.linalg.solve(dense, right))
+    # What Schur complements are made of: (L^-1 B)' (L^-1 B) = B' A^-1 B.
+    flat = half.reshape(-1, 2)
+    torch.testing.assert_close(flat.T @ flat, right.T @ solved)
+
+
+def test_smoothness_gradient_and_bands(setup):
+    _, layout, _ = setup
+    size = layout.frame_size
+    ones = torch.ones(size, dtype=torch.float64)
+    weights = Priors(
+        torch.diag(ones), ones, 2 * ones, 3 * ones, -ones, ones, torch.diag(ones), ones
+    )
+    linked = torch.tensor([True, True, True, False, True, True])
+    smooth = Smoothness(layout, weights, linked)
+    frame = torch.randn(7, size, dtype=torch.float64)
+    frame[:, layout.turn] = 0
+    turns = matrix_from_axis_angle(torch.randn(7, 3, dtype=torch.float64) * 1e-4)
+    state = State(frame, turns, torch.zeros(layout.shared_size, dtype=torch.float64))
+    gradient = smooth.gradient(state)
+    centre, near, far = smooth.bands()
+    flat = frame.clone()
+    flat[:, layout.turn] = axis_angle_from_matrix(turns)
+    product = centre * flat
+    product[1:] += near * flat[:-1]
+    product[:-1] += near * flat[1:]
+    product[2:] += far * flat[:-2]
+    product[:-2] += far * flat[2:]
+    torch.testing.assert_close(gradient, product, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(smooth.cost(state), 0.5 * (product * flat).sum(), rtol=1e-6, atol=0)
+    # Nothing pulls across the cut.
+    assert near[3].abs().max() == 0
+    assert far[2:4].abs().max() == 0
