@@ -15,8 +15,8 @@ Array = np.ndarray
 
 # x and y in millimetres of MediaPipe points on the left half; the others are their mirror.
 _BROW = {
-    276: (49, 50), 283: (44, 53.5), 282: (35, 55.5), 295: (24, 53.5), 285: (13, 49.5),
-    300: (49, 54), 293: (43, 58), 334: (34, 60.5), 296: (23, 58), 336: (12, 54),
+    276: (49, 52), 283: (44, 55), 282: (35, 57), 295: (24, 56), 285: (13, 52.5),
+    300: (49, 56), 293: (43, 60), 334: (34, 62), 296: (23, 60.5), 336: (12, 57),
 }  # fmt: skip
 _BROW_MIRROR = {
     276: 46, 283: 53, 282: 52, 295: 65, 285: 55, 300: 70, 293: 63, 334: 105, 296: 66, 336: 107,
@@ -109,7 +109,7 @@ def _iris(head: Head, side: int) -> LandmarkSet:
 def multipie_embedding(head: Head) -> LandmarkSet:
     """The 51 points of Multi-PIE that do not slide: 17..67."""
     front = _Front(head)
-    brow = np.array([(-50, 52), (-41, 58), (-31, 60), (-21, 57.5), (-12, 52.5)])
+    brow = np.array([(-50, 54), (-41, 59), (-31, 61), (-21, 60), (-12, 56)])
     ridge = [(0, 36), (0, 24), (0, 12), (0, 1)]
     below = [(-12, -9), (-6, -11), (0, -13), (6, -11), (12, -9)]
     flat = front.points(np.concatenate([brow, brow[::-1] * (-1, 1), ridge, below]))

@@ -45,11 +45,11 @@ def _modes() -> dict[str, Callable[[Array, Array, Array], tuple]]:
         "brow_ridge": lambda x, y, z: (0, 0, 2.0 * gauss(x / 42, (y - 53) / 9) * front(z)),
         "brow_height": lambda x, y, z: (0, 2.5 * gauss(x / 48, (y - 57) / 14) * front(z), 0),
         "eye_spacing": lambda x, y, z: (
-            2.0 * side(x) * gauss((np.abs(x) - 32) / 18, (y - 36) / 20) * front(z), 0, 0),
+            2.0 * side(x) * gauss((np.abs(x) - 32) / 18, (y - 34) / 20) * front(z), 0, 0),
         "eye_height": lambda x, y, z: (
-            0, 2.0 * gauss((np.abs(x) - 32) / 22, (y - 37) / 20) * front(z), 0),
+            0, 2.0 * gauss((np.abs(x) - 32) / 22, (y - 34) / 20) * front(z), 0),
         "eye_depth": lambda x, y, z: (
-            0, 0, 1.8 * gauss((np.abs(x) - 32) / 18, (y - 36) / 14) * front(z)),
+            0, 0, 1.8 * gauss((np.abs(x) - 32) / 18, (y - 33) / 14) * front(z)),
         "nose_forward": lambda x, y, z: (0, 0, 3.0 * gauss(x / 13, (y + 2) / 13) * front(z)),
         "nose_width": lambda x, y, z: (
             2.0 * side(x) * gauss((np.abs(x) - 11) / 9, (y + 3) / 12) * front(z), 0, 0),

@@ -123,9 +123,9 @@ def closed_lid_shift(ring: Array, upper: Array, points: Array) -> Array:
 
 
 _x = (0, 2.5, 5.2, 9, 14, 20, 25.5)
-_upper_border = PchipInterpolator(_x, (-29.4, -28.9, -28.0, -28.9, -31.0, -34.2, -37.3))
-_lower_border = PchipInterpolator(_x, (-46.6, -46.5, -46.2, -45.2, -43.2, -40.2, -37.5))
-_seam = PchipInterpolator(_x, (-37.2, -37.0, -36.5, -36.2, -36.4, -36.9, -37.4))
+_upper_border = PchipInterpolator(_x, (-29.4, -28.9, -28.0, -28.9, -31.0, -33.9, -36.5))
+_lower_border = PchipInterpolator(_x, (-46.6, -46.5, -46.2, -45.2, -43.2, -39.9, -36.7))
+_seam = PchipInterpolator(_x, (-37.2, -37.0, -36.5, -36.2, -36.3, -36.4, -36.6))
 
 
 def lip_border(x: Array, upper: Array) -> Array:

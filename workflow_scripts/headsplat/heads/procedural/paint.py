@@ -80,12 +80,21 @@ def _brow(at: Array, person: Person) -> Array:
     a = np.abs(at[:, X])
     along = (a - 10.5) / 40.0
     inside = along.clip(0, 1)
-    arch = 49.2 + person.brow_lift + 8.6 * np.sin(np.pi * 0.62 * inside) - 6.2 * inside**3
+    arch = 53.6 + person.brow_lift + 5.6 * np.sin(np.pi * 0.62 * inside) - 6.4 * inside**3
     width = person.brow_width * (1 - 0.7 * inside**1.6) * 0.5
     across = (at[:, Y] - arch) / width
     strokes = 0.82 + 0.18 * np.sin(a * 4.3 + at[:, Y] * 2.1 + 1.5 * np.sin(a * 1.3))
     body = smoothstep(np.abs(across), 1.35, 0.55) * smoothstep(along, -0.03, 0.06)
     return body * smoothstep(along, 1.03, 0.85) * strokes * (at[:, Z] > 20)
+
+
+_JAW_EDGE = ((-30, -10, 7, 28, 48, 66, 80), (-64, -65, -65, -71, -76.5, -80, -83))
+
+
+def _under_jaw(y: Array, z: Array) -> Array:
+    """1 on the underside of the jaw and the throat, fading down the neck and behind the ears."""
+    below = np.interp(z, *_JAW_EDGE) - y
+    return smoothstep(below, -3, 11) * smoothstep(y, -140, -100) * smoothstep(z, -25, 8)
 
 
 def _skin(at: Array, part: Array, person: Person) -> Array:
@@ -101,11 +110,11 @@ def _skin(at: Array, part: Array, person: Person) -> Array:
     colour = _mix(colour, np.asarray(person.skin) * (1.0, 0.80, 0.78), person.blush * rosy)
     # Soft shade where light hardly reaches, so that flat light still models the face.
     shade = front * (
-        0.12 * gauss((a - 17) / 6.5, (y - 40) / 9) + 0.10 * gauss((a - 30) / 14, (y - 24) / 6)
+        0.12 * gauss((a - 17) / 6.5, (y - 38) / 9) + 0.10 * gauss((a - 30) / 14, (y - 21) / 6)
         + 0.16 * gauss((a - 15.5) / 3.0, (y + 6) / 7) + 0.16 * gauss(x / 14, (y + 55.5) / 4.5)
         + 0.18 * gauss(x / 13, (y + 13.5) / 3.0) + 0.10 * gauss((a - 24) / 5, (y + 22) / 12)
-        + 0.12 * gauss((a - 29.5) / 3.5, (y + 37.5) / 4)
-    ) + 0.12 * smoothstep(y, -74, -112)  # fmt: skip
+        + 0.07 * gauss((a - 29.5) / 3.5, (y + 37.5) / 4)
+    ) + 0.10 * smoothstep(y, -74, -112) + 0.22 * _under_jaw(y, z)  # fmt: skip
     colour *= 1 - shade[:, None] * (0.8, 1.0, 1.05)
     ear = np.isin(part, (LEFT_EAR, RIGHT_EAR))
     dish = ear * gauss((y - 12) / 11, (z + 8) / 6.5)

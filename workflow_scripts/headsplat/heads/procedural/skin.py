@@ -241,5 +241,9 @@ def _hair(points: Array) -> Array:
     ear = gauss((points[:, 1] - 14) / 30, (points[:, 2] + 10) / 24) * (np.abs(points[:, 0]) > 40)
     thick *= 1 - 0.9 * ear
     nape = 1 - 0.6 * smoothstep(points[:, 1], 0, -60)
-    wave = 1 + 0.06 * np.sin(points[:, 0] / 6 + points[:, 1] / 17)
-    return outward * (thick * nape * wave)[:, None]
+    turn = np.arctan2(points[:, 0], points[:, 2] + 13)
+    wave = 1 + 0.10 * np.sin(19 * turn + points[:, 1] / 14) + 0.07 * np.sin(7 * turn - 1)
+    # A quiff above the forehead, higher on the side the hair is swept to.
+    quiff = gauss((points[:, 0] + 12) / 34, (points[:, 1] - 116) / 16) * (points[:, 2] > 0)
+    thick = thick * wave + 6 * quiff
+    return outward * (thick * nape)[:, None]
