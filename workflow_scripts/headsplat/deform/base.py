@@ -21,6 +21,8 @@ class FrameInputs:
         positions: (B, N, 3) metres.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
         camera_centre: (B, 3) metres.
+        jitter: (B, C + 6) what training adds to the code and pose, in their standard deviations;
+            None outside of training.
     """
 
     condition: Tensor
@@ -28,6 +30,7 @@ class FrameInputs:
     positions: Tensor
     rotations: Tensor
     camera_centre: Tensor
+    jitter: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from headsplat.rotations import quaternion_product
 
 # Attributes in storage order: numbers per Gaussian, and the unit of one stored number. Units make
 # one learning rate fit all attributes: a step of Adam moves an offset by 0.1 mm where it moves a
-# colour by 0.01.
+# colour by 0.005.
 LAYOUT: tuple[tuple[str, int, float], ...] = (
     ("offset", 3, 0.0002),
     ("quat", 4, 0.02),
@@ -100,6 +100,8 @@ class BlendshapeDeformation(Deformation):
         code = torch.cat([frames.condition, frames.head_pose], -1)
         code = torch.minimum(torch.maximum(code, self.code_range[0]), self.code_range[1])
         code = standardise(code, self.code_mean, self.code_scale)
+        if frames.jitter is not None:
+            code = code + frames.jitter
         return self.linear(code) + self.output(torch.relu(self.hidden(code)))
 
     def forward(self, frames: FrameInputs) -> Gaussians:
@@ -118,7 +120,7 @@ class BlendshapeDeformation(Deformation):
         """All Gaussian attributes are one flat group, the small MLP another."""
         network = [*self.hidden.parameters(), *self.output.parameters(), *self.linear.parameters()]
         return [
-            {"name": "gaussians", "params": [self.weights], "lr": 1.0, "eps": 1e-12},
+            {"name": "gaussians", "params": [self.weights], "lr": 0.5, "eps": 1e-12},
             {"name": "mixture", "params": network, "lr": 1e-3, "eps": 1e-8},
         ]
 

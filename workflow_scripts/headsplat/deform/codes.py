@@ -8,6 +8,7 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_6d, matrix_to_6d
 
 JAW, EYES, EYELIDS = 6, 12, 2
+POSE = 6
 
 
 def condition_size(head: HeadModel) -> int:

@@ -16,12 +16,13 @@ HELP = {
     "ssim": "weight of 1 - SSIM, 0 for none",
     "lpips": "weight of LPIPS-VGG where its weight files are found, 0 for none",
     "coarse": "share of the steps at half resolution",
+    "jitter": "noise on the codes of blendshapes in training, in their standard deviations",
     "seed": "of everything random",
 }
 _RANGES = {
     "steps": (1, 10**7), "batch": (1, 256), "gaussians": (100, 10**6), "uv_size": (16, 1024),
     "bases": (1, 200), "mouth": (0, 1000), "ssim": (0, 10), "lpips": (0, 10), "coarse": (0, 1),
-    "seed": (0, 2**31 - 1),
+    "jitter": (0, 10), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 
 
@@ -39,6 +40,7 @@ class TrainOptions:
     ssim: float = 0.0
     lpips: float = 0.05
     coarse: float = 0.3
+    jitter: float = 0.3
     seed: int = 0
 
     def check(self) -> None:

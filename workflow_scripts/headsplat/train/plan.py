@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from headsplat.train.options import TrainOptions
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -18,32 +20,35 @@ class Plan:
     Attributes:
         rows: (S, B) long, which training frames; each frame once per pass, passes shuffled.
         backgrounds: (S, B, 3) colours in 0..1.
+        jitter: (S, B, C) normal noise for the frames' codes.
         rates: S factors on the learning rates.
     """
 
     rows: Tensor
     backgrounds: Tensor
+    jitter: Tensor
     rates: list[float]
 
 
-def make_plan(frames: int, steps: int, batch: int, seed: int, warm: int, final: float) -> Plan:
+def make_plan(frames: int, options: TrainOptions, code_size: int, warm: int, final: float) -> Plan:
     """Draw the tables.
 
     Args:
         frames: number of training frames.
-        steps: S.
-        batch: B.
-        seed: of everything drawn here.
+        options: steps S, batch B, seed of everything drawn here, deviation of the jitter.
+        code_size: C, numbers in a frame's code and pose.
         warm: steps over which the rate rises linearly.
         final: the factor at the last step; between, it falls along a half cosine.
     """
-    generator = torch.Generator().manual_seed(seed)
+    steps, batch = options.steps, options.batch
+    generator = torch.Generator().manual_seed(options.seed)
     passes = math.ceil(steps * batch / frames)
     order = [torch.randperm(frames, generator=generator) for _ in range(passes)]
     rows = torch.cat(order)[: steps * batch].reshape(steps, batch)
     backgrounds = torch.rand((steps, batch, 3), generator=generator)
+    jitter = torch.randn((steps, batch, code_size), generator=generator) * options.jitter
     rates = []
     for step in range(steps):
         fall = (1 + math.cos(math.pi * step / steps)) / 2
         rates.append(min(1.0, (step + 1) / warm) * (final + (1 - final) * fall))
-    return Plan(rows, backgrounds, rates)
+    return Plan(rows, backgrounds, jitter, rates)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar, save_avatar
 from headsplat.cli import available_threads, log
+from headsplat.deform.codes import POSE, condition_size
 from headsplat.deform.flashavatar import FlashAvatarDeformation
 from headsplat.deform.flashavatar_checkpoint import save_checkpoint
 from headsplat.device import choose_device
@@ -82,13 +83,12 @@ def train_avatar(
     inputs = [head_path, track_path, split_path, *frames, *alpha, *parsing]
     scratch = Scratch(scratch_root, state_key(inputs, parameters, code))
 
-    plan = make_plan(len(ids), options.steps, options.batch, options.seed, WARM_STEPS, FINAL_RATE)
+    plan = make_plan(len(ids), options, condition_size(head) + POSE, WARM_STEPS, FINAL_RATE)
     reader = PictureReader(frames, alpha, parsing, track.width, track.height)
     pictures = open_pictures(reader, ids, plan.rows, device, picture_limit(device, cache_mib))
     avatar = empty_avatar(head, track, track.rows(ids), options, device)
     training = training_frames(avatar, track, ids)
     initialise(avatar, training, pictures)
-    log.info("training %s with %d Gaussians on %s", options.model, len(avatar.anchors), device)
     trainer = Trainer(avatar, training, pictures, plan, options, lpips)
     outcome = trainer.run(scratch.folder)
     pictures.close()

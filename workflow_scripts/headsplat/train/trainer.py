@@ -2,7 +2,7 @@
 
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ class Trainer:
         device = avatar.device
         self._plan, self._rates = plan, plan.rates
         self._rows, self._backgrounds = plan.rows.to(device), plan.backgrounds.to(device)
+        self._jitter = plan.jitter.to(device)
         steps, batch = plan.rows.shape
         self.steps, self.batch = steps, batch
         groups = avatar.deformation.parameter_groups()
@@ -81,8 +82,8 @@ class Trainer:
         self._terms = torch.zeros(steps, len(TERMS), device=device)
         self._stop = False
 
-    def gaussians(self, rows: Tensor) -> Gaussians:
-        """Deform some training frames, (B,) long rows."""
+    def gaussians(self, rows: Tensor, jitter: Tensor | None = None) -> Gaussians:
+        """Deform some training frames, (B,) long rows, their codes jittered or as they are."""
         frames = self.frames
         inputs = self.avatar.inputs(
             frames.condition[rows],
@@ -90,7 +91,7 @@ class Trainer:
             frames.rotation[rows],
             frames.translation[rows],
         )
-        return self.avatar.deformation(inputs)
+        return self.avatar.deformation(replace(inputs, jitter=jitter))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Render the step's frames and charge them: (B,) per picture, and scalars by term."""
@@ -103,7 +104,7 @@ class Trainer:
             target, weight = halve(target), halve(weight[..., None])[..., 0]
             intrinsics = intrinsics / 2
         height, width = target.shape[1:3]
-        gaussians = self.gaussians(rows)
+        gaussians = self.gaussians(rows, self._jitter[step])
         image, _ = self.avatar.rasterise(
             gaussians,
             self.frames.rotation[rows],
@@ -152,10 +153,14 @@ class Trainer:
             number: signal.signal(number, self._request_stop)
             for number in (signal.SIGTERM, signal.SIGINT)
         }
+        log.info(
+            "training %s: %d Gaussians on %s, steps %d to %d",
+            self.options.model, len(self.avatar.anchors), self.avatar.device, first, self.steps,
+        )  # fmt: skip
         start = last_save = last_log = time.monotonic()
         try:
             for step in range(first, self.steps):
-                self.step(step)
+                self._guarded_step(step, first)
                 now = time.monotonic()
                 due = self._stop or now - last_save > SAVE_EVERY
                 if due or (step + 1) % CHECK_EVERY == 0 or step + 1 == self.steps:
@@ -184,6 +189,17 @@ class Trainer:
     def _request_stop(self, number: int, frame: Any) -> None:
         del number, frame
         self._stop = True
+
+    def _guarded_step(self, step: int, first: int) -> None:
+        try:
+            self.step(step)
+        except ValueError as error:
+            # The rasteriser refuses parameters that are not finite: an earlier loss was at fault,
+            # or else these frames' geometry is.
+            self._check(first, step)
+            ids = sorted(self.frames.ids[int(row)] for row in self._plan.rows[step])
+            names = ", ".join(map(str, ids))
+            raise UserError(f"training: frames {names} cannot be drawn: {error}") from error
 
     def _check(self, first: int, end: int) -> None:
         bad = (~torch.isfinite(self._per_image[first:end])).nonzero().cpu()

@@ -1,0 +1,242 @@
+"""Deformation models: the paper's network, blendshapes that follow the surface, checkpoints."""
+
+import math
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from headsplat.deform.base import FrameInputs, Start
+from headsplat.deform.blendshapes import BlendshapeDeformation
+from headsplat.deform.flashavatar import (
+    DeformationMlp,
+    FlashAvatarDeformation,
+    encode_position,
+)
+from headsplat.deform.flashavatar_checkpoint import save_checkpoint
+from headsplat.deform.registry import build_deformation
+from headsplat.errors import UserError
+from headsplat.rotations import (
+    matrix_from_axis_angle,
+    matrix_from_quaternion,
+    quaternion_from_matrix,
+)
+
+COUNT, CODE = 50, 25
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def start() -> Start:
+    points = torch.rand(COUNT, 3) * 0.1
+    return Start(
+        rest_positions=points,
+        spacing=torch.full((COUNT,), 0.002),
+        colours=torch.rand(COUNT, 3),
+        opacities=torch.full((COUNT,), 0.8),
+        condition_mean=torch.zeros(CODE),
+        condition_scale=torch.ones(CODE),
+        condition_range=torch.stack([-torch.ones(CODE), torch.ones(CODE)]),
+        pose_mean=torch.tensor([1.0, 0, 0, 0, 1, 0]),
+        pose_scale=torch.full((6,), 0.1),
+    )
+
+
+def inputs(batch: int = 2) -> FrameInputs:
+    turns = matrix_from_axis_angle(torch.randn(batch, COUNT, 3))
+    return FrameInputs(
+        condition=torch.randn(batch, CODE),
+        head_pose=torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(batch, 1),
+        positions=torch.rand(batch, COUNT, 3) * 0.1,
+        rotations=quaternion_from_matrix(turns),
+        camera_centre=torch.tensor([0.0, 0, 1]).repeat(batch, 1),
+    )
+
+
+def stirred(model):
+    """Parameters away from their start, so that every part has an effect."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def test_network_has_the_published_sizes():
+    mlp = DeformationMlp(120)
+    assert sum(p.numel() for p in mlp.parameters()) == 375_562
+    assert mlp.fcs[0].weight.shape == (256, 171)
+    names = [f"fcs.{i}.{part}" for i in range(6) for part in ("weight", "bias")]
+    assert list(mlp.state_dict()) == [*names, "output_linear.weight", "output_linear.bias"]
+
+
+def test_encoding_is_x_then_sine_and_cosine_by_frequency():
+    x = torch.tensor([[0.1, -0.2, 0.3]])
+    encoded = encode_position(x)
+    assert encoded.shape == (1, 51)
+    torch.testing.assert_close(encoded[:, :3], x)
+    torch.testing.assert_close(encoded[:, 3 + 6 * 5 : 6 + 6 * 5], torch.sin(32 * x))
+    torch.testing.assert_close(encoded[:, 6 + 6 * 5 : 9 + 6 * 5], torch.cos(32 * x))
+
+
+def test_split_first_layer_equals_the_plain_network():
+    mlp = DeformationMlp(CODE)
+    encoded, code = encode_position(torch.rand(7, 3)), torch.randn(3, CODE)
+    rows = torch.cat([encoded.expand(3, 7, 51), code[:, None].expand(3, 7, CODE)], -1)
+    hidden = rows
+    for layer in mlp.fcs:
+        hidden = torch.relu(layer(hidden))
+    expected = torch.tanh(mlp.output_linear(hidden))
+    torch.testing.assert_close(mlp(encoded, code), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_flashavatar_formulas():
+    model = FlashAvatarDeformation(COUNT, CODE)
+    model.initialise(start())
+    frames = inputs()
+    out = model.mlp(encode_position(model.rest_positions), frames.condition)
+    got = model(frames)
+    torch.testing.assert_close(got.means, frames.positions + out[..., :3])
+    scales = 0.002 ** out[..., 7:].exp()  # the factor is on the logarithm
+    torch.testing.assert_close(got.scales, scales, atol=1e-7, rtol=1e-4)
+    torch.testing.assert_close(got.quats[..., 0], out[..., 3].exp())
+    assert got.opacities.tolist() == pytest.approx([0.1] * COUNT)
+    torch.testing.assert_close(got.colours[0], start_colours(model), atol=1e-5, rtol=0)
+    degrees = []
+    for images in (0, 499, 500, 1500, 10_000):
+        model.advance(images)
+        degrees.append(model.active_degree)
+    assert degrees == [0, 0, 1, 3, 3]
+
+
+def start_colours(model):
+    return model.features_dc[:, 0] * 0.28209479177387814 + 0.5
+
+
+def test_blendshapes_start_as_flat_disks_of_the_colours_seen():
+    model, first = BlendshapeDeformation(COUNT, CODE, 4), start()
+    model.initialise(first)
+    frames = inputs()
+    got = model(frames)
+    torch.testing.assert_close(got.means, frames.positions)
+    torch.testing.assert_close(got.quats, frames.rotations)
+    torch.testing.assert_close(got.colours[1], first.colours)
+    torch.testing.assert_close(got.opacities, torch.full((2, COUNT), 0.8))
+    assert (got.scales[..., 2] < got.scales[..., 0] / 2).all()
+
+
+def test_blendshapes_turn_with_their_triangles():
+    model = BlendshapeDeformation(COUNT, CODE, 4)
+    model.initialise(start())
+    stirred(model)
+    frames = inputs(1)
+    turn = matrix_from_axis_angle(torch.tensor([0.4, 0.2, -1.0]))
+    turned_frames = quaternion_from_matrix(turn @ matrix_from_quaternion(frames.rotations))
+    turned = FrameInputs(
+        frames.condition, frames.head_pose, frames.positions @ turn.T, turned_frames,
+        frames.camera_centre,
+    )  # fmt: skip
+    before, after = model(frames), model(turned)
+    torch.testing.assert_close(after.means, before.means @ turn.T, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        matrix_from_quaternion(after.quats), turn @ matrix_from_quaternion(before.quats),
+        atol=1e-5, rtol=0,
+    )  # fmt: skip
+    torch.testing.assert_close(after.colours, before.colours)
+
+
+def test_blendshapes_are_linear_in_the_mixture_and_clamp_foreign_codes():
+    model = BlendshapeDeformation(COUNT, CODE, 4)
+    model.initialise(start())
+    stirred(model)
+    frames = inputs(1)
+    mixture = model.mixture(frames)
+    by_hand = (model.weights[0] + mixture[0] @ model.weights[1:]) * model.units
+    torch.testing.assert_close(
+        model(frames).colours[0], by_hand[-3 * COUNT :].view(COUNT, 3), atol=1e-6, rtol=1e-5
+    )
+    far, farther = (
+        FrameInputs(
+            torch.full((1, CODE), value), frames.head_pose, frames.positions, frames.rotations,
+            frames.camera_centre,
+        )
+        for value in (5.0, 50.0)
+    )  # fmt: skip
+    torch.testing.assert_close(model.mixture(far), model.mixture(farther))
+
+
+def test_every_parameter_gets_a_gradient():
+    for model in (BlendshapeDeformation(COUNT, CODE, 4), FlashAvatarDeformation(COUNT, CODE)):
+        model.initialise(start())
+        stirred(model)
+        model.advance(10_000)
+        got = model(inputs())
+        total = sum(
+            (value * torch.randn_like(value)).sum()
+            for value in (got.means, got.quats, got.scales, got.opacities, got.colours)
+        )
+        total.backward()
+        grouped = [p for group in model.parameter_groups() for p in group["params"]]
+        assert len(grouped) == len(list(model.parameters()))
+        for parameter in grouped:
+            assert parameter.grad is not None
+            assert parameter.grad.abs().sum() > 0
+
+
+def test_settings_rebuild_the_model():
+    for model in (BlendshapeDeformation(COUNT, CODE, 4), FlashAvatarDeformation(COUNT, CODE, 2)):
+        twin = build_deformation(model.name, model.settings())
+        twin.load_state_dict(model.state_dict())
+        assert twin.settings() == model.settings()
+    with pytest.raises(UserError, match="no_such"):
+        build_deformation("no_such", {})
+
+
+def test_checkpoint_has_the_published_structure(tmp_path):
+    model = FlashAvatarDeformation(COUNT, 120)
+    model.initialise(start_of(120))
+    optimiser = torch.optim.Adam(model.parameter_groups(), fused=True)
+    frames = inputs()
+    frames = FrameInputs(
+        torch.randn(2, 120), frames.head_pose, frames.positions, frames.rotations,
+        frames.camera_centre,
+    )  # fmt: skip
+    model.advance(2000)
+    got = model(frames)
+    (got.means.sum() + got.scales.sum() + got.quats.sum() + got.colours.sum()
+     + got.opacities.sum()).backward()  # fmt: skip
+    optimiser.step()
+    path = save_checkpoint(tmp_path, model, got.means[0], optimiser.state_dict(), 3000)
+    assert path.name == "chkpnt3000.pth"
+    deform, gauss, iteration = torch.load(path, weights_only=True)
+    assert iteration == 3000
+    assert isinstance(deform[0], OrderedDict)
+    assert deform[0]["fcs.0.weight"].shape == (256, 171)
+    assert sorted(deform[1]["state"]) == list(range(14))
+    assert deform[1]["param_groups"][0]["params"] == list(range(14))
+    assert deform[1]["state"][13]["exp_avg"].shape == (10,)
+    shapes = [tuple(item.shape) for item in gauss[1:10]]
+    count = COUNT
+    assert shapes == [
+        (count, 3), (count, 1, 3), (count, 15, 3), (count, 3), (count, 4), (count, 1), (count,),
+        (count, 1), (count, 1),
+    ]  # fmt: skip
+    assert gauss[0] == 3
+    assert all(isinstance(item, torch.nn.Parameter) for item in gauss[2:7])
+    assert gauss[1].requires_grad
+    assert not isinstance(gauss[1], torch.nn.Parameter)
+    names = [group["name"] for group in gauss[10]["param_groups"]]
+    assert names == ["f_dc", "f_rest", "opacity", "scaling", "rotation"]
+    assert [group["params"] for group in gauss[10]["param_groups"]] == [[i] for i in range(5)]
+    assert gauss[10]["state"][4]["exp_avg"].shape == (count, 4)
+    assert gauss[11] == 0
+    assert math.isclose(gauss[10]["param_groups"][2]["lr"], 0.05)
+
+
+def start_of(size: int) -> Start:
+    base = start()
+    return Start(**{**vars(base), "condition_mean": torch.zeros(size),
+                    "condition_scale": torch.ones(size),
+                    "condition_range": torch.zeros(2, size)})  # fmt: skip

@@ -1,0 +1,278 @@
+"""Training: losses, plan, pictures, resume that equals an unbroken run, stops that are clean."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import train_avatar as script
+from headsplat.avatar import load_avatar
+from headsplat.codehash import code_version
+from headsplat.errors import UserError
+from headsplat.files import read_json, read_npz
+from headsplat.heads.model import HeadModel
+from headsplat.train import run, trainer
+from headsplat.train.dataset import PictureReader, open_pictures
+from headsplat.train.losses import HUBER_DELTA, composite, weighted_huber
+from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
+from headsplat.train.options import TrainOptions
+from headsplat.train.plan import make_plan
+from headsplat.train.track import load_track
+from tests.unit.tiny_clip import make_clip
+
+SMALL = ["--gaussians", "400", "--bases", "4", "--batch", "2", "--steps", "40", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+def train(clip, folder: Path, *more: str) -> Path:
+    out = folder / "model"
+    arguments = [*clip.arguments(), "--scratch", str(folder / "scratch"), "--out", str(out)]
+    script.main([*arguments, *SMALL, *more])
+    return out
+
+
+@pytest.fixture(scope="module")
+def straight(clip, tmp_path_factory):
+    """One unbroken run."""
+    return train(clip, tmp_path_factory.mktemp("straight"))
+
+
+def held_out_error(clip, folder: Path) -> tuple[float, float]:
+    """Mean squared error of the held-out frames: of the avatar, and of plain black."""
+    head = HeadModel.load(clip.head)
+    track = load_track(clip.track, head)
+    avatar = load_avatar(folder, head, "cpu")
+    ids = read_json(clip.split)["test"]
+    rows = track.rows(ids)
+    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
+    planes = torch.from_numpy(np.stack([reader.read(i) for i in ids])).float() / 255
+    truth = composite(planes[..., :3], planes[..., 3], torch.zeros(len(ids), 3))
+    colour, alpha = avatar.render(
+        track.condition[rows], track.rotation[rows], track.translation[rows], track.intrinsics,
+        track.width, track.height, torch.zeros(3),
+    )  # fmt: skip
+    assert alpha.shape == truth.shape[:3]
+    return (colour - truth).square().mean().item(), truth.square().mean().item()
+
+
+def test_huber_and_its_gradient():
+    generator = torch.Generator().manual_seed(0)
+    image, target = (torch.rand(2, 5, 6, 3, generator=generator) for _ in range(2))
+    weight = 1 + 40 * (torch.rand(2, 5, 6, generator=generator) > 0.8).float()
+    image.requires_grad_(True)
+    plain = torch.nn.functional.huber_loss(image, target, reduction="none", delta=HUBER_DELTA)
+    expected = (plain * weight[..., None]).flatten(1).mean(1)
+    got = weighted_huber(image, target, weight)
+    torch.testing.assert_close(got, expected)
+    scale = torch.tensor([1.0, -2.0])
+    (wanted,) = torch.autograd.grad((expected * scale).sum(), image)
+    (found,) = torch.autograd.grad((got * scale).sum(), image)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_composite_lays_the_head_over_the_colour():
+    picture, matte = torch.rand(1, 2, 2, 3), torch.tensor([[[0.0, 1.0], [0.25, 0.5]]])
+    out = composite(picture, matte, torch.tensor([[0.2, 0.4, 0.6]]))
+    torch.testing.assert_close(out[0, 0, 0], torch.tensor([0.2, 0.4, 0.6]))
+    torch.testing.assert_close(out[0, 0, 1], picture[0, 0, 1])
+    torch.testing.assert_close(
+        out[0, 1, 0], 0.25 * picture[0, 1, 0] + 0.75 * torch.tensor([0.2, 0.4, 0.6])
+    )
+
+
+def test_plan_is_fair_and_repeatable():
+    options = TrainOptions(steps=30, batch=4, seed=5, jitter=0.5)
+    plan = make_plan(10, options, 25, 5, 0.1)
+    counts = torch.bincount(plan.rows.flatten(), minlength=10)
+    assert counts.tolist() == [12] * 10
+    assert sorted(plan.rows.flatten()[:10].tolist()) == list(range(10))
+    again = make_plan(10, options, 25, 5, 0.1)
+    assert torch.equal(plan.backgrounds, again.backgrounds)
+    assert torch.equal(plan.jitter, again.jitter)
+    assert plan.jitter.std().item() == pytest.approx(0.5, rel=0.05)
+    assert plan.rates[0] == pytest.approx(0.2, rel=0.01)
+    assert max(plan.rates) <= 1
+    assert plan.rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_streamed_pictures_equal_resident_ones(clip, caplog):
+    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], 48, 48)
+    ids = list(range(1, 13))
+    plan = make_plan(len(ids), TrainOptions(steps=9, batch=2), 25, 5, 0.1).rows
+    device = torch.device("cpu")
+    with caplog.at_level("INFO"):
+        resident = open_pictures(reader, ids, plan, device, 100)
+        streamed = open_pictures(reader, ids, plan, device, 0)
+    estimates = [record.message for record in caplog.records if "MiB" in record.message]
+    assert [text.split(": ")[-1] for text in estimates] == ["resident", "streamed"]
+    for step in range(9):
+        assert torch.equal(resident.batch(step), streamed.batch(step))
+    assert torch.equal(resident.rows([3, 1]), streamed.rows([3, 1]))
+    assert len(streamed._cache) <= 10
+    streamed.close()
+    reader.close()
+
+
+def test_picture_of_another_size_is_named(clip):
+    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], 64, 64)
+    with pytest.raises(UserError, match=r"frame 3: .*64x64"):
+        reader.read(3)
+
+
+def test_it_learns_the_held_out_frames(clip, straight):
+    error, black = held_out_error(clip, straight)
+    assert error < black / 6
+    facts = read_json(straight / "training.json")
+    assert facts["images"] == 80
+    assert facts["frames"] == 10
+    assert facts["gaussians"] == 400
+    assert facts["losses"]["total"][0][1] > facts["losses"]["total"][-1][1]
+    assert facts["losses"]["total"][-1][0] == 40
+
+
+def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
+    step = trainer.Trainer.step
+
+    def interrupted(self, number):
+        step(self, number)
+        if number == 17:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(trainer.Trainer, "step", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        train(clip, tmp_path)
+    assert stop.value.code == 143
+    assert not (tmp_path / "model").exists()
+    (state,) = (tmp_path / "scratch").glob("*/state.pt")
+    assert torch.load(state, weights_only=True)["step"] == 18
+    monkeypatch.setattr(trainer.Trainer, "step", step)
+    resumed = train(clip, tmp_path)
+    expected, got = (read_npz(folder / "avatar.npz") for folder in (straight, resumed))
+    assert sorted(expected) == sorted(got)
+    for key in expected:
+        np.testing.assert_array_equal(got[key], expected[key], err_msg=key)
+    first, second = (
+        read_json(folder / "training.json")["losses"] for folder in (straight, resumed)
+    )
+    assert first == second
+    assert not list((tmp_path / "scratch").glob("*/state.pt")), "state is cleared at the end"
+
+
+def test_nan_names_the_frames_and_saves_nothing(clip, tmp_path, monkeypatch):
+    composite_before = trainer.composite
+
+    def poisoned(picture, matte, background):
+        out = composite_before(picture, matte, background)
+        broken = background[:, 0] > 0.9
+        return torch.where(broken[:, None, None, None], float("nan"), out)
+
+    monkeypatch.setattr(trainer, "composite", poisoned)
+    plan = make_plan(10, TrainOptions(steps=40, batch=2), 29, 1, 0.1)
+    step = int((plan.backgrounds[..., 0] > 0.9).any(1).nonzero()[0])
+    rows = plan.rows[step][plan.backgrounds[step, :, 0] > 0.9]
+    ids = [i for i in range(1, 13) if i not in (6, 7)]
+    names = ", ".join(str(i) for i in sorted(ids[int(row)] for row in rows))
+    with pytest.raises(UserError, match=rf"frames {names} was not a finite number at step {step};"):
+        train(clip, tmp_path)
+    assert not (tmp_path / "model").exists()
+    assert not list((tmp_path / "scratch").glob("*/state.pt"))
+
+
+def test_sigterm_saves_within_ten_seconds(clip, tmp_path):
+    arguments = [*clip.arguments(), "--scratch", str(tmp_path / "s"), "--out", str(tmp_path / "m")]
+    process = subprocess.Popen(
+        [sys.executable, script.__file__, *arguments, *SMALL, "--steps", "1000000"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stderr:
+        if "training blendshapes" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=10)
+    assert process.returncode == 143, rest
+    assert "the same command continues" in rest
+    assert list((tmp_path / "s").glob("*/state.pt"))
+
+
+def test_flashavatar_trains_and_leaves_its_checkpoint(clip, tmp_path):
+    out = train(clip, tmp_path, "--model", "flashavatar", "--uv-size", "24", "--steps", "4")
+    count = read_json(out / "avatar.json")["gaussians"]
+    _, gauss, iteration = torch.load(out / "chkpnt8.pth", weights_only=True)
+    assert iteration == 8
+    assert gauss[1].shape == (count, 3)
+    assert held_out_error(clip, out)[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "magic"], "--model magic"),
+        (["--gaussians", "3"], "--gaussians 3: must be between"),
+        (["--ssim", "-1"], "--ssim -1.0"),
+        (["--device", "cuda"], "no graphics card"),
+    ],
+)
+def test_bad_options_are_refused(clip, tmp_path, flags, message):
+    if "cuda" in flags and torch.cuda.is_available():
+        pytest.skip("there is a card")
+    with pytest.raises(UserError, match=message):
+        train(clip, tmp_path, *flags)
+
+
+def test_track_of_another_head_is_refused(clip):
+    head = HeadModel.load(clip.head)
+    other = type(head)(**{**vars(head), "version": "2"})
+    with pytest.raises(UserError, match="head"):
+        load_track(clip.track, other)
+
+
+def test_lpips_reads_both_weight_files_or_is_absent(tmp_path):
+    assert load_lpips(tmp_path, "cpu") is None
+    torch.manual_seed(0)
+    model = Lpips()
+    numbers = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    backbone = {}
+    for number, layer in zip(numbers, model.convolutions, strict=True):
+        backbone[f"features.{number}.weight"] = layer.weight.clone()
+        backbone[f"features.{number}.bias"] = layer.bias.clone()
+    backbone["classifier.0.weight"] = torch.zeros(2, 2)
+    linear = {
+        f"lin{i}.model.1.weight": torch.rand_like(weight) for i, weight in enumerate(model.linear)
+    }
+    torch.save(backbone, tmp_path / BACKBONE_FILE)
+    torch.save(linear, tmp_path / LINEAR_FILE)
+    loaded = load_lpips(tmp_path, "cpu")
+    image = torch.rand(2, 32, 32, 3, requires_grad=True)
+    target = torch.rand(2, 32, 32, 3)
+    distance = loaded(image, target)
+    assert distance.shape == (2,)
+    assert (distance > 0).all()
+    torch.testing.assert_close(loaded(target, target), torch.zeros(2))
+    distance.sum().backward()
+    assert torch.isfinite(image.grad).all()
+    assert all(p.grad is None for p in loaded.parameters())
+    torch.save({"something": torch.zeros(1)}, tmp_path / LINEAR_FILE)
+    with pytest.raises(UserError, match=LINEAR_FILE):
+        load_lpips(tmp_path, "cpu")
+
+
+def test_thin_curves_end_at_the_last_step():
+    curve = run.thin(torch.arange(1000.0))
+    assert len(curve) == 300
+    assert curve[-1][0] == 1000
+    assert run.thin(torch.ones(3)) == [[1, 1.0], [2, 1.0], [3, 1.0]]
+
+
+def test_code_version_sees_the_lazy_import():
+    assert code_version("train_avatar") != code_version("split_frames")
