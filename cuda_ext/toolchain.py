@@ -20,7 +20,7 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent / "csrc"
 LIBRARY = "headsplat_ops.so"
 _CPU = ("ops.cpp", "gaussians_cpu.cpp", "triangles_cpu.cpp")
-_CUDA = ("ops_cuda.cpp", "gaussians_cuda.cu", "triangles_cuda.cu")
+_CUDA = ("ops_cuda.cpp", "gaussian_lists.cu", "gaussians_cuda.cu", "triangles_cuda.cu")
 # Contraction is off because forward and backward must take the same decisions; the kernels
 # say where they want a fused multiply-add.
 _CXX_FLAGS = [

@@ -6,7 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
-#include "gaussians.h"
+#include "gaussian_tasks.h"
 #include "triangles.h"
 
 namespace headsplat {

@@ -21,7 +21,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "gaussians.h"
+#include "gaussian_tasks.h"
 #include "vec.h"
 
 namespace headsplat {

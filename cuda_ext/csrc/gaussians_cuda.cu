@@ -1,258 +1,14 @@
-// Gaussians on CUDA.
-//
-// Forward, for all frames at once:
-//   project_gaussians  a thread a Gaussian: its Splat (gaussians.h), the count of every 16x16 tile
-//                      it may reach, and a run of slots, one for each 16x8 strip it may reach
-//   scan_tiles         a block a frame: where each tile's list begins; notes what was needed
-//   fill_tiles         a thread a Gaussian: (depth, index) keys into the lists, in any order
-//   sort_tiles         a block a tile: sorts its keys; the order is total, so it does not matter
-//                      in which order they came
-//   draw_tiles         a warp a cell of 8x4 pixels, eight cells a tile
-// Backward:
-//   undraw_strips      a warp a strip, half a tile, from the back of the tile's list; a lane holds
-//                      one pixel of each of the strip's four cells. What the strip knows of a
-//                      Gaussian, nine sums over its pixels (PixelSums), goes to that pair's slot.
-//   finish_gaussians   a thread a Gaussian: adds its slots in order and differentiates the rest
-//   add_cameras        a block a frame
-//
-// Most Gaussians touch only a part of a tile. So each warp takes 32 Gaussians
-// of the list at a time, each lane decides for one of them which cells it may reach (`reaches`,
-// exact but for a margin), and the warp then visits only pairs that count. Warps never wait for
-// each other: there is no barrier in the two kernels that cost the most.
-//
-// Nothing adds floats atomically, and every sum has a fixed order: results are the same bits in
-// every run. Where a Gaussian's run of slots lies differs between runs, but not what is in it.
-//
-// Nothing waits for the host. The lists have a fixed capacity; a frame that needs more is left
-// empty, the need is noted in `Counters::need`, and the caller looks at it when it likes.
+// Gaussians on CUDA: drawing the tiles' lists, and the derivative. The design stands in
+// gaussians_cuda.cuh.
 
-#include <cuda_runtime.h>
-
-#include "gaussians.h"
+#include "gaussians_cuda.cuh"
 
 namespace headsplat {
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
-constexpr int kThreads = 128;
-constexpr int kStrip = kTile / 2;
-constexpr int kCellX = 8, kCellY = 4;  // pixels; cells lie two a row
 constexpr int kDrawWarps = kTile * kTile / 32;
 constexpr int kCells = kTile * kStrip / 32;  // of a strip
 constexpr int kUndrawWarps = 2;
-constexpr int kSmallList = 1024, kLargeList = 8192;  // keys that fit each sort's shared memory
-constexpr int kSmallThreads = 128, kLargeThreads = 1024;
-static_assert(sizeof(Splat) == 48);
-static_assert(kThreads == kFinishThreads);
-
-// The strips a splat may reach: columns of tiles, rows of strips, half open.
-struct Reach {
-  int x0, x1, y0, y1;
-
-  __device__ explicit Reach(const Splat& s)
-      : x0(s.x0 / kTile), x1((s.x1 + kTile - 1) / kTile), y0(s.y0 / kStrip),
-        y1((s.y1 + kStrip - 1) / kStrip) {
-    if (!s.visible()) x1 = x0, y1 = y0;
-  }
-  __device__ int pairs() const { return (x1 - x0) * (y1 - y0); }
-  __device__ bool holds(int x, int y) const { return x >= x0 && x < x1 && y >= y0 && y < y1; }
-  __device__ int pair(int x, int y) const { return (y - y0) * (x1 - x0) + x - x0; }
-  template <typename Visit>
-  __device__ void each_tile(int columns, Visit visit) const {
-    for (int y = y0 / 2; y < (y1 + 1) / 2; ++y)
-      for (int x = x0; x < x1; ++x) visit(y * columns + x);
-  }
-};
-
-__device__ Splat load(const Splat* from) {
-  Splat s;
-  const float4* source = reinterpret_cast<const float4*>(from);
-  float4 words[3] = {__ldg(source), __ldg(source + 1), __ldg(source + 2)};
-  memcpy(&s, words, sizeof s);
-  return s;
-}
-
-__device__ void store(Splat* to, const Splat& s) {
-  float4 words[3];
-  memcpy(words, &s, sizeof s);
-  for (int i = 0; i < 3; ++i) reinterpret_cast<float4*>(to)[i] = words[i];
-}
-
-__global__ void project_gaussians(GaussianTask task, Lists lists, Counters counters) {
-  int index = blockIdx.x * kThreads + threadIdx.x, frame = blockIdx.y;
-  bool mine = index < task.count;
-  int64_t at = static_cast<int64_t>(frame) * task.count + index;
-  int tiles = task.tiles_x() * task.tiles_y(), pairs = 0;
-  Splat s = {};
-  if (mine) {
-    Gaussian g = task.gaussian(frame, index);
-    Camera camera = task.camera(frame);
-    Projection projection;
-    if (!finite(g))
-      atomicAdd(counters.need + 1, 1);
-    else if (project(g, camera, projection))
-      s = make_splat(g, camera, projection);
-    store(lists.splats + at, s);
-    Reach reach(s);
-    pairs = reach.pairs();
-    int32_t* counts = counters.tile_pairs + static_cast<int64_t>(frame) * tiles;
-    reach.each_tile(task.tiles_x(), [&](int tile) { atomicAdd(counts + tile, 1); });
-  }
-  // One atomic a warp hands out the slots of its 32 Gaussians.
-  int lane = threadIdx.x % 32, upto = pairs;
-  for (int step = 1; step < 32; step *= 2) {
-    int other = __shfl_up_sync(kAll, upto, step);
-    if (lane >= step) upto += other;
-  }
-  int total = __shfl_sync(kAll, upto, 31), base = 0;
-  if (lane == 31 && total) base = atomicAdd(counters.frame_pairs + frame, total);
-  base = __shfl_sync(kAll, base, 31);
-  if (mine) lists.first_slot[at] = base + upto - pairs;
-}
-
-__global__ void scan_tiles(int tiles, Lists lists, Counters counters) {
-  __shared__ int sums[32];
-  int frame = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int32_t* counts = counters.tile_pairs + static_cast<int64_t>(frame) * tiles;
-  int32_t* starts = lists.tile_start + static_cast<int64_t>(frame) * (tiles + 1);
-  int needed = counters.frame_pairs[frame];
-  bool fits = needed <= lists.capacity;
-  if (threadIdx.x == 0) atomicMax(counters.need, needed);
-  int carry = 0;
-  for (int first = 0; first <= tiles; first += blockDim.x) {
-    int tile = first + threadIdx.x;
-    int value = fits && tile < tiles ? counts[tile] : 0, upto = value;
-    for (int step = 1; step < 32; step *= 2) {
-      int other = __shfl_up_sync(kAll, upto, step);
-      if (lane >= step) upto += other;
-    }
-    if (lane == 31) sums[warp] = upto;
-    __syncthreads();
-    int before = carry, all = carry;
-    for (int i = 0; i < static_cast<int>(blockDim.x) / 32; ++i) {
-      if (i < warp) before += sums[i];
-      all += sums[i];
-    }
-    if (tile <= tiles) starts[tile] = before + upto - value;
-    carry = all;
-    __syncthreads();
-  }
-}
-
-__global__ void fill_tiles(GaussianTask task, Lists lists, Counters counters,
-                           unsigned long long* keys) {
-  int index = blockIdx.x * kThreads + threadIdx.x, frame = blockIdx.y;
-  if (index >= task.count || counters.frame_pairs[frame] > lists.capacity) return;
-  Splat s = load(lists.splats + static_cast<int64_t>(frame) * task.count + index);
-  int tiles = task.tiles_x() * task.tiles_y();
-  const int32_t* starts = lists.tile_start + static_cast<int64_t>(frame) * (tiles + 1);
-  int32_t* left = counters.tile_pairs + static_cast<int64_t>(frame) * tiles;
-  keys += static_cast<int64_t>(frame) * lists.capacity;
-  // Positive floats sort as their bits do.
-  unsigned long long key =
-      static_cast<unsigned long long>(__float_as_uint(s.depth)) << 32 | static_cast<unsigned>(index);
-  Reach(s).each_tile(task.tiles_x(), [&](int tile) {
-    keys[starts[tile] + atomicSub(left + tile, 1) - 1] = key;
-  });
-}
-
-__device__ void order(unsigned long long* keys, int low, int high, int count) {
-  if (high >= count || keys[low] <= keys[high]) return;
-  unsigned long long held = keys[low];
-  keys[low] = keys[high];
-  keys[high] = held;
-}
-
-// Bitonic sort in the form that always puts the smaller key first: missing keys at the end then
-// stand for infinity and need not exist, so any count will do.
-__device__ void sort_keys(unsigned long long* keys, int count) {
-  int padded = 1;
-  while (padded < count) padded *= 2;
-  for (int half = 1; half < padded; half *= 2) {
-    for (int i = threadIdx.x; i < padded / 2; i += blockDim.x) {
-      int offset = i & (half - 1), base = 2 * (i - offset);
-      order(keys, base + offset, base + 2 * half - 1 - offset, count);
-    }
-    __syncthreads();
-    for (int stride = half / 2; stride > 0; stride /= 2) {
-      for (int i = threadIdx.x; i < padded / 2; i += blockDim.x) {
-        int offset = i & (stride - 1), base = 2 * (i - offset);
-        order(keys, base + offset, base + offset + stride, count);
-      }
-      __syncthreads();
-    }
-  }
-}
-
-// Sorts one tile's keys in `held`, or where they are when it is null, and writes the list.
-__device__ void sort_list(const Lists& lists, unsigned long long* keys, int64_t frame, int start,
-                          int count, unsigned long long* held) {
-  keys += frame * lists.capacity + start;
-  if (held) {
-    for (int i = threadIdx.x; i < count; i += blockDim.x) held[i] = keys[i];
-    keys = held;
-  }
-  __syncthreads();
-  sort_keys(keys, count);
-  int32_t* list = lists.list + frame * lists.capacity + start;
-  for (int i = threadIdx.x; i < count; i += blockDim.x) list[i] = static_cast<int32_t>(keys[i]);
-  __syncthreads();
-}
-
-__global__ void __launch_bounds__(kSmallThreads)
-    sort_small(int tiles, Lists lists, unsigned long long* keys) {
-  __shared__ unsigned long long held[kSmallList];
-  int64_t frame = blockIdx.y;
-  const int32_t* starts = lists.tile_start + frame * (tiles + 1);
-  int start = starts[blockIdx.x], count = starts[blockIdx.x + 1] - start;
-  if (count <= kSmallList) sort_list(lists, keys, frame, start, count, held);
-}
-
-// A few blocks a frame look for the long lists, which are rare, and share them.
-__global__ void __launch_bounds__(kLargeThreads)
-    sort_large(int tiles, Lists lists, unsigned long long* keys) {
-  extern __shared__ unsigned long long held[];
-  __shared__ int found[kLargeThreads], number;
-  int64_t frame = blockIdx.y;
-  const int32_t* starts = lists.tile_start + frame * (tiles + 1);
-  for (int first = blockIdx.x; first < tiles; first += gridDim.x * kLargeThreads) {
-    if (threadIdx.x == 0) number = 0;
-    __syncthreads();
-    int tile = first + threadIdx.x * gridDim.x;
-    if (tile < tiles && starts[tile + 1] - starts[tile] > kSmallList)
-      found[atomicAdd(&number, 1)] = tile;
-    __syncthreads();
-    for (int i = 0; i < number; ++i) {
-      int start = starts[found[i]], count = starts[found[i] + 1] - start;
-      sort_list(lists, keys, frame, start, count, count <= kLargeList ? held : nullptr);
-    }
-    __syncthreads();
-  }
-}
-
-__device__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// o times the Gaussian, not yet held at 0.99; forward and backward must agree on it to the bit.
-__device__ float raw_alpha(const Splat& s, float dx, float dy, float* r) {
-  float p = __fmul_rn(s.k1, dx);
-  *r = __fmaf_rn(s.k3, dy, __fmul_rn(s.k2, dx));
-  return __fmul_rn(s.opacity, exp2_fast(-__fmaf_rn(p, p, __fmul_rn(*r, *r))));
-}
-
-struct Cell {
-  float x0, y0;  // its first pixel
-
-  __device__ Cell(int x, int y, int cell)
-      : x0(x + cell % 2 * kCellX), y0(y + cell / 2 * kCellY) {}
-  __device__ bool touched(const Splat& s, float limit) const {
-    return s.x0 < x0 + kCellX && s.x1 > x0 && s.y0 < y0 + kCellY && s.y1 > y0 &&
-           reaches(s, limit, x0, x0 + (kCellX - 1), y0, y0 + (kCellY - 1));
-  }
-};
 
 __global__ void __launch_bounds__(32 * kDrawWarps)
     draw_tiles(GaussianTask task, Lists lists, Pictures out) {
@@ -489,47 +245,13 @@ __global__ void add_cameras(int blocks, const CameraGradient* cameras, Gradients
   *to = static_cast<float>(total);
 }
 
-dim3 per_gaussian(const GaussianTask& task) {
-  return dim3((task.count + kThreads - 1) / kThreads, task.batch);
-}
-
-const char* last_error() {
-  cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
 }  // namespace
 
-const char* count_pairs_cuda(const GaussianTask& task, const Lists& lists, const Counters& counters,
-                             void* stream) {
-  cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  int64_t tiles = static_cast<int64_t>(task.tiles_x()) * task.tiles_y();
-  // The counters lie in one piece, `need` first.
-  cudaMemsetAsync(counters.need, 0, 4 * (2 + task.batch * (1 + tiles)), queue);
-  if (task.batch && task.count)
-    project_gaussians<<<per_gaussian(task), kThreads, 0, queue>>>(task, lists, counters);
-  return last_error();
-}
-
-const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists,
-                                const Counters& counters, unsigned long long* keys,
-                                const Pictures& out, void* stream) {
-  cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  int tiles = task.tiles_x() * task.tiles_y();
+const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists, const Pictures& out,
+                                void* stream) {
   if (task.batch == 0) return nullptr;
-  scan_tiles<<<task.batch, 1024, 0, queue>>>(tiles, lists, counters);
-  dim3 per_tile(tiles, task.batch);
-  if (task.count) {
-    fill_tiles<<<per_gaussian(task), kThreads, 0, queue>>>(task, lists, counters, keys);
-    sort_small<<<per_tile, kSmallThreads, 0, queue>>>(tiles, lists, keys);
-    if (lists.capacity > kSmallList) {
-      constexpr int bytes = kLargeList * sizeof *keys;
-      cudaFuncSetAttribute(sort_large, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-      dim3 few(tiles < 32 ? tiles : 32, task.batch);
-      sort_large<<<few, kLargeThreads, bytes, queue>>>(tiles, lists, keys);
-    }
-  }
-  draw_tiles<<<per_tile, 32 * kDrawWarps, 0, queue>>>(task, lists, out);
+  dim3 per_tile(task.tiles_x() * task.tiles_y(), task.batch);
+  draw_tiles<<<per_tile, 32 * kDrawWarps, 0, static_cast<cudaStream_t>(stream)>>>(task, lists, out);
   return last_error();
 }
 
@@ -544,8 +266,8 @@ const char* rasterize_gaussians_backward_cuda(const GaussianTask& task, const Li
     int tiles = task.tiles_x() * task.tiles_y();
     dim3 per_strip((2 * tiles + kUndrawWarps - 1) / kUndrawWarps, task.batch);
     undraw_strips<<<per_strip, 32 * kUndrawWarps, 0, queue>>>(task, lists, in, slots);
-    finish_gaussians<<<per_gaussian(task), kFinishThreads, 0, queue>>>(task, lists, slots, cameras,
-                                                                       out);
+    finish_gaussians<<<dim3(blocks, task.batch), kFinishThreads, 0, queue>>>(task, lists, slots,
+                                                                             cameras, out);
   }
   if (out.rotations) add_cameras<<<task.batch, 32, 0, queue>>>(blocks, cameras, out);
   return last_error();

@@ -4,7 +4,7 @@
 #include <torch/library.h>
 
 #include "checks.h"
-#include "gaussians.h"
+#include "gaussian_tasks.h"
 #include "triangles.h"
 
 namespace headsplat {

@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "checks.h"
-#include "gaussians.h"
+#include "gaussian_tasks.h"
 #include "triangles.h"
 
 namespace headsplat {
@@ -78,10 +78,10 @@ GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternion
   at::Tensor list = at::empty({task.batch, capacity}, ints);
   at::Tensor keys = at::empty({task.batch, capacity}, ints.dtype(at::kLong));
   lists = lists_in(task, state, list);
-  check(draw_gaussians_cuda(task, lists, counters,
-                            reinterpret_cast<unsigned long long*>(keys.data_ptr<int64_t>()),
-                            out.pointers(), stream()),
+  check(fill_lists_cuda(task, lists, counters,
+                        reinterpret_cast<unsigned long long*>(keys.data_ptr<int64_t>()), stream()),
         "rasterize_gaussians");
+  check(draw_gaussians_cuda(task, lists, out.pointers(), stream()), "rasterize_gaussians");
   return {out.color, out.alpha, out.transmittance, out.reached, state, list, need};
 }
 
