@@ -130,22 +130,22 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
     linked = np.ones(max(len(seen) - 1, 0), dtype=bool)
     known = np.flatnonzero(seen).tolist()
 
-    def jumps(a: int, b: int) -> bool:
+    def jumps(a: int, b: int, steps: int) -> bool:
         # Over a gap the head may have moved further, but not without end.
-        allowed = JUMP * size * min(b - a, 5)
+        allowed = JUMP * size * min(steps, 5)
         return float(np.median(np.linalg.norm(points[a] - points[b], axis=-1))) > allowed
 
     position = 0
     while position + 1 < len(known):
         a, b = known[position], known[position + 1]
-        if not jumps(a, b):
+        if not jumps(a, b, b - a):
             position += 1
             continue
         back = next(
             (
                 k
                 for k in range(position + 2, min(position + 2 + STRAY, len(known)))
-                if not jumps(a, known[k])
+                if not jumps(a, known[k], 1)
             ),
             None,
         )

@@ -20,10 +20,10 @@ from headsplat.track_io import Track, check_head, read_track
 from headsplat.video.encode import VideoWriter
 
 BATCH = 8
-# Shares of the shaded mesh over the picture, and of the edges over both.
-SHADE, EDGE = 0.45, 0.6
-# A pixel this close to an edge, in barycentric units, is drawn as wire.
-WIRE = 0.06
+# Shares of the shaded mesh over the picture, and of what is left of both under grid lines.
+SHADE, LINE = 0.45, 0.7
+# Lines painted on the resting head show whether the mesh swims: metres apart, pixels wide.
+GRID, WIDTH = 0.01, 1.2
 DETECTED, MODEL = (255, 70, 70), (60, 255, 120)
 
 
@@ -42,6 +42,8 @@ class Overlay:
         self._geometry = HeadGeometry(head)
         known = tuple(i for group in MEDIAPIPE_GROUPS.values() for i in group)
         self._marks = pick(head.landmarks["mediapipe"], known)
+        # Lines of equal x and y; depth would only crowd the picture.
+        self._rest = torch.as_tensor(head.template[:, :2])
         self._camera = vector_from_matrix(torch.as_tensor(track.K))
 
     def draw(self, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -77,8 +79,11 @@ class Overlay:
         grey = 90 + 150 * facing
         covered = (face >= 0)[..., None]
         mixed = torch.where(covered, base * (1 - SHADE) + grey * SHADE, base)
-        wire = covered & (bary.amin(-1, keepdim=True) < WIRE)
-        mixed = torch.where(wire, mixed * EDGE, mixed)
+        rest = interpolate(face, bary, faces, self._rest)
+        pixels = self._camera[0] / translation[:, 2]
+        beside = (rest / GRID - (rest / GRID).round()).abs() * GRID * pixels[:, None, None, None]
+        line = covered & (beside < WIDTH / 2).any(-1, keepdim=True)
+        mixed = torch.where(line, mixed * LINE, mixed)
         drawn = mixed.clamp(0, 255).to(torch.uint8).numpy()
         model = project(points(vertices, self._marks), rotation, translation, self._camera)
         for k, row in enumerate(rows):

@@ -1,0 +1,127 @@
+"""What the tracking stage refuses, and how it finds cuts."""
+
+import json
+
+import numpy as np
+import pytest
+
+from headsplat.camera import Crop
+from headsplat.errors import UserError
+from headsplat.files import write_npz
+from headsplat.tracking.intrinsics import default_intrinsics, given_intrinsics
+from headsplat.tracking.observations import read_observations, split_cuts
+from headsplat.tracking.priors import measure_noise
+from headsplat.tracking.run import read_identity
+
+FRAMES = 12
+
+
+def arrays():
+    rng = np.random.default_rng(0)
+    face = rng.uniform(200, 300, size=(478, 3))
+    points = face + np.arange(FRAMES)[:, None, None] * 0.5
+    return {
+        "ids": np.arange(1, FRAMES + 1, dtype=np.int32),
+        "points": points.astype(np.float32),
+        "status": np.full(FRAMES, "ok"),
+        "confidence": np.ones(FRAMES, np.float32),
+        "time": np.arange(FRAMES) / 25,
+    }
+
+
+def read(folder, values, rows=FRAMES):
+    write_npz(folder / "landmarks.npz", **values)
+    crop = {"x0": 0, "y0": 0, "side": 512, "size": 512, "source_width": 512, "source_height": 512}
+    (folder / "crop.json").write_text(json.dumps(crop))
+    lines = [f"{k + 1}\t{k / 25}\tok\t1\t1" for k in range(rows)]
+    (folder / "frames.tsv").write_text(
+        "\n".join(["id\ttime\tstatus\tconfidence\tfaces", *lines]) + "\n"
+    )
+    return read_observations(*(folder / n for n in ("landmarks.npz", "crop.json", "frames.tsv")))
+
+
+def test_good_landmarks_are_read(tmp_path):
+    observed = read(tmp_path, arrays())
+    assert observed.seen.all()
+    assert observed.linked.all()
+    assert observed.fps == 25
+    np.testing.assert_allclose(observed.points[0], arrays()["points"][0, :, :2] - 256, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a["points"].__setitem__((4, 7, 1), np.nan), "not finite, first frame 5"),
+        (lambda a: a["confidence"].__setitem__(3, -0.5), r"confidence outside 0\.\.1 in frame 4"),
+        (lambda a: a["confidence"].__setitem__(3, np.nan), "confidence outside"),
+        (lambda a: a.__setitem__("points", a["points"][:, :68]), r"expected \[12, 478, 3\]"),
+        (lambda a: a["status"].__setitem__(slice(0, 10), "no_face"), "only 2 of 12 frames"),
+        (lambda a: a.pop("status"), "'status' is missing"),
+    ],
+)
+def test_bad_landmarks_are_refused(tmp_path, change, message):
+    values = arrays() | {"status": np.full(FRAMES, "several_faces")}
+    change(values)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, values)
+
+
+def test_other_number_of_frames_is_refused(tmp_path):
+    with pytest.raises(UserError, match="12 frames do not match the 11"):
+        read(tmp_path, arrays(), rows=FRAMES - 1)
+
+
+def test_cut_unties_the_frames_beside_it():
+    points = np.zeros((10, 478, 2))
+    points[6:] += 80
+    seen, linked = split_cuts(points, np.ones(10, bool), 100.0)
+    assert seen.all()
+    assert np.flatnonzero(~linked).tolist() == [5]
+
+
+def test_stray_detection_is_dropped():
+    points = np.zeros((10, 478, 2))
+    points[4] += 200
+    seen, linked = split_cuts(points, np.ones(10, bool), 100.0)
+    assert np.flatnonzero(~seen).tolist() == [4]
+    assert linked.all()
+
+
+def test_noise_is_measured_under_smooth_motion():
+    rng = np.random.default_rng(0)
+    time = np.arange(200)[:, None, None]
+    points = rng.uniform(size=(1, 478, 2)) * 100 + 30 * np.sin(time / 20)
+    points = points + rng.normal(size=(200, 478, 2)) * 0.8
+    noise = measure_noise(points, np.ones(200, bool), np.ones(199, bool))
+    assert np.median(noise) == pytest.approx(0.8, rel=0.1)
+
+
+def test_identity_of_another_model_is_refused(tmp_path):
+    np.save(tmp_path / "identity.npy", np.zeros((1, 300), np.float32))
+    assert read_identity(tmp_path / "identity.npy", 300).shape == (300,)
+    with pytest.raises(UserError, match="300 identity coefficients, the head model has 100"):
+        read_identity(tmp_path / "identity.npy", 100)
+    with pytest.raises(UserError, match=r"missing\.npy"):
+        read_identity(tmp_path / "missing.npy", 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1000,1000,960", "four numbers"),
+        ("1000,1500,960,540", "rescale the video"),
+        ("1000,1000,1960,540", "outside the 1920x1080"),
+    ],
+)
+def test_bad_intrinsics_are_refused(text, message):
+    with pytest.raises(UserError, match=message):
+        given_intrinsics(text, Crop(100, 0, 1000, 500, 1920, 1080))
+
+
+def test_crop_is_carried_into_the_intrinsics():
+    crop = Crop(100, 0, 1000, 500, 1920, 1080)
+    camera = given_intrinsics("1400,1400,950,550", crop)
+    assert camera.focal == pytest.approx(700)
+    assert camera.centre == pytest.approx((425, 275))
+    assert default_intrinsics(crop).centre == pytest.approx((430, 270))
+    assert default_intrinsics(crop).focal == pytest.approx(0.25 * 1080 / np.tan(np.pi * 12.5 / 180))
