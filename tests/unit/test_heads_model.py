@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from headsplat.errors import UserError
 from headsplat.files import read_npz, write_npz
 from headsplat.heads.model import HeadModel
-
 from tests.unit.toy_head import toy_head
 
 

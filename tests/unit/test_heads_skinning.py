@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+
 from headsplat.heads.landmarks import compact, contour_bins, contour_points, points
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
-
 from tests.unit.toy_head import toy_head
 
 F64 = torch.float64

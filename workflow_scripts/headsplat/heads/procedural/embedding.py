@@ -40,11 +40,17 @@ class _Front:
         seen = (anatomy.mouth_ring[faces].max(1) <= 2) & (anatomy.eye_ring[faces].max(1) <= 1)
         self._skin = np.flatnonzero((head.face_part == SKIN) & seen)
 
-    def place(self, targets: Array) -> tuple[Array, Array]:
-        """(n, 3) -> triangles (n,) i32 and weights (n, 3) f32."""
+    def place(self, targets: Array, lip: int = 0) -> tuple[Array, Array]:
+        """(n, 3) -> triangles (n,) i32 and weights (n, 3) f32.
+
+        The lips touch at rest, so that a point there must say whose it is: `lip` +1 upper, -1
+        lower, 0 for places off the lips.
+        """
         head = self._head
-        rows, weights = closest_points(head.anatomy.points, head.faces[self._skin], targets)
-        return self._skin[rows].astype(np.int32), weights.astype(np.float32)
+        side = head.anatomy.mouth_upper[head.faces[self._skin]].mean(1) * lip
+        allowed = self._skin[side >= 0] if lip else self._skin
+        rows, weights = closest_points(head.anatomy.points, head.faces[allowed], targets)
+        return allowed[rows].astype(np.int32), weights.astype(np.float32)
 
     def points(self, xy: Array) -> Array:
         """(n, 2) -> (n, 3) on the face."""
@@ -65,8 +71,8 @@ def _lids(side: int, fraction: Array, upper: Array) -> Array:
     return np.column_stack([xy, on_lid(xy)]) * (side, 1, 1)
 
 
-def mediapipe_embedding(head: Head) -> LandmarkSet:
-    """Lids, lips, brows, nose and irises in MediaPipe's numbering."""
+def mediapipe_targets(head: Head) -> dict[int, Array]:
+    """Lids, lips, brows and nose in MediaPipe's numbering, from the curves: (3,) millimetres."""
     front = _Front(head)
     targets: dict[int, Array] = {}
     share = np.linspace(0, 1, 9)[:-1]
@@ -82,13 +88,24 @@ def mediapipe_embedding(head: Head) -> LandmarkSet:
         targets |= dict(zip(MEDIAPIPE_GROUPS[name], loop, strict=True))
     mirrored = {_BROW_MIRROR[index]: (-x, y) for index, (x, y) in _BROW.items()}
     flat = _BROW | mirrored | _NOSE
-    targets |= dict(zip(flat, front.points(list(flat.values())), strict=True))
-    face, weights = front.place(np.stack(list(targets.values())))
-    irises = [_iris(head, side) for side in (1, -1)]
+    return targets | dict(zip(flat, front.points(list(flat.values())), strict=True))
+
+
+def mediapipe_embedding(head: Head, targets: dict[int, Array]) -> LandmarkSet:
+    """MediaPipe points on the mesh: `targets` on the skin, and the irises."""
+    front = _Front(head)
+    lower = [i for name in ("lips_outer", "lips_inner") for i in MEDIAPIPE_GROUPS[name][:11]]
+    upper = [i for name in ("lips_outer", "lips_inner") for i in MEDIAPIPE_GROUPS[name][11:]]
+    sets = [_iris(head, side) for side in (1, -1)]
+    for lip, wanted in ((-1, lower), (1, upper), (0, sorted(set(targets) - {*lower, *upper}))):
+        face, weights = front.place(np.stack([targets[i] for i in wanted]), lip)
+        sets.append(LandmarkSet(face, weights, np.array(wanted, dtype=np.int32)))
+    index = np.concatenate([s.index for s in sets])
+    order = index.argsort()
     return LandmarkSet(
-        np.concatenate([face, *(i.face for i in irises)]),
-        np.concatenate([weights, *(i.barycentric for i in irises)]),
-        np.concatenate([np.array(list(targets), dtype=np.int32), *(i.index for i in irises)]),
+        np.concatenate([s.face for s in sets])[order],
+        np.concatenate([s.barycentric for s in sets])[order],
+        index[order],
     )
 
 
@@ -116,13 +133,15 @@ def multipie_embedding(head: Head) -> LandmarkSet:
     right_eye = _lids(-1, [1, 0.68, 0.33, 0, 0.33, 0.68], [1, 1, 1, 1, -1, -1])
     left_eye = _lids(1, [0, 0.33, 0.68, 1, 0.68, 0.33], [1, 1, 1, 1, -1, -1])
     wide = MOUTH_HALF_WIDTH
-    lips = [
-        front.lip(np.array([-wide, -14, -5.2, 0, 5.2, 14, wide]), 1.0, 1),
-        front.lip(np.array([14, 6.5, 0, -6.5, -14]), 1.0, -1),
-        front.lip(np.array([-0.92 * wide, -7, 0, 7, 0.92 * wide]), 2.0, 1),
-        front.lip(np.array([7.0, 0, -7]), 2.0, -1),
-    ]
-    face, weights = front.place(np.concatenate([flat, right_eye, left_eye, *lips]))
+    placed = [front.place(np.concatenate([flat, right_eye, left_eye]))]
+    for ring, upper, x in (
+        (1.0, 1, [-wide, -14, -5.2, 0, 5.2, 14, wide]),
+        (1.0, -1, [14, 6.5, 0, -6.5, -14]),
+        (2.0, 1, [-0.92 * wide, -7, 0, 7, 0.92 * wide]),
+        (2.0, -1, [7.0, 0, -7]),
+    ):
+        placed.append(front.place(front.lip(np.array(x), ring, upper), upper))
+    face, weights = (np.concatenate(rows) for rows in zip(*placed, strict=True))
     return LandmarkSet(face, weights, np.arange(17, 68, dtype=np.int32))
 
 

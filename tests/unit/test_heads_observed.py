@@ -1,0 +1,54 @@
+"""A real detector finds the procedural face, and its points fall on the model's."""
+
+import numpy as np
+import pytest
+import torch
+
+mediapipe = pytest.importorskip("mediapipe")
+
+from headsplat.camera import project  # noqa: E402
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
+from headsplat.heads.model import HeadModel  # noqa: E402
+from headsplat.heads.procedural import build, observe  # noqa: E402
+from headsplat.heads.procedural.texture import paint_texture  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> HeadModel:
+    path = tmp_path_factory.mktemp("head") / "procedural.npz"
+    build.build(path)
+    return HeadModel.load(path)
+
+
+def test_points_land_on_the_features(built):
+    """Views that calibration did not use: median error under 2.5 % of the inter-ocular distance."""
+    texture = torch.from_numpy(paint_texture(1024)).permute(2, 0, 1)[None]
+    vertices = torch.from_numpy(built.template)
+    found = built.landmarks["mediapipe"]
+    places = points(vertices[None], found)
+    names = ("brows", "left_eye", "right_eye", "nose", "lips_outer", "lips_inner")
+    errors: dict[str, list[float]] = {name: [] for name in names}
+    detector = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
+    for yaw, pitch in ((0, 0), (18, 4), (-18, -4), (24, 0), (-8, 7)):
+        rotation = observe.rotation_of(torch.tensor(yaw), torch.tensor(pitch))
+        image, *_ = observe.draw(built, vertices, rotation, texture)
+        faces = detector.process(image).multi_face_landmarks
+        assert faces, (yaw, pitch)
+        seen = np.array([(p.x, p.y) for p in faces[0].landmark]) * observe.SIZE
+        pixels = project(places, rotation[None], observe.OFFSET[None], observe.CAMERA)[0].numpy()
+        ocular = np.linalg.norm(seen[33] - seen[263])
+        for name in names:
+            rows = np.isin(found.index, MEDIAPIPE_GROUPS[name])
+            gap = np.linalg.norm(pixels[rows, :2] - seen[found.index[rows]], axis=1)
+            errors[name].append(float(np.median(gap) / ocular))
+    detector.close()
+    for name, values in errors.items():
+        assert np.median(values) < 0.025, (name, values)
+
+
+def test_calibrated_points_are_many_and_on_the_face(built):
+    found = built.landmarks["mediapipe"]
+    assert len(found.index) > 300
+    assert np.all(np.diff(found.index) > 0)
+    inside = np.concatenate([built.regions["mouth_interior"], built.regions["scalp"]])
+    assert np.isin(built.faces[found.face], inside).all(1).mean() < 0.02
