@@ -79,7 +79,7 @@ def _middle(anatomy: Anatomy) -> dict[str, Array]:
     return {
         "browInnerUp": _move(free * gauss(x / 22, (y - 58) / 13), 0, 6.0, 0.8),
         "cheekPuff": _move(puff, 7.0 * side, 0, 4.5),
-        "mouthPucker": _move(mouth, inward, 0, 7.0) + _move(lip * apart, 0, 0.8, 0),
+        "mouthPucker": _move(mouth, inward, 0, 7.0),
         "mouthFunnel": _move(mouth, 0.6 * inward, 0, 6.0) + _move(lip * apart, 0, 3.6, 0.6),
         "mouthRollUpper": _move(lip * (1 - anatomy.lower), 0, -1.8, -3.2),
         "mouthRollLower": _move(lip * anatomy.lower, 0, 1.8, -3.2),

@@ -27,7 +27,7 @@ def _modes() -> dict[str, Callable[[Array, Array, Array], tuple]]:
         "crown": lambda x, y, z: (0, 5 * smoothstep(y, 60, 140), 0),
         "face_width": lambda x, y, z: (0.05 * x * front(z) * smoothstep(y, 80, 40), 0, 0),
         "jaw_width": lambda x, y, z: (
-            4.0 * side(x) * gauss((y + 62) / 32) * smoothstep(np.abs(x), 12, 46), 0, 0),
+            3.0 * side(x) * gauss((y + 62) / 32) * smoothstep(np.abs(x), 12, 46), 0, 0),
         "jaw_drop": lambda x, y, z: (
             0, -4.0 * gauss((y + 70) / 26) * smoothstep(np.abs(x), 20, 48), 0),
         "chin_height": lambda x, y, z: (0, -4.0 * gauss(x / 34, (y + 82) / 26) * front(z), 0),
@@ -38,9 +38,9 @@ def _modes() -> dict[str, Callable[[Array, Array, Array], tuple]]:
             2.5 * side(x) * gauss((np.abs(x) - 52) / 18, (y - 10) / 18), 0,
             2.5 * gauss((np.abs(x) - 46) / 16, (y - 10) / 16) * front(z)),
         "cheek_fullness": lambda x, y, z: (
-            3.0 * side(x) * gauss((np.abs(x) - 48) / 17, (y + 28) / 20), 0,
+            2.2 * side(x) * gauss((np.abs(x) - 48) / 17, (y + 28) / 20), 0,
             2.0 * gauss((np.abs(x) - 42) / 16, (y + 26) / 20) * front(z)),
-        "forehead_slope": lambda x, y, z: (0, 0, -5.0 * smoothstep(y, 52, 115) * front(z)),
+        "forehead_slope": lambda x, y, z: (0, 0, -4.0 * smoothstep(y, 52, 115) * front(z)),
         "temple_width": lambda x, y, z: (3.0 * side(x) * gauss((y - 70) / 26, (z - 20) / 45), 0, 0),
         "brow_ridge": lambda x, y, z: (0, 0, 2.0 * gauss(x / 42, (y - 53) / 9) * front(z)),
         "brow_height": lambda x, y, z: (0, 2.5 * gauss(x / 48, (y - 57) / 14) * front(z), 0),
