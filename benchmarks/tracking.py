@@ -33,7 +33,7 @@ from headsplat.heads.landmarks import (  # noqa: E402
     points,
 )
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.heads.procedural.build import procedural_head  # noqa: E402
+from headsplat.heads.procedural.head import procedural_head  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
 from headsplat.rotations import (  # noqa: E402
     axis_angle_from_matrix,

@@ -11,7 +11,7 @@ from headsplat.camera import project, vector_from_matrix
 from headsplat.errors import UserError
 from headsplat.files import read_npz
 from headsplat.heads.model import HeadModel
-from headsplat.heads.procedural.build import procedural_head
+from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit.toy_head import toy_head

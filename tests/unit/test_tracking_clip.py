@@ -9,7 +9,7 @@ import torch
 from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
 from headsplat.errors import UserError
 from headsplat.frame_io import read_frame
-from headsplat.heads.procedural.build import procedural_head
+from headsplat.heads.procedural.head import procedural_head
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
 from headsplat.scratch import Scratch
 from headsplat.track_io import camera_moves, check_head, read_track, write_track

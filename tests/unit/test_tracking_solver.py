@@ -8,7 +8,7 @@ import torch
 
 from headsplat.camera import project
 from headsplat.heads.landmarks import contour_points, pick, points
-from headsplat.heads.procedural.build import procedural_head
+from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.tracking.banded import factorise, pair_blocks
