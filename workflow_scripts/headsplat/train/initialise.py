@@ -45,7 +45,9 @@ def anchor_spacing(points: Tensor) -> Tensor:
     return mean_square_distance(points).sqrt().clamp(2e-4, 8e-3)
 
 
-def observe(views: list[View], spacing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def observe(
+    views: list[View], spacing: Tensor, opacity: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean colour at each anchor, weighted by how much its disk shows in each pixel.
 
     A render is linear in the colours, so its gradient with respect to them IS the splat weight:
@@ -54,6 +56,7 @@ def observe(views: list[View], spacing: Tensor) -> tuple[Tensor, Tensor, Tensor]
     Args:
         views: batches of frames.
         spacing: (N,) metres.
+        opacity: (N,) of the disks.
 
     Returns:
         colours (N, 3); the share of an anchor's weight that lies inside the matte (N,), of the
@@ -61,7 +64,6 @@ def observe(views: list[View], spacing: Tensor) -> tuple[Tensor, Tensor, Tensor]
         which anchors were seen (N,) bool. Colours of the others are meaningless.
     """
     scale = torch.stack([spacing, spacing, spacing / 4], -1)
-    opacity = torch.full_like(spacing, _DISK_OPACITY)
     total = spacing.new_zeros(len(spacing), 3)
     inside: list[Tensor] = []
     weight: list[Tensor] = []
@@ -113,7 +115,13 @@ def make_start(
         pose: (T, 6) head poses of all training frames.
     """
     spacing = anchor_spacing(rest_points)
-    colours, share, seen = observe(views, spacing)
+    disks = torch.full_like(spacing, _DISK_OPACITY)
+    first_colours, first_share, front = observe(views, spacing, disks)
+    # What the first look carved away hides nothing in the second.
+    disks = disks * first_share.clamp(0.02, 1) ** 2
+    colours, share, seen = observe(views, spacing, disks)
+    colours = torch.where(seen[:, None], colours, first_colours)
+    share, seen = torch.minimum(share, first_share), seen | front
     # A disk that mostly covers background (a hair shell above short hair) starts transparent.
     opacity = 0.02 + 0.88 * share.clamp(0, 1) ** 2
     # What hides behind the surface is kept for other viewpoints, but hair has to show itself.
