@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.evaluate.evaluation import Batch, _temporal, slices
+from headsplat.evaluate.evaluation import _temporal, slices
+from headsplat.evaluate.pairs import Batch
 
 
 def test_slices_keep_each_frame_with_its_sound() -> None:
