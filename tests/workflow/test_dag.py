@@ -55,7 +55,7 @@ def test_every_script_runs_by_hand(name: str) -> None:
         [sys.executable, script, "--help"], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stderr
-    assert "--out" in result.stdout or "--video" in result.stdout
+    assert result.stdout.startswith("usage:")
 
 
 def test_the_literal_runpod_command_plans(checkout: Checkout) -> None:
