@@ -188,6 +188,9 @@ def _seen_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
 def _doubles(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.ndarray:
     """(K,) bool: expression directions that repeat the jaw's opening or a lid's closing.
 
+    A shape that opens the eye counts too, or it and the lid would cancel each other; closing the
+    lips over an open jaw (mouthClose) is a motion of its own.
+
     Args:
         expressions: (L, 3, K) displacements.
         lids: (L, 3, 2) displacements.
@@ -198,7 +201,9 @@ def _doubles(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.n
     known = known / (np.linalg.norm(known, axis=0) + 1e-12)
     flat = expressions.reshape(len(known), -1)
     flat = flat / (np.linalg.norm(flat, axis=0) + 1e-12)
-    return (np.abs(known.T @ flat) > DOUBLE_COSINE).any(0)
+    cosine = known.T @ flat
+    cosine[:2] = np.abs(cosine[:2])
+    return (cosine > DOUBLE_COSINE).any(0)
 
 
 def _parts(

@@ -12,7 +12,7 @@ from headsplat.errors import UserError
 # a webcam (45 degrees) and a cropped broadcast (12).
 DEFAULT_FIELD_OF_VIEW = 25.0
 # The estimate is used when the clip narrows log f to less than this (the prior has 0.3).
-OBSERVABLE = 0.12
+OBSERVABLE = 0.15
 
 
 @dataclass(frozen=True)
