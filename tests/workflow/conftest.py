@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "rules", "envs", "workflow_scripts", "cuda_ext", "config", "profiles", "docs")
 
 TINY = {
-    "builtin": {"seconds": 3, "size": 256},
+    "builtin": {"seconds": 3, "size": 320},
     "presets": {
         "preview": {
             "chunks": 2,
