@@ -22,13 +22,13 @@ CONTOUR_NOISE = 0.025
 LIP_DISTANCE_NOISE = 0.008
 EYELID_DISTANCE_NOISE = 0.006
 # Residuals beyond this many standard deviations lose their pull (Geman-McClure).
-OUTLIER = 3.0
+OUTLIER = 4.0
 # Points turned away are the detector's guess: full weight from the first cosine on, almost none
 # below the second.
 FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.6, 0.2, 0.02
 # Detector errors repeat from frame to frame, so a clip tells no more about what its frames share
 # than this many independent frames would.
-INDEPENDENT_FRAMES = 10
+INDEPENDENT_FRAMES = 20
 
 # Detectors and head models put the same landmark at different places (metres).
 OFFSET_STD = 0.0025
