@@ -45,7 +45,7 @@ class Checkout:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Rule -> number of jobs that a dry run plans (the targets `all` and `demo` left out)."""
-        result = self.snakemake("-n", "--quiet", "rules", *arguments)
+        result = self.snakemake(*arguments, "-n", "--quiet", "rules")
         assert result.returncode == 0, result.stdout + result.stderr
         jobs: dict[str, int] = {}
         for line in (result.stdout + result.stderr).splitlines():

@@ -82,8 +82,9 @@ def test_training_steps_rerun_training_alone(edited: Checkout) -> None:
     assert edited.planned("demo") == {"train_avatar": 1, "evaluate_avatar": 1, "write_report": 1}
 
 
-def test_a_lost_chunk_is_remade(edited: Checkout) -> None:
+def test_a_lost_chunk_that_is_needed_is_remade_alone(edited: Checkout) -> None:
     (edited.folder / "work/demo/alpha/001.zip").unlink()
+    (edited.folder / "results/demo/avatar/metrics.json").unlink()
     planned = edited.planned("demo")
     assert planned["matte_chunk"] == planned["parse_chunk"] == 1
     assert "crop_chunk" not in planned
