@@ -1,0 +1,23 @@
+"""`python -m benchmarks`: every benchmark that needs no graphics card, one after the other."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("rasterizer", "demo", "tracking", "training")
+
+
+def main() -> int:
+    folder = Path(__file__).parent
+    failed = []
+    for name in SCRIPTS:
+        print(f"\n== {name}", flush=True)
+        if subprocess.run([sys.executable, folder / f"{name}.py"]).returncode:
+            failed.append(name)
+    if failed:
+        print(f"error: failed: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

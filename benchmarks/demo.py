@@ -1,0 +1,89 @@
+"""Runs the built-in subject from nothing in a fresh copy and holds it against its goals.
+
+    python benchmarks/demo.py [--cores 2]
+
+The copy starts without the compiled operators, head model or clip, so that the time is a new
+user's after the packages are installed.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
+
+from benchmarks.rasterizer import machine  # noqa: E402
+from headsplat.files import read_json, read_npz, write_json  # noqa: E402
+from headsplat.report.costs import read_costs  # noqa: E402
+from headsplat.report.truth import compare  # noqa: E402
+
+PARTS = ("Snakefile", "rules", "envs", "workflow_scripts", "cuda_ext", "config", "profiles", "docs")
+
+
+def run_demo(folder: Path, cores: int) -> float:
+    """Copy the workflow into `folder`, run the demo there, return wall seconds."""
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, folder / part)
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "demo", "--quiet", "all"]
+    subprocess.run(command, cwd=folder, check=True)
+    return time.perf_counter() - start
+
+
+def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
+    """Rows of {what, value, unit, target, peer, peer_value, ratio, machine}."""
+    metrics = read_json(folder / "results/demo/avatar/metrics.json")
+    training = read_json(folder / "results/demo/avatar/model/training.json")
+    truth = read_npz(folder / "work/builtin/truth.npz")
+    errors = compare(read_npz(folder / "work/demo/track/track.npz"), truth)
+    peak = max(cost.peak_mib for cost in read_costs(folder / "logs")) / 1024
+    here = machine()
+    values = [
+        ("demo, packages installed", seconds, "s", 360),
+        ("peak memory of a stage", peak, "GiB", 4),
+        ("training", training["seconds"], "s", None),
+        ("psnr_head, held out", metrics["psnr_head"], "dB", 30),
+        ("psnr_head_pixels, held out", metrics["psnr_head_pixels"], "dB", None),
+        ("ssim_head, held out", metrics["ssim_head"], "", None),
+        ("temporal error, held out", metrics["temporal_error"], "", None),
+        ("head rotation against the truth, median", errors["rotation_deg_median"], "degrees", 1.0),
+        ("jaw against the truth, correlation", errors["jaw_correlation"], "", 0.9),
+        ("lids against the truth, correlation", errors["lids_correlation"], "", 0.9),
+        ("landmark residual, median", 100 * errors["residual_iod_median"], "% of eye distance", 1),
+    ]
+    return [
+        {
+            "what": what,
+            "value": round(value, 4),
+            "unit": unit,
+            "target": target,
+            "peer": None,
+            "peer_value": None,
+            "ratio": None,
+            "machine": here,
+        }
+        for what, value, unit, target in values
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cores", type=int, default=2)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure(Path(name), run_demo(Path(name), args.cores))
+    for row in rows:
+        goal = "" if row["target"] is None else f"  (goal {row['target']})"
+        print(f"{row['what']:<42} {row['value']:>10} {row['unit']}{goal}")
+    write_json(ROOT / "benchmarks/results/demo.json", rows)
+
+
+if __name__ == "__main__":
+    main()
