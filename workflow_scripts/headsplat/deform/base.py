@@ -97,8 +97,8 @@ class Deformation(nn.Module, ABC):
         """The Gaussians of a batch of frames."""
 
     @abstractmethod
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Adam's groups in a fixed order: name, params, lr, and eps where it differs."""
+    def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
+        """Adam's groups for steps of `batch` pictures, in a fixed order: name, params, lr, eps."""
 
     @abstractmethod
     def regularisation(self, gaussians: Gaussians) -> dict[str, Tensor]:

@@ -119,8 +119,12 @@ class FlashAvatarDeformation(Deformation):
             sh.colours(harmonics, view, self.active_degree),
         )
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The published groups and rates: the network's, then the Gaussians' by name."""
+    def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
+        """The published groups: the network's, then the Gaussians' by name.
+
+        The rates are those of batch 1 whatever the batch: larger ones were not tried.
+        """
+        del batch
         return [
             {"name": "deform", "params": list(self.mlp.parameters()), "lr": 1e-4, "eps": 1e-8},
             {"name": "f_dc", "params": [self.features_dc], "lr": 0.0025, "eps": 1e-15},

@@ -45,9 +45,7 @@ def anchor_spacing(points: Tensor) -> Tensor:
     return mean_square_distance(points).sqrt().clamp(2e-4, 8e-3)
 
 
-def observe(
-    views: list[View], spacing: Tensor, opacity: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean colour at each anchor, weighted by how much its disk shows in each pixel.
 
     A render is linear in the colours, so its gradient with respect to them IS the splat weight:

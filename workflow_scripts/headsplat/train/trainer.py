@@ -75,7 +75,7 @@ class Trainer:
         self._jitter = plan.jitter.to(device)
         steps, batch = plan.rows.shape
         self.steps, self.batch = steps, batch
-        groups = avatar.deformation.parameter_groups()
+        groups = avatar.deformation.parameter_groups(batch)
         self._base_rates = [group["lr"] for group in groups]
         self.optimiser = torch.optim.Adam(groups, fused=True)
         self._per_image = torch.zeros(steps, batch, device=device)
