@@ -22,13 +22,12 @@ rule track_head:
         mem_mb=4000,
         runtime=60,
     params:
-        options=options("track"),
         row=camera_and_identity,
         scratch="scratch/{subject}/track_head",
         code=code_version("track_head"),
     shell:
         "exec python workflow_scripts/track_head.py --head {input.head} --landmarks {input.landmarks} "
-        "--crop {input.crop} --frames {input.frames} {params.options} {params.row} "
+        "--crop {input.crop} --frames {input.frames} {params.row} "
         "--scratch {params.scratch} --out {output.track} --identity-out {output.identity} > {log} 2>&1"
 
 

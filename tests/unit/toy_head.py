@@ -1,6 +1,7 @@
 """A head model of few vertices, with random but valid arrays."""
 
 import numpy as np
+
 from headsplat.heads.model import REQUIRED_REGIONS, ContourSet, HeadModel, LandmarkSet
 
 

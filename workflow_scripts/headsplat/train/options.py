@@ -31,7 +31,7 @@ class TrainOptions:
     """Options of one run; `HELP` says what each is, defaults equal config/config.yaml."""
 
     model: str = "blendshapes"
-    steps: int = 3000
+    steps: int = 6000
     batch: int = 8
     gaussians: int = 16000
     uv_size: int = 128

@@ -1,0 +1,25 @@
+"""The configuration, its schema and the scripts' defaults say the same."""
+
+from dataclasses import asdict
+
+import yaml
+
+from headsplat.train.options import TrainOptions
+
+from .conftest import ROOT
+
+CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "config/schema.yaml").read_text())
+
+
+def test_training_defaults_equal_the_configuration() -> None:
+    assert CONFIG["train"] == asdict(TrainOptions())
+
+
+def test_every_option_has_a_default_and_a_description() -> None:
+    for section, definition in SCHEMA["$defs"].items():
+        properties = definition.get("properties", {})
+        if properties:
+            assert set(CONFIG[section]) == set(properties), section
+        for name, option in properties.items():
+            assert option["description"], f"{section}.{name}"
