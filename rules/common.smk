@@ -116,5 +116,5 @@ BUILTIN_TRUTH = "work/builtin/truth.npz"
 KERNELS = sorted(
     str(path.relative_to(workflow.basedir))
     for path in Path(workflow.basedir, "cuda_ext").glob("**/*")
-    if path.suffix in (".cpp", ".cu", ".h", ".cuh")
+    if path.suffix in (".cpp", ".cu", ".cuh", ".h", ".py")
 )
