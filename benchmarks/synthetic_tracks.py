@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat.camera import Crop, project
+from headsplat.camera import project
+from headsplat.crop import Crop
 from headsplat.files import write_json, write_npz
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, compact, contour_points, points
 from headsplat.heads.model import HeadModel

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headsplat.crop import Crop
 from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.solve import solve_crop
 from headsplat.detect.subject import choose_subject, link_faces
@@ -13,7 +14,6 @@ from headsplat.errors import UserError
 from headsplat.files import FrameStore, read_npz, write_npz
 from headsplat.images import decode_image
 from headsplat.video.crop import crop_chunk, crop_picture
-from headsplat.video.crop_box import CropBox
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
 from tests.unit.video_files import make_video
@@ -66,7 +66,7 @@ def solve(tmp_path: Path, rows: list[tuple[int, np.ndarray]], video: VideoInfo, 
         )
     out = [tmp_path / name for name in ("crop.json", "frames.tsv", "landmarks.npz")]
     solve_crop(tmp_path / "video.json", paths[::-1], *out, size=256)
-    return CropBox.load(out[0]), out[1].read_text().splitlines(), read_npz(out[2])
+    return Crop.load(out[0]), out[1].read_text().splitlines(), read_npz(out[2])
 
 
 def test_bystander_who_is_larger_for_a_moment_does_not_win() -> None:
@@ -165,7 +165,7 @@ def test_crop_geometry_is_exact(side: int) -> None:
     width, height, size = 500, 450, 128
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     picture = np.stack([x / 2, y / 2, np.full_like(x, 77)], axis=-1).astype(np.uint8)
-    box = CropBox(31, 17, side, size, width, height)
+    box = Crop(31, 17, side, size, width, height)
     crop = crop_picture(picture, box).astype(float)
     centre = (np.arange(size) + 0.5) * side / size
     inner = slice(4, -4)
@@ -176,7 +176,7 @@ def test_crop_geometry_is_exact(side: int) -> None:
 
 def test_outside_of_the_picture_is_black() -> None:
     picture = np.full((100, 100, 3), 200, np.uint8)
-    crop = crop_picture(picture, CropBox(-50, 0, 150, 150, 100, 100))
+    crop = crop_picture(picture, Crop(-50, 0, 150, 150, 100, 100))
     assert (crop[:100, :50] == 0).all()
     assert (crop[:100, 50:] == 200).all()
     assert (crop[100:] == 0).all()
@@ -185,20 +185,20 @@ def test_outside_of_the_picture_is_black() -> None:
 def test_shrinking_does_not_alias() -> None:
     picture = np.zeros((512, 512, 3), np.uint8)
     picture[:, ::2] = 255
-    crop = crop_picture(picture, CropBox(0, 0, 512, 128, 512, 512))
+    crop = crop_picture(picture, Crop(0, 0, 512, 128, 512, 512))
     assert np.abs(crop.astype(int) - 127.5).max() <= 1
 
 
 def test_chunks_pack_every_id(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4", range(75), Fraction(1, 30))
     probed = probe_video(video, tmp_path / "video.json")
-    CropBox(10, 5, 100, 64, 160, 120).save(tmp_path / "crop.json")
+    Crop(10, 5, 100, 64, 160, 120).save(tmp_path / "crop.json")
     paths = [tmp_path / f"{c}.zip" for c in range(3)]
     for chunk, path in enumerate(paths):
         crop_chunk(video, tmp_path / "video.json", tmp_path / "crop.json", chunk, 3, path)
     with FrameStore(paths) as store:
         assert store.ids == list(range(1, probed.n_frames + 1))
         assert decode_image(store.read(62)).shape == (64, 64, 3)
-    CropBox(10, 5, 100, 64, 161, 120).save(tmp_path / "crop.json")
+    Crop(10, 5, 100, 64, 161, 120).save(tmp_path / "crop.json")
     with pytest.raises(UserError, match="made for a 161 x 120 video"):
         crop_chunk(video, tmp_path / "video.json", tmp_path / "crop.json", 0, 3, paths[0])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from headsplat.camera import Crop
+from headsplat.crop import Crop
 from headsplat.errors import UserError
 from headsplat.files import write_npz
 from headsplat.tracking.intrinsics import default_intrinsics, given_intrinsics

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from headsplat.crop import Crop
 from headsplat.detect.subject import face_heights
-from headsplat.video.crop_box import CropBox
 
 TAIL = 2.0  # percent of the frames on each side whose face boxes may stick out
 # Room around the faces' boxes, in face heights (forehead to chin): as wanted for hair and
@@ -12,7 +12,7 @@ WANTED = {"left": 0.5, "right": 0.5, "top": 0.5, "bottom": 0.5}
 LEAST = {"left": 0.2, "right": 0.2, "top": 0.3, "bottom": 0.15}
 
 
-def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) -> CropBox:
+def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) -> Crop:
     """Square around the head in all but the most extreme frames.
 
     The union of the faces' boxes is taken between percentiles, widened by half a face height
@@ -40,4 +40,4 @@ def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) 
     corner = np.rint((box_low + box_high - side) / 2)
     slack = picture - side
     corner = np.clip(corner, np.minimum(slack, 0), np.maximum(slack, 0))
-    return CropBox(int(corner[0]), int(corner[1]), side, size, *source_size)
+    return Crop(int(corner[0]), int(corner[1]), side, size, *source_size)

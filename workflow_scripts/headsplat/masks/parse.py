@@ -6,14 +6,13 @@ import cv2
 import numpy as np
 import torch
 
-from headsplat.camera import Crop
 from headsplat.cli import available_threads, progress
+from headsplat.crop import Crop
 from headsplat.errors import UserError
 from headsplat.files import (
     FrameStore,
     FrameZipWriter,
     publish,
-    read_json,
     read_npz,
     require_same_ids,
 )
@@ -57,7 +56,7 @@ def parse_chunk(
     """
     torch.set_num_threads(available_threads())
     cv2.setNumThreads(available_threads())
-    window = Crop(**read_json(crop))
+    window = Crop.load(crop)
     points = read_npz(landmarks, ("ids", "points"))
     row = {int(frame): k for k, frame in enumerate(points["ids"])}
     projector = HeadProjector(HeadModel.load(head), track)

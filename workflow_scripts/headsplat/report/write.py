@@ -167,6 +167,7 @@ def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
                 "% of inter-ocular distance",
                 "median landmark residual of each frame",
             ),
+            "After the constant shift on the head that the track solves for each landmark.",
         ),
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headsplat.camera import Crop
+from headsplat.crop import Crop
 from headsplat.errors import UserError
 
 # Portrait video shows about this much of the world over the shorter side of the picture; between

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.camera import Crop
 from headsplat.cli import log
+from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import read_json, read_npz
+from headsplat.files import read_npz
 from headsplat.frames_table import read_frames
 from headsplat.heads.landmarks import INTER_OCULAR
 
@@ -61,7 +61,7 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
             frame said to have a face, confidences outside 0..1, faces in too few frames.
     """
     arrays = read_npz(landmarks, ("ids", "points", "status", "confidence", "time"))
-    window = Crop(**read_json(crop))
+    window = Crop.load(crop)
     ids, points, status = arrays["ids"], arrays["points"], arrays["status"]
     count = len(ids)
     if points.shape != (count, POINTS, 3):

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.camera import Crop, project, vector_from_matrix
+from headsplat.camera import project, vector_from_matrix
 from headsplat.cli import progress
-from headsplat.files import FrameStore, read_json, read_npz, require_same_ids
+from headsplat.crop import Crop
+from headsplat.files import FrameStore, read_npz, require_same_ids
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
@@ -124,7 +125,7 @@ def overlay_track(
     torch.set_num_threads(1)
     track = read_track(track_path)
     arrays = read_npz(landmarks, ("ids", "points"))
-    window = Crop(**read_json(crop))
+    window = Crop.load(crop)
     with FrameStore(frames) as store:
         require_same_ids({"track": track.ids, "frames": store.ids, "landmarks": arrays["ids"]})
         order = np.argsort(arrays["ids"])

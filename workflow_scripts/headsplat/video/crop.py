@@ -7,10 +7,10 @@ import numpy as np
 
 from headsplat.chunks import chunk_bounds
 from headsplat.cli import progress
+from headsplat.crop import Crop
 from headsplat.errors import UserError
 from headsplat.files import FrameZipWriter, publish
 from headsplat.images import encode_jpeg
-from headsplat.video.crop_box import CropBox
 from headsplat.video.decode import read_pictures
 from headsplat.video.info import VideoInfo
 
@@ -25,7 +25,7 @@ def crop_chunk(
     Raises:
         UserError: the video is not the one that was probed, or the crop is of another one.
     """
-    info, box = VideoInfo.load(info_path), CropBox.load(crop_path)
+    info, box = VideoInfo.load(info_path), Crop.load(crop_path)
     if (box.source_width, box.source_height) != (info.width, info.height):
         raise UserError(
             f"{crop_path}: made for a {box.source_width} x {box.source_height} video, {video} has "
@@ -42,7 +42,7 @@ def crop_chunk(
             pack.add(frame_id, data)
 
 
-def crop_picture(picture: np.ndarray, box: CropBox) -> np.ndarray:
+def crop_picture(picture: np.ndarray, box: Crop) -> np.ndarray:
     """Crop RGB uint8 (H, W, 3) to (size, size, 3) with exact pixel geometry.
 
     Box and crop share their corners, so continuous coordinates map by (p - corner) * size /
