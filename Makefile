@@ -27,9 +27,10 @@ test: setup lint
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check -l 110 Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules
 
 bench: setup
+	$(BIN)/snakemake work/heads/procedural.npz --cores $(CORES) --quiet all
 	$(BIN)/python -m benchmarks
 
 clean:
