@@ -59,6 +59,7 @@ rule train_avatar:
         frames=chunks(("frames", "zip")),
         alpha=chunks(("alpha", "zip")),
         parsing=chunks(("parsing", "zip")),
+        weights=lpips_weights,
     output:
         directory("results/{subject}/avatar/model"),
     log:

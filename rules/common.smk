@@ -104,6 +104,12 @@ def camera_and_identity(wildcards):
     return " ".join(f"--{key} {row[key]}" for key in ("intrinsics", "identity") if row.get(key))
 
 
+def lpips_weights(wildcards):
+    """Optional input: the weights of LPIPS-VGG where they are, so that adding them reruns."""
+    files = ("assets/vgg16-397923af.pth", "assets/vgg.pth")
+    return [file for file in files if all(Path(f).is_file() for f in files)]
+
+
 def truth_flag(wildcards):
     """Params function: the built-in clip's truth, which only the report may read."""
     builtin = SUBJECTS[wildcards.subject]["video"] == settings_module.BUILTIN_VIDEO

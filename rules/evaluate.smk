@@ -13,6 +13,7 @@ rule evaluate_avatar:
         alpha=chunks(("alpha", "zip")),
         parsing=chunks(("parsing", "zip")),
         video=source_video,
+        weights=lpips_weights,
     output:
         metrics="results/{subject}/avatar/metrics.json",
         evaluation="work/{subject}/evaluation.npz",

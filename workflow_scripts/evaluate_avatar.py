@@ -10,6 +10,7 @@ from headsplat.evaluate.evaluation import evaluate
 from headsplat.files import read_json, write_json, write_npz
 from headsplat.heads.model import HeadModel
 from headsplat.train.dataset import PictureReader
+from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
 from headsplat.video.sound import read_sound
 
@@ -24,16 +25,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--alpha", type=Path, nargs="+", required=True, help="zips of mattes")
     parser.add_argument("--parsing", type=Path, nargs="+", required=True, help="zips of masks")
     parser.add_argument("--video", type=Path, required=True, help="the source, for its sound")
+    parser.add_argument(
+        "--assets", type=Path, default=Path("assets"), help="where LPIPS weights may lie"
+    )
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
     parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.npz to write")
     parser.add_argument("--video-out", type=Path, required=True, help="test.mp4 to write")
     args = parser.parse_args(argv)
     head = HeadModel.load(args.head)
     track = load_track(args.track, head)
-    avatar = load_avatar(args.avatar, head, choose_device("auto"))
+    device = choose_device("auto")
+    avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
     reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
     split, sound = read_json(args.split), read_sound(args.video)
-    metrics, arrays = evaluate(avatar, track, reader, split, sound, args.video_out)
+    metrics, arrays = evaluate(avatar, track, reader, split, sound, args.video_out, lpips)
     write_npz(args.evaluation, **arrays)
     write_json(args.metrics, metrics)
 

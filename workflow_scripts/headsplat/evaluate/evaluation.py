@@ -14,6 +14,7 @@ from headsplat.cli import log, progress
 from headsplat.evaluate.metrics import frame_metrics, temporal_error
 from headsplat.evaluate.pairs import BATCH, Batch, rendered
 from headsplat.train.dataset import PictureReader
+from headsplat.train.lpips import Lpips
 from headsplat.train.track import Track
 from headsplat.video.encode import VideoWriter
 
@@ -29,6 +30,7 @@ def evaluate(
     split: dict[str, Any],
     sound: tuple[np.ndarray, int] | None,
     video: Path,
+    lpips: Lpips | None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Measure an avatar and write the side-by-side video of the held-out frames.
 
@@ -39,6 +41,7 @@ def evaluate(
         split: as split.json holds it.
         sound: the clip's samples from the first picture on, and their rate, or None.
         video: mp4 to write, truth left and render right, with the sound of the frames shown.
+        lpips: the perceptual distance, or None where its weights are not at hand.
 
     Returns:
         The flat dictionary of metrics.json, and the arrays of evaluation.npz.
@@ -54,6 +57,8 @@ def evaluate(
         for batch in progress(batches, -(-len(ids) // BATCH), "held-out batches"):
             for name, value in frame_metrics(batch.truth, batch.render, batch.mask).items():
                 values.setdefault(name, []).extend(value.tolist())
+            if lpips is not None:
+                values.setdefault("lpips_head", []).extend(_lpips_head(lpips, batch))
             temporal.extend(_temporal(previous, batch))
             both = torch.cat([batch.truth, batch.render], 2)
             for picture in (both * 255).round().byte().cpu().numpy():
@@ -92,6 +97,14 @@ def slices(
         )
     cut = [samples[round((i - 1) * rate / FPS) : round(i * rate / FPS)] for i in ids]
     return np.concatenate(cut), rate
+
+
+@torch.no_grad()
+def _lpips_head(lpips: Lpips, batch: Batch) -> list[float]:
+    """One distance per frame, on black outside the head; frame by frame, because VGG is large."""
+    mask = batch.mask[..., None]
+    pairs = zip((batch.render * mask).split(1), (batch.truth * mask).split(1), strict=True)
+    return [lpips(render, truth).item() for render, truth in pairs]
 
 
 def _temporal(previous: Batch | None, batch: Batch) -> list[float]:

@@ -22,6 +22,7 @@ METRICS = {
     "psnr_full": "dB; the whole picture on black, paint outside the head counts",
     "ssim_head": "both on black outside the head mask, 11x11 Gaussian window",
     "ssim_full": "the whole picture on black",
+    "lpips_head": "LPIPS-VGG, unscaled, both on black outside the head mask; needs its weights",
     "l1_head": "mean absolute error of colours (0..1) over the head mask's pixels",
     "temporal_error": "mean absolute error of consecutive differences over the head, 0..1",
     "fps_batched": "deformation and rasterisation of a batch, held-out frames per second",

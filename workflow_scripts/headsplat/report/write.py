@@ -117,7 +117,8 @@ def _tiles(metrics: Any, training: Any) -> str:
         page.tile("training", f"{training['seconds']:.0f} s", f"on {training['device']}"),
     ]
     if metrics.get("lpips_head") is not None:
-        tiles.insert(4, page.tile("LPIPS head", f"{metrics['lpips_head']:.4f}", "VGG, unscaled"))
+        value = f"{metrics['lpips_head']:.4f}"
+        tiles.insert(4, page.tile("LPIPS head", value, METRICS["lpips_head"]))
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
