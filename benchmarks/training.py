@@ -1,224 +1,170 @@
-"""Trains an avatar of a synthetic clip on this machine; prints speed and quality over time.
+"""How fast an avatar trains on this machine, and what memory that takes.
 
-The clip is the procedural head, posed by known smooth motion and drawn with
-its paint and one lamp; every sixth second is held out. What is timed is what `train_avatar` runs.
+    python benchmarks/training.py                            # CPU: 256 px, 8,000 Gaussians
+    python benchmarks/training.py [--clip work/anna --head work/heads/ict.npz]    # on a card
 
-    python benchmarks/training.py [--size 256 --gaussians 8000 --batch 4 --steps 600]
+On a card every claim is a row: each deformation model with and without LPIPS, 512 px. The peer of
+the same run is the published loop's way of working: one frame a step, launched kernel by kernel, in
+single precision, full-picture LPIPS. LPIPS has random weights here: they cost the same.
 """
 
 import argparse
 import json
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
+from benchmarks.clips import Clip, ClipPictures, prepared_clip, synthetic_clip  # noqa: E402
+from benchmarks.random_lpips import random_lpips  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
-from benchmarks.synthetic_tracks import SIZE, head_inputs, make_truth  # noqa: E402
-from headsplat.avatar import Avatar  # noqa: E402
-from headsplat.camera import project  # noqa: E402
+from benchmarks.recipes import Recipe, flashavatar_recipe, follow, now, our_recipe, show  # noqa: E402
+from benchmarks.recipes import start as begin  # noqa: E402
 from headsplat.cli import available_threads  # noqa: E402
-from headsplat.deform.codes import POSE, condition_size  # noqa: E402
-from headsplat.evaluate.metrics import frame_metrics  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.heads.skinning import HeadGeometry  # noqa: E402
-from headsplat.raster.triangles import interpolate, rasterize_triangles  # noqa: E402
-from headsplat.rotations import matrix_to_6d  # noqa: E402
-from headsplat.train.options import TrainOptions  # noqa: E402
-from headsplat.train.plan import make_plan  # noqa: E402
-from headsplat.train.prepare import empty_avatar, initialise, training_frames  # noqa: E402
-from headsplat.train.run import FINAL_RATE, WARM_STEPS, choose_device  # noqa: E402
-from headsplat.train.track import Track  # noqa: E402
-from headsplat.train.trainer import Trainer  # noqa: E402
+from headsplat.raster.extension import serving_device  # noqa: E402
+from headsplat.train import captured  # noqa: E402
+from headsplat.train.lpips import Lpips  # noqa: E402
 
-FRAMES, MARKS = 300, 6
 DEFAULT_HEAD = "work/heads/procedural.npz"
-# Official FlashAvatar without LPIPS, one H200, batch 1, 512 px, 14,579 Gaussians (official code
-# 2d4cb25 with its own rasteriser, torch 2.11, synced wall clock).
-FLASHAVATAR_H200 = 90.0
+BATCH, MEMORY_FRAMES = 16, 2000
+# Images a second that the arithmetic allows on one H200 without LPIPS, and with it at 60 % of the
+# bf16 peak on crops of half the side.
+CEILING, LPIPS_CEILING = 11000.0, 2600.0
 
 
-class SyntheticPictures:
-    """The pictures of all frames as the trainer asks for them, by step of a plan."""
-
-    def __init__(self, planes: Tensor, training: Tensor, plan: Tensor) -> None:
-        self._planes, self._training, self._plan = planes, training, plan.to(planes.device)
-
-    def batch(self, step: int) -> Tensor:
-        """(B, H, W, 5) of a step."""
-        return self._planes.index_select(0, self._training[self._plan[step]])
-
-    def rows(self, rows: list[int]) -> Tensor:
-        """(n, H, W, 5) of some training rows."""
-        return self._planes[self._training[rows]]
-
-
-def synthetic_clip(head: HeadModel, size: int, device: torch.device) -> tuple[Track, Tensor]:
-    """The true track, and pictures (N, H, W, 5) uint8: colour, matte, mouth."""
-    truth = make_truth(head, FRAMES, focal=1100.0)
-    inputs = {key: value.float() for key, value in head_inputs(truth).items()}
-    rotation = torch.as_tensor(truth.rotation).float()
-    translation = torch.as_tensor(truth.translation).float()
-    focal = truth.focal * size / SIZE
-    intrinsics = torch.tensor([focal, focal, size / 2, size / 2])
-    geometry = HeadGeometry(head)
-    faces = geometry.faces
-    paint = torch.as_tensor(head.albedo)
-    mouth = torch.zeros(len(head.template))
-    for region in ("lips", "teeth", "mouth_interior"):
-        mouth[torch.as_tensor(head.regions[region]).long()] = 1
-    lamp = torch.nn.functional.normalize(torch.tensor([0.4, -0.5, -0.8]), dim=0)
-    planes = []
-    for rows in torch.arange(FRAMES).split(10):
-        codes = {key: value[rows] for key, value in inputs.items() if key != "shape"}
-        vertices = geometry.vertices(inputs["shape"], **codes)
-        points = project(vertices, rotation[rows], translation[rows], intrinsics)
-        face, weights = rasterize_triangles(points, faces, size, size)
-        corners = [vertices[:, faces[:, k]] for k in range(3)]
-        normal = torch.linalg.cross(corners[1] - corners[0], corners[2] - corners[0])
-        smooth = torch.zeros_like(vertices)
-        for k in range(3):
-            smooth.index_add_(1, faces[:, k], normal)
-        smooth = torch.nn.functional.normalize(smooth, dim=-1) @ rotation[rows].transpose(1, 2)
-        shade = 0.4 + 0.7 * (smooth @ lamp).clamp_min(0)
-        colour = (paint * shade[..., None]).clamp(0, 1)
-        drawn = interpolate(face, weights, faces, torch.cat(
-            [colour, torch.ones_like(colour[..., :1]), mouth.expand(len(rows), -1)[..., None]], -1
-        ))  # fmt: skip
-        planes.append((drawn * 255).round().to(torch.uint8))
-    count = len(rotation)
-    eyes = matrix_to_6d(inputs["eyes"]).flatten(1)
-    condition = [inputs["exp"], matrix_to_6d(inputs["jaw"]), eyes, inputs["eyelids"]]
-    track = Track(
-        np.arange(1, count + 1), torch.ones(count), inputs["shape"], torch.cat(condition, 1),
-        rotation, translation, intrinsics, size, size,
-    )  # fmt: skip
-    return track, torch.cat(planes).to(device)
+def steady_rate(clip: Clip, recipe: Recipe, device: torch.device, steps: int,
+                lpips: Lpips | None = None, eager: bool = False) -> float:  # fmt: skip
+    """Images a second at full size, after the first steps of the phase."""
+    recipe = replace(recipe, options=replace(recipe.options, coarse=0.0, steps=steps + 100))
+    trainer = begin(clip, recipe, device, lpips)
+    before = captured.EAGER_RUNS
+    captured.EAGER_RUNS = 10**9 if eager else before
+    try:
+        trainer.advance(100)
+        began = now(device)
+        trainer.advance(steps + 100)
+        return steps * recipe.options.batch / (now(device) - began)
+    finally:
+        captured.EAGER_RUNS = before
 
 
-def held_out_psnr(avatar: Avatar, track: Track, planes: Tensor, rows: Tensor) -> float:
-    """Mean `psnr_head` of some frames, dB."""
-    values = []
-    for some in rows.split(8):
-        colour, _ = avatar.render(
-            track.condition[some], track.rotation[some], track.translation[some],
-            track.intrinsics, track.width, track.height, torch.zeros(3),
-        )  # fmt: skip
-        truth = planes[some.to(planes.device)].float() / 255
-        matte = truth[..., 3]
-        picture = truth[..., :3] * matte[..., None]
-        values.append(frame_metrics(picture, colour, (matte > 0.5).float())["psnr_head"])
-    return torch.cat(values).mean().item()
+def memory_mib(clip: Clip, device: torch.device) -> float:
+    """Peak of the allocator's memory, 2,000 frames resident."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_reserved()
+    rows = torch.arange(MEMORY_FRAMES) % len(clip.training)
+    many = LongClip(**{**vars(clip), "training": clip.training[rows]})
+    recipe = our_recipe(BATCH * 200, batch=BATCH, gaussians=13453)
+    trainer = begin(many, recipe, device)
+    trainer.advance(recipe.options.steps)
+    return (torch.cuda.max_memory_reserved() - before) / 2**20
 
 
-def render_speed(avatar: Avatar, track: Track, rows: Tensor, batch: int) -> float:
-    """Frames a second, deformation and rasteriser, in batches."""
-    some = rows[:batch]
-    arguments = [v[some].to(avatar.device) for v in (track.condition, track.rotation)]
-    arguments += [track.translation[some].to(avatar.device), track.intrinsics.to(avatar.device)]
-    start, count = 0.0, 0
-    for repeat in range(8):
-        if repeat == 3:
-            wait(avatar.device)
-            start = time.perf_counter()
-        avatar.render(*arguments, track.width, track.height, torch.zeros(3, device=avatar.device))
-        count += len(some) if repeat >= 3 else 0
-    wait(avatar.device)
-    return count / (time.perf_counter() - start)
+class LongClip(Clip):
+    """A clip whose training rows repeat; every one gets a picture of its own in memory."""
+
+    def ids(self) -> list[int]:
+        """Frame ids of the rows, repeated."""
+        return [int(self.track.ids[row]) for row in self.training]
+
+    def pictures(self) -> ClipPictures:
+        """One picture a row."""
+        return ClipPictures(self.planes[self.training.to(self.planes.device)])
 
 
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def card_rows(clip: Clip, device: torch.device) -> list[dict[str, Any]]:
+    """Every claim about training on a card."""
+    vgg = random_lpips(device, torch.bfloat16)
+    eager_vgg = random_lpips(device, torch.float32)
+    plain = our_recipe(1, batch=BATCH, gaussians=13453)
+    mlp = our_recipe(1, batch=BATCH, model="flashavatar")
+    published = flashavatar_recipe()
+    peer = steady_rate(clip, published, device, 200, eager=True)
+    peer_lpips = steady_rate(clip, published, device, 100, eager_vgg, eager=True)
+    rows = []
+    for what, recipe, steps, lpips, target, ceiling in (
+        ("blendshapes", plain, 1000, None, 3000, CEILING),
+        ("flashavatar", mlp, 400, None, 2000, CEILING),
+        ("blendshapes with LPIPS-VGG", plain, 200, vgg, 800, LPIPS_CEILING),
+        ("flashavatar with LPIPS-VGG", mlp, 200, vgg, 800, LPIPS_CEILING),
+    ):
+        rate = steady_rate(clip, recipe, device, steps, lpips)
+        theirs = peer if lpips is None else peer_lpips
+        rows.append(row(f"training, {what}, {clip.name}, batch {BATCH}", rate, "images/s", target,
+                        theirs, rate / theirs, ceiling))  # fmt: skip
+        print(rows[-1]["what"], rows[-1]["value"], flush=True)
+    rows.append(row(f"GPU memory, {MEMORY_FRAMES} frames, blendshapes, batch {BATCH}",
+                    memory_mib(clip, device), "MiB", 8192))  # fmt: skip
+    return rows
 
 
-def run(head: HeadModel, size: int, options: TrainOptions, device: torch.device) -> list[dict]:
-    """Train once; rows of the results file."""
-    track, planes = synthetic_clip(head, size, device)
-    frames = torch.arange(FRAMES)
-    held_out = frames[(frames // 25) % 6 == 3]
-    guard = (frames[:, None] - held_out).abs().amin(1) <= 2
-    kept = frames[~guard]
-    start = time.perf_counter()
-    plan = make_plan(len(kept), options, condition_size(head) + POSE, WARM_STEPS, FINAL_RATE)
-    avatar = empty_avatar(head, track, kept, options, device)
-    training = training_frames(avatar, track, [int(row) + 1 for row in kept])
-    pictures = SyntheticPictures(planes, kept.to(device), plan.rows)
-    initialise(avatar, training, pictures)
-    trainer = Trainer(avatar, training, pictures, plan, options, None)
-    wait(device)
-    ready = time.perf_counter() - start
-    print(f"{options.model}, {len(avatar.anchors)} Gaussians, {size} px, batch {options.batch}, "
-          f"{device}: start in {ready:.1f} s, "
-          f"{held_out_psnr(avatar, track, planes, held_out):.2f} dB")  # fmt: skip
-    seconds, done = 0.0, 0
-    for mark in range(1, MARKS + 1):
-        wait(device)
-        start = time.perf_counter()
-        for step in range(done, mark * options.steps // MARKS):
-            trainer.step(step)
-        wait(device)
-        seconds, done = seconds + time.perf_counter() - start, mark * options.steps // MARKS
-        quality = held_out_psnr(avatar, track, planes, held_out)
-        images = done * options.batch
-        rate = images / seconds
-        print(f"{images:9d} images {seconds:7.1f} s {rate:8.1f} images/s  {quality:.2f} dB")
-    name = f"{options.model}, {size} px, {len(avatar.anchors)} Gaussians, batch {options.batch}"
-    card = device.type == "cuda"
-    speed = done * options.batch / seconds
-    fps = render_speed(avatar, track, held_out, 16)
-    row = {"target": None, "peer": None, "peer_value": None, "ratio": None, "machine": machine()}
-    targets = {"blendshapes": 3000.0, "flashavatar": 2000.0}
-    peer = {
-        "target": targets[options.model],
-        "peer": "official FlashAvatar, batch 1",
-        "peer_value": FLASHAVATAR_H200,
-        "ratio": round(speed / FLASHAVATAR_H200, 2),
+def row(what: str, value: float, unit: str, target: float | None, peer: float | None = None,
+        ratio: float | None = None, ceiling: float | None = None) -> dict[str, Any]:  # fmt: skip
+    """One line of the table."""
+    return {
+        "what": what,
+        "value": round(value, 1),
+        "unit": unit,
+        "target": target,
+        "peer": "batch 1, launched kernel by kernel, float32" if peer else None,
+        "peer_value": round(peer, 1) if peer else None,
+        "ratio": round(ratio, 2) if ratio else None,
+        "ceiling": ceiling,
+        "machine": machine(),
     }
-    return [
-        row | {"what": f"training, {name}", "value": round(speed, 1), "unit": "images/s"}
-        | (peer if card and size == 512 else {}),
-        row | {"what": f"held-out psnr_head after {done * options.batch} images, {name}",
-               "value": round(quality, 2), "unit": "dB", "target": 30.0},
-        row | {"what": f"rendering in batches of 16, {name}", "value": round(fps, 1),
-               "unit": "frames/s"},
-    ]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--head", type=Path, default=ROOT / DEFAULT_HEAD)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--gaussians", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--model", choices=("blendshapes", "flashavatar"), default="blendshapes")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--clip", type=Path, help="a subject's folder under work/")
     parser.add_argument("--out", type=Path, help="folder of the JSON file")
     args = parser.parse_args()
     torch.set_num_threads(available_threads())
-    device = choose_device(args.device)
+    device = serving_device("auto")
     if not args.head.exists():
         parser.error(f"{args.head} is not there: make it with snakemake -c1 {DEFAULT_HEAD}")
-    head = HeadModel.load(args.head)
-    options = replace(
-        TrainOptions(), model=args.model, gaussians=args.gaussians, batch=args.batch,
-        steps=args.steps,
-    )  # fmt: skip
-    rows = run(head, args.size, options, device)
-    out = args.out or ROOT / "benchmarks" / "results"
+    size = 512 if device.type == "cuda" else 256
+    clip = (
+        prepared_clip(args.clip, args.head, device)
+        if args.clip
+        else synthetic_clip(HeadModel.load(args.head), size, device)
+    )
+    if device.type == "cuda":
+        rows = card_rows(clip, device)
+    else:
+        recipe = our_recipe(2400, batch=4, gaussians=8000)
+        _, seen = follow(clip, recipe, device, 4)
+        show(f"{recipe.name}, {clip.name}", seen)
+        what = f"{recipe.name}, {clip.name}, 8,000 Gaussians"
+        rate = seen[-1].images / (seen[-1].seconds - seen[0].seconds)
+        rows = [
+            row(f"training, {what}", rate, "images/s", None),
+            row(f"held-out psnr_head after {seen[-1].images} images, {what}", seen[-1].psnr, "dB",
+                30.0),
+        ]  # fmt: skip
+    write(rows, args.out, "training_gpu" if device.type == "cuda" else "training")
+
+
+def write(rows: list[dict[str, Any]], out: Path | None, name: str) -> None:
+    """Keep the rows, and print them."""
+    out = out or ROOT / "benchmarks" / "results"
     out.mkdir(parents=True, exist_ok=True)
-    name = "training.json" if device.type == "cpu" else f"training_gpu_{args.model}.json"
-    (out / name).write_text(json.dumps(rows, indent=1) + "\n")
+    (out / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     for line in rows:
-        print(f"{line['what']:75} {line['value']:9.2f} {line['unit']}")
+        text = f"{line['what']:70} {line['value']:9.2f} {line['unit']:9} target {line['target']}"
+        if line.get("peer"):
+            text += f"  peer {line['peer_value']} ({line['peer']}), {line['ratio']}x"
+        if line.get("ceiling"):
+            text += f"  ceiling {line['ceiling']}"
+        print(text)
 
 
 if __name__ == "__main__":

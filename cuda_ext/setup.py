@@ -35,8 +35,11 @@ class BuildLibrary(build_ext):
                 library = toolchain.build(plan, Path(folder))
                 target.write_bytes(library.read_bytes())
         except toolchain.BuildError as error:
-            sys.exit(f"headsplat_cuda_ext: {error}")
-        facts = {"torch": plan.torch.version, "cuda": plan.cuda}
+            sys.exit(f"{error.output}headsplat_cuda_ext: {error}")
+        if plan.no_cuda:
+            print(f"headsplat_cuda_ext: for the CPU alone: {plan.no_cuda}", file=sys.stderr)
+        arch = plan.torch.arch if plan.cuda else None
+        facts = {"torch": plan.torch.version, "arch": arch, "no_cuda": plan.no_cuda}
         (target.parent / "build.json").write_text(json.dumps(facts) + "\n")
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,16 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent / "csrc"
 LIBRARY = "headsplat_ops.so"
-_CPU = ("ops.cpp", "gaussians_cpu.cpp", "triangles_cpu.cpp")
-_CUDA = ("ops_cuda.cpp", "gaussian_lists.cu", "gaussians_cuda.cu", "triangles_cuda.cu")
+DEFAULT_HOME = "/usr/local/cuda"
+OLDEST = 70  # compute capability that the kernels need
+_CPU = ("ops.cpp", "gaussians_cpu.cpp", "triangles_cpu.cpp", "picture_loss_cpu.cpp")
+_CUDA = (
+    "ops_cuda.cpp",
+    "gaussian_lists.cu",
+    "gaussians_cuda.cu",
+    "triangles_cuda.cu",
+    "picture_loss_cuda.cu",
+)
 # Contraction is off because forward and backward must take the same decisions; the kernels
 # say where they want a fused multiply-add.
 _CXX_FLAGS = [
@@ -33,6 +42,23 @@ _CXX_FLAGS = [
     "-Wno-psabi",
 ]
 _NVCC_FLAGS = ["-O3", "-std=c++20", "--fmad=false", "-Xcompiler", "-fPIC"]
+
+# What a compiler's output shows, and what mends it; {cuda} is the CUDA of the PyTorch at hand.
+_TOOLKIT = "install the CUDA {cuda} toolkit, or set CUDA_HOME to it"
+_REMEDIES = (
+    (
+        r"unsupported (GNU|clang|Microsoft) |unsupported host compiler",
+        "set CXX to an older g++, which this nvcc takes",
+    ),
+    (r"[Uu]nsupported gpu arch", "set CUDA_HOME to a CUDA toolkit that knows this GPU"),
+    (r"for option 'std'", _TOOLKIT),
+    (r"(ATen|c10|torch)/\S+: No such file|cannot find -l(c10|torch)", "install torch again, whole"),
+    (r"fatal error: (cu|crt|nv)\S+: No such file|cannot find -lcudart", _TOOLKIT),
+    (r"-std=", "install g++ 11 or newer, or set CXX to one"),
+    (r"omp\.h|-fopenmp|-l[gi]?omp", "install the compiler's OpenMP, or set CXX to g++"),
+    (r"[Kk]illed|signal 9|out of memory", "free some memory, and run the same command again"),
+    (r"No space left", "free some disk space, and run the same command again"),
+)
 
 _PROBE = """
 import json, os, torch
@@ -48,7 +74,15 @@ print(json.dumps({
 
 
 class BuildError(Exception):
-    """The library cannot be built here: one line that says what to install or set."""
+    """The library cannot be built here: one line that says what to install or set.
+
+    Attributes:
+        output: the failed command and all it said; empty if none was run.
+    """
+
+    def __init__(self, line: str, output: str = "") -> None:
+        super().__init__(line)
+        self.output = output
 
 
 @dataclass(frozen=True)
@@ -89,6 +123,14 @@ class Plan:
         return self.nvcc is not None
 
     @property
+    def compilers(self) -> str:
+        """Hash that tells these compilers from others, which may do better where these failed."""
+        said = [_said([path, "--version"]) for path in (self.cxx, self.nvcc) if path]
+        flags = [os.environ.get(f"NVCC_{when}_FLAGS") for when in ("PREPEND", "APPEND")]
+        facts = json.dumps([self.cxx, self.nvcc, said, flags])
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+    @property
     def key(self) -> str:
         """Hash of everything the library's bytes depend on."""
         digest = hashlib.sha256()
@@ -100,9 +142,12 @@ class Plan:
         return digest.hexdigest()[:16]
 
 
-def _first_line(command: list[str]) -> str:
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    return run.stdout.splitlines()[0] if run.returncode == 0 and run.stdout else ""
+def _said(command: list[str]) -> str:
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""
 
 
 def _processor() -> str:
@@ -116,7 +161,7 @@ def _processor() -> str:
 
 
 def _find_nvcc() -> str | None:
-    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")] + ["/usr/local/cuda"]
+    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")] + [DEFAULT_HOME]
     candidates = [str(Path(home) / "bin" / "nvcc") for home in homes if home] + ["nvcc"]
     return next((found for found in map(shutil.which, candidates) if found), None)
 
@@ -127,31 +172,52 @@ def plan(torch: Torch) -> Plan:
     Raises:
         BuildError: no C++ compiler.
     """
-    cxx = shutil.which(os.environ.get("CXX", "g++"))
+    wanted = os.environ.get("CXX") or "g++"
+    cxx = shutil.which(wanted)
     if cxx is None:
-        raise BuildError("no C++ compiler: install g++ 11 or newer, or set CXX to one")
+        what = "no C++ compiler: install g++ 11 or newer, or set CXX to one"
+        raise BuildError(f"{what} ({wanted} is not there)")
     nvcc = no_cuda = None
-    if torch.cuda and torch.arch:
+    if torch.arch:
         nvcc = _find_nvcc()
-        if int(torch.arch) < 70:
-            no_cuda = f"the GPU has compute capability {torch.arch}; 70 or newer is needed"
+        if not torch.cuda:
+            no_cuda = f"PyTorch {torch.version} is not for CUDA: install one that is"
+        elif int(torch.arch) < OLDEST:
+            have, need = capability(torch.arch), capability(str(OLDEST))
+            no_cuda = f"the GPU has compute capability {have}; {need} or newer is needed"
         elif nvcc is None:
-            no_cuda = f"no nvcc: install the CUDA {torch.cuda} toolkit, or set CUDA_HOME to it"
+            no_cuda = f"no nvcc: {_TOOLKIT.format(cuda=torch.cuda)}"
     return Plan(torch, cxx, None if no_cuda else nvcc, no_cuda, _processor())
 
 
-def _run(command: list[str]) -> None:
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode:
-        lines = (run.stderr or run.stdout).strip().splitlines()
-        cause = next((line for line in lines if "error" in line), lines[-1] if lines else "killed")
-        raise BuildError(f"{Path(command[0]).name} failed ({cause.strip()}): {' '.join(command)}")
+def capability(arch: str) -> str:
+    """A compute capability as NVIDIA writes it: "90" is 9.0."""
+    return f"{arch[:-1]}.{arch[-1]}"
+
+
+def _run(command: list[str], cuda: str | None) -> None:
+    name = Path(command[0]).name
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BuildError(
+            f"{command[0]} does not run ({error.strerror}): install it anew"
+        ) from error
+    if run.returncode == 0:
+        return
+    said = (run.stdout + run.stderr).strip() or f"Killed by signal {-run.returncode}"
+    lines = said.splitlines()
+    telling = re.compile(r"error|fatal|cannot find|undefined reference|[Kk]illed")
+    cause = next((line.strip() for line in lines if telling.search(line)), lines[-1].strip())
+    remedy = next((does for shows, does in _REMEDIES if re.search(shows, cause)), None)
+    advice = f": {remedy.format(cuda=cuda)}" if remedy else ""
+    raise BuildError(f"{name} failed ({cause}){advice}", f"{' '.join(command)}\n{said}\n")
 
 
 def _runtime(cxx: str) -> list[str]:
     # A compiler may come with a static C++ runtime only. Two runtimes in one process cannot throw
     # to each other, so the shared one, which PyTorch uses, is named before the compiler's default.
-    found = _first_line([cxx, "-print-file-name=libstdc++.so.6"])
+    found = _said([cxx, "-print-file-name=libstdc++.so.6"])
     return ["-shared-libgcc", *([found] if Path(found).is_absolute() else [])]
 
 
@@ -179,7 +245,7 @@ def build(plan: Plan, folder: Path) -> Path:
             command = [plan.nvcc, *_NVCC_FLAGS, target, "-ccbin", plan.cxx]
         else:
             command = [plan.cxx, *_CXX_FLAGS, *abi, *include]
-        _run([*command, "-c", str(SOURCES / name), "-o", out])
+        _run([*command, "-c", str(SOURCES / name), "-o", out], plan.torch.cuda)
         return out
 
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
@@ -195,7 +261,8 @@ def build(plan: Plan, folder: Path) -> Path:
             *_runtime(plan.cxx),
             "-o",
             str(library),
-        ]
+        ],
+        plan.torch.cuda,
     )
     for path in objects:
         Path(path).unlink()

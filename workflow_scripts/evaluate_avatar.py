@@ -5,10 +5,10 @@ from pathlib import Path
 
 from headsplat.avatar import load_avatar
 from headsplat.cli import stage
-from headsplat.device import choose_device
 from headsplat.evaluate.evaluation import evaluate
 from headsplat.files import read_json, write_json, write_npz
 from headsplat.heads.model import HeadModel
+from headsplat.raster.extension import serving_device
 from headsplat.train.dataset import PictureReader
 from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     head = HeadModel.load(args.head)
     track = load_track(args.track, head)
-    device = choose_device("auto")
+    device = serving_device("auto")
     avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
     reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
     split, sound = read_json(args.split), read_sound(args.video)

@@ -5,6 +5,7 @@
 
 #include "checks.h"
 #include "gaussian_tasks.h"
+#include "picture_loss.h"
 #include "triangles.h"
 
 namespace headsplat {
@@ -58,6 +59,34 @@ GaussianGradients gaussians_backward(
   return out.tuple();
 }
 
+void check_rows(const PictureLossTask& task) {
+  for (int b = 0; b < task.batch; ++b)
+    TORCH_CHECK_INDEX(task.rows[b] >= 0 && task.rows[b] < task.frames, "rows: entry ", b,
+                      " names picture ", task.rows[b], " of ", task.frames);
+}
+
+at::Tensor picture_loss(const at::Tensor& image, const at::Tensor& pictures,
+                        const at::Tensor& rows, const at::Tensor& background, double mouth,
+                        int64_t reduction) {
+  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  check_rows(task);
+  at::Tensor loss = at::empty({task.batch}, image.options());
+  picture_loss_cpu(task, loss.data_ptr<float>(), at::get_num_threads());
+  return loss;
+}
+
+at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& image,
+                                 const at::Tensor& pictures, const at::Tensor& rows,
+                                 const at::Tensor& background, double mouth, int64_t reduction) {
+  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  check_rows(task);
+  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, image.device());
+  at::Tensor d_image = at::empty(image.sizes(), image.options());
+  picture_loss_backward_cpu(task, d_loss.const_data_ptr<float>(), d_image.data_ptr<float>(),
+                            at::get_num_threads());
+  return d_image;
+}
+
 }  // namespace
 
 TORCH_LIBRARY(headsplat, library) {
@@ -76,12 +105,20 @@ TORCH_LIBRARY(headsplat, library) {
       "Tensor reached, Tensor state, Tensor list, int width, int height, bool camera) -> "
       "(Tensor means, Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, "
       "Tensor rotation, Tensor translation)");
+  library.def(
+      "picture_loss(Tensor image, Tensor pictures, Tensor rows, Tensor background, float mouth, "
+      "int reduction) -> Tensor");
+  library.def(
+      "picture_loss_backward(Tensor d_loss, Tensor image, Tensor pictures, Tensor rows, "
+      "Tensor background, float mouth, int reduction) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(headsplat, CPU, library) {
   library.impl("rasterize_triangles", &triangles);
   library.impl("rasterize_gaussians", &gaussians);
   library.impl("rasterize_gaussians_backward", &gaussians_backward);
+  library.impl("picture_loss", &picture_loss);
+  library.impl("picture_loss_backward", &picture_loss_backward);
 }
 
 }  // namespace headsplat

@@ -8,4 +8,6 @@ _facts = json.loads((_folder / "build.json").read_text())
 
 LIBRARY: str = str(_folder / "headsplat_ops.so")
 TORCH: str = _facts["torch"]
-CUDA: bool = _facts["cuda"]
+# Compute capability of the card it holds kernels for, as in "90"; None without kernels, and why.
+ARCH: str | None = _facts["arch"]
+NO_CUDA: str | None = _facts["no_cuda"]

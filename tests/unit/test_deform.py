@@ -15,6 +15,7 @@ from headsplat.deform.flashavatar import (
 )
 from headsplat.deform.flashavatar_checkpoint import save_checkpoint
 from headsplat.deform.registry import build_deformation
+from headsplat.deform.relu_network import relu_network
 from headsplat.errors import UserError
 from headsplat.rotations import (
     matrix_from_axis_angle,
@@ -90,6 +91,74 @@ def test_split_first_layer_equals_the_plain_network():
         hidden = torch.relu(layer(hidden))
     expected = torch.tanh(mlp.output_linear(hidden))
     torch.testing.assert_close(mlp(encoded, code), expected, atol=1e-6, rtol=1e-5)
+
+
+def smooth_objective(points: torch.Tensor, frames: int) -> torch.Tensor:
+    """(frames, n, 10) gradients that vary slowly over the head, as those of pictures do."""
+    return torch.sin(20 * points @ torch.randn(3, 10)).expand(frames, -1, -1)
+
+
+def relative(found: torch.Tensor, true: torch.Tensor) -> float:
+    return ((found - true).norm() / true.norm()).item()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "of_output", "of_gradients"),
+    [(torch.float32, 1e-6, 2e-6), (torch.bfloat16, 6e-3, 5e-2)],
+)
+def test_reduced_network_equals_the_plain_one(dtype, of_output, of_gradients):
+    mlp = stirred(DeformationMlp(CODE))
+    points, code = 0.2 * torch.rand(200, 3), torch.randn(3, CODE, requires_grad=True)
+    encoded, weight = encode_position(points), smooth_objective(points, 3)
+    wanted = [code, *mlp.parameters()]
+    plain, reduced = mlp(encoded, code), mlp.reduced(encoded, code, dtype)
+    assert reduced.dtype == torch.float32
+    assert relative(reduced, plain) < of_output
+    true = torch.autograd.grad((plain * weight).sum(), wanted)
+    found = torch.autograd.grad((reduced * weight).sum(), wanted)
+    for ours, theirs in zip(found, true, strict=True):
+        assert ours.dtype == torch.float32
+        assert relative(ours, theirs) < of_gradients
+
+
+def test_gradients_of_the_written_out_network():
+    def layer(out, width):
+        return [torch.randn(*size, dtype=torch.float64).requires_grad_() for size in (
+            (out, width), (out,))]  # fmt: skip
+
+    rows = torch.randn(7, 3, dtype=torch.float64)
+    layers = [layer(5, 3), layer(4, 5), layer(2, 4)]
+    flat = [tensor for pair in layers for tensor in pair]
+
+    def network(*tensors):
+        return relu_network(rows, *zip(tensors[::2], tensors[1::2], strict=True))
+
+    assert torch.autograd.gradcheck(network, flat)
+    hidden = rows
+    for weight, bias in layers[:-1]:
+        hidden = torch.relu(hidden @ weight.T + bias)
+    torch.testing.assert_close(network(*flat), hidden @ layers[-1][0].T + layers[-1][1])
+    fixed = [tensor.detach() for tensor in flat[:2]] + flat[2:]
+    some = torch.autograd.grad(network(*fixed).sum(), flat[2:])
+    every = torch.autograd.grad(network(*flat).sum(), flat)
+    assert all(torch.equal(a, b) for a, b in zip(some, every[2:], strict=True))
+
+
+def test_encoded_points_follow_the_points():
+    model = FlashAvatarDeformation(COUNT, CODE)
+    model.initialise(start())
+    frames = inputs()
+    with torch.no_grad():
+        before = model(frames).means
+        assert model._encoded() is model._encoded()
+        other = FlashAvatarDeformation(COUNT, CODE)
+        moved = model.state_dict() | {"rest_positions": model.rest_positions + 0.05}
+        other.load_state_dict(moved)
+        expected = other(frames).means
+        assert not torch.equal(expected, before)
+        model.load_state_dict(moved)
+        assert torch.equal(model(frames).means, expected)
+        assert model.double()._encoded().dtype == torch.float64
 
 
 def test_flashavatar_formulas():

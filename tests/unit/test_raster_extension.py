@@ -1,4 +1,9 @@
+"""Finding, building and loading the operators: what each machine gets, and what it is told."""
+
+import importlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,15 +12,19 @@ import pytest
 
 from headsplat.errors import UserError
 from headsplat.raster import extension
+from tests.unit.fake_compilers import calls, card, compiler, failing, installed
 
 SCRIPTS = Path(extension.__file__).resolve().parents[2]
+CUDA_EXT = SCRIPTS.parent / "cuda_ext"
 
 
 @pytest.fixture
-def fresh(monkeypatch):
-    """The loader as in a process that has not loaded yet; nothing is really loaded twice."""
-    monkeypatch.setattr(extension, "_loaded", None)
-    monkeypatch.setattr(extension.torch.ops, "load_library", lambda path: None)
+def really(loader, monkeypatch):
+    """Libraries are really loaded; none of those here gets as far as registering an operator."""
+    monkeypatch.setattr(extension.torch.ops, "load_library", REAL_LOAD)
+
+
+REAL_LOAD, REAL_PATH = extension.torch.ops.load_library, os.environ["PATH"]
 
 
 def test_stamp_names_the_library(tmp_path):
@@ -26,68 +35,145 @@ def test_stamp_names_the_library(tmp_path):
     assert stamp["torch"] == extension.torch.__version__
 
 
-def test_no_compiler_is_one_clear_line(fresh, monkeypatch, tmp_path):
-    monkeypatch.setenv("HEADSPLAT_EXT_DIR", str(tmp_path))
+def test_no_compiler_is_one_clear_line(loader, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match="no C\\+\\+ compiler: install") as error:
+    with pytest.raises(UserError, match="no C\\+\\+ compiler: install g\\+\\+") as error:
+        extension.load()
+    assert "\n" not in str(error.value)
+    assert "no-such-compiler is not there" in str(error.value)
+
+
+def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(loader, monkeypatch, tmp_path):
+    broken = compiler(
+        tmp_path / "broken", failing("In file x\nfile.h:3: error: no such thing\nand")
+    )
+    monkeypatch.setenv("CXX", str(broken))
+    with pytest.raises(UserError, match=r"broken failed \(file.h:3: error: no such thing\)") as e:
+        extension.load()
+    assert "\n" not in str(e.value)
+    (report,) = (tmp_path / "libraries").glob("*.failed")
+    assert str(report) in str(e.value)
+    assert "In file x\nfile.h:3" in report.read_text()
+    assert {p.name for p in (tmp_path / "libraries").iterdir()} == {"build.lock", report.name}
+    # Nothing stands in the way of the next attempt.
+    compiler(broken)
+    assert Path(extension.load()["library"]).is_file()
+    assert not report.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(loader, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADSPLAT_EXT_DIR", str(tmp_path / "file" / "libraries"))
+    with pytest.raises(UserError, match="libraries cannot be written .*set HEADSPLAT_EXT_DIR"):
+        extension.load()
+
+
+def test_a_package_for_this_torch_is_used(loader, monkeypatch, tmp_path):
+    installed(monkeypatch, tmp_path)
+    assert extension.load()["library"] == "x.so"
+    assert loader == ["x.so"]
+
+
+def test_a_package_for_another_torch_is_not_used(loader, monkeypatch, tmp_path, caplog):
+    installed(monkeypatch, tmp_path, torch="0.0")
+    assert extension.load()["key"] is not None
+    assert "was built for torch 0.0" in caplog.text
+    assert "x.so" not in loader
+
+
+def test_a_package_without_its_facts_is_not_used(loader, monkeypatch, tmp_path, caplog):
+    installed(monkeypatch, tmp_path)
+    package = tmp_path / "site" / extension.PACKAGE
+    shutil.copy(CUDA_EXT / extension.PACKAGE / "__init__.py", package)
+    assert extension.load()["key"] is not None
+    assert "is broken" in caplog.text
+    assert "build.json" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arch", "told"),
+    [(None, "was built without CUDA kernels"), ("80", "for compute capability 8.0, and the GPU")],
+)
+def test_a_package_that_does_not_serve_the_card_gives_way_to_a_build(
+    loader, monkeypatch, tmp_path, arch, told
+):
+    card(monkeypatch)
+    installed(monkeypatch, tmp_path, arch=arch)
+    # Without nvcc it still serves the CPU.
+    facts = extension.load()
+    assert (facts["library"], facts["cuda"]) == ("x.so", False)
+    assert told in facts["no_cuda"]
+    assert "no nvcc: install the CUDA 13.0 toolkit" in facts["no_cuda"]
+    monkeypatch.setattr(extension, "_loaded", None)
+    compiler(tmp_path / "bin/nvcc")
+    facts = extension.load()
+    assert facts["cuda"]
+    assert facts["key"] is not None
+
+
+@pytest.mark.parametrize(("arch", "whole"), [("80", True), ("86", True), ("89", False)])
+def test_a_package_serves_later_cards_of_its_generation(loader, monkeypatch, tmp_path, arch, whole):
+    card(monkeypatch, (8, 6))
+    installed(monkeypatch, tmp_path, arch=arch)
+    assert extension.load()["cuda"] == whole
+
+
+def test_a_package_that_cannot_be_loaded_gives_way_to_a_build(
+    really, monkeypatch, tmp_path, caplog
+):
+    library = tmp_path / "other.so"
+    library.write_bytes(b"not a library")
+    installed(monkeypatch, tmp_path, library=library)
+    # The build, too, is an empty file here.
+    with pytest.raises(UserError, match="cannot be loaded .*remove .* to build it anew"):
+        extension.load()
+    assert "other.so cannot be loaded" in caplog.text
+    assert "pip install ./cuda_ext rebuilds it" in caplog.text
+
+
+def test_an_undefined_symbol_is_one_clear_line(really, monkeypatch, tmp_path):
+    source = tmp_path / "stale.cpp"
+    source.write_text("extern int of_another_torch();\nint here() { return of_another_torch(); }\n")
+    stale = tmp_path / "stale.so"
+    command = ["g++", "-shared", "-fPIC", source, "-o", stale]
+    subprocess.run(command, check=True, env={"PATH": REAL_PATH})
+    takes = f'for word in "$@"; do [ "$last" = -o ] && cp {stale} "$word"; last=$word; done'
+    compiler(tmp_path / "bin/c++", takes)
+    with pytest.raises(UserError, match="undefined symbol.*of_another_torch.*remove") as error:
         extension.load()
     assert "\n" not in str(error.value)
 
 
-def test_a_card_without_nvcc_leaves_the_cpu(monkeypatch):
-    toolchain = extension._toolchain()
-    monkeypatch.setattr(toolchain, "_find_nvcc", lambda: None)
-    facts = toolchain.Torch("2.11", "/nowhere", "13.0", "90", True)
-    plan = toolchain.plan(facts)
-    assert not plan.cuda
-    assert "install the CUDA 13.0 toolkit" in plan.no_cuda
-    monkeypatch.setattr(extension, "_loaded", {"cuda": False, "no_cuda": plan.no_cuda})
-    extension.require(extension.torch.device("cpu"))
-    with pytest.raises(UserError, match="no nvcc: install the CUDA 13.0 toolkit"):
-        extension.require(extension.torch.device("cuda"))
+def setup(folder):
+    """The command that builds the package into `folder` and writes nothing elsewhere."""
+    command = [sys.executable, "-B", "setup.py", "-q", "egg_info", "--egg-base", folder]
+    return [*command, "build", "--build-base", folder]
 
 
-def test_a_card_too_old_is_named():
-    toolchain = extension._toolchain()
-    plan = toolchain.plan(toolchain.Torch("2.11", "/nowhere", "12.8", "61", True))
-    assert not plan.cuda
-    assert "compute capability 61" in plan.no_cuda
+def test_setup_writes_what_the_loader_reads(loader, monkeypatch, tmp_path):
+    subprocess.run(setup(tmp_path), cwd=CUDA_EXT, check=True)
+    (package,) = tmp_path.glob(f"lib*/{extension.PACKAGE}")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.delitem(sys.modules, extension.PACKAGE)
+    importlib.invalidate_caches()
+    assert extension.load()["library"] == str(package / "headsplat_ops.so")
+    assert (package / "headsplat_ops.so").is_file()
 
 
-def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(fresh, monkeypatch, tmp_path):
-    compiler = tmp_path / "broken"
-    compiler.write_text("#!/bin/sh\necho 'file.h: error: no such thing' >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("HEADSPLAT_EXT_DIR", str(tmp_path / "libraries"))
-    monkeypatch.setenv("CXX", str(compiler))
-    with pytest.raises(UserError, match="no such thing"):
-        extension.load()
-    published = [p for p in (tmp_path / "libraries").iterdir() if not p.name.startswith(".")]
-    assert [p.name for p in published] == ["build.lock"]
-
-
-def test_a_wheel_for_another_torch_is_not_used(fresh, monkeypatch, tmp_path, caplog):
-    package = tmp_path / extension.PACKAGE
-    package.mkdir()
-    (package / "__init__.py").write_text("LIBRARY = 'x.so'\nTORCH = '0.0'\nCUDA = False\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, extension.PACKAGE, raising=False)
-    assert extension.load()["key"] is not None
-    assert "built for torch 0.0" in caplog.text
+def test_setup_ends_in_one_line(monkeypatch, tmp_path):
+    broken = compiler(tmp_path / "broken", failing("x.h: error: no such thing"))
+    environment = {"CXX": str(broken), "PATH": "/usr/bin:/bin"}
+    run = subprocess.run(
+        setup(tmp_path), cwd=CUDA_EXT, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    last = run.stderr.splitlines()[-1]
+    assert last == "headsplat_cuda_ext: broken failed (x.h: error: no such thing)"
 
 
 def test_four_jobs_build_once(tmp_path):
     """Each compiler call leaves a line; four processes at once leave as many lines as one."""
-    count = tmp_path / "calls"
-    compiler = tmp_path / "counting"
-    compiler.write_text(
-        "#!/usr/bin/env python3\n"
-        "import pathlib, sys\n"
-        "if '-o' not in sys.argv: sys.exit()\n"
-        f"open({str(count)!r}, 'a').write('x\\n')\n"
-        "pathlib.Path(sys.argv[sys.argv.index('-o') + 1]).write_text('')\n"
-    )
-    compiler.chmod(0o755)
+    fake = compiler(tmp_path / "counting")
     code = (
         "from headsplat.raster import extension as e; e.torch.ops.load_library = lambda p: None;"
         "e.load()"
@@ -95,9 +181,10 @@ def test_four_jobs_build_once(tmp_path):
     environment = {
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(SCRIPTS),
-        "CXX": str(compiler),
+        "CXX": str(fake),
         "HEADSPLAT_EXT_DIR": str(tmp_path / "libraries"),
+        "CUDA_VISIBLE_DEVICES": "",
     }
     jobs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
     assert [job.wait(timeout=60) for job in jobs] == [0] * 4
-    assert len(count.read_text().splitlines()) == 4  # three sources and the link
+    assert calls(fake) == len(extension._toolchain()._CPU) + 1  # the sources and the link

@@ -17,9 +17,9 @@ from headsplat.codehash import code_version
 from headsplat.errors import UserError
 from headsplat.files import read_json, read_npz
 from headsplat.heads.model import HeadModel
-from headsplat.train import run, trainer
+from headsplat.train import run, step, trainer
 from headsplat.train.dataset import PictureReader, open_pictures
-from headsplat.train.losses import HUBER_DELTA, composite, weighted_huber
+from headsplat.train.losses import composite
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
@@ -65,21 +65,6 @@ def held_out_error(clip, folder: Path) -> tuple[float, float]:
     return (colour - truth).square().mean().item(), truth.square().mean().item()
 
 
-def test_huber_and_its_gradient():
-    generator = torch.Generator().manual_seed(0)
-    image, target = (torch.rand(2, 5, 6, 3, generator=generator) for _ in range(2))
-    weight = 1 + 40 * (torch.rand(2, 5, 6, generator=generator) > 0.8).float()
-    image.requires_grad_(True)
-    plain = torch.nn.functional.huber_loss(image, target, reduction="none", delta=HUBER_DELTA)
-    expected = (plain * weight[..., None]).flatten(1).mean(1)
-    got = weighted_huber(image, target, weight)
-    torch.testing.assert_close(got, expected)
-    scale = torch.tensor([1.0, -2.0])
-    (wanted,) = torch.autograd.grad((expected * scale).sum(), image)
-    (found,) = torch.autograd.grad((got * scale).sum(), image)
-    torch.testing.assert_close(found, wanted)
-
-
 def test_composite_lays_the_head_over_the_colour():
     picture, matte = torch.rand(1, 2, 2, 3), torch.tensor([[[0.0, 1.0], [0.25, 0.5]]])
     out = composite(picture, matte, torch.tensor([[0.2, 0.4, 0.6]]))
@@ -92,11 +77,11 @@ def test_composite_lays_the_head_over_the_colour():
 
 def test_plan_is_fair_and_repeatable():
     options = TrainOptions(steps=30, batch=4, seed=5, jitter=0.5)
-    plan = make_plan(10, options, 25, 5, 0.1)
+    plan = make_plan(10, options, 25, (48, 48), 5, 0.1)
     counts = torch.bincount(plan.rows.flatten(), minlength=10)
     assert counts.tolist() == [12] * 10
     assert sorted(plan.rows.flatten()[:10].tolist()) == list(range(10))
-    again = make_plan(10, options, 25, 5, 0.1)
+    again = make_plan(10, options, 25, (48, 48), 5, 0.1)
     assert torch.equal(plan.backgrounds, again.backgrounds)
     assert torch.equal(plan.jitter, again.jitter)
     assert plan.jitter.std().item() == pytest.approx(0.5, rel=0.05)
@@ -108,15 +93,19 @@ def test_plan_is_fair_and_repeatable():
 def test_streamed_pictures_equal_resident_ones(clip, caplog):
     reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], 48, 48)
     ids = list(range(1, 13))
-    plan = make_plan(len(ids), TrainOptions(steps=9, batch=2), 25, 5, 0.1).rows
+    plan = make_plan(len(ids), TrainOptions(steps=9, batch=2), 25, (48, 48), 5, 0.1).rows
     device = torch.device("cpu")
     with caplog.at_level("INFO"):
         resident = open_pictures(reader, ids, plan, device, 100)
         streamed = open_pictures(reader, ids, plan, device, 0)
     estimates = [record.message for record in caplog.records if "MiB" in record.message]
     assert [text.split(": ")[-1] for text in estimates] == ["resident", "streamed"]
-    for step in range(9):
-        assert torch.equal(resident.batch(step), streamed.batch(step))
+    for number, rows in enumerate(plan):
+        seen = []
+        for pictures in (resident, streamed):
+            pictures.prepare(number)
+            seen.append(pictures.planes[pictures.places(rows)])
+        assert torch.equal(*seen)
     assert torch.equal(resident.rows([3, 1]), streamed.rows([3, 1]))
     assert len(streamed._cache) <= 10
     streamed.close()
@@ -141,10 +130,10 @@ def test_it_learns_the_held_out_frames(clip, straight):
 
 
 def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
-    step = trainer.Trainer.step
+    plain = trainer.Trainer.step
 
     def interrupted(self, number):
-        step(self, number)
+        plain(self, number)
         if number == 17:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -155,7 +144,7 @@ def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
     assert not (tmp_path / "model").exists()
     (state,) = (tmp_path / "scratch").glob("*/state.pt")
     assert torch.load(state, weights_only=True)["step"] == 18
-    monkeypatch.setattr(trainer.Trainer, "step", step)
+    monkeypatch.setattr(trainer.Trainer, "step", plain)
     resumed = train(clip, tmp_path)
     expected, got = (read_npz(folder / "avatar.npz") for folder in (straight, resumed))
     assert sorted(expected) == sorted(got)
@@ -169,20 +158,21 @@ def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
 
 
 def test_nan_names_the_frames_and_saves_nothing(clip, tmp_path, monkeypatch):
-    composite_before = trainer.composite
+    loss = step.picture_loss
 
-    def poisoned(picture, matte, background):
-        out = composite_before(picture, matte, background)
+    def poisoned(image, planes, places, background, *more):
         broken = background[:, 0] > 0.9
-        return torch.where(broken[:, None, None, None], float("nan"), out)
+        return torch.where(broken, float("nan"), loss(image, planes, places, background, *more))
 
-    monkeypatch.setattr(trainer, "composite", poisoned)
-    plan = make_plan(10, TrainOptions(steps=40, batch=2), 29, 1, 0.1)
-    step = int((plan.backgrounds[..., 0] > 0.9).any(1).nonzero()[0])
-    rows = plan.rows[step][plan.backgrounds[step, :, 0] > 0.9]
+    monkeypatch.setattr(step, "picture_loss", poisoned)
+    plan = make_plan(10, TrainOptions(steps=40, batch=2), 29, (48, 48), 1, 0.1)
+    first = int((plan.backgrounds[..., 0] > 0.9).any(1).nonzero()[0])
+    rows = plan.rows[first][plan.backgrounds[first, :, 0] > 0.9]
     ids = [i for i in range(1, 13) if i not in (6, 7)]
     names = ", ".join(str(i) for i in sorted(ids[int(row)] for row in rows))
-    with pytest.raises(UserError, match=rf"frames {names} was not a finite number at step {step};"):
+    with pytest.raises(
+        UserError, match=rf"frames {names} was not a finite number at step {first};"
+    ):
         train(clip, tmp_path)
     assert not (tmp_path / "model").exists()
     assert not list((tmp_path / "scratch").glob("*/state.pt"))

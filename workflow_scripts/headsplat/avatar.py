@@ -12,16 +12,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.checks import check_shape
 from headsplat.deform.base import Deformation, FrameInputs, Gaussians
-from headsplat.deform.codes import camera_centre, condition_size, head_pose, pose_head
+from headsplat.deform.codes import (
+    EYELIDS,
+    EYES,
+    JAW,
+    camera_centre,
+    condition_size,
+    head_pose,
+)
 from headsplat.deform.registry import build_deformation
 from headsplat.errors import UserError
 from headsplat.files import read_json, read_npz, write_json, write_npz
 from headsplat.gaussians.anchors import Anchors
 from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.model import HeadModel
-from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
+from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.rotations import matrix_from_6d, matrix_to_6d
 
 FORMAT = 1
 ARRAYS_FILE, FACTS_FILE = "avatar.npz", "avatar.json"
@@ -50,12 +59,26 @@ class Avatar:
     def __post_init__(self) -> None:
         self.shape = self.shape.to(self.device)
         self.deformation.to(self.device)
-        self._geometry = HeadGeometry(self.head, self.device)
         self._surface = AnchoredSurface(self.anchors, self.head, self.device)
+        self._geometry = SubjectGeometry(
+            HeadGeometry(self.head, self.device), self.shape, self._surface.vertex_ids
+        )
+        # `head_pose` is linear, entry by entry; it makes its constant on the host, for which no
+        # CUDA graph has room.
+        self._facing = head_pose(torch.ones(1, 3, 3, device=self.device))
+
+    @property
+    def vertex_count(self) -> int:
+        """How many vertices anchors use."""
+        return len(self._surface.vertex_ids)
 
     def vertices(self, condition: Tensor) -> Tensor:
         """(B, C) codes -> (B, n, 3): the posed vertices that anchors use, metres."""
-        return pose_head(self._geometry, self.shape, condition, self._surface.vertex_ids)
+        size = condition_size(self.head)
+        check_shape(condition, f"B {size}", "condition")
+        rotations = JAW + EYES
+        exp, six, lids = condition.split([size - rotations - EYELIDS, rotations, EYELIDS], 1)
+        return self._geometry.vertices(exp, matrix_from_6d(six.unflatten(1, (-1, 6))), lids)
 
     def place(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """Posed vertices -> anchors' positions (B, N, 3) and rotations (B, N, 4)."""
@@ -67,7 +90,8 @@ class Avatar:
         """Gather what the deformation sees of a batch; all arguments lead with B."""
         positions, rotations = self.place(vertices)
         centre = camera_centre(rotation, translation)
-        return FrameInputs(condition, head_pose(rotation), positions, rotations, centre)
+        pose = matrix_to_6d(rotation) * self._facing
+        return FrameInputs(condition, pose, positions, rotations, centre)
 
     def rasterise(
         self,
@@ -78,6 +102,7 @@ class Avatar:
         width: int,
         height: int,
         background: Tensor,
+        budget: InstanceBudget | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draw Gaussians, differentiably; arguments and results as in `render`."""
         return rasterize_gaussians(
@@ -92,6 +117,7 @@ class Avatar:
             width,
             height,
             background,
+            budget,
         )
 
     @torch.no_grad()
@@ -104,6 +130,7 @@ class Avatar:
         width: int,
         height: int,
         background: Tensor,
+        budget: InstanceBudget | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Pictures of a batch of frames.
 
@@ -115,19 +142,20 @@ class Avatar:
             width: of the pictures.
             height: of the pictures.
             background: (B, 3) or (3,) colour.
+            budget: fixed buffers of the rasteriser on a GPU; see `InstanceBudget`.
 
         Returns:
             colour (B, H, W, 3) in 0..1 and alpha (B, H, W).
         """
         move = [v.to(self.device) for v in (condition, rotation, translation, background)]
         condition, rotation, translation, background = move
-        k4 = intrinsics.to(self.device).expand(len(condition), 4).contiguous()
+        k4 = intrinsics.to(self.device).expand(len(condition), 4)
         frames = self.inputs(condition, self.vertices(condition), rotation, translation)
         gaussians = self.deformation(frames)
         colour, alpha = self.rasterise(
-            gaussians, rotation, translation, k4, width, height, background
+            gaussians, rotation, translation, k4, width, height, background, budget
         )
-        return colour.clamp(0, 1), alpha
+        return colour.clamp_(0, 1), alpha
 
 
 def save_avatar(folder: Path | str, avatar: Avatar) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headsplat.deform.base import Deformation, FrameInputs, Gaussians, Start
+from headsplat.deform.relu_network import relu_network
 from headsplat.gaussians import sh
 from headsplat.rotations import quaternion_product
 
@@ -19,6 +20,7 @@ FREQUENCIES = 8
 ENCODED = 3 * (1 + 2 * FREQUENCIES)
 WIDTH = 256
 HIDDEN = 6
+OUTPUTS = 10
 DEGREE = 3
 # A degree of the harmonics opens every so many training images, as published.
 DEGREE_EVERY = 500
@@ -41,14 +43,17 @@ class DeformationMlp(nn.Module):
         self.fcs = nn.ModuleList(
             nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
         )
-        self.output_linear = nn.Linear(WIDTH, 10)
+        self.output_linear = nn.Linear(WIDTH, OUTPUTS)
 
     def forward(self, encoded: Tensor, condition: Tensor) -> Tensor:
         """(N, 51) points and (B, C) codes -> (B, N, 10) in (-1, 1).
 
         The first layer is linear in [point | code], so its two halves are computed once per
-        point and once per frame and only their sum is per point and frame.
+        point and once per frame and only their sum is per point and frame. On a card the layers
+        are in bfloat16, on a processor in the parameters' precision.
         """
+        if encoded.is_cuda:
+            return self.reduced(encoded, condition, torch.bfloat16)
         first = self.fcs[0]
         per_point = nn.functional.linear(encoded, first.weight[:, :ENCODED])
         per_frame = nn.functional.linear(condition, first.weight[:, ENCODED:], first.bias)
@@ -56,6 +61,37 @@ class DeformationMlp(nn.Module):
         for layer in self.fcs[1:]:
             hidden = torch.relu(layer(hidden))
         return torch.tanh(self.output_linear(hidden))
+
+    def reduced(self, encoded: Tensor, condition: Tensor, dtype: torch.dtype) -> Tensor:
+        """As `forward`, with the layers' operands in `dtype` and everything else as it is.
+
+        The code's half of the first layer is computed as above, and then looked up by the first
+        layer itself: a row is [point | one-hot frame], whose weights are [of a point | of a frame].
+        """
+        first, frames, points = self.fcs[0], len(condition), len(encoded)
+        per_frame = nn.functional.linear(condition, first.weight[:, ENCODED:], first.bias)
+        table = torch.cat([first.weight[:, :ENCODED], per_frame.t()], 1)
+        padding = -table.shape[1] % 8
+        one_hot = torch.eye(frames, frames + padding, dtype=dtype, device=encoded.device)
+        rows = torch.cat(
+            [
+                encoded.to(dtype).expand(frames, -1, -1),
+                one_hot[:, None].expand(-1, points, -1),
+            ],
+            -1,
+        )
+        last = self.output_linear
+        extra = -OUTPUTS % 8
+        out = relu_network(
+            rows.flatten(0, 1),
+            (nn.functional.pad(table, (0, padding)), torch.zeros_like(first.bias)),
+            *((layer.weight, layer.bias) for layer in self.fcs[1:]),
+            (
+                nn.functional.pad(last.weight, (0, 0, 0, extra)),
+                nn.functional.pad(last.bias, (0, extra)),
+            ),
+        )
+        return torch.tanh(out[:, :OUTPUTS].unflatten(0, (frames, points)))
 
 
 class FlashAvatarDeformation(Deformation):
@@ -79,6 +115,15 @@ class FlashAvatarDeformation(Deformation):
         self.rotation_base = nn.Parameter(torch.zeros(count, 4))
         self.register_buffer("rest_positions", torch.zeros(count, 3))
         self.active_degree = degree
+        self._encoding: tuple[Tensor, int, Tensor] | None = None
+
+    def _encoded(self) -> Tensor:
+        """(N, 51) the encoded points; made anew only when the points are others."""
+        points = self.rest_positions
+        known = self._encoding
+        if known is None or known[0] is not points or known[1] != points._version:
+            known = self._encoding = (points, points._version, encode_position(points))
+        return known[2]
 
     def settings(self) -> dict[str, Any]:
         """See `Deformation.settings`."""
@@ -105,7 +150,7 @@ class FlashAvatarDeformation(Deformation):
 
     def forward(self, frames: FrameInputs) -> Gaussians:
         """See `Deformation.forward`; the Gaussians do not turn with their triangles here."""
-        out = self.mlp(encode_position(self.rest_positions), frames.condition)
+        out = self.mlp(self._encoded(), frames.condition)
         means = frames.positions + out[..., :3]
         delta = torch.cat([out[..., 3:4].exp(), out[..., 4:7]], -1)
         scales = (self.scaling_base * out[..., 7:].exp()).exp()

@@ -12,15 +12,18 @@ import torch
 from headsplat.avatar import Avatar
 from headsplat.cli import log, progress
 from headsplat.evaluate.metrics import frame_metrics, temporal_error
-from headsplat.evaluate.pairs import BATCH, Batch, rendered
+from headsplat.evaluate.pairs import Batch, rendered
+from headsplat.render import FrameRenderer
 from headsplat.train.dataset import PictureReader
 from headsplat.train.lpips import Lpips
 from headsplat.train.track import Track
 from headsplat.video.encode import VideoWriter
 
 FPS = 25
+BATCH = 8
 TRAINING_SAMPLE = 24  # training frames rendered to tell overfitting from underfitting
-TIMED_BATCHES = 5
+# Frames timed one by one, and batches timed in a row.
+TIMED_FRAMES, TIMED_BATCHES = 10, 5
 
 
 def evaluate(
@@ -47,13 +50,14 @@ def evaluate(
         The flat dictionary of metrics.json, and the arrays of evaluation.npz.
     """
     ids = list(split["test"])
+    renderer = _renderer(avatar, track, BATCH)
     values: dict[str, list[float]] = {}
     temporal: list[float] = []
     previous: Batch | None = None
     with VideoWriter(
         video, 2 * track.width, track.height, Fraction(FPS), slices(sound, ids)
     ) as out:
-        batches = rendered(avatar, track, reader, ids)
+        batches = rendered(renderer, track, reader, ids)
         for batch in progress(batches, -(-len(ids) // BATCH), "held-out batches"):
             for name, value in frame_metrics(batch.truth, batch.render, batch.mask).items():
                 values.setdefault(name, []).extend(value.tolist())
@@ -67,17 +71,17 @@ def evaluate(
     sample = split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)]
     training = [
         value
-        for batch in rendered(avatar, track, reader, sample)
+        for batch in rendered(renderer, track, reader, sample)
         for value in frame_metrics(batch.truth, batch.render, batch.mask)["psnr_head"].tolist()
     ]
     metrics = {name: float(np.mean(value)) for name, value in values.items()}
     metrics["temporal_error"] = float(np.nanmean(temporal)) if np.isfinite(temporal).any() else 0.0
     metrics["psnr_head_train"] = float(np.mean(training))
-    metrics |= _speed(avatar, track, ids)
+    metrics |= _speed(renderer, track, ids)
     facts = {"frames": len(ids), "split": split["mode"], "size": track.width}
     arrays = {name: np.array(value, np.float32) for name, value in values.items()}
     arrays |= {"ids": np.array(ids, np.int32), "temporal_error": np.array(temporal, np.float32)}
-    arrays |= _examples(avatar, track, reader, ids, arrays["psnr_head"])
+    arrays |= _examples(renderer, track, reader, ids, arrays["psnr_head"])
     log.info("psnr_head %.2f dB on %d held-out frames", metrics["psnr_head"], len(ids))
     return metrics | facts, arrays
 
@@ -123,33 +127,47 @@ def _temporal(previous: Batch | None, batch: Batch) -> list[float]:
     return first + [e if c else float("nan") for e, c in zip(error, consecutive, strict=True)]
 
 
-def _speed(avatar: Avatar, track: Track, ids: Sequence[int]) -> dict[str, float]:
-    """Frames per second of deformation and rasterisation, batched and one by one."""
-    black = torch.zeros(3)
-    speeds = {}
-    for name, size in (("fps_batched", BATCH), ("fps_single", 1)):
-        rows = track.rows([ids[i % len(ids)] for i in range(size)])
-        inputs = (track.condition[rows], track.rotation[rows], track.translation[rows])
-        elapsed = []
-        for _ in range(TIMED_BATCHES + 1):
-            start = time.perf_counter()
-            avatar.render(*inputs, track.intrinsics, track.width, track.height, black)[
-                0
-            ].sum().item()
-            elapsed.append(time.perf_counter() - start)
-        speeds[name] = size / float(np.median(elapsed[1:]))
-    return speeds
+def _renderer(avatar: Avatar, track: Track, batch: int) -> FrameRenderer:
+    size = track.width, track.height
+    return FrameRenderer(avatar, batch, *size, track.intrinsics, torch.zeros(3))
+
+
+def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[str, float]:
+    """Frames per second from codes to pictures, in batches and one by one; warm."""
+    device = renderer.avatar.device
+    rows = track.rows([ids[i % len(ids)] for i in range(TIMED_BATCHES * renderer.batch)])
+    inputs = [v[rows].to(device) for v in (track.condition, track.rotation, track.translation)]
+    single = _renderer(renderer.avatar, track, 1)
+    elapsed = []
+    for frame in range(TIMED_FRAMES + 1):
+        start = time.perf_counter()
+        single.render(*(v[frame % len(rows)][None] for v in inputs))
+        elapsed.append(time.perf_counter() - start)
+    for _ in renderer.frames(*(v[: 2 * renderer.batch] for v in inputs)):
+        pass  # the first pictures of each buffer take long
+    start = time.perf_counter()
+    for _ in renderer.frames(*inputs):
+        pass
+    batched = time.perf_counter() - start
+    return {
+        "fps_batched": len(rows) / batched,
+        "fps_single": 1 / float(np.median(elapsed[1:])),
+    }
 
 
 def _examples(
-    avatar: Avatar, track: Track, reader: PictureReader, ids: Sequence[int], psnr: np.ndarray
+    renderer: FrameRenderer,
+    track: Track,
+    reader: PictureReader,
+    ids: Sequence[int],
+    psnr: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """The worst, the median and the best held-out frame, as pictures for the report."""
     order = np.argsort(psnr)
     chosen = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
     truth, render = [], []
     for position in chosen.values():
-        batch = next(rendered(avatar, track, reader, [ids[position]]))
+        batch = next(rendered(renderer, track, reader, [ids[position]]))
         truth.append((batch.truth[0] * 255).round().byte().cpu().numpy())
         render.append((batch.render[0] * 255).round().byte().cpu().numpy())
     positions = list(chosen.values())

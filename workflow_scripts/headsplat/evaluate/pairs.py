@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar
+from headsplat.render import FrameRenderer
 from headsplat.train.dataset import PictureReader
 from headsplat.train.track import Track
 
-BATCH = 8
 HALF = 127
 
 
@@ -30,18 +29,23 @@ class Batch:
 
 
 def rendered(
-    avatar: Avatar, track: Track, reader: PictureReader, ids: Sequence[int]
+    renderer: FrameRenderer, track: Track, reader: PictureReader, ids: Sequence[int]
 ) -> Iterator[Batch]:
-    """Truth and render of `ids`, a batch at a time, so that memory does not grow with the clip."""
-    black = torch.zeros(3)
-    for low in range(0, len(ids), BATCH):
-        some = list(ids[low : low + BATCH])
-        planes = torch.from_numpy(np.stack([reader.read(i) for i in some])).to(avatar.device)
+    """Truth and render of `ids`, a batch at a time, so that memory does not grow with the clip.
+
+    Args:
+        renderer: draws the avatar with the track's camera on black.
+        track: codes and cameras of the clip.
+        reader: its pictures and masks.
+        ids: of the frames, in the order wanted.
+    """
+    device = renderer.avatar.device
+    rows = track.rows(list(ids))
+    pictures = renderer.frames(track.condition[rows], track.rotation[rows], track.translation[rows])
+    for low, (colour, _) in zip(range(0, len(ids), renderer.batch), pictures, strict=True):
+        some = list(ids[low : low + renderer.batch])
+        planes = torch.from_numpy(np.stack([reader.read(i) for i in some])).to(device)
         matte = planes[..., 3].float() / 255
         truth = planes[..., :3].float() / 255 * matte[..., None]
-        rows = track.rows(some)
-        colour, _ = avatar.render(
-            track.condition[rows], track.rotation[rows], track.translation[rows],
-            track.intrinsics, track.width, track.height, black,
-        )  # fmt: skip
-        yield Batch(some, truth, colour, (planes[..., 3] > HALF).float())
+        # The renderer's own buffers hold for one batch only.
+        yield Batch(some, truth, colour.clone(), (planes[..., 3] > HALF).float())

@@ -11,6 +11,9 @@ from torch import Tensor
 from headsplat.checks import check_shape
 from headsplat.heads.model import HeadModel
 
+# Of a model's joints, root and neck keep still in the head's frame; jaw and eyes turn.
+STILL, TURNING = 2, 3
+
 
 @dataclass(frozen=True)
 class _Rows:
@@ -122,6 +125,61 @@ class HeadGeometry:
         shift = torch.einsum("vj,bjr->bvr", rows.skinning, offsets)
         posed = torch.einsum("bvrc,bvc->bvr", blend, points) + shift
         return posed + _mix(rows.eyelid_basis, eyelids) @ turn.transpose(-1, -2)
+
+
+class SubjectGeometry:
+    """Some vertices of one person's head, in few large operations: `HeadGeometry.vertices` for a
+    fixed identity and a still neck, equal to rounding.
+
+    The identity is folded into the template, and the joints that turn are further rows of the one
+    product with the code. As the rows of the skinning weights sum to one, a vertex p moves by
+    sum_j w_j (R_j - 1) (p - c_j) over jaw and eyes, which is one more product.
+
+    Args:
+        geometry: the head.
+        shape: (S,) identity coefficients.
+        vertex_ids: (n,) long, the rows that are wanted.
+    """
+
+    def __init__(self, geometry: HeadGeometry, shape: Tensor, vertex_ids: Tensor) -> None:
+        rows = geometry._rows.pick(vertex_ids)
+        joints = geometry._joints + _mix(geometry._joints_shape, shape)
+        points = rows.template + _mix(rows.shape_basis, shape)
+        turning = slice(STILL, None)
+        basis = torch.cat([rows.expression_basis, geometry._joints_expression[turning]])
+        self._corrected = rows.pose_basis is not None
+        if self._corrected:
+            correctives = rows.pose_basis[..., 9 * (STILL - 1) :]
+            correctives = torch.nn.functional.pad(correctives, (0, 0, 0, 0, 0, TURNING))
+            basis = torch.cat([basis, correctives], -1)
+        self._rest = torch.cat([points, joints[turning]]).flatten()
+        self._basis = basis.flatten(0, 1).T.contiguous()
+        self._weights = rows.skinning[:, turning, None].contiguous()
+        self._lids = rows.eyelid_basis.flatten(0, 1).T.contiguous()
+        self._eye = torch.eye(3, dtype=geometry.dtype, device=geometry.device)
+        self._expressions = rows.expression_basis.shape[2]
+
+    def vertices(self, exp: Tensor, rotations: Tensor, eyelids: Tensor) -> Tensor:
+        """Posed vertices in the head frame.
+
+        Args:
+            exp: (B, E) coefficients.
+            rotations: (B, 3, 3, 3) of jaw, left eye, right eye.
+            eyelids: (B, 2), left then right.
+
+        Returns:
+            (B, n, 3) metres.
+        """
+        batch = check_shape(exp, f"B {self._expressions}", "exp")["B"]
+        check_shape(rotations, f"{batch} {TURNING} 3 3", "rotations")
+        check_shape(eyelids, f"{batch} 2", "eyelids")
+        turn = rotations - self._eye
+        code = torch.cat([exp, turn.flatten(1)], 1) if self._corrected else exp
+        linear = torch.addmm(self._rest, code, self._basis).unflatten(1, (-1, 3))
+        points, joints = linear[:, :-TURNING], linear[:, -TURNING:]
+        reach = (points[:, :, None] - joints[:, None]) * self._weights
+        blinked = torch.addmm(points.flatten(1), eyelids, self._lids).view_as(points)
+        return torch.baddbmm(blinked, reach.flatten(2), turn.transpose(-1, -2).flatten(1, 2))
 
 
 def _mix(basis: Tensor, coefficients: Tensor) -> Tensor:

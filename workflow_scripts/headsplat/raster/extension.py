@@ -1,10 +1,13 @@
 """Finds or builds the operators' shared library and loads it, once per process.
 
-Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch; a library
-built earlier in the working folder; a new build there. Libraries are kept by a key over sources,
-PyTorch, compilers' flags, GPU architecture and processor, so an edited kernel or another machine
-never meets a stale one. A build runs under a lock that the kernel drops when its process dies:
-jobs that need it at once wait for one build, and a killed build blocks nobody.
+Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
+card; a library built earlier in the working folder; a new build there. Libraries are kept by a key
+over sources, PyTorch, compilers' flags, GPU architecture and processor, so an edited kernel or
+another machine never meets a stale one. A build runs under a lock that the kernel drops when its
+process dies: jobs that need it at once wait for one build, and a killed build blocks nobody.
+
+Where the card cannot be served, a library for the CPU takes its place, and says why; a failed build
+with CUDA is noted beside the libraries, so that not every process tries it again.
 """
 
 import fcntl
@@ -12,6 +15,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +23,9 @@ from typing import Any
 import torch
 
 from headsplat.cli import log
+from headsplat.device import choose_device
 from headsplat.errors import UserError
+from headsplat.files import publish
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "headsplat_cuda_ext"
@@ -35,38 +41,110 @@ def load() -> dict[str, Any]:
     """Load the operators, building them first where needed.
 
     Returns:
-        {library, torch, cuda, no_cuda, key}: the file, the PyTorch it is for, whether it holds
-        CUDA kernels, why not although there is a card, and its key (None for the installed
-        package).
+        {library, torch, cuda, no_cuda, key}: the file, the PyTorch it is for, whether it serves
+        the card, why not although there is one, and its key (None for the installed package).
 
     Raises:
         UserError: it can neither be found nor built; the line says what to install or set.
     """
     global _loaded
     if _loaded is None:
-        found = _installed() or _built()
-        try:
-            torch.ops.load_library(found["library"])
-        except OSError as error:
-            raise UserError(f"{found['library']}: cannot be loaded ({error}); remove it") from error
-        _loaded = found
+        _loaded = _find()
     return _loaded
 
 
+def serving_device(name: str) -> torch.device:
+    """Where a stage that calls the operators computes: `choose_device`, if they serve the card.
+
+    Only a visible card makes this load, and maybe build, the operators.
+
+    Args:
+        name: `auto` takes the CPU, with a warning that says why, where they do not serve the card;
+            `cpu` or `cuda`.
+
+    Raises:
+        UserError: `cuda` was asked for, and there is no card or they do not serve it.
+    """
+    device = choose_device(name)
+    if device.type == "cuda" and not load()["cuda"]:
+        reason = load()["no_cuda"]
+        if name == "cuda":
+            raise UserError(f"--device cuda: {reason}; or use --device cpu")
+        log.warning("computing on the CPU: %s", reason)
+        return torch.device("cpu")
+    return device
+
+
+def _find() -> dict[str, Any]:
+    package = _installed()
+    if package is not None and not package["no_cuda"]:
+        try:
+            return _open(package)
+        except UserError as error:
+            log.warning("%s: not used", error)
+            package = None
+    toolchain = _toolchain()
+    try:
+        plan = toolchain.plan(_torch_facts(toolchain))
+        if plan.cuda:
+            try:
+                return _open(_built(toolchain, plan))
+            except (toolchain.BuildError, UserError) as error:
+                plan = replace(plan, nvcc=None, no_cuda=str(error))
+        if package is None:
+            return _open(_built(toolchain, plan))
+        no_cuda = plan.no_cuda
+    except toolchain.BuildError as error:
+        if package is None:
+            raise UserError(f"headsplat's operators: {error}") from error
+        no_cuda = str(error)
+    both = f"{package['no_cuda']}, and building anew: {no_cuda}"
+    return _open(package | {"no_cuda": both})
+
+
+def _open(facts: dict[str, Any]) -> dict[str, Any]:
+    library = facts["library"]
+    try:
+        torch.ops.load_library(library)
+    except OSError as error:
+        # PyTorch says only that it could not; the loader's own words are the cause.
+        cause = str(error.__cause__ or error).removeprefix(f"{library}: ")
+        remedy = "pip install ./cuda_ext rebuilds it"
+        if facts["key"]:
+            toolkit = f", with the CUDA {torch.version.cuda} toolkit" if facts["cuda"] else ""
+            remedy = f"remove {Path(library).parent} to build it anew{toolkit}"
+        raise UserError(f"{library} cannot be loaded ({cause}); {remedy}") from error
+    return facts
+
+
 def _installed() -> dict[str, Any] | None:
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None:
+    """The installed package's facts if it is for this PyTorch, else None and a line why."""
+    if importlib.util.find_spec(PACKAGE) is None:
         return None
-    package = importlib.import_module(PACKAGE)
-    wrong = None
-    if torch.__version__ != package.TORCH:
-        wrong = f"was built for torch {package.TORCH}, not {torch.__version__}"
-    elif torch.cuda.is_available() and not package.CUDA:
-        wrong = "was built without CUDA kernels"
+    wrong = no_cuda = None
+    try:
+        package = importlib.import_module(PACKAGE)
+        if torch.__version__ != package.TORCH:
+            wrong = f"was built for torch {package.TORCH}, not {torch.__version__}"
+        elif torch.cuda.is_available():
+            no_cuda = _lacks(package.ARCH, package.NO_CUDA)
+    except (ImportError, OSError, ValueError, KeyError, AttributeError) as error:
+        wrong = f"is broken ({error})"
     if wrong:
         log.warning("%s %s: not used (pip install ./cuda_ext rebuilds it)", PACKAGE, wrong)
         return None
-    return _facts(package.LIBRARY, package.CUDA, None, None)
+    return _facts(package.LIBRARY, package.ARCH is not None and not no_cuda, no_cuda, None)
+
+
+def _lacks(arch: str | None, no_cuda: str | None) -> str | None:
+    """Why a package built for `arch` does not serve the card: code runs on later minors only."""
+    major, minor = torch.cuda.get_device_capability()
+    if arch is None:
+        return f"{PACKAGE} was built without CUDA kernels ({no_cuda or 'no GPU was visible'})"
+    if int(arch[:-1]) != major or int(arch[-1]) > minor:
+        was = f"{arch[:-1]}.{arch[-1]}"
+        return f"{PACKAGE} was built for compute capability {was}, and the GPU has {major}.{minor}"
+    return None
 
 
 def _facts(library: str, cuda: bool, no_cuda: str | None, key: str | None) -> dict[str, Any]:
@@ -102,26 +180,29 @@ def _toolchain() -> ModuleType:
     return module
 
 
-def _built() -> dict[str, Any]:
-    toolchain = _toolchain()
+def _torch_facts(toolchain: ModuleType) -> Any:
     card = torch.cuda.is_available()
-    facts = toolchain.Torch(
+    return toolchain.Torch(
         version=torch.__version__,
         folder=str(Path(torch.__file__).parent),
         cuda=torch.version.cuda,
         arch="".join(map(str, torch.cuda.get_device_capability())) if card else None,
         cxx11_abi=bool(torch.compiled_with_cxx11_abi()),
     )
-    try:
-        plan = toolchain.plan(facts)
-        target = folder() / plan.key
-        if not (target / toolchain.LIBRARY).is_file():
+
+
+def _built(toolchain: ModuleType, plan: Any) -> dict[str, Any]:
+    target = folder() / plan.key
+    library = target / toolchain.LIBRARY
+    if not library.is_file():
+        try:
             _build(toolchain, plan, target)
-    except toolchain.BuildError as error:
-        raise UserError(f"headsplat's operators: {error}") from error
-    if plan.no_cuda:
-        log.warning("headsplat's operators are for the CPU alone: %s", plan.no_cuda)
-    return _facts(str(target / toolchain.LIBRARY), plan.cuda, plan.no_cuda, plan.key)
+        except OSError as error:
+            raise toolchain.BuildError(
+                f"{folder()} cannot be written ({error.strerror}): set HEADSPLAT_EXT_DIR to a "
+                "folder that can"
+            ) from error
+    return _facts(str(library), plan.cuda, plan.no_cuda, plan.key)
 
 
 def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
@@ -130,10 +211,22 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (target / toolchain.LIBRARY).is_file():
             return  # built by the job that held the lock
-        log.info(
-            "compiling headsplat's operators (%s), once", "CPU and CUDA" if plan.cuda else "CPU"
-        )
+        failed = target.with_name(f"{target.name}-{plan.compilers}.failed")
+        # Without CUDA there is nothing to fall back to, and a mended machine should just go on.
+        if plan.cuda and failed.is_file():
+            raise toolchain.BuildError(failed.read_text().splitlines()[0])
+        what = "CPU and CUDA" if plan.cuda else "CPU"
+        log.info("compiling headsplat's operators (%s), once", what)
         temporary = target.with_name(f".{target.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        toolchain.build(plan, temporary)
+        try:
+            toolchain.build(plan, temporary)
+        except toolchain.BuildError as error:
+            shutil.rmtree(temporary)
+            again = "; once mended, remove that file" if plan.cuda else ""
+            line = f"{error} (all of it in {failed}{again})"
+            with publish(failed) as path:
+                path.write_text(f"{line}\n{error.output}")
+            raise toolchain.BuildError(line) from error
         os.replace(temporary, target)
+        failed.unlink(missing_ok=True)

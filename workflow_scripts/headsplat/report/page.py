@@ -30,13 +30,15 @@ svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:11px sys
 .grid{stroke:var(--line)}.line{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .legend span{margin-right:1em;font-size:.8rem;color:var(--soft)}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px}
-.bar{display:grid;grid-template-columns:minmax(90px,32%) 1fr auto;gap:10px;align-items:center;
+.bars{display:grid;grid-template-columns:minmax(90px,32%) 1fr auto;column-gap:10px}
+.bar{display:grid;grid-template-columns:subgrid;grid-column:1/-1;align-items:center;
 font-size:.85rem;margin:3px 0}.bar span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .bar b{background:var(--line);border-radius:3px;height:10px;position:relative;overflow:hidden}
 .bar i{display:block;height:100%;background:var(--a);border-radius:3px}
 .bar .two i{position:absolute;top:0}.bar .two .first{background:var(--a);opacity:.55}
 .bar .two .second{background:var(--b);height:40%;top:30%}
-.bar em{font-style:normal;color:var(--soft);font-variant-numeric:tabular-nums;white-space:nowrap}
+.bar em{font-style:normal;text-align:right;color:var(--soft);white-space:nowrap;
+font-variant-numeric:tabular-nums}
 .examples{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr));gap:14px}
 figure{margin:0}figure .trio{display:grid;grid-template-columns:1fr 1fr 1fr;gap:2px}
 figure img{width:100%;display:block;background:#000}

@@ -15,6 +15,7 @@ from headsplat.heads.model import HeadModel
 from headsplat.report import charts, page
 from headsplat.report.charts import Series
 from headsplat.report.costs import read_costs
+from headsplat.report.step_time import step_time
 from headsplat.report.truth import compare
 from headsplat.report.weakest import outside_share, stage_health
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
@@ -62,6 +63,7 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         _coverage(track, split, names),
         _training(training, metrics),
         _frames(rows, split),
+        step_time(training),
         _costs(sources.logs, sources.logs.parent / "assets"),
     ]
     if sources.truth is not None:
@@ -238,6 +240,7 @@ def _training(training: Any, metrics: Any) -> str:
     ]
     note = (
         f"{training['steps']} steps, {training['images']} images in {training['seconds']:.0f} s "
+        f"({training['images_per_second']:.0f} images/s) "
         f"on {training['device']}; {metrics['psnr_head_train']:.2f} dB on training frames, "
         f"{metrics['psnr_head']:.2f} dB held out."
     )

@@ -76,11 +76,13 @@ class PictureReader:
 
 
 class ResidentPictures:
-    """All pictures in one byte tensor on the device; a batch is one gather."""
+    """All pictures in one byte tensor on the device.
 
-    def __init__(
-        self, reader: PictureReader, ids: Sequence[int], plan: Tensor, device: torch.device
-    ) -> None:
+    Attributes:
+        planes: (T, H, W, 5) uint8, one picture a row.
+    """
+
+    def __init__(self, reader: PictureReader, ids: Sequence[int], device: torch.device) -> None:
         pictures = torch.empty(
             (len(ids), reader.height, reader.width, PLANES), dtype=torch.uint8, device=device
         )
@@ -88,22 +90,29 @@ class ResidentPictures:
             decoded = pool.map(reader.read, ids)
             for row, planes in enumerate(progress(decoded, len(ids), "pictures")):
                 pictures[row] = torch.from_numpy(planes)
-        self._pictures, self._plan = pictures, plan.to(device)
+        self.planes = pictures
 
-    def batch(self, step: int) -> Tensor:
-        """(B, H, W, 5) uint8 of the step's frames; no host synchronisation."""
-        return self._pictures.index_select(0, self._plan[step])
+    def prepare(self, step: int) -> None:
+        """Nothing to do: every step's pictures are there."""
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where in `planes` the pictures of a step's rows lie, (B,) long."""
+        return rows
 
     def rows(self, rows: Sequence[int]) -> Tensor:
         """(n, H, W, 5) uint8 of some rows."""
-        return self._pictures[list(rows)]
+        return self.planes[list(rows)]
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
 class StreamedPictures:
-    """Pictures decoded ahead by a pool, the most recently used kept up to a limit."""
+    """Pictures decoded ahead by a pool, the most recently used kept up to a limit.
+
+    Attributes:
+        planes: (B, H, W, 5) uint8 on the device: the pictures of the step last prepared.
+    """
 
     def __init__(
         self,
@@ -115,7 +124,16 @@ class StreamedPictures:
     ) -> None:
         self._reader, self._ids = reader, list(ids)
         self._plan, self._device = plan.tolist(), device
-        self._capacity = max(capacity, (AHEAD + 1) * plan.shape[1])
+        batch = plan.shape[1]
+        self._capacity = max(capacity, (AHEAD + 1) * batch)
+        shape = (batch, reader.height, reader.width, PLANES)
+        self.planes = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self._places = torch.arange(batch, device=device)
+        # Copies to a card run behind the host: a buffer is filled again once its copy is done.
+        pin = device.type == "cuda"
+        self._staging = [
+            (torch.empty(shape, dtype=torch.uint8, pin_memory=pin), _Done(pin)) for _ in range(2)
+        ]
         self._cache: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
         self._pool = ThreadPoolExecutor(available_threads())
 
@@ -127,24 +145,47 @@ class StreamedPictures:
             self._cache.popitem(last=False)
         return self._cache[row]
 
-    def batch(self, step: int) -> Tensor:
-        """(B, H, W, 5) uint8 of the step's frames, on the device."""
+    def prepare(self, step: int) -> None:
+        """Put the pictures of a step of the plan into `planes`; decode those of the next ahead."""
         wanted = [self._fetch(row) for row in self._plan[step]]
         for later in self._plan[step + 1 : step + 1 + AHEAD]:
             for row in later:
                 self._fetch(row)
-        return self._stack([future.result() for future in wanted])
+        staging, done = self._staging[step % 2]
+        done.wait()
+        for place, future in enumerate(wanted):
+            staging[place] = torch.from_numpy(future.result())
+        self.planes.copy_(staging, non_blocking=True)
+        done.record()
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where in `planes` the pictures of a step's rows lie, (B,) long."""
+        del rows
+        return self._places
 
     def rows(self, rows: Sequence[int]) -> Tensor:
         """(n, H, W, 5) uint8 of some rows."""
-        return self._stack([self._fetch(row).result() for row in rows])
-
-    def _stack(self, planes: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(planes)).to(self._device)
+        planes = np.stack([self._fetch(row).result() for row in rows])
+        return torch.from_numpy(planes).to(self._device)
 
     def close(self) -> None:
         """Stop decoding ahead."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Done:
+    """Whether a copy that was enqueued on the current stream is done; at once on a CPU."""
+
+    def __init__(self, cuda: bool) -> None:
+        self._event = torch.cuda.Event() if cuda else None
+
+    def record(self) -> None:
+        if self._event:
+            self._event.record()
+
+    def wait(self) -> None:
+        if self._event:
+            self._event.synchronize()
 
 
 def open_pictures(
@@ -171,5 +212,5 @@ def open_pictures(
         "resident" if need <= limit_mib else "streamed",
     )  # fmt: skip
     if need <= limit_mib:
-        return ResidentPictures(reader, ids, plan, device)
+        return ResidentPictures(reader, ids, device)
     return StreamedPictures(reader, ids, plan, device, int(limit_mib * 2**20 // each))

@@ -1,13 +1,15 @@
 """LPIPS with VGG16 (Zhang et al. 2018), differentiable, from weight files the user supplies.
 
 `vgg16-397923af.pth` is torchvision's VGG16 (ImageNet) and `vgg.pth` the five linear layers of
-LPIPS 0.1. Both are read with `weights_only=True`.
+LPIPS 0.1. Both are read with `weights_only=True`. `headsplat.train.crops` says how training sees
+parts of a picture only.
 """
 
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from headsplat.errors import UserError
 
@@ -35,14 +37,29 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(_SCALE)[:, None, None])
         self.requires_grad_(False)
 
+    def reduce(self, dtype: torch.dtype) -> "Lpips":
+        """Make the convolutions work in `dtype` as tensor cores like it best; returns itself.
+
+        That is with channels last in memory and in multiples of 8: zeros fill up the three of the
+        picture. Pictures in and distances out stay in single precision.
+        """
+        first = self.convolutions[0]
+        first.weight = nn.Parameter(_fill_channels(first.weight), requires_grad=False)
+        self.convolutions.to(dtype=dtype, memory_format=torch.channels_last)
+        return self
+
     def _features(self, picture: Tensor) -> list[Tensor]:
         value = (picture.permute(0, 3, 1, 2) * 2 - 1 - self.shift) / self.scale
+        first = self.convolutions[0].weight
+        value = value.to(first.dtype)
+        if first.shape[1] > value.shape[1]:
+            value = _fill_channels(value)
         features, layer = [], 0
         for number, block in enumerate(_BLOCKS):
             if number:
                 value = nn.functional.max_pool2d(value, 2)
             for _ in block:
-                value = torch.relu(self.convolutions[layer](value))
+                value = torch.relu_(self.convolutions[layer](value))
                 layer += 1
             features.append(value)
         return features
@@ -50,21 +67,71 @@ class Lpips(nn.Module):
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """(B, H, W, 3) pictures in 0..1, at least 16 pixels a side -> (B,) distances."""
         with torch.no_grad():
-            wanted = self._features(target)
-        total = image.new_zeros(len(image))
-        for have, want, weight in zip(self._features(image), wanted, self.linear, strict=True):
-            difference = (_unit(have) - _unit(want)).square()
-            total = total + (difference * weight).sum(1).flatten(1).mean(1)
-        return total
+            wanted = [_scaled(value, _inverse_length(value)) for value in self._features(target)]
+        distances = [
+            _Distance.apply(have, want, weight)
+            for have, want, weight in zip(self._features(image), wanted, self.linear, strict=True)
+        ]
+        return torch.stack(distances).sum(0)
 
 
-def _unit(features: Tensor) -> Tensor:
-    # The small term lies inside the root, where it keeps the gradient of a zero vector finite.
-    return features / (features.square().sum(1, keepdim=True) + 1e-20).sqrt()
+def _fill_channels(value: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 8, H, W), zeros after the C."""
+    return nn.functional.pad(value, (0, 0, 0, 0, 0, 8 - value.shape[1]))
 
 
-def load_lpips(folder: Path | str, device: torch.device | str) -> Lpips | None:
+def _inverse_length(features: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 1, H, W): 1 over the length of each pixel's vector, at least float32."""
+    wide = torch.promote_types(features.dtype, torch.float32)
+    length = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=wide)
+    # The small term keeps the gradient of a zero vector finite.
+    return (length.square() + 1e-20).rsqrt()
+
+
+def _scaled(features: Tensor, factor: Tensor) -> Tensor:
+    """Product of features and a factor of higher precision, rounded once, to the features'."""
+    return torch.mul(features, factor, out=torch.empty_like(features))
+
+
+class _Distance(torch.autograd.Function):
+    """One block's distance: mean over pixels of the weighted square of unit vectors' difference.
+
+    Written out for the bytes it moves. What is as large as the features is kept in their precision
+    and passed over as rarely as single operations allow; each value is computed, and every sum
+    summed, in single precision.
+    """
+
+    @staticmethod
+    def forward(ctx, have: Tensor, want: Tensor, weight: Tensor) -> Tensor:
+        """(B, C, H, W) features, the target's unit vectors, (1, C, 1, 1) -> (B,)."""
+        inverse = _inverse_length(have)
+        # Rounded as the target's were, so that equal pictures are at distance 0.
+        difference = _scaled(have, inverse).sub_(want)
+        ctx.save_for_backward(have, difference, inverse, weight)
+        length = torch.linalg.vector_norm(difference, dim=(2, 3), dtype=inverse.dtype)
+        return length.square() @ weight.flatten() / inverse[0].numel()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        have, difference, inverse, weight = ctx.saved_tensors
+        factor = (2 / inverse[0].numel()) * gradient[:, None, None, None] * weight
+        push = _scaled(difference, factor)
+        # What would only lengthen the vector does not turn it.
+        along = (push * have).sum(1, keepdim=True, dtype=inverse.dtype) * inverse.square()
+        torch.addcmul(push, have, along, value=-1, out=push)
+        return push.mul_(inverse), None, None
+
+
+def load_lpips(
+    folder: Path | str, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> Lpips | None:
     """The distance with the weights in `folder`, or None when the files are not there.
+
+    Args:
+        folder: where the two files lie.
+        device: where it is evaluated.
+        dtype: of the network's layers; float32 to report distances, bfloat16 to train on a card.
 
     Raises:
         UserError: a file is there but is not what its name says.
@@ -90,4 +157,5 @@ def load_lpips(folder: Path | str, device: torch.device | str) -> Lpips | None:
         raise UserError(f"{path}: not the weights its name says ({error}); fetch it again") from (
             error
         )
-    return model.to(device)
+    model = model.to(device)
+    return model if dtype == torch.float32 else model.reduce(dtype)

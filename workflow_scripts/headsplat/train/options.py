@@ -14,15 +14,17 @@ HELP = {
     "bases": "learned bases of blendshapes",
     "mouth": "weight of the mouth relative to the rest",
     "ssim": "weight of 1 - SSIM, 0 for none",
-    "lpips": "weight of LPIPS-VGG where its weight files are found, 0 for none",
+    "lpips": "weight of LPIPS-VGG where its weight files are found, 0 for none; on crops of half "
+    "the side, at full resolution",
     "coarse": "share of the steps at half resolution",
     "jitter": "noise on the codes of blendshapes in training, in their standard deviations",
     "seed": "of everything random",
+    "profile": "steps to profile into trace.json.gz, for the report; 0 for none",
 }
 _RANGES = {
     "steps": (1, 10**7), "batch": (1, 256), "gaussians": (100, 10**6), "uv_size": (16, 1024),
     "bases": (1, 200), "mouth": (0, 1000), "ssim": (0, 10), "lpips": (0, 10), "coarse": (0, 1),
-    "jitter": (0, 10), "seed": (0, 2**31 - 1),
+    "jitter": (0, 10), "seed": (0, 2**31 - 1), "profile": (0, 51),
 }  # fmt: skip
 
 
@@ -42,6 +44,7 @@ class TrainOptions:
     coarse: float = 0.3
     jitter: float = 0.3
     seed: int = 0
+    profile: int = 0
 
     def check(self) -> None:
         """Refuse what cannot be trained.

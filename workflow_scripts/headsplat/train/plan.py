@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from headsplat.train.crops import crop_size, draw_corners
 from headsplat.train.options import TrainOptions
 
 
@@ -21,22 +22,32 @@ class Plan:
         rows: (S, B) long, which training frames; each frame once per pass, passes shuffled.
         backgrounds: (S, B, 3) colours in 0..1.
         jitter: (S, B, C) normal noise for the frames' codes.
+        corners: (S, B, 2) long, row and column of the crops that LPIPS looks at.
         rates: S factors on the learning rates.
     """
 
     rows: Tensor
     backgrounds: Tensor
     jitter: Tensor
+    corners: Tensor
     rates: list[float]
 
 
-def make_plan(frames: int, options: TrainOptions, code_size: int, warm: int, final: float) -> Plan:
+def make_plan(
+    frames: int,
+    options: TrainOptions,
+    code_size: int,
+    size: tuple[int, int],
+    warm: int,
+    final: float,
+) -> Plan:
     """Draw the tables.
 
     Args:
         frames: number of training frames.
         options: steps S, batch B, seed of everything drawn here, deviation of the jitter.
         code_size: C, numbers in a frame's code and pose.
+        size: height and width of the pictures.
         warm: steps over which the rate rises linearly.
         final: the factor at the last step; between, it falls along a half cosine.
     """
@@ -47,8 +58,9 @@ def make_plan(frames: int, options: TrainOptions, code_size: int, warm: int, fin
     rows = torch.cat(order)[: steps * batch].reshape(steps, batch)
     backgrounds = torch.rand((steps, batch, 3), generator=generator)
     jitter = torch.randn((steps, batch, code_size), generator=generator) * options.jitter
+    corners = draw_corners(generator, steps, batch, *size, crop_size(*size))
     rates = []
     for step in range(steps):
         fall = (1 + math.cos(math.pi * step / steps)) / 2
         rates.append(min(1.0, (step + 1) / warm) * (final + (1 - final) * fall))
-    return Plan(rows, backgrounds, jitter, rates)
+    return Plan(rows, backgrounds, jitter, corners, rates)

@@ -1,5 +1,6 @@
 """The stage `train_avatar`: head, track, split and packed pictures to a trained avatar's folder."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,18 +14,21 @@ from headsplat.cli import available_threads, log
 from headsplat.deform.codes import POSE, condition_size
 from headsplat.deform.flashavatar import FlashAvatarDeformation
 from headsplat.deform.flashavatar_checkpoint import save_checkpoint
-from headsplat.device import choose_device
+from headsplat.device import memory_advice
 from headsplat.errors import UserError
 from headsplat.files import publish_folder, read_json, write_json
 from headsplat.heads.model import HeadModel
+from headsplat.raster.extension import serving_device
 from headsplat.scratch import Scratch, state_key
 from headsplat.train.dataset import PictureReader, open_pictures
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
+from headsplat.train.memory import training_mib
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialise, training_frames
+from headsplat.train.step import TERMS
 from headsplat.train.track import load_track
-from headsplat.train.trainer import TERMS, Outcome, Trainer
+from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
 
 # The learning rates rise over this many steps and end at this share.
 WARM_STEPS, FINAL_RATE = 20, 0.03
@@ -72,7 +76,7 @@ def train_avatar(
         code: version of the code, part of the key.
     """
     torch.set_num_threads(available_threads())
-    device = choose_device(device_name)
+    device = serving_device(device_name)
     head = HeadModel.load(head_path)
     track = load_track(track_path, head)
     ids = [int(frame) for frame in read_json(split_path)["train"]]
@@ -83,14 +87,23 @@ def train_avatar(
     inputs = [head_path, track_path, split_path, *frames, *alpha, *parsing]
     scratch = Scratch(scratch_root, state_key(inputs, parameters, code))
 
-    plan = make_plan(len(ids), options, condition_size(head) + POSE, WARM_STEPS, FINAL_RATE)
-    reader = PictureReader(frames, alpha, parsing, track.width, track.height)
-    pictures = open_pictures(reader, ids, plan.rows, device, picture_limit(device, cache_mib))
+    size = (track.height, track.width)
+    code_size = condition_size(head) + POSE
+    plan = make_plan(len(ids), options, code_size, size, WARM_STEPS, FINAL_RATE)
     avatar = empty_avatar(head, track, track.rows(ids), options, device)
-    training = training_frames(avatar, track, ids)
-    initialise(avatar, training, pictures)
-    trainer = Trainer(avatar, training, pictures, plan, options, lpips)
-    outcome = trainer.run(scratch.folder)
+    reader = PictureReader(frames, alpha, parsing, track.width, track.height)
+    limit = picture_limit(device, cache_mib)
+    need = training_mib(avatar, options, len(ids), size, lpips is not None, limit)
+    if device.type == "cuda":
+        log.info("memory of the card that training takes, estimated: %.0f MiB", need)
+    try:
+        pictures = open_pictures(reader, ids, plan.rows, device, limit)
+        training = training_frames(avatar, track, ids)
+        initialise(avatar, training, pictures)
+        trainer = Trainer(avatar, training, pictures, plan, options, lpips)
+        outcome = trainer.run(scratch.folder)
+    except torch.OutOfMemoryError as error:
+        raise memory_advice(error, need, f"train.batch (now {options.batch})") from error
     pictures.close()
     reader.close()
 
@@ -99,6 +112,8 @@ def train_avatar(
     with publish_folder(out) as folder:
         save_avatar(folder, avatar)
         write_json(folder / "training.json", facts)
+        if outcome.profile:
+            shutil.copyfile(scratch.folder / TRACE_FILE, folder / TRACE_FILE)
         if isinstance(avatar.deformation, FlashAvatarDeformation):
             with torch.no_grad():
                 last = trainer.gaussians(plan.rows[-1, :1].to(device))
@@ -111,7 +126,8 @@ def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpi
     """The distance if it is wanted and its weights are there; says which."""
     if options.lpips <= 0:
         return None
-    lpips = load_lpips(assets, device)
+    half = device.type == "cuda"
+    lpips = load_lpips(assets, device, torch.bfloat16 if half else torch.float32)
     if lpips is None:
         log.info("LPIPS is skipped: %s and %s are not in %s", BACKBONE_FILE, LINEAR_FILE, assets)
     return lpips
@@ -130,6 +146,15 @@ def training_facts(
     for column, name in enumerate(TERMS):
         if outcome.terms[:, column].any():
             curves[name] = thin(outcome.terms[:, column])
+    profile = {}
+    if outcome.profile:
+        parts = dict(outcome.profile)
+        profile["profile"] = {
+            "steps": max(1, options.profile - 1),  # the first only warms up
+            "wall_us": parts.pop("wall"),
+            "parts_us": parts,
+            "trace": TRACE_FILE,
+        }
     return {
         "model": options.model,
         "gaussians": len(avatar.anchors),
@@ -146,7 +171,7 @@ def training_facts(
         else f"cpu, {torch.get_num_threads()} threads",
         "options": asdict(options),
         "losses": curves,
-    }
+    } | profile
 
 
 def thin(values: Tensor) -> list[list[float]]:

@@ -1,0 +1,151 @@
+"""Clips to train on: a synthetic one with known truth, or a subject that the workflow prepared."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.synthetic_tracks import SIZE, head_inputs, make_truth
+from headsplat.avatar import Avatar
+from headsplat.camera import project
+from headsplat.evaluate.metrics import frame_metrics
+from headsplat.heads.model import HeadModel
+from headsplat.heads.skinning import HeadGeometry
+from headsplat.raster.triangles import interpolate, rasterize_triangles
+from headsplat.rotations import matrix_to_6d
+from headsplat.train.dataset import PLANES, PictureReader
+from headsplat.train.track import Track, load_track
+
+FRAMES = 300
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Pictures with a track.
+
+    Attributes:
+        name: for the table.
+        head: the head model of the track.
+        track: codes and cameras of all frames.
+        planes: (N, H, W, 5) uint8, see `headsplat.train.dataset`, one row a frame of the track.
+        training: (T,) rows to train on; a few frames beside the held-out ones are in neither.
+        held_out: (E,) rows to measure.
+    """
+
+    name: str
+    head: HeadModel
+    track: Track
+    planes: Tensor
+    training: Tensor
+    held_out: Tensor
+
+    def ids(self) -> list[int]:
+        """Frame ids of the training rows."""
+        return [int(self.track.ids[row]) for row in self.training]
+
+    def pictures(self) -> "ClipPictures":
+        """The training rows' pictures as the trainer asks for them."""
+        return ClipPictures(self.planes.index_select(0, self.training.to(self.planes.device)))
+
+    def truth(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Held-out pictures on black (n, H, W, 3) and their head masks (n, H, W)."""
+        planes = self.planes.index_select(0, rows.to(self.planes.device)).float() / 255
+        matte = planes[..., 3]
+        return planes[..., :3] * matte[..., None], (matte > 0.5).float()
+
+
+class ClipPictures:
+    """Pictures that lie on the device, by training row."""
+
+    def __init__(self, planes: Tensor) -> None:
+        self.planes = planes
+
+    def prepare(self, step: int) -> None:
+        """All are there."""
+
+    def places(self, rows: Tensor) -> Tensor:
+        """(B,) where rows lie in `planes`."""
+        return rows
+
+    def rows(self, rows: list[int]) -> Tensor:
+        """(n, H, W, 5) of some training rows."""
+        return self.planes[rows]
+
+
+def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int = FRAMES) -> Clip:
+    """The procedural head under known smooth motion, with its paint and one lamp.
+
+    One second in six is held out.
+    """
+    truth = make_truth(head, frames, focal=1100.0)
+    inputs = {key: value.float() for key, value in head_inputs(truth).items()}
+    rotation = torch.as_tensor(truth.rotation).float()
+    translation = torch.as_tensor(truth.translation).float()
+    focal = truth.focal * size / SIZE
+    intrinsics = torch.tensor([focal, focal, size / 2, size / 2])
+    geometry = HeadGeometry(head)
+    faces = geometry.faces
+    paint = torch.as_tensor(head.albedo)
+    mouth = torch.zeros(len(head.template))
+    for region in ("lips", "teeth", "mouth_interior"):
+        mouth[torch.as_tensor(head.regions[region]).long()] = 1
+    lamp = torch.nn.functional.normalize(torch.tensor([0.4, -0.5, -0.8]), dim=0)
+    planes = []
+    for rows in torch.arange(frames).split(10):
+        codes = {key: value[rows] for key, value in inputs.items() if key != "shape"}
+        vertices = geometry.vertices(inputs["shape"], **codes)
+        points = project(vertices, rotation[rows], translation[rows], intrinsics)
+        face, weights = rasterize_triangles(points, faces, size, size)
+        corners = [vertices[:, faces[:, k]] for k in range(3)]
+        normal = torch.linalg.cross(corners[1] - corners[0], corners[2] - corners[0])
+        smooth = torch.zeros_like(vertices)
+        for k in range(3):
+            smooth.index_add_(1, faces[:, k], normal)
+        smooth = torch.nn.functional.normalize(smooth, dim=-1) @ rotation[rows].transpose(1, 2)
+        shade = 0.4 + 0.7 * (smooth @ lamp).clamp_min(0)
+        colour = (paint * shade[..., None]).clamp(0, 1)
+        ones = torch.ones_like(colour[..., :1])
+        marks = torch.cat([colour, ones, mouth.expand(len(rows), -1)[..., None]], -1)
+        planes.append((interpolate(face, weights, faces, marks) * 255).round().to(torch.uint8))
+    eyes = matrix_to_6d(inputs["eyes"]).flatten(1)
+    condition = [inputs["exp"], matrix_to_6d(inputs["jaw"]), eyes, inputs["eyelids"]]
+    track = Track(
+        np.arange(1, frames + 1), torch.ones(frames), inputs["shape"], torch.cat(condition, 1),
+        rotation, translation, intrinsics, size, size,
+    )  # fmt: skip
+    order = torch.arange(frames)
+    held_out = order[(order // 25) % 6 == 3]
+    guard = (order[:, None] - held_out).abs().amin(1) <= 2
+    return Clip(f"synthetic, {size} px", head, track, torch.cat(planes).to(device),
+                order[~guard], held_out)  # fmt: skip
+
+
+def prepared_clip(work: Path, head_path: Path, device: torch.device) -> Clip:
+    """A subject's folder under work/, as the workflow leaves it before training."""
+    head = HeadModel.load(head_path)
+    track = load_track(work / "track" / "track.npz", head)
+    split = json.loads((work / "split.json").read_text())
+    zips = [sorted((work / name).glob("*.zip")) for name in ("frames", "alpha", "parsing")]
+    reader = PictureReader(*zips, track.width, track.height)
+    shape = (len(track.ids), track.height, track.width, PLANES)
+    planes = torch.zeros(shape, dtype=torch.uint8)
+    for row in torch.cat([track.rows(split["train"]), track.rows(split["test"])]).tolist():
+        planes[row] = torch.from_numpy(reader.read(int(track.ids[row])))
+    reader.close()
+    return Clip(f"{work.name}, {track.width} px", head, track, planes.to(device),
+                track.rows(split["train"]), track.rows(split["test"]))  # fmt: skip
+
+
+def held_out_psnr(avatar: Avatar, clip: Clip) -> float:
+    """Mean `psnr_head` of the held-out frames, dB."""
+    track, values = clip.track, []
+    for rows in clip.held_out.split(8):
+        colour, _ = avatar.render(
+            track.condition[rows], track.rotation[rows], track.translation[rows],
+            track.intrinsics, track.width, track.height, torch.zeros(3),
+        )  # fmt: skip
+        values.append(frame_metrics(clip.truth(rows)[0], colour, clip.truth(rows)[1])["psnr_head"])
+    return torch.cat(values).mean().item()

@@ -1,0 +1,113 @@
+"""Training runs as the benchmarks make them: a recipe, a clip, and what came of it over time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmarks.clips import Clip, held_out_psnr
+from headsplat.avatar import Avatar
+from headsplat.deform.codes import POSE, condition_size
+from headsplat.train.lpips import Lpips
+from headsplat.train.options import TrainOptions
+from headsplat.train.plan import make_plan
+from headsplat.train.prepare import empty_avatar, initialise, training_frames
+from headsplat.train.run import FINAL_RATE, WARM_STEPS
+from headsplat.train.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of a run, and its schedule of learning rates."""
+
+    name: str
+    options: TrainOptions
+    warm: int = WARM_STEPS
+    final: float = FINAL_RATE
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a run stood: images seen, seconds of set-up and stepping so far, held-out dB."""
+
+    images: int
+    seconds: float
+    psnr: float
+
+
+def flashavatar_recipe(images: int = 30000) -> Recipe:
+    """The published one without LPIPS (which costs PSNR): batch 1, constant rates, full size.
+
+    One departure favours it: colours start from the pictures, not from grey.
+    """
+    options = TrainOptions(
+        model="flashavatar", steps=images, batch=1, coarse=0.0, jitter=0.0, lpips=0.0
+    )
+    return Recipe("FlashAvatar's recipe, batch 1", options, warm=1, final=1.0)
+
+
+def our_recipe(images: int, **changes: object) -> Recipe:
+    """The defaults of config/config.yaml for a number of training images."""
+    options = replace(TrainOptions(), **{"lpips": 0.0, **changes})
+    options = replace(options, steps=max(1, images // options.batch))
+    return Recipe(f"{options.model}, batch {options.batch}", options)
+
+
+def start(clip: Clip, recipe: Recipe, device: torch.device, lpips: Lpips | None = None) -> Trainer:
+    """An initialised run, no step done."""
+    options, track = recipe.options, clip.track
+    plan = make_plan(
+        len(clip.training), options, condition_size(clip.head) + POSE,
+        (track.height, track.width), recipe.warm, recipe.final,
+    )  # fmt: skip
+    avatar = empty_avatar(clip.head, track, clip.training, options, device)
+    frames = training_frames(avatar, track, clip.ids())
+    pictures = clip.pictures()
+    initialise(avatar, frames, pictures)
+    return Trainer(avatar, frames, pictures, plan, options, lpips)
+
+
+def follow(
+    clip: Clip,
+    recipe: Recipe,
+    device: torch.device,
+    marks: int,
+    lpips: Lpips | None = None,
+    enough: Callable[[float], bool] = lambda psnr: False,
+) -> tuple[Avatar, list[Mark]]:
+    """Train to the end of a recipe, or until the held-out quality is enough.
+
+    Measuring is not counted as training; set-up is.
+    """
+    began = now(device)
+    trainer = start(clip, recipe, device, lpips)
+    seconds = now(device) - began
+    seen = [Mark(0, seconds, held_out_psnr(trainer.avatar, clip))]
+    steps = recipe.options.steps
+    for mark in range(1, marks + 1):
+        began = now(device)
+        trainer.advance(mark * steps // marks)
+        seconds += now(device) - began
+        psnr = held_out_psnr(trainer.avatar, clip)
+        seen.append(Mark(trainer.done * recipe.options.batch, seconds, psnr))
+        if enough(psnr):
+            break
+    return trainer.avatar, seen
+
+
+def now(device: torch.device) -> float:
+    """Wall clock once the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def show(name: str, seen: list[Mark]) -> None:
+    """Print a run."""
+    print(name)
+    for before, mark in zip([seen[0], *seen], seen, strict=False):
+        passed = mark.seconds - before.seconds
+        rate = (mark.images - before.images) / passed if passed else 0.0
+        print(f"  {mark.images:8d} images {mark.seconds:7.2f} s {rate:9.1f} images/s "
+              f"{mark.psnr:6.2f} dB", flush=True)  # fmt: skip

@@ -1,0 +1,180 @@
+"""How fast an avatar is drawn on this machine, from the codes of its frames to its pictures.
+
+    python benchmarks/rendering.py [--head work/heads/ict.npz]
+
+The avatars are trained for a moment on the synthetic clip, so that their Gaussians have the sizes
+and the overlap of an avatar in use. Codes and poses come from the host, as a tracker would give
+them. One frame at a time is wall time with a wait for the GPU after each frame, warm; batches are
+wall time over many. The peer of the same run draws the same avatar as existing tools do: one frame
+at a time, launched kernel by kernel. On a CPU both are the same function.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
+
+from benchmarks.clips import Clip, synthetic_clip  # noqa: E402
+from benchmarks.rasterizer import machine  # noqa: E402
+from benchmarks.recipes import our_recipe, start  # noqa: E402
+from headsplat.avatar import Avatar  # noqa: E402
+from headsplat.cli import available_threads  # noqa: E402
+from headsplat.heads.model import HeadModel  # noqa: E402
+from headsplat.raster.extension import serving_device  # noqa: E402
+from headsplat.render import FrameRenderer  # noqa: E402
+
+DEFAULT_HEAD = "work/heads/procedural.npz"
+MODELS = ("blendshapes", "flashavatar")
+FRAMES = 100
+# Frames a second that arithmetic and memory traffic allow on one H200, a low and a high estimate.
+CEILING, BATCH_CEILING = (8000, 16000), (17000, 50000)
+TARGET, BATCH_TARGET = 2000, 10000
+PEER = "the same avatar, frame by frame, launched kernel by kernel"
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much is drawn and timed."""
+
+    size: int
+    gaussians: int
+    batch: int
+    steps: int  # of training
+    warm: int
+    frames: int
+
+
+CARD = Load(size=512, gaussians=16000, batch=16, steps=400, warm=100, frames=3000)
+CPU = Load(size=256, gaussians=8000, batch=4, steps=20, warm=3, frames=24)
+
+
+def trained(clip: Clip, model: str, load: Load, device: torch.device) -> Avatar:
+    """An avatar of the clip, from a short training."""
+    recipe = our_recipe(
+        load.steps * load.batch, batch=load.batch, gaussians=load.gaussians, model=model
+    )
+    trainer = start(clip, recipe, device)
+    trainer.advance(load.steps)
+    wait(device)
+    return trainer.avatar
+
+
+def percentiles(run: Callable[[int], Any], load: Load, device: torch.device) -> tuple[float, float]:
+    """Median and 99th percentile of the seconds from a frame's code to its finished picture."""
+    times = []
+    for frame in range(load.warm + load.frames):
+        begin = time.perf_counter()
+        run(frame % FRAMES)
+        wait(device)
+        times.append(time.perf_counter() - begin)
+    found = torch.tensor(times[load.warm :], dtype=torch.float64)
+    return found.quantile(0.5).item(), found.quantile(0.99).item()
+
+
+def wait(device: torch.device) -> None:
+    """Until the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def batched_rate(renderer: FrameRenderer, codes: list[torch.Tensor], load: Load) -> float:
+    """Frames a second in batches, nothing done with the pictures; the median of five runs."""
+    order = torch.arange(max(load.batch, load.frames // load.batch * load.batch)) % FRAMES
+    many = [value[order] for value in codes]
+    rates = []
+    for _ in range(6):
+        begin = time.perf_counter()
+        for _ in renderer.frames(*many):
+            pass
+        wait(renderer.avatar.device)
+        rates.append(len(order) / (time.perf_counter() - begin))
+    return torch.tensor(rates[1:]).median().item()
+
+
+def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list[dict[str, Any]]:
+    """The claims about one deformation model."""
+    avatar = trained(clip, model, load, device)
+    track, black = clip.track, torch.zeros(3)
+    codes = [track.condition, track.rotation, track.translation]
+    camera = (load.size, load.size, track.intrinsics, black)
+    single, many = (FrameRenderer(avatar, batch, *camera) for batch in (1, load.batch))
+    on_card = device.type == "cuda"
+
+    def one(frame: int) -> list[torch.Tensor]:
+        return [value[frame : frame + 1] for value in codes]
+
+    median, slow = percentiles(lambda frame: single.render(*one(frame)), load, device)
+    rate = batched_rate(many, codes, load)
+    peer = None
+    if on_card:
+        eager = lambda frame: avatar.render(  # noqa: E731
+            *one(frame), track.intrinsics, load.size, load.size, black
+        )
+        peer, peer_slow = percentiles(eager, load, device)
+        print(f"{model}, {PEER}: p50 {1e6 * peer:.0f} us, p99 {1e6 * peer_slow:.0f} us")
+    what = f"rendering, {model}, {load.size} px, {len(avatar.anchors)} Gaussians"
+    rows = [
+        row(f"{what}, one at a time, p50", 1 / median, "frames/s", TARGET,
+            1 / peer if peer else None, CEILING),
+        row(f"{what}, one at a time, p50", 1e6 * median, "us"),
+        row(f"{what}, one at a time, p99", 1e6 * slow, "us"),
+        row(f"{what}, batches of {load.batch}", rate, "frames/s", BATCH_TARGET,
+            1 / peer if peer else None, BATCH_CEILING),
+    ]  # fmt: skip
+    return rows if on_card else [r | {"target": None, "ceiling": None} for r in rows]
+
+
+def row(
+    what: str,
+    value: float,
+    unit: str,
+    target: float | None = None,
+    peer: float | None = None,
+    ceiling: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """One line of the table; the ratio says how many times faster than the peer."""
+    return {
+        "what": what,
+        "value": round(value, 1),
+        "unit": unit,
+        "target": target,
+        "peer": PEER if peer else None,
+        "peer_value": round(peer, 1) if peer else None,
+        "ratio": round(value / peer, 2) if peer else None,
+        "ceiling": ceiling,
+        "machine": machine(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--head", type=Path, default=ROOT / DEFAULT_HEAD)
+    parser.add_argument("--out", type=Path, help="folder of the JSON file")
+    args = parser.parse_args()
+    torch.set_num_threads(available_threads())
+    device = serving_device("auto")
+    if not args.head.exists():
+        parser.error(f"{args.head} is not there: make it with snakemake -c1 {DEFAULT_HEAD}")
+    load = CARD if device.type == "cuda" else CPU
+    clip = synthetic_clip(HeadModel.load(args.head), load.size, device, FRAMES)
+    rows = [line for model in MODELS for line in model_rows(clip, model, load, device)]
+    out = args.out or ROOT / "benchmarks" / "results"
+    out.mkdir(parents=True, exist_ok=True)
+    name = "rendering_gpu.json" if device.type == "cuda" else "rendering.json"
+    (out / name).write_text(json.dumps(rows, indent=1) + "\n")
+    for r in rows:
+        line = f"{r['what']:75} {r['value']:9.1f} {r['unit']:8} target {r['target']}"
+        print(line + (f"  peer {r['peer_value']}  {r['ratio']}x" if r["peer"] else ""))
+
+
+if __name__ == "__main__":
+    main()

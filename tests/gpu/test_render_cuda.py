@@ -1,0 +1,117 @@
+"""Frames drawn by a captured graph against the plain path; skipped without a card."""
+
+import pytest
+import torch
+
+from headsplat import render
+from headsplat.avatar import Avatar
+from headsplat.errors import UserError
+from headsplat.render import FrameRenderer
+from tests.unit.test_render import BACKGROUND, moving, sphere_avatar
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+SIZE, INTRINSICS = 192, torch.tensor([700.0, 700, 100, 90])
+
+
+@pytest.fixture(params=["blendshapes", "flashavatar"])
+def avatar(request) -> Avatar:
+    return sphere_avatar(request.param, "cuda")
+
+
+def renderer_of(avatar: Avatar, batch: int) -> FrameRenderer:
+    return FrameRenderer(avatar, batch, SIZE, SIZE, INTRINSICS, BACKGROUND)
+
+
+def plain(avatar: Avatar, frames: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return avatar.render(*frames, INTRINSICS, SIZE, SIZE, BACKGROUND)
+
+
+def same(found: tuple[torch.Tensor, torch.Tensor], avatar: Avatar, frames: list[torch.Tensor]):
+    expected = plain(avatar, frames)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        # Products of another batch size round differently, which may move a pixel by a step.
+        difference = (one - other).abs()
+        assert (difference > 1e-4).float().mean() < 2e-3
+        assert difference.max() < 0.02
+    assert expected[1].max() > 0.5
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_replay_is_the_plain_path(avatar, device):
+    renderer = renderer_of(avatar, 4)
+    for frames in (moving(4), moving(4, distance=0.8), moving(3), moving(1)):
+        same(renderer.render(*(v.to(device) for v in frames)), avatar, frames)
+
+
+def test_batches_in_a_row(avatar):
+    frames = moving(18)
+    for _ in range(2):
+        pictures = [(c.clone(), a.clone()) for c, a in renderer_of(avatar, 4).frames(*frames)]
+        assert [len(colour) for colour, _ in pictures] == [4, 4, 4, 4, 2]
+        same(tuple(map(torch.cat, zip(*pictures, strict=True))), avatar, frames)
+
+
+def test_a_frame_that_needs_larger_buffers_is_drawn_again(avatar, monkeypatch):
+    monkeypatch.setattr(render, "FIRST_PAIRS", 1)
+    renderer = renderer_of(avatar, 2)
+    far, near = moving(2, distance=6.0), moving(2, distance=0.5)
+    renderer.render(*far)
+    before = renderer._recordings[0]._budget.pairs
+    same(renderer.render(*near), avatar, near)
+    assert renderer._recordings[0]._budget.pairs > before
+    same(renderer.render(*near), avatar, near)
+
+    renderer = renderer_of(avatar, 2)
+    mixed = [torch.cat(parts) for parts in zip(far, far, near, near, far, strict=True)]
+    pictures = [(c.clone(), a.clone()) for c, a in renderer.frames(*mixed)]
+    same(tuple(map(torch.cat, zip(*pictures, strict=True))), avatar, mixed)
+
+
+def test_parameters_changed_in_place_are_seen(avatar):
+    renderer, frames = renderer_of(avatar, 2), moving(2)
+    before = renderer.render(*frames)[0].clone()
+    with torch.no_grad():
+        if avatar.deformation.name == "blendshapes":
+            avatar.deformation._split(avatar.deformation.weights[0])[4].add_(20)
+        else:
+            avatar.deformation.features_dc.add_(0.5)
+    after = renderer.render(*frames)
+    assert (after[0] - before).abs().max() > 0.05
+    same(after, avatar, frames)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_nothing_waits_but_the_look_at_the_end(avatar, device):
+    renderer = renderer_of(avatar, 2)
+    frames = [v.to(device) for v in moving(6)]
+    for _ in renderer.frames(*frames):
+        pass
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        renderer.render(*(v[:2] for v in frames))
+        for _ in renderer.frames(*frames):
+            pass
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_values_that_are_not_finite_are_an_error(avatar):
+    renderer, frames = renderer_of(avatar, 2), moving(2)
+    renderer.render(*frames)
+    kept = frames[0][1, 0].item()
+    frames[0][1, 0] = float("nan")
+    with pytest.raises(UserError, match="not finite"):
+        renderer.render(*frames)
+    frames[0][1, 0] = kept
+    same(renderer.render(*frames), avatar, frames)
+
+
+def test_a_call_breaks_off_an_iteration(avatar):
+    renderer, frames = renderer_of(avatar, 2), moving(6)
+    pictures = renderer.frames(*frames)
+    next(pictures)
+    next(pictures)  # the third batch is being drawn where `render` draws
+    renderer.render(*(v[:2] for v in frames))
+    with pytest.raises(ValueError, match="broken off"):
+        next(pictures)

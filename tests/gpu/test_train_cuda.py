@@ -1,0 +1,134 @@
+"""Training on a card: recorded steps are the plain ones, buffers grow, memory may run out."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from headsplat.deform.codes import POSE, condition_size
+from headsplat.errors import UserError
+from headsplat.files import read_json
+from headsplat.heads.model import HeadModel
+from headsplat.raster.gaussians import InstanceBudget
+from headsplat.train import captured, run, step
+from headsplat.train.dataset import PictureReader, open_pictures
+from headsplat.train.options import TrainOptions
+from headsplat.train.plan import make_plan
+from headsplat.train.prepare import empty_avatar, initialise, training_frames
+from headsplat.train.track import load_track
+from headsplat.train.trainer import Trainer
+from tests.unit.tiny_clip import make_clip
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICE = torch.device("cuda")
+OPTIONS = replace(TrainOptions(), gaussians=600, bases=4, batch=4, steps=1000, uv_size=24)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+def new_trainer(clip, options=OPTIONS, limit_mib=1000) -> Trainer:
+    head = HeadModel.load(clip.head)
+    track = load_track(clip.track, head)
+    ids = read_json(clip.split)["train"]
+    size = (track.height, track.width)
+    plan = make_plan(len(ids), options, condition_size(head) + POSE, size, 20, 0.03)
+    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
+    pictures = open_pictures(reader, ids, plan.rows, DEVICE, limit_mib)
+    avatar = empty_avatar(head, track, track.rows(ids), options, DEVICE)
+    frames = training_frames(avatar, track, ids)
+    initialise(avatar, frames, pictures)
+    return Trainer(avatar, frames, pictures, plan, options, None)
+
+
+def losses(trainer: Trainer) -> torch.Tensor:
+    return trainer._step.per_image.cpu()
+
+
+@pytest.mark.parametrize("model", ["blendshapes", "flashavatar"])
+def test_a_thousand_recorded_steps_agree_with_plain_ones(clip, monkeypatch, model):
+    options = replace(OPTIONS, model=model)
+    recorded = new_trainer(clip, options)
+    recorded.advance(1000)
+    assert recorded._captured.settled
+    monkeypatch.setattr(captured, "EAGER_RUNS", 10**9)
+    plain = new_trainer(clip, options)
+    plain.advance(1000)
+    assert not plain._captured.settled
+    a, b = losses(recorded), losses(plain)
+    # The first steps are the same arithmetic; later ones only as far as atomics let them be.
+    torch.testing.assert_close(a[:20], b[:20], rtol=1e-4, atol=1e-6)
+    assert abs(a[-100:].mean() / b[-100:].mean() - 1) < 0.02
+    assert a[-100:].mean() < 0.7 * a[:20].mean()
+
+
+def test_streamed_pictures_train_as_resident_ones_do(clip):
+    resident, streamed = new_trainer(clip), new_trainer(clip, limit_mib=0)
+    assert type(streamed.pictures) is not type(resident.pictures)
+    for trainer in (resident, streamed):
+        trainer.advance(300)
+    torch.testing.assert_close(losses(streamed)[:50], losses(resident)[:50], rtol=1e-3, atol=1e-6)
+    streamed.pictures.close()
+
+
+def test_short_buffers_grow_and_no_step_is_lost(clip, monkeypatch):
+    straight = new_trainer(clip)
+    straight.advance(120)
+    monkeypatch.setattr(step, "_FIRST_PAIRS", 1)
+    grown = new_trainer(clip)
+    first = grown._step.budget.pairs
+    grown.advance(120)
+    assert grown._step.budget.pairs > first
+    assert int(grown._step.cursor) == grown.done == 120
+    torch.testing.assert_close(losses(grown)[:50], losses(straight)[:50], rtol=1e-3, atol=1e-6)
+
+
+def test_steps_do_not_wait_for_the_card(clip):
+    trainer = new_trainer(clip, replace(OPTIONS, coarse=0.0))
+    trainer.advance(20)
+    assert trainer._captured.settled
+    with trainer._captured.stream():
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for number in range(20, 30):
+                trainer.step(number)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, monkeypatch):
+    calls = []
+
+    def short(self, need):
+        calls.append(1)
+        if len(calls) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+        before(self, need)
+
+    before = InstanceBudget.note
+    monkeypatch.setattr(InstanceBudget, "note", short)
+    monkeypatch.setattr(captured, "EAGER_RUNS", 3)
+    arguments = dict(
+        head_path=clip.head, track_path=clip.track, split_path=clip.split, frames=[clip.frames],
+        alpha=[clip.alpha], parsing=[clip.parsing], scratch_root=tmp_path / "scratch",
+        out=tmp_path / "model", options=replace(OPTIONS, steps=40, coarse=0.1), assets=tmp_path,
+        device_name="cuda", cache_mib=100, code="x",
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"out of memory: about \d+ MiB .*lower train.batch"):
+        run.train_avatar(**arguments)
+    (state,) = (tmp_path / "scratch").glob("*/state.pt")
+    assert 0 < torch.load(state, weights_only=True)["step"] < 40
+    monkeypatch.setattr(InstanceBudget, "note", before)
+    run.train_avatar(**arguments)
+    assert read_json(tmp_path / "model" / "training.json")["images"] == 160
+
+
+def test_profile_of_recorded_steps_names_the_rasteriser(clip, tmp_path):
+    options = replace(OPTIONS, steps=60, profile=5)
+    trainer = new_trainer(clip, options)
+    outcome = trainer.run(tmp_path)
+    assert outcome.profile["wall"] > 0
+    assert any("rasteriser" in part for part in outcome.profile), outcome.profile
+    assert trainer.done == 60
