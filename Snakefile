@@ -15,6 +15,7 @@ include: "rules/masks.smk"
 include: "rules/track.smk"
 include: "rules/avatar.smk"
 include: "rules/evaluate.smk"
+include: "rules/drive.smk"
 
 
 localrules:

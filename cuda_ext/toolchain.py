@@ -22,13 +22,26 @@ SOURCES = Path(__file__).resolve().parent / "csrc"
 LIBRARY = "headsplat_ops.so"
 DEFAULT_HOME = "/usr/local/cuda"
 OLDEST = 70  # compute capability that the kernels need
-_CPU = ("ops.cpp", "gaussians_cpu.cpp", "triangles_cpu.cpp", "picture_loss_cpu.cpp")
+_CPU = (
+    "ops.cpp",
+    "gaussians_cpu.cpp",
+    "triangles_cpu.cpp",
+    "picture_loss_cpu.cpp",
+    "deformation_ops.cpp",
+    "deformation_cpu.cpp",
+    "harmonics_cpu.cpp",
+)
 _CUDA = (
     "ops_cuda.cpp",
     "gaussian_lists.cu",
     "gaussians_cuda.cu",
     "triangles_cuda.cu",
     "picture_loss_cuda.cu",
+    "lpips_cuda.cu",
+    "deformation_ops_cuda.cpp",
+    "deformation_cuda.cu",
+    "harmonics_cuda.cu",
+    "relu_cuda.cu",
 )
 # Contraction is off because forward and backward must take the same decisions; the kernels
 # say where they want a fused multiply-add.

@@ -60,12 +60,15 @@ rule train_avatar:
         alpha=chunks(("alpha", "zip")),
         parsing=chunks(("parsing", "zip")),
         weights=lpips_weights,
+        checkpoint=row_file("checkpoint"),
     output:
         directory("results/{subject}/avatar/model"),
     log:
         "logs/{subject}/train_avatar.log",
     benchmark:
         "logs/{subject}/train_avatar.tsv"
+    wildcard_constraints:
+        subject=only(SUBJECTS.keys() - with_column("avatar")),
     conda:
         "../envs/trainer.yaml"
     threads: 8
@@ -75,9 +78,39 @@ rule train_avatar:
         runtime=240,
     params:
         options=options("train"),
+        checkpoint=checkpoint_flag,
         scratch="scratch/{subject}/train_avatar",
         code=code_version("train_avatar"),
     shell:
         "exec python workflow_scripts/train_avatar.py --head {input.head} --track {input.track} "
         "--split {input.split} --frames {input.frames} --alpha {input.alpha} --parsing {input.parsing} "
-        "{params.options} --scratch {params.scratch} --out {output} > {log} 2>&1"
+        "{params.options} {params.checkpoint} --scratch {params.scratch} --out {output} > {log} 2>&1"
+
+
+rule import_avatar:
+    """A FlashAvatar checkpoint as it is, in the place of training."""
+    input:
+        head=head_file,
+        ext="work/cuda_ext/build.json",
+        track="work/{subject}/track/track.npz",
+        checkpoint=row_file("avatar"),
+    output:
+        directory("results/{subject}/avatar/model"),
+    log:
+        "logs/{subject}/import_avatar.log",
+    benchmark:
+        "logs/{subject}/import_avatar.tsv"
+    wildcard_constraints:
+        subject=only(with_column("avatar")),
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        uv_size=option("train", "uv_size"),
+        code=code_version("import_avatar"),
+    shell:
+        "exec python workflow_scripts/import_avatar.py --head {input.head} --track {input.track} "
+        "--checkpoint {input.checkpoint:q} --uv-size {params.uv_size} --out {output} > {log} 2>&1"

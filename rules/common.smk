@@ -1,9 +1,10 @@
 # The only rules file with functions: settings, chunk names and what rules share.
 import sys
 from pathlib import Path
+from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
-from headsplat import config as settings_module, process, runlock
+from headsplat import config as settings_module, motions_table, process, runlock
 from headsplat.codehash import code_version
 from headsplat.errors import UserError
 
@@ -25,6 +26,11 @@ or_exit(
     "config/config.yaml",
 )
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
+or_exit(settings_module.check_checkpoints, SUBJECTS, config)
+
+# Beside the table of subjects; without it there are no motions.
+MOTIONS_TABLE = Path(config["subjects"]).with_name("motions.tsv")
+MOTIONS = or_exit(motions_table.read_motions, MOTIONS_TABLE, SUBJECTS)
 
 FINAL = [
     "results/{subject}/avatar/report.html",
@@ -34,6 +40,16 @@ FINAL = [
     "results/{subject}/checkpoint",
     "work/{subject}/track/overlay.mp4",
 ]
+
+
+def only(names):
+    """A wildcard constraint that just these subjects match."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
+def with_column(column):
+    """The subjects whose rows fill an optional column."""
+    return {name for name, row in SUBJECTS.items() if row.get(column)}
 
 
 wildcard_constraints:
@@ -81,6 +97,21 @@ def options(section):
     return flags
 
 
+def option(section, key):
+    """Params function: one option's value."""
+    return lambda wildcards: settings(wildcards.subject, section)[key]
+
+
+def row_file(column):
+    """Optional input: the file that an optional column of the subject's row names."""
+    return lambda wildcards: SUBJECTS[wildcards.subject].get(column) or []
+
+
+def checkpoint_flag(wildcards, input):
+    """Params function: the checkpoint that training goes on from, where there is one."""
+    return f"--checkpoint {quote(input.checkpoint)}" if input.checkpoint else ""
+
+
 def head_file(wildcards):
     """The head model that the subject's row names."""
     return f"work/heads/{SUBJECTS[wildcards.subject]['head']}.npz"
@@ -108,6 +139,24 @@ def lpips_weights(wildcards):
     """Optional input: the weights of LPIPS-VGG where they are, so that adding them reruns."""
     files = ("assets/vgg16-397923af.pth", "assets/vgg.pth")
     return [file for file in files if all(Path(f).is_file() for f in files)]
+
+
+def motion_row(wildcards):
+    """The table's row of a motion, which the subject's head can play."""
+    head = SUBJECTS[wildcards.subject]["head"]
+    return or_exit(motions_table.motion_for, MOTIONS, MOTIONS_TABLE, wildcards.motion, head)
+
+
+def motion_file(column):
+    """Input function: a file that the motion's row names, where it names one."""
+    return lambda wildcards: motion_row(wildcards)[column] or []
+
+
+def motion_flags(wildcards, input):
+    """Params function: what the motion's row says about it."""
+    row = motion_row(wildcards)
+    flags = f"--kind {row['kind']} --head-motion {row['head_motion']} --blinks {row['blinks']}"
+    return f"{flags} --audio {quote(input.audio)}" if input.audio else flags
 
 
 def truth_flag(wildcards):

@@ -21,6 +21,9 @@ def main(argv: list[str] | None = None) -> None:
         )
     parser.add_argument("--scratch", type=Path, required=True, help="folder of resumable state")
     parser.add_argument("--out", type=Path, required=True, help="folder to publish")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="FlashAvatar's chkpntN.pth to go on from; for flashavatar"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--assets", type=Path, default=Path("assets"), help="where LPIPS weights may lie"
@@ -46,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     train_avatar(
         args.head, args.track, args.split, args.frames, args.alpha, args.parsing, args.scratch,
         args.out, options, args.assets, args.device, args.cache_mib, code_version("train_avatar"),
+        args.checkpoint,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@
 #include <c10/util/Exception.h>
 
 #include "gaussian_tasks.h"
+#include "lpips.h"
 #include "picture_loss.h"
 #include "triangles.h"
 
@@ -194,6 +195,35 @@ inline PictureLossTask check_picture_loss(const at::Tensor& image, const at::Ten
           static_cast<int>(width), static_cast<int>(reduction), static_cast<float>(mouth),
           image.const_data_ptr<float>(), pictures.const_data_ptr<uint8_t>(),
           rows.const_data_ptr<int64_t>(), background.const_data_ptr<float>()};
+}
+
+// Shape [B, C, H, W] in bfloat16 with channels last in memory, for loads of 16 bytes.
+inline void check_features(const at::Tensor& tensor, const char* name, at::IntArrayRef shape,
+                           at::Device device) {
+  check_tensor(tensor, name, at::kBFloat16, shape, device);
+  TORCH_CHECK_VALUE(tensor.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+                        reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % 16 == 0,
+                    name, ": expected channels last in memory from a multiple of 16 bytes on, got ",
+                    "strides ", tensor.strides());
+}
+
+inline LpipsTask check_lpips(const at::Tensor& have, const at::Tensor& want,
+                             const at::Tensor& weight) {
+  TORCH_CHECK_VALUE(have.dim() == 4, "have: expected shape [B, C, H, W], got ", have.sizes());
+  int64_t batch = have.size(0), channels = have.size(1);
+  int64_t height = have.size(2), width = have.size(3);
+  TORCH_CHECK_VALUE(channels == 64 || channels == 128 || channels == 256 || channels == 512,
+                    "have: expected 64, 128, 256 or 512 channels, got ", channels);
+  TORCH_CHECK_VALUE(batch <= 65535, "have: expected at most 65535 pictures, got ", batch);
+  check_size(width, height);
+  check_features(have, "have", have.sizes(), have.device());
+  check_features(want, "want", have.sizes(), have.device());
+  check_packed(weight, "weight", at::kFloat, {channels}, have.device());
+  TORCH_CHECK_VALUE(reinterpret_cast<uintptr_t>(weight.const_data_ptr()) % 16 == 0,
+                    "weight: expected to begin at a multiple of 16 bytes");
+  return {static_cast<int>(batch), static_cast<int>(channels), static_cast<int>(height),
+          static_cast<int>(width), static_cast<const uint16_t*>(have.const_data_ptr()),
+          static_cast<const uint16_t*>(want.const_data_ptr()), weight.const_data_ptr<float>()};
 }
 
 }  // namespace headsplat

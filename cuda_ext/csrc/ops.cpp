@@ -111,6 +111,13 @@ TORCH_LIBRARY(headsplat, library) {
   library.def(
       "picture_loss_backward(Tensor d_loss, Tensor image, Tensor pictures, Tensor rows, "
       "Tensor background, float mouth, int reduction) -> Tensor");
+  // On CUDA only: elsewhere PyTorch's own operators serve LPIPS.
+  library.def(
+      "lpips_block(Tensor have, Tensor want, Tensor weight) "
+      "-> (Tensor distance, Tensor max_have, Tensor max_want)");
+  library.def(
+      "lpips_block_backward(Tensor d_distance, Tensor? d_max, Tensor have, Tensor want, "
+      "Tensor weight) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(headsplat, CPU, library) {

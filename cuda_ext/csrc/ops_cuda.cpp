@@ -9,6 +9,7 @@
 
 #include "checks.h"
 #include "gaussian_tasks.h"
+#include "lpips.h"
 #include "picture_loss.h"
 #include "triangles.h"
 
@@ -149,6 +150,45 @@ at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& ima
   return d_image;
 }
 
+uint16_t* bits(const at::Tensor& tensor) { return static_cast<uint16_t*>(tensor.data_ptr()); }
+
+at::Tensor empty_maxima(const at::Tensor& features) {
+  return at::empty(
+      {features.size(0), features.size(1), features.size(2) / 2, features.size(3) / 2},
+      features.options().memory_format(at::MemoryFormat::ChannelsLast));
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> lpips_block(const at::Tensor& have,
+                                                           const at::Tensor& want,
+                                                           const at::Tensor& weight) {
+  LpipsTask task = check_lpips(have, want, weight);
+  c10::cuda::CUDAGuard guard(have.device());
+  at::Tensor parts = at::empty({task.batch, lpips_parts(task)}, weight.options());
+  at::Tensor distance = at::empty({task.batch}, weight.options());
+  at::Tensor max_have = empty_maxima(have), max_want = empty_maxima(want);
+  check(lpips_block_cuda(task, parts.data_ptr<float>(), distance.data_ptr<float>(),
+                         bits(max_have), bits(max_want), stream()),
+        "lpips_block");
+  return {distance, max_have, max_want};
+}
+
+at::Tensor lpips_block_backward(const at::Tensor& d_distance,
+                                const std::optional<at::Tensor>& d_max, const at::Tensor& have,
+                                const at::Tensor& want, const at::Tensor& weight) {
+  LpipsTask task = check_lpips(have, want, weight);
+  check_packed(d_distance, "gradient of distance", at::kFloat, {task.batch}, have.device());
+  if (d_max)
+    check_features(*d_max, "gradient of maxima",
+                   {task.batch, task.channels, task.height / 2, task.width / 2}, have.device());
+  c10::cuda::CUDAGuard guard(have.device());
+  at::Tensor d_have =
+      at::empty(have.sizes(), have.options().memory_format(at::MemoryFormat::ChannelsLast));
+  check(lpips_block_backward_cuda(task, d_distance.const_data_ptr<float>(),
+                                  d_max ? bits(*d_max) : nullptr, bits(d_have), stream()),
+        "lpips_block_backward");
+  return d_have;
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(headsplat, CUDA, library) {
@@ -157,6 +197,8 @@ TORCH_LIBRARY_IMPL(headsplat, CUDA, library) {
   library.impl("rasterize_gaussians_backward", &gaussians_backward);
   library.impl("picture_loss", &picture_loss);
   library.impl("picture_loss_backward", &picture_loss_backward);
+  library.impl("lpips_block", &lpips_block);
+  library.impl("lpips_block_backward", &lpips_block_backward);
 }
 
 }  // namespace headsplat

@@ -6,6 +6,7 @@
 // Vectors are passed by value only to functions that are always inlined: no ABI is involved.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -43,6 +44,19 @@ inline __attribute__((always_inline)) Floats fma(Floats a, Floats b, Floats c) {
                                             reinterpret_cast<float32x4_t>(b)));
 #else
   return a * b + c;
+#endif
+}
+
+inline __attribute__((always_inline)) Floats root(Floats x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Floats>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
+#elif defined(__ARM_NEON)
+  return reinterpret_cast<Floats>(vsqrtq_f32(reinterpret_cast<float32x4_t>(x)));
+#else
+  for (int i = 0; i < kLanes; ++i) x[i] = std::sqrt(x[i]);
+  return x;
 #endif
 }
 

@@ -7,7 +7,7 @@ from headsplat import render
 from headsplat.avatar import Avatar
 from headsplat.errors import UserError
 from headsplat.render import FrameRenderer
-from tests.unit.test_render import BACKGROUND, moving, sphere_avatar
+from tests.unit.sphere_avatar import BACKGROUND, moving, sphere_avatar
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 SIZE, INTRINSICS = 192, torch.tensor([700.0, 700, 100, 90])
@@ -30,10 +30,11 @@ def same(found: tuple[torch.Tensor, torch.Tensor], avatar: Avatar, frames: list[
     expected = plain(avatar, frames)
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape
-        # Products of another batch size round differently, which may move a pixel by a step.
+        # Products of another batch size round differently, in half precision too, which may take a
+        # pixel over a step of the rasteriser; a Gaussian that is missing shows far more.
         difference = (one - other).abs()
-        assert (difference > 1e-4).float().mean() < 2e-3
-        assert difference.max() < 0.02
+        assert difference.mean() < 1e-4
+        assert difference.max() < 0.05
     assert expected[1].max() > 0.5
 
 

@@ -1,11 +1,15 @@
 """LPIPS: the formula, its gradient, half precision, and that the weights stay what they are."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
 from benchmarks.random_lpips import random_lpips
+from headsplat.train import lpips_fused
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, _Distance, load_lpips
+from tests.oracles import lpips_block
 
 FEATURE_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
@@ -74,6 +78,33 @@ def test_pixels_without_features_have_finite_gradients():
         distance = _Distance.apply(have, want, torch.ones(1, 4, 1, 1))
         assert distance.dtype == torch.float32
         assert torch.isfinite(torch.autograd.grad(distance.sum(), have)[0]).all()
+
+
+def test_the_oracle_of_a_block_is_the_formula():
+    have, want, weight, *_ = lpips_block.scene(64, 7, 5)
+    have, want = have.double(), want.double()
+    unit = [torch.nn.functional.normalize(value, dim=1) for value in (have, want)]
+    expected = torch.einsum("bchw,c->b", (unit[0] - unit[1]) ** 2, weight.double()) / 35
+    torch.testing.assert_close(lpips_block.distance(have, want, weight.double()), expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (31, 22)])
+def test_what_a_card_does_written_out(models, monkeypatch, height, width):
+    """The order of layers, maxima and masks, with each of the card's operators spelt out."""
+    model = copy.deepcopy(models[torch.float32]).double()
+    convolution = lambda value, *layer: torch.conv2d(value, *layer, padding=1).relu()  # noqa: E731
+    monkeypatch.setattr(lpips_fused, "convolution", convolution)
+    monkeypatch.setattr(lpips_fused, "lpips_block", lpips_block.block)
+    monkeypatch.setattr(lpips_fused, "lpips_block_backward", lpips_block.block_backward)
+    target, image = (value[:, :height, :width].double() for value in pictures(0.1))
+    image.requires_grad_()
+    scale = torch.tensor([1.0, -3.0], dtype=torch.float64)
+    expected = by_formula(model, image, target)
+    found = lpips_fused.FusedDistance.apply(image, target, model.layers())
+    torch.testing.assert_close(found, expected)
+    (wanted,) = torch.autograd.grad((expected * scale).sum(), image)
+    (got,) = torch.autograd.grad((found * scale).sum(), image)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-6 * wanted.abs().max().item())
 
 
 def test_half_precision_is_close(models):

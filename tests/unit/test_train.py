@@ -198,7 +198,7 @@ def test_sigterm_saves_within_ten_seconds(clip, tmp_path):
 def test_flashavatar_trains_and_leaves_its_checkpoint(clip, tmp_path):
     out = train(clip, tmp_path, "--model", "flashavatar", "--uv-size", "24", "--steps", "4")
     count = read_json(out / "avatar.json")["gaussians"]
-    _, gauss, iteration = torch.load(out / "chkpnt8.pth", weights_only=True)
+    _, gauss, iteration = torch.load(out / "chkpnt8.pth", map_location="cpu", weights_only=True)
     assert iteration == 8
     assert gauss[1].shape == (count, 3)
     assert held_out_error(clip, out)[0] < 1

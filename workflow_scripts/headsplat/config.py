@@ -18,7 +18,11 @@ SUBJECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 HEADS = ("procedural", "ict", "flame")
 BUILTIN_VIDEO = "builtin"
 COLUMNS = ("subject", "video", "head", "preset")
-OPTIONAL_COLUMNS = ("intrinsics", "identity")
+OPTIONAL_COLUMNS = ("intrinsics", "identity", "checkpoint", "avatar")
+# Columns that name a file of the user's, and what it is.
+_FILES = {
+    "identity": "identity code", "checkpoint": "checkpoint", "avatar": "checkpoint",
+}  # fmt: skip
 
 
 def _dotted(path: Any) -> str:
@@ -68,8 +72,9 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> dict[str, dict[str, s
 
     Args:
         table: file with the header `subject video head preset` (tab-separated); `intrinsics`
-            (fx,fy,cx,cy in the video's pixels) and `identity` (a MICA code) are optional columns.
-            Lines that start with '#' are comments.
+            (fx,fy,cx,cy in the video's pixels), `identity` (a MICA code), `checkpoint`
+            (FlashAvatar's chkpntN.pth that training goes on from) and `avatar` (one to be drawn as
+            it is) are optional columns. Lines that start with '#' are comments.
         presets: the presets of the configuration; an empty cell means 'standard'.
 
     Raises:
@@ -119,5 +124,26 @@ def _check_row(row: dict[str, str], where: str, presets: dict[str, Any]) -> None
         raise UserError(f"{where}: unknown preset '{row['preset']}'; one of {', '.join(presets)}")
     if row["video"] != BUILTIN_VIDEO and not Path(row["video"]).is_file():
         raise UserError(f"{where}: the video '{row['video']}' of '{name}' is not there")
-    if row.get("identity") and not Path(row["identity"]).is_file():
-        raise UserError(f"{where}: the identity code '{row['identity']}' of '{name}' is not there")
+    for column, what in _FILES.items():
+        if row.get(column) and not Path(row[column]).is_file():
+            raise UserError(f"{where}: the {what} '{row[column]}' of '{name}' is not there")
+    if row.get("checkpoint") and row.get("avatar"):
+        raise UserError(
+            f"{where}: '{name}' has both a 'checkpoint' to train on and an 'avatar' to be drawn as "
+            "it is; leave one cell empty"
+        )
+
+
+def check_checkpoints(subjects: dict[str, dict[str, str]], config: dict[str, Any]) -> None:
+    """Refuse to go on from a FlashAvatar checkpoint with another model.
+
+    Raises:
+        UserError: names the subject and its preset.
+    """
+    for name, row in subjects.items():
+        model = merged(config, config["presets"][row["preset"]])["train"]["model"]
+        if row.get("checkpoint") and model != "flashavatar":
+            raise UserError(
+                f"subject '{name}': its checkpoint is FlashAvatar's, but train.model of preset "
+                f"'{row['preset']}' is {model}; set it to flashavatar"
+            )

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from headsplat.deform.base import Deformation, FrameInputs, Gaussians, Start, standardise
-from headsplat.gaussians.surface import rotate
-from headsplat.rotations import quaternion_product
+from headsplat.raster.operators import Operator
 
-# Attributes in storage order: numbers per Gaussian, and the unit of one stored number. Units make
-# one learning rate fit all attributes: a step of Adam moves an offset by 0.2 mm where it moves a
-# colour by 0.005 (at batch 4).
+# Attributes in the order of storage and of the operator: numbers per Gaussian, and the unit of
+# one stored number. Units make one learning rate fit all attributes: a step of Adam moves an offset
+# by 0.2 mm where it moves a colour by 0.005 (at batch 4).
 LAYOUT: tuple[tuple[str, int, float], ...] = (
     ("offset", 3, 0.0004),
     ("quat", 4, 0.02),
@@ -36,6 +35,16 @@ OFFSET_PENALTY, SCALE_PENALTY, BASES_PENALTY = 1.0, 1e-3, 1e-7
 HIDDEN = 64
 # How far beyond what training showed a driving code may reach, in standard deviations.
 CODE_LIMIT = 0.5
+
+
+def _like_gaussians(mixed: Tensor, positions: Tensor, rotations: Tensor, *_: Any) -> Any:
+    like = torch.empty_like
+    opacities = positions.new_empty(positions.shape[:2])
+    return like(positions), like(rotations), like(positions), opacities, like(positions)
+
+
+# Mixed attributes, and the frames they are in -> Gaussians; see `cuda_ext/csrc/deformation.h`.
+_place_gaussians = Operator("blendshape_gaussians", _like_gaussians, differentiable=1)
 
 
 class BlendshapeDeformation(Deformation):
@@ -106,20 +115,18 @@ class BlendshapeDeformation(Deformation):
 
     def forward(self, frames: FrameInputs) -> Gaussians:
         """See `Deformation.forward`."""
-        mixed = torch.addmm(self.weights[0], self.mixture(frames), self.weights[1:]) * self.units
-        offset, quat, log_scale, opacity, colour = self._split(mixed)
+        mixed = torch.addmm(self.weights[0], self.mixture(frames), self.weights[1:])
+        units = [unit for _, _, unit in LAYOUT]
         return Gaussians(
-            frames.positions + rotate(frames.rotations, offset),
-            quaternion_product(frames.rotations, quat),
-            log_scale.clamp_max(math.log(LARGEST_SCALE)).exp(),
-            torch.sigmoid(opacity[..., 0]),
-            colour,
+            *_place_gaussians(
+                mixed, frames.positions, frames.rotations, units, math.log(LARGEST_SCALE)
+            )
         )
 
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """All Gaussian attributes are one flat group, the small MLP another.
 
-        The flat group's rate grows with the root of the batch, as Adam's noise falls with it.
+        Rates grow with the root of the batch, as the noise of Adam's gradients falls with it.
         """
         network = [*self.hidden.parameters(), *self.output.parameters(), *self.linear.parameters()]
         return [
@@ -129,7 +136,7 @@ class BlendshapeDeformation(Deformation):
                 "lr": 0.25 * math.sqrt(batch),
                 "eps": 1e-12,
             },
-            {"name": "mixture", "params": network, "lr": 1e-3, "eps": 1e-8},
+            {"name": "mixture", "params": network, "lr": 1e-3 * math.sqrt(batch), "eps": 1e-8},
         ]
 
     def regularisation(self, gaussians: Gaussians) -> dict[str, Tensor]:

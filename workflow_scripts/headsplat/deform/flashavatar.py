@@ -6,6 +6,7 @@ colour (spherical harmonics of degree 3) do not change with the frame. Parameter
 are those of the published checkpoints.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 from headsplat.deform.base import Deformation, FrameInputs, Gaussians, Start
 from headsplat.deform.relu_network import relu_network
-from headsplat.gaussians import sh
-from headsplat.rotations import quaternion_product
+from headsplat.gaussians.sh import constant_coefficient, harmonic_colours
+from headsplat.raster.operators import Operator
 
 FREQUENCIES = 8
 ENCODED = 3 * (1 + 2 * FREQUENCIES)
@@ -24,6 +25,17 @@ OUTPUTS = 10
 DEGREE = 3
 # A degree of the harmonics opens every so many training images, as published.
 DEGREE_EVERY = 500
+
+
+_place_gaussians = Operator(
+    "flashavatar_gaussians",
+    lambda outputs, rotation_base, scaling_base, positions: (
+        torch.empty_like(positions),
+        outputs.new_empty((*positions.shape[:2], 4)),
+        torch.empty_like(positions),
+    ),
+    differentiable=3,
+)
 
 
 def encode_position(points: Tensor) -> Tensor:
@@ -46,11 +58,12 @@ class DeformationMlp(nn.Module):
         self.output_linear = nn.Linear(WIDTH, OUTPUTS)
 
     def forward(self, encoded: Tensor, condition: Tensor) -> Tensor:
-        """(N, 51) points and (B, C) codes -> (B, N, 10) in (-1, 1).
+        """(N, 51) points and (B, C) codes -> (B, N, 10 or more), before the tanh.
 
-        The first layer is linear in [point | code], so its two halves are computed once per
-        point and once per frame and only their sum is per point and frame. On a card the layers
-        are in bfloat16, on a processor in the parameters' precision.
+        What follows the ten outputs is padding. The first layer is linear in [point | code], so
+        its two halves are computed once per point and once per frame and only their sum is per
+        point and frame. On a card the layers are in bfloat16, on a processor in the parameters'
+        precision.
         """
         if encoded.is_cuda:
             return self.reduced(encoded, condition, torch.bfloat16)
@@ -60,7 +73,7 @@ class DeformationMlp(nn.Module):
         hidden = torch.relu(per_point + per_frame[:, None])
         for layer in self.fcs[1:]:
             hidden = torch.relu(layer(hidden))
-        return torch.tanh(self.output_linear(hidden))
+        return self.output_linear(hidden)
 
     def reduced(self, encoded: Tensor, condition: Tensor, dtype: torch.dtype) -> Tensor:
         """As `forward`, with the layers' operands in `dtype` and everything else as it is.
@@ -91,7 +104,7 @@ class DeformationMlp(nn.Module):
                 nn.functional.pad(last.bias, (0, extra)),
             ),
         )
-        return torch.tanh(out[:, :OUTPUTS].unflatten(0, (frames, points)))
+        return out.unflatten(0, (frames, points))
 
 
 class FlashAvatarDeformation(Deformation):
@@ -138,7 +151,7 @@ class FlashAvatarDeformation(Deformation):
     def initialise(self, start: Start) -> None:
         """The published start, but with the colours seen in place of grey."""
         self.rest_positions.copy_(start.rest_positions)
-        self.features_dc.copy_(sh.constant_coefficient(start.colours)[:, None])
+        self.features_dc.copy_(constant_coefficient(start.colours)[:, None])
         self.opacity.fill_(torch.logit(torch.tensor(0.1)).item())
         self.scaling_base.copy_(start.spacing.clamp_min(1e-7**0.5).log()[:, None].expand(-1, 3))
         self.rotation_base.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(len(self.opacity), 4))
@@ -150,27 +163,22 @@ class FlashAvatarDeformation(Deformation):
 
     def forward(self, frames: FrameInputs) -> Gaussians:
         """See `Deformation.forward`; the Gaussians do not turn with their triangles here."""
-        out = self.mlp(self._encoded(), frames.condition)
-        means = frames.positions + out[..., :3]
-        delta = torch.cat([out[..., 3:4].exp(), out[..., 4:7]], -1)
-        scales = (self.scaling_base * out[..., 7:].exp()).exp()
-        harmonics = torch.cat([self.features_dc, self.features_rest], 1)
-        view = nn.functional.normalize(means - frames.camera_centre[:, None], dim=-1)
-        return Gaussians(
-            means,
-            quaternion_product(self.rotation_base.expand_as(delta), delta),
-            scales,
-            torch.sigmoid(self.opacity[:, 0]),
-            sh.colours(harmonics, view, self.active_degree),
+        outputs = self.mlp(self._encoded(), frames.condition)
+        means, quats, scales = _place_gaussians(
+            outputs, self.rotation_base, self.scaling_base, frames.positions
         )
+        colours = harmonic_colours(
+            self.features_dc, self.features_rest, means, frames.camera_centre, self.active_degree
+        )
+        return Gaussians(means, quats, scales, torch.sigmoid(self.opacity[:, 0]), colours)
 
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """The published groups: the network's, then the Gaussians' by name.
 
-        The rates are those of batch 1 whatever the batch: larger ones were not tried.
+        The rates are published for batch 1; they grow with the root of the batch, as the noise of
+        Adam's gradients falls with it.
         """
-        del batch
-        return [
+        groups: list[dict[str, Any]] = [
             {"name": "deform", "params": list(self.mlp.parameters()), "lr": 1e-4, "eps": 1e-8},
             {"name": "f_dc", "params": [self.features_dc], "lr": 0.0025, "eps": 1e-15},
             {"name": "f_rest", "params": [self.features_rest], "lr": 0.000125, "eps": 1e-15},
@@ -178,6 +186,9 @@ class FlashAvatarDeformation(Deformation):
             {"name": "scaling", "params": [self.scaling_base], "lr": 0.005, "eps": 1e-15},
             {"name": "rotation", "params": [self.rotation_base], "lr": 0.001, "eps": 1e-15},
         ]
+        for group in groups:
+            group["lr"] *= math.sqrt(batch)
+        return groups
 
     def regularisation(self, gaussians: Gaussians) -> dict[str, Tensor]:
         """The paper has none."""

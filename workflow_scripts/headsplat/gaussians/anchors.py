@@ -72,12 +72,21 @@ def texel_anchors(model: HeadModel, size: int = 128) -> Anchors:
     Raises:
         UserError: no texel is covered.
     """
+    face, barycentric = _kept_texels(model, size)
+    if not len(face):
+        raise UserError(f"head model {model.name}: its UV atlas covers no texel; rebuild it")
+    return Anchors(face, barycentric, np.zeros(len(face), dtype=np.float32))
+
+
+def texel_count(model: HeadModel, size: int) -> int:
+    """How many anchors `texel_anchors` makes, 0 if none."""
+    return len(_kept_texels(model, size)[0])
+
+
+def _kept_texels(model: HeadModel, size: int) -> tuple[np.ndarray, np.ndarray]:
     face, barycentric = rasterize_uv(model.uv, model.uv_faces, size)
     keep = ~faces_touching(model, "boundary")[face]
-    if not keep.any():
-        raise UserError(f"head model {model.name}: its UV atlas covers no texel; rebuild it")
-    face, barycentric = face[keep], barycentric[keep]
-    return Anchors(face, barycentric, np.zeros(len(face), dtype=np.float32))
+    return face[keep], barycentric[keep]
 
 
 def rasterize_uv(uv: np.ndarray, uv_faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

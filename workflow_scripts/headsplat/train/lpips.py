@@ -2,9 +2,10 @@
 
 `vgg16-397923af.pth` is torchvision's VGG16 (ImageNet) and `vgg.pth` the five linear layers of
 LPIPS 0.1. Both are read with `weights_only=True`. `headsplat.train.crops` says how training sees
-parts of a picture only.
+parts of a picture only, `headsplat.train.lpips_fused` how a card computes it in bfloat16.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from headsplat.errors import UserError
+from headsplat.train.lpips_fused import FusedDistance, Layers
 
 BACKBONE_FILE = "vgg16-397923af.pth"
 LINEAR_FILE = "vgg.pth"
@@ -33,15 +35,17 @@ class Lpips(nn.Module):
                 self.convolutions.append(nn.Conv2d(channels, width, 3, padding=1))
                 channels = width
         self.linear = nn.ParameterList([torch.zeros(1, block[-1], 1, 1) for block in _BLOCKS])
-        self.register_buffer("shift", torch.tensor(_SHIFT)[:, None, None])
-        self.register_buffer("scale", torch.tensor(_SCALE)[:, None, None])
+        shift, scale = torch.tensor(_SHIFT), torch.tensor(_SCALE)
+        self.register_buffer("factor", 2 / scale)
+        self.register_buffer("offset", -(1 + shift) / scale)
         self.requires_grad_(False)
 
     def reduce(self, dtype: torch.dtype) -> "Lpips":
         """Make the convolutions work in `dtype` as tensor cores like it best; returns itself.
 
         That is with channels last in memory and in multiples of 8: zeros fill up the three of the
-        picture. Pictures in and distances out stay in single precision.
+        picture. Pictures in and distances out stay in single precision. On a card, bfloat16 takes
+        the kernels made for it.
         """
         first = self.convolutions[0]
         first.weight = nn.Parameter(_fill_channels(first.weight), requires_grad=False)
@@ -49,7 +53,7 @@ class Lpips(nn.Module):
         return self
 
     def _features(self, picture: Tensor) -> list[Tensor]:
-        value = (picture.permute(0, 3, 1, 2) * 2 - 1 - self.shift) / self.scale
+        value = torch.addcmul(self.offset, picture, self.factor).permute(0, 3, 1, 2)
         first = self.convolutions[0].weight
         value = value.to(first.dtype)
         if first.shape[1] > value.shape[1]:
@@ -65,7 +69,12 @@ class Lpips(nn.Module):
         return features
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """(B, H, W, 3) pictures in 0..1, at least 16 pixels a side -> (B,) distances."""
+        """(B, H, W, 3) pictures in 0..1, at least 16 pixels a side -> (B,) distances.
+
+        Only the image has a gradient.
+        """
+        if image.is_cuda and self.convolutions[0].weight.dtype == torch.bfloat16:
+            return FusedDistance.apply(image, target, self.layers())
         with torch.no_grad():
             wanted = [_scaled(value, _inverse_length(value)) for value in self._features(target)]
         distances = [
@@ -73,6 +82,16 @@ class Lpips(nn.Module):
             for have, want, weight in zip(self._features(image), wanted, self.linear, strict=True)
         ]
         return torch.stack(distances).sum(0)
+
+    def layers(self) -> Layers:
+        """The parameters, block by block."""
+        rest = iter(self.convolutions)
+        blocks = tuple(
+            tuple((layer.weight, layer.bias) for layer in islice(rest, len(block)))
+            for block in _BLOCKS
+        )
+        linear = tuple(weight.flatten() for weight in self.linear)
+        return Layers(blocks, linear, self.factor, self.offset)
 
 
 def _fill_channels(value: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class TrainOptions:
 
     model: str = "blendshapes"
     steps: int = 6000
-    batch: int = 8
+    batch: int = 16
     gaussians: int = 16000
     uv_size: int = 128
     bases: int = 20

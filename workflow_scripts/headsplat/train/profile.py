@@ -29,7 +29,12 @@ PARTS = (
         r"project_gaussians|scan_tiles|fill_tiles|sort_small|sort_large|draw_tiles"
         r"|rasterize_gaussians",
     ),
+    (
+        "deformation",
+        r"place_anchors|blendshape_g|flashavatar_g|harmonic_|mask_gradient|add_masked|relu_g",
+    ),
     ("picture loss", r"charge_runs|add_parts|slope_runs|picture_loss"),
+    ("LPIPS, less its convolutions", r"charge_quads|add_charges|slope_quads|lpips_block"),
     ("optimiser", r"multi_tensor_apply|fusedadam|_fused_adam_"),
     (
         "matrix products and convolutions",

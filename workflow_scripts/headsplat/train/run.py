@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from headsplat.heads.model import HeadModel
 from headsplat.raster.extension import serving_device
 from headsplat.scratch import Scratch, state_key
 from headsplat.train.dataset import PictureReader, open_pictures
+from headsplat.train.from_checkpoint import load_checkpoint, read_fitting
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.memory import training_mib
 from headsplat.train.options import TrainOptions
@@ -57,6 +58,7 @@ def train_avatar(
     device_name: str,
     cache_mib: int,
     code: str,
+    checkpoint: Path | None = None,
 ) -> None:
     """Train and publish `out`, continuing what an interrupted run of the same key left.
 
@@ -74,6 +76,11 @@ def train_avatar(
         device_name: auto, cpu or cuda.
         cache_mib: bound on decoded pictures in memory on a CPU.
         code: version of the code, part of the key.
+        checkpoint: FlashAvatar's `chkpntN.pth` to go on from, with its parameters and Adam's
+            moments, at full resolution throughout; None to start from the pictures.
+
+    Raises:
+        UserError: an input cannot be used, or training failed; it says which or where.
     """
     torch.set_num_threads(available_threads())
     device = serving_device(device_name)
@@ -82,9 +89,19 @@ def train_avatar(
     ids = [int(frame) for frame in read_json(split_path)["train"]]
     if len(ids) < 2:
         raise UserError(f"{split_path}: {len(ids)} training frames; a longer clip is needed")
+    start = None
+    if checkpoint is not None:
+        if options.model != FlashAvatarDeformation.name:
+            raise UserError(
+                f"{checkpoint}: the model {options.model} cannot go on from a checkpoint of "
+                "FlashAvatar; set train.model to flashavatar"
+            )
+        start = read_fitting(checkpoint, head, options.uv_size)
+        options = replace(options, coarse=0.0)
     lpips = find_lpips(options, assets, device)
     parameters = asdict(options) | {"lpips_used": lpips is not None, "device": device.type}
     inputs = [head_path, track_path, split_path, *frames, *alpha, *parsing]
+    inputs += [] if checkpoint is None else [checkpoint]
     scratch = Scratch(scratch_root, state_key(inputs, parameters, code))
 
     size = (track.height, track.width)
@@ -99,8 +116,12 @@ def train_avatar(
     try:
         pictures = open_pictures(reader, ids, plan.rows, device, limit)
         training = training_frames(avatar, track, ids)
-        initialise(avatar, training, pictures)
-        trainer = Trainer(avatar, training, pictures, plan, options, lpips)
+        if start is None:
+            initialise(avatar, training, pictures)
+        else:
+            load_checkpoint(avatar, start)
+            log.info("going on from %s, after %d images", checkpoint, start.iteration)
+        trainer = Trainer(avatar, training, pictures, plan, options, lpips, start)
         outcome = trainer.run(scratch.folder)
     except torch.OutOfMemoryError as error:
         raise memory_advice(error, need, f"train.batch (now {options.batch})") from error
@@ -108,6 +129,8 @@ def train_avatar(
     reader.close()
 
     facts = training_facts(outcome, options, avatar, (track.width, track.height), len(ids))
+    if start is not None:
+        facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}
     avatar.facts = {key: value for key, value in facts.items() if key != "losses"}
     with publish_folder(out) as folder:
         save_avatar(folder, avatar)
@@ -117,7 +140,7 @@ def train_avatar(
         if isinstance(avatar.deformation, FlashAvatarDeformation):
             with torch.no_grad():
                 last = trainer.gaussians(plan.rows[-1, :1].to(device))
-            images = options.steps * options.batch
+            images = options.steps * options.batch + (start.iteration if start else 0)
             save_checkpoint(folder, avatar.deformation, last.means[0], outcome.optimiser, images)
     scratch.clear()
 

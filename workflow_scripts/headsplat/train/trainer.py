@@ -12,6 +12,7 @@ from torch import Tensor
 from headsplat.avatar import Avatar
 from headsplat.cli import log
 from headsplat.deform.base import Gaussians
+from headsplat.deform.flashavatar_checkpoint import Checkpoint, adam_state
 from headsplat.errors import UserError
 from headsplat.train.captured import CapturedFunction
 from headsplat.train.checkpoint import State, load_state, save_state
@@ -60,6 +61,7 @@ class Trainer:
         plan: what each step draws.
         options: of the run.
         lpips: the distance, or None.
+        start: the checkpoint whose parameters the avatar has, if it was trained before.
 
     Attributes:
         done: steps done.
@@ -73,6 +75,7 @@ class Trainer:
         plan: Plan,
         options: TrainOptions,
         lpips: Lpips | None,
+        start: Checkpoint | None = None,
     ) -> None:
         self.avatar, self.frames, self.pictures = avatar, frames, pictures
         self.options, self._plan = options, plan
@@ -80,6 +83,12 @@ class Trainer:
         self._step = TrainingStep(avatar, frames, pictures, plan, options, lpips)
         self._captured = CapturedFunction(self._step, avatar.device)
         self.done = 0
+        # Steps that the images seen before make, by which the deformation has opened up.
+        self._earlier = 0
+        if start is not None:
+            self._earlier = start.iteration // self.batch
+            groups = self._step.optimiser.state_dict()["param_groups"]
+            self._step.load_optimiser(adam_state(start, groups))
         self._snapshot = Snapshot(avatar.deformation, self._step.optimiser)
         self._stop = False
         self._profile: dict[str, float] = {}
@@ -91,7 +100,7 @@ class Trainer:
     def step(self, number: int) -> None:
         """Step `number` of the plan; nothing in it waits for the device."""
         self.pictures.prepare(number)
-        self._captured(self._step.phase(number))
+        self._captured(self._step.phase(self._earlier + number))
 
     def advance(self, end: int) -> None:
         """Step from where training stands up to step `end`, and make sure of it.

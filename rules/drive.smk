@@ -1,0 +1,34 @@
+# A trained avatar plays a motion of the table, made when it is asked for:
+# `snakemake results/<subject>/driven/<motion>.mp4`.
+
+
+rule drive_avatar:
+    """Another subject's track, DiffPoseTalk's codes or ARKit's coefficients, played on an avatar."""
+    input:
+        head=head_file,
+        ext="work/cuda_ext/build.json",
+        avatar="results/{subject}/avatar/model",
+        track="work/{subject}/track/track.npz",
+        motion=motion_file("file"),
+        audio=motion_file("audio"),
+    output:
+        "results/{subject}/driven/{motion}.mp4",
+    log:
+        "logs/{subject}/drive_avatar/{motion}.log",
+    benchmark:
+        "logs/{subject}/drive_avatar/{motion}.tsv"
+    wildcard_constraints:
+        motion=settings_module.SUBJECT_NAME,
+    conda:
+        "../envs/trainer.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=3000,
+        runtime=60,
+    params:
+        motion=motion_flags,
+        code=code_version("drive_avatar"),
+    shell:
+        "exec python workflow_scripts/drive_avatar.py --avatar {input.avatar} --head {input.head} "
+        "--track {input.track} --motion {input.motion:q} {params.motion} --out {output} > {log} 2>&1"

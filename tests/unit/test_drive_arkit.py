@@ -1,0 +1,206 @@
+"""Live Link Face's tables as motions: what each coefficient moves, and what is refused."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from headsplat.arkit import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
+from headsplat.drive.arkit_motion import read_arkit
+from headsplat.drive.kinds import ABSOLUTE, RELATIVE
+from headsplat.drive.live_link import read_live_link
+from headsplat.errors import UserError
+from headsplat.heads.ict import parts
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
+from tests.unit.driven import ARKIT_SHAPES, arkit_like, flame_like, make_target, make_track
+from tests.unit.live_link import write_table
+
+HEAD = arkit_like()
+TARGET = make_target(HEAD, make_track(HEAD))
+E = len(ARKIT_SHAPES)
+
+
+def one_pose(folder, head_motion=ABSOLUTE, target=TARGET, **coefficients):
+    """The motion of a table in which every row is the same."""
+    table = write_table(folder / "take.csv", [coefficients] * 90)
+    return read_arkit(table, target, head_motion)
+
+
+def joint(motion, first: int) -> torch.Tensor:
+    """(3,) axis-angle of a joint whose 6D rows start at a place of the code."""
+    return axis_angle_from_matrix(matrix_from_6d(motion.condition[0, first : first + 6]))
+
+
+def test_52_names_in_the_apps_order():
+    assert len(set(BLENDSHAPES)) == len(BLENDSHAPES) == 52
+    assert BLENDSHAPES[:3] == ("EyeBlinkLeft", "EyeLookDownLeft", "EyeLookInLeft")
+    assert BLENDSHAPES[-2:] == ("NoseSneerRight", "TongueOut")
+    assert ROTATIONS[:4] == ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw")
+
+
+def test_every_shape_of_ict_is_one_of_arkits():
+    names = [arkit_name(shape) for shape in parts.EXPRESSIONS]
+    assert set(names) == set(BLENDSHAPES) - {"TongueOut"}
+    assert (arkit_name("browInnerUp_L"), arkit_name("jawOpen")) == ("BrowInnerUp", "JawOpen")
+
+
+def test_shapes_get_their_coefficients(tmp_path):
+    motion = one_pose(
+        tmp_path, BrowInnerUp=0.4, MouthSmileLeft=0.7, MouthSmileRight=0.2, EyeLookOutLeft=0.5,
+        EyeBlinkLeft=0.9, JawOpen=0.6,
+    )  # fmt: skip
+    codes = dict(zip(ARKIT_SHAPES, motion.condition[0, :E].tolist(), strict=True))
+    # What joints and lids do is not done again by shapes.
+    assert codes == {
+        "browInnerUp_L": 0.4, "browInnerUp_R": 0.4, "eyeBlink_L": 0, "eyeLookOut_L": 0.5,
+        "jawOpen": 0, "mouthSmile_L": 0.7, "mouthSmile_R": 0.2,
+    }  # fmt: skip
+
+
+def test_jaw_and_lids(tmp_path):
+    motion = one_pose(tmp_path, JawOpen=0.5, EyeBlinkLeft=0.25, EyeBlinkRight=0.75)
+    torch.testing.assert_close(joint(motion, E), torch.tensor([JAW_OPEN / 2, 0, 0]).double())
+    assert motion.condition[0, -2:].tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "left", "right"),
+    [
+        ({"EyeLookOutLeft": 0.5, "EyeLookInRight": 0.5}, (0, 0.5, 0), (0, 0.5, 0)),
+        ({"EyeLookInLeft": 0.5, "EyeLookOutRight": 0.4}, (0, -0.5, 0), (0, -0.4, 0)),
+        ({"EyeLookDownLeft": 1, "EyeLookDownRight": 1}, (1, 0, 0), (1, 0, 0)),
+        ({"EyeLookUpLeft": 1}, (-1, 0, 0), (0, 0, 0)),
+    ],
+)
+def test_gaze(tmp_path, coefficients, left, right):
+    motion = one_pose(tmp_path, **coefficients)
+    for first, expected in ((E + 6, left), (E + 12, right)):
+        torch.testing.assert_close(joint(motion, first), GAZE * torch.tensor(expected).double())
+    # The subject's left is +x, and the eyes look along +z.
+    if left[1] > 0:
+        ahead = matrix_from_6d(motion.condition[0, E + 6 : E + 12])[:, 2]
+        assert ahead[0] > 0.2
+
+
+def test_the_head_turns_about_the_neck(tmp_path):
+    motion = one_pose(tmp_path, HeadYaw=0.2, HeadPitch=-0.1, HeadRoll=0.05)
+    seen = TARGET.seen
+    cos, sin = np.cos, np.sin
+    yaw = np.array([[cos(0.2), 0, sin(0.2)], [0, 1, 0], [-sin(0.2), 0, cos(0.2)]])
+    pitch = np.array([[1, 0, 0], [0, cos(0.1), sin(0.1)], [0, -sin(0.1), cos(0.1)]])
+    roll = np.array([[cos(0.05), -sin(0.05), 0], [sin(0.05), cos(0.05), 0], [0, 0, 1]])
+    turn = yaw @ pitch @ roll
+    np.testing.assert_allclose(motion.rotation[0], seen.rotation.numpy() @ turn, atol=1e-12)
+    # The nose goes to the subject's left, and the neck joint stays where it was.
+    assert (turn @ [0, 0, 1])[0] > 0.1
+    neck = HEAD.joint_regressor[1].astype(float) @ HEAD.template.astype(float)
+    was = seen.rotation.numpy() @ neck + seen.translation.numpy()
+    now = motion.rotation[0].numpy() @ neck + motion.translation[0].numpy()
+    np.testing.assert_allclose(now, was, atol=1e-9)
+
+
+def test_a_constant_turn_is_no_motion_relative_to_itself(tmp_path):
+    motion = one_pose(tmp_path, RELATIVE, HeadYaw=0.4)
+    torch.testing.assert_close(motion.rotation[3], TARGET.seen.rotation)
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30, 60])
+def test_time_codes_give_the_frame_rate(tmp_path, fps):
+    rows = [{"JawOpen": k / 100} for k in range(100)]
+    table = read_live_link(write_table(tmp_path / "take.csv", rows, fps, start=3600.5))
+    np.testing.assert_allclose(table.times, np.arange(100) / fps, atol=1e-9)
+    np.testing.assert_allclose(table.values["JawOpen"], np.arange(100) / 100)
+
+
+def test_resampled_by_time(tmp_path):
+    rows = [{"MouthSmileLeft": k / 120} for k in range(121)]
+    table = write_table(tmp_path / "take.csv", rows, 60)
+    motion = read_arkit(table, TARGET, ABSOLUTE).sampled(25)
+    assert len(motion.times) == 51
+    smile = motion.condition[:, ARKIT_SHAPES.index("mouthSmile_L")].numpy()
+    np.testing.assert_allclose(smile, np.arange(51) / 50, atol=1e-9)
+
+
+def edit(path, change):
+    """Rewrite a table's rows (header first) by a function."""
+    with open(path, newline="") as handle:
+        rows = list(csv.reader(handle))
+    with open(path, "w", newline="") as handle:
+        csv.writer(handle).writerows(change(rows))
+    return path
+
+
+def test_spelling_order_and_lacking_angles_do_not_matter(tmp_path):
+    path = write_table(tmp_path / "take.csv", [{"JawOpen": 0.5, "TongueOut": 0.1}] * 70)
+    lacking = len(ROTATIONS) + 1  # no tongue either
+    edit(path, lambda rows: [row[:-lacking][::-1] for row in rows])
+    text = path.read_text().replace("JawOpen", "jawOpen").replace("BlendShape", "Blendshape")
+    path.write_text("\ufeff" + text)
+    motion = read_arkit(path, TARGET, ABSOLUTE)
+    assert joint(motion, E)[0] == pytest.approx(JAW_OPEN / 2)
+    torch.testing.assert_close(motion.rotation, TARGET.seen.rotation.expand(70, 3, 3))
+
+
+def test_rows_without_a_face_are_gaps(tmp_path):
+    path = write_table(tmp_path / "take.csv", [{"JawOpen": k / 100} for k in range(100)], 30)
+    edit(path, lambda rows: [r if i not in (1, 50) else [r[0], "0"] for i, r in enumerate(rows)])
+    table = read_live_link(path)
+    # The first row still says when the sound starts.
+    np.testing.assert_allclose(table.times[:2], [1 / 30, 2 / 30])
+    assert len(table.times) == 98
+
+
+def test_midnight_passes_and_equal_time_codes_are_one_moment(tmp_path):
+    path = write_table(tmp_path / "take.csv", [{}] * 60, 30, start=24 * 3600 - 1)
+    edit(path, lambda rows: [*rows[:5], rows[4], *rows[5:]])
+    text = path.read_text().replace("24:00:00", "00:00:00")
+    path.write_text(text)
+    np.testing.assert_allclose(read_live_link(path).times, np.arange(60) / 30, atol=1e-9)
+
+
+def cell(name, text, line=3):
+    def change(rows):
+        rows[line - 1][rows[0].index(name)] = text
+        return rows
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (cell("JawOpen", "JawOpn", 1), "unknown column 'JawOpn'; did it mean 'JawOpen'"),
+        (cell("JawOpen", "#!", 1), "unknown column '#!'; remove it"),
+        (cell("JawOpen", "MouthClose", 1), "the column 'MouthClose' is there twice"),
+        (lambda rows: [row[1:] for row in rows], "the column 'Timecode' is missing"),
+        (lambda rows: [row[:30] for row in rows], "is missing; export it with all 52"),
+        (cell("JawOpen", "nan"), "line 3: 'JawOpen' is 'nan', expected a number"),
+        (cell("JawOpen", "open"), "line 3: 'JawOpen' is 'open'"),
+        (cell("JawOpen", "55"), "'JawOpen' reaches 55, expected coefficients from 0 to 1"),
+        (cell("HeadYaw", "-30"), "'HeadYaw' reaches 30, expected angles in radians"),
+        (cell("Timecode", "0.04"), "line 3: 'Timecode' is '0.04', expected hours:minutes"),
+        (cell("Timecode", "00:00:09:00.0"), "'Timecode' goes back in row 3"),
+        (lambda rows: [*rows[:2], rows[2][:9]], "line 3: 9 cells under 63 columns"),
+        (lambda rows: rows[:20], "does not tell how many make a second"),
+        (lambda rows: rows[:1], "no row shows a face"),
+        (lambda rows: [], "is empty"),
+    ],
+)
+def test_bad_tables_are_one_line(tmp_path, change, expected):
+    path = edit(write_table(tmp_path / "take.csv", [{}] * 70), change)
+    with pytest.raises(UserError, match=r"take\.csv.*" + expected):
+        read_live_link(path)
+
+
+def test_what_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "take.csv").write_bytes(b"\x89PNG\x00\xff\xfe")
+    with pytest.raises(UserError, match=r"take\.csv: cannot be read as a table"):
+        read_live_link(tmp_path / "take.csv")
+
+
+def test_heads_without_arkits_names_are_refused(tmp_path):
+    head = flame_like()
+    with pytest.raises(UserError, match="head flame has no expression shapes with ARKit's names"):
+        one_pose(tmp_path, target=replace(make_target(head, make_track(head)), head=head))

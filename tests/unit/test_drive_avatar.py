@@ -1,0 +1,176 @@
+"""The script that drives an avatar, from files to film, with all kinds of motions."""
+
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import drive_avatar as script
+from headsplat.avatar import load_avatar
+from headsplat.drive import run
+from headsplat.drive.seen import condition_of, head_of
+from headsplat.errors import UserError
+from headsplat.heads.model import HeadModel
+from headsplat.render import FrameRenderer
+from headsplat.track_io import read_track, write_track
+from headsplat.video.sound import read_sound
+from tests.unit.driven import SIZE, arkit_like, flame_like, make_subject, make_track
+from tests.unit.live_link import write_table
+
+
+@pytest.fixture(scope="module")
+def ball(tmp_path_factory):
+    """A subject on a head with ARKit's names."""
+    folder = tmp_path_factory.mktemp("ball")
+    return make_subject(folder / "avatar", folder / "head.npz", folder / "track.npz", arkit_like())
+
+
+@pytest.fixture(scope="module")
+def doll(tmp_path_factory):
+    """A subject on a head with FLAME's name and sizes."""
+    folder = tmp_path_factory.mktemp("doll")
+    return make_subject(folder / "avatar", folder / "head.npz", folder / "track.npz", flame_like())
+
+
+def drive(subject, out: Path, motion: Path, kind: str, *more: str) -> np.ndarray:
+    """Run the script; (N, H, W, 3) pictures of the film."""
+    arguments = [*subject.arguments(), "--motion", str(motion), "--kind", kind]
+    script.main([*arguments, "--out", str(out), *more])
+    return pictures(out)
+
+
+def pictures(path: Path) -> np.ndarray:
+    with av.open(str(path)) as file:
+        assert file.streams.video[0].average_rate == 25
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+
+
+def beep(path: Path, seconds: float) -> Path:
+    tone = (np.sin(np.arange(int(16000 * seconds)) * 0.3) * 20000).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(tone.tobytes())
+    return path
+
+
+def speech(path: Path, frames: int = 50) -> Path:
+    rng = np.random.default_rng(1)
+    pose = np.zeros((frames, 6))
+    pose[:, 1] = 0.2 * np.sin(np.arange(frames) / 8)
+    pose[:, 3] = 0.1 * (1 + np.sin(np.arange(frames) / 3))
+    exp = 0.3 * np.sin(np.arange(frames)[:, None] / 10 + rng.normal(size=50))
+    np.savez(path, exp=exp, pose=pose, shape=np.zeros((frames, 100)))
+    return path
+
+
+def centre(picture: np.ndarray) -> float:
+    """Column of the middle of what is not background."""
+    weight = (255 - picture.astype(float).mean(-1)).clip(8) - 8
+    return float((weight.sum(0) * np.arange(picture.shape[1])).sum() / weight.sum())
+
+
+def test_driven_by_its_own_track_it_is_what_it_was(ball, tmp_path):
+    film = drive(ball, tmp_path / "self.mp4", ball.track, "track")
+    track = read_track(ball.track)
+    avatar = load_avatar(ball.avatar, HeadModel.load(ball.head), "cpu")
+    K = torch.from_numpy(track.K)
+    expected, alpha = avatar.render(
+        condition_of(track).float(), *(v.float() for v in head_of(track)),
+        torch.stack([K[0, 0], K[1, 1], K[0, 2], K[1, 2]]), SIZE, SIZE, torch.ones(3),
+    )  # fmt: skip
+    assert film.shape == (12, SIZE, SIZE, 3)
+    assert 0.1 < alpha.mean() < 0.9
+    difference = np.abs(film / 255 - expected.numpy()).mean((1, 2, 3))
+    unlike = np.abs(film / 255 - expected.numpy()[::-1]).mean((1, 2, 3))
+    assert difference.max() < 0.03  # the codec's 4:2:0 chroma on small patches
+    assert difference.max() < unlike.max() / 2
+    assert film[:, :3, :3].min() > 250
+
+
+def test_batches_do_not_change_the_film(ball, tmp_path, monkeypatch):
+    sizes = []
+    frames = FrameRenderer.frames
+
+    def noted(self, *codes):
+        for colour, alpha in frames(self, *codes):
+            sizes.append(len(colour))
+            yield colour, alpha
+
+    monkeypatch.setattr(FrameRenderer, "frames", noted)
+    drive(ball, tmp_path / "a.mp4", ball.track, "track")
+    monkeypatch.setattr(run, "BATCH", 5)
+    drive(ball, tmp_path / "b.mp4", ball.track, "track")
+    assert sizes == [8, 4, 5, 5, 2]
+    np.testing.assert_allclose(
+        pictures(tmp_path / "a.mp4").astype(int), pictures(tmp_path / "b.mp4"), atol=2
+    )
+
+
+def test_another_subjects_track_is_resampled(ball, tmp_path):
+    write_track(tmp_path / "other.npz", make_track(arkit_like(), 60, seed=5, fps=30.0))
+    film = drive(ball, tmp_path / "other.mp4", tmp_path / "other.npz", "track")
+    assert len(film) == 50
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0])
+def test_diffposetalk_with_sound(doll, tmp_path, seconds):
+    voice = beep(tmp_path / "voice.wav", seconds)
+    motion = speech(tmp_path / "speech.npz")
+    out = tmp_path / "talk.mp4"
+    film = drive(doll, out, motion, "diffposetalk", "--audio", str(voice))
+    assert film.shape == (50, SIZE, SIZE, 3)
+    still = drive(doll, tmp_path / "still.mp4", motion, "diffposetalk", "--head-motion", "still")
+    moves = np.abs(np.diff(film.astype(int), axis=0)).mean()
+    assert moves > 1.2 * np.abs(np.diff(still.astype(int), axis=0)).mean() > 0.1
+    samples, rate = read_sound(out)
+    assert len(samples) / rate == pytest.approx(2.0, abs=0.05)
+    loud = np.abs(samples[:, 0]) > 0.2
+    assert np.flatnonzero(loud)[-1] / rate == pytest.approx(min(seconds, 2.0), abs=0.05)
+    assert read_sound(tmp_path / "still.mp4") is None
+
+
+def test_arkit_table(ball, tmp_path):
+    rows = [{"HeadRoll": 0.0, "EyeLookOutLeft": k / 120} for k in range(121)]
+    film = drive(ball, tmp_path / "a.mp4", write_table(tmp_path / "a.csv", rows), "arkit")
+    assert len(film) == 51
+    turned = write_table(tmp_path / "b.csv", [{"HeadRoll": 0.4 * (k > 60)} for k in range(121)])
+    film = drive(ball, tmp_path / "b.mp4", turned, "arkit", "--head-motion", "absolute")
+    # A head that leans to the subject's right goes to the left of the picture.
+    assert centre(film[0]) - centre(film[-1]) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("subject", "motion", "kind", "more", "expected"),
+    [
+        ("ball", "speech.npz", "diffposetalk", (), "codes are those of FLAME 2020"),
+        ("doll", "take.csv", "arkit", (), "no expression shapes with ARKit's names"),
+        ("doll", "ball.npz", "track", (), "tracked with head ict 1, the avatar's is flame 2020-"),
+        ("ball", "speech.npz", "track", (), r"speech\.npz: the array 'ids' is missing"),
+        ("ball", "speech.npz", "arkit", (), r"speech\.npz: cannot be read as a table"),
+        ("ball", "ball.npz", "track", ("--audio", "take.csv"), "the sound cannot be read"),
+        ("ball", "ball.npz", "track", ("--audio", "mute.mp4"), r"mute\.mp4: has no sound"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_no_film(
+    request, ball, tmp_path, monkeypatch, subject, motion, kind, more, expected
+):
+    monkeypatch.chdir(tmp_path)
+    speech(Path("speech.npz"))
+    write_table(Path("take.csv"), [{}] * 70)
+    Path("ball.npz").write_bytes(ball.track.read_bytes())
+    drive(ball, Path("mute.mp4"), ball.track, "track")
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError, match=expected) as error:
+        drive(request.getfixturevalue(subject), Path("out.mp4"), Path(motion), kind, *more)
+    assert "\n" not in str(error.value)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_track_of_another_head_than_the_avatars_is_one_line(ball, doll, tmp_path):
+    arguments = ["--avatar", str(ball.avatar), "--head", str(ball.head), "--track", str(doll.track)]
+    with pytest.raises(UserError, match="the track was made with head model flame"):
+        script.main([*arguments, "--motion", str(ball.track), "--kind", "track",
+                     "--out", str(tmp_path / "a.mp4")])  # fmt: skip

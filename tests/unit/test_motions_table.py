@@ -1,0 +1,94 @@
+"""The table of motions: what a line may say, and what ends in one line."""
+
+import pytest
+
+from headsplat.errors import UserError
+from headsplat.motions_table import motion_for, read_motions
+
+HEADER = "name\tkind\tfile\taudio\thead_motion\tblinks\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("speech.npz", "take.csv", "voice.wav", "their.npz"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def read(folder, text):
+    (folder / "motions.tsv").write_text(text)
+    return read_motions(folder / "motions.tsv", {"anna", "bob"})
+
+
+def test_no_table_is_no_motion(folder):
+    assert read_motions(folder / "motions.tsv", {"anna"}) == {}
+    assert read(folder, HEADER) == {}
+
+
+def test_lines_with_their_defaults(folder):
+    motions = read(
+        folder,
+        HEADER + "# a remark\n\nbob\ttrack\tbob\nout\ttrack\ttheir.npz\t\tabsolute\n"
+        "talk\tdiffposetalk\tspeech.npz\tvoice.wav\tstill\tno\nphone\tarkit\ttake.csv\n",
+    )
+    assert motions["bob"] == {
+        "name": "bob", "kind": "track", "file": "work/bob/track/track.npz", "audio": "",
+        "head_motion": "relative", "blinks": "yes",
+    }  # fmt: skip
+    assert motions["out"]["file"] == "their.npz"
+    assert motions["out"]["head_motion"] == "absolute"
+    talk = motions["talk"]
+    assert (talk["audio"], talk["head_motion"], talk["blinks"]) == ("voice.wav", "still", "no")
+    assert list(motions) == ["bob", "out", "talk", "phone"]
+
+
+def test_three_columns_are_enough(folder):
+    assert read(folder, "name\tkind\tfile\nphone\tarkit\ttake.csv\n")["phone"]["audio"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "the column 'name' is missing"),
+        ("name\tkind\n", "the column 'file' is missing"),
+        ("name\tkind\tfile\tsound\n", "unknown column 'sound'; known: name, kind, file, audio"),
+        (HEADER + "a/b\tarkit\ttake.csv\n", "line 2: 'a/b' is no motion name"),
+        (HEADER + "x\tbvh\ttake.csv\n", "unknown kind 'bvh'; one of track, diffposetalk, arkit"),
+        (HEADER + "x\tarkit\tno.csv\n", "the file 'no.csv' of 'x' is not there"),
+        (HEADER + "x\ttrack\teve\n", "'eve' of 'x' is not there; give a subject's name or a track"),
+        (HEADER + "x\tarkit\tanna\n", "the file 'anna' of 'x' is not there"),
+        (HEADER + "x\tarkit\ttake.csv\tno.wav\n", "the audio 'no.wav' of 'x' is not there"),
+        (HEADER + "x\tarkit\ttake.csv\t\tfree\n", "unknown head_motion 'free'; one of relative"),
+        (HEADER + "x\tarkit\ttake.csv\t\t\tno\n", "arkit motions have blinks of their own"),
+        (HEADER + "x\tdiffposetalk\tspeech.npz\t\t\t2\n", "'blinks' is '2', expected yes or no"),
+        (HEADER + "x\tarkit\ttake.csv\t\t\t\tmore\n", "7 cells under 6 columns"),
+        (HEADER + 2 * "x\tarkit\ttake.csv\n", "line 3: the motion 'x' is listed twice"),
+    ],
+)
+def test_bad_tables_are_one_line(folder, text, expected):
+    with pytest.raises(UserError, match=expected) as error:
+        read(folder, text)
+    assert str(error.value).startswith(str(folder / "motions.tsv"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_that_is_no_text(folder):
+    (folder / "motions.tsv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"motions\.tsv: cannot be read"):
+        read_motions(folder / "motions.tsv", {"anna"})
+
+
+def test_a_motion_for_a_subject(folder):
+    table = folder / "motions.tsv"
+    motions = read(folder, HEADER + "talk\tdiffposetalk\tspeech.npz\nphone\tarkit\ttake.csv\n")
+    assert motion_for(motions, table, "talk", "flame")["kind"] == "diffposetalk"
+    assert motion_for(motions, table, "phone", "procedural")["kind"] == "arkit"
+    with pytest.raises(UserError, match="no motion 'phones'; did you mean 'phone'"):
+        motion_for(motions, table, "phones", "ict")
+    with pytest.raises(UserError, match="no motion 'x'; add a line: name, kind, file"):
+        motion_for({}, table, "x", "ict")
+    with pytest.raises(UserError, match="for subjects whose head is flame; this one's is ict"):
+        motion_for(motions, table, "talk", "ict")
+    with pytest.raises(UserError, match="whose head is ict or procedural; this one's is flame"):
+        motion_for(motions, table, "phone", "flame")

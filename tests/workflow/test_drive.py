@@ -1,0 +1,107 @@
+"""Driving through the real workflow: films asked for by name, and tables that are wrong."""
+
+import shutil
+
+import av
+import numpy as np
+import pytest
+
+from headsplat.video.sound import read_sound
+from tests.unit.driven import flame_like, make_subject
+from tests.unit.live_link import write_table
+
+from .conftest import Checkout
+
+HEADER = "name\tkind\tfile\taudio\thead_motion\n"
+SELF, PHONE, TALK = (f"results/{name}.mp4" for name in ("demo/driven/self", "demo/driven/phone",
+                                                        "doll/driven/talk"))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def driven(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The finished run with a doll on a head of FLAME's sizes beside it, and motions for both."""
+    folder = tmp_path_factory.mktemp("driven") / "headsplat"
+    shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
+    make_subject(
+        folder / "results/doll/avatar/model", folder / "work/heads/flame.npz",
+        folder / "work/doll/track/track.npz", flame_like(),
+    )  # fmt: skip
+    with (folder / "config/subjects.tsv").open("a") as table:
+        table.write("doll\tbuiltin\tflame\tpreview\n")
+    rows = [{"JawOpen": abs(np.sin(k / 15)), "HeadYaw": 0.2 * np.sin(k / 40)} for k in range(121)]
+    write_table(folder / "my take.csv", rows)
+    rng = np.random.default_rng(0)
+    np.savez(
+        folder / "speech.npz", exp=rng.normal(size=(40, 50)), pose=rng.normal(size=(40, 6)) * 0.05,
+        shape=np.zeros((40, 100)),
+    )  # fmt: skip
+    (folder / "config/motions.tsv").write_text(
+        HEADER + "self\ttrack\tdemo\twork/builtin/demo.mp4\nphone\tarkit\tmy take.csv\n"
+        "talk\tdiffposetalk\tspeech.npz\n"
+    )
+    return Checkout(folder)
+
+
+def shape(checkout: Checkout, path: str) -> tuple[int, int, int]:
+    """Frames, width and height of a film."""
+    with av.open(str(checkout.folder / path)) as file:
+        stream = file.streams.video[0]
+        return stream.frames, stream.width, stream.height
+
+
+@pytest.mark.slow
+def test_films_are_made_when_they_are_asked_for(driven: Checkout) -> None:
+    assert driven.planned("demo") == {}
+    assert driven.planned(SELF, PHONE) == {"drive_avatar": 2}
+    result = driven.snakemake(SELF, PHONE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert driven.planned(SELF, PHONE) == {}
+    assert shape(driven, SELF) == (75, 128, 128)
+    samples, rate = read_sound(driven.folder / SELF)
+    assert len(samples) / rate == pytest.approx(3.0, abs=0.05)
+    assert np.abs(samples).max() > 0.05
+    assert shape(driven, PHONE) == (51, 128, 128)
+    assert read_sound(driven.folder / PHONE) is None
+
+
+@pytest.mark.slow
+def test_another_head_motion_makes_just_that_film_again(driven: Checkout) -> None:
+    assert driven.snakemake(SELF, PHONE).returncode == 0
+    table = driven.folder / "config/motions.tsv"
+    before = table.read_text()
+    table.write_text(before.replace("my take.csv", "my take.csv\t\tstill"))
+    try:
+        assert driven.planned(SELF, PHONE) == {"drive_avatar": 1}
+    finally:
+        table.write_text(before)
+
+
+@pytest.mark.slow
+def test_diffposetalk_drives_a_flame_avatar(driven: Checkout) -> None:
+    # The doll has no video and FLAME is the user's own: what they would give is there already.
+    result = driven.snakemake(TALK, "--allowed-rules", "drive_avatar")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert shape(driven, TALK) == (40, 48, 48)
+    assert "held back" in (driven.folder / "logs/doll/drive_avatar/talk.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("table", "target", "expected"),
+    [
+        (None, "self", "there is no motion 'self'; add a line: name, kind, file"),
+        (HEADER + "self\ttrack\tdemo\n", "sefl", "no motion 'sefl'; did you mean 'self'?"),
+        (HEADER + "self\ttrack\tnobody\n", "self", "motions.tsv line 2: the file 'nobody'"),
+        (HEADER + "talk\tdiffposetalk\tSnakefile\n", "talk", "whose head is flame; this one's is"),
+    ],
+)
+def test_wrong_motions_are_one_line(
+    checkout: Checkout, table: str | None, target: str, expected: str
+) -> None:
+    if table is not None:
+        (checkout.folder / "config/motions.tsv").write_text(table)
+    result = checkout.snakemake("-n", f"results/demo/driven/{target}.mp4")
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert "Traceback" not in result.stderr
