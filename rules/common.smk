@@ -152,11 +152,11 @@ def motion_file(column):
     return lambda wildcards: motion_row(wildcards)[column] or []
 
 
-def motion_flags(wildcards, input):
-    """Params function: what the motion's row says about it."""
+def motion_flags(wildcards):
+    """Params function: what the motion's row says about it; of the row alone, so that edits rerun."""
     row = motion_row(wildcards)
     flags = f"--kind {row['kind']} --head-motion {row['head_motion']} --blinks {row['blinks']}"
-    return f"{flags} --audio {quote(input.audio)}" if input.audio else flags
+    return f"{flags} --audio {quote(row['audio'])}" if row["audio"] else flags
 
 
 def truth_flag(wildcards):

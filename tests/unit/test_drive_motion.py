@@ -72,7 +72,7 @@ def test_codes_stop_a_little_beyond_what_was_seen():
     )
 
 
-def test_turns_stop_ten_degrees_beyond_what_was_seen():
+def test_turns_stop_five_degrees_beyond_what_was_seen():
     seen = Seen.of(make_track(arkit_like()))
     vectors = torch.tensor([[0.0, 1.2, 0.0], [0.0, 0.05, 0.0]], dtype=torch.float64)
     R, t = seen.turned(matrix_from_axis_angle(vectors), torch.zeros(3).double(), ABSOLUTE)

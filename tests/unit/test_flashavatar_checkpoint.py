@@ -69,7 +69,7 @@ def resumed(value, tmp_path):
 def test_ours_is_the_originals_bit_for_bit(value, tmp_path, plain_steps):
     """Through the model and the optimiser, which know nothing of the file."""
     checkpoint, model, adam = resumed(official.aged(value, plain_steps), tmp_path)
-    made = make_checkpoint(model, checkpoint.gauss["_xyz"], adam.state_dict(), 5000)
+    made = make_checkpoint(model, checkpoint.gauss["_xyz"], adam.state_dict(), 5000, True)
     official.assert_same(load(write_checkpoint(tmp_path, made)), official.aged(value))
 
 
@@ -110,6 +110,8 @@ def test_the_original_restores_ours_and_trains_on_at_its_own_rates(value, tmp_pa
     made = make_checkpoint(model, checkpoint.gauss["_xyz"], adam.state_dict(), 7)
     ours = load(write_checkpoint(tmp_path, made))
     network, rest = restored(ours)
+    assert not made.centred
+    assert "principal_point" in ours[0][0]._metadata[""], "said, and no hindrance"
     rates = [group["lr"] for group in network.param_groups + rest.param_groups]
     assert rates == [1e-4, 0.0025, 0.000125, 0.05, 0.005, 0.001]
     for optimiser in (network, rest):

@@ -19,6 +19,7 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.heads.unpickle import load_pickle
 from headsplat.heads.wavefront import read_textured_mesh
 from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.report import write as report
 from headsplat.train.from_checkpoint import read_fitting
 from headsplat.train.track import load_track
 from tests.oracles.deformation import basis
@@ -113,8 +114,11 @@ def test_imported_it_is_drawn_as_the_formulas_say(clip, head, track, value, file
     camera = track.rotation[rows], track.translation[rows], track.intrinsics
     size, black = (track.width, track.height), torch.zeros(3)
     image, _ = avatar.render(track.condition[rows], *camera, *size, black)
+    middle = track.intrinsics.clone()
+    middle[2:] = torch.tensor(size) / 2
+    assert not torch.equal(middle, track.intrinsics), "or the test tells nothing"
     expected, _ = rasterize_gaussians(
-        *direct(value, head, track, rows), *camera[:2], track.intrinsics.expand(2, 4), *size, black
+        *direct(value, head, track, rows), *camera[:2], middle.expand(2, 4), *size, black
     )
     assert expected.amax() > 0.3
     assert (expected[0] - expected[1]).abs().amax() > 0.05
@@ -128,6 +132,8 @@ def test_import_leaves_what_training_leaves(clip, value, file, tmp_path):
     facts = read_json(folder / "training.json")
     assert facts["checkpoint"] == {"file": "chkpnt5003.pth", "iteration": 5003}
     assert facts["gaussians"] == len(value[1][2])
+    page = report._training(facts, {"psnr_head_train": 1.0, "psnr_head": 1.0})
+    assert "0 steps" in page
 
 
 def test_it_is_trained_on_from_where_it_stood(clip, value, file, tmp_path):
@@ -135,6 +141,9 @@ def test_it_is_trained_on_from_where_it_stood(clip, value, file, tmp_path):
     second = train_to(tmp_path / "b", clip, first / "chkpnt5005.pth", "--steps", "3")
     theirs, one = read_checkpoint(file), read_checkpoint(first / "chkpnt5005.pth")
     after = read_checkpoint(second / "chkpnt5011.pth")
+    assert theirs.centred
+    assert one.centred
+    assert after.centred
     assert after.iteration == 5011
     assert after.gauss["active_sh_degree"] == 3
     for number, entry in enumerate(theirs.network_adam["state"].values()):
@@ -168,6 +177,8 @@ def test_our_own_comes_back_whole_and_learns_on(clip, head, tmp_path):
     first = train_to(tmp_path / "first", clip, None, "--steps", "30")
     back = import_to(tmp_path / "back", clip, first / "chkpnt60.pth")
     ours, imported = (load_avatar(folder, head, "cpu") for folder in (first, back))
+    assert not ours.centred
+    assert not imported.centred
     official.assert_same(imported.deformation.state_dict(), ours.deformation.state_dict())
     np.testing.assert_array_equal(imported.anchors.face, ours.anchors.face)
     second = train_to(tmp_path / "second", clip, first / "chkpnt60.pth", "--steps", "30")

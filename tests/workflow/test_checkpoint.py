@@ -86,7 +86,7 @@ def test_it_is_trained_on(with_head: Checkout) -> None:
 def test_it_is_drawn_as_it_is(with_head: Checkout) -> None:
     name_checkpoint(with_head, "avatar")
     metrics = "results/demo/avatar/metrics.json"
-    result = with_head.snakemake(metrics)
+    result = with_head.snakemake(metrics, "results/demo/avatar/report.html")
     assert result.returncode == 0, result.stdout + result.stderr
     assert json.loads((with_head.folder / metrics).read_text())["psnr_head"] > 0
     assert (with_head.folder / "results/demo/avatar/model/chkpnt5000.pth").is_file()

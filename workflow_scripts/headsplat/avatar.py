@@ -47,6 +47,8 @@ class Avatar:
         deformation: from codes to Gaussians.
         device: where it is evaluated.
         facts: what `avatar.json` says beyond the contract: training facts.
+        centred: whether it is drawn with the principal point in the middle of the picture, whatever
+            the camera says, because it was trained so (as the original FlashAvatar does).
     """
 
     head: HeadModel
@@ -55,6 +57,7 @@ class Avatar:
     deformation: Deformation
     device: torch.device
     facts: dict[str, Any] = field(default_factory=dict)
+    centred: bool = False
 
     def __post_init__(self) -> None:
         self.shape = self.shape.to(self.device)
@@ -105,6 +108,10 @@ class Avatar:
         budget: InstanceBudget | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draw Gaussians, differentiably; arguments and results as in `render`."""
+        if self.centred:
+            fx, fy = intrinsics[..., 0], intrinsics[..., 1]
+            middle = torch.full_like(fx, width / 2), torch.full_like(fy, height / 2)
+            intrinsics = torch.stack([fx, fy, *middle], -1)
         return rasterize_gaussians(
             gaussians.means,
             gaussians.quats,
@@ -179,6 +186,7 @@ def save_avatar(folder: Path | str, avatar: Avatar) -> None:
         "model": avatar.deformation.name,
         "settings": avatar.deformation.settings(),
         "gaussians": len(anchors),
+        "centred": avatar.centred,
         "condition_size": condition_size(head),
         "head_name": head.name,
         "head_version": head.version,
@@ -224,4 +232,7 @@ def load_avatar(folder: Path | str, head: HeadModel, device: torch.device | str)
         raise UserError(f"{folder / ARRAYS_FILE}: {first}; train the avatar again") from error
     anchors = Anchors(arrays["anchor_face"], arrays["anchor_barycentric"], arrays["anchor_height"])
     shape = torch.from_numpy(arrays["shape"])
-    return Avatar(head, shape, anchors, deformation.eval(), torch.device(device), facts["training"])
+    return Avatar(
+        head, shape, anchors, deformation.eval(), torch.device(device), facts["training"],
+        facts.get("centred", False),
+    )  # fmt: skip

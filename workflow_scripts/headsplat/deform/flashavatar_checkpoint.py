@@ -3,7 +3,7 @@
 `deform` is the network's state dict and its Adam's, `gauss` what the Gaussians are and their Adam's
 (`headsplat.deform.flashavatar_layout`). The network sees every covered texel of the UV map, but
 point by point; the Gaussians are the texels whose triangle has no boundary vertex, and only their
-number shows in a file. Files of any torch from 1.0 on are read, zipped or not.
+number shows in a file. torch's zip archives are read, and the form that it wrote before 1.6.
 """
 
 import io
@@ -37,6 +37,9 @@ _SAFE = [
     (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
 ]  # fmt: skip
+# In the network's metadata of files whose training honoured the principal point. The original takes
+# it to be in the middle, ignores the mark and writes its own metadata, so that it vanishes there.
+_MARK = "principal_point"
 # A group of Adam as torch 1.12 writes it; later versions add what they lack.
 _GROUP = {"weight_decay": 0, "amsgrad": False, "maximize": False, "foreach": None,
           "capturable": False}  # fmt: skip
@@ -67,6 +70,11 @@ class Checkpoint:
     def condition_size(self) -> int:
         """C, numbers in a frame's code."""
         return self.network["fcs.0.weight"].shape[1] - ENCODED
+
+    @property
+    def centred(self) -> bool:
+        """Whether it was trained with the principal point in the middle of the picture."""
+        return _MARK not in getattr(self.network, "_metadata", {}).get("", {})
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
@@ -134,7 +142,11 @@ _module = types.SimpleNamespace(
 
 
 def make_checkpoint(
-    model: FlashAvatarDeformation, positions: Tensor, optimiser: dict[str, Any], iteration: int
+    model: FlashAvatarDeformation,
+    positions: Tensor,
+    optimiser: dict[str, Any],
+    iteration: int,
+    centred: bool = False,
 ) -> Checkpoint:
     """A model and its optimiser as the original's classes would capture them.
 
@@ -143,10 +155,13 @@ def make_checkpoint(
         positions: (N, 3) the Gaussians' centres in some frame, metres.
         optimiser: state dict of one Adam over `model.parameter_groups()`.
         iteration: training images seen, as the published code counts with batch 1.
+        centred: whether training took the principal point to be in the middle.
     """
     network = model.mlp.state_dict()
     for key, value in network.items():
         network[key] = _copy(value)
+    if not centred:
+        network._metadata[""][_MARK] = True
     count = len(model.opacity)
     # The groups' own rates, not those of the last step: the original takes them over for good.
     groups = model.parameter_groups(1)
@@ -170,9 +185,11 @@ def save_checkpoint(
     positions: Tensor,
     optimiser: dict[str, Any],
     iteration: int,
+    centred: bool = False,
 ) -> Path:
     """Write `chkpnt<iteration>.pth` of a model; arguments as in `make_checkpoint`."""
-    return write_checkpoint(folder, make_checkpoint(model, positions, optimiser, iteration))
+    checkpoint = make_checkpoint(model, positions, optimiser, iteration, centred)
+    return write_checkpoint(folder, checkpoint)
 
 
 def _copy(value: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """An avatar and a motion -> mp4: the subject's own camera, a plain background, sound if there is.
 
-One job that draws at least some ten frames a second even without a card: it begins anew after a
-stop and keeps no state, and the film appears under its name only when it is complete.
+One job that keeps no state: a minute of film is drawn in seconds on a card and in minutes without
+one, so that it begins anew after a stop. The film appears under its name only when it is complete.
 """
 
 from fractions import Fraction

@@ -15,9 +15,8 @@ from headsplat.drive.kinds import ABSOLUTE, STILL
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.track_io import Track
 
-# The head may turn this much further than seen, about each axis: its shape holds, and the colours
-# of its flanks for a while.
-TURN_LIMIT = np.deg2rad(10.0)
+# How much further than seen the head may turn, about each axis; views farther off fall apart.
+TURN_LIMIT = np.deg2rad(5.0)
 
 
 def condition_of(track: Track) -> Tensor:

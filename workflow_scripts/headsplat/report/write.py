@@ -244,7 +244,7 @@ def _training(training: Any, metrics: Any) -> str:
         f"on {training['device']}; {metrics['psnr_head_train']:.2f} dB on training frames, "
         f"{metrics['psnr_head']:.2f} dB held out."
     )
-    chart = charts.lines(series, "step", "loss", "loss curves", log_y=True)
+    chart = charts.lines(series, "step", "loss", "loss curves", log_y=True) if series else ""
     return page.section("Training", chart, note)
 
 

@@ -23,12 +23,10 @@ from headsplat.gaussians.anchors import texel_count
 from headsplat.heads.model import HeadModel
 from headsplat.train.options import TrainOptions
 from headsplat.train.prepare import empty_avatar
-from headsplat.train.track import Track, load_track
+from headsplat.train.track import load_track
 
 # Sizes of the UV map that are looked at to say which one a file was trained with.
 _UV_SIZES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320, 384, 512)
-# The original draws with the principal point in the middle; farther off, in pixels, it shows.
-_SEEN_OFFSET = 0.5
 
 
 def read_fitting(path: Path, head: HeadModel, uv_size: int) -> Checkpoint:
@@ -62,10 +60,11 @@ def read_fitting(path: Path, head: HeadModel, uv_size: int) -> Checkpoint:
 
 @torch.no_grad()
 def load_checkpoint(avatar: Avatar, checkpoint: Checkpoint) -> None:
-    """Give an avatar of the model flashavatar a fitting checkpoint's parameters."""
+    """Give an avatar of the model flashavatar a fitting checkpoint's parameters and camera."""
     rest, _ = avatar.place(avatar.vertices(neutral_condition(avatar.head, avatar.device)))
     avatar.deformation.rest_positions.copy_(rest[0])
     load_parameters(avatar.deformation, checkpoint)
+    avatar.centred = checkpoint.centred
 
 
 def import_avatar(
@@ -90,7 +89,6 @@ def import_avatar(
     none = torch.zeros(0, dtype=torch.long)
     avatar = empty_avatar(head, track, none, options, torch.device("cpu"))
     load_checkpoint(avatar, checkpoint)
-    _warn_of_camera(track)
     facts = {
         "model": options.model,
         "gaussians": len(avatar.anchors),
@@ -114,13 +112,3 @@ def import_avatar(
         "%d Gaussians after %d training images from %s",
         checkpoint.count, checkpoint.iteration, checkpoint_path,
     )  # fmt: skip
-
-
-def _warn_of_camera(track: Track) -> None:
-    offset = track.intrinsics[2:] - torch.tensor([track.width, track.height]) / 2
-    if offset.abs().max() > _SEEN_OFFSET:
-        log.warning(
-            "the track's principal point is (%.1f, %.1f) px off the middle; FlashAvatar takes it "
-            "to be in the middle, and what it trained appears shifted by that",
-            *offset.tolist(),
-        )

@@ -141,7 +141,10 @@ def train_avatar(
             with torch.no_grad():
                 last = trainer.gaussians(plan.rows[-1, :1].to(device))
             images = options.steps * options.batch + (start.iteration if start else 0)
-            save_checkpoint(folder, avatar.deformation, last.means[0], outcome.optimiser, images)
+            save_checkpoint(
+                folder, avatar.deformation, last.means[0], outcome.optimiser, images,
+                avatar.centred,
+            )  # fmt: skip
     scratch.clear()
 
 
