@@ -12,9 +12,12 @@ include: "rules/common.smk"
 include: "rules/assets.smk"
 include: "rules/frames.smk"
 include: "rules/masks.smk"
+include: "rules/identity.smk"
 include: "rules/track.smk"
+include: "rules/import.smk"
 include: "rules/avatar.smk"
 include: "rules/evaluate.smk"
+include: "rules/export.smk"
 
 
 localrules:
@@ -37,3 +40,4 @@ rule demo:
 
 onstart:
     hold_run_lock()
+    check_used_assets()
