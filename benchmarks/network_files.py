@@ -166,7 +166,10 @@ class _BiSeNetGraph(nn.Module):
 
 
 def write_bisenet_onnx(
-    path: Path, network: BiSeNet, names: tuple[str, ...] = ("input", "output"), batch: int | None = 1
+    path: Path,
+    network: BiSeNet,
+    names: tuple[str, ...] = ("input", "output"),
+    batch: int | None = 1,
 ) -> None:
     """An export as they circulate: one or three score maps; `batch` None leaves it free."""
     outputs = list(names[1:])

@@ -66,7 +66,11 @@ def test_a_file_inside_the_sites_zip(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git-lfs pointer"),
+        (
+            "a.onnx",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+            "git-lfs pointer",
+        ),
         ("a.pth", b"\n<!DOCTYPE HTML><html>", "web page"),
         ("a.onnx", b"<html><body>", "web page"),
         ("a.pkl", b"", "is empty"),
@@ -95,7 +99,9 @@ def test_first_use_is_recorded_and_a_change_is_noticed(tmp_path):
     verify_used([need], record)
     assert record.stat().st_mtime_ns == before
     path.write_bytes(b"\x80second")
-    with pytest.raises(UserError, match=r"mica.tar: has SHA-256 .* when first used on 20") as caught:
+    with pytest.raises(
+        UserError, match=r"mica.tar: has SHA-256 .* when first used on 20"
+    ) as caught:
         verify_used([need], record)
     assert str(record) in str(caught.value)
     record.unlink()

@@ -215,9 +215,7 @@ def test_scores_and_second_points_reach_the_clips_landmarks(task, face_alignment
     probe_video(video, tmp_path / "video.json")
     paths = [tmp_path / f"{chunk}.npz" for chunk in range(2)]
     for chunk, path in enumerate(paths):
-        detect_chunk(
-            video, tmp_path / "video.json", chunk, 2, path, "auto", task, "face_alignment"
-        )
+        detect_chunk(video, tmp_path / "video.json", chunk, 2, path, "auto", task, "face_alignment")
     out = [tmp_path / name for name in ("crop.json", "frames.tsv", "landmarks.npz")]
     solve_crop(tmp_path / "video.json", paths, *out, size=128)
     found = read_npz(out[2])

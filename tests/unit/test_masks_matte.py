@@ -10,6 +10,7 @@ from headsplat.errors import UserError
 from headsplat.files import FrameStore, FrameZipWriter, publish
 from headsplat.images import decode_image, encode_jpeg
 from headsplat.masks import matte as matte_module
+from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matte import MatteOptions, matte_chunk
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.temporal import TemporalSmoother
@@ -131,13 +132,13 @@ def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypat
         def __init__(self, options: MatteOptions) -> None:
             assert options == MatteOptions(3.0, 0, None, 1)
 
-        def matte(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        def begin(self, images: list[np.ndarray]) -> list[np.ndarray]:
             assert len(images) <= self.batch
             seen.extend(round(float(image.mean()) / 10) for image in images)
             return [np.full(image.shape[:2], 128, np.uint8) for image in images]
 
-        def finish(self, matte: np.ndarray) -> np.ndarray:
-            return matte + 1
+        def finish(self, begun: np.ndarray) -> np.ndarray:
+            return begun + 1
 
         def close(self) -> None:
             seen.append(-1)
@@ -151,6 +152,13 @@ def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypat
     with FrameStore([tmp_path / "out.zip"]) as store:
         assert store.ids == [5, 6, 7]
         assert (decode_image(store.read(5)) == 129).all()
+
+
+def test_both_decoders_give_the_same_pixels():
+    data = encode_jpeg(person(0))
+    np.testing.assert_array_equal(decode_rgb(data), decode_image(data))
+    with pytest.raises(UserError, match="cannot be decoded"):
+        decode_rgb(data[:20])
 
 
 @pytest.mark.parametrize(

@@ -175,10 +175,10 @@ def shades(*values: int, side: int = 64) -> list[np.ndarray]:
 def test_memory_is_reset_at_cuts_and_new_sizes_alone():
     engine = Recorder()
     matter = RvmMatter(engine)
-    mattes = matter.matte(shades(10, 12, 200, 201))
-    assert [int(m[0, 0]) for m in mattes] == [10, 12, 200, 201]
-    matter.matte(shades(203, 90))
-    matter.matte(shades(91, side=32))
+    begun = matter.begin(shades(10, 12, 200, 201))
+    assert [int(matter.finish(row)[0, 0]) for row in begun] == [10, 12, 200, 201]
+    matter.begin(shades(203, 90))
+    matter.begin(shades(91, side=32))
     assert engine.events == [
         [10, 12], "reset", [200, 201], [203], "reset", [90], "reset", [91]
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where an asset lies on this machine: under one of its names, or inside a zip as the site has it."""
+"""Where an asset lies: under one of its names, or inside a zip as its site serves it."""
 
 import shutil
 import tempfile
@@ -77,9 +77,12 @@ def unpacked(path: Path, key: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / PurePosixPath(member).name
         try:
-            with zipfile.ZipFile(path) as archive, archive.open(member) as source:
-                with open(out, "wb") as target:
-                    shutil.copyfileobj(source, target)
+            with (
+                zipfile.ZipFile(path) as archive,
+                archive.open(member) as source,
+                open(out, "wb") as target,
+            ):
+                shutil.copyfileobj(source, target)
         except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
             raise UserError(
                 f"{path}: '{member}' cannot be unpacked ({error}); download it again"

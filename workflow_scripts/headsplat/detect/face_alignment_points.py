@@ -54,7 +54,7 @@ class FaceAlignmentPoints:
         points = np.asarray(found[0], np.float32)
         if points.shape != (POINTS_68, 2):
             raise UserError(
-                f"face-alignment gives {list(points.shape)}, not [68, 2]; use its version 1.3 to 1.5"
+                f"face-alignment gives {list(points.shape)}, not [68, 2]; use version 1.4"
             )
         return points
 

@@ -10,7 +10,8 @@ import cv2
 from headsplat.cli import available_threads, progress
 from headsplat.errors import UserError
 from headsplat.files import FrameStore, FrameZipWriter, publish
-from headsplat.images import decode_image, encode_png
+from headsplat.images import encode_png
+from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matter import Matter
 from headsplat.overlap import overlapped
 
@@ -49,6 +50,7 @@ def _rvm(options: MatteOptions) -> Matter:
     if options.weights is None:
         raise UserError("--model rvm: needs its weights; pass --weights rvm_mobilenetv3_fp32.onnx")
     torch.set_num_threads(available_threads())
+    cv2.setNumThreads(1)  # the threads that load and finish pictures are enough
     return RvmMatter(open_matting(options.weights, *shared_card(options.turn)))
 
 
@@ -100,14 +102,14 @@ def matte_chunk(
         FrameZipWriter(temporary, ".png") as pack,
     ):
         before = earlier.ids[max(len(earlier.ids) - matter.warm_up, 0) :]
-        warm_up = [decode_image(earlier.read(frame_id)) for frame_id in before]
+        warm_up = [decode_rgb(earlier.read(frame_id)) for frame_id in before]
         for k in range(0, len(warm_up), matter.batch):
-            matter.matte(warm_up[k : k + matter.batch])
+            matter.begin(warm_up[k : k + matter.batch])
         mattes = overlapped(
             store.ids,
-            lambda frame_id: decode_image(store.read(frame_id)),
-            matter.matte,
-            lambda _, matte: encode_png(matter.finish(matte)),
+            lambda frame_id: decode_rgb(store.read(frame_id)),
+            matter.begin,
+            lambda _, begun: encode_png(matter.finish(begun)),
             matter.batch,
             threads,
         )

@@ -1,12 +1,14 @@
 """What a matting model owes the pipeline."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
+Begun = TypeVar("Begun")
 
-class Matter(Protocol):
+
+class Matter(Protocol[Begun]):
     """A matting model fed with the frames of a clip one after another, in order.
 
     It may keep state between frames (a recurrent network does). `warm_up` is how many frames
@@ -17,12 +19,12 @@ class Matter(Protocol):
     warm_up: int
     batch: int
 
-    def matte(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Mattes of the next frames: each (H, W, 3) uint8 RGB -> (H, W) uint8, 255 the subject."""
+    def begin(self, images: Sequence[np.ndarray]) -> Sequence[Begun]:
+        """Begin the mattes of the next frames, each (H, W, 3) uint8 RGB: what needs their order."""
         ...
 
-    def finish(self, matte: np.ndarray) -> np.ndarray:
-        """What is left to do to a matte and needs no order; called from several threads."""
+    def finish(self, begun: Begun) -> np.ndarray:
+        """The matte (H, W) uint8, 255 the subject; called from several threads, in any order."""
         ...
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ class MediaPipeMatter:
         # for a person, hardly ever the same: what both find is the person.
         self._networks = [SelfieSegmentation(model_selection=k) for k in (0, 1)]
 
-    def matte(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def begin(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Mattes of the next frames: (H, W, 3) uint8 RGB each -> (H, W) uint8."""
         return [np.rint(self._next(image) * 255).astype(np.uint8) for image in images]
 
@@ -41,9 +41,9 @@ class MediaPipeMatter:
         mask = keep_subject(self._smoother(small, mask))
         return refine_edges(image, mask, self._edge_radius)
 
-    def finish(self, matte: np.ndarray) -> np.ndarray:
+    def finish(self, begun: np.ndarray) -> np.ndarray:
         """Nothing is left to do."""
-        return matte
+        return begun
 
     def close(self) -> None:
         """Release the networks."""

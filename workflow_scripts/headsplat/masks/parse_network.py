@@ -8,11 +8,13 @@ import torch
 
 from headsplat.cli import available_threads, progress
 from headsplat.files import FrameStore, FrameZipWriter, publish
-from headsplat.images import decode_image, encode_png
+from headsplat.images import encode_png
+from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.networks.face_parsers import open_parser
 from headsplat.networks.placement import shared_card
 from headsplat.networks.rvm_sessions import stack
+from headsplat.networks.transfer import Download, Row
 from headsplat.overlap import overlapped
 
 
@@ -29,15 +31,15 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
     """
     threads = available_threads()
     torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+    cv2.setNumThreads(1)  # the threads that load and finish pictures are enough
     turn = int(frames.stem) if frames.stem.isdigit() else 0
     parser = open_parser(weights, *shared_card(turn))
 
-    def labels(images: list[np.ndarray]) -> np.ndarray:
-        return parser.labels(stack(images)).cpu().numpy()
+    def labels(images: list[np.ndarray]) -> list[Row]:
+        return Download(parser.labels(stack(images))).rows()
 
-    def masks(_: int, found: np.ndarray) -> tuple[bytes, bytes]:
-        neckhead, mouth = masks_from_labels(found, BISENET)
+    def masks(_: int, found: Row) -> tuple[bytes, bytes]:
+        neckhead, mouth = masks_from_labels(found.array(), BISENET)
         return encode_png(neckhead), encode_png(mouth)
 
     with (
@@ -47,7 +49,7 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
     ):
         coded = overlapped(
             pictures.ids,
-            lambda frame_id: decode_image(pictures.read(frame_id)),
+            lambda frame_id: decode_rgb(pictures.read(frame_id)),
             labels,
             masks,
             parser.batch,

@@ -8,6 +8,7 @@ import numpy as np
 from headsplat.masks.cuts import CutDetector
 from headsplat.masks.refine import central_component
 from headsplat.networks.rvm_sessions import MattingEngine, stack
+from headsplat.networks.transfer import Download, Row
 
 _FAINT = 25  # of 255: what is fainter joins no regions
 _BYSTANDER = 0.005  # of the picture: what is smaller is hair, not a person
@@ -28,14 +29,14 @@ class RvmMatter:
         self._is_cut = CutDetector()
         self._shape: tuple[int, ...] | None = None
 
-    def matte(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Mattes of the next frames: (H, W, 3) uint8 RGB each -> (H, W) uint8."""
-        mattes: list[np.ndarray] = []
+    def begin(self, images: Sequence[np.ndarray]) -> list[Row]:
+        """Mattes of the next frames, (H, W, 3) uint8 RGB each, on their way from the network."""
+        begun: list[Row] = []
         for shot, fresh in self._shots(images):
             if fresh:
                 self._engine.reset()
-            mattes.extend(self._engine.alphas(stack(shot)).cpu().numpy())
-        return mattes
+            begun += Download(self._engine.alphas(stack(shot))).rows()
+        return begun
 
     def _shots(self, images: Sequence[np.ndarray]) -> Iterator[tuple[list[np.ndarray], bool]]:
         """Runs of pictures of one shot and size, and whether each begins a new one."""
@@ -52,9 +53,9 @@ class RvmMatter:
         if run:
             yield run, fresh
 
-    def finish(self, matte: np.ndarray) -> np.ndarray:
-        """Leave bystanders out."""
-        return without_bystanders(matte)
+    def finish(self, begun: Row) -> np.ndarray:
+        """The matte (H, W) uint8, bystanders left out."""
+        return without_bystanders(begun.array())
 
     def close(self) -> None:
         """Nothing to release: the engine goes with its last reference."""

@@ -204,9 +204,7 @@ class RobustVideoMatting(nn.Module):
         foreground, alpha = answer.split([3, 1], 1)
         return (foreground + full).clamp(0, 1), alpha.clamp(0, 1), states
 
-    def forward(
-        self, full: Tensor, states: States, ratio: float
-    ) -> tuple[Tensor, Tensor, States]:
+    def forward(self, full: Tensor, states: States, ratio: float) -> tuple[Tensor, Tensor, States]:
         """As `answer`; the working size is `ratio` times the full one, and 1 needs no refiner."""
         if ratio == 1:
             return self.answer(full, full, states, None)

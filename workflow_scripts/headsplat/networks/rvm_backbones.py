@@ -4,17 +4,28 @@ Names are torchvision's, whose models the original derives from; dilation keeps 
 1/16.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 # kernel, expanded channels, channels out, squeeze-and-excitation, hard swish, stride, dilation
 _MOBILE = (
-    (3, 16, 16, False, False, 1, 1), (3, 64, 24, False, False, 2, 1), (3, 72, 24, False, False, 1, 1),
-    (5, 72, 40, True, False, 2, 1), (5, 120, 40, True, False, 1, 1), (5, 120, 40, True, False, 1, 1),
-    (3, 240, 80, False, True, 2, 1), (3, 200, 80, False, True, 1, 1), (3, 184, 80, False, True, 1, 1),
-    (3, 184, 80, False, True, 1, 1), (3, 480, 112, True, True, 1, 1), (3, 672, 112, True, True, 1, 1),
-    (5, 672, 160, True, True, 2, 2), (5, 960, 160, True, True, 1, 2), (5, 960, 160, True, True, 1, 2),
-)  # fmt: skip
+    (3, 16, 16, False, False, 1, 1),
+    (3, 64, 24, False, False, 2, 1),
+    (3, 72, 24, False, False, 1, 1),
+    (5, 72, 40, True, False, 2, 1),
+    (5, 120, 40, True, False, 1, 1),
+    (5, 120, 40, True, False, 1, 1),
+    (3, 240, 80, False, True, 2, 1),
+    (3, 200, 80, False, True, 1, 1),
+    (3, 184, 80, False, True, 1, 1),
+    (3, 184, 80, False, True, 1, 1),
+    (3, 480, 112, True, True, 1, 1),
+    (3, 672, 112, True, True, 1, 1),
+    (5, 672, 160, True, True, 2, 2),
+    (5, 960, 160, True, True, 1, 2),
+    (5, 960, 160, True, True, 1, 2),
+)
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -87,7 +98,9 @@ class MobileNetV3Large(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(T, 3, H, W) RGB in 0..1 -> features at 1/2, 1/4, 1/8, 1/16."""
-        x = (x - x.new_tensor(_MEAN)[:, None, None]) / x.new_tensor(_DEVIATION)[:, None, None]
+        # Numbers, not tensors, so that nothing has to be sent to a card on the way.
+        channels = zip(x.split(1, 1), _MEAN, _DEVIATION, strict=True)
+        x = torch.cat([(channel - mean) / deviation for channel, mean, deviation in channels], 1)
         features = []
         for number, layer in enumerate(self.features):
             x = layer(x)

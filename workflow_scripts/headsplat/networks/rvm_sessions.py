@@ -4,7 +4,7 @@ Two engines with one interface: the official ONNX files through ONNX Runtime, an
 torch weights through `rvm.py`, which takes many frames at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +13,10 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from headsplat.networks.captured import Captured
 from headsplat.networks.checkpoints import load_strict, read_state
 from headsplat.networks.onnx_session import check_signature, on_card, open_session
-from headsplat.networks.rvm import RobustVideoMatting, States, variant_of
+from headsplat.networks.rvm import RobustVideoMatting, variant_of
 
 _STATES = ("r1", "r2", "r3", "r4")
 _ONNX_FLOAT = {np.float32: (torch.float32, 1), np.float16: (torch.float16, 10)}
@@ -126,21 +127,39 @@ class TorchMatting:
         self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
         if self._device.type == "cuda":
             self._network = self._network.to(memory_format=torch.channels_last)
+        self._captured: tuple[torch.Size, Captured] | None = None
+        self._memory: list[Tensor] = []
         self.reset()
 
     def reset(self) -> None:
         """Forget what was seen."""
         start = torch.zeros((1, 1, 1, 1), device=self._device, dtype=self._dtype)
-        self._memory: States = (start,) * 4
+        self._memory = [start] * 4
 
     @torch.inference_mode()
     def alphas(self, images: Tensor) -> Tensor:
         """(T, H, W, 3) uint8 RGB -> (T, H, W) uint8."""
+        step: Callable[..., Sequence[Tensor]] = self._step
+        if self._device.type == "cuda" and len(images) == self.batch:
+            step = self._captured_step(images)
+        else:
+            images = images.to(self._device)
+        alphas, *self._memory = step(images, *self._memory)
+        return alphas
+
+    def _step(self, images: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         # Channels are innermost in memory already: this is torch's channels_last.
-        pictures = images.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255
-        ratio = working_ratio(*pictures.shape[2:])
-        _, alphas, self._memory = self._network(pictures, self._memory, ratio)
-        return (alphas[:, 0].float() * 255).round().to(torch.uint8)
+        pictures = images.permute(0, 3, 1, 2).to(self._dtype) / 255
+        _, alphas, states = self._network(pictures, states, working_ratio(*pictures.shape[2:]))
+        return ((alphas[:, 0].float() * 255).round().to(torch.uint8), *states)
+
+    def _captured_step(self, images: Tensor) -> Captured:
+        """The step for whole batches of this picture size."""
+        if self._captured is None or self._captured[0] != images.shape:
+            here = images.to(self._device)
+            _, *states = self._step(here, *self._memory)
+            self._captured = images.shape, Captured(self._step, [here, *states])
+        return self._captured[1]
 
 
 def open_matting(path: Path | str, device: torch.device, card: int | None) -> MattingEngine:

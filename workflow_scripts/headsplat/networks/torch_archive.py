@@ -34,6 +34,7 @@ class Inert:
         pass
 
     def __call__(self, *_: Any, **__: Any) -> "Inert":
+        """Called as a constructor or method, it stays itself."""
         return self
 
     def __setstate__(self, _: Any) -> None:
