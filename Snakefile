@@ -12,10 +12,13 @@ include: "rules/common.smk"
 include: "rules/assets.smk"
 include: "rules/frames.smk"
 include: "rules/masks.smk"
+include: "rules/identity.smk"
 include: "rules/track.smk"
+include: "rules/import.smk"
 include: "rules/avatar.smk"
 include: "rules/evaluate.smk"
 include: "rules/drive.smk"
+include: "rules/export.smk"
 
 
 localrules:
@@ -38,3 +41,4 @@ rule demo:
 
 onstart:
     hold_run_lock()
+    check_used_assets()

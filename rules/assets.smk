@@ -1,4 +1,44 @@
-# What does not depend on a subject: the compiled operators, the head models, the built-in clip.
+# What does not depend on a subject: foreign files, the compiled operators, the head models, the
+# built-in clip.
+
+
+localrules:
+    assets_check,
+    fetch_assets,
+
+
+rule assets_check:
+    """The files this configuration needs that do not come with headsplat, and their state."""
+    log:
+        "logs/assets/assets_check.log",
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        needs=as_flags(ASSETS.all()),
+        code=code_version("assets_check"),
+    shell:
+        "exec python workflow_scripts/assets_check.py {params.needs} 2> {log}"
+
+
+rule fetch_assets:
+    """Fetch what is needed and missing, where it has an address."""
+    log:
+        "logs/assets/fetch_assets.log",
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        needs=as_flags(ASSETS.all()),
+        code=code_version("fetch_assets"),
+    shell:
+        "exec python workflow_scripts/fetch_assets.py {params.needs} 2> {log}"
 
 
 rule build_cuda_ext:
@@ -46,7 +86,7 @@ rule build_procedural_head:
 rule import_ict_head:
     """ICT-FaceKit (folder, zip or tar) as a head model."""
     input:
-        source=config["heads"]["ict"],
+        source=asset("ict"),
         ext="work/cuda_ext/build.json",
     output:
         "work/heads/ict.npz",
@@ -69,12 +109,12 @@ rule import_ict_head:
 rule import_flame_head:
     """The user's own FLAME model and its public side files as a head model, without chumpy."""
     input:
-        model=f"{FLAME}/generic_model.pkl",
-        mesh=f"{FLAME}/FlameMesh.obj",
-        masks=f"{FLAME}/FLAME_masks.pkl",
-        landmarks=f"{FLAME}/landmark_embedding.npy",
-        mediapipe=f"{FLAME}/mediapipe_landmark_embedding.npz",
-        eyelids=f"{FLAME}/blendshapes",
+        model=asset("flame_model"),
+        mesh=asset("flame_mesh"),
+        masks=asset("flame_masks"),
+        landmarks=asset("flame_landmarks"),
+        mediapipe=asset("flame_mediapipe"),
+        eyelids=asset("flame_eyelids"),
     output:
         "work/heads/flame.npz",
     log:

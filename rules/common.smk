@@ -5,8 +5,11 @@ from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from headsplat import config as settings_module, motions_table, process, runlock
+from headsplat.assets.check import verify_used
+from headsplat.assets.needs import Assets, as_flags
 from headsplat.codehash import code_version
 from headsplat.errors import UserError
+from headsplat.imports.kinds import ALPHA, KINDS, PARSING
 
 process.prepare_stages()
 
@@ -42,6 +45,9 @@ FINAL = [
 ]
 
 
+IMPORTED = {name: KINDS[row["kind"]](Path(row["folder"])) for name, row in SUBJECTS.items() if "kind" in row}
+
+
 def only(names):
     """A wildcard constraint that just these subjects match."""
     return "|".join(sorted(names)) or "(?!)"
@@ -50,6 +56,18 @@ def only(names):
 def with_column(column):
     """The subjects whose rows fill an optional column."""
     return {name for name, row in SUBJECTS.items() if row.get(column)}
+
+
+def imported(part):
+    """The subjects whose import brings masks of one sort."""
+    return {name for name, parts in IMPORTED.items() if part in parts}
+
+
+# Each file of a subject is made in one place; these say in which.
+FROM_VIDEO = only(SUBJECTS.keys() - IMPORTED.keys())
+FROM_IMPORT = only(IMPORTED)
+ALPHA_MADE, ALPHA_IMPORTED = only(SUBJECTS.keys() - imported(ALPHA)), only(imported(ALPHA))
+PARSING_MADE, PARSING_IMPORTED = only(SUBJECTS.keys() - imported(PARSING)), only(imported(PARSING))
 
 
 wildcard_constraints:
@@ -66,6 +84,43 @@ def settings(subject, section):
     """One section of the configuration as the subject's preset leaves it."""
     preset = config["presets"][SUBJECTS[subject]["preset"]]
     return settings_module.merged(config, preset)[section]
+
+
+ASSETS = Assets(config, SUBJECTS, settings)
+USED_ASSETS = {}
+
+
+def asset_path(need):
+    """Inputs of an asset; it is noted, so that its hash is checked before the first job."""
+    if need is None:
+        return []
+    USED_ASSETS[need.path] = need
+    return [str(need.path)]
+
+
+def asset(key):
+    """Input function: an asset that the rule cannot do without."""
+    return lambda wildcards: asset_path(or_exit(ASSETS.required, key))
+
+
+def weights(section):
+    """Input function: the weights of a stage's network, where it runs one; adding them reruns it."""
+    return lambda wildcards: asset_path(or_exit(ASSETS.weights, wildcards.subject, section))
+
+
+def identity_weights(wildcards):
+    """Input function: MICA's weights."""
+    return asset_path(or_exit(ASSETS.identity_weights, wildcards.subject))
+
+
+def weights_flag(wildcards, input):
+    """Params function: the weights among the inputs, where there are any."""
+    return f"--weights {input.weights}" if input.weights else ""
+
+
+def check_used_assets():
+    """Files that the run's jobs read are the published ones, or those that were first used."""
+    or_exit(verify_used, list(USED_ASSETS.values()))
 
 
 def chunk_count(wildcards):
@@ -123,16 +178,71 @@ def source_video(wildcards):
     return BUILTIN_CLIP if video == settings_module.BUILTIN_VIDEO else video
 
 
+def sound_source(wildcards):
+    """Optional input: the video whose sound goes with the result; imports have none."""
+    return [] if wildcards.subject in IMPORTED else source_video(wildcards)
+
+
+def sound_flag(wildcards, input):
+    """Params function: the video whose sound goes with the result, where there is one."""
+    return f"--video {input.video}" if input.video else ""
+
+
+def import_folders(wildcards):
+    """What an import is read from: its folder and those in it, so that new files are noticed."""
+    row = SUBJECTS[wildcards.subject]
+    inside = (str(path) for path in Path(row["folder"]).iterdir() if path.is_dir())
+    return [row["folder"], *sorted(inside), *([row["video"]] if row["video"] else [])]
+
+
+def import_flags(wildcards):
+    """Params function: what the subject's row says about its import."""
+    row = SUBJECTS[wildcards.subject]
+    names = {"video": "pictures", "frame_delta": "frame-delta", "flame_version": "flame-version"}
+    flags = [f"--{flag} {quote(row[key])}" for key, flag in names.items() if row.get(key)]
+    return " ".join([f"--kind {row['kind']} --folder {quote(row['folder'])}", *flags])
+
+
 def previous_and_this(wildcards):
     """This chunk's frames after the previous chunk's, which warm up recurrent stages."""
     chunk = int(wildcards.chunk)
     return [f"work/{wildcards.subject}/frames/{c:03d}.zip" for c in range(max(chunk - 1, 0), chunk + 1)]
 
 
-def camera_and_identity(wildcards):
-    """Params function: the optional columns of the subject's row as flags."""
-    row = SUBJECTS[wildcards.subject]
-    return " ".join(f"--{key} {row[key]}" for key in ("intrinsics", "identity") if row.get(key))
+def identity_code(wildcards):
+    """Optional input: the identity the subject's row names, else MICA's where its weights are."""
+    named = SUBJECTS[wildcards.subject].get("identity")
+    if named or not identity_weights(wildcards):
+        return named or []
+    return f"work/{wildcards.subject}/mica.npy"
+
+
+def camera_and_identity(wildcards, input):
+    """Params function: what is known beforehand of the subject's camera and shape, as flags."""
+    intrinsics = SUBJECTS[wildcards.subject].get("intrinsics")
+    known = {"intrinsics": intrinsics, "identity": input.identity}
+    return " ".join(f"--{key} {value}" for key, value in known.items() if value)
+
+
+def parse_inputs(wildcards):
+    """Input function: pictures and weights for a network; for geometry all that is tracked."""
+    folder, chunk = f"work/{wildcards.subject}", wildcards.chunk
+    inputs = {"frames": f"{folder}/frames/{chunk}.zip"}
+    network = weights("parse")(wildcards)
+    if network:
+        return inputs | {"weights": network}
+    return inputs | {
+        "head": head_file(wildcards),
+        "track": f"{folder}/track/track.npz",
+        "landmarks": f"{folder}/landmarks.npz",
+        "crop": f"{folder}/crop.json",
+        "alpha": f"{folder}/alpha/{chunk}.zip",
+    }
+
+
+def input_flags(wildcards, input):
+    """Params function: every named input as a flag."""
+    return " ".join(f"--{name} {value}" for name, value in input.items())
 
 
 def lpips_weights(wildcards):
@@ -165,7 +275,6 @@ def truth_flag(wildcards):
     return f"--truth {BUILTIN_TRUTH}" if builtin else ""
 
 
-FLAME = config["heads"]["flame"]
 BUILTIN_CLIP = "work/builtin/demo.mp4"
 BUILTIN_TRUTH = "work/builtin/truth.npz"
 KERNELS = sorted(

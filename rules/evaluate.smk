@@ -12,7 +12,7 @@ rule evaluate_avatar:
         frames=chunks(("frames", "zip")),
         alpha=chunks(("alpha", "zip")),
         parsing=chunks(("parsing", "zip")),
-        video=source_video,
+        video=sound_source,
         weights=lpips_weights,
     output:
         metrics="results/{subject}/avatar/metrics.json",
@@ -30,11 +30,12 @@ rule evaluate_avatar:
         mem_mb=4000,
         runtime=60,
     params:
+        sound=sound_flag,
         code=code_version("evaluate_avatar"),
     shell:
         "exec python workflow_scripts/evaluate_avatar.py --avatar {input.avatar} --head {input.head} "
         "--track {input.track} --split {input.split} --frames {input.frames} --alpha {input.alpha} "
-        "--parsing {input.parsing} --video {input.video} --metrics {output.metrics} "
+        "--parsing {input.parsing} {params.sound} --metrics {output.metrics} "
         "--evaluation {output.evaluation} --video-out {output.video} > {log} 2>&1"
 
 

@@ -11,6 +11,8 @@ rule probe_video:
         "logs/{subject}/probe_video.log",
     benchmark:
         "logs/{subject}/probe_video.tsv"
+    wildcard_constraints:
+        subject=FROM_VIDEO,
     conda:
         "../envs/tracker.yaml"
     threads: 1
@@ -28,12 +30,15 @@ rule detect_chunk:
     input:
         video=source_video,
         info="work/{subject}/video.json",
+        weights=weights("detect"),
     output:
         "work/{subject}/landmarks/{chunk}.npz",
     log:
         "logs/{subject}/detect_chunk/{chunk}.log",
     benchmark:
         "logs/{subject}/detect_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        subject=FROM_VIDEO,
     conda:
         "../envs/tracker.yaml"
     threads: 1
@@ -42,10 +47,13 @@ rule detect_chunk:
         runtime=30,
     params:
         chunks=chunk_count,
+        options=options("detect"),
+        weights=weights_flag,
         code=code_version("detect_chunk"),
     shell:
         "exec python workflow_scripts/detect_chunk.py --video {input.video} --info {input.info} "
-        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"
+        "--chunk {wildcards.chunk} --chunks {params.chunks} {params.options} {params.weights} "
+        "--out {output} > {log} 2>&1"
 
 
 rule solve_crop:
@@ -61,6 +69,8 @@ rule solve_crop:
         "logs/{subject}/solve_crop.log",
     benchmark:
         "logs/{subject}/solve_crop.tsv"
+    wildcard_constraints:
+        subject=FROM_VIDEO,
     conda:
         "../envs/tracker.yaml"
     threads: 1
@@ -88,6 +98,8 @@ rule crop_chunk:
         "logs/{subject}/crop_chunk/{chunk}.log",
     benchmark:
         "logs/{subject}/crop_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        subject=FROM_VIDEO,
     conda:
         "../envs/tracker.yaml"
     threads: 1

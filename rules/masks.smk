@@ -5,51 +5,51 @@ rule matte_chunk:
     """Alpha of one chunk; the previous chunk's last frames warm up what is recurrent."""
     input:
         frames=previous_and_this,
+        weights=weights("matte"),
     output:
         "work/{subject}/alpha/{chunk}.zip",
     log:
         "logs/{subject}/matte_chunk/{chunk}.log",
     benchmark:
         "logs/{subject}/matte_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        subject=ALPHA_MADE,
     conda:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         runtime=30,
     params:
         options=options("matte"),
+        weights=weights_flag,
         code=code_version("matte_chunk"),
     shell:
         "exec python workflow_scripts/matte_chunk.py --frames {input.frames} --chunk {wildcards.chunk} "
-        "{params.options} --out {output} > {log} 2>&1"
+        "{params.options} {params.weights} --out {output} > {log} 2>&1"
 
 
 rule parse_chunk:
-    """Head-and-neck and mouth masks of one chunk, from the tracked mesh and the alpha."""
+    """Head-and-neck and mouth masks of one chunk, by a network or from the tracked mesh."""
     input:
-        head=head_file,
-        ext="work/cuda_ext/build.json",
-        track="work/{subject}/track/track.npz",
-        landmarks="work/{subject}/landmarks.npz",
-        crop="work/{subject}/crop.json",
-        frames="work/{subject}/frames/{chunk}.zip",
-        alpha="work/{subject}/alpha/{chunk}.zip",
+        "work/cuda_ext/build.json",
+        unpack(parse_inputs),
     output:
         "work/{subject}/parsing/{chunk}.zip",
     log:
         "logs/{subject}/parse_chunk/{chunk}.log",
     benchmark:
         "logs/{subject}/parse_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        subject=PARSING_MADE,
     conda:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         runtime=30,
     params:
+        inputs=input_flags,
         code=code_version("parse_chunk"),
     shell:
-        "exec python workflow_scripts/parse_chunk.py --head {input.head} --track {input.track} "
-        "--landmarks {input.landmarks} --crop {input.crop} --frames {input.frames} "
-        "--alpha {input.alpha} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/parse_chunk.py {params.inputs} --out {output} > {log} 2>&1"

@@ -8,6 +8,7 @@ rule track_head:
         landmarks="work/{subject}/landmarks.npz",
         crop="work/{subject}/crop.json",
         frames="work/{subject}/frames.tsv",
+        identity=identity_code,
     output:
         track="work/{subject}/track/track.npz",
         identity="work/{subject}/identity.npy",
@@ -15,6 +16,8 @@ rule track_head:
         "logs/{subject}/track_head.log",
     benchmark:
         "logs/{subject}/track_head.tsv"
+    wildcard_constraints:
+        subject=FROM_VIDEO,
     conda:
         "../envs/tracker.yaml"
     threads: 4

@@ -14,8 +14,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chunk", type=int, required=True, help="number of the chunk, from 0")
     parser.add_argument("--chunks", type=int, required=True, help="how many chunks there are")
     parser.add_argument("--out", type=Path, required=True, help="landmark file to write")
+    parser.add_argument(
+        "--model", default="auto", help="mediapipe, tasks, or auto: tasks where --weights is given"
+    )
+    parser.add_argument("--weights", type=Path, help="face_landmarker.task")
+    parser.add_argument("--second", default="none", help="face_alignment: its 68 points as well")
     args = parser.parse_args(argv)
-    detect_chunk(args.video, args.info, args.chunk, args.chunks, args.out)
+    detect_chunk(
+        args.video,
+        args.info,
+        args.chunk,
+        args.chunks,
+        args.out,
+        args.model,
+        args.weights,
+        args.second,
+    )
 
 
 if __name__ == "__main__":

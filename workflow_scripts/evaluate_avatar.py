@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=Path, nargs="+", required=True, help="zips of crops")
     parser.add_argument("--alpha", type=Path, nargs="+", required=True, help="zips of mattes")
     parser.add_argument("--parsing", type=Path, nargs="+", required=True, help="zips of masks")
-    parser.add_argument("--video", type=Path, required=True, help="the source, for its sound")
+    parser.add_argument("--video", type=Path, help="the source, for its sound")
     parser.add_argument(
         "--assets", type=Path, default=Path("assets"), help="where LPIPS weights may lie"
     )
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     device = serving_device("auto")
     avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
     reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
-    split, sound = read_json(args.split), read_sound(args.video)
+    split, sound = read_json(args.split), read_sound(args.video) if args.video else None
     metrics, arrays = evaluate(avatar, track, reader, split, sound, args.video_out, lpips)
     write_npz(args.evaluation, **arrays)
     write_json(args.metrics, metrics)

@@ -18,7 +18,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--chunk", required=True, help="the chunk, e.g. 003: its zip is 003.zip")
     parser.add_argument("--out", type=Path, required=True, help="alpha zip to write")
-    parser.add_argument("--model", default="mediapipe", help="matting model: mediapipe")
+    parser.add_argument(
+        "--model", default="auto", help="mediapipe, rvm, or auto: rvm where --weights is given"
+    )
+    parser.add_argument("--weights", type=Path, help="rvm_*.onnx or rvm_*.pth")
     parser.add_argument(
         "--edge-radius",
         type=float,
@@ -28,10 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--temporal-window", type=int, default=4, help="earlier frames that steady a matte"
     )
-    args = parser.parse_args(argv)
-    matte_chunk(
-        args.frames, args.chunk, args.out, args.model, args.edge_radius, args.temporal_window
-    )
+    matte_chunk(**vars(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

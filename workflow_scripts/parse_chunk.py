@@ -1,22 +1,36 @@
-"""Parse one chunk: mesh, matte and picture -> head-and-neck and mouth masks, PNG of 0 or 255."""
+"""Parse one chunk -> head-and-neck and mouth masks, PNG of 0 or 255.
+
+By geometry, from mesh, matte and picture; or, with --weights, by a face-parsing network.
+"""
 
 import argparse
 from pathlib import Path
 
 from headsplat.cli import stage
 from headsplat.masks.parse import parse_chunk
+from headsplat.masks.parse_network import parse_chunk_by_network
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--head", type=Path, required=True, help="head model .npz")
-    parser.add_argument("--track", type=Path, required=True, help="track.npz")
     parser.add_argument("--frames", type=Path, required=True, help="the chunk's frames zip")
-    parser.add_argument("--alpha", type=Path, required=True, help="the chunk's alpha zip")
-    parser.add_argument("--landmarks", type=Path, required=True, help="the clip's landmarks.npz")
-    parser.add_argument("--crop", type=Path, required=True, help="crop.json")
     parser.add_argument("--out", type=Path, required=True, help="parsing zip to write")
-    parse_chunk(**vars(parser.parse_args(argv)))
+    parser.add_argument("--weights", type=Path, help="79999_iter.pth or an ONNX export of it")
+    geometry = parser.add_argument_group("geometry")
+    geometry.add_argument("--head", type=Path, help="head model .npz")
+    geometry.add_argument("--track", type=Path, help="track.npz")
+    geometry.add_argument("--alpha", type=Path, help="the chunk's alpha zip")
+    geometry.add_argument("--landmarks", type=Path, help="the clip's landmarks.npz")
+    geometry.add_argument("--crop", type=Path, help="crop.json")
+    args = vars(parser.parse_args(argv))
+    weights = args.pop("weights")
+    if weights is not None:
+        parse_chunk_by_network(args["frames"], weights, args["out"])
+        return
+    missing = [f"--{name}" for name, value in args.items() if value is None]
+    if missing:
+        parser.error(f"without --weights {', '.join(missing)} must be given")
+    parse_chunk(**args)
 
 
 if __name__ == "__main__":

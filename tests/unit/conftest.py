@@ -1,9 +1,23 @@
-"""Fixtures of the library's tests."""
+"""Fixtures of the library's tests: a bare machine, and weight files in the official layouts."""
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks.network_files import (
+    random_bisenet,
+    random_mica,
+    random_rvm,
+    write_bisenet_onnx,
+    write_mica_tar,
+    write_rvm_onnx,
+)
+from headsplat.networks.bisenet import BiSeNet
+from headsplat.networks.mica import Mica
+from headsplat.networks.rvm import RobustVideoMatting
 from headsplat.raster import extension
 from tests.unit import fake_compilers
 
@@ -29,3 +43,47 @@ def loader(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(fake_compilers.compiler(tmp_path / "bin/c++")))
     monkeypatch.setenv("HEADSPLAT_EXT_DIR", str(tmp_path / "libraries"))
     return loaded
+
+
+@dataclass
+class RvmFiles:
+    """One network as torch weights and as ONNX in both precisions."""
+
+    network: RobustVideoMatting
+    pth: Path
+    onnx: Path
+    half: Path
+
+
+@pytest.fixture(scope="session")
+def rvm(tmp_path_factory: pytest.TempPathFactory) -> RvmFiles:
+    folder = tmp_path_factory.mktemp("rvm")
+    files = RvmFiles(
+        random_rvm("mobilenetv3"),
+        folder / "rvm_mobilenetv3.pth",
+        folder / "rvm_mobilenetv3_fp32.onnx",
+        folder / "rvm_mobilenetv3_fp16.onnx",
+    )
+    torch.save(files.network.state_dict(), files.pth)
+    write_rvm_onnx(files.onnx, files.network)
+    write_rvm_onnx(files.half, files.network, half=True)
+    return files
+
+
+@pytest.fixture(scope="session")
+def bisenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[BiSeNet, Path, Path]:
+    """The network, its weights in the format of torch 1.0, and an export with one score map."""
+    folder = tmp_path_factory.mktemp("bisenet")
+    network = random_bisenet()
+    weights, onnx = folder / "79999_iter.pth", folder / "79999_iter.onnx"
+    torch.save(network.state_dict(), weights, _use_new_zipfile_serialization=False)
+    write_bisenet_onnx(onnx, network)
+    return network, weights, onnx
+
+
+@pytest.fixture(scope="session")
+def mica(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mica, Path]:
+    network = random_mica()
+    path = tmp_path_factory.mktemp("mica") / "mica.tar"
+    write_mica_tar(path, network, vertices=50)
+    return network, path

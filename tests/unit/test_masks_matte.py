@@ -10,7 +10,8 @@ from headsplat.errors import UserError
 from headsplat.files import FrameStore, FrameZipWriter, publish
 from headsplat.images import decode_image, encode_jpeg
 from headsplat.masks import matte as matte_module
-from headsplat.masks.matte import matte_chunk
+from headsplat.masks.decoding import decode_rgb
+from headsplat.masks.matte import MatteOptions, matte_chunk
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.temporal import TemporalSmoother
 
@@ -125,14 +126,19 @@ def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypat
     seen: list[int] = []
 
     class Recorder:
-        warm_up = 2
+        warm_up = 3
+        batch = 2
 
-        def __init__(self, edge_radius: float, temporal_window: int) -> None:
-            assert (edge_radius, temporal_window) == (3.0, 0)
+        def __init__(self, options: MatteOptions) -> None:
+            assert options == MatteOptions(3.0, 0, None, 1)
 
-        def matte(self, image: np.ndarray) -> np.ndarray:
-            seen.append(round(float(image.mean()) / 10))
-            return np.full(image.shape[:2], 0.5, np.float32)
+        def begin(self, images: list[np.ndarray]) -> list[np.ndarray]:
+            assert len(images) <= self.batch
+            seen.extend(round(float(image.mean()) / 10) for image in images)
+            return [np.full(image.shape[:2], 128, np.uint8) for image in images]
+
+        def finish(self, begun: np.ndarray) -> np.ndarray:
+            return begun + 1
 
         def close(self) -> None:
             seen.append(-1)
@@ -142,14 +148,26 @@ def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypat
     before = write_zip(tmp_path / "000.zip", {k: grey[k] for k in range(1, 5)})
     own = write_zip(tmp_path / "001.zip", {k: grey[k] for k in range(5, 8)})
     matte_chunk([before, own], "001", tmp_path / "out.zip", "recorder", 3.0, 0)
-    assert seen == [3, 4, 5, 6, 7, -1]
+    assert seen == [2, 3, 4, 5, 6, 7, -1]
     with FrameStore([tmp_path / "out.zip"]) as store:
         assert store.ids == [5, 6, 7]
-        assert (decode_image(store.read(5)) == 128).all()
+        assert (decode_image(store.read(5)) == 129).all()
+
+
+def test_both_decoders_give_the_same_pixels():
+    data = encode_jpeg(person(0))
+    np.testing.assert_array_equal(decode_rgb(data), decode_image(data))
+    with pytest.raises(UserError, match="cannot be decoded"):
+        decode_rgb(data[:20])
 
 
 @pytest.mark.parametrize(
-    ("model", "chunk", "word"), [("nosuch", "000", "mediapipe"), ("mediapipe", "007", "007.zip")]
+    ("model", "chunk", "word"),
+    [
+        ("nosuch", "000", "mediapipe"),
+        ("mediapipe", "007", "007.zip"),
+        ("rvm", "000", "--weights rvm_mobilenetv3_fp32.onnx"),
+    ],
 )
 def test_bad_arguments_end_in_one_line(tmp_path, model, chunk, word):
     zipped = write_zip(tmp_path / "000.zip", {1: np.zeros((16, 16, 3), np.uint8)})

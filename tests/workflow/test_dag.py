@@ -16,6 +16,7 @@ RULES = {
         r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), flags=re.M | re.S
     )
 }
+CHORES = ("assets_check", "fetch_assets")
 
 
 def test_lint_is_clean(checkout: Checkout) -> None:
@@ -32,7 +33,9 @@ def test_dry_run_plans_the_demo(checkout: Checkout) -> None:
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_every_rule_is_complete(name: str) -> None:
     body = RULES[name]
-    for part in ("output", "params", "log", "benchmark", "threads", "resources", "conda", "shell"):
+    # What makes no file runs whenever it is asked for; a benchmark would count as its file.
+    files = () if name in CHORES else ("output", "benchmark")
+    for part in (*files, "params", "log", "threads", "resources", "conda", "shell"):
         assert re.search(rf"^    {part}:", body, flags=re.M), f"{name} has no {part}"
     assert '"""' in body, f"{name} has no docstring"
     assert f"exec python workflow_scripts/{name}.py" in body

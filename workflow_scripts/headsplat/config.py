@@ -13,16 +13,20 @@ import jsonschema
 import yaml
 
 from headsplat.errors import UserError
+from headsplat.imports.kinds import FRAME_DELTA_KINDS, KINDS, OWN_PICTURES
 
 SUBJECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 HEADS = ("procedural", "ict", "flame")
 BUILTIN_VIDEO = "builtin"
 COLUMNS = ("subject", "video", "head", "preset")
-OPTIONAL_COLUMNS = ("intrinsics", "identity", "checkpoint", "avatar")
+OPTIONAL_COLUMNS = (
+    "intrinsics", "identity", "import", "frame_delta", "flame_version", "checkpoint", "avatar",
+)  # fmt: skip
 # Columns that name a file of the user's, and what it is.
 _FILES = {
     "identity": "identity code", "checkpoint": "checkpoint", "avatar": "checkpoint",
 }  # fmt: skip
+NO_VIDEO = ("", "-")
 
 
 def _dotted(path: Any) -> str:
@@ -74,7 +78,12 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> dict[str, dict[str, s
         table: file with the header `subject video head preset` (tab-separated); `intrinsics`
             (fx,fy,cx,cy in the video's pixels), `identity` (a MICA code), `checkpoint`
             (FlashAvatar's chkpntN.pth that training goes on from) and `avatar` (one to be drawn as
-            it is) are optional columns. Lines that start with '#' are comments.
+            it is) are optional columns.
+            `import` (`<kind>:<folder>` of another tool's track, see `headsplat.imports.kinds`)
+            takes the place of a video: `video` is then empty, '-' or, for some kinds, a folder
+            of pictures; the row gains `kind` and `folder`, and an empty `video`.
+            `frame_delta` and `flame_version` belong to `import`. Lines that start with '#' are
+            comments.
         presets: the presets of the configuration; an empty cell means 'standard'.
 
     Raises:
@@ -122,8 +131,6 @@ def _check_row(row: dict[str, str], where: str, presets: dict[str, Any]) -> None
         raise UserError(f"{where}: unknown head '{row['head']}'; one of {', '.join(HEADS)}")
     if row["preset"] not in presets:
         raise UserError(f"{where}: unknown preset '{row['preset']}'; one of {', '.join(presets)}")
-    if row["video"] != BUILTIN_VIDEO and not Path(row["video"]).is_file():
-        raise UserError(f"{where}: the video '{row['video']}' of '{name}' is not there")
     for column, what in _FILES.items():
         if row.get(column) and not Path(row[column]).is_file():
             raise UserError(f"{where}: the {what} '{row[column]}' of '{name}' is not there")
@@ -132,6 +139,16 @@ def _check_row(row: dict[str, str], where: str, presets: dict[str, Any]) -> None
             f"{where}: '{name}' has both a 'checkpoint' to train on and an 'avatar' to be drawn as "
             "it is; leave one cell empty"
         )
+    if row.get("import"):
+        _check_import(row, where)
+        return
+    for column in ("frame_delta", "flame_version"):
+        if row.get(column):
+            raise UserError(
+                f"{where}: '{column}' is only for rows with an 'import'; leave it empty"
+            )
+    if row["video"] != BUILTIN_VIDEO and not Path(row["video"]).is_file():
+        raise UserError(f"{where}: the video '{row['video']}' of '{name}' is not there")
 
 
 def check_checkpoints(subjects: dict[str, dict[str, str]], config: dict[str, Any]) -> None:
@@ -147,3 +164,36 @@ def check_checkpoints(subjects: dict[str, dict[str, str]], config: dict[str, Any
                 f"subject '{name}': its checkpoint is FlashAvatar's, but train.model of preset "
                 f"'{row['preset']}' is {model}; set it to flashavatar"
             )
+
+
+def _check_import(row: dict[str, str], where: str) -> None:
+    """Split `import` into `kind` and `folder`, and see that the other cells go with it."""
+    kind, _, folder = row["import"].partition(":")
+    row["kind"], row["folder"] = kind.strip(), folder.strip()
+    if row["kind"] not in KINDS:
+        close = difflib.get_close_matches(row["kind"], KINDS, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else f"one of {', '.join(KINDS)}"
+        raise UserError(f"{where}: cannot import '{row['import']}'; <kind>:<folder>, {hint}")
+    if not row["folder"] or not Path(row["folder"]).is_dir():
+        raise UserError(f"{where}: the folder '{row['folder']}' to import is not there")
+    for column in ("intrinsics", "identity"):
+        if row.get(column):
+            raise UserError(f"{where}: '{column}' comes with the import; leave it empty")
+    if row["video"] in NO_VIDEO:
+        row["video"] = ""
+    elif row["kind"] not in OWN_PICTURES:
+        raise UserError(f"{where}: {row['kind']} brings its own pictures; write '-' under 'video'")
+    elif not Path(row["video"]).is_dir():
+        raise UserError(
+            f"{where}: with an import, 'video' is '-' or a folder of numbered pictures; "
+            f"'{row['video']}' is no folder"
+        )
+    delta = row.get("frame_delta")
+    if delta and not re.fullmatch(r"-?\d{1,6}", delta):
+        raise UserError(f"{where}: 'frame_delta' is '{delta}', expected a whole number")
+    if delta and row["kind"] not in FRAME_DELTA_KINDS:
+        raise UserError(f"{where}: {row['kind']} names its pictures; leave 'frame_delta' empty")
+    if row.get("flame_version") not in (None, "", "2020", "2023"):
+        raise UserError(
+            f"{where}: 'flame_version' is '{row['flame_version']}', expected 2020 or 2023"
+        )

@@ -5,6 +5,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from headsplat.errors import UserError
+
+SYNCS = 32  # files of a folder that are synced at once
 
 
 def _temporary(path: Path) -> Path:
@@ -54,9 +57,9 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
+        # Side by side, because a disk commits what waits together at once.
+        with ThreadPoolExecutor(SYNCS) as pool:
+            list(pool.map(_sync, (file for file in temporary.rglob("*") if file.is_file())))
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)

@@ -1,11 +1,14 @@
 """The table of a clip's frames, `frames.tsv`: id, time, status, confidence, faces."""
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from headsplat.errors import UserError
+from headsplat.files import publish
 
+COLUMNS = ("id", "time", "status", "confidence", "faces")
 USABLE = ("ok", "several_faces", "blurred")
 
 
@@ -23,6 +26,16 @@ class FrameRow:
     def usable(self) -> bool:
         """Whether training and metrics may use the frame."""
         return self.status in USABLE
+
+
+def write_frames(path: Path, rows: Iterable[FrameRow]) -> None:
+    """Publish the table."""
+    lines = ["\t".join(COLUMNS)]
+    for row in rows:
+        cells = (row.id, f"{row.time:.2f}", row.status, f"{row.confidence:.4f}", row.faces)
+        lines.append("\t".join(map(str, cells)))
+    with publish(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
 
 
 def read_frames(path: Path | str) -> list[FrameRow]:

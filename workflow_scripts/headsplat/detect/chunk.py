@@ -7,8 +7,11 @@ import numpy as np
 
 from headsplat.chunks import chunk_bounds
 from headsplat.cli import progress
+from headsplat.detect.face_alignment_points import POINTS_68, FaceAlignmentPoints
 from headsplat.detect.mediapipe_models import POINTS, FaceModels
+from headsplat.detect.task_models import BLENDSHAPES, TaskModels
 from headsplat.detect.tracker import LOOK_EVERY, FaceTracker
+from headsplat.errors import UserError
 from headsplat.files import write_npz
 from headsplat.video.decode import read_pictures
 from headsplat.video.info import VideoInfo
@@ -19,28 +22,64 @@ WARM_UP = LOOK_EVERY + 2
 SHARPNESS_PIXELS = 128  # faces are compared at this size, so that sharpness is not size
 
 
-def detect_chunk(video: Path, info_path: Path, chunk: int, n_chunks: int, out: Path) -> None:
+def detect_chunk(
+    video: Path,
+    info_path: Path,
+    chunk: int,
+    n_chunks: int,
+    out: Path,
+    model: str = "mediapipe",
+    weights: Path | None = None,
+    second: str = "none",
+) -> None:
     """Find all faces in the frames of a chunk and publish them.
 
     Writes `ids` (n,), and per face `face_frame` (m,) its id, `faces` (m, 478, 3) in pixels
     of the full upright picture (continuous, z on the same scale), `score` (m,) presence in
-    [0, 1], `sharpness` (m,).
+    [0, 1], `sharpness` (m,); with the Tasks landmarker also `blendshapes` (m, 52), with a second
+    detector also `points68` (m, 68, 2) in pixels, NaN where it finds nothing.
+
+    Args:
+        video: of the subject.
+        info_path: its `video.json`.
+        chunk: number of the chunk, from 0.
+        n_chunks: how many there are.
+        out: `.npz` to write.
+        model: `mediapipe` for the wheel's models, `tasks` for `weights`, `auto` for `tasks`
+            where `weights` are given.
+        weights: `face_landmarker.task`.
+        second: `face_alignment` or `none`.
 
     Raises:
-        UserError: the video is not the one that was probed.
+        UserError: the video is not the one that was probed, or a detector cannot run.
     """
     info = VideoInfo.load(info_path)
     first, stop = chunk_bounds(info.n_frames, n_chunks, chunk)
     rows: list[tuple[int, np.ndarray, float, float]] = []
+    scores: list[np.ndarray] = []
+    more: list[np.ndarray] = []
+    tasks = model == "tasks" or (model == "auto" and weights is not None)
     if first < stop:
         cv2.setNumThreads(1)
-        tracker = FaceTracker(FaceModels())
+        models = _task_models(weights) if tasks else FaceModels()
+        other = FaceAlignmentPoints() if second == "face_alignment" else None
+        tracker = FaceTracker(models)
         start = max(1, first - WARM_UP)
         pictures = read_pictures(video, info, start, stop, fine=False)
         for frame_id, picture in progress(pictures, stop - start, f"landmarks {chunk}"):
             for points, score in tracker.step(frame_id, picture):
-                if frame_id >= first:
-                    rows.append((frame_id, points, score, face_sharpness(picture, points)))
+                if frame_id < first:
+                    continue
+                rows.append((frame_id, points, score, face_sharpness(picture, points)))
+                if tasks:
+                    scores.append(models.blendshapes(points))
+                if other is not None:
+                    more.append(other.points(picture, points))
+    extras = {}
+    if tasks:
+        extras["blendshapes"] = np.array(scores, np.float32).reshape(-1, BLENDSHAPES)
+    if second == "face_alignment":
+        extras["points68"] = np.array(more, np.float32).reshape(-1, POINTS_68, 2)
     write_npz(
         out,
         ids=np.arange(first, stop, dtype=np.int32),
@@ -48,7 +87,14 @@ def detect_chunk(video: Path, info_path: Path, chunk: int, n_chunks: int, out: P
         faces=np.array([row[1] for row in rows], np.float32).reshape(-1, POINTS, 3),
         score=np.array([row[2] for row in rows], np.float32),
         sharpness=np.array([row[3] for row in rows], np.float32),
+        **extras,
     )
+
+
+def _task_models(weights: Path | None) -> TaskModels:
+    if weights is None:
+        raise UserError("--model tasks: needs --weights face_landmarker.task")
+    return TaskModels(weights)
 
 
 def face_sharpness(picture: np.ndarray, points: np.ndarray) -> float:

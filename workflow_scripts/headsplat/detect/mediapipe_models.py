@@ -33,7 +33,7 @@ PRESENCE = "facelandmarkcpu__face_presence_score"  # inside the graph above
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     # The C++ libraries announce themselves on file descriptor 2 before any logger of theirs
     # can be configured; errors come as exceptions, so nothing is lost while starting up.
     sys.stderr.flush()
@@ -50,7 +50,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with _quiet_stderr():
+with quiet_stderr():
     from mediapipe.framework.formats.rect_pb2 import NormalizedRect
     from mediapipe.python.solution_base import PacketDataType, SolutionBase
     from mediapipe.python.solutions.face_detection import FaceDetection
@@ -78,7 +78,7 @@ class FaceModels:
     """The models of the wheel, stateless: nothing is remembered from picture to picture."""
 
     def __init__(self) -> None:
-        with _quiet_stderr():
+        with quiet_stderr():
             self._near = FaceDetection(model_selection=0, min_detection_confidence=0.5)
             self._far = FaceDetection(model_selection=1, min_detection_confidence=0.5)
             self._mesh = SolutionBase(

@@ -7,28 +7,34 @@ from pathlib import Path
 
 import numpy as np
 
+from headsplat.detect.face_alignment_points import disagreement
 from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.quality import frame_confidence, frame_status, share_outside
 from headsplat.detect.subject import FaceTrack, choose_subject, face_heights, link_faces
 from headsplat.errors import UserError
-from headsplat.files import publish, read_npz, write_npz
+from headsplat.files import read_npz, write_npz
+from headsplat.frames_table import FrameRow, write_frames
 from headsplat.video.info import VideoInfo
 from headsplat.video.timeline import FPS
 
 log = logging.getLogger(__name__)
 SMALLEST = 120  # px from forehead to chin; below, there is not enough detail for an avatar
+EXTRAS = ("blendshapes", "points68")
 LEAST_PRESENCE = 0.2  # share of the frames that must show the subject
-COLUMNS = ("id", "time", "status", "confidence", "faces")
 
 
 @dataclass(frozen=True)
 class Detections:
-    """All faces of a clip: frame id, points (m, 478, 3) px, score and sharpness of each."""
+    """All faces of a clip: frame id, points (m, 478, 3) px, score and sharpness of each.
+
+    `extras` is what some detectors give besides: `blendshapes` (m, 52), `points68` (m, 68, 2).
+    """
 
     face_frame: np.ndarray
     faces: np.ndarray
     score: np.ndarray
     sharpness: np.ndarray
+    extras: dict[str, np.ndarray]
 
 
 def solve_crop(
@@ -57,6 +63,13 @@ def solve_crop(
         found.score[rows],
         found.sharpness[rows],
     )
+    extras = {}
+    for name, values in found.extras.items():
+        extras[name] = np.full((info.n_frames, *values.shape[1:]), np.nan, np.float32)
+        extras[name][at] = values[rows]
+    if "points68" in extras:
+        apart = 100 * disagreement(points, extras["points68"])
+        log.info("the second detector's points are %.1f %% of the eye distance off", apart)
 
     box = solve_crop_box(found.faces[rows], (info.width, info.height), size)
     corner = np.array([box.x0, box.y0])
@@ -70,7 +83,11 @@ def solve_crop(
     confidence[undecodable] = 0
 
     box.save(crop_out)
-    _write_frames(frames_out, status, confidence, faces)
+    columns = zip(status, confidence, faces, strict=True)
+    rows = (
+        FrameRow(k + 1, k / FPS, str(s), float(c), int(n)) for k, (s, c, n) in enumerate(columns)
+    )
+    write_frames(frames_out, rows)
     write_npz(
         landmarks_out,
         ids=np.arange(1, info.n_frames + 1, dtype=np.int32),
@@ -78,6 +95,7 @@ def solve_crop(
         status=status,
         confidence=confidence.astype(np.float32),
         time=np.arange(info.n_frames) / FPS,
+        **extras,
     )
     names, counts = np.unique(status, return_counts=True)
     log.info(
@@ -101,7 +119,11 @@ def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
             f"{paths[0]} and the other landmark files: {len(ids)} frames, the video has "
             f"{info.n_frames}; first missing: {lost[:5]}; find the landmarks again"
         )
-    return Detections(*(np.concatenate([part[key] for part in parts]) for key in keys[1:]))
+    extras = [name for name in EXTRAS if all(name in part for part in parts)]
+    return Detections(
+        *(np.concatenate([part[key] for part in parts]) for key in keys[1:]),
+        extras={name: np.concatenate([part[name] for part in parts]) for name in extras},
+    )
 
 
 def _subject(found: Detections, info: VideoInfo) -> FaceTrack:
@@ -124,13 +146,3 @@ def _subject(found: Detections, info: VideoInfo) -> FaceTrack:
             f"({share:.0%}), at least {LEAST_PRESENCE:.0%} are needed; give a video of one head"
         )
     return subject
-
-
-def _write_frames(
-    path: Path, status: np.ndarray, confidence: np.ndarray, faces: np.ndarray
-) -> None:
-    lines = ["\t".join(COLUMNS)]
-    for index, (name, sure, count) in enumerate(zip(status, confidence, faces, strict=True)):
-        lines.append(f"{index + 1}\t{index / FPS:.2f}\t{name}\t{sure:.4f}\t{count}")
-    with publish(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")

@@ -40,4 +40,5 @@ def masks_from_labels(labels: np.ndarray, order: tuple[str, ...]) -> tuple[np.nd
         raise ValueError(f"labels: ids {labels.min()}..{labels.max()} for {len(order)} classes")
     neckhead = np.array([0 if name in _NOT_HEAD else 255 for name in order], np.uint8)
     mouth = np.array([255 if name in _MOUTH else 0 for name in order], np.uint8)
-    return neckhead[labels], mouth[labels]
+    # Unlike indexing, `take` lets other threads run.
+    return np.take(neckhead, labels, mode="clip"), np.take(mouth, labels, mode="clip")

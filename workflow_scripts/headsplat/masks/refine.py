@@ -30,13 +30,24 @@ def keep_subject(coarse: np.ndarray) -> np.ndarray:
     count, labels = cv2.connectedComponents((coarse > 0.1).astype(np.uint8), connectivity=8)
     if count <= 2:
         return coarse.copy()
+    return np.where(labels == central_component(labels, count, coarse), coarse, np.float32(0))
+
+
+def central_component(labels: np.ndarray, count: int, coarse: np.ndarray) -> int:
+    """The component with the most mass near the centre of the picture.
+
+    Args:
+        labels: (H, W) int32, 0 where there is none.
+        count: of components, 0 included.
+        coarse: (H, W) float32, the mass.
+    """
     height, width = coarse.shape
     y = (np.arange(height, dtype=np.float32) + 0.5) / height - 0.5
     x = (np.arange(width, dtype=np.float32) + 0.5) / width - 0.5
     nearness = np.exp(-8 * (x[None] ** 2 + y[:, None] ** 2))
     mass = np.bincount(labels.ravel(), (coarse * nearness).ravel(), minlength=count)
     mass[0] = 0
-    return np.where(labels == int(mass.argmax()), coarse, np.float32(0))
+    return int(mass.argmax())
 
 
 def refine_edges(image: np.ndarray, coarse: np.ndarray, radius: float) -> np.ndarray:

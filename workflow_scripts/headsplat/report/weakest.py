@@ -17,7 +17,7 @@ class StageHealth:
 
 def stage_health(
     usable_share: float,
-    residual_iod: float,
+    residual_iod: float | None,
     train_psnr: float,
     test_psnr: float,
     outside_share: float,
@@ -26,7 +26,8 @@ def stage_health(
 
     Args:
         usable_share: share of the clip's frames that can train or test.
-        residual_iod: median landmark residual over the inter-ocular distance.
+        residual_iod: median landmark residual over the inter-ocular distance, or None where no
+            landmarks are known.
         train_psnr: dB on a sample of training frames.
         test_psnr: dB on held-out frames.
         outside_share: share of held-out frames with a pose or code outside the trained range.
@@ -38,13 +39,6 @@ def stage_health(
             f"{100 * usable_share:.0f} % of the frames are usable (goal 95 %)",
             (1 - usable_share) / 0.05,
             "keep one face in sight, well lit and not cut by the picture's edge",
-        ),
-        StageHealth(
-            "tracking",
-            f"median landmark residual {100 * residual_iod:.2f} % of the inter-ocular distance "
-            "(goal 1.2 %)",
-            residual_iod / 0.012,
-            "look at work/<subject>/track/overlay.mp4",
         ),
         StageHealth(
             "training",
@@ -65,6 +59,13 @@ def stage_health(
             "record more varied poses and expressions",
         ),
     ]
+    if residual_iod is not None:
+        measure = (
+            f"median landmark residual {100 * residual_iod:.2f} % of the inter-ocular distance "
+            "(goal 1.2 %)"
+        )
+        advice = "look at work/<subject>/track/overlay.mp4"
+        stages.append(StageHealth("tracking", measure, residual_iod / 0.012, advice))
     return sorted(stages, key=lambda stage: -stage.strain)
 
 

@@ -83,12 +83,17 @@ def _head(subject: str, info: Any, track: Any, training: Any, split: Any) -> str
     return f'<h1>{html.escape(subject)}</h1><p class="soft">{html.escape(facts)}</p>'
 
 
+def _has_residual(track: Any) -> bool:
+    """Whether the tracker saw landmarks; what another tool tracked comes without."""
+    return bool(np.isfinite(track["residual_iod"]).any())
+
+
 def _verdict(metrics: Any, track: Any, split: Any, rows: list[FrameRow]) -> str:
     train, test = (np.isin(track["ids"], split[part]) for part in ("train", "test"))
     codes = np.concatenate([track["exp"], track["eyelids"], _angles(track)], 1)
     health = stage_health(
         sum(row.usable for row in rows) / len(rows),
-        float(np.nanmedian(track["residual_iod"])),
+        float(np.nanmedian(track["residual_iod"])) if _has_residual(track) else None,
         metrics["psnr_head_train"],
         metrics["psnr_head"],
         outside_share(codes, train, test),
@@ -152,16 +157,19 @@ def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
     values = np.full(len(axis), np.nan)
     values[ids - ids[0]] = psnr
     time = [row.time for row in rows]
-    return page.pair(
-        page.section(
-            "Error over time",
-            charts.lines(
-                [Series("psnr_head", ((axis - 1) / 25).tolist(), values.tolist())],
-                "seconds",
-                "psnr_head, dB",
-                "PSNR of held-out frames over time",
-            ),
+    error = page.section(
+        "Error over time",
+        charts.lines(
+            [Series("psnr_head", ((axis - 1) / 25).tolist(), values.tolist())],
+            "seconds",
+            "psnr_head, dB",
+            "PSNR of held-out frames over time",
         ),
+    )
+    if not _has_residual(track):
+        return error
+    return page.pair(
+        error,
         page.section(
             "Landmark residual over time",
             charts.lines(
@@ -228,7 +236,8 @@ def _coverage(track: Any, split: Any, names: tuple[str, ...]) -> str:
         charts.ranges([row(*item) for item in columns[:EXPRESSIONS_SHOWN]], "expressions"),
         f"The {min(EXPRESSIONS_SHOWN, len(columns))} codes that moved most.",
     )
-    left = f"<div>{_residual_groups(track)}{jaw_and_lids}</div>"
+    groups = _residual_groups(track) if _has_residual(track) else ""
+    left = f"<div>{groups}{jaw_and_lids}</div>"
     return page.pair(poses, left) + expressions
 
 

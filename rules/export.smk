@@ -1,0 +1,133 @@
+# What other tools read, each made when it is asked for: `snakemake results/<subject>/export/vhap`.
+
+
+rule export_vhap:
+    """VHAP's dataset layout, on which GaussianAvatars trains."""
+    input:
+        head=head_file,
+        track="work/{subject}/track/track.npz",
+        split="work/{subject}/split.json",
+        frames=chunks(("frames", "zip")),
+        alpha=chunks(("alpha", "zip")),
+        parsing=chunks(("parsing", "zip")),
+    output:
+        directory("results/{subject}/export/vhap"),
+    log:
+        "logs/{subject}/export_vhap.log",
+    benchmark:
+        "logs/{subject}/export_vhap.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_version("export_vhap"),
+    shell:
+        "exec python workflow_scripts/export_vhap.py --track {input.track} --head {input.head} "
+        "--split {input.split} --frames {input.frames} --alpha {input.alpha} "
+        "--parsing {input.parsing} --out {output} > {log} 2>&1"
+
+
+rule export_imavatar:
+    """IMavatar's data folder, which PointAvatar and DynAvatar share."""
+    input:
+        head=head_file,
+        track="work/{subject}/track/track.npz",
+        frames=chunks(("frames", "zip")),
+        alpha=chunks(("alpha", "zip")),
+        parsing=chunks(("parsing", "zip")),
+    output:
+        directory("results/{subject}/export/imavatar"),
+    log:
+        "logs/{subject}/export_imavatar.log",
+    benchmark:
+        "logs/{subject}/export_imavatar.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_version("export_imavatar"),
+    shell:
+        "exec python workflow_scripts/export_imavatar.py --track {input.track} --head {input.head} "
+        "--frames {input.frames} --alpha {input.alpha} --parsing {input.parsing} "
+        "--out {output} > {log} 2>&1"
+
+
+rule export_flame_parameters:
+    """FLAME's parameters frame by frame, as `.npz` files and tables."""
+    input:
+        head=head_file,
+        track="work/{subject}/track/track.npz",
+    output:
+        directory("results/{subject}/export/flame"),
+    log:
+        "logs/{subject}/export_flame_parameters.log",
+    benchmark:
+        "logs/{subject}/export_flame_parameters.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code_version("export_flame_parameters"),
+    shell:
+        "exec python workflow_scripts/export_flame_parameters.py --track {input.track} "
+        "--head {input.head} --out {output} > {log} 2>&1"
+
+
+rule export_ply:
+    """The avatar as a 3D Gaussian Splatting point cloud: `neutral`, or in the pose of one frame."""
+    input:
+        head=head_file,
+        track="work/{subject}/track/track.npz",
+        model="results/{subject}/avatar/model",
+    output:
+        "results/{subject}/export/ply/{pose}.ply",
+    log:
+        "logs/{subject}/export_ply/{pose}.log",
+    benchmark:
+        "logs/{subject}/export_ply/{pose}.tsv"
+    wildcard_constraints:
+        pose=r"neutral|\d+",
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_version("export_ply"),
+    shell:
+        "exec python workflow_scripts/export_ply.py --model {input.model} --head {input.head} "
+        "--track {input.track} --pose {wildcards.pose} --out {output} > {log} 2>&1"
+
+
+rule export_arkit:
+    """The codes of the head `ict` as ARKit blendshapes, in Live Link Face's table."""
+    input:
+        head=head_file,
+        track="work/{subject}/track/track.npz",
+    output:
+        "results/{subject}/export/arkit.csv",
+    log:
+        "logs/{subject}/export_arkit.log",
+    benchmark:
+        "logs/{subject}/export_arkit.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code_version("export_arkit"),
+    shell:
+        "exec python workflow_scripts/export_arkit.py --track {input.track} --head {input.head} "
+        "--out {output} > {log} 2>&1"

@@ -1,0 +1,31 @@
+# Who the subject is, before tracking: only where a network that can tell is at hand.
+
+
+rule solve_identity:
+    """FLAME's shape code by MICA, the median over several good frames."""
+    input:
+        weights=identity_weights,
+        landmarks="work/{subject}/landmarks.npz",
+        crop="work/{subject}/crop.json",
+        table="work/{subject}/frames.tsv",
+        frames=chunks(("frames", "zip")),
+    output:
+        "work/{subject}/mica.npy",
+    log:
+        "logs/{subject}/solve_identity.log",
+    benchmark:
+        "logs/{subject}/solve_identity.tsv"
+    wildcard_constraints:
+        subject=FROM_VIDEO,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=15,
+    params:
+        code=code_version("solve_identity"),
+    shell:
+        "exec python workflow_scripts/solve_identity.py --weights {input.weights} --frames {input.frames} "
+        "--landmarks {input.landmarks} --crop {input.crop} --table {input.table} "
+        "--out {output} > {log} 2>&1"

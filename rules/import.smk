@@ -1,0 +1,119 @@
+# What another tool tracked: its folder takes the place of the video, detection, crop and track.
+
+
+rule import_track:
+    """The track of another tool's folder, and what detection and crop would have left."""
+    input:
+        head=head_file,
+        folders=import_folders,
+    output:
+        record="work/{subject}/import.json",
+        track="work/{subject}/track/track.npz",
+        identity="work/{subject}/identity.npy",
+        crop="work/{subject}/crop.json",
+        frames="work/{subject}/frames.tsv",
+        info="work/{subject}/video.json",
+        landmarks="work/{subject}/landmarks.npz",
+    log:
+        "logs/{subject}/import_track.log",
+    benchmark:
+        "logs/{subject}/import_track.tsv"
+    wildcard_constraints:
+        subject=FROM_IMPORT,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        row=import_flags,
+        options=options("import"),
+        size=options("crop"),
+        code=code_version("import_track"),
+    shell:
+        "exec python workflow_scripts/import_track.py {params.row} --head {input.head} "
+        "{params.options} {params.size} --record {output.record} --track {output.track} "
+        "--identity {output.identity} --crop {output.crop} --frames {output.frames} "
+        "--info {output.info} --landmarks {output.landmarks} > {log} 2>&1"
+
+
+rule import_frames_chunk:
+    """The pictures of one chunk, cut and scaled."""
+    input:
+        record="work/{subject}/import.json",
+        crop="work/{subject}/crop.json",
+    output:
+        "work/{subject}/frames/{chunk}.zip",
+    log:
+        "logs/{subject}/import_frames_chunk/{chunk}.log",
+    benchmark:
+        "logs/{subject}/import_frames_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        subject=FROM_IMPORT,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        chunks=chunk_count,
+        code=code_version("import_frames_chunk"),
+    shell:
+        "exec python workflow_scripts/import_frames_chunk.py --record {input.record} --crop {input.crop} "
+        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"
+
+
+rule import_alpha_chunk:
+    """The mattes of one chunk, where the folder brings them."""
+    input:
+        record="work/{subject}/import.json",
+        crop="work/{subject}/crop.json",
+    output:
+        "work/{subject}/alpha/{chunk}.zip",
+    log:
+        "logs/{subject}/import_alpha_chunk/{chunk}.log",
+    benchmark:
+        "logs/{subject}/import_alpha_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        subject=ALPHA_IMPORTED,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        chunks=chunk_count,
+        code=code_version("import_alpha_chunk"),
+    shell:
+        "exec python workflow_scripts/import_alpha_chunk.py --record {input.record} --crop {input.crop} "
+        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"
+
+
+rule import_parsing_chunk:
+    """The head and mouth masks of one chunk, where the folder brings them."""
+    input:
+        record="work/{subject}/import.json",
+        crop="work/{subject}/crop.json",
+    output:
+        "work/{subject}/parsing/{chunk}.zip",
+    log:
+        "logs/{subject}/import_parsing_chunk/{chunk}.log",
+    benchmark:
+        "logs/{subject}/import_parsing_chunk/{chunk}.tsv"
+    wildcard_constraints:
+        subject=PARSING_IMPORTED,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        chunks=chunk_count,
+        code=code_version("import_parsing_chunk"),
+    shell:
+        "exec python workflow_scripts/import_parsing_chunk.py --record {input.record} --crop {input.crop} "
+        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"

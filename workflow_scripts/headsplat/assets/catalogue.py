@@ -1,0 +1,167 @@
+"""Files that are not part of headsplat: what they are, whose, where they come from, their hashes.
+
+Hashes stand here where the file is published under a fixed name and the hash is known; of other
+files the first one used is recorded (`assets.record`).
+"""
+
+from dataclasses import dataclass, field
+
+_FLAME_LICENCE = "FLAME licence, research use, own account"
+_FLAME_SITE = "https://flame.is.tue.mpg.de"
+_FLAME_FILE = "https://download.is.tue.mpg.de/download.php?domain=flame&resume=1&sfile="
+_RVM = "https://github.com/PeterL1n/RobustVideoMatting"
+_RVM_FILES = f"{_RVM}/releases/download/v1.0.0/"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file, or folder, that a configuration may need.
+
+    Attributes:
+        what: for the reader.
+        names: accepted file names, the preferred one first.
+        licence: of the file.
+        page: where a person finds it.
+        urls: name -> address of the file itself, where it can be fetched without a person.
+        hashes: name -> SHA-256, or its beginning, of the published file.
+        archives: names of zips, as the site serves them, in which one of `names` may lie.
+        account: the file's address wants the user's own FLAME account.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    licence: str
+    page: str
+    urls: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    archives: tuple[str, ...] = ()
+    account: bool = False
+
+
+CATALOGUE: dict[str, Asset] = {
+    "ict": Asset(
+        "ICT-FaceKit's head model (FaceXModel: folder, zip or tar)",
+        ("ICT-FaceKit.tar.xz", "ICT-FaceKit.tar.gz", "ICT-FaceKit.zip", "ICT-FaceKit-master.zip",
+         "ICT-FaceKit", "FaceXModel"),
+        "MIT",
+        "https://github.com/ICT-VGL/ICT-FaceKit",
+        urls={
+            "ICT-FaceKit.zip":
+                "https://github.com/ICT-VGL/ICT-FaceKit/archive/refs/heads/master.zip"
+        },
+    ),
+    "flame_model": Asset(
+        "FLAME's generic model, 2020 or 2023",
+        ("generic_model.pkl", "flame2023.pkl", "flame2023_no_jaw.pkl"),
+        _FLAME_LICENCE,
+        f"{_FLAME_SITE}/download.php",
+        urls={"FLAME2020.zip": f"{_FLAME_FILE}FLAME2020.zip"},
+        archives=("FLAME2020.zip", "FLAME2023.zip"),
+        account=True,
+    ),
+    "flame_mesh": Asset(
+        "FlashAvatar's FLAME mesh with UV and a closed mouth",
+        ("FlameMesh.obj",),
+        _FLAME_LICENCE,
+        "https://github.com/USTC3DV/FlashAvatar-code/tree/main/flame",
+    ),
+    "flame_masks": Asset(
+        "FLAME's vertex masks",
+        ("FLAME_masks.pkl",),
+        _FLAME_LICENCE,
+        f"{_FLAME_SITE}/download.php",
+        urls={"FLAME_masks.zip": "https://files.is.tue.mpg.de/tbolkart/FLAME/FLAME_masks.zip"},
+        archives=("FLAME_masks.zip",),
+    ),
+    "flame_landmarks": Asset(
+        "FLAME's 68 landmarks, static and of the contour",
+        ("landmark_embedding.npy",),
+        _FLAME_LICENCE,
+        "https://github.com/Zielon/MICA/tree/master/data/FLAME2020",
+    ),
+    "flame_mediapipe": Asset(
+        "MediaPipe's 105 landmarks on FLAME",
+        ("mediapipe_landmark_embedding.npz",),
+        _FLAME_LICENCE,
+        f"{_FLAME_SITE}/download.php",
+        archives=("mediapipe_landmark_embedding.zip",),
+    ),
+    "flame_eyelids": Asset(
+        "metrical-tracker's eyelid shapes: a folder with l_eyelid.npy and r_eyelid.npy",
+        ("blendshapes",),
+        _FLAME_LICENCE,
+        "https://github.com/Zielon/metrical-tracker/tree/master/flame/blendshapes",
+    ),
+    "rvm": Asset(
+        "Robust Video Matting",
+        ("rvm_mobilenetv3_fp32.onnx", "rvm_mobilenetv3_fp16.onnx", "rvm_mobilenetv3.pth",
+         "rvm_resnet50_fp32.onnx", "rvm_resnet50_fp16.onnx", "rvm_resnet50.pth"),
+        "GPL-3.0",
+        _RVM,
+        urls={
+            name: _RVM_FILES + name
+            for name in ("rvm_mobilenetv3_fp32.onnx", "rvm_mobilenetv3_fp16.onnx",
+                         "rvm_mobilenetv3.pth", "rvm_resnet50_fp32.onnx",
+                         "rvm_resnet50_fp16.onnx", "rvm_resnet50.pth")
+        },
+        hashes={
+            "rvm_mobilenetv3_fp32.onnx":
+                "88d4531297118f595bf2fd60f6f566aec2e559393802d1f436c380f0cbbd2828"
+        },
+    ),
+    "bisenet": Asset(
+        "BiSeNet face parsing, 19 classes",
+        ("79999_iter.pth", "parsing_bisenet.pth", "face-parsing-bisenet.pth", "79999_iter.onnx",
+         "face-parsing-bisenet.onnx", "face_parsing.onnx"),
+        "MIT; trained on CelebAMask-HQ, non-commercial",
+        "https://github.com/zllrunning/face-parsing.PyTorch",
+        urls={
+            "79999_iter.pth":
+                "https://github.com/xinntao/facexlib/releases/download/v0.2.0/parsing_bisenet.pth"
+        },
+        hashes={
+            name: "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567"
+            for name in ("79999_iter.pth", "parsing_bisenet.pth", "face-parsing-bisenet.pth")
+        },
+    ),
+    "mica": Asset(
+        "MICA's identity networks",
+        ("mica.tar",),
+        "MICA licence, research use; embeds FLAME",
+        "https://github.com/Zielon/MICA",
+        urls={"mica.tar": "https://keeper.mpdl.mpg.de/f/db172dc4bd4f4c0f96de/?dl=1"},
+    ),
+    "face_landmarker": Asset(
+        "MediaPipe's face landmarker with blendshapes",
+        ("face_landmarker.task", "face_landmarker_v2_with_blendshapes.task"),
+        "Apache-2.0",
+        "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
+        urls={
+            "face_landmarker.task":
+                "https://storage.googleapis.com/mediapipe-models/face_landmarker/"
+                "face_landmarker/float16/1/face_landmarker.task"
+        },
+        hashes={
+            "face_landmarker.task":
+                "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+        },
+    ),
+    "lpips_backbone": Asset(
+        "torchvision's VGG16, for LPIPS",
+        ("vgg16-397923af.pth",),
+        "BSD-3-Clause; ImageNet",
+        "https://pytorch.org/vision/stable/models/vgg.html",
+        urls={"vgg16-397923af.pth": "https://download.pytorch.org/models/vgg16-397923af.pth"},
+        hashes={"vgg16-397923af.pth": "397923af"},
+    ),
+    "lpips_linear": Asset(
+        "LPIPS's linear layers",
+        ("vgg.pth",),
+        "BSD-2-Clause",
+        "https://github.com/richzhang/PerceptualSimilarity",
+        urls={
+            "vgg.pth": "https://github.com/richzhang/PerceptualSimilarity/raw/master/"
+            "lpips/weights/v0.1/vgg.pth"
+        },
+    ),
+}  # fmt: skip

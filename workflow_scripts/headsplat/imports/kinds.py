@@ -1,0 +1,42 @@
+"""The kinds of folders that can be imported, and what each brings, by a look at file names alone.
+
+The workflow asks this while it plans, so nothing heavy is imported here; readers are registered
+in `headsplat.imports.registry`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+ALPHA, PARSING = "alpha", "parsing"
+
+
+def _nothing(folder: Path) -> frozenset[str]:
+    return frozenset()
+
+
+def _flashavatar(folder: Path) -> frozenset[str]:
+    return frozenset({ALPHA, PARSING})
+
+
+def _imavatar(folder: Path) -> frozenset[str]:
+    found = {ALPHA: (folder / "mask").is_dir(), PARSING: (folder / "semantic").is_dir()}
+    return frozenset(part for part, there in found.items() if there)
+
+
+def _vhap(folder: Path) -> frozenset[str]:
+    return frozenset({ALPHA} if (folder / "fg_masks").is_dir() else ())
+
+
+# kind -> which of `ALPHA` and `PARSING` its folder brings for every frame; the stages that would
+# make them are then left out. A reader must fill exactly the maps named here.
+KINDS: dict[str, Callable[[Path], frozenset[str]]] = {
+    "metrical-tracker": _nothing,
+    "flame-head-tracker": _nothing,
+    "imavatar": _imavatar,
+    "vhap": _vhap,
+    "flashavatar": _flashavatar,
+}
+# The kinds whose pictures the user may replace by a folder of their own.
+OWN_PICTURES = ("metrical-tracker", "flame-head-tracker")
+# The kinds whose frames do not name their pictures.
+FRAME_DELTA_KINDS = ("metrical-tracker", "flame-head-tracker", "flashavatar")

@@ -1,0 +1,96 @@
+"""One picture of a foreign folder as an array, checked against what the track says of its size."""
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from headsplat.errors import UserError
+from headsplat.imports.clip import Picture
+from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
+
+_ORDERS = {"bisenet": BISENET, "celebamask": CELEBAMASK}
+
+
+def read_image(picture: Picture, img_size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB.
+
+    Args:
+        picture: where it lies.
+        img_size: height, width that it must have.
+
+    Raises:
+        UserError: it cannot be read, or has another size.
+    """
+    pixels = _pixels(picture, img_size, convert="RGB")
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+
+
+def read_matte(picture: Picture, img_size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8; errors as `read_image`."""
+    pixels = _pixels(picture, img_size, convert="L")
+    return pixels if pixels.ndim == 2 else pixels[..., 0]
+
+
+def read_mask(picture: Picture, img_size: tuple[int, int], part: str) -> np.ndarray:
+    """(H, W) uint8, the mask `part` ("head_mask" or "mouth_mask"), 128 and more inside.
+
+    Raises:
+        UserError: as `read_image`; class ids that the order of labels lacks; a mask of 0 and 1,
+            which every reader of this layout takes for black.
+    """
+    if picture.labels is None:
+        mask = read_matte(picture, img_size)
+        if mask.max(initial=0) == 1:
+            raise UserError(f"{_name(picture)}: its pixels are 0 and 1; write masks as 0 and 255")
+        return mask
+    labels = _pixels(picture, img_size, convert=None)
+    labels = labels if labels.ndim == 2 else labels[..., 0]
+    try:
+        head, mouth = masks_from_labels(labels.astype(np.int64), _ORDERS[picture.labels])
+    except ValueError as error:
+        raise UserError(f"{_name(picture)}: {error}; give the parser's class ids") from error
+    return head if part == "head_mask" else mouth
+
+
+def _name(picture: Picture) -> str:
+    return str(picture.path) if picture.array is None else f"{picture.path}: '{picture.array}'"
+
+
+def _pixels(picture: Picture, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
+    pixels = _file(picture.path, convert) if picture.array is None else _array(picture)
+    if pixels.ndim not in (2, 3) or pixels.shape[:2] != img_size:
+        shown = " x ".join(map(str, pixels.shape[1::-1]))
+        raise UserError(
+            f"{_name(picture)}: is {shown} pixels, the track is of {img_size[1]} x {img_size[0]}; "
+            "give the pictures that belong to it"
+        )
+    if pixels.dtype.kind == "f":
+        pixels = np.rint(np.clip(pixels, 0, 1) * 255)
+    return pixels if convert is None else pixels.astype(np.uint8)
+
+
+def _file(path: Path, convert: str | None) -> np.ndarray:
+    """Pixels of a picture file; class ids (`convert` None) keep their values, palette or not."""
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            return np.array(image if convert is None else image.convert(convert))
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as a picture ({reason}); replace it") from error
+
+
+def _array(picture: Picture) -> np.ndarray:
+    try:
+        with np.load(picture.path, allow_pickle=False) as archive:
+            array = archive[picture.array]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{_name(picture)}: cannot be read ({error}); export the file again"
+        ) from error
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    return array

@@ -1,0 +1,61 @@
+"""Loading of weight files into modules: plain tensors only, every key and every shape."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from headsplat.errors import UserError
+
+
+def read_state(path: Path | str) -> dict[str, Tensor]:
+    """A flat state dict, of any torch version, read with `weights_only=True`.
+
+    Raises:
+        UserError: the file cannot be read, holds anything but tensors by name, or wants to
+            import something.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise UserError(
+            f"{path}: not a file of plain weights ({reason}); download it again"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: holds no flat table of tensors; give the original weight file")
+    return dict(state)
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
+    """Give `module`, which may be on the meta device, the tensors of `state`.
+
+    Keys and shapes must be exactly the module's.
+
+    Raises:
+        UserError: names the file and the first key that is missing, unexpected or of another
+            shape.
+    """
+    wanted = module.state_dict()
+    for key, tensor in wanted.items():
+        if key not in state:
+            raise UserError(f"{path}: the key '{key}' is missing; give the original weight file")
+        if state[key].shape != tensor.shape:
+            raise UserError(
+                f"{path}: '{key}' has shape {list(state[key].shape)}, not {list(tensor.shape)}; "
+                "give the original weight file"
+            )
+        if not torch.isfinite(state[key]).all():
+            raise UserError(f"{path}: '{key}' holds NaN or infinity; download the file again")
+    unexpected = [key for key in state if key not in wanted]
+    if unexpected:
+        raise UserError(
+            f"{path}: the key '{unexpected[0]}' is not one of this network's; "
+            "give the original weight file"
+        )
+    plain = {key: state[key].to(tensor.dtype) for key, tensor in wanted.items()}
+    module.load_state_dict(plain, strict=True, assign=True)

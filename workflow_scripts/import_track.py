@@ -1,0 +1,43 @@
+"""Import a clip that another tool tracked: its folder -> track, crop, frame table and the like."""
+
+import argparse
+from pathlib import Path
+
+from headsplat.cli import stage
+from headsplat.heads.model import HeadModel
+from headsplat.imports.clip import ImportOptions
+from headsplat.imports.faces import FaceDetector
+from headsplat.imports.registry import READERS
+from headsplat.imports.run import Outputs, import_track
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", choices=sorted(READERS), required=True, help="whose folder it is")
+    parser.add_argument("--folder", type=Path, required=True, help="the folder")
+    parser.add_argument("--head", type=Path, required=True, help="head model .npz")
+    parser.add_argument("--pictures", type=Path, help="own folder of pictures, instead of its own")
+    parser.add_argument("--frame-delta", type=int, help="picture number minus frame number")
+    parser.add_argument("--flame-version", choices=("2020", "2023"), help="whose codes they are")
+    parser.add_argument("--blink-gain", type=float, default=0.5, help="lid closure per blink score")
+    parser.add_argument("--size", type=int, required=True, help="side of the crops, pixels")
+    parser.add_argument("--record", type=Path, required=True, help="import.json to write")
+    parser.add_argument("--track", type=Path, required=True, help="track.npz to write")
+    parser.add_argument("--identity", type=Path, required=True, help="identity.npy to write")
+    parser.add_argument("--crop", type=Path, required=True, help="crop.json to write")
+    parser.add_argument("--frames", type=Path, required=True, help="frames.tsv to write")
+    parser.add_argument("--info", type=Path, required=True, help="video.json to write")
+    parser.add_argument("--landmarks", type=Path, required=True, help="landmarks.npz to write")
+    args = parser.parse_args(argv)
+    options = ImportOptions(
+        HeadModel.load(args.head), args.frame_delta, args.pictures, args.flame_version,
+        args.blink_gain, FaceDetector(),
+    )  # fmt: skip
+    outputs = Outputs(
+        args.record, args.track, args.identity, args.crop, args.frames, args.info, args.landmarks
+    )
+    import_track(args.kind, args.folder, options, args.size, outputs)
+
+
+if __name__ == "__main__":
+    stage(main)
