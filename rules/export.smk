@@ -86,6 +86,7 @@ rule export_ply:
     """The avatar as a 3D Gaussian Splatting point cloud: `neutral`, or in the pose of one frame."""
     input:
         head=head_file,
+        ext="work/cuda_ext/build.json",
         track="work/{subject}/track/track.npz",
         model="results/{subject}/avatar/model",
     output:

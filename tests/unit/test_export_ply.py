@@ -9,12 +9,12 @@ from headsplat.avatar import Avatar, save_avatar
 from headsplat.deform.codes import condition_size, neutral_condition
 from headsplat.deform.registry import build_deformation
 from headsplat.errors import UserError
-from headsplat.gaussians import sh
 from headsplat.gaussians.anchors import sample_anchors
 from headsplat.imports.clip import make_track
 from headsplat.raster.gaussians import rasterize_gaussians
 from headsplat.rotations import matrix_from_axis_angle
 from headsplat.track_io import write_track
+from tests.oracles.deformation import harmonic_colours
 from tests.unit.sphere_head import sphere_head
 
 COUNT = 200
@@ -91,10 +91,10 @@ def drawn(cloud, R, t) -> torch.Tensor:
     rest = columns("f_rest", 45).reshape(COUNT, 3, 15).transpose(1, 2)
     harmonics = torch.cat([columns("f_dc", 3)[:, None], rest], 1)
     centre = -(R[0].T @ t[0])
-    view = torch.nn.functional.normalize(means - centre, dim=-1)
+    colours = harmonic_colours(harmonics[:, :1], harmonics[:, 1:], means[None], centre[None], 3)
     colour, _ = rasterize_gaussians(
         means[None], columns("rot", 4)[None], columns("scale", 3).exp(),
-        torch.sigmoid(torch.tensor(cloud["opacity"])), sh.colours(harmonics, view, 3)[None],
+        torch.sigmoid(torch.tensor(cloud["opacity"])), colours,
         R, t, torch.tensor([100.0, 100, 21, 18]), 40, 36, torch.tensor([0.2, 0.4, 0.6]),
     )  # fmt: skip
     return colour.clamp(0, 1)
