@@ -217,11 +217,16 @@ def identity_code(wildcards):
     return f"work/{wildcards.subject}/mica.npy"
 
 
-def camera_and_identity(wildcards, input):
-    """Params function: what is known beforehand of the subject's camera and shape, as flags."""
+def intrinsics_flag(wildcards):
+    """Params function: the camera that the subject's row states; it must not look at the inputs, or
+    an edited row would rerun nothing."""
     intrinsics = SUBJECTS[wildcards.subject].get("intrinsics")
-    known = {"intrinsics": intrinsics, "identity": input.identity}
-    return " ".join(f"--{key} {value}" for key, value in known.items() if value)
+    return f"--intrinsics {intrinsics}" if intrinsics else ""
+
+
+def identity_flag(wildcards, input):
+    """Params function: the identity code among the inputs, where there is one."""
+    return f"--identity {input.identity}" if input.identity else ""
 
 
 def parse_inputs(wildcards):

@@ -25,12 +25,13 @@ rule track_head:
         mem_mb=4000,
         runtime=60,
     params:
-        row=camera_and_identity,
+        camera=intrinsics_flag,
+        identity=identity_flag,
         scratch="scratch/{subject}/track_head",
         code=code_version("track_head"),
     shell:
         "exec python workflow_scripts/track_head.py --head {input.head} --landmarks {input.landmarks} "
-        "--crop {input.crop} --frames {input.frames} {params.row} "
+        "--crop {input.crop} --frames {input.frames} {params.camera} {params.identity} "
         "--scratch {params.scratch} --out {output.track} --identity-out {output.identity} > {log} 2>&1"
 
 

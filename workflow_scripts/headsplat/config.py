@@ -3,7 +3,6 @@
 Everything here raises `UserError` with one line that names the file, the key and the cure.
 """
 
-import csv
 import difflib
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from headsplat.errors import UserError
 from headsplat.imports.kinds import FRAME_DELTA_KINDS, KINDS, OWN_PICTURES
+from headsplat.tables import read_rows
 
 SUBJECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 HEADS = ("procedural", "ict", "flame")
@@ -89,29 +89,8 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> dict[str, dict[str, s
     Raises:
         UserError: a column, name, video, head or preset that cannot be used, with its line.
     """
-    try:
-        lines = table.read_text().splitlines()
-    except OSError as error:
-        raise UserError(f"{table}: cannot be read ({error.strerror}); create it") from error
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
-    reader = csv.reader((line for _, line in numbered), delimiter="\t")
-    rows = list(zip((n for n, _ in numbered), reader, strict=True))
-    header = [cell.strip() for cell in rows[0][1]] if rows else []
-    for column in COLUMNS:
-        if column not in header:
-            raise UserError(f"{table}: the column '{column}' is missing from the header line")
-    for column in header:
-        if column not in COLUMNS + OPTIONAL_COLUMNS:
-            raise UserError(
-                f"{table}: unknown column '{column}'; known: {COLUMNS + OPTIONAL_COLUMNS}"
-            )
     subjects: dict[str, dict[str, str]] = {}
-    for number, cells in rows[1:]:
-        where = f"{table} line {number}"
-        if len(cells) > len(header):
-            raise UserError(f"{where}: {len(cells)} cells under {len(header)} columns")
-        cells = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
-        row = dict(zip(header, cells, strict=True))
+    for where, row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
         _check_row(row, where, presets)
         if row["subject"] in subjects:
             raise UserError(f"{where}: the subject '{row['subject']}' is listed twice; rename one")

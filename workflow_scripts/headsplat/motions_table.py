@@ -3,7 +3,6 @@
 Everything here raises `UserError` with one line that names the file, the line and the cure.
 """
 
-import csv
 import difflib
 import re
 from collections.abc import Collection
@@ -12,6 +11,7 @@ from pathlib import Path
 from headsplat.config import SUBJECT_NAME
 from headsplat.drive.kinds import DIFFPOSETALK, HEAD_MOTIONS, KINDS, RELATIVE, TRACK
 from headsplat.errors import UserError
+from headsplat.tables import read_rows
 
 COLUMNS = ("name", "kind", "file")
 OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")
@@ -33,28 +33,8 @@ def read_motions(table: Path, subjects: Collection[str]) -> dict[str, dict[str, 
     """
     if not table.exists():
         return {}
-    try:
-        lines = table.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{table}: cannot be read ({error}); save it as text") from error
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
-    reader = csv.reader((line for _, line in numbered), delimiter="\t")
-    rows = list(zip((n for n, _ in numbered), reader, strict=True))
-    header = [cell.strip() for cell in rows[0][1]] if rows else []
-    for column in COLUMNS:
-        if column not in header:
-            raise UserError(f"{table}: the column '{column}' is missing from the header line")
-    for column in header:
-        if column not in COLUMNS + OPTIONAL_COLUMNS:
-            known = ", ".join(COLUMNS + OPTIONAL_COLUMNS)
-            raise UserError(f"{table}: unknown column '{column}'; known: {known}")
     motions: dict[str, dict[str, str]] = {}
-    for number, cells in rows[1:]:
-        where = f"{table} line {number}"
-        if len(cells) > len(header):
-            raise UserError(f"{where}: {len(cells)} cells under {len(header)} columns")
-        cells = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
-        row = dict.fromkeys(OPTIONAL_COLUMNS, "") | dict(zip(header, cells, strict=True))
+    for where, row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
         _check_row(row, where, subjects)
         if row["name"] in motions:
             raise UserError(f"{where}: the motion '{row['name']}' is listed twice; rename one")

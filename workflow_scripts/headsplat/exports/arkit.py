@@ -9,38 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from headsplat.arkit import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
 from headsplat.errors import UserError
 from headsplat.files import publish
 from headsplat.heads.model import HeadModel
 from headsplat.imports.flame_pose import FLIP, axis_angle_from_six
 from headsplat.track_io import Track, check_head, read_track
-
-_SIDED = ("EyeBlink", "EyeLookDown", "EyeLookIn", "EyeLookOut", "EyeLookUp", "EyeSquint", "EyeWide")
-_SIDES = {"L": "Left", "R": "Right"}
-
-
-def _both(*names: str) -> list[str]:
-    return [name + side for name in names for side in _SIDES.values()]
-
-
-BLENDSHAPES = (
-    *(f"{name}Left" for name in _SIDED), *(f"{name}Right" for name in _SIDED),
-    "JawForward", "JawRight", "JawLeft", "JawOpen",
-    "MouthClose", "MouthFunnel", "MouthPucker", "MouthRight", "MouthLeft",
-    *_both("MouthSmile", "MouthFrown", "MouthDimple", "MouthStretch"),
-    "MouthRollLower", "MouthRollUpper", "MouthShrugLower", "MouthShrugUpper",
-    *_both("MouthPress", "MouthLowerDown", "MouthUpperUp", "BrowDown"), "BrowInnerUp",
-    *_both("BrowOuterUp"), "CheekPuff", *_both("CheekSquint", "NoseSneer"), "TongueOut",
-)  # fmt: skip
-ROTATIONS = tuple(
-    f"{part}{angle}"
-    for part in ("Head", "LeftEye", "RightEye")
-    for angle in ("Yaw", "Pitch", "Roll")
-)
-# `jawOpen` = 1 turns ICT's jaw by so much.
-JAW_OPEN = np.deg2rad(25.3)
-# A gaze so far off counts as 1; ARKit publishes no figure.
-GAZE = np.deg2rad(30.0)
 
 
 def export_arkit(track_path: Path, head_path: Path, out: Path) -> None:
@@ -70,11 +44,8 @@ def blendshapes(track: Track, head: HeadModel) -> np.ndarray:
     codes = dict(zip(head.expression_names, np.asarray(track.exp, np.float64).T, strict=True))
     columns: dict[str, list[np.ndarray]] = {}
     for name, values in codes.items():
-        stem, _, side = name.partition("_")
-        stem = stem[0].upper() + stem[1:]
         # Brows and cheeks that ARKit has whole are the mean of their sides.
-        whole = stem in BLENDSHAPES
-        columns.setdefault(stem if whole else stem + _SIDES[side], []).append(values)
+        columns.setdefault(arkit_name(name), []).append(values)
     merged = {name: np.mean(parts, axis=0) for name, parts in columns.items()}
     merged["JawOpen"] = axis_angle_from_six(track.jaw)[:, 0] / JAW_OPEN
     merged["EyeBlinkLeft"], merged["EyeBlinkRight"] = np.asarray(track.eyelids, np.float64).T
