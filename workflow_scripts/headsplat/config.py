@@ -110,6 +110,10 @@ def _check_row(row: dict[str, str], where: str, presets: dict[str, Any]) -> None
         raise UserError(f"{where}: unknown head '{row['head']}'; one of {', '.join(HEADS)}")
     if row["preset"] not in presets:
         raise UserError(f"{where}: unknown preset '{row['preset']}'; one of {', '.join(presets)}")
+    if row.get("import"):
+        _check_import(row, where)
+    else:
+        _check_video(row, where)
     for column, what in _FILES.items():
         if row.get(column) and not Path(row[column]).is_file():
             raise UserError(f"{where}: the {what} '{row[column]}' of '{name}' is not there")
@@ -118,16 +122,16 @@ def _check_row(row: dict[str, str], where: str, presets: dict[str, Any]) -> None
             f"{where}: '{name}' has both a 'checkpoint' to train on and an 'avatar' to be drawn as "
             "it is; leave one cell empty"
         )
-    if row.get("import"):
-        _check_import(row, where)
-        return
+
+
+def _check_video(row: dict[str, str], where: str) -> None:
     for column in ("frame_delta", "flame_version"):
         if row.get(column):
             raise UserError(
                 f"{where}: '{column}' is only for rows with an 'import'; leave it empty"
             )
     if row["video"] != BUILTIN_VIDEO and not Path(row["video"]).is_file():
-        raise UserError(f"{where}: the video '{row['video']}' of '{name}' is not there")
+        raise UserError(f"{where}: the video '{row['video']}' of '{row['subject']}' is not there")
 
 
 def check_checkpoints(subjects: dict[str, dict[str, str]], config: dict[str, Any]) -> None:

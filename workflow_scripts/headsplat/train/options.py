@@ -33,7 +33,7 @@ class TrainOptions:
     """Options of one run; `HELP` says what each is, defaults equal config/config.yaml."""
 
     model: str = "blendshapes"
-    steps: int = 6000
+    steps: int = 3000
     batch: int = 16
     gaussians: int = 16000
     uv_size: int = 128
