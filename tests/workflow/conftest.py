@@ -40,7 +40,11 @@ class Checkout:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **os.environ,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "HEADSPLAT_EXT_DIR": str(ROOT / "work" / "cuda_ext"),
+            },
         )
 
     def planned(self, *arguments: str) -> dict[str, int]:

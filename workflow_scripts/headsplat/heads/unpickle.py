@@ -38,7 +38,11 @@ class SparseColumns(KeptState):
 
 
 class ChumpyNode(KeptState):
-    """An object of any chumpy class: an array node keeps its values under `x`."""
+    """An object of any chumpy class."""
+
+
+class ChumpyArray(ChumpyNode):
+    """A `chumpy.Ch`: its values under `x`, where functions keep what they are applied to."""
 
 
 class _RefusedError(pickle.UnpicklingError):
@@ -83,7 +87,7 @@ for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "chumpy" or module.startswith("chumpy."):
-            return ChumpyNode
+            return ChumpyArray if name == "Ch" else ChumpyNode
         if (module, name) not in _ALLOWED:
             raise _RefusedError(f"{module}.{name}")
         return _ALLOWED[module, name]
@@ -136,7 +140,7 @@ def dense(value: Any) -> np.ndarray:
     for _ in range(8):
         if not isinstance(value, ChumpyNode):
             break
-        value = _chumpy_value(value.state)
+        value = _chumpy_value(value)
     if isinstance(value, SparseColumns):
         return _densify(value.state)
     if not isinstance(value, np.ndarray) or value.dtype == object:
@@ -144,8 +148,9 @@ def dense(value: Any) -> np.ndarray:
     return value
 
 
-def _chumpy_value(state: dict[str, Any]) -> Any:
-    if "x" in state:
+def _chumpy_value(node: ChumpyNode) -> Any:
+    state = node.state
+    if isinstance(node, ChumpyArray) and "x" in state:
         return state["x"]
     if {"a", "idxs", "preferred_shape"} <= state.keys():
         source, rows = dense(state["a"]), dense(state["idxs"])
