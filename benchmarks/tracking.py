@@ -4,7 +4,10 @@ The peer is an independent fit of each frame by Adam with metrical-tracker's lan
 weights, learning rates and 314 steps, keeping the best; it is given the true identity and focal
 length and starts from the same poses.
 
-    python benchmarks/tracking.py [--frames 300 1008]
+    python benchmarks/tracking.py [--frames 300 1008] [--device cuda]
+
+Clips of more than 2,000 frames are tracked from files to files in a process of their own, whose
+peak memory is measured too (`tracking_scale.py`).
 """
 
 import argparse
@@ -14,6 +17,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +28,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 
+from benchmarks import tracking_scale  # noqa: E402
 from benchmarks.synthetic_tracks import Truth, detect, head_inputs, make_truth, write_inputs  # noqa: E402
 from headsplat.camera import project  # noqa: E402
 from headsplat.heads.landmarks import (  # noqa: E402
@@ -41,6 +46,7 @@ from headsplat.rotations import (  # noqa: E402
     matrix_from_axis_angle,
     matrix_to_6d,
 )
+from headsplat.track_io import read_track  # noqa: E402
 from headsplat.tracking.basis import LandmarkBasis  # noqa: E402
 from headsplat.tracking.initial import initial_state  # noqa: E402
 from headsplat.tracking.intrinsics import given_intrinsics  # noqa: E402
@@ -49,6 +55,7 @@ from headsplat.tracking.observations import Observations, read_observations  # n
 from headsplat.tracking.outputs import jitter  # noqa: E402
 from headsplat.tracking.schedule import ClipTracker  # noqa: E402
 
+LONG = 2000  # frames
 PEER_STEPS, PEER_FRAMES = 314, 6
 RATES = {"exp": 0.025, "eyes": 0.001, "lids": 0.001, "jaw": 0.001, "R": 0.2, "t": 0.003}
 
@@ -72,14 +79,29 @@ def observe(head: HeadModel, truth: Truth, noise: float) -> Observations:
         return read_observations(*(folder / file for file in files))
 
 
-def solve(head: HeadModel, observed: Observations, focal: float, tied: bool = True) -> Solved:
+def solve(
+    head: HeadModel, observed: Observations, focal: float, tied: bool = True, device: str = "cpu"
+) -> Solved:
     start = time.perf_counter()
-    basis = LandmarkBasis(head)
+    basis = LandmarkBasis(head, device=device)
     camera = given_intrinsics(f"{focal},{focal},256,256", observed.crop)
     tracker = ClipTracker(basis, observed, camera, lambda *_: None, lambda _: None)
     tracker.linked = tracker.linked & tied
     state = tracker.solve().state
+    state = State(state.frame.cpu(), state.rotation.cpu(), state.shared.cpu())
     return Solved(tracker, basis, state, time.perf_counter() - start)
+
+
+def frames_per_end(errors: np.ndarray, count: int = 10) -> tuple[float, float]:
+    """Median error of the first and last `count` frames, and of all others."""
+    ends = np.r_[errors[:count], errors[-count:]]
+    return float(np.median(ends)), float(np.median(errors[count:-count]))
+
+
+def turn_errors(rotation: Tensor, truth: Truth) -> np.ndarray:
+    """(N,) degrees."""
+    off = rotation @ torch.as_tensor(truth.rotation).mT
+    return torch.rad2deg(axis_angle_from_matrix(off).norm(dim=-1)).numpy()
 
 
 def turn_error(rotation: Tensor, truth: Truth, rows: slice | np.ndarray = slice(None)) -> float:
@@ -219,14 +241,35 @@ def run_peer(head: HeadModel, truth: Truth, solved: Solved) -> dict[str, float]:
     return {"seconds": seconds, "turn": error, "residual": float(np.median(residuals))}
 
 
+def add_long(add: Callable, head: HeadModel, count: int, noise: float, device: str) -> None:
+    """Rows of one long clip."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        truth = tracking_scale.write_clip(head, count, folder, noise)
+        got = tracking_scale.measure(folder, device)
+        rotation = torch.as_tensor(read_track(folder / "track.npz").R).double()
+    what = f"{count} frames, {device}"
+    add(f"landmark solve, {what}", got["solve"], "s", 20 if count < 20000 else None)
+    add(f"tracking stage, {what}, first run in a process", got["cold"], "s")
+    if "warm" in got:
+        add(f"tracking stage, {what}, second run", got["warm"], "s")
+    add(f"peak memory, {what}", got["host_mib"] / 1024, "GiB", 4)
+    if "card_mib" in got:
+        add(f"peak memory on the card, {what}", got["card_mib"] / 1024, "GiB", 4)
+    add(f"head rotation error, {what}", turn_error(rotation, truth), "degree", 0.4)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[300, 1008])
     parser.add_argument("--noise", type=float, default=1.0, help="pixels at 512")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(1)
     head = procedural_head()
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    if args.device == "cuda":
+        machine = torch.cuda.get_device_name()
     rows: list[dict] = []
 
     def add(what: str, value: float, unit: str, target=None, peer=None, peer_value=None) -> None:
@@ -241,9 +284,12 @@ def main() -> None:
         print(f"{what:58s} {value:10.4g} {unit:8s} target {target}  peer {peer_value} x{ratio}")
 
     for count in args.frames:
+        if count > LONG:
+            add_long(add, head, count, args.noise, args.device)
+            continue
         truth = make_truth(head, count)
         observed = observe(head, truth, args.noise)
-        solved = solve(head, observed, truth.focal)
+        solved = solve(head, observed, truth.focal, device=args.device)
         add(f"landmark solve, {count} frames", solved.seconds, "s", 10 if count <= 300 else 20)
         if count != args.frames[0]:
             continue
@@ -252,10 +298,12 @@ def main() -> None:
         add("time a frame", solved.seconds / count, "s", None, name, peer["seconds"])
         own = turn_error(solved.state.rotation, truth)
         add(f"head rotation error, {args.noise} px noise", own, "degree", 0.4, name, peer["turn"])
+        ends, middle = frames_per_end(turn_errors(solved.state.rotation, truth))
+        add("head rotation error, first and last ten frames against the rest", ends / middle, "")
         raw, aligned = vertex_error(head, solved, truth)
         add("face vertex error", raw, "mm", 1.5)
         add("face vertex error after scale and rigid motion", aligned, "mm")
-        alone = solve(head, observed, truth.focal, tied=False)
+        alone = solve(head, observed, truth.focal, tied=False, device=args.device)
         tied = torch.as_tensor(observed.linked)
         ours = jitter(solved.tracker.layout, solved.state, tied)
         theirs = jitter(solved.tracker.layout, alone.state, tied)

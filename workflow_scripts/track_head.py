@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="track.npz to write")
     parser.add_argument("--identity-out", type=Path, required=True, help="identity.npy to write")
     parser.add_argument("--identity", type=Path, help="identity .npy, the mean of its prior")
-    parser.add_argument("--intrinsics", help="fx,fy,cx,cy in pixels of the source video")
+    parser.add_argument("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels of the source")
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to solve")
     args = parser.parse_args(argv)

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
+from benchmarks.synthetic_tracks import detect, head_inputs, make_truth, write_inputs
+from headsplat.camera import project
 from headsplat.errors import UserError
+from headsplat.files import write_npz
 from headsplat.frame_io import read_frame
+from headsplat.heads.landmarks import points
 from headsplat.heads.procedural.head import procedural_head
-from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
+from headsplat.heads.skinning import HeadGeometry
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
 from headsplat.scratch import Scratch
 from headsplat.track_io import camera_moves, check_head, read_track, write_track
 from headsplat.tracking import run, schedule
@@ -49,6 +53,12 @@ def turn_errors(solved, truth):
     return torch.rad2deg(axis_angle_from_matrix(off).norm(dim=-1)).numpy()
 
 
+def shaking(solved, truth):
+    off = torch.as_tensor(solved.R).double() @ torch.as_tensor(truth.rotation).mT
+    off = torch.rad2deg(axis_angle_from_matrix(off))
+    return float((off - off.mean(0)).norm(dim=-1).median())
+
+
 def angles(six):
     return axis_angle_from_matrix(matrix_from_6d(torch.as_tensor(six))).numpy()
 
@@ -70,9 +80,73 @@ def test_pose_and_face_are_the_truth(clip, solved):
 def test_gap_is_bridged_and_marked(clip, solved):
     truth, missing = clip[2], list(MISSING)
     assert np.flatnonzero(solved.interpolated).tolist() == missing
+    assert (solved.confidence[missing] == 0).all()
     assert np.isnan(solved.residual_px[missing]).all()
     assert not np.isnan(np.delete(solved.residual_px, missing)).any()
     assert turn_errors(solved, truth)[missing].max() < 4
+
+
+def test_ends_are_as_good_as_the_middle(clip, solved):
+    off = turn_errors(solved, clip[2])
+    middle = np.median(off[10:-10])
+    assert np.median(np.r_[off[:5], off[-5:]]) < 1.5 * middle + 0.1
+
+
+def test_cut_and_occlusion(clip, tmp_path):
+    _, head, _ = clip
+    truth = make_truth(head, 60, seed=6)
+    # A second take: the camera stands elsewhere and the face is nearer.
+    second = np.arange(60) >= 30
+    turn = matrix_from_axis_angle(torch.tensor([0.0, 0.35, 0.0], dtype=torch.float64)).numpy()
+    rotation = np.where(second[:, None, None], turn @ truth.rotation, truth.rotation)
+    translation = truth.translation * np.where(second, 0.8, 1.0)[:, None] + [0.02, 0, 0] * (
+        second[:, None] * 1.0
+    )
+    truth = replace(truth, rotation=rotation, translation=translation)
+    landmarks, crop = detect(head, truth, noise=0.7)
+    rng = np.random.default_rng(0)
+    hidden = slice(44, 48)  # by a hand: most points are anywhere near the face
+    landmarks[hidden, :, :2] += (rng.random((4, 478, 1)) < 0.55) * rng.normal(size=(4, 478, 2)) * 20
+    write_inputs(tmp_path, landmarks, crop)
+    head.save(tmp_path / "head.npz")
+    solved = track(tmp_path, tmp_path, intrinsics=f"{truth.focal},{truth.focal},256,256")
+    off = turn_errors(solved, truth)
+    assert off[[28, 29, 30, 31]].max() < 2.5
+    assert off[hidden].max() < 4
+    assert np.median(off) < 1.6  # of 60 frames, the identity is not better known
+    assert solved.confidence[hidden].max() < 0.75
+    assert np.delete(solved.confidence, np.r_[hidden]).min() > 0.95
+
+
+def test_second_detector_helps(clip, tmp_path):
+    _, head, _ = clip
+    truth = make_truth(head, 40, seed=8)
+    landmarks, crop = detect(head, truth, noise=4.0)
+    head.save(tmp_path / "head.npz")
+    intrinsics = f"{truth.focal},{truth.focal},256,256"
+    write_inputs(tmp_path, landmarks, crop)
+    alone = track(tmp_path, tmp_path, intrinsics=intrinsics)
+    vertices = HeadGeometry(head, dtype=torch.float64).vertices(**head_inputs(truth))
+    marks = head.landmarks["multipie68"]
+    camera = torch.tensor([truth.focal, truth.focal, 256, 256], dtype=torch.float64)
+    place = torch.as_tensor(truth.rotation), torch.as_tensor(truth.translation)
+    second = np.full((40, 68, 3), np.nan)
+    second[:, marks.index, :2] = project(points(vertices, marks), *place, camera)[..., :2]
+    second[..., 2] = 1
+    second[5:8] = np.nan
+    arrays = dict(np.load(tmp_path / "landmarks.npz"))
+    write_npz(tmp_path / "landmarks.npz", **arrays, points68=second.astype(np.float32))
+    both = track(tmp_path, tmp_path, intrinsics=intrinsics)
+    assert both.group_names[-1] == "multipie68"
+    group = both.residual_group[:, -1]
+    assert np.median(group) < 0.5 * np.median(both.residual_px)
+    # Up to a constant turn, which belongs to the identity.
+    error = [shaking(solved, truth) for solved in (alone, both)]
+    assert error[1] < 0.9 * error[0]
+    correlation = [
+        np.corrcoef(angles(solved.jaw)[:, 0], truth.jaw[:, 0])[0, 1] for solved in (alone, both)
+    ]
+    assert correlation[1] > correlation[0]
 
 
 def test_both_forms_of_motion_agree(solved):

@@ -56,7 +56,10 @@ def test_good_landmarks_are_read(tmp_path):
         (lambda a: a["confidence"].__setitem__(3, np.nan), "confidence outside"),
         (lambda a: a.__setitem__("points", a["points"][:, :68]), r"expected \[12, 478, 3\]"),
         (lambda a: a["status"].__setitem__(slice(0, 10), "no_face"), "only 2 of 12 frames"),
+        (lambda a: a["confidence"].__setitem__(slice(0, 10), 0.0), "only 2 of 12 frames"),
         (lambda a: a.pop("status"), "'status' is missing"),
+        (lambda a: a.__setitem__("points68", a["points"][:, :51]), r"expected \[12, 68, 2\]"),
+        (lambda a: a.__setitem__("points68", a["points"][:, :68]), "weights of points68 outside"),
     ],
 )
 def test_bad_landmarks_are_refused(tmp_path, change, message):
@@ -69,6 +72,28 @@ def test_bad_landmarks_are_refused(tmp_path, change, message):
 def test_other_number_of_frames_is_refused(tmp_path):
     with pytest.raises(UserError, match="12 frames do not match the 11"):
         read(tmp_path, arrays(), rows=FRAMES - 1)
+
+
+def test_frames_of_no_confidence_do_not_count(tmp_path):
+    values = arrays()
+    values["confidence"][3:5] = 0
+    values["points"][3] = np.nan
+    observed = read(tmp_path, values)
+    assert np.flatnonzero(~observed.seen).tolist() == [3, 4]
+    assert (observed.points[3:5] == 0).all()
+
+
+@pytest.mark.parametrize("step", [20, 80])
+def test_jump_cut_is_found_in_slow_motion_only(step):
+    points = np.zeros((20, 478, 2)) + np.arange(20)[:, None, None] * 0.5
+    points[12:] += step
+    _, linked = split_cuts(points, np.ones(20, bool), 100.0)
+    assert np.flatnonzero(~linked).tolist() == [11]
+    # A head that is fast before and after as well is not cut.
+    fast = np.zeros((20, 478, 2)) + np.arange(20)[:, None, None] * 15.0
+    assert split_cuts(fast, np.ones(20, bool), 100.0)[1].all()
+    # Nor is one whose every picture comes twice.
+    assert split_cuts(fast[np.arange(20) // 2], np.ones(20, bool), 100.0)[1].all()
 
 
 def test_cut_unties_the_frames_beside_it():
@@ -108,9 +133,13 @@ def test_identity_of_another_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1000,1000,960", "four numbers"),
+        ("1000,1000,960", "expected fx,fy,cx,cy"),
+        ("1000,1000,960,540,1920", "expected fx,fy,cx,cy"),
+        ("1000,nan,960,540", "expected fx,fy,cx,cy"),
         ("1000,1500,960,540", "rescale the video"),
-        ("1000,1000,1960,540", "outside the 1920x1080"),
+        ("1000,1000,1960,540", "far from the middle of the 1920x1080"),
+        ("2000,2000,1920,1080", "far from the middle"),
+        ("1000,1000,960,540,1280,720", "of a 1280x720 picture, the video is 1920x1080"),
     ],
 )
 def test_bad_intrinsics_are_refused(text, message):
@@ -123,5 +152,6 @@ def test_crop_is_carried_into_the_intrinsics():
     camera = given_intrinsics("1400,1400,950,550", crop)
     assert camera.focal == pytest.approx(700)
     assert camera.centre == pytest.approx((425, 275))
+    assert given_intrinsics("1400,1400,950,550,1920,1080", crop) == camera
     assert default_intrinsics(crop).centre == pytest.approx((430, 270))
     assert default_intrinsics(crop).focal == pytest.approx(0.25 * 1080 / np.tan(np.pi * 12.5 / 180))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
 from headsplat.camera import project
 from headsplat.heads.landmarks import contour_points, pick, points
 from headsplat.heads.procedural.head import procedural_head
@@ -13,10 +14,13 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.tracking.banded import factorise, pair_blocks
 from headsplat.tracking.basis import LandmarkBasis
+from headsplat.tracking.initial import initial_state
 from headsplat.tracking.layout import Layout, State, eye_vectors
+from headsplat.tracking.observations import read_observations
 from headsplat.tracking.priors import Priors
-from headsplat.tracking.projection import Projector
+from headsplat.tracking.projection import LandmarkView, Projector
 from headsplat.tracking.temporal import Smoothness
+from headsplat.tracking.terms import Terms
 
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 
@@ -70,31 +74,84 @@ def test_restricted_landmarks_are_those_of_the_head(head, setup):
     camera = torch.tensor([1200.0, 1200.0, 0, 0], dtype=torch.float64)
     place = state.rotation, state.translation(layout), camera
     marks = pick(head.landmarks["mediapipe"], basis.index)
-    expected = project(points(vertices, marks), *place)[..., :2]
+    order = [marks.index.tolist().index(number) for number in basis.index]
+    expected = project(points(vertices, marks), *place)[:, order, :2]
     projector = Projector(basis, layout)
-    found = projector.landmarks(state, jacobian=False).pixels
+    found = projector.landmarks(state).pixels
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     line = contour_points(vertices, head.landmarks["contour"], state.rotation)
-    found = projector.contour(state, jacobian=False).pixels
+    found = projector.contour(state).pixels
     torch.testing.assert_close(found, project(line, *place)[..., :2], rtol=0, atol=1e-5)
+
+
+def columns(view, size):
+    """Derivatives of both picture coordinates of every point: (N, L, 2, size)."""
+    frames, count = view.pixels.shape[:2]
+    axes = torch.eye(2, dtype=torch.float64)
+    if isinstance(view, LandmarkView):
+        out = torch.empty(frames, count, 2, size)
+        view.columns(out, axes.expand(frames, count, 2, 2))
+        return out
+    sides = [torch.empty(frames, count, size) for _ in axes]
+    for side, axis in zip(sides, axes, strict=True):
+        view.columns(side, axis.expand(frames, count, 2))
+    return torch.stack(sides, 2)
 
 
 @pytest.mark.parametrize("kind", ["landmarks", "contour"])
 def test_jacobian_is_the_finite_difference(setup, kind):
     basis, layout, state = setup
     evaluate = getattr(Projector(basis, layout), kind)
-    exact = evaluate(state, jacobian=True).jacobian
+    size = layout.frame_size + layout.shared_size
+    exact = columns(evaluate(state), size).double()
     step = 1e-6
-    for column in range(layout.frame_size + layout.shared_size):
+    for column in range(size):
         frame, shared = torch.zeros_like(state.frame), torch.zeros_like(state.shared)
         if column < layout.frame_size:
             frame[:, column] = step
         else:
             shared[column - layout.frame_size] = step
-        ahead = evaluate(state.moved(layout, frame, shared), jacobian=False).pixels
-        behind = evaluate(state.moved(layout, -frame, -shared), jacobian=False).pixels
+        ahead = evaluate(state.moved(layout, frame, shared)).pixels
+        behind = evaluate(state.moved(layout, -frame, -shared)).pixels
         slope = (ahead - behind) / (2 * step)
-        torch.testing.assert_close(exact[..., column], slope, rtol=1e-5, atol=2e-5)
+        atol = 2e-5 + 2e-6 * slope.abs().max().item()
+        torch.testing.assert_close(exact[..., column], slope, rtol=1e-5, atol=atol)
+    # With fewer shared unknowns, the columns that are left are the same.
+    for free in (0, layout.n_identity):
+        fewer = layout.frame_size + free
+        torch.testing.assert_close(columns(evaluate(state), fewer).double(), exact[..., :fewer])
+
+
+def test_gradient_is_that_of_the_cost(head, tmp_path):
+    truth = make_truth(head, 6, seed=5)
+    landmarks, crop = detect(head, truth, noise=2.0)
+    write_inputs(tmp_path, landmarks, crop)
+    names = ("landmarks.npz", "crop.json", "frames.tsv")
+    observed = read_observations(*(tmp_path / name for name in names))
+    basis = LandmarkBasis(head)
+    layout = Layout(len(basis.bounds), basis.identity_space.matrix.shape[1])
+    terms = Terms(basis, layout, observed)
+    shared = torch.zeros(layout.shared_size, dtype=torch.float64)
+    shared[layout.focal] = np.log(1400.0)
+    state = initial_state(terms, layout, shared, observed.linked)
+    generator = torch.Generator().manual_seed(1)
+    state.frame[:, layout.lids] = 0.3
+    frames, outlier = torch.arange(6), 5.0
+    rows = terms.linearise(state, frames, outlier, layout.shared_size)
+    gradient = torch.einsum("nm,nmp->np", rows.values, rows.jacobian).double()
+    for _ in range(4):
+        frame = torch.randn(state.frame.shape, generator=generator, dtype=torch.float64)
+        common = torch.randn(layout.shared_size, generator=generator, dtype=torch.float64)
+        step = 1e-6
+        ahead, behind = (
+            terms.cost(
+                state.moved(layout, sign * step * frame, sign * step * common),
+                frames, rows.frozen, outlier,
+            )
+            for sign in (1, -1)
+        )  # fmt: skip
+        expected = (gradient * torch.cat([frame, common.expand(6, -1)], 1)).sum(1)
+        torch.testing.assert_close((ahead - behind) / (2 * step), expected, rtol=1e-4, atol=1e-2)
 
 
 def random_band(frames, size, seed=0):
@@ -113,8 +170,9 @@ def random_band(frames, size, seed=0):
     return diagonal, first, second, dense
 
 
-def test_banded_solve_is_the_dense_solve():
-    frames, size = 8, 3
+@pytest.mark.parametrize("frames", [2, 4, 6, 8, 14, 22])
+def test_banded_solve_is_the_dense_solve(frames):
+    size = 3
     diagonal, first, second, dense = random_band(frames, size)
     factor = factorise(*pair_blocks(diagonal[None], first[None], second[None]))
     right = torch.randn(frames * size, 2, dtype=torch.float64)

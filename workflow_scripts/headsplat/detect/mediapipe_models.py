@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -48,9 +49,22 @@ def quiet_stderr() -> Iterator[None]:
         os.close(sink)
 
 
+@contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    # MediaPipe's drawing tools want it, and loading it takes longer than all the rest together,
+    # in the process of every chunk.
+    names = [n for n in ("matplotlib", "matplotlib.pyplot") if n not in sys.modules]
+    sys.modules.update({name: ModuleType(name) for name in names})
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
 os.environ.setdefault("GLOG_minloglevel", "2")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with quiet_stderr():
+with quiet_stderr(), _without_matplotlib():
     from mediapipe.framework.formats.rect_pb2 import NormalizedRect
     from mediapipe.python.solution_base import PacketDataType, SolutionBase
     from mediapipe.python.solutions.face_detection import FaceDetection

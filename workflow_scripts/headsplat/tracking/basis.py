@@ -9,15 +9,18 @@ with every q linear in identity, expression and (if the model has them) pose cor
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick
 from headsplat.heads.model import HeadModel
 
 JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
+# Points of the second detector's 68 are numbered from here on.
+SECOND = 1000
 # Directions of the identity (and of an unbounded expression space) that move the landmarks by
 # less than this at one standard deviation (metres, root mean square) stay at the prior's mean.
 SEEN = 4e-5
@@ -30,11 +33,11 @@ DOUBLE_COSINE, DOUBLE_SHARE = 0.85, 0.2
 class Part:
     """Points (or rows of them) that one joint carries: q = template + bases.
 
-    rows: (n,) which points; weight (n,) how much of each the joint carries; template (n, 3);
+    rows: which points; weight (n,) how much of each the joint carries; template (n, 3);
     identity (n, 3, Q); expression (n, 3, E); pose (n, 3, 27) correctives of jaw and eyes, or None.
     """
 
-    rows: Tensor
+    rows: slice
     weight: Tensor
     template: Tensor
     identity: Tensor
@@ -48,6 +51,26 @@ class Part:
         if self.pose is not None:
             moved = moved + torch.einsum("lck,nk->nlc", self.pose, feature)
         return still + moved
+
+    def chosen_points(
+        self, rows: Tensor, identity: Tensor, expression: Tensor, feature: Tensor
+    ) -> Tensor:
+        """Each frame's own points: (N, m) row numbers, (Q,), (N, E), (N, 27) -> (N, m, 3)."""
+        still = self.template + self.identity @ identity
+        moved = torch.einsum("nlck,nk->nlc", self.expression[rows], expression)
+        if self.pose is not None:
+            moved = moved + torch.einsum("nlck,nk->nlc", self.pose[rows], feature)
+        return still[rows] + moved
+
+    @cached_property
+    def identity_columns(self) -> Tensor:
+        """`identity` in float32, for derivatives."""
+        return self.identity.float()
+
+    @cached_property
+    def expression_columns(self) -> Tensor:
+        """`expression` in float32, for derivatives."""
+        return self.expression.float()
 
 
 @dataclass(frozen=True)
@@ -66,13 +89,12 @@ class LandmarkBasis:
     """Bases of the points that detections are compared with.
 
     Attributes:
-        index: (L,) MediaPipe number of every point of `parts`.
+        index: (L,) MediaPipe number of every point of `parts`, or `SECOND` plus that of the 68.
         groups: name -> rows of these points.
         parts: still, jaw, left eye and right eye, over the MediaPipe points.
         contour: still and jaw, over the 79 x 17 points of the sliding jaw line, row-major.
-        lids: (L, 3, 2).
+        lids: (L, 3, 2); lid_columns the same in float32, for derivatives.
         normals: (L, 3) smooth outward directions on the neutral head, for visibility.
-        contour_normals: (79 x 17, 3), likewise.
         identity_space, expression_space: to the model's coefficients.
         bounds: (E, 2) of the expression coordinates, infinite if the model has no range.
         expression_std: (E,) prior standard deviation of the expression coordinates.
@@ -83,28 +105,37 @@ class LandmarkBasis:
         head: HeadModel,
         identity_mean: np.ndarray | None = None,
         device: torch.device | str = "cpu",
+        second: bool = False,
     ) -> None:
         # The oval is where the face ends in the picture, no fixed place on the head: the sliding
         # contour is compared with it.
-        known = [i for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for i in group]
+        known = tuple(
+            i for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for i in group
+        )
         marks = head.landmarks["mediapipe"]
-        keep = np.isin(marks.index, known)
+        sets = [(pick(marks, known), 0)]
+        if second:
+            sets.append((head.landmarks["multipie68"], SECOND))
+        corners = np.concatenate([one.corners for one, _ in sets])
+        weights = np.concatenate([one.barycentric for one, _ in sets])
+        order = _by_carrier(head, corners)
+        self.index = np.concatenate([one.index + start for one, start in sets])[order]
         contour = head.landmarks["contour"]
-        corners = np.concatenate([marks.corners[keep], contour.corners.reshape(-1, 3)])
-        weights = np.concatenate([marks.barycentric[keep], contour.barycentric.reshape(-1, 3)])
+        corners = np.concatenate([corners[order], contour.corners.reshape(-1, 3)])
+        weights = np.concatenate([weights[order], contour.barycentric.reshape(-1, 3)])
         weights = weights.astype(np.float64)
-        self.index = marks.index[keep]
+        members = {name: group for name, group in MEDIAPIPE_GROUPS.items() if name != "oval"}
+        if second:
+            members["multipie68"] = tuple(range(SECOND, SECOND + 68))
         self.groups = {
-            name: np.flatnonzero(np.isin(self.index, members))
-            for name, members in MEDIAPIPE_GROUPS.items()
-            if name != "oval"
+            name: np.flatnonzero(np.isin(self.index, group)) for name, group in members.items()
         }
         count = len(self.index)
 
         std = head.shape_std.astype(np.float64)
         mean = np.zeros(len(std)) if identity_mean is None else identity_mean.astype(np.float64)
-        shapes = _at_points(head.shape_basis, corners, weights)
-        expressions = _at_points(head.expression_basis, corners, weights)
+        shapes = at_points(head.shape_basis, corners, weights)
+        expressions = at_points(head.expression_basis, corners, weights)
         frontal = np.r_[0:count, count : count + 17]
         self.identity_space = Space(_seen_directions(shapes[frontal] * std, std), mean)
         if head.expression_range is None:
@@ -119,32 +150,31 @@ class LandmarkBasis:
         self.expression_space = Space(matrix, np.zeros(len(matrix)))
         self.bounds = torch.as_tensor(limits, device=device)
 
-        parts = _parts(head, corners, weights, self.identity_space, matrix)
+        parts = joint_parts(head, corners, weights, self.identity_space, matrix)
 
-        def tensors(part: dict, rows: np.ndarray, start: int) -> Part:
+        def tensors(part: dict, rows: slice) -> Part:
             def pick(name: str) -> Tensor | None:
                 value = part[name]
                 return None if value is None else torch.as_tensor(value[rows], device=device)
 
-            return Part(
-                torch.as_tensor(rows - start, device=device),
-                pick("weight"), pick("template"), pick("identity"), pick("expression"),
-                pick("pose"),
-            )  # fmt: skip
+            names = ("weight", "template", "identity", "expression", "pose")
+            return Part(rows, *(pick(name) for name in names))
 
-        points = np.arange(count)
-        bank = np.arange(count, len(corners))
-        self.parts = [tensors(parts[0], points, 0)]
+        self.parts = [tensors(parts[0], slice(0, count))]
         for part in parts[1:]:
-            self.parts.append(tensors(part, points[part["weight"][:count] > 1e-6], 0))
-        self.contour = [tensors(parts[0], bank, count), tensors(parts[1], bank, count)]
-        lids = _at_points(head.eyelid_basis, corners[:count], weights[:count])
+            own = np.flatnonzero(part["weight"][:count] > 1e-6)
+            run = slice(int(own.min()), int(own.max()) + 1) if len(own) else slice(0, 0)
+            self.parts.append(tensors(part, run))
+        bank = slice(count, len(corners))
+        self.contour = [tensors(parts[0], bank), tensors(parts[1], bank)]
+        lids = at_points(head.eyelid_basis, corners[:count], weights[:count])
         self.lids = torch.as_tensor(lids, device=device)
+        self.lid_columns = self.lids.float()
         doubles = _doubles(expressions[:count] @ matrix, lids, parts[1]["template"][:count])
         self.expression_std *= torch.as_tensor(np.where(doubles, DOUBLE_SHARE, 1.0))
         self.expression_std = self.expression_std.to(device)
-        normals = torch.as_tensor(_smooth_normals(head, corners, weights), device=device)
-        self.normals, self.contour_normals = normals[:count], normals[count:]
+        normals = _smooth_normals(head, corners[:count], weights[:count])
+        self.normals = torch.as_tensor(normals, device=device)
 
     def shift(self, offsets: Tensor) -> None:
         """Move the landmarks on the model, (L, 3) metres in the head's rest pose."""
@@ -163,7 +193,15 @@ class LandmarkBasis:
         return torch.einsum("lc,lcq->q", whole, change) / whole.square().sum()
 
 
-def _at_points(array: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _by_carrier(head: HeadModel, corners: np.ndarray) -> np.ndarray:
+    """Points ordered by the joint that carries them, so that each part is one run of points."""
+    carrier = np.zeros(len(corners), dtype=int)
+    for joint in (JAW, LEFT_EYE, RIGHT_EYE):
+        carrier[(head.skinning[corners, joint] > 1e-6).any(1)] = joint
+    return np.argsort(carrier, kind="stable")
+
+
+def at_points(array: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(V, ...) per vertex -> (n, ...) per surface point, float64."""
     shaped = weights.reshape(*weights.shape, *(1,) * (array.ndim - 1))
     total = np.zeros((len(corners), *array.shape[1:]))
@@ -206,7 +244,7 @@ def _doubles(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.n
     return (cosine > DOUBLE_COSINE).any(0)
 
 
-def _parts(
+def joint_parts(
     head: HeadModel,
     corners: np.ndarray,
     weights: np.ndarray,
@@ -225,13 +263,13 @@ def _parts(
         parts.append(
             {
                 "weight": carried.sum(1),
-                "template": _at_points(neutral, corners, carried),
-                "identity": _at_points(head.shape_basis, corners, carried) @ identity.matrix,
-                "expression": _at_points(head.expression_basis, corners, carried) @ expression,
+                "template": at_points(neutral, corners, carried),
+                "identity": at_points(head.shape_basis, corners, carried) @ identity.matrix,
+                "expression": at_points(head.expression_basis, corners, carried) @ expression,
                 # Columns 0..8 belong to the neck, which does not turn.
                 "pose": None
                 if head.pose_basis is None
-                else _at_points(head.pose_basis[..., 9:], corners, carried),
+                else at_points(head.pose_basis[..., 9:], corners, carried),
             }
         )
     # A joint turns its points about itself: R (q - w J) + w J, the second term stands still.
@@ -258,7 +296,7 @@ def _smooth_normals(head: HeadModel, corners: np.ndarray, weights: np.ndarray) -
         np.add.at(normals, head.faces[:, corner], facets)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
     face = head.regions["face"]
-    points = _at_points(template, corners, weights)
+    points = at_points(template, corners, weights)
     square = (points**2).sum(1)[:, None] - 2 * points @ template[face].T
     square += (template[face] ** 2).sum(1)
     mixed = np.exp(-0.5 * square / 0.01**2) @ normals[face]

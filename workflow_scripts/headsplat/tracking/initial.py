@@ -79,21 +79,24 @@ def _fill(
     seen: np.ndarray, linked: np.ndarray, rotation: Tensor, place: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Poses of all frames from those of the seen ones."""
+    known, frames = np.flatnonzero(seen), np.arange(len(seen))
     piece = np.concatenate([[0], np.cumsum(~linked)])
-    known = np.flatnonzero(seen)
-    low, high, share = [], [], []
-    for frame in range(len(seen)):
-        own = np.flatnonzero(piece[known] == piece[frame])
-        own = own if len(own) else np.arange(len(known))
-        after = np.searchsorted(known[own], frame)
-        a, b = own[max(after - 1, 0)], own[min(after, len(own) - 1)]
-        if after < len(own) and known[own[after]] == frame:
-            a = b
-        span = known[b] - known[a]
-        low.append(a)
-        high.append(b)
-        share.append((frame - known[a]) / span if span else 0.0)
-    weight = torch.tensor(share, dtype=torch.float64, device=place.device)[:, None]
+    after = np.searchsorted(known, frames)
+    low = np.clip(after - 1, 0, len(known) - 1)
+    high = np.clip(after, 0, len(known) - 1)
+    low = np.where(known[high] == frames, high, low)
+    # Across a cut nothing is interpolated; a piece in which no face is seen takes what is nearest.
+    other_low, other_high = piece[known[low]] != piece, piece[known[high]] != piece
+    low, high = (
+        np.where(other_low & ~other_high, high, low),
+        np.where(other_high & ~other_low, low, high),
+    )
+    nearer = np.where(frames - known[low] <= known[high] - frames, low, high)
+    low, high = (np.where(other_low & other_high, nearer, k) for k in (low, high))
+    span = known[high] - known[low]
+    share = np.clip((frames - known[low]) / np.maximum(span, 1), 0, 1)
+    weight = torch.as_tensor(share, dtype=torch.float64, device=place.device)[:, None]
+    low, high = (torch.as_tensor(rows, device=place.device) for rows in (low, high))
     turn = axis_angle_from_matrix(rotation[high] @ rotation[low].mT)
     between = matrix_from_axis_angle(turn * weight) @ rotation[low]
     return between, place[low] * (1 - weight) + place[high] * weight

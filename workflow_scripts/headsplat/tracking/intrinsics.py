@@ -14,6 +14,13 @@ DEFAULT_FIELD_OF_VIEW = 25.0
 # The estimate is used when the clip narrows log f to less than this (the prior has 0.3).
 OBSERVABLE = 0.15
 
+# Lenses are centred better than this share of the picture; what is not was measured on another.
+OFF_CENTRE = 0.2
+_EXPECTED = (
+    "intrinsics '{}': expected fx,fy,cx,cy in pixels of the source video, and after them, if you "
+    "like, the width and height they belong to"
+)
+
 
 @dataclass(frozen=True)
 class Intrinsics:
@@ -39,27 +46,34 @@ def default_intrinsics(crop: Crop) -> Intrinsics:
 
 
 def given_intrinsics(text: str, crop: Crop) -> Intrinsics:
-    """From "fx,fy,cx,cy" in source pixels.
+    """From "fx,fy,cx,cy" or "fx,fy,cx,cy,width,height" in source pixels.
 
     Raises:
-        UserError: not four numbers, pixels that are not square, or a principal point outside the
-            source picture (intrinsics of another picture size).
+        UserError: not four or six numbers, pixels that are not square, or intrinsics of another
+            picture size: another width and height, or a principal point far from the middle.
     """
     try:
-        fx, fy, cx, cy = (float(part) for part in text.split(","))
+        values = [float(part) for part in text.split(",")]
+        fx, fy, cx, cy, *size = values
     except ValueError as error:
-        raise UserError(
-            f"intrinsics '{text}': expected four numbers fx,fy,cx,cy in pixels of the source video"
-        ) from error
+        raise UserError(_EXPECTED.format(text)) from error
+    if len(size) not in (0, 2) or not np.isfinite(values).all():
+        raise UserError(_EXPECTED.format(text))
     if not (fx > 0 and fy > 0 and abs(fx / fy - 1) < 0.02):
         raise UserError(
             f"intrinsics '{text}': fx and fy must be positive and within 2 % of each other; "
             "rescale the video to square pixels"
         )
-    if not (0 <= cx <= crop.source_width and 0 <= cy <= crop.source_height):
+    width, height = crop.source_width, crop.source_height
+    if size and (size[0], size[1]) != (width, height):
         raise UserError(
-            f"intrinsics '{text}': principal point outside the {crop.source_width}x"
-            f"{crop.source_height} source; give intrinsics for this picture size"
+            f"intrinsics '{text}': they are of a {size[0]:g}x{size[1]:g} picture, the video is "
+            f"{width}x{height}; scale them to the video's size"
+        )
+    if abs(cx / width - 0.5) > OFF_CENTRE or abs(cy / height - 0.5) > OFF_CENTRE:
+        raise UserError(
+            f"intrinsics '{text}': the principal point is far from the middle of the {width}x"
+            f"{height} source; give intrinsics for this picture size"
         )
     source = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     matrix = crop.intrinsics(source)

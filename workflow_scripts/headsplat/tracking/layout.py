@@ -20,7 +20,8 @@ class Layout:
     (a exp(-s), b exp(-s), f exp(-s)), so that a change of the focal length f changes only the
     perspective and leaves the picture's size and position alone.
 
-    Shared: identity | log of the focal length in pixels.
+    Shared: identity | log of the focal length in pixels. A solve frees none of these, the
+    identity, or all.
     """
 
     n_expression: int

@@ -19,6 +19,8 @@ from headsplat.tracking.terms import Terms
 
 # Frames evaluated at a time.
 BATCH = 256
+# Residuals up to so many times the clip's median do not lower a frame's confidence.
+AGREES = 2.0
 
 
 def pack_track(
@@ -39,12 +41,13 @@ def pack_track(
     per_frame, groups = _residuals(basis, terms, state, names)
     per_frame[~observed.seen] = np.nan
     groups[~observed.seen] = np.nan
+    confidence = _confidence(observed, per_frame)
     size = observed.crop.size
     eyes = matrix_to_6d(matrix_from_axis_angle(eye_vectors(frame[:, layout.eyes])))
     return Track(
         ids=observed.ids,
         status=observed.status,
-        confidence=observed.confidence,
+        confidence=confidence,
         interpolated=~observed.seen,
         shape=basis.identity_space.coefficients(state.shared[layout.identity].cpu().numpy()),
         exp=basis.expression_space.coefficients(frame[:, layout.expression].numpy()),
@@ -70,16 +73,28 @@ def pack_track(
     )
 
 
+def _confidence(observed: Observations, residual: np.ndarray) -> np.ndarray:
+    """(N,) the detector's, less where the solve does not agree with it; 0 where no face was seen.
+
+    Hands before the face, a head turned away and a wrong face all show as residuals well above
+    what is usual in the clip.
+    """
+    usual = max(float(np.nanmedian(residual)), 1e-3)
+    doubt = np.nan_to_num(residual / (AGREES * usual), nan=1.0)
+    return np.where(observed.seen, observed.confidence / np.maximum(1, doubt) ** 2, 0.0)
+
+
 def _residuals(
     basis: LandmarkBasis, terms: Terms, state: State, names: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N,) median over the points that metrical-tracker fits, (N, G) medians of groups, pixels."""
-    apart = np.concatenate([basis.groups[g] for g in ("left_iris", "right_iris")])
+    apart = [basis.groups[g] for g in ("left_iris", "right_iris", "multipie68") if g in names]
+    apart = np.concatenate([*apart, np.zeros(0, int)])
     inner = np.setdiff1d(np.arange(len(basis.index)), apart)
     rows = torch.arange(len(state.frame), device=state.frame.device)
     medians, groups = [], []
     for part in rows.split(BATCH):
-        pixels = terms.projector.landmarks(state.part(part), jacobian=False).pixels
+        pixels = terms.projector.landmarks(state.part(part)).pixels
         distance = (pixels - terms.points[part]).norm(dim=-1).cpu().numpy()
         medians.append(np.median(distance[:, inner], axis=1))
         groups.append(np.stack([np.median(distance[:, basis.groups[g]], axis=1) for g in names], 1))

@@ -68,7 +68,7 @@ def track_head(
         key = state_key(inputs, {"intrinsics": intrinsics}, code_version("track_head"))
         store = Scratch(scratch, key)
 
-    basis = LandmarkBasis(head, prior, device)
+    basis = LandmarkBasis(head, prior, device, second=observed.second is not None)
     keeper = _Keeper(store, device)
     tracker = ClipTracker(basis, observed, camera, keeper.save, keeper.load)
     log.info(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from headsplat.cli import log
 from headsplat.tracking import priors as numbers
-from headsplat.tracking.basis import LandmarkBasis
+from headsplat.tracking.basis import SECOND, LandmarkBasis
 from headsplat.tracking.initial import initial_state
 from headsplat.tracking.intrinsics import OBSERVABLE, Intrinsics
 from headsplat.tracking.layout import Layout, State
@@ -27,12 +27,13 @@ from headsplat.tracking.priors import build_priors
 from headsplat.tracking.solver import ClipSolver, Progress
 from headsplat.tracking.terms import Terms
 
-KEY_FRAMES = 96
+KEY_FRAMES, KEY_CANDIDATES = 96, 10000
 KEY_ITERATIONS = 2
 OFFSET_ROUNDS = 8
 JOINT = 1600
 JOINT_ITERATIONS = 8
-WINDOW, OVERLAP = 1000, 50
+# A card wants larger windows than a core's cache does.
+WINDOW, CARD_WINDOW, OVERLAP = 1000, 4000, 50
 # Robustness is tightened while poses settle, in units of `priors.OUTLIER`.
 EASE = 4.0
 
@@ -88,8 +89,7 @@ class ClipTracker:
         known = not self.intrinsics.fixed and spread < OBSERVABLE
         state = State(state.frame, state.rotation, shared)
         # The landmarks' shifts and the focal length belong together: both stay from here on.
-        free = torch.ones(self.layout.shared_size, dtype=torch.bool, device=self.device)
-        free[self.layout.focal] = False
+        free = self.layout.n_identity
         frames = torch.arange(len(state.frame), device=self.device)
         if len(frames) <= JOINT:
             state = self._solve_run("clip", state, frames, free)
@@ -103,7 +103,9 @@ class ClipTracker:
         Positions in the picture are taken out, size and turns and mouth shapes remain.
         """
         known = (self.terms.weight > 0.5 * self.terms.weight.max()).nonzero().squeeze(1)
-        points = self.terms.points[known]
+        known = known[:: 1 + len(known) // KEY_CANDIDATES]
+        own = torch.as_tensor(self.terms.basis.index < SECOND)
+        points = self.terms.points[known][:, own.to(self.device)]
         points = ((points - points.mean(1, keepdim=True)) / self.terms.size).flatten(1)
         count = min(KEY_FRAMES, len(known))
         distance = (points - points.median(0).values).square().sum(1)
@@ -126,20 +128,21 @@ class ClipTracker:
         untied = torch.zeros(len(keys) - 1, dtype=torch.bool, device=self.device)
         solver = ClipSolver(self.terms, self.priors, keys, untied)
         layout = self.layout
-        free = torch.zeros(layout.shared_size, dtype=torch.bool, device=self.device)
-        progress = solver.iterate(Progress(state), 3, EASE * numbers.OUTLIER, free)
-        free[layout.identity] = True
+        progress = solver.iterate(Progress(state), 3, EASE * numbers.OUTLIER, 0)
+        free = layout.n_identity
         progress = solver.iterate(
             Progress(progress.state), 5, EASE * numbers.OUTLIER, free, tolerance=1e-3
         )
-        free[layout.focal] = not self.intrinsics.fixed
+        if not self.intrinsics.fixed:
+            free = layout.shared_size
         for _ in range(OFFSET_ROUNDS):
             state = progress.state
             shift = self.terms.offsets(state, keys, numbers.OUTLIER, solver.shared_weight)
             self.terms.move(shift)
             progress = solver.iterate(
-                Progress(state), KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=1e-3
-            )
+                Progress(state, progress.damping),
+                KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=1e-3,
+            )  # fmt: skip
         log.info(
             "landmarks moved on the head by %.1f mm (median)",
             1000 * self.terms.moved.norm(dim=1).median(),
@@ -164,20 +167,19 @@ class ClipTracker:
             "the default %.0f px is used",
             focal, 100 * spread, self.intrinsics.focal,
         )  # fmt: skip
-        free[layout.focal] = False
+        free = layout.n_identity
         fixed = shared.clone()
         fixed[layout.focal] = self.priors.shared_mean[layout.focal]
         state = State(progress.state.frame, progress.state.rotation, fixed)
         progress = solver.iterate(Progress(state), 6, numbers.OUTLIER, free, tolerance=3e-4)
         return progress.state.shared, spread
 
-    def _solve_run(self, name: str, state: State, frames: Tensor, free: Tensor) -> State:
+    def _solve_run(self, name: str, state: State, frames: Tensor, free: int) -> State:
         """Frames that follow each other, with temporal terms; goes on from a kept state."""
         linked = frames[1:] == frames[:-1] + 1
         linked &= self.linked[frames[:-1]]
         solver = ClipSolver(self.terms, self.priors, frames, linked)
-        still = torch.zeros_like(free)
-        steps = (("poses", 4, EASE * numbers.OUTLIER, still, 1e-2),)
+        steps = (("poses", 4, EASE * numbers.OUTLIER, 0, 1e-2),)
         steps += (("all", JOINT_ITERATIONS, numbers.OUTLIER, free, 3e-4),)
         for label, iterations, outlier, unknowns, tolerance in steps:
             stage = f"{name}-{label}"
@@ -194,7 +196,7 @@ class ClipTracker:
             )  # fmt: skip
         return state
 
-    def _solve_long(self, state: State, frames: Tensor, free: Tensor) -> State:
+    def _solve_long(self, state: State, frames: Tensor, free: int) -> State:
         """Shared unknowns from runs spread over the clip, then window after window."""
         count, runs = len(frames), JOINT // OVERLAP
         starts = np.linspace(0, count - OVERLAP, runs).astype(int)
@@ -202,13 +204,13 @@ class ClipTracker:
         rows = torch.as_tensor(sample, device=self.device)
         shared = self._solve_run("sample", state.part(rows), rows, free).shared
         frame, rotation = state.frame.clone(), state.rotation.clone()
-        fixed = torch.zeros_like(free)
-        for low in range(0, count, WINDOW):
-            high = min(low + WINDOW, count)
+        window = CARD_WINDOW if frames.is_cuda else WINDOW
+        for low in range(0, count, window):
+            high = min(low + window, count)
             first, last = max(low - OVERLAP, 0), min(high + OVERLAP, count)
             rows = torch.arange(first, last, device=self.device)
             part = State(state.frame[rows], state.rotation[rows], shared)
-            solved = self._solve_run(f"window-{low}", part, rows, fixed)
+            solved = self._solve_run(f"window-{low}", part, rows, 0)
             frame[low:high] = solved.frame[low - first : high - first]
             rotation[low:high] = solved.rotation[low - first : high - first]
         return State(frame, rotation, shared)

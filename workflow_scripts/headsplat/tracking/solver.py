@@ -7,25 +7,21 @@ synthesis"). Bounds are kept by projection: an unknown at its bound whose gradie
 is held there for the step (Bertsekas 1982).
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from headsplat.cli import available_threads
-from headsplat.tracking.banded import factorise, pair_blocks
+from headsplat.tracking.banded import BandedFactor, cholesky, factorise, pair_blocks
 from headsplat.tracking.layout import Layout, State
+from headsplat.tracking.parallel import each
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors
 from headsplat.tracking.temporal import Smoothness
 from headsplat.tracking.terms import Frozen, Terms
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-# Frames whose Jacobians are in memory at one time.
-BATCH = 32
+# Frames whose Jacobians are in memory at one time: what fits a core's cache; what fills a card.
+BATCH, CARD_BATCH = 32, 1024
 DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-8, 1e6
 
 
@@ -33,8 +29,8 @@ DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-8, 1e6
 class Normal:
     """Gauss-Newton matrices at a state.
 
-    frame (N, P, P), border (N, P, Q), shared (Q, Q), frame_gradient (N, P), shared_gradient (Q,),
-    frozen weights per batch, and the cost there.
+    frame (N, P, P), border (N, P, F), shared (F, F), frame_gradient (N, P), shared_gradient (F,)
+    for F free shared unknowns, frozen weights per batch, and the cost there.
     """
 
     frame: Tensor
@@ -77,59 +73,51 @@ class ClipSolver:
         count = float((terms.weight[frames] > 0).sum())
         self.shared_weight = max(count / INDEPENDENT_FRAMES, 1.0)
 
-    def batches(self) -> list[Tensor]:
+    def batches(self) -> list[slice]:
         """Rows of `frames` that are evaluated together."""
-        return list(torch.arange(len(self.frames), device=self.frames.device).split(BATCH))
+        step = CARD_BATCH if self.frames.is_cuda else BATCH
+        return [slice(low, low + step) for low in range(0, len(self.frames), step)]
 
-    def linearise(self, state: State, outlier: float, free: Tensor) -> Normal:
+    def linearise(self, state: State, outlier: float, free: int) -> Normal:
         """Normal equations at `state`.
 
         Args:
             state: of the solver's frames.
             outlier: where residuals lose their pull, in standard deviations.
-            free: (Q,) bool, the shared unknowns that are solved for.
+            free: how many of the shared unknowns, from the first, are solved for.
         """
-        size = self.layout.frame_size
-        count = len(self.frames)
-        chosen = torch.cat(
-            [torch.arange(size, device=free.device), size + free.nonzero().squeeze(1)]
-        )
-        n_free = len(chosen) - size
-        new = state.frame.new_zeros
+        size, count = self.layout.frame_size, len(self.frames)
+        new = state.frame.new_empty
         normal = Normal(
-            new(count, size, size), new(count, size, n_free), new(n_free, n_free),
-            new(count, size), new(n_free), [], 0.0,
+            new(count, size, size), new(count, size, free), new(free, free),
+            new(count, size), new(free), [], 0.0,
         )  # fmt: skip
 
-        def batch(rows: Tensor) -> tuple[Frozen, Tensor, Tensor, Tensor]:
-            part, numbers = state.part(rows), self.frames[rows]
-            frozen = self.terms.freeze(part, numbers)
-            data = self.terms.rows(part, numbers, frozen, outlier, jacobian=True)
-            jacobian = data.jacobian if n_free == len(free) else data.jacobian[..., chosen]
-            own, common = jacobian[..., :size], jacobian[..., size:]
-            normal.frame[rows] = own.mT @ own
+        def batch(rows: slice) -> tuple[Frozen, Tensor, Tensor, Tensor]:
+            data = self.terms.linearise(state.part(rows), self.frames[rows], outlier, free)
+            own, common = data.jacobian[..., :size], data.jacobian[..., size:]
+            matrix = own.mT @ data.jacobian
+            normal.frame[rows] = matrix[..., :size]
+            normal.border[rows] = matrix[..., size:]
             normal.frame_gradient[rows] = (own.mT @ data.values[..., None]).squeeze(-1)
-            normal.border[rows] = own.mT @ common
             flat = common.flatten(0, 1)
-            return frozen, data.cost.sum(), flat.T @ flat, flat.T @ data.values.flatten()
+            shared, gradient = flat.T @ flat, flat.T @ data.values.flatten()
+            return data.frozen, data.cost.sum(), shared.double(), gradient.double()
 
-        total = new(())
-        for frozen, cost, matrix, gradient in self._each(batch, self.batches()):
-            normal.frozen.append(frozen)
-            normal.shared += matrix
-            normal.shared_gradient += gradient
-            total = total + cost
+        parts = list(each(batch, self.batches(), self.frames.is_cuda))
+        normal.frozen, costs, shared, gradients = map(list, zip(*parts, strict=True))
+        normal.shared, normal.shared_gradient = sum(shared), sum(gradients)
         self._add_priors(normal, state, free)
-        normal.cost = float(total + self._prior_cost(state))
+        normal.cost = float(sum(costs) + self._prior_cost(state))
         return normal
 
-    def _add_priors(self, normal: Normal, state: State, free: Tensor) -> None:
+    def _add_priors(self, normal: Normal, state: State, free: int) -> None:
         priors = self.priors
         away = state.frame - priors.mean
         normal.frame += priors.precision
         normal.frame_gradient += away @ priors.precision
-        precision = self.shared_weight * priors.shared_precision[free]
-        normal.shared += precision[:, free]
+        precision = self.shared_weight * priors.shared_precision[:free]
+        normal.shared += precision[:, :free]
         normal.shared_gradient += precision @ (state.shared - priors.shared_mean)
         if self.tied:
             normal.frame_gradient += self.smooth.gradient(state)
@@ -145,23 +133,14 @@ class ClipSolver:
     def cost(self, state: State, frozen: list[Frozen], outlier: float) -> float:
         """Cost at `state` with the weights of a linearisation."""
 
-        def batch(pair: tuple[Tensor, Frozen]) -> Tensor:
+        def batch(pair: tuple[slice, Frozen]) -> Tensor:
             rows, weights = pair
-            numbers = self.frames[rows]
-            return self.terms.rows(state.part(rows), numbers, weights, outlier, False).cost.sum()
+            part = state.part(rows)
+            return self.terms.cost(part, self.frames[rows], weights, outlier).sum()
 
         pairs = list(zip(self.batches(), frozen, strict=True))
-        return float(sum(self._each(batch, pairs), self._prior_cost(state)))
-
-    def _each(self, work: Callable[[Item], Result], items: list[Item]) -> Iterator[Result]:
-        """Results of `work` in order. Threads over batches, one for each: the matrices are too
-        small to be shared out themselves, and waiting threads starve when the machine is busy.
-        """
-        if self.frames.is_cuda:
-            yield from map(work, items)
-            return
-        with ThreadPoolExecutor(available_threads(), initializer=_one_thread) as pool:
-            yield from pool.map(work, items)
+        parts = each(batch, pairs, self.frames.is_cuda)
+        return float(sum(parts, self._prior_cost(state)))
 
     def held(self, normal: Normal, state: State) -> Tensor:
         """(N, P) bool: at a bound, and the gradient would push beyond."""
@@ -172,6 +151,9 @@ class ClipSolver:
     def solve(self, normal: Normal, held: Tensor, damping: float) -> tuple[Tensor, Tensor, Tensor]:
         """Step of the damped normal equations.
 
+        Factored in float32 after scaling to a unit diagonal: the step is then right to about five
+        digits, and the next linearisation starts from exact residuals anyway.
+
         Returns:
             frame step (N, P), step of the free shared unknowns, and their reduced matrix (the
             inverse of their posterior covariance, for `damping` 0).
@@ -180,46 +162,43 @@ class ClipSolver:
         blocks = normal.frame * move[:, :, None] * move[:, None, :]
         diagonal = blocks.diagonal(dim1=1, dim2=2)
         diagonal += damping * diagonal + 1e-9 + (1 - move)
-        right = torch.cat([normal.border, normal.frame_gradient[..., None]], -1) * move[..., None]
         if self.tied:
-            factor, right = self._tied_factor(blocks, right, move)
+            centre, near, far = self.smooth.bands()
+            diagonal += centre * move
+        unit = diagonal.rsqrt()
+        blocks = (blocks * unit[:, :, None] * unit[:, None, :]).float()
+        right = torch.cat([normal.border, normal.frame_gradient[..., None]], -1)
+        right = (right * (unit * move)[..., None]).float()
+        unit = unit * move
+        if self.tied:
+            near, far = near * unit[1:] * unit[:-1], far * unit[2:] * unit[:-2]
+            factor, right = _tied_factor(blocks, near.float(), far.float(), right)
         else:
             factor = factorise(blocks[:, None], blocks[:, None][:, :0])
             right = right[:, None]
         half = factor.half_solve(right)
-        n_free = normal.border.shape[-1]
-        border, gradient = half[..., :n_free], half[..., n_free:]
+        free = normal.border.shape[-1]
+        border, gradient = half[..., :free], half[..., free:]
         step = normal.shared_gradient.new_zeros(0)
         reduced = normal.shared
-        if n_free:
-            flat = border.reshape(-1, n_free)
+        if free:
+            flat = border.reshape(-1, free)
             shared = normal.shared + damping * torch.diag(normal.shared.diagonal())
-            reduced = shared - flat.T @ flat
-            target = normal.shared_gradient - flat.T @ gradient.flatten()
-            lower = torch.linalg.cholesky(reduced)
-            step = torch.cholesky_solve(target[:, None], lower).squeeze(1)
-            gradient = gradient - (border @ step)[..., None]
+            reduced = shared - (flat.T @ flat).double()
+            target = normal.shared_gradient - (flat.T @ gradient.flatten()).double()
+            step = torch.cholesky_solve(target[:, None], cholesky(reduced)).squeeze(1)
+            gradient = gradient - (border @ step.float())[..., None]
         moved = factor.back_solve(gradient).reshape(-1, normal.frame.shape[1])
-        return -moved[: len(self.frames)] * move, -step, reduced
-
-    def _tied_factor(self, blocks: Tensor, right: Tensor, move: Tensor):
-        centre, near, far = self.smooth.bands()
-        blocks = blocks + torch.diag_embed(centre * move)
-        near, far = near * move[1:] * move[:-1], far * move[2:] * move[:-2]
-        if len(blocks) % 2:
-            eye = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
-            blocks, right = torch.cat([blocks, eye[None]]), _pad(right)
-            near, far = _pad(near), _pad(far)
-        bands = pair_blocks(blocks[None], near[None], far[None])
-        pairs = right.reshape(1, len(right) // 2, -1, right.shape[-1])
-        return factorise(*bands), pairs
+        # Where rounding left no factor, the step is none, lowers no cost, and damping grows.
+        moved = -moved[: len(self.frames)] * unit
+        return _finite(moved), _finite(-step), reduced
 
     def iterate(
         self,
         progress: Progress,
         iterations: int,
         outlier: float,
-        free: Tensor,
+        free: int,
         tolerance: float = 1e-5,
         after: Callable[[Progress], None] | None = None,
     ) -> Progress:
@@ -229,7 +208,7 @@ class ClipSolver:
             progress: where to start.
             iterations: the last iteration's number.
             outlier: see `linearise`.
-            free: (Q,) bool, shared unknowns to solve for.
+            free: see `linearise`.
             tolerance: relative fall of the cost that counts as none.
             after: called after every step, to keep the state.
         """
@@ -249,27 +228,41 @@ class ClipSolver:
         return progress
 
     def _search(
-        self, progress: Progress, normal: Normal, held: Tensor, outlier: float, free: Tensor
+        self, progress: Progress, normal: Normal, held: Tensor, outlier: float, free: int
     ) -> Progress | None:
         """The first damping, growing, whose step lowers the cost."""
         damping = progress.damping
         while damping < DAMPING_MOST:
             frame_step, step, _ = self.solve(normal, held, damping)
             shared_step = torch.zeros_like(progress.state.shared)
-            shared_step[free] = step
+            shared_step[:free] = step
             state = progress.state.moved(self.layout, frame_step, shared_step)
             state.frame.clamp_(self.priors.lower, self.priors.upper)
             cost = self.cost(state, normal.frozen, outlier)
             if cost < normal.cost:
-                return Progress(state, max(damping / 8, DAMPING_LEAST), 0, cost)
+                if damping == progress.damping:
+                    damping = max(damping / 8, DAMPING_LEAST)
+                return Progress(state, damping, 0, cost)
             damping *= 10
         return None
+
+
+def _tied_factor(
+    blocks: Tensor, near: Tensor, far: Tensor, right: Tensor
+) -> tuple[BandedFactor, Tensor]:
+    """Factor of the frames' band, two frames a block, and the right side cut likewise."""
+    if len(blocks) % 2:
+        eye = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
+        blocks, right = torch.cat([blocks, eye[None]]), _pad(right)
+        near, far = _pad(near), _pad(far)
+    bands = pair_blocks(blocks[None], near[None], far[None])
+    return factorise(*bands), right.reshape(1, len(right) // 2, -1, right.shape[-1])
+
+
+def _finite(step: Tensor) -> Tensor:
+    return torch.nan_to_num(step, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _pad(rows: Tensor) -> Tensor:
     """One more row of zeros."""
     return torch.cat([rows, torch.zeros_like(rows[:1])])
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

@@ -1,8 +1,10 @@
 """Data terms of the track: weighted residual rows of every frame and what they cost.
 
 Three kinds of rows, all in standard deviations of their noise: the landmarks; the offsets between
-upper and lower lids and between the inner lips, which are known better than the points
-themselves; and the sliding jaw line's distance from the detected face oval.
+the inner lips and the openings between upper and lower lids, which are known better than the
+points themselves; and the sliding jaw line's distance from the detected face oval. Offsets of
+landmarks are measured along the line through the eyes and across it: lids slide along their edge
+as they close, each model's in its own way, so that only what lies across tells how far they are.
 """
 
 from dataclasses import dataclass
@@ -13,14 +15,15 @@ from torch import Tensor
 
 from headsplat.heads.landmarks import (
     EYELID_DISTANCE_PAIRS,
+    INTER_OCULAR,
     LIP_DISTANCE_PAIRS,
     MEDIAPIPE_GROUPS,
 )
 from headsplat.tracking import priors
-from headsplat.tracking.basis import LandmarkBasis
+from headsplat.tracking.basis import SECOND, LandmarkBasis
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.observations import Observations
-from headsplat.tracking.projection import Projector
+from headsplat.tracking.projection import ContourView, LandmarkView, Projector
 
 # The iris of a closed eye is a guess: no weight below the first opening, full above the second
 # (fractions of the inter-ocular distance).
@@ -40,11 +43,30 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Rows:
-    """Residual rows: values (n, M), jacobian (n, M, P + Q) or None, cost (n,)."""
+    """Residual rows in float32: values (n, M), jacobian (n, M, P + free); cost (n,) float64.
+
+    Both carry the square roots of the robust weights, so that J'J and J'r are the Gauss-Newton
+    matrices of the robust cost (Geman-McClure).
+    """
 
     values: Tensor
-    jacobian: Tensor | None
+    jacobian: Tensor
     cost: Tensor
+    frozen: Frozen
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Residuals of one kind (n, R, d) in standard deviations, and their weights (n, R)."""
+
+    value: Tensor
+    weight: Tensor
+
+    def robust(self, outlier: float) -> tuple[Tensor, Tensor]:
+        """Cost of each frame (n,) and the factor of each row (n, R)."""
+        square = self.value.square().sum(-1)
+        pull = outlier**2 / (outlier**2 + square)
+        return 0.5 * (self.weight * square * pull).sum(-1), self.weight.sqrt() * pull
 
 
 class Terms:
@@ -66,85 +88,105 @@ class Terms:
         self.moved = torch.zeros_like(basis.lids[..., 0])
         self.projector = Projector(basis, layout)
         self.size = observed.size
-        self.points = tensor(observed.points[:, basis.index])
+        second = basis.index >= SECOND
+        points = observed.points[:, np.where(second, 0, basis.index)]
+        gate = _iris_gate(basis, observed)
+        measured = np.zeros(len(basis.index))
+        measured[~second] = _noise(observed, observed.points)[basis.index[~second]]
+        if second.any():
+            rows = basis.index[second] - SECOND
+            points[:, second] = observed.second[:, rows, :2]
+            gate[:, second] = observed.second[:, rows, 2]
+            measured[second] = _noise(observed, observed.second[..., :2])[rows]
+        self.points = tensor(points)
         self.weight = tensor(np.where(observed.seen, observed.confidence, 0.0))
-        measured = priors.measure_noise(observed.points, observed.seen, observed.linked)
         noise = priors.landmark_noise(basis, measured / observed.size)
-        self.noise = tensor(noise * observed.size)
+        self.noise = tensor(noise * observed.size)  # [L, 2] along and across
+        self.axes = tensor(_eye_axes(observed))  # [N, 2, 2]
         self.upper, self.lower, self.pair_noise = self._pairs(tensor)
-        self.gate = tensor(_iris_gate(basis, observed))
+        self.gate = tensor(gate)
         self.oval = tensor(observed.points[:, list(MEDIAPIPE_GROUPS["oval"])])
 
     def _pairs(self, tensor) -> tuple[Tensor, Tensor, Tensor]:
         where = {int(number): row for row, number in enumerate(self.basis.index)}
         lids = [pair for pairs in EYELID_DISTANCE_PAIRS.values() for pair in pairs]
-        noises = [priors.LIP_DISTANCE_NOISE] * len(LIP_DISTANCE_PAIRS)
-        noises += [priors.EYELID_DISTANCE_NOISE] * len(lids)
+        noises = [(priors.LIP_DISTANCE_NOISE,) * 2] * len(LIP_DISTANCE_PAIRS)
+        noises += [(np.inf, priors.EYELID_DISTANCE_NOISE)] * len(lids)
         kept = [
-            (where[a], where[b], noise)
+            (where[a], where[b], *noise)
             for (a, b), noise in zip([*LIP_DISTANCE_PAIRS, *lids], noises, strict=True)
             if a in where and b in where
         ]
-        rows = np.array(kept, dtype=np.float64).reshape(-1, 3)
+        rows = np.array(kept, dtype=np.float64).reshape(-1, 4)
         long = [torch.as_tensor(rows[:, k], dtype=torch.long) for k in (0, 1)]
         device = self.points.device
-        return long[0].to(device), long[1].to(device), tensor(rows[:, 2]) * self.size
+        return long[0].to(device), long[1].to(device), tensor(rows[:, 2:]) * self.size
 
     def move(self, offsets: Tensor) -> None:
         """Shift the landmarks of the basis; `moved` is their shift so far."""
         self.basis.shift(offsets)
         self.moved = self.moved + offsets
 
-    def freeze(self, state: State, frames: Tensor) -> Frozen:
-        """Visibility and contour lines at `state`, the state of the frames numbered `frames`."""
-        projected = self.projector.landmarks(state, jacobian=False)
+    def linearise(self, state: State, frames: Tensor, outlier: float, free: int) -> Rows:
+        """Rows of the frames numbered `frames`, whose state is `state`.
+
+        Args:
+            state: (n frames).
+            frames: (n,) long.
+            outlier: standard deviations from which residuals lose their pull.
+            free: how many of the shared unknowns, from the first, have columns.
+        """
+        view, line = self.projector.landmarks(state), self.projector.contour(state)
+        frozen = self._freeze(view, line, frames)
+        pieces = self._pieces(view.pixels, line.pixels, frames, frozen)
+        costs, gains = zip(*(piece.robust(outlier) for piece in pieces), strict=True)
+        values = [
+            (p.value * g[..., None]).flatten(1).float() for p, g in zip(pieces, gains, strict=True)
+        ]
+        point, pair, contour = gains
+        sizes = [value.shape[1] for value in values]
+        width = self.layout.frame_size + free
+        jacobian = values[0].new_empty(len(frames), sum(sizes), width)
+        own, apart, edge = jacobian.split(sizes, 1)
+        own, apart = own.unflatten(1, (-1, 2)), apart.unflatten(1, (-1, 2))
+        gain = point[..., None] / self.noise  # [n, L, 2]
+        view.columns(own, gain[..., None] * self.axes[frames, None])
+        # The pairs' rows are differences of rows that are there already, with another gain.
+        pair = (pair[..., None] / self.pair_noise).float()[..., None]
+        gain = gain.float()[..., None].clamp_min(1e-20)
+        torch.mul(own[:, self.upper], pair / gain[:, self.upper], out=apart)
+        apart.addcmul_(own[:, self.lower], pair / gain[:, self.lower], value=-1)
+        scale = priors.CONTOUR_NOISE * self.size
+        line.columns(edge, frozen.normal * (contour / scale)[..., None])
+        return Rows(torch.cat(values, 1), jacobian, sum(costs), frozen)
+
+    def cost(self, state: State, frames: Tensor, frozen: Frozen, outlier: float) -> Tensor:
+        """(n,) cost at `state` with the weights of a linearisation."""
+        view, line = self.projector.landmarks(state), self.projector.contour(state)
+        pieces = self._pieces(view.pixels, line.pixels, frames, frozen)
+        return sum(piece.robust(outlier)[0] for piece in pieces)
+
+    def _freeze(self, view: LandmarkView, line: ContourView, frames: Tensor) -> Frozen:
         span = priors.FACING_FULL - priors.FACING_NONE
-        seen = _smooth_step((projected.facing - priors.FACING_NONE) / span)
+        seen = _smooth_step((view.facing - priors.FACING_NONE) / span)
         weight = self.weight[frames, None]
         visible = (seen + priors.HIDDEN_WEIGHT).clamp_max(1.0) * self.gate[frames] * weight
         pairs = torch.minimum(visible[:, self.upper], visible[:, self.lower])
-        contour = self.projector.contour(state, jacobian=False)
-        base, normal = _nearest_lines(contour.pixels, self.oval[frames])
-        return Frozen(visible, pairs, weight.expand(-1, contour.pixels.shape[1]), base, normal)
+        base, normal = _nearest_lines(line.pixels, self.oval[frames])
+        return Frozen(visible, pairs, weight.expand(-1, line.pixels.shape[1]), base, normal)
 
-    def rows(
-        self, state: State, frames: Tensor, frozen: Frozen, outlier: float, jacobian: bool
-    ) -> Rows:
-        """Weighted residuals of the frames numbered `frames`, whose state is `state`.
-
-        With `jacobian`, values and jacobian carry the square roots of the robust weights, so that
-        J'J and J'r are the Gauss-Newton matrices of the robust cost (Geman-McClure).
-        """
-        projected = self.projector.landmarks(state, jacobian)
-        offset = projected.pixels - self.points[frames]
-        pair_offset = offset[:, self.upper] - offset[:, self.lower]
-        pieces = [
-            (offset / self.noise[:, None], frozen.landmark),
-            (pair_offset / self.pair_noise[:, None], frozen.pairs),
-        ]
-        columns = []
-        if jacobian:
-            full = projected.jacobian
-            pair = full[:, self.upper] - full[:, self.lower]
-            columns = [full / self.noise[:, None, None], pair / self.pair_noise[:, None, None]]
-        line = self.projector.contour(state, jacobian)
+    def _pieces(
+        self, pixels: Tensor, line: Tensor, frames: Tensor, frozen: Frozen
+    ) -> tuple[_Piece, ...]:
+        offset = (pixels - self.points[frames]) @ self.axes[frames].mT
+        apart = offset[:, self.upper] - offset[:, self.lower]
         scale = priors.CONTOUR_NOISE * self.size
-        distance = ((line.pixels - frozen.base) * frozen.normal).sum(-1, keepdim=True)
-        pieces.append((distance / scale, frozen.contour))
-        if jacobian:
-            along = (line.jacobian * frozen.normal[..., None]).sum(-2, keepdim=True)
-            columns.append(along / scale)
-        cost = state.frame.new_zeros(len(state.frame))
-        values, scaled = [], []
-        for k, (value, weight) in enumerate(pieces):
-            square = value.square().sum(-1)
-            pull = outlier**2 / (outlier**2 + square)
-            cost = cost + 0.5 * (weight * square * pull).sum(-1)
-            root = weight.sqrt() * pull
-            values.append((value * root[..., None]).flatten(1))
-            if jacobian:
-                scaled.append((columns[k] * root[..., None, None]).flatten(1, 2))
-        return Rows(torch.cat(values, 1), torch.cat(scaled, 1) if jacobian else None, cost)
+        distance = ((line - frozen.base) * frozen.normal).sum(-1, keepdim=True)
+        return (
+            _Piece(offset / self.noise, frozen.landmark),
+            _Piece(apart / self.pair_noise, frozen.pairs),
+            _Piece(distance / scale, frozen.contour),
+        )
 
     def offsets(self, state: State, frames: Tensor, outlier: float, weight: float) -> Tensor:
         """Where the detector's points lie on this head, beside where the model has them.
@@ -155,18 +197,20 @@ class Terms:
         Args:
             state: of the frames numbered `frames`.
             frames: (n,) long.
-            outlier: see `rows`.
+            outlier: see `linearise`.
             weight: of the prior, in frames that count as independent.
 
         Returns:
             (L, 3) metres.
         """
-        frozen = self.freeze(state, frames)
-        projected = self.projector.landmarks(state, jacobian=True)
-        away = (self.points[frames] - projected.pixels) / self.noise[:, None]
+        view, line = self.projector.landmarks(state), self.projector.contour(state)
+        frozen = self._freeze(view, line, frames)
+        axes = self.axes[frames]
+        away = (self.points[frames] - view.pixels) @ axes.mT / self.noise
         pull = outlier**2 / (outlier**2 + away.square().sum(-1))
         root = frozen.landmark.sqrt() * pull
-        matrix = projected.by_offset / self.noise[:, None, None] * root[..., None, None]
+        gain = root[..., None] / self.noise
+        matrix = axes[:, None] @ view.by_offset() * gain[..., None]
         normal = torch.einsum("nlij,nlik->ljk", matrix, matrix)
         right = torch.einsum("nlij,nli->lj", matrix, away * root[..., None])
         prior = weight / priors.OFFSET_STD**2
@@ -177,6 +221,19 @@ class Terms:
 def _smooth_step(x: Tensor) -> Tensor:
     x = x.clamp(0, 1)
     return x * x * (3 - 2 * x)
+
+
+def _noise(observed: Observations, points: np.ndarray) -> np.ndarray:
+    return priors.measure_noise(points, observed.seen, observed.linked)
+
+
+def _eye_axes(observed: Observations) -> np.ndarray:
+    """(N, 2, 2) unit rows along the line through the outer eye corners and across it."""
+    right, left = INTER_OCULAR
+    line = observed.points[:, left] - observed.points[:, right]
+    length = np.linalg.norm(line, axis=1, keepdims=True)
+    along = np.where(length > 0, line / np.maximum(length, 1e-9), [1.0, 0.0])
+    return np.stack([along, np.stack([-along[:, 1], along[:, 0]], 1)], 1)
 
 
 def _iris_gate(basis: LandmarkBasis, observed: Observations) -> np.ndarray:

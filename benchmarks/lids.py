@@ -1,0 +1,63 @@
+"""How well the lid codes of tracked clips follow the detected eyes.
+
+    python benchmarks/lids.py work/anna work/ben
+
+For each eye, the correlation of the lid code with the eye-aspect ratio (opening over the eye's
+width in the picture), and with the opening over the head's size in the picture. Turning the head
+shortens the eye's width and not its opening, so on clips with turned heads only the second one
+says anything of the lids.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
+
+from headsplat.crop import Crop  # noqa: E402
+from headsplat.files import read_npz  # noqa: E402
+from headsplat.heads.landmarks import EYELID_DISTANCE_PAIRS  # noqa: E402
+from headsplat.track_io import Track, read_track  # noqa: E402
+
+CORNERS = {"left": (263, 362), "right": (33, 133)}
+
+
+def correlations(track: Track, points: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Side -> correlation with the aspect ratio, and with the opening in metres on the head.
+
+    Args:
+        track: of the clip.
+        points: (N, 478, 2) detected points in crop pixels, rows as in the track.
+    """
+    seen = ~track.interpolated
+    metres = track.t[:, 2] / track.K[0, 0]
+    result = {}
+    for column, (side, pairs) in enumerate(EYELID_DISTANCE_PAIRS.items()):
+        upper, lower = np.array(pairs).T
+        opening = np.linalg.norm(points[:, upper] - points[:, lower], axis=-1).mean(1)
+        a, b = CORNERS[side]
+        width = np.linalg.norm(points[:, a] - points[:, b], axis=-1)
+        lid = -track.eyelids[seen, column]
+        result[side] = tuple(
+            float(np.corrcoef(lid, measure[seen])[0, 1])
+            for measure in (opening / width, opening * metres)
+        )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("subjects", type=Path, nargs="+", help="folders work/<subject>")
+    for folder in parser.parse_args().subjects:
+        track = read_track(folder / "track" / "track.npz")
+        points = read_npz(folder / "landmarks.npz", ("points",))["points"][..., :2]
+        found = correlations(track, Crop.load(folder / "crop.json").points(points))
+        for side, (ratio, opening) in found.items():
+            print(f"{folder.name:16s} {side:6s} aspect ratio {ratio:.3f}, opening {opening:.3f}")
+
+
+if __name__ == "__main__":
+    main()
