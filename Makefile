@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 
-.PHONY: setup demo test bench lint clean
+.PHONY: setup demo test test-slow bench lint clean
 
 setup: $(VENV)/ready
 
@@ -23,6 +23,14 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -q
+
+# Chaos, SLURM, Kubernetes, storage, pins. What cannot run here is skipped, with the reason.
+test-slow: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-kubernetes.txt -r requirements-storage.txt
+	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v rsync >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends slurm-wlm munge rsync; } || \
+	echo "not installed: slurm-wlm, munge and rsync (Debian: apt-get install them as root); their tests are skipped"
+	$(BIN)/python -m pytest -q tests/slow
 
 lint: setup
 	$(BIN)/ruff check .

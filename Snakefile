@@ -19,6 +19,7 @@ include: "rules/avatar.smk"
 include: "rules/evaluate.smk"
 include: "rules/drive.smk"
 include: "rules/export.smk"
+include: "rules/operate.smk"
 
 
 localrules:
@@ -40,5 +41,15 @@ rule demo:
 
 
 onstart:
+    check_surroundings()
     hold_run_lock()
     check_used_assets()
+    show_progress()
+
+
+onsuccess:
+    print_summary()
+
+
+onerror:
+    print_summary()

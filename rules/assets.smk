@@ -12,11 +12,12 @@ rule assets_check:
     log:
         "logs/assets/assets_check.log",
     conda:
-        "../envs/tracker.yaml"
+        "../envs/assets.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         needs=as_flags(ASSETS.all()),
         code=code_version("assets_check"),
@@ -29,11 +30,12 @@ rule fetch_assets:
     log:
         "logs/assets/fetch_assets.log",
     conda:
-        "../envs/tracker.yaml"
+        "../envs/assets.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         needs=as_flags(ASSETS.all()),
         code=code_version("fetch_assets"),
@@ -53,8 +55,9 @@ rule build_cuda_ext:
         "../envs/trainer.yaml"
     threads: 2
     resources:
-        mem_mb=3000,
-        runtime=20,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("build_cuda_ext", *KERNELS),
     shell:
@@ -72,11 +75,12 @@ rule build_procedural_head:
     benchmark:
         "logs/assets/build_procedural_head.tsv"
     conda:
-        "../envs/tracker.yaml"
+        "../envs/assets.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("build_procedural_head"),
     shell:
@@ -95,11 +99,12 @@ rule import_ict_head:
     benchmark:
         "logs/assets/import_ict_head.tsv"
     conda:
-        "../envs/tracker.yaml"
+        "../envs/assets.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=15,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("import_ict_head"),
     shell:
@@ -122,11 +127,12 @@ rule import_flame_head:
     benchmark:
         "logs/assets/import_flame_head.tsv"
     conda:
-        "../envs/tracker.yaml"
+        "../envs/assets.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("import_flame_head"),
     shell:
@@ -148,11 +154,12 @@ rule render_builtin:
     benchmark:
         "logs/assets/render_builtin.tsv"
     conda:
-        "../envs/tracker.yaml"
+        "../envs/assets.yaml"
     threads: 2
     resources:
-        mem_mb=3000,
-        runtime=15,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         seconds=config["builtin"]["seconds"],
         size=config["builtin"]["size"],

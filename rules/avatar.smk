@@ -15,8 +15,9 @@ rule split_frames:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         options=options("split"),
         code=code_version("split_frames"),
@@ -40,8 +41,9 @@ rule export_dataset:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("export_dataset"),
     shell:
@@ -74,8 +76,10 @@ rule train_avatar:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=240,
+        card_percent=card_percent,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         options=options("train"),
         checkpoint=checkpoint_flag,
@@ -84,7 +88,8 @@ rule train_avatar:
     shell:
         "exec python workflow_scripts/train_avatar.py --head {input.head} --track {input.track} "
         "--split {input.split} --frames {input.frames} --alpha {input.alpha} --parsing {input.parsing} "
-        "{params.options} {params.checkpoint} --scratch {params.scratch} --out {output} > {log} 2>&1"
+        "{params.options} {params.checkpoint} --card-percent {resources.card_percent} "
+        "--scratch {params.scratch} --out {output} > {log} 2>&1"
 
 
 rule import_avatar:
@@ -106,8 +111,9 @@ rule import_avatar:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=5,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         uv_size=option("train", "uv_size"),
         code=code_version("import_avatar"),

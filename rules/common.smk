@@ -1,17 +1,33 @@
-# The only rules file with functions: settings, chunk names and what rules share.
+# The only rules file with functions: settings, chunk names and what rules share. Input and params
+# functions are called once per job, so what a subject's jobs share is kept.
+import json
 import sys
+import time
+from functools import cache
 from pathlib import Path
 from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
-from headsplat import config as settings_module, motions_table, process, runlock
+from headsplat import clock, config as settings_module, motions_table, process, runlock, shutdown, storage
+from headsplat import failed_jobs, gpu, resources as requests
 from headsplat.assets.check import verify_used
 from headsplat.assets.needs import Assets, as_flags
-from headsplat.codehash import code_version
+from headsplat.codehash import code_version, read_sources
 from headsplat.errors import UserError
+from headsplat.fingerprint import fingerprint
 from headsplat.imports.kinds import ALPHA, KINDS, PARSING
+from headsplat.operate.progress import ProgressThread
+from headsplat.operate.summary import jobs_of, summary
 
 process.prepare_stages()
+shutdown.install(workflow)
+failed_jobs.install()
+read_sources(Path(".snakemake/headsplat/sources.json"))
+
+
+# Rules that make no file and only tell.
+LOOKS = ("plan", "status", "doctor", "assets_check")
+PROGRESS = []
 
 
 def or_exit(function, *args):
@@ -50,7 +66,7 @@ IMPORTED = {name: KINDS[row["kind"]](Path(row["folder"])) for name, row in SUBJE
 
 def only(names):
     """A wildcard constraint that just these subjects match."""
-    return "|".join(sorted(names)) or "(?!)"
+    return settings_module.pattern_of(names)
 
 
 def with_column(column):
@@ -75,15 +91,45 @@ wildcard_constraints:
     chunk=r"\d{3}",
 
 
+def check_surroundings():
+    """A full disk, one that cannot be written, or a video of a day to come ends the run at once."""
+    if not only_looks():
+        or_exit(storage.require_room, [".snakemake", "work", "results", "scratch", "logs"])
+        or_exit(clock.require_past, [row["video"] for row in SUBJECTS.values() if row["video"]])
+
+
+def only_looks():
+    """Whether all that was asked for is to be shown something, which a run beside it may go on under."""
+    return all(job.rule.name in LOOKS for job in workflow.dag.needrun_jobs())
+
+
 def hold_run_lock():
     """One run at a time in this folder."""
-    or_exit(runlock.hold)
+    if not only_looks():
+        or_exit(runlock.hold)
+
+
+def show_progress():
+    """Say now and then where the run stands."""
+    if not only_looks():
+        PROGRESS.append(ProgressThread(workflow))
+        PROGRESS[0].start()
+
+
+def print_summary():
+    """Say what became of each subject."""
+    for thread in PROGRESS:
+        thread.finish()
+        jobs = jobs_of(workflow.dag, workflow.scheduler.failed)
+        print(summary(jobs, shutdown.stopped()), file=sys.stderr, flush=True)
+
+
+PRESETS = {name: settings_module.merged(config, preset) for name, preset in config["presets"].items()}
 
 
 def settings(subject, section):
     """One section of the configuration as the subject's preset leaves it."""
-    preset = config["presets"][SUBJECTS[subject]["preset"]]
-    return settings_module.merged(config, preset)[section]
+    return PRESETS[SUBJECTS[subject]["preset"]][section]
 
 
 ASSETS = Assets(config, SUBJECTS, settings)
@@ -105,12 +151,19 @@ def asset(key):
 
 def weights(section):
     """Input function: the weights of a stage's network, where it runs one; adding them reruns it."""
-    return lambda wildcards: asset_path(or_exit(ASSETS.weights, wildcards.subject, section))
+    of = cache(lambda subject: asset_path(or_exit(ASSETS.weights, subject, section)))
+    return lambda wildcards: of(wildcards.subject)
+
+
+@cache
+def mica_of(subject):
+    """MICA's weights, where the subject's identity comes from them."""
+    return asset_path(or_exit(ASSETS.identity_weights, subject))
 
 
 def identity_weights(wildcards):
     """Input function: MICA's weights."""
-    return asset_path(or_exit(ASSETS.identity_weights, wildcards.subject))
+    return mica_of(wildcards.subject)
 
 
 def weights_flag(wildcards, input):
@@ -126,6 +179,73 @@ def check_used_assets():
 def chunk_count(wildcards):
     """Number of chunks of the subject."""
     return settings(wildcards.subject, "chunks")
+
+
+# What a job asks of its machine, by its rule, its frames and its attempt. None of it is a param, so
+# none of it reruns anything.
+FRAMES_PROBED, FRAMES_GUESSED = {}, {}
+
+
+def clip_frames(subject):
+    """Frames of a subject's clip: those probed, before that a generous guess by the file's size."""
+    if subject in FRAMES_PROBED:
+        return FRAMES_PROBED[subject]
+    # Planning asks three times per job: one look every few seconds is enough.
+    looked, guess = FRAMES_GUESSED.get(subject, (None, None))
+    if looked is not None and time.monotonic() - looked < 5:
+        return guess
+    probed = requests.probed_frames(Path("work", subject, "video.json"))
+    if probed is not None:
+        return FRAMES_PROBED.setdefault(subject, probed)
+    if guess is None:
+        video = SUBJECTS[subject]["video"]
+        builtin = video == settings_module.BUILTIN_VIDEO
+        guess = config["builtin"]["seconds"] * 25 if builtin else requests.frames_by_size(Path(video))
+    FRAMES_GUESSED[subject] = time.monotonic(), guess
+    return guess
+
+
+def job_frames(wildcards):
+    """Frames that a job works on: its chunk's, its subject's, or none."""
+    if "subject" not in wildcards.keys():
+        return config["builtin"]["seconds"] * 25
+    frames = clip_frames(wildcards.subject)
+    return frames / chunk_count(wildcards) if "chunk" in wildcards.keys() else frames
+
+
+def memory_mb(wildcards, attempt, rulename):
+    """Resources function: megabytes of memory."""
+    return requests.memory_mb(rulename, job_frames(wildcards), attempt)
+
+
+def run_minutes(wildcards, attempt, rulename):
+    """Resources function: minutes until a batch system may end the job."""
+    return requests.minutes(rulename, job_frames(wildcards), attempt)
+
+
+def disk_mb(wildcards, rulename):
+    """Resources function: megabytes of disk."""
+    return requests.disk_mb(rulename, job_frames(wildcards))
+
+
+def card_percent(wildcards, attempt):
+    """Resources function: share of a card that pictures may fill; less after it ran out."""
+    return requests.card_percent(attempt)
+
+
+def limit_this_machine():
+    """Jobs that run here share its cards and memory, where the user set no other limits."""
+    elsewhere = workflow.resource_settings.nodes is not None
+    if elsewhere or not workflow.is_main_process:
+        return
+    if workflow.global_resources.get("mem_mb").value is None:
+        workflow.register_resource("mem_mb", requests.machine_memory_mb())
+    cards = gpu.card_count()
+    if cards and workflow.global_resources.get("gpu").value is None:
+        workflow.register_resource("gpu", cards)
+
+
+limit_this_machine()
 
 
 def chunks(*stages):
@@ -145,11 +265,12 @@ def chunks(*stages):
 def options(section):
     """Params function: the section as command-line flags, so that only its values rerun a rule."""
 
-    def flags(wildcards):
-        values = settings(wildcards.subject, section).items()
+    @cache
+    def flags_of(preset):
+        values = PRESETS[preset][section].items()
         return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values if value is not None)
 
-    return flags
+    return lambda wildcards: flags_of(SUBJECTS[wildcards.subject]["preset"])
 
 
 def option(section, key):
@@ -178,9 +299,28 @@ def source_video(wildcards):
     return BUILTIN_CLIP if video == settings_module.BUILTIN_VIDEO else video
 
 
+def user_video(wildcards):
+    """Input: the subject's video. What is in it counts (`video_content`) and not its date, unless
+    the workflow renders it."""
+    video = source_video(wildcards)
+    return video if video == BUILTIN_CLIP else ancient(video)
+
+
+@cache
+def content_of(video):
+    """What is in a video, in few characters; all its chunks ask."""
+    return fingerprint(Path(video))
+
+
+def video_content(wildcards):
+    """Params function: what is in the subject's video."""
+    video = source_video(wildcards)
+    return "" if video == BUILTIN_CLIP else content_of(video)
+
+
 def sound_source(wildcards):
     """Optional input: the video whose sound goes with the result; imports have none."""
-    return [] if wildcards.subject in IMPORTED else source_video(wildcards)
+    return [] if wildcards.subject in IMPORTED else user_video(wildcards)
 
 
 def sound_flag(wildcards, input):
@@ -229,11 +369,14 @@ def identity_flag(wildcards, input):
     return f"--identity {input.identity}" if input.identity else ""
 
 
+PARSE_WEIGHTS = weights("parse")
+
+
 def parse_inputs(wildcards):
     """Input function: pictures and weights for a network; for geometry all that is tracked."""
     folder, chunk = f"work/{wildcards.subject}", wildcards.chunk
     inputs = {"frames": f"{folder}/frames/{chunk}.zip"}
-    network = weights("parse")(wildcards)
+    network = PARSE_WEIGHTS(wildcards)
     if network:
         return inputs | {"weights": network}
     return inputs | {
@@ -250,10 +393,13 @@ def input_flags(wildcards, input):
     return " ".join(f"--{name} {value}" for name, value in input.items())
 
 
+LPIPS_FILES = ["assets/vgg16-397923af.pth", "assets/vgg.pth"]
+LPIPS_WEIGHTS = LPIPS_FILES if all(Path(file).is_file() for file in LPIPS_FILES) else []
+
+
 def lpips_weights(wildcards):
     """Optional input: the weights of LPIPS-VGG where they are, so that adding them reruns."""
-    files = ("assets/vgg16-397923af.pth", "assets/vgg.pth")
-    return [file for file in files if all(Path(f).is_file() for f in files)]
+    return LPIPS_WEIGHTS
 
 
 def motion_row(wildcards):
@@ -272,6 +418,16 @@ def motion_flags(wildcards):
     row = motion_row(wildcards)
     flags = f"--kind {row['kind']} --head-motion {row['head_motion']} --blinks {row['blinks']}"
     return f"{flags} --audio {quote(row['audio'])}" if row["audio"] else flags
+
+
+def own_environment(wildcards):
+    """Conda function: none; what asks Snakemake or looks at its machine runs in its environment."""
+    return None
+
+
+def settings_flag(wildcards):
+    """Params function: the whole configuration; a function, because its braces are no wildcards."""
+    return f"--settings {quote(json.dumps(config))}"
 
 
 def truth_flag(wildcards):

@@ -24,11 +24,14 @@ rule drive_avatar:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         motion=motion_flags,
+        scratch="scratch/{subject}/drive_avatar/{motion}",
         code=code_version("drive_avatar"),
     shell:
         "exec python workflow_scripts/drive_avatar.py --avatar {input.avatar} --head {input.head} "
-        "--track {input.track} --motion {input.motion:q} {params.motion} --out {output} > {log} 2>&1"
+        "--track {input.track} --motion {input.motion:q} {params.motion} --scratch {params.scratch} "
+        "--out {output} > {log} 2>&1"

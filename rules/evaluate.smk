@@ -27,8 +27,9 @@ rule evaluate_avatar:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         sound=sound_flag,
         code=code_version("evaluate_avatar"),
@@ -64,8 +65,9 @@ rule write_report:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         truth=truth_flag,
         logs="logs/{subject}",

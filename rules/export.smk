@@ -20,8 +20,9 @@ rule export_vhap:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("export_vhap"),
     shell:
@@ -48,8 +49,9 @@ rule export_imavatar:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("export_imavatar"),
     shell:
@@ -73,8 +75,9 @@ rule export_flame_parameters:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("export_flame_parameters"),
     shell:
@@ -101,8 +104,9 @@ rule export_ply:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("export_ply"),
     shell:
@@ -125,8 +129,9 @@ rule export_arkit:
         "../envs/trainer.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("export_arkit"),
     shell:

@@ -4,7 +4,7 @@
 rule probe_video:
     """Read what the video is, and which of its pictures make the 25 fps clip."""
     input:
-        source_video,
+        user_video,
     output:
         "work/{subject}/video.json",
     log:
@@ -17,9 +17,11 @@ rule probe_video:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
+        content=video_content,
         code=code_version("probe_video"),
     shell:
         "exec python workflow_scripts/probe_video.py --video {input} --out {output} > {log} 2>&1"
@@ -28,7 +30,7 @@ rule probe_video:
 rule detect_chunk:
     """Face landmarks of one chunk, all faces of every frame."""
     input:
-        video=source_video,
+        video=user_video,
         info="work/{subject}/video.json",
         weights=weights("detect"),
     output:
@@ -43,8 +45,9 @@ rule detect_chunk:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         chunks=chunk_count,
         options=options("detect"),
@@ -75,8 +78,9 @@ rule solve_crop:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         options=options("crop"),
         code=code_version("solve_crop"),
@@ -89,7 +93,7 @@ rule solve_crop:
 rule crop_chunk:
     """Decode one chunk again and keep its square crops as JPEG."""
     input:
-        video=source_video,
+        video=user_video,
         info="work/{subject}/video.json",
         crop="work/{subject}/crop.json",
     output:
@@ -104,8 +108,9 @@ rule crop_chunk:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         chunks=chunk_count,
         code=code_version("crop_chunk"),

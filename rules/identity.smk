@@ -18,11 +18,12 @@ rule solve_identity:
     wildcard_constraints:
         subject=FROM_VIDEO,
     conda:
-        "../envs/tracker.yaml"
+        "../envs/assets.yaml"
     threads: 2
     resources:
-        mem_mb=3000,
-        runtime=15,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("solve_identity"),
     shell:

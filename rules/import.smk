@@ -24,8 +24,9 @@ rule import_track:
         "../envs/tracker.yaml"
     threads: 2
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         row=import_flags,
         options=options("import"),
@@ -55,8 +56,9 @@ rule import_frames_chunk:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         chunks=chunk_count,
         code=code_version("import_frames_chunk"),
@@ -82,8 +84,9 @@ rule import_alpha_chunk:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         chunks=chunk_count,
         code=code_version("import_alpha_chunk"),
@@ -109,8 +112,9 @@ rule import_parsing_chunk:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         chunks=chunk_count,
         code=code_version("import_parsing_chunk"),

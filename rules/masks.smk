@@ -18,8 +18,9 @@ rule matte_chunk:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         options=options("matte"),
         weights=weights_flag,
@@ -46,8 +47,9 @@ rule parse_chunk:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         inputs=input_flags,
         code=code_version("parse_chunk"),

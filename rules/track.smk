@@ -22,8 +22,9 @@ rule track_head:
         "../envs/tracker.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         camera=intrinsics_flag,
         identity=identity_flag,
@@ -49,8 +50,9 @@ rule export_frames:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("export_frames"),
     shell:
@@ -76,8 +78,9 @@ rule overlay_track:
         "../envs/tracker.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
     params:
         code=code_version("overlay_track"),
     shell:

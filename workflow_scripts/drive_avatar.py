@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from headsplat.cli import stage
+from headsplat.codehash import code_version
 from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.drive.run import drive_avatar
 
@@ -22,11 +23,12 @@ def main(argv: list[str] | None = None) -> None:
         "--blinks", choices=("yes", "no"), default="yes", help="give diffposetalk motions blinks"
     )
     parser.add_argument("--audio", type=Path, help="sound that starts with the motion")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder of resumable state")
     parser.add_argument("--out", type=Path, required=True, help="mp4 to write")
     args = parser.parse_args(argv)
     drive_avatar(
         args.avatar, args.head, args.track, args.motion, args.kind, args.head_motion,
-        args.blinks == "yes", args.audio, args.out,
+        args.blinks == "yes", args.audio, args.scratch, args.out, code_version("drive_avatar"),
     )  # fmt: skip
 
 

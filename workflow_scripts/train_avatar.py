@@ -29,8 +29,12 @@ def main(argv: list[str] | None = None) -> None:
         "--assets", type=Path, default=Path("assets"), help="where LPIPS weights may lie"
     )
     parser.add_argument(
-        "--cache-mib", type=int, default=1500, help="decoded pictures in memory, on a CPU"
+        "--cache-mib", type=int, default=1500, help="decoded pictures in the host's memory"
     )
+    parser.add_argument(
+        "--card-percent", type=int, default=50,
+        help="share of the card's free memory that pictures may take; else they are streamed",
+    )  # fmt: skip
     for option in fields(TrainOptions):
         parser.add_argument(
             f"--{option.name.replace('_', '-')}",
@@ -48,8 +52,8 @@ def main(argv: list[str] | None = None) -> None:
 
     train_avatar(
         args.head, args.track, args.split, args.frames, args.alpha, args.parsing, args.scratch,
-        args.out, options, args.assets, args.device, args.cache_mib, code_version("train_avatar"),
-        args.checkpoint,
+        args.out, options, args.assets, args.device, args.cache_mib, args.card_percent,
+        code_version("train_avatar"), args.checkpoint,
     )  # fmt: skip
 
 

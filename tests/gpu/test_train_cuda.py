@@ -36,7 +36,7 @@ def new_trainer(clip, options=OPTIONS, limit_mib=1000) -> Trainer:
     size = (track.height, track.width)
     plan = make_plan(len(ids), options, condition_size(head) + POSE, size, 20, 0.03)
     reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
-    pictures = open_pictures(reader, ids, plan.rows, DEVICE, limit_mib)
+    pictures = open_pictures(reader, ids, plan.rows, DEVICE, limit_mib, 0)
     avatar = empty_avatar(head, track, track.rows(ids), options, DEVICE)
     frames = training_frames(avatar, track, ids)
     initialise(avatar, frames, pictures)
@@ -114,7 +114,7 @@ def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, mo
         head_path=clip.head, track_path=clip.track, split_path=clip.split, frames=[clip.frames],
         alpha=[clip.alpha], parsing=[clip.parsing], scratch_root=tmp_path / "scratch",
         out=tmp_path / "model", options=replace(OPTIONS, steps=40, coarse=0.1), assets=tmp_path,
-        device_name="cuda", cache_mib=100, code="x",
+        device_name="cuda", cache_mib=100, card_percent=50, code="x",
     )  # fmt: skip
     with pytest.raises(UserError, match=r"out of memory: about \d+ MiB .*lower train.batch"):
         run.train_avatar(**arguments)

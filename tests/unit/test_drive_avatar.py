@@ -10,11 +10,13 @@ import torch
 
 import drive_avatar as script
 from headsplat.avatar import load_avatar
-from headsplat.drive import run
+from headsplat.drive import parts, run
 from headsplat.drive.seen import condition_of, head_of
 from headsplat.errors import UserError
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
+from headsplat.scratch import Scratch
+from headsplat.stopping import Stopped
 from headsplat.track_io import read_track, write_track
 from headsplat.video.sound import read_sound
 from tests.unit.driven import SIZE, arkit_like, flame_like, make_subject, make_track
@@ -38,7 +40,8 @@ def doll(tmp_path_factory):
 def drive(subject, out: Path, motion: Path, kind: str, *more: str) -> np.ndarray:
     """Run the script; (N, H, W, 3) pictures of the film."""
     arguments = [*subject.arguments(), "--motion", str(motion), "--kind", kind]
-    script.main([*arguments, "--out", str(out), *more])
+    scratch = ["--scratch", str(subject.head.parent / "scratch")]
+    script.main([*arguments, *scratch, "--out", str(out), *more])
     return pictures(out)
 
 
@@ -172,5 +175,79 @@ def test_what_does_not_fit_is_one_line_and_no_film(
 def test_a_track_of_another_head_than_the_avatars_is_one_line(ball, doll, tmp_path):
     arguments = ["--avatar", str(ball.avatar), "--head", str(ball.head), "--track", str(doll.track)]
     with pytest.raises(UserError, match="the track was made with head model flame"):
-        script.main([*arguments, "--motion", str(ball.track), "--kind", "track",
-                     "--out", str(tmp_path / "a.mp4")])  # fmt: skip
+        script.main([*arguments, "--motion", str(ball.track), "--kind", "track", "--scratch",
+                     str(tmp_path / "s"), "--out", str(tmp_path / "a.mp4")])  # fmt: skip
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    """Parts of 16 pictures; the talk of 50 has four of them."""
+    monkeypatch.setattr(parts, "PART", 16)
+    monkeypatch.setattr(run, "PART", 16)
+
+
+def test_the_film_is_its_parts_at_even_times(doll, tmp_path, monkeypatch, short_parts):
+    motion, voice = speech(tmp_path / "speech.npz"), beep(tmp_path / "voice.wav", 1.0)
+    monkeypatch.setattr(Scratch, "clear", lambda self: None)
+    joined = drive(doll, tmp_path / "parts.mp4", motion, "diffposetalk", "--audio", str(voice))
+    states = sorted((doll.head.parent / "scratch").rglob("*.mp4"))
+    separate = [pictures(path) for path in states]
+    assert [len(part) for part in separate] == [16, 16, 16, 2]
+    np.testing.assert_array_equal(joined, np.concatenate(separate))
+    with av.open(str(tmp_path / "parts.mp4")) as file:
+        video, sound = file.streams.video[0], file.streams.audio[0]
+        times = [float(frame.time) for frame in file.decode(video=0)]
+        np.testing.assert_allclose(times, np.arange(50) / 25, atol=1e-6)
+        assert float(video.duration * video.time_base) == pytest.approx(2.0)
+        assert float(sound.duration * sound.time_base) == pytest.approx(2.0, abs=0.05)
+        keys = [round(float(p.pts * p.time_base) * 25) for p in packets(file) if p.is_keyframe]
+    assert keys == [0, 16, 32, 48]
+
+
+def packets(file):
+    file.seek(0)
+    return [packet for packet in file.demux(video=0) if packet.dts is not None]
+
+
+def test_a_stopped_film_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatch, short_parts):
+    motion, out = speech(tmp_path / "speech.npz"), tmp_path / "b.mp4"
+    drive(doll, tmp_path / "a.mp4", motion, "diffposetalk")
+    frames, drawn = FrameRenderer.frames, []
+
+    def stops(self, *codes):
+        drawn.append(len(codes[0]))
+        if len(drawn) == 3:
+            raise Stopped
+        return frames(self, *codes)
+
+    monkeypatch.setattr(FrameRenderer, "frames", stops)
+    with pytest.raises(Stopped):
+        drive(doll, out, motion, "diffposetalk")
+    assert not out.exists()
+    states = sorted((doll.head.parent / "scratch").rglob("*.mp4"))
+    assert [path.name[:6] for path in states] == ["00000-", "00001-"]
+    # A damaged part is drawn again, a whole one is not.
+    states[0].write_bytes(states[0].read_bytes()[:-9])
+    drive(doll, out, motion, "diffposetalk")
+    assert drawn[3:] == [16, 16, 2]
+    assert out.read_bytes() == (tmp_path / "a.mp4").read_bytes()
+    assert not list((doll.head.parent / "scratch").rglob("*.mp4"))
+
+
+def test_another_motion_starts_over_and_another_sound_does_not(
+    doll, tmp_path, monkeypatch, short_parts
+):
+    motion, out = speech(tmp_path / "speech.npz"), tmp_path / "b.mp4"
+    join = run.join_films
+    monkeypatch.setattr(run, "join_films", lambda *_: (_ for _ in ()).throw(Stopped))
+    with pytest.raises(Stopped):
+        drive(doll, out, motion, "diffposetalk")
+    monkeypatch.setattr(run, "join_films", join)
+    frames, drawn = FrameRenderer.frames, []
+    monkeypatch.setattr(
+        FrameRenderer, "frames", lambda self, *codes: drawn.append(1) or frames(self, *codes)
+    )
+    drive(doll, out, motion, "diffposetalk", "--audio", str(beep(tmp_path / "a.wav", 1.0)))
+    assert not drawn
+    drive(doll, out, motion, "diffposetalk", "--blinks", "no")
+    assert len(drawn) == 4

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ import train_avatar as script
 from headsplat.avatar import load_avatar
 from headsplat.codehash import code_version
 from headsplat.errors import UserError
-from headsplat.files import read_json, read_npz
+from headsplat.files import read_json
 from headsplat.heads.model import HeadModel
+from headsplat.stopping import SIGNALS, Stopped
 from headsplat.train import run, step, trainer
+from headsplat.train.checkpoint import State, load_state, save_state
 from headsplat.train.dataset import PictureReader, open_pictures
 from headsplat.train.losses import composite
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
@@ -96,8 +99,8 @@ def test_streamed_pictures_equal_resident_ones(clip, caplog):
     plan = make_plan(len(ids), TrainOptions(steps=9, batch=2), 25, (48, 48), 5, 0.1).rows
     device = torch.device("cpu")
     with caplog.at_level("INFO"):
-        resident = open_pictures(reader, ids, plan, device, 100)
-        streamed = open_pictures(reader, ids, plan, device, 0)
+        resident = open_pictures(reader, ids, plan, device, 100, 100)
+        streamed = open_pictures(reader, ids, plan, device, 0, 0)
     estimates = [record.message for record in caplog.records if "MiB" in record.message]
     assert [text.split(": ")[-1] for text in estimates] == ["resident", "streamed"]
     for number, rows in enumerate(plan):
@@ -129,15 +132,51 @@ def test_it_learns_the_held_out_frames(clip, straight):
     assert facts["losses"]["total"][-1][0] == 40
 
 
-def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
+def interrupted_at(step: int):
+    """A training step that sends this process SIGTERM behind one of them."""
     plain = trainer.Trainer.step
 
     def interrupted(self, number):
         plain(self, number)
-        if number == 17:
+        if number == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(trainer.Trainer, "step", interrupted)
+    return interrupted
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    """A stage that stopped leaves its handlers, for the process ends; the tests' goes on."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def published(folder: Path) -> dict[str, Any]:
+    """What a run published: arrays and other files as bytes, JSON without its times."""
+    times = ("seconds", "images_per_second")
+
+    def untimed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: untimed(inner) for key, inner in value.items() if key not in times}
+        return value
+
+    return {
+        path.name: untimed(read_json(path)) if path.suffix == ".json" else path.read_bytes()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def steps_saved(scratch: Path) -> int:
+    """Steps done in the state that a run keeps, 0 if there is none yet."""
+    states = list(scratch.glob("*/state.pt"))
+    return torch.load(states[0], weights_only=True)["step"] if states else 0
+
+
+def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
+    plain = trainer.Trainer.step
+    monkeypatch.setattr(trainer.Trainer, "step", interrupted_at(17))
     with pytest.raises(SystemExit) as stop:
         train(clip, tmp_path)
     assert stop.value.code == 143
@@ -145,16 +184,71 @@ def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
     (state,) = (tmp_path / "scratch").glob("*/state.pt")
     assert torch.load(state, weights_only=True)["step"] == 18
     monkeypatch.setattr(trainer.Trainer, "step", plain)
-    resumed = train(clip, tmp_path)
-    expected, got = (read_npz(folder / "avatar.npz") for folder in (straight, resumed))
-    assert sorted(expected) == sorted(got)
-    for key in expected:
-        np.testing.assert_array_equal(got[key], expected[key], err_msg=key)
-    first, second = (
-        read_json(folder / "training.json")["losses"] for folder in (straight, resumed)
-    )
-    assert first == second
+    assert published(train(clip, tmp_path)) == published(straight)
     assert not list((tmp_path / "scratch").glob("*/state.pt")), "state is cleared at the end"
+
+
+# Saves often, and steps slowly enough to be hit.
+KILLABLE = """
+import sys, time
+import train_avatar
+from headsplat.train import trainer
+trainer.SAVE_EVERY = 0.2
+step = trainer.Trainer.step
+trainer.Trainer.step = lambda self, number: (time.sleep(0.03), step(self, number))
+train_avatar.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_goes_on_and_publishes_the_same_bytes(clip, tmp_path):
+    model = ("--model", "flashavatar", "--uv-size", "24")
+    arguments = [*clip.arguments(), "--scratch", str(tmp_path / "s"), "--out", str(tmp_path / "m")]
+    command = [sys.executable, "-c", KILLABLE, *arguments, *SMALL, *model]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment) as process:
+        end = time.monotonic() + 60
+        while not steps_saved(tmp_path / "s"):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.kill()
+    assert 0 < steps_saved(tmp_path / "s") < 40
+    assert not (tmp_path / "m").exists()
+    script.main([*arguments, *SMALL, *model])
+    assert published(tmp_path / "m") == published(train(clip, tmp_path / "straight", *model))
+
+
+def test_a_damaged_state_starts_over_and_says_why(clip, straight, tmp_path, caplog, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.Trainer, "step", interrupted_at(17))
+        with pytest.raises(Stopped):
+            train(clip, tmp_path)
+    (state,) = (tmp_path / "scratch").glob("*/state.pt")
+    whole = bytearray(state.read_bytes())
+    whole[len(whole) // 2] ^= 4
+    state.write_bytes(whole)
+    with caplog.at_level("INFO"):
+        assert published(train(clip, tmp_path)) == published(straight)
+    assert f"{state} is damaged (" in caplog.text
+    assert "continuing at step" not in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped", "another"])
+def test_every_damage_is_noticed(tmp_path, caplog, damage):
+    state = State(3, 1.0, {"a": torch.rand(500)}, {}, torch.rand(3, 2), torch.rand(3, 6))
+    save_state(tmp_path, state)
+    assert torch.equal(load_state(tmp_path).model["a"], state.model["a"])
+    path = tmp_path / "state.pt"
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    if damage == "another":
+        torch.save({"step": 3}, path)
+    else:
+        flipped = whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
+        contents = {"empty": b"", "text": b"hello" * 99, "cut": whole[:middle], "flipped": flipped}
+        path.write_bytes(contents[damage])
+    assert load_state(tmp_path) is None
+    assert f"{path} is damaged (" in caplog.text
+    assert not path.exists()
 
 
 def test_nan_names_the_frames_and_saves_nothing(clip, tmp_path, monkeypatch):

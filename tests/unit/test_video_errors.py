@@ -1,7 +1,9 @@
 """Bad videos end in one clear line."""
 
+import os
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -96,3 +98,22 @@ def test_cut_off_after_two_seconds_is_used_as_far_as_it_goes(tmp_path: Path) -> 
     assert 2 <= info.duration < 6
     assert info.n_source + info.n_undecodable == 150
     assert info.n_frames == pytest.approx(info.n_source, abs=3)
+
+
+def test_a_file_that_is_still_being_written(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "growing.mp4", range(100), BASE)
+    done = threading.Event()
+
+    def write() -> None:
+        stamp = 0
+        while not done.wait(0.001):
+            stamp += 1
+            os.utime(path, (stamp, stamp))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        refuse(path, tmp_path, "changed while it was read")
+    finally:
+        done.set()
+        writer.join()

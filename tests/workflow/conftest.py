@@ -69,7 +69,8 @@ def copy_repository(folder: Path) -> Checkout:
             shutil.copytree(source, target, ignore=ignore)
         else:
             shutil.copy(source, target)
-    (folder / "runpod").symlink_to("profiles/runpod")
+    for profile in ("runpod", "slurm", "kubernetes"):
+        (folder / profile).symlink_to(f"profiles/{profile}")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     return Checkout(folder)
 

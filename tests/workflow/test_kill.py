@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a run: no orphan keeps writing, and the same command finishes."""
+"""Signals in the middle of a run: it saves and ends, no orphan writes, the same command goes on."""
 
 import json
 import os
@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from .conftest import TINY, Checkout
+from .conftest import ROOT, TINY, Checkout
 from .test_run import edited  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
+SECONDS_TO_STOP = 10.0
+STEPS = 2000
 
 
 def stages_of(folder: Path, script: str) -> list[int]:
@@ -41,33 +44,100 @@ def wait_for(condition, what: str) -> None:
         time.sleep(0.05)
 
 
-def test_sigkill_of_the_workflow_ends_its_stage_and_the_same_command_finishes(
+class Run:
+    """`snakemake demo` in a checkout, as a process group of its own."""
+
+    def __init__(self, checkout: Checkout) -> None:
+        self.folder, self.output = checkout.folder, checkout.folder / "output.txt"
+        command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml"]
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [*command, "--cores", "2", "demo"],
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, "HEADSPLAT_EXT_DIR": str(ROOT / "work" / "cuda_ext")},
+            )
+
+    def wait_until_it_trains(self) -> None:
+        log = self.folder / "logs/demo/train_avatar.log"
+        log.unlink(missing_ok=True)
+        wait_for(
+            lambda: log.exists() and " steps " in log.read_text(), f"no training: {self.said()}"
+        )
+        time.sleep(0.5)
+        assert self.process.poll() is None, self.said()
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def end(self, limit: float) -> int:
+        """Exit status; the test fails if the run takes longer than that."""
+        try:
+            return self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it goes on after {limit:.0f} s: {self.said()}")
+
+
+def to_snakemake(run: Run, number: int) -> None:
+    run.process.send_signal(number)
+
+
+def to_the_group(run: Run, number: int) -> None:
+    os.killpg(run.process.pid, number)
+
+
+def to_the_stage(run: Run, number: int) -> None:
+    for stage in stages_of(run.folder, "train_avatar"):
+        os.kill(stage, number)
+
+
+def test_a_stopped_or_killed_run_leaves_no_orphan_and_the_same_command_continues(
     edited: Checkout,  # noqa: F811
 ) -> None:
     tiny = json.loads(json.dumps(TINY))
-    tiny["presets"]["preview"]["train"]["steps"] = 1200
+    tiny["presets"]["preview"]["train"]["steps"] = STEPS
     (edited.folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     model = edited.folder / "results/demo/avatar/model"
-    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
-    run = subprocess.Popen(
-        [*command, "demo"],
-        cwd=edited.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_for(lambda: stages_of(edited.folder, "train_avatar"), "training did not start")
-        time.sleep(2)
-        assert run.poll() is None
-        assert not model.exists()
-    finally:
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+    done = 0
+    for target, number in (
+        (to_snakemake, signal.SIGTERM),
+        (to_snakemake, signal.SIGINT),
+        (to_the_group, signal.SIGTERM),
+        (to_the_stage, signal.SIGTERM),
+    ):
+        with Run(edited) as run:
+            run.wait_until_it_trains()
+            target(run, number)
+            assert run.end(SECONDS_TO_STOP) == 1
+        said = run.said()
+        assert said.endswith("stopped; the same command continues\n"), said
+        assert "Error in rule" not in said
+        assert not stages_of(edited.folder, "train_avatar")
+        assert not model.exists(), "half an avatar stands under its final name"
+        (state,) = edited.folder.glob("scratch/demo/train_avatar/*/state.pt")
+        before, done = done, torch.load(state, weights_only=True)["step"]
+        assert before < done < STEPS
+
+    with Run(edited) as run:
+        run.wait_until_it_trains()
+        run.process.kill()
+        run.process.wait()
     wait_for(lambda: not stages_of(edited.folder, "train_avatar"), "an orphan keeps training")
-    assert not model.exists(), "half an avatar stands under its final name"
+    assert not model.exists()
+    log = (edited.folder / "logs/demo/train_avatar.log").read_text()
+    assert f"continuing at step {done} of {STEPS}" in log
 
     result = edited.snakemake("demo")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert json.loads((model / "training.json").read_text())["steps"] == 1200
+    assert json.loads((model / "training.json").read_text())["steps"] == STEPS
     assert edited.planned("demo") == {}

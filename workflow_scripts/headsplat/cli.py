@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from headsplat.errors import UserError
 from headsplat.gpu import claim_card
-from headsplat.process import die_with_parent
+from headsplat.process import die_with_parent, end
+from headsplat.stopping import STATUS, Stopped, listen
+from headsplat.storage import storage_error
 
 Item = TypeVar("Item")
 log = logging.getLogger("headsplat")
@@ -20,20 +22,27 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
 
     With `gpu` the process claims one card of the machine, where there is one, for its lifetime.
 
-    A `UserError` ends in one line on standard error and exit status 1; anything else is a bug
-    and keeps its traceback.
+    A `UserError` or a disk that refuses a write ends in one line on standard error and exit status
+    1, a request to stop in one line and status 143; anything else is a bug and keeps its traceback.
     """
     die_with_parent()
+    listen()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    if gpu:
-        log.info("card: %s", claim_card() or "none, computing on the CPU")
     try:
+        if gpu:
+            log.info("card: %s", claim_card() or "none, computing on the CPU")
         main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        line = error if isinstance(error, UserError) else storage_error(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
+    except Stopped:
+        print("stopped; the same command continues", file=sys.stderr)
+        end(STATUS)
 
 
 def progress(items: Iterable[Item], total: int, what: str, every: float = 5.0) -> Iterator[Item]:

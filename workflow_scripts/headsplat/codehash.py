@@ -8,12 +8,30 @@ carries this hash among its params.
 import ast
 import functools
 import hashlib
+import json
+import sys
+from contextlib import suppress
 from pathlib import Path
+
+from headsplat.errors import UserError
+from headsplat.files import write_json
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 PACKAGE = Path(__file__).resolve().parent.name
 
+# Modules that start, watch and end a stage and cannot change what it writes: an edit in one of
+# them reruns nothing. A module in which results are computed must not stand here.
+_HARNESS = frozenset(
+    SCRIPTS / PACKAGE / f"{name}.py"
+    for name in ("cli", "codehash", "errors", "gpu", "process", "stopping", "storage")
+)
 
+# Of one file: the hash of its syntax tree, and the names of the package's modules it may import.
+_Source = tuple[str, list[str]]
+_sources: dict[Path, _Source] = {}
+
+
+@functools.cache
 def _module_file(module: str) -> Path | None:
     base = SCRIPTS / module.replace(".", "/")
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
@@ -36,8 +54,7 @@ def _strip_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-@functools.cache
-def _read(path: Path) -> tuple[str, frozenset[Path]]:
+def _parse(path: Path) -> _Source:
     tree = ast.parse(path.read_text())
     modules: set[str] = set()
     for node in ast.walk(tree):
@@ -45,14 +62,46 @@ def _read(path: Path) -> tuple[str, frozenset[Path]]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    files = (_module_file(m) for m in modules if m.split(".")[0] == PACKAGE)
     digest = hashlib.sha256(ast.dump(_strip_docstrings(tree)).encode()).hexdigest()
-    return digest, frozenset(f for f in files if f)
+    return digest, sorted(m for m in modules if m.split(".")[0] == PACKAGE)
+
+
+def _read(path: Path) -> _Source:
+    if path not in _sources:
+        _sources[path] = _parse(path)
+    return _sources[path]
+
+
+def read_sources(memo: Path) -> None:
+    """Read all sources; of those that were not written since the last time, what `memo` says.
+
+    Parsing them takes longer than the rest of planning one subject.
+
+    Args:
+        memo: a JSON file, which is made and kept up to date; without it everything is parsed.
+    """
+    reader = [sys.version, hashlib.sha256(Path(__file__).read_bytes()).hexdigest()]
+    try:
+        kept = json.loads(memo.read_text())
+        known = kept["sources"] if kept["reader"] == reader else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    sources = {}
+    for path in sorted(SCRIPTS.rglob("*.py")):
+        status = path.stat()
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        entry = known.get(str(path))
+        if entry is not None and entry[0] == stamp:
+            _sources[path] = tuple(entry[1])
+        sources[str(path)] = [stamp, _read(path)]
+    if sources.keys() != known.keys() or any(sources[k][0] != known[k][0] for k in sources):
+        with suppress(UserError):  # planning does not need a disk that can be written
+            write_json(memo, {"reader": reader, "sources": sources})
 
 
 @functools.cache
 def code_version(script: str, *extra: str) -> str:
-    """Hash of `workflow_scripts/<script>.py` and every headsplat module it imports.
+    """Hash of `workflow_scripts/<script>.py` and the modules it imports that can change results.
 
     Args:
         script: the rule's name.
@@ -62,8 +111,9 @@ def code_version(script: str, *extra: str) -> str:
     while todo:
         path = todo.pop()
         if path not in seen:
-            seen[path], imported = _read(path)
-            todo.extend(imported)
+            seen[path], modules = _read(path)
+            files = (_module_file(module) for module in modules)
+            todo.extend(file for file in files if file and file not in _HARNESS)
     for name in extra:
         path = SCRIPTS.parent / name
         seen[path] = hashlib.sha256(path.read_bytes()).hexdigest()

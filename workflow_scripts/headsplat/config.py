@@ -5,6 +5,7 @@ Everything here raises `UserError` with one line that names the file, the key an
 
 import difflib
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,25 @@ def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(out.get(key), dict)
         out[key] = merged(out[key], value) if both else value
     return out
+
+
+def pattern_of(names: Collection[str]) -> str:
+    """A regular expression that matches these names and no others; of no name, nothing.
+
+    Common beginnings are factored out, so that a match costs the length of a name and not the
+    number of names: Snakemake tries the patterns of several rules on each file.
+    """
+    if not names:
+        return "(?!)"
+    if len(names) == 1:
+        return re.escape(next(iter(names)))
+    tails: dict[str, list[str]] = {}
+    for name in sorted(names):
+        tails.setdefault(name[:1], []).append(name[1:])
+    branches = (
+        re.escape(first) + (pattern_of(rest) if first else "") for first, rest in tails.items()
+    )
+    return f"(?:{'|'.join(branches)})"
 
 
 def read_subjects(table: Path, presets: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -141,8 +161,10 @@ def check_checkpoints(subjects: dict[str, dict[str, str]], config: dict[str, Any
         UserError: names the subject and its preset.
     """
     for name, row in subjects.items():
+        if not row.get("checkpoint"):
+            continue
         model = merged(config, config["presets"][row["preset"]])["train"]["model"]
-        if row.get("checkpoint") and model != "flashavatar":
+        if model != "flashavatar":
             raise UserError(
                 f"subject '{name}': its checkpoint is FlashAvatar's, but train.model of preset "
                 f"'{row['preset']}' is {model}; set it to flashavatar"

@@ -2,24 +2,46 @@
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headsplat.errors import UserError
+from headsplat.storage import storage_error
 
 SYNCS = 32  # files of a folder that are synced at once
+AGAIN = "delete it, and the same command makes it again"
 
 
 def _temporary(path: Path) -> Path:
     # The suffix stays last, because some writers choose the container by it.
     return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left; who starts last is its writer.
+
+    No matter whether such a process still lives: on another machine that cannot be seen, and a
+    job that was given up there must not publish over the one that took its place.
+    """
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")
+    for sibling in path.parent.iterdir():
+        if pattern.fullmatch(sibling.name):
+            _remove(sibling)
 
 
 def _sync(path: Path) -> None:
@@ -31,31 +53,47 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
+def _publishing(path: Path) -> Iterator[Path]:
+    """Yield the temporary sibling of `path`, and leave none, whatever happens."""
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield temporary
+    except UserError:
+        raise
+    except Exception as error:
+        refused = storage_error(error, path)
+        if refused is None:
+            raise
+        raise refused from error
+    finally:
+        with suppress(OSError):
+            _remove(temporary)
+
+
+@contextmanager
 def publish(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; on success it is synced and renamed to `path`.
 
     On an exception the temporary file is removed and nothing appears under the final name.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
+    with _publishing(path) as temporary:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def publish_folder(path: Path | str) -> Iterator[Path]:
     """As `publish`, for a folder: an existing folder of that name is replaced as a whole."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with _publishing(path) as temporary:
+        temporary.mkdir()
         yield temporary
         # Side by side, because a disk commits what waits together at once.
         with ThreadPoolExecutor(SYNCS) as pool:
@@ -63,8 +101,6 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -78,7 +114,7 @@ def read_json(path: Path | str) -> Any:
     try:
         return json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); remake it") from error
+        raise UserError(f"{path}: cannot be read as JSON ({error}); {AGAIN}") from error
 
 
 def write_npz(path: Path | str, **arrays: Any) -> None:
@@ -86,8 +122,11 @@ def write_npz(path: Path | str, **arrays: Any) -> None:
     for key, value in arrays.items():
         if np.asarray(value).dtype == object:
             raise TypeError(f"{path}: array {key} has dtype object")
-    with publish(path) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **arrays)
+    # As np.savez, which leaves its archive open when the disk is full.
+    with publish(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for key, value in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
 
 
 def read_npz(path: Path | str, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -96,10 +135,10 @@ def read_npz(path: Path | str, required: Sequence[str] = ()) -> dict[str, np.nda
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as .npz ({error}); remake the file") from error
+        raise UserError(f"{path}: cannot be read as .npz ({error}); {AGAIN}") from error
     for key in required:
         if key not in arrays:
-            raise UserError(f"{path}: the array '{key}' is missing; remake the file")
+            raise UserError(f"{path}: the array '{key}' is missing; {AGAIN}")
     return arrays
 
 
@@ -138,7 +177,7 @@ class FrameStore:
             try:
                 archive = zipfile.ZipFile(path)
             except (OSError, zipfile.BadZipFile) as error:
-                raise UserError(f"{path}: not a readable zip ({error}); remake it") from error
+                raise UserError(f"{path}: not a readable zip ({error}); {AGAIN}") from error
             self._zips.append(archive)
             for name in archive.namelist():
                 stem = name.rsplit(".", 1)[0]
@@ -146,11 +185,17 @@ class FrameStore:
         self.ids = sorted({frame_id for frame_id, _ in self._where})
 
     def read(self, frame_id: int, role: str = "") -> bytes:
-        """Encoded bytes of one picture; an id that is not there is a `UserError`."""
+        """Encoded bytes of one picture; a missing id or damaged bytes are a `UserError`."""
         if (frame_id, role) not in self._where:
-            raise UserError(f"frame {frame_id}{role} is in none of {self.names()}; remake them")
+            raise UserError(
+                f"frame {frame_id}{role} is in none of {self.names()}; delete them, "
+                "and the same command makes them again"
+            )
         archive, name = self._where[frame_id, role]
-        return archive.read(name)
+        try:
+            return archive.read(name)
+        except (OSError, zipfile.BadZipFile, EOFError) as error:
+            raise UserError(f"{archive.filename}: damaged at {name} ({error}); {AGAIN}") from error
 
     def names(self) -> str:
         """The zips, for messages."""

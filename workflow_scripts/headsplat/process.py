@@ -1,4 +1,4 @@
-"""Process hygiene of a stage: it dies with the workflow that started it."""
+"""Process hygiene of a stage: it dies with its workflow, and what it started dies with it."""
 
 import ctypes
 import os
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+# Holds the workflow's process id.
 PARENT_VARIABLE = "HEADSPLAT_DIE_WITH_PARENT"
 
 
@@ -16,11 +17,63 @@ def die_with_parent() -> None:
     Without it a stage survives a SIGKILL of Snakemake and races the resumed run for the same
     files. Only the workflow sets the variable: a script started by hand outlives its shell.
     """
-    if os.environ.get(PARENT_VARIABLE) != "1":
+    workflow = os.environ.get(PARENT_VARIABLE)
+    if workflow is None:
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # the parent died before the call above took effect
+    # The parent died before the call above took effect. In a container it may be process 1 itself.
+    if os.getppid() == 1 and workflow != "1":
         os._exit(1)
+
+
+def tell_workflow() -> None:
+    """Ask the workflow that started this stage to stop as well; by hand there is none.
+
+    A stage that was told to stop did not fail: its run is over, whoever the signal was sent to.
+    """
+    parent = os.getppid()
+    if os.environ.get(PARENT_VARIABLE) == str(parent):
+        os.kill(parent, signal.SIGTERM)
+
+
+def descendants(root: int) -> list[int]:
+    """Ids of all processes below `root`, parents before their children."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                # The name in parentheses may hold spaces and parentheses; the parent's id follows.
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # gone meanwhile
+                continue
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = list(children.get(root, []))
+    for process in found:
+        found.extend(children.get(process, []))
+    return found
+
+
+def send(number: signal.Signals, processes: list[int]) -> None:
+    """Send a signal to processes, some of which may be gone."""
+    for process in processes:
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:
+            continue
+
+
+def end_children() -> None:
+    """Kill what this process started, and what that started, as compilers do."""
+    send(signal.SIGKILL, descendants(os.getpid()))
+
+
+def end(status: int) -> None:
+    """End this process now, and what it started."""
+    end_children()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit, which would wait for threads that are busy.
+    os._exit(status)
 
 
 def prepare_stages() -> None:
@@ -30,4 +83,4 @@ def prepare_stages() -> None:
     later, and die with it.
     """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    os.environ[PARENT_VARIABLE] = "1"
+    os.environ[PARENT_VARIABLE] = str(os.getpid())

@@ -1,28 +1,20 @@
 """Check, once after installation, what pip cannot install: `python -m headsplat.system_check`."""
 
-import importlib
-import shutil
 import sys
 
-_NEEDS = (
-    ("cv2", "libGL.so.1 and libglib (Debian: apt-get install libgl1 libglib2.0-0)"),
-    ("mediapipe", "libGL.so.1, libEGL.so.1 (Debian: apt-get install libgl1 libegl1)"),
-    ("torch", "a working torch wheel; install requirements.lock again"),
-    ("av", "a working av wheel; install requirements.lock again"),
-)
+from headsplat.doctor.compilers import check_cxx
+from headsplat.doctor.finding import OK
+from headsplat.doctor.software import check_libraries
 
 
 def main() -> int:
-    """Import what wheels link against; print one line per failure; 0 when all is well."""
-    failures = []
-    for module, cure in _NEEDS:
-        try:
-            importlib.import_module(module)
-        except (ImportError, OSError) as error:
-            failures.append(f"error: {module} does not load ({error}); it needs {cure}")
-    if shutil.which("c++") is None:
-        failures.append("error: no C++ compiler; install g++ (Debian: apt-get install g++)")
-    print("\n".join(failures) if failures else "system check: all libraries load")
+    """Load what wheels link against and compile a few lines; one line per failure, 0 when well."""
+    failures = [found.line for check in (check_libraries, check_cxx) for found in check()
+                if found.state != OK]  # fmt: skip
+    for line in failures:
+        print(f"error: {line}")
+    if not failures:
+        print("system check: all libraries load, and the compiler works")
     return 1 if failures else 0
 
 

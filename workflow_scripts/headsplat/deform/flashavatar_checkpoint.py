@@ -119,8 +119,9 @@ def write_checkpoint(folder: Path | str, checkpoint: Checkpoint) -> Path:
         tuple(checkpoint.gauss[name] for name in GAUSS),
         checkpoint.iteration,
     )
-    with publish(path) as temporary:
-        torch.save(value, temporary, pickle_module=_module)
+    # Through a handle: given a path, PyTorch writes the temporary name into the file.
+    with publish(path) as temporary, open(temporary, "wb") as handle:
+        torch.save(value, handle, pickle_module=_module)
     return path
 
 

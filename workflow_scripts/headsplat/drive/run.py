@@ -1,7 +1,7 @@
 """An avatar and a motion -> mp4: the subject's own camera, a plain background, sound if there is.
 
-One job that keeps no state: a minute of film is drawn in seconds on a card and in minutes without
-one, so that it begins anew after a stop. The film appears under its name only when it is complete.
+Without a card a minute of film takes minutes, so it is made in parts that stay in keyed scratch
+until the whole is joined; what was stopped goes on behind the last complete part.
 """
 
 from fractions import Fraction
@@ -11,21 +11,24 @@ import torch
 
 from headsplat.avatar import load_avatar
 from headsplat.camera import vector_from_matrix
-from headsplat.cli import log, progress
+from headsplat.cli import log
 from headsplat.deform.codes import condition_size
 from headsplat.drive.another_track import read_another_track
 from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.diffposetalk import read_diffposetalk
 from headsplat.drive.kinds import DIFFPOSETALK, TRACK
 from headsplat.drive.motion import Motion
+from headsplat.drive.parts import PART, FilmParts
 from headsplat.drive.seen import Seen
 from headsplat.drive.target import Target
 from headsplat.errors import UserError
 from headsplat.heads.model import HeadModel
 from headsplat.raster.extension import serving_device
 from headsplat.render import FrameRenderer
+from headsplat.scratch import Scratch, state_key
 from headsplat.track_io import check_head, read_track
 from headsplat.video.encode import VideoWriter
+from headsplat.video.join import join_films
 from headsplat.video.sound import read_sound
 
 BATCH = 8
@@ -56,7 +59,9 @@ def drive_avatar(
     head_motion: str,
     with_blinks: bool,
     audio: Path | None,
+    scratch_root: Path,
     out: Path,
+    code: str,
 ) -> None:
     """Publish a film of an avatar that does what the motion says, at the frame rate of its clip.
 
@@ -69,7 +74,9 @@ def drive_avatar(
         head_motion: of `headsplat.drive.kinds.HEAD_MOTIONS`.
         with_blinks: give a DiffPoseTalk motion blinks.
         audio: file with sound that starts with the motion, or None.
+        scratch_root: folder of resumable state.
         out: mp4 to write.
+        code: version of the code, part of the key.
 
     Raises:
         UserError: files that cannot be read or do not belong together, or audio without sound.
@@ -92,8 +99,17 @@ def drive_avatar(
     count = len(condition)
     log.info("%d frames, %.1f s, %d codes each", count, count / track.fps, condition_size(head))
     rate = Fraction(track.fps).limit_denominator(1001)
-    with VideoWriter(out, width, height, rate, sound) as writer:
-        batches = renderer.frames(*codes)
-        for colour, _ in progress(batches, -(-count // BATCH), "driven batches"):
-            for picture in (colour * 255).round().byte().cpu().numpy():
-                writer.write(picture)
+    inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
+    # The sound is laid under the whole film at the end, so that another one draws nothing anew.
+    parameters = {"kind": kind, "head_motion": head_motion, "blinks": with_blinks}
+    scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
+    parts = FilmParts(scratch.folder)
+
+    def draw(path: Path, first: int) -> None:
+        with VideoWriter(path, width, height, rate) as writer:
+            for colour, _ in renderer.frames(*(v[first : first + PART] for v in codes)):
+                for picture in (colour * 255).round().byte().cpu().numpy():
+                    writer.write(picture)
+
+    join_films(parts.complete(count, draw), out, rate, sound)
+    scratch.clear()

@@ -26,6 +26,7 @@ from headsplat.cli import log
 from headsplat.device import choose_device
 from headsplat.errors import UserError
 from headsplat.files import publish
+from headsplat.gpu import release_card
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "headsplat_cuda_ext"
@@ -71,8 +72,35 @@ def serving_device(name: str) -> torch.device:
         if name == "cuda":
             raise UserError(f"--device cuda: {reason}; or use --device cpu")
         log.warning("computing on the CPU: %s", reason)
-        return torch.device("cpu")
+        device = torch.device("cpu")
+    if device.type == "cpu":
+        release_card()
     return device
+
+
+def plan() -> Any:
+    """What a build would use here: compilers, flags, and why not the card although there is one.
+
+    Raises:
+        UserError: there is no C++ compiler.
+    """
+    toolchain = _toolchain()
+    try:
+        return toolchain.plan(_torch_facts(toolchain))
+    except toolchain.BuildError as error:
+        raise UserError(f"headsplat's operators: {error}") from error
+
+
+def is_built() -> bool:
+    """Whether `load` finds what it looks for without compiling.
+
+    Raises:
+        UserError: there is no C++ compiler, and no installed package.
+    """
+    package = _installed()
+    if package is not None and not package["no_cuda"]:
+        return True
+    return (folder() / plan().key / _toolchain().LIBRARY).is_file()
 
 
 def _find() -> dict[str, Any]:
@@ -217,8 +245,10 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
             raise toolchain.BuildError(failed.read_text().splitlines()[0])
         what = "CPU and CUDA" if plan.cuda else "CPU"
         log.info("compiling headsplat's operators (%s), once", what)
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
+        # Of this process alone: a killed build's compilers may still write into theirs.
+        for left in target.parent.glob(f".{target.name}.*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             toolchain.build(plan, temporary)
         except toolchain.BuildError as error:

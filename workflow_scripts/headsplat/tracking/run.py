@@ -132,10 +132,16 @@ class _Keeper:
         )
 
     def load(self, stage: str) -> Progress | None:
-        """The state kept for `stage`, or None."""
+        """The state kept for `stage`, or None; a damaged one is removed."""
         if self._store is None or not (self._store.folder / f"{stage}.npz").exists():
             return None
-        kept = read_npz(self._store.folder / f"{stage}.npz")
+        path = self._store.folder / f"{stage}.npz"
+        try:
+            kept = read_npz(path, ("frame", "rotation", "shared", "numbers", "counts"))
+        except UserError:
+            log.warning("%s is damaged: solving %s from its start", path, stage)
+            path.unlink(missing_ok=True)
+            return None
 
         def tensor(name: str) -> Tensor:
             return torch.as_tensor(kept[name], device=self._device)

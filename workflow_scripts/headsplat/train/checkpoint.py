@@ -4,6 +4,7 @@ Everything random is drawn from the seed before the first step (`headsplat.train
 step number, the parameters, Adam's moments and the loss history are all there is.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headsplat.errors import UserError
+from headsplat.cli import log
 from headsplat.files import publish
 
 STATE_FILE = "state.pt"
@@ -36,15 +37,16 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path) -> State | None:
-    """The state a previous run of the same key left, or None.
-
-    Raises:
-        UserError: the file is there but cannot be read.
-    """
+    """The state a previous run of the same key left, or None; a damaged one is removed."""
     path = folder / STATE_FILE
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:  # PyTorch itself does not look at the checksums
+            if (member := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{member}: wrong checksum")
         return State(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, EOFError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete {folder}") from error
+    except (zipfile.BadZipFile, RuntimeError, TypeError, EOFError, OSError) as error:
+        log.warning("%s is damaged (%s): starting over", path, error)
+        path.unlink(missing_ok=True)
+        return None

@@ -194,6 +194,7 @@ def open_pictures(
     plan: Tensor,
     device: torch.device,
     limit_mib: int,
+    cache_mib: int,
 ) -> ResidentPictures | StreamedPictures:
     """Keep the pictures of `ids` resident when they need at most `limit_mib`, else stream them.
 
@@ -202,7 +203,8 @@ def open_pictures(
         ids: frame ids by row.
         plan: (steps, B) long rows, what each step will ask for.
         device: where batches are wanted.
-        limit_mib: bound on the memory that pictures may take.
+        limit_mib: bound on the device's memory that pictures may take.
+        cache_mib: bound on the host's memory that streamed pictures may take.
     """
     each = reader.height * reader.width * PLANES
     need = len(ids) * each / 2**20
@@ -213,4 +215,4 @@ def open_pictures(
     )  # fmt: skip
     if need <= limit_mib:
         return ResidentPictures(reader, ids, device)
-    return StreamedPictures(reader, ids, plan, device, int(limit_mib * 2**20 // each))
+    return StreamedPictures(reader, ids, plan, device, cache_mib * 2**20 // each)

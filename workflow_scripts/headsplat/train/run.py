@@ -36,12 +36,12 @@ WARM_STEPS, FINAL_RATE = 20, 0.03
 _CURVE_POINTS = 300
 
 
-def picture_limit(device: torch.device, cache_mib: int) -> int:
-    """MiB that pictures may take: the option on a CPU, half of what is free on a card."""
+def picture_limit(device: torch.device, cache_mib: int, card_percent: int) -> int:
+    """MiB that pictures may take where training computes: on a card a share of what is free."""
     if device.type == "cpu":
         return cache_mib
     free, _ = torch.cuda.mem_get_info(device)
-    return int(free / 2**21)
+    return free * card_percent // 100 // 2**20
 
 
 def train_avatar(
@@ -57,6 +57,7 @@ def train_avatar(
     assets: Path,
     device_name: str,
     cache_mib: int,
+    card_percent: int,
     code: str,
     checkpoint: Path | None = None,
 ) -> None:
@@ -74,7 +75,9 @@ def train_avatar(
         options: of the training.
         assets: folder where LPIPS weights may lie.
         device_name: auto, cpu or cuda.
-        cache_mib: bound on decoded pictures in memory on a CPU.
+        cache_mib: bound on decoded pictures in the host's memory.
+        card_percent: share of the card's free memory that pictures may take; it decides where they
+            lie, never what is computed.
         code: version of the code, part of the key.
         checkpoint: FlashAvatar's `chkpntN.pth` to go on from, with its parameters and Adam's
             moments, at full resolution throughout; None to start from the pictures.
@@ -109,12 +112,12 @@ def train_avatar(
     plan = make_plan(len(ids), options, code_size, size, WARM_STEPS, FINAL_RATE)
     avatar = empty_avatar(head, track, track.rows(ids), options, device)
     reader = PictureReader(frames, alpha, parsing, track.width, track.height)
-    limit = picture_limit(device, cache_mib)
+    limit = picture_limit(device, cache_mib, card_percent)
     need = training_mib(avatar, options, len(ids), size, lpips is not None, limit)
     if device.type == "cuda":
         log.info("memory of the card that training takes, estimated: %.0f MiB", need)
     try:
-        pictures = open_pictures(reader, ids, plan.rows, device, limit)
+        pictures = open_pictures(reader, ids, plan.rows, device, limit, cache_mib)
         training = training_frames(avatar, track, ids)
         if start is None:
             initialise(avatar, training, pictures)

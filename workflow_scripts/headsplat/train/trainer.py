@@ -1,7 +1,7 @@
 """The training loop: steps along a plan, keyed checkpoints, a stop at the first NaN."""
 
-import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from headsplat.cli import log
 from headsplat.deform.base import Gaussians
 from headsplat.deform.flashavatar_checkpoint import Checkpoint, adam_state
 from headsplat.errors import UserError
+from headsplat.stopping import Stopped, postponed
 from headsplat.train.captured import CapturedFunction
 from headsplat.train.checkpoint import State, load_state, save_state
 from headsplat.train.dataset import ResidentPictures, StreamedPictures
@@ -90,7 +91,6 @@ class Trainer:
             groups = self._step.optimiser.state_dict()["param_groups"]
             self._step.load_optimiser(adam_state(start, groups))
         self._snapshot = Snapshot(avatar.deformation, self._step.optimiser)
-        self._stop = False
         self._profile: dict[str, float] = {}
 
     def gaussians(self, rows: Tensor) -> Gaussians:
@@ -117,22 +117,15 @@ class Trainer:
     def run(self, scratch: Path) -> Outcome:
         """Train to the end of the plan, from where a previous run of the same key stopped.
 
-        SIGTERM and SIGINT save the state and end the process with status 143.
+        Must run in the main thread, where a request to stop is noted.
 
         Raises:
+            Stopped: the process was asked to stop, and the state is saved.
             UserError: as `advance`. The last good state stays.
             torch.OutOfMemoryError: the card has too little memory; the last good state is saved.
         """
-        handlers = {
-            number: signal.signal(number, self._request_stop)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            with self._captured.stream():
-                seconds = self._run(scratch)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        with postponed() as asked, self._captured.stream():
+            seconds = self._run(scratch, asked)
         return Outcome(
             self._step.per_image.cpu(),
             self._step.terms.cpu(),
@@ -141,7 +134,7 @@ class Trainer:
             self._profile,
         )
 
-    def _run(self, scratch: Path) -> float:
+    def _run(self, scratch: Path, asked: Callable[[], bool]) -> float:
         before = self._resume(scratch)
         first = self.done
         log.info(
@@ -153,29 +146,24 @@ class Trainer:
             try:
                 self._guarded_step()
                 now = time.monotonic()
-                save = self._stop or now - last_save > SAVE_EVERY
+                stop = asked()
+                save = stop or (now - last_save > SAVE_EVERY and self.done < self.steps)
                 if save or self._due():
                     self._settle()
                 self._maybe_profile(scratch)
             except torch.OutOfMemoryError:
                 self._rescue(scratch, before + time.monotonic() - start)
                 raise
-            if save and self.done < self.steps:
+            if save:
                 self._save(scratch, before + now - start)
                 last_save = now
-            if self._stop:
-                log.info(
-                    "stopped at step %d of %d; the same command continues", self.done, self.steps
-                )
-                raise SystemExit(143)
+            if stop:
+                log.info("saved after step %d of %d", self.done, self.steps)
+                raise Stopped
             if now - last_log > LOG_EVERY:
                 self._report(first, now - start)
                 last_log = now
         return before + time.monotonic() - start
-
-    def _request_stop(self, number: int, frame: Any) -> None:
-        del number, frame
-        self._stop = True
 
     def _due(self) -> bool:
         """Whether to look now: every so often, at the end, and before a step is recorded."""

@@ -92,7 +92,10 @@ def read_pictures(
         UserError: the file is not the one that was probed.
     """
     if not Path(path).is_file() or Path(path).stat().st_size != info.bytes:
-        raise UserError(f"{path}: missing or changed since it was probed; probe it again")
+        raise UserError(
+            f"{path}: missing or changed since it was probed; the "
+            "same command goes on with what is there"
+        )
     if first >= stop:
         return
     frame_id = first
@@ -122,7 +125,7 @@ def read_pictures(
                 return
     raise UserError(
         f"{path}: frame {frame_id} at time stamp {info.pts[frame_id - 1]} does not decode as it "
-        "did when probed; probe the video again"
+        "did when probed; touch the video, and the same command probes it again"
     )
 
 

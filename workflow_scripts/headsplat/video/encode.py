@@ -17,6 +17,7 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
 AAC_BLOCK = 1024  # samples that one AAC packet holds
 # x264 gives the same bytes for the same number of threads only, so the number is fixed.
 ENCODER_THREADS = 2
+MP4_OPTIONS = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
 class VideoWriter:
@@ -50,7 +51,7 @@ class VideoWriter:
         self._path, self._width, self._height = Path(path), width, height
         self._fps, self._crf = Fraction(fps), crf
         self._count = 0
-        self._sound = None if audio is None else _Sound(*audio)
+        self._sound = None if audio is None else SoundTrack(*audio)
         self._stack = ExitStack()
 
     def __enter__(self) -> "VideoWriter":
@@ -61,7 +62,7 @@ class VideoWriter:
                     str(temporary),
                     "w",
                     format="mp4",
-                    options={"fflags": "+bitexact", "movflags": "+faststart"},
+                    options=MP4_OPTIONS,
                 )
             )
             stream = self._file.add_stream("libx264", rate=self._fps)
@@ -122,8 +123,8 @@ class VideoWriter:
                 self._sound.finish(self._count / self._fps)
 
 
-class _Sound:
-    """The sound track of a writer: blocks follow the pictures, so the file is interleaved."""
+class SoundTrack:
+    """The sound track of a film: blocks follow the pictures, so the file is interleaved."""
 
     def __init__(self, samples: np.ndarray, rate: int) -> None:
         samples = np.asarray(samples, np.float32)
@@ -139,6 +140,7 @@ class _Sound:
         self._done = 0
 
     def open(self, file: av.container.OutputContainer) -> None:
+        """Add the track to a file, behind its pictures' stream."""
         self._file = file
         self._stream = file.add_stream("aac", rate=self._rate, layout=self._layout)
         self._stream.options = {"flags": "+bitexact"}
@@ -151,6 +153,7 @@ class _Sound:
             self._encode(AAC_BLOCK)
 
     def finish(self, seconds: Fraction) -> None:
+        """Encode what is left before `seconds`, the length of the pictures."""
         self.write_until(seconds)
         rest = round(seconds * self._rate) - self._done
         if rest > 0:

@@ -31,9 +31,10 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     end (a file cut off by a crash or an incomplete download) only shorten the clip.
 
     Raises:
-        UserError: no such file, not a video, no video stream, no time stamps, or less than
-            two seconds that decode.
+        UserError: no such file, not a video, no video stream, no time stamps, less than two
+            seconds that decode, or the file changed meanwhile.
     """
+    before = _stamp(path)
     with open_video(path, available_threads(), strict=True) as (container, stream):
         scan = _scan(container, stream)
         audio = next(iter(container.streams.audio), None)
@@ -82,8 +83,19 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
         audio=sound,
         hdr=is_hdr(first.color_trc),
     )
+    if _stamp(path) != before:
+        raise UserError(f"{path}: changed while it was read; let it be whole, and run again")
     info.save(Path(out))
     return info
+
+
+def _stamp(path: Path | str) -> tuple[int, int, int] | None:
+    """What tells that a file was written to or replaced; None if there is none."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns, state.st_ino
 
 
 class _Scan:

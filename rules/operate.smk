@@ -1,0 +1,60 @@
+# What a person asks of a run: nothing here makes a file, and nothing waits for a run's lock.
+
+
+localrules:
+    doctor,
+    plan,
+    status,
+
+
+rule plan:
+    """What a run would do: per subject and stage whether, why, and what it took last time."""
+    log:
+        "logs/operate/plan.log",
+    conda:
+        own_environment
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        settings=settings_flag,
+        sdm=[str(method) for method in workflow.deployment_settings.deployment_method],
+        code=code_version("plan"),
+    shell:
+        "exec python workflow_scripts/plan.py {params.settings} --sdm {params.sdm} 2> {log}"
+
+
+rule status:
+    """How far every subject is, by its files and logs; nothing is planned."""
+    log:
+        "logs/operate/status.log",
+    conda:
+        own_environment
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        settings=settings_flag,
+        code=code_version("status"),
+    shell:
+        "exec python workflow_scripts/status.py {params.settings} 2> {log}"
+
+
+rule doctor:
+    """Look over the machine before a run, from driver to disk, with a cure for what is wrong."""
+    log:
+        "logs/operate/doctor.log",
+    conda:
+        own_environment
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=settings_flag,
+        needs=as_flags(ASSETS.all()),
+        code=code_version("doctor"),
+    shell:
+        "exec python workflow_scripts/doctor.py {params.settings} {params.needs} 2> {log}"

@@ -1,0 +1,264 @@
+"""Breaks of what is around a run: one clear line, no half files, and the same command goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headsplat.files import FrameStore, read_json
+from tests.disks import mounted
+from tests.slow.chaos import environment, leftovers
+from tests.workflow.conftest import Checkout, finished  # noqa: F401 - a fixture
+
+FRAMES = 75
+EXPORT = "results/demo/checkpoint"  # the cheapest output that is a folder
+CROPS = "work/me/frames/000.zip"  # the first that needs a video of the user's
+YEAR = 365 * 86400.0
+
+
+@pytest.fixture
+def copy(finished: Checkout, tmp_path: Path) -> Checkout:  # noqa: F811
+    """A copy of a finished run, to be broken."""
+    folder = tmp_path / "headsplat"
+    shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
+    return Checkout(folder)
+
+
+@pytest.fixture
+def own_video(copy: Checkout) -> Checkout:
+    """A copy with a subject `me`, of whom nothing is made yet but the video."""
+    (copy.folder / "videos").mkdir()
+    shutil.copy(copy.folder / "work/builtin/demo.mp4", copy.folder / "videos/me.mp4")
+    row = "me\tvideos/me.mp4\tprocedural\tpreview"
+    (copy.folder / "config/subjects.tsv").write_text(f"subject\tvideo\thead\tpreset\n{row}\n")
+    return copy
+
+
+def fails(checkout: Checkout, *arguments: str, message: str) -> None:
+    """Run; it must fail, say `message` in one line of its own, and leave nothing half-written."""
+    result = checkout.snakemake(*arguments)
+    said = result.stdout + result.stderr
+    assert result.returncode != 0, said
+    errors = {line.strip() for line in said.splitlines() if line.strip().startswith("error: ")}
+    assert len(errors) == 1, said
+    assert message in errors.pop(), said
+    assert "Traceback" not in said.replace("--- Logging error ---\nTraceback", ""), said
+    assert leftovers(checkout.folder) == []
+
+
+def finishes(checkout: Checkout, *arguments: str) -> None:
+    """Run the command again; it must come to its end and leave nothing to do."""
+    result = checkout.snakemake(*arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert checkout.planned(*arguments) == {}
+    assert leftovers(checkout.folder) == []
+
+
+def once_there(path: Path, act: Callable[[], object]) -> threading.Thread:
+    """Act as soon as a run makes `path`."""
+
+    def wait() -> None:
+        end = time.monotonic() + 120
+        while not path.exists() and time.monotonic() < end:
+            time.sleep(0.005)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def fill(folder: Path) -> Path:
+    """Write a file that leaves no room on the disk of `folder`."""
+    filler = folder / "filler"
+    with open(filler, "wb", buffering=0) as handle:
+        try:
+            while handle.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    return filler
+
+
+def test_the_disk_of_the_results_is_full(copy: Checkout) -> None:
+    dataset = "results/demo/dataset"
+    shutil.rmtree(copy.folder / "results")
+    with mounted(copy.folder / "results", 1.1) as disk:
+        fails(copy, dataset, message=f"{dataset}: the disk is full; free some space")
+        assert not (copy.folder / dataset).exists()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        finishes(copy, dataset)
+        assert len(list((disk / "demo/dataset/imgs").iterdir())) == FRAMES
+
+
+def test_the_disk_of_everything_is_full(
+    finished: Checkout,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    size = sum(path.stat().st_blocks * 512 for path in finished.folder.rglob("*"))
+    with mounted(tmp_path / "disk", size / 2**20 + 16) as disk:
+        copy = Checkout(disk / "headsplat")
+        shutil.copytree(finished.folder, copy.folder, symlinks=True, copy_function=shutil.copy2)
+        shutil.rmtree(copy.folder / EXPORT)
+        filler = fill(disk)
+        fails(copy, EXPORT, message="the disk is full; free some space")
+        assert not (copy.folder / EXPORT).exists()
+        filler.unlink()
+        finishes(copy, EXPORT)
+
+
+def test_the_disk_is_full_when_snakemake_notes_what_it_did(own_video: Checkout) -> None:
+    folder, probed = own_video.folder, "work/me/video.json"
+    kept = folder / ".snakemake"
+    kept.rename(folder / "kept")
+    with mounted(kept, 16) as disk:
+        shutil.copytree(folder / "kept", disk, dirs_exist_ok=True)
+        thread = once_there(folder / "logs/me/probe_video.log", lambda: fill(disk))
+        result = own_video.snakemake(probed)
+        thread.join()
+        assert result.returncode != 0
+        assert "No space left on device" in result.stdout + result.stderr
+        (disk / "filler").unlink()
+        finishes(own_video, probed)
+
+
+def test_the_results_are_read_only(copy: Checkout) -> None:
+    shutil.rmtree(copy.folder / "results")
+    with mounted(copy.folder / "results", 64) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        fails(copy, EXPORT, message="results: read-only file system; give this user the right")
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        finishes(copy, EXPORT)
+
+
+def test_the_video_is_removed_in_mid_run(own_video: Checkout) -> None:
+    video, away = own_video.folder / "videos/me.mp4", own_video.folder / "videos/away.mp4"
+    thread = once_there(own_video.folder / "work/me/video.json", lambda: video.rename(away))
+    result = own_video.snakemake(CROPS)
+    thread.join()
+    assert result.returncode != 0
+    assert "videos/me.mp4" in result.stderr
+    fails(own_video, CROPS, message="the video 'videos/me.mp4' of 'me' is not there")
+    away.rename(video)
+    finishes(own_video, CROPS)
+
+
+def test_another_video_of_an_older_date_takes_its_place_in_mid_run(own_video: Checkout) -> None:
+    video = own_video.folder / "videos/me.mp4"
+    other = own_video.folder / "videos/other.mp4"
+    other.write_bytes(video.read_bytes() + bytes(1000))  # players skip what follows an mp4
+    os.utime(other, (0, 0))
+    thread = once_there(own_video.folder / "work/me/video.json", lambda: other.replace(video))
+    fails(own_video, CROPS, message="videos/me.mp4: missing or changed since it was probed")
+    thread.join()
+    finishes(own_video, CROPS)
+    assert read_json(own_video.folder / "work/me/video.json")["bytes"] == video.stat().st_size
+
+
+def test_a_video_of_2038(own_video: Checkout) -> None:
+    video = own_video.folder / "videos/me.mp4"
+    later = time.time() + 12 * YEAR
+    os.utime(video, (later, later))
+    fails(own_video, CROPS, message="videos/me.mp4: dated 20")
+    assert not (own_video.folder / "work/me").exists()
+    video.touch()
+    finishes(own_video, CROPS)
+
+
+def test_a_truncated_output_is_named_and_made_again(copy: Checkout) -> None:
+    """As another program's crash or a bad copy leaves it: under its final name, and newer."""
+    damaged = copy.folder / "work/demo/frames/001.zip"
+    os.truncate(damaged, 5000)
+    fails(copy, "work/demo/alpha/001.zip", message="work/demo/frames/001.zip: not a readable zip")
+    damaged.unlink()
+    finishes(copy, "work/demo/alpha/001.zip")
+    with FrameStore([damaged]) as store:
+        assert store.ids[-1] == FRAMES
+
+
+def test_a_damaged_picture_is_named(copy: Checkout) -> None:
+    damaged = copy.folder / "work/demo/frames/001.zip"
+    with open(damaged, "r+b") as handle:
+        handle.seek(2000)
+        handle.write(bytes(500))
+    fails(copy, "work/demo/alpha/001.zip", message="work/demo/frames/001.zip: damaged at 000")
+
+
+def test_snakemakes_records_are_gone(copy: Checkout) -> None:
+    shutil.rmtree(copy.folder / ".snakemake")
+    shutil.rmtree(copy.folder / EXPORT)
+    finishes(copy, EXPORT)
+
+
+def test_stale_locks_of_snakemake_do_not_matter(copy: Checkout) -> None:
+    shutil.rmtree(copy.folder / EXPORT)
+    locks = copy.folder / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    for kind in ("input", "output"):
+        (locks / f"0.{kind}.lock").write_text(f"{EXPORT}\nwork/demo/track/track.npz\n")
+    finishes(copy, EXPORT)
+
+
+def test_a_clock_that_was_ahead(own_video: Checkout) -> None:
+    """Files made before the clock was set right come from the future; Snakemake names them."""
+    finishes(own_video, "work/me/video.json")
+    probed = own_video.folder / "work/me/video.json"
+    later = time.time() + YEAR
+    os.utime(probed, (later, later))
+    result = own_video.snakemake(CROPS)
+    assert result.returncode != 0
+    assert "work/me/video.json" in result.stderr
+    assert "This could indicate a clock skew problem" in result.stderr
+    touch = "find work results -newermt now -exec touch {} +"
+    subprocess.run(["bash", "-c", touch], cwd=own_video.folder, check=True)
+    finishes(own_video, CROPS)
+
+
+def test_a_clock_that_is_behind(copy: Checkout) -> None:
+    if shutil.which("faketime") is None:
+        pytest.skip("faketime is not installed")
+    shutil.rmtree(copy.folder / EXPORT)
+    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
+    result = subprocess.run(
+        ["faketime", "--exclude-monotonic", "-f", "-2y", *command, EXPORT],
+        cwd=copy.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode != 0
+    assert "than input work/demo/track/track.npz" in result.stderr
+    assert "This could indicate a clock skew problem" in result.stderr
+    assert not (copy.folder / EXPORT).exists()
+    finishes(copy, EXPORT)
+
+
+def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(own_video: Checkout) -> None:
+    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "1"]
+    first = subprocess.Popen(
+        [*command, CROPS],
+        cwd=own_video.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not (own_video.folder / "logs/me/probe_video.log").exists():
+            assert first.poll() is None
+            time.sleep(0.05)
+        fails(own_video, CROPS, message=f"another run (pid {first.pid}) is using this folder")
+        assert first.wait(timeout=300) == 0
+    finally:
+        if first.poll() is None:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+    assert own_video.planned(CROPS) == {}

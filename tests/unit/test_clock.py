@@ -1,0 +1,23 @@
+"""Videos of a day to come are named before a run."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from headsplat.clock import require_past
+from headsplat.errors import UserError
+
+
+def test_only_files_of_a_day_to_come_are_refused(tmp_path: Path) -> None:
+    video = tmp_path / "me.mp4"
+    video.touch()
+    require_past([video, tmp_path / "not there"])
+    later = time.time() + 86400
+    os.utime(video, (later, later))
+    with pytest.raises(
+        UserError, match=r"me.mp4: dated 20\d\d-.*still to come; .*'touch "
+    ) as caught:
+        require_past([video])
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,126 @@
+"""Conda's files: form, exact pins equal to the lock, and all that each stage imports."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headsplat.codehash import SCRIPTS, _module_file
+from tests.conftest import ROOT
+
+ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
+OF_STAGES = [name for name in ENVIRONMENTS if name != "parity"]
+RULES = {
+    name: found[1]
+    for file in sorted((ROOT / "rules").glob("*.smk"))
+    for name, body in re.findall(
+        r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), flags=re.M | re.S
+    )
+    if (found := re.search(r'conda:\s+"\.\./envs/(\w+)\.yaml"', body))
+}
+# Import name -> name on the package index, where they differ.
+PACKAGES = {"cv2": "opencv-contrib-python", "PIL": "pillow"}
+OPTIONAL = {"face_alignment": "face-alignment"}
+
+
+def environment(name: str) -> dict:
+    return yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())
+
+
+def pins(text: str) -> dict[str, str]:
+    """Package -> version of the lines of a requirements file."""
+    lines = (line.strip() for line in text.splitlines())
+    kept = [line for line in lines if line and not line.startswith(("#", "--"))]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in kept), kept
+    return {re.sub("_", "-", line.split("==")[0]).lower(): line.split("==")[1] for line in kept}
+
+
+def pip_section(name: str) -> dict[str, str]:
+    return pins("\n".join(environment(name)["dependencies"][-1]["pip"]))
+
+
+LOCK = pins((ROOT / "requirements.lock").read_text())
+
+
+def third_party(script: Path) -> set[str]:
+    """What a script and the modules it reaches import from elsewhere, inside functions too."""
+    todo, seen, found = [script], set(), set()
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            else:
+                continue
+            for name in names:
+                top = name.split(".")[0]
+                if top == "headsplat":
+                    todo += [file for file in [_module_file(name)] if file]
+                elif top not in sys.stdlib_module_names:
+                    found.add(top)
+    return found
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_form(name):
+    content = environment(name)
+    assert list(content) == ["channels", "dependencies"]
+    # No other channel: `nodefaults` keeps out those of the user's own settings.
+    assert content["channels"] == ["conda-forge", "nodefaults"]
+    plain = [entry for entry in content["dependencies"] if isinstance(entry, str)]
+    assert all(re.fullmatch(r"[\w-]+ ?=[\w.]+(=[\w.*]+)?", entry) or entry == "cxx-compiler"
+               for entry in plain), plain  # fmt: skip
+    assert len({entry.split()[0] for entry in plain}) == len(plain)
+
+
+@pytest.mark.parametrize("name", OF_STAGES)
+def test_pips_section_is_last_and_equals_the_lock(name):
+    content = environment(name)["dependencies"]
+    assert [isinstance(entry, dict) for entry in content] == [False] * (len(content) - 1) + [True]
+    assert list(content[-1]) == ["pip"]
+    assert any(entry.startswith("pip =") for entry in content[:-1])
+    assert "python =3.11" in content
+    assert pip_section(name).items() <= LOCK.items()
+
+
+def test_every_stage_has_an_environment_and_every_environment_a_stage():
+    scripts = {path.stem for path in SCRIPTS.glob("*.py")}
+    assert scripts & RULES.keys() >= {"probe_video", "track_head", "train_avatar", "write_report"}
+    assert set(RULES.values()) == set(OF_STAGES)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_an_environment_has_all_that_its_stage_imports(rule):
+    have = pip_section(RULES[rule])
+    needed = third_party(SCRIPTS / f"{rule}.py")
+    assert "numpy" in needed
+    missing = {PACKAGES.get(name, name) for name in needed - OPTIONAL.keys()} - have.keys()
+    assert not missing
+
+
+@pytest.mark.parametrize("kind", ["kubernetes", "storage", "optional"])
+def test_additions_leave_the_lock_alone(kind):
+    extra = pins((ROOT / f"requirements-{kind}.txt").read_text())
+    assert extra
+    assert not extra.keys() & LOCK.keys()
+
+
+def test_cuda_twelve_is_the_same_pytorch():
+    assert pins((ROOT / "requirements-cuda12.txt").read_text()) == {
+        "torch": f"{LOCK['torch']}+cu126"
+    }
+
+
+def test_optional_imports_are_pinned():
+    extra = pins((ROOT / "requirements-optional.txt").read_text())
+    assert set(OPTIONAL.values()) <= extra.keys()
+    assert extra["onnxruntime-gpu"] == LOCK["onnxruntime"]
+    assert extra["opencv-python"] == LOCK["opencv-contrib-python"]

@@ -1,0 +1,251 @@
+"""Publishing: whole files or none, no leftovers of kills, and one line when a disk refuses."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from headsplat.errors import UserError
+from headsplat.files import (
+    FrameStore,
+    FrameZipWriter,
+    publish,
+    publish_folder,
+    read_npz,
+    write_json,
+    write_npz,
+)
+from headsplat.storage import require_room, storage_error
+from headsplat.video.encode import VideoWriter
+from tests.conftest import ROOT
+from tests.disks import small_disk  # noqa: F401 - a fixture
+
+NOISE = np.random.default_rng(0)
+
+
+def test_publishes_a_whole_file_and_leaves_no_other(tmp_path: Path) -> None:
+    with publish(tmp_path / "new" / "a.txt") as temporary:
+        temporary.write_text("whole")
+        assert temporary.suffix == ".txt"
+        assert not (tmp_path / "new" / "a.txt").exists()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
+    assert (tmp_path / "new" / "a.txt").read_text() == "whole"
+
+
+def test_an_exception_keeps_the_previous_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("before")
+
+    def broken() -> None:
+        with publish(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        broken()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "before"
+
+
+def test_npz_is_what_numpy_writes(tmp_path: Path) -> None:
+    arrays = {"a": NOISE.random((3, 4)).astype(np.float32), "fortran": NOISE.random((5, 2)).T}
+    arrays |= {"name": np.array("procedural"), "number": np.array(7)}
+    write_npz(tmp_path / "ours.npz", **arrays)
+    with open(tmp_path / "numpy.npz", "wb") as handle:
+        np.savez(handle, **arrays)
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpy.npz").read_bytes()
+    for key, value in read_npz(tmp_path / "ours.npz").items():
+        np.testing.assert_array_equal(value, arrays[key])
+
+
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    writer = (
+        "import sys, time; from headsplat.files import publish, publish_folder\n"
+        "with publish(sys.argv[1] + '/a.npz') as a, publish_folder(sys.argv[1] + '/b') as b:\n"
+        "    a.write_text('half'); (b / 'c').write_text('half'); print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", writer, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    left = {f".a.{process.pid}.tmp.npz", f".b.{process.pid}.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+    # Other files' temporary names only look alike.
+    strangers = [f".a.b.{process.pid}.tmp.npz", f".a.{process.pid}.tmp.zip", ".a.x.tmp.npz"]
+    for name in strangers:
+        (tmp_path / name).touch()
+    write_npz(tmp_path / "a.npz", x=np.zeros(3))
+    with publish_folder(tmp_path / "b") as folder:
+        (folder / "c").write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "b", *strangers}
+    assert (tmp_path / "b" / "c").read_text() == "whole"
+
+
+def test_a_job_that_was_replaced_cannot_publish(tmp_path: Path) -> None:
+    def given_up() -> None:
+        with publish(tmp_path / "a.txt") as temporary:
+            temporary.write_text("late")
+            # Its successor on another machine has another process id.
+            temporary = temporary.rename(tmp_path / ".a.1.tmp.txt")
+            write_in_another_process(tmp_path / "a.txt", "current")
+
+    with pytest.raises(FileNotFoundError):
+        given_up()
+    assert (tmp_path / "a.txt").read_text() == "current"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def write_in_another_process(path: Path, text: str) -> None:
+    code = (
+        "import sys; from headsplat.files import publish\n"
+        "with publish(sys.argv[1]) as temporary: temporary.write_text(sys.argv[2])"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(path), text],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        check=True,
+    )
+
+
+def zip_of_frames(folder: Path) -> Path:
+    with publish(folder / "x.zip") as temporary, FrameZipWriter(temporary, ".png") as pack:
+        for frame in range(40):
+            pack.add(frame, NOISE.bytes(100_000))
+    return folder / "x.zip"
+
+
+def video(folder: Path) -> Path:
+    with VideoWriter(folder / "x.mp4", 320, 320, 25, crf=1) as writer:
+        for _ in range(40):
+            writer.write(NOISE.integers(0, 255, (320, 320, 3), np.uint8))
+    return folder / "x.mp4"
+
+
+def state(folder: Path) -> Path:
+    with publish(folder / "x.pt") as temporary:
+        torch.save({"a": torch.zeros(1_000_000)}, temporary)
+    return folder / "x.pt"
+
+
+def arrays(folder: Path) -> Path:
+    write_npz(folder / "x.npz", a=NOISE.random(400_000))
+    return folder / "x.npz"
+
+
+def values(folder: Path) -> Path:
+    write_json(folder / "x.json", list(range(500_000)))
+    return folder / "x.json"
+
+
+def files(folder: Path) -> Path:
+    with publish_folder(folder / "x") as inside:
+        for number in range(40):
+            (inside / str(number)).write_bytes(NOISE.bytes(100_000))
+    return folder / "x"
+
+
+WRITERS = (zip_of_frames, video, state, arrays, values, files)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_full_disk_ends_in_one_line(
+    small_disk: Path,  # noqa: F811
+    write: Callable[[Path], Path],
+) -> None:
+    folder = small_disk / "out"
+    with pytest.raises(UserError, match=r"out/x.*: the disk is full; free some space") as caught:
+        write(folder)
+    assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == [], "half a file is left"
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_folder_that_is_read_only_ends_in_one_line(
+    small_disk: Path,  # noqa: F811
+    write: Callable[[Path], Path],
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for folder in (small_disk, small_disk / "new"):
+        with pytest.raises(UserError, match=r"disk.*: read-only file system; give this user"):
+            write(folder)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_file_size_limit_ends_in_one_line(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys, numpy as np; from pathlib import Path\n"
+        "from headsplat.cli import stage; from headsplat.files import write_npz\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "stage(lambda: write_npz(sys.argv[1], a=np.zeros(100_000)))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.npz")],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(f"error: {tmp_path / 'a.npz'}: larger than a file may be here")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_refused_writes_are_storage_errors() -> None:
+    assert storage_error(ValueError("a bug")) is None
+    assert storage_error(FileNotFoundError(errno.ENOENT, "gone", "a.npz")) is None
+    denied = PermissionError(errno.EACCES, "denied", "input.mp4")
+    assert str(storage_error(denied, "work/out.npz")).startswith("input.mp4: permission denied")
+    own = OSError(errno.ENOSPC, "full", "work/.out.12.tmp.npz")
+    assert str(storage_error(own, "work/out.npz")).startswith("work/out.npz: the disk is full")
+
+
+def test_leftovers_of_another_time_do_not_matter(tmp_path: Path) -> None:
+    left = tmp_path / ".a.1.tmp.txt"
+    left.write_text("half")
+    later = time.time() + 10 * 365 * 86400
+    os.utime(left, (later, later))
+    with publish(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_room_is_required_before_a_run(
+    small_disk: Path,  # noqa: F811
+) -> None:
+    require_room([small_disk, small_disk / "work" / "new"])
+    (small_disk / "filler").write_bytes(bytes(1_500_000))
+    with pytest.raises(UserError, match=r"new: the disk is full"):
+        require_room([small_disk / "work" / "new"])
+    (small_disk / "filler").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(UserError, match=r"disk: read-only file system"):
+        require_room([small_disk])
+
+
+def test_a_damaged_picture_of_a_chunk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "000.zip"
+    with publish(path) as temporary, FrameZipWriter(temporary, ".png") as pack:
+        for frame in (1, 2):
+            pack.add(frame, NOISE.bytes(1000))
+    data = bytearray(path.read_bytes())
+    data[500] ^= 1
+    path.write_bytes(data)
+    with FrameStore([path]) as store:
+        assert len(store.read(2)) == 1000
+        with pytest.raises(UserError, match=r"000.zip: damaged at 00001.png .*; delete it"):
+            store.read(1)

@@ -1,0 +1,199 @@
+"""Each job gets its own card: several real processes, with a made-up `nvidia-smi` for the cards."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from headsplat import gpu
+
+SCRIPTS = Path(gpu.__file__).parents[1]
+A, B, C = (f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abc")
+SLICES = [f"MIG-{number * 8}-5555-6666-7777-888888888888" for number in "12"]
+
+# Claims, says which card, and holds it until standard input closes.
+HOLD = """
+import os, sys
+from pathlib import Path
+from headsplat import gpu
+from headsplat.errors import UserError
+gpu.LOCKS = Path(sys.argv[1])
+try:
+    card = gpu.claim_card(float(sys.argv[2]))
+except UserError as error:
+    sys.exit(f"error: {error}")
+assert card is None or os.environ["CUDA_VISIBLE_DEVICES"] == card
+print(card, flush=True)
+sys.stdin.read()
+"""
+
+
+class Machine:
+    """A folder with an `nvidia-smi`, a PyTorch with or without CUDA, and the locks."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.jobs = folder, []
+        (folder / "bin").mkdir()
+        (folder / "site" / "torch" / "lib").mkdir(parents=True)
+        (folder / "site" / "torch" / "__init__.py").touch()
+        self.torch_part = folder / "site" / "torch" / "lib" / "libtorch_cuda.so"
+        self.torch_part.touch()
+
+    def driver(self, listing: str, status: int = 0) -> None:
+        program = self.folder / "bin" / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\nexit {status}\n")
+        program.chmod(0o755)
+
+    def cards(self, *uuids: str) -> None:
+        self.driver("".join(f"GPU {i}: NVIDIA H100 (UUID: {u})\n" for i, u in enumerate(uuids)))
+
+    def job(self, visible: str | None = None, wait: float = 60.0) -> subprocess.Popen[str]:
+        environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+        environment |= {
+            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
+            "PYTHONPATH": f"{self.folder / 'site'}:{SCRIPTS}",
+        }
+        if visible is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = visible
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(self.folder / "locks"), str(wait)],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        self.jobs.append(process)
+        return process
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    yield machine
+    for process in machine.jobs:
+        process.kill()
+        process.communicate()
+
+
+def card(process: subprocess.Popen[str]) -> str:
+    return process.stdout.readline().strip()
+
+
+def test_jobs_get_cards_of_their_own_and_the_next_waits_for_any_of_them(machine):
+    machine.cards(A, B)
+    first, second = machine.job(), machine.job()
+    assert {card(first), taken := card(second)} == {A, B}
+    third = machine.job()
+    time.sleep(1.5)
+    assert third.poll() is None
+    second.send_signal(signal.SIGKILL)
+    assert card(third) == taken
+    assert first.poll() is None
+
+
+def test_waiting_ends_in_one_line(machine):
+    machine.cards(A)
+    first = machine.job()
+    assert card(first) == A
+    second = machine.job(wait=0.2)
+    _, said = second.communicate(timeout=30)
+    assert second.returncode == 1
+    assert said.startswith("error: none of 1 graphics cards became free")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("1", ["1"]),
+        ("2,0", ["2", "0"]),
+        (B, [B]),
+        (B[:12], [B[:12]]),
+        ("0,-1,1", ["0"]),
+        ("7,0", []),
+        ("", []),
+        ("-1", []),
+        ("none", []),
+        ("0,0", ["0"]),
+    ],
+)
+def test_a_given_choice_is_kept(machine, visible, expected):
+    machine.cards(A, B, C)
+    for name in expected:
+        assert card(machine.job(visible)) == name
+    if not expected:
+        assert card(machine.job(visible)) == "None"
+
+
+def test_an_index_and_a_uuid_mean_one_card(machine):
+    """As in a batch job, where the card with the UUID B may be number 0."""
+    machine.cards(A, B)
+    assert card(machine.job("1")) == "1"
+    assert machine.job(B, wait=0.1).wait(30) == 1
+    machine.cards(B)
+    assert machine.job("0", wait=0.1).wait(30) == 1
+
+
+def test_slices_of_a_card_are_claimed_one_by_one(machine):
+    lines = [f"GPU 0: NVIDIA H100 (UUID: {A})"]
+    lines += [f"  MIG 3g.40gb     Device  {i}: (UUID: {name})" for i, name in enumerate(SLICES)]
+    machine.driver("\n".join([*lines, f"GPU 1: NVIDIA H100 (UUID: {B})"]) + "\n")
+    assert {card(machine.job()) for _ in range(3)} == {*SLICES, B}
+    assert machine.job(SLICES[1], wait=0.1).wait(30) == 1
+    older = f"MIG-{A}/1/0"
+    assert card(machine.job(older)) == older
+
+
+def test_what_computes_on_the_cpu_takes_no_card(machine):
+    machine.cards(A)
+    machine.torch_part.unlink()
+    assert card(machine.job()) == "None"
+    machine.torch_part.touch()
+    assert card(machine.job()) == A
+
+
+def test_no_driver_is_no_card(machine):
+    assert card(machine.job()) == "None"
+    machine.driver("NVIDIA-SMI has failed because it could not talk to the driver\n", status=9)
+    assert card(machine.job()) == "None"
+
+
+def test_a_released_card_is_free_again(machine, monkeypatch, tmp_path):
+    machine.cards(A)
+    monkeypatch.setattr(gpu, "LOCKS", tmp_path / "locks")
+    monkeypatch.setattr(gpu, "torch_can_use_cards", lambda: True)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpu._listed.cache_clear()
+    try:
+        assert gpu.claim_card() == A
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        assert machine.job(wait=0.1).wait(30) == 1
+        gpu.release_card()
+        assert card(machine.job()) == A
+    finally:
+        gpu._listed.cache_clear()
+
+
+def test_the_locks_serve_every_user_of_the_machine(machine, tmp_path):
+    machine.cards(A)
+    before = os.umask(0o077)
+    try:
+        assert card(machine.job()) == A
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "locks").stat().st_mode) == 0o1777
+    (lock,) = (tmp_path / "locks").iterdir()
+    assert lock.name == f"{A}.lock"
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o644
+
+
+def test_another_thing_in_place_of_the_locks_is_one_line(machine, tmp_path):
+    machine.cards(A)
+    (tmp_path / "locks").write_text("")
+    _, said = machine.job().communicate(timeout=30)
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1

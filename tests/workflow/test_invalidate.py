@@ -1,0 +1,261 @@
+"""Only what is invalid reruns: for each edit of the finished demo, exactly the rules and jobs."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from .conftest import TINY, Checkout
+
+pytestmark = pytest.mark.slow
+
+NOTHING: dict[str, int] = {}
+REPORT = {"write_report": 1}
+EVALUATE = {"evaluate_avatar": 1} | REPORT
+TRAIN = {"train_avatar": 1} | EVALUATE
+PARSE = {"parse_chunk": 2, "export_dataset": 1} | TRAIN
+MATTE = {"matte_chunk": 2} | PARSE
+TRACK = {"track_head": 1, "export_frames": 1, "overlay_track": 1} | PARSE
+CUT = {"crop_chunk": 2, "overlay_track": 1} | MATTE
+CROP = {"solve_crop": 1, "split_frames": 1} | TRACK | CUT
+DETECT = {"detect_chunk": 2} | CROP
+PROBE = {"probe_video": 1} | DETECT
+BUILTIN = {"render_builtin": 1} | PROBE
+HEAD = {"build_procedural_head": 1} | BUILTIN
+EVERYTHING = {"build_cuda_ext": 1} | HEAD
+THREE_CHUNKS = dict.fromkeys(("detect_chunk", "crop_chunk", "matte_chunk", "parse_chunk"), 3)
+
+# An edit: what it does to the file's text.
+Edit = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def run(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of the finished run, with its dates and metadata; each test restores it."""
+    folder = tmp_path_factory.mktemp("invalidate") / "headsplat"
+    shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
+    return Checkout(folder)
+
+
+@contextmanager
+def changed(path: Path, edit: Callable[[bytes], bytes]) -> Iterator[None]:
+    """Edit a file, or make one, and put back what was there, with its date."""
+    before = (path.read_bytes(), path.stat()) if path.exists() else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(edit(before[0] if before else b""))
+    try:
+        yield
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_bytes(before[0])
+            os.utime(path, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
+
+
+def text(edit: Edit) -> Callable[[bytes], bytes]:
+    return lambda data: edit(data.decode()).encode()
+
+
+def options(**sections: Any) -> Callable[[bytes], bytes]:
+    """The tiny configuration with other options, those of the preset under `preview`."""
+    tiny = deepcopy(TINY)
+    for name, value in sections.pop("preview", {}).items():
+        both = isinstance(value, dict) and name in tiny["presets"]["preview"]
+        tiny["presets"]["preview"][name] = (
+            tiny["presets"]["preview"][name] | value if both else value
+        )
+    return lambda _: yaml.safe_dump(tiny | sections).encode()
+
+
+@pytest.mark.parametrize(
+    ("sections", "planned"),
+    [
+        ({"builtin": {"seconds": 4, "size": 320}}, BUILTIN),
+        ({"detect": {"second": "face_alignment"}}, DETECT),
+        ({"preview": {"chunks": 3}}, DETECT | THREE_CHUNKS),
+        ({"preview": {"crop": {"size": 96}}}, CROP),
+        ({"matte": {"edge_radius": 5}}, MATTE),
+        ({"split": {"mode": "last"}}, {"split_frames": 1} | TRAIN),
+        ({"preview": {"train": {"steps": 31}}}, TRAIN),
+        # What no stage of this subject reads, and what says in other words what is.
+        (
+            {
+                "heads": {"ict": "other.zip", "flame": "elsewhere"},
+                "import": {"blink_gain": 0.9},
+                "parse": {"model": "geometry"},
+                "presets": TINY["presets"] | {"another": {"chunks": 9}},
+            },
+            NOTHING,
+        ),
+    ],
+)
+def test_options(run: Checkout, sections: dict[str, Any], planned: dict[str, int]) -> None:
+    with changed(run.folder / "tiny.yaml", options(**deepcopy(sections))):
+        assert run.planned("demo") == planned
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "planned"),
+    [
+        ("intrinsics", "preview\t900,900,160,160", TRACK),
+        ("identity", "preview\tcode.npy", TRACK),
+        ("identity", "more_steps\t", TRAIN),  # another preset, which differs in one option
+    ],
+)
+def test_the_row_of_the_subject(
+    run: Checkout, header: str, row: str, planned: dict[str, int]
+) -> None:
+    np.save(run.folder / "code.npy", np.zeros(300, np.float32))
+    preview = TINY["presets"]["preview"]
+    more = {
+        **preview,
+        "train": {**yaml_preset("preview")["train"], **preview["train"], "steps": 31},
+    }
+    presets = TINY["presets"] | {"more_steps": more}
+    table = f"subject\tvideo\thead\tpreset\t{header}\ndemo\tbuiltin\tprocedural\t{row}\n"
+    with (
+        changed(run.folder / "tiny.yaml", options(presets=presets)),
+        changed(run.folder / "config/subjects.tsv", lambda _: table.encode()),
+    ):
+        assert run.planned("demo") == planned
+
+
+def yaml_preset(name: str) -> dict[str, Any]:
+    """A preset of the shipped configuration."""
+    return yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())[
+        "presets"
+    ][name]
+
+
+def statement(source: str) -> str:
+    """A statement more, which a syntax tree shows."""
+    return source + "\nAN_EDIT = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "planned"),
+    [
+        ("headsplat/heads/procedural/build.py", HEAD),
+        ("headsplat/builtin/room.py", BUILTIN),
+        ("headsplat/video/probe.py", PROBE),
+        ("headsplat/detect/tracker.py", DETECT),
+        ("headsplat/detect/framing.py", CROP),
+        ("headsplat/video/crop.py", CUT),
+        ("headsplat/masks/refine.py", MATTE),
+        ("headsplat/masks/neck_cut.py", PARSE),
+        ("headsplat/tracking/priors.py", TRACK),
+        ("headsplat/tracking/overlay.py", {"overlay_track": 1}),
+        ("headsplat/tracking/export.py", {"export_frames": 1}),
+        ("headsplat/evaluate/split.py", {"split_frames": 1} | TRAIN),
+        ("headsplat/dataset/export.py", {"export_dataset": 1}),
+        ("headsplat/train/losses.py", TRAIN),
+        ("headsplat/evaluate/pairs.py", EVALUATE),
+        ("headsplat/report/charts.py", REPORT),
+        ("headsplat/files.py", EVERYTHING),
+        ("train_avatar.py", TRAIN),
+        ("overlay_track.py", {"overlay_track": 1}),
+    ],
+)
+def test_code(run: Checkout, source: str, planned: dict[str, int]) -> None:
+    with changed(run.folder / "workflow_scripts" / source, text(statement)):
+        assert run.planned("demo") == planned
+
+
+def test_a_kernel(run: Checkout) -> None:
+    kernel = min((run.folder / "cuda_ext").rglob("*.cpp"))
+    with changed(kernel, lambda data: data + b"\n// an edit\n"):
+        assert run.planned("demo") == EVERYTHING
+
+
+def test_what_changes_no_result_reruns_nothing(run: Checkout) -> None:
+    """Comments, formatting, dates, environments without conda, profiles, other subjects' rows."""
+    scripts = run.folder / "workflow_scripts"
+    for path in scripts.rglob("*.py"):
+        path.touch()
+    for path in [*(run.folder / "rules").iterdir(), *(run.folder / "cuda_ext").rglob("*.cpp")]:
+        path.touch()
+    remark = text(lambda source: source + "\n# a remark\n")
+    other = "another\tother.mp4\tict\tstandard\n"
+    with (
+        changed(scripts / "headsplat/rotations.py", remark),
+        changed(
+            scripts / "headsplat/masks/refine.py",
+            text(lambda source: source.replace("\ndef ", "\n\n\ndef ").replace('"""', '"""An ', 1)),
+        ),
+        changed(scripts / "headsplat/gpu.py", text(statement)),
+        changed(run.folder / "Snakefile", remark),
+        changed(run.folder / "rules/avatar.smk", remark),
+        changed(run.folder / "config/config.yaml", remark),
+        changed(run.folder / "envs/trainer.yaml", remark),
+        changed(
+            run.folder / "envs/tracker.yaml", lambda data: data.replace(b"numpy==", b"numpy>=")
+        ),
+        changed(
+            run.folder / "profiles/default/config.yaml",
+            text(lambda s: s + "printshellcmds: true\n"),
+        ),
+        changed(run.folder / "other.mp4", lambda _: b"a video"),
+        changed(run.folder / "config/subjects.tsv", text(lambda s: s.rstrip("\n") + "\n" + other)),
+    ):
+        assert run.planned("demo") == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("files", "planned"),
+    [
+        (["rvm_mobilenetv3.pth"], MATTE),
+        (["79999_iter.pth"], PARSE),
+        (["vgg16-397923af.pth"], NOTHING),  # of no use without the other
+        (["vgg16-397923af.pth", "vgg.pth"], TRAIN),
+    ],
+)
+def test_weights_that_come(run: Checkout, files: list[str], planned: dict[str, int]) -> None:
+    assets = run.folder / "assets"
+    assets.mkdir(exist_ok=True)
+    for name in files:
+        (assets / name).write_bytes(b"PK\x03\x04 weights")
+    try:
+        assert run.planned("demo") == planned
+    finally:
+        shutil.rmtree(assets)
+
+
+def test_a_lost_chunk_that_is_needed_is_remade_alone(run: Checkout) -> None:
+    chunk = run.folder / "work/demo/alpha/001.zip"
+    metrics = run.folder / "results/demo/avatar/metrics.json"
+    aside = [path.rename(path.with_suffix(".aside")) for path in (chunk, metrics)]
+    try:
+        planned = run.planned("demo")
+    finally:
+        aside[0].rename(chunk)
+        aside[1].rename(metrics)
+    assert planned["matte_chunk"] == planned["parse_chunk"] == 1
+    assert "crop_chunk" not in planned
+
+
+def test_the_video_of_a_subject(run: Checkout) -> None:
+    """Its bytes count and its date does not, nor where a copy of it lies."""
+    video, builtin = run.folder / "own.mp4", run.folder / "work/builtin/demo.mp4"
+    shutil.copy(builtin, video)
+    table = "subject\tvideo\thead\tpreset\nown\town.mp4\tprocedural\tpreview\n"
+    work = "work/own/landmarks/000.npz"
+    with changed(run.folder / "config/subjects.tsv", lambda _: table.encode()):
+        result = run.snakemake(work)
+        assert result.returncode == 0, result.stderr
+        assert run.planned(work) == NOTHING
+        video.touch()
+        assert run.planned(work) == NOTHING
+        data = bytearray(video.read_bytes())
+        data[len(data) // 2] ^= 1
+        date = video.stat().st_mtime_ns
+        video.write_bytes(bytes(data))
+        os.utime(video, ns=(date - 10**12, date - 10**12))  # an older date, the same size
+        assert run.planned(work) == {"probe_video": 1, "detect_chunk": 1}

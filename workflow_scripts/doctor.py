@@ -1,0 +1,82 @@
+"""Look over the machine before a run: one table, and one line with its cure for what is wrong."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from headsplat.assets.needs import parse
+from headsplat.cli import stage
+from headsplat.config import read_subjects
+from headsplat.doctor.assets import check_files
+from headsplat.doctor.compilers import check_cxx
+from headsplat.doctor.finding import Finding
+from headsplat.doctor.folders import check_folders
+from headsplat.doctor.machine import check_machine
+from headsplat.doctor.run import examine
+from headsplat.doctor.software import check_libraries, check_snakemake
+
+
+def cards() -> Iterator[Finding]:
+    """Imported late, as the two below: a library that does not load is a finding of its own."""
+    from headsplat.doctor.cards import check_cards
+
+    return check_cards()
+
+
+def operators() -> Iterator[Finding]:
+    """As above."""
+    from headsplat.doctor.operators import check_operators
+
+    return check_operators()
+
+
+def onnx() -> Iterator[Finding]:
+    """As above."""
+    from headsplat.doctor.networks import check_onnx
+
+    return check_onnx()
+
+
+def detector() -> Iterator[Finding]:
+    """As above."""
+    from headsplat.doctor.networks import check_detector
+
+    return check_detector()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=json.loads, required=True, help="configuration, JSON")
+    what = {"action": "append", "default": [], "metavar": "ASSET=PATH"}
+    parser.add_argument("--required", **what, help="a file that must be there, e.g. ict=PATH")
+    parser.add_argument("--optional", **what, help="a file that may be there")
+    args = parser.parse_args(argv)
+    config = args.settings
+    subjects = read_subjects(Path(config["subjects"]), config["presets"])
+    needs = [*parse(args.required, True), *parse(args.optional, False)]
+
+    def places() -> Iterator[Finding]:
+        from headsplat.doctor.space import clip_frames, needed_mib
+
+        frames = clip_frames(subjects, config["builtin"]["seconds"])
+        yield from check_machine(max(frames))
+        yield from check_folders(needed_mib(frames))
+
+    examine(
+        {
+            "Snakemake": check_snakemake,
+            "C++ compiler": check_cxx,
+            "libraries": check_libraries,
+            "folders": places,
+            "assets": lambda: check_files(needs),
+            "graphics card": cards,
+            "operators": operators,
+            "ONNX Runtime": onnx,
+            "face detector": detector,
+        }
+    )
+
+
+if __name__ == "__main__":
+    stage(main)

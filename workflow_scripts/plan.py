@@ -1,0 +1,20 @@
+"""What a run would do: per subject and stage whether it runs, why, and what it took last time."""
+
+import argparse
+import json
+
+from headsplat.cli import stage
+from headsplat.operate.dag import plan_run
+from headsplat.operate.plan import plan_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=json.loads, required=True, help="configuration, JSON")
+    parser.add_argument("--sdm", nargs="*", default=[], help="software deployment of the run")
+    args = parser.parse_args()
+    print(plan_table(plan_run(args.settings, args.sdm)))
+
+
+if __name__ == "__main__":
+    stage(main)

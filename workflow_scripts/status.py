@@ -1,0 +1,29 @@
+"""How far every subject is: stages and chunks done, what runs, what failed and why, sizes."""
+
+import argparse
+import json
+from pathlib import Path
+
+from headsplat.cli import stage
+from headsplat.config import merged, read_subjects
+from headsplat.operate.state import read_subject, run_is_active
+from headsplat.operate.status import status_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=json.loads, required=True, help="configuration, JSON")
+    args = parser.parse_args()
+    config = args.settings
+    subjects = read_subjects(Path(config["subjects"]), config["presets"])
+    chunks = {name: merged(config, preset)["chunks"] for name, preset in config["presets"].items()}
+    active = run_is_active()
+    print(
+        status_table(
+            read_subject(name, row, chunks[row["preset"]], active) for name, row in subjects.items()
+        )
+    )
+
+
+if __name__ == "__main__":
+    stage(main)
