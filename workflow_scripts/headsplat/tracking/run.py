@@ -1,5 +1,6 @@
 """The tracking stage: head model and landmarks of a clip -> packed track and identity."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from headsplat.track_io import write_track
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.intrinsics import default_intrinsics, given_intrinsics
 from headsplat.tracking.layout import State
+from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import jitter, pack_track
 from headsplat.tracking.schedule import ClipTracker
@@ -33,6 +35,7 @@ def track_head(
     intrinsics: str | None = None,
     scratch: Path | None = None,
     device: str = "cpu",
+    neck: bool = False,
 ) -> None:
     """Track one clip and publish `out` (track.npz) and `identity_out` (identity.npy, (S,)).
 
@@ -47,6 +50,7 @@ def track_head(
         intrinsics: "fx,fy,cx,cy" in source pixels; None lets the clip decide.
         scratch: folder for resumable state; None keeps none.
         device: "cpu" or "cuda".
+        neck: share the head's turns out between trunk and neck.
 
     Raises:
         UserError: an input that does not fit; see `read_observations` and `read_identity`.
@@ -78,6 +82,8 @@ def track_head(
     )  # fmt: skip
     solution = tracker.solve()
     track = pack_track(head, basis, observed, camera, tracker.terms, solution.state)
+    if neck:
+        track = replace(track, neck=neck_rotations(track.head_R, observed.linked, observed.fps))
     shaking = jitter(tracker.layout, solution.state, tracker.linked)
     log.info(
         "median landmark residual %.2f px, %.2f %% of the inter-ocular distance; "
