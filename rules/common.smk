@@ -364,9 +364,46 @@ def intrinsics_flag(wildcards):
     return f"--intrinsics {intrinsics}" if intrinsics else ""
 
 
+def neck_flag(wildcards):
+    """Params function: whether the head's turns are shared out between trunk and neck."""
+    return "--neck" if settings(wildcards.subject, "track")["neck"] else ""
+
+
 def identity_flag(wildcards, input):
     """Params function: the identity code among the inputs, where there is one."""
     return f"--identity {input.identity}" if input.identity else ""
+
+
+def refined(wildcards):
+    """Whether the track is held against the pictures."""
+    return settings(wildcards.subject, "track")["photometric"] != "never"
+
+
+def refine_cards(wildcards):
+    """Resources function: a card, where the track is held against the pictures."""
+    return int(refined(wildcards))
+
+
+def refine_inputs(wildcards):
+    """Input function: pictures and mattes, where the track is held against them."""
+    if not refined(wildcards):
+        return {}
+    return {"frames": chunks(("frames", "zip"))(wildcards), "alpha": chunks(("alpha", "zip"))(wildcards)}
+
+
+def refine_flags(wildcards, input):
+    """Params function: the pictures and mattes, where the track is held against them."""
+    return f"--frames {input.frames} --alpha {input.alpha}" if refined(wildcards) else ""
+
+
+def refinement_file(wildcards):
+    """Optional input: what the refinement did; imported tracks have none."""
+    return [] if wildcards.subject in IMPORTED else f"work/{wildcards.subject}/track/refinement.json"
+
+
+def refinement_flag(wildcards, input):
+    """Params function: what the refinement did, where there was one."""
+    return f"--refinement {input.refinement}" if input.refinement else ""
 
 
 PARSE_WEIGHTS = weights("parse")

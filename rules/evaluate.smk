@@ -51,6 +51,7 @@ rule write_report:
         split="work/{subject}/split.json",
         frames="work/{subject}/frames.tsv",
         info="work/{subject}/video.json",
+        refinement=refinement_file,
     output:
         report(
             "results/{subject}/avatar/report.html",
@@ -70,10 +71,11 @@ rule write_report:
         disk_mb=disk_mb,
     params:
         truth=truth_flag,
+        refinement=refinement_flag,
         logs="logs/{subject}",
         code=code_version("write_report"),
     shell:
         "exec python workflow_scripts/write_report.py --subject {wildcards.subject} --metrics {input.metrics} "
         "--evaluation {input.evaluation} --avatar {input.avatar} --track {input.track} "
         "--head {input.head} --split {input.split} --frames-table {input.frames} --info {input.info} "
-        "{params.truth} --logs {params.logs} --out {output} > {log} 2>&1"
+        "{params.truth} {params.refinement} --logs {params.logs} --out {output} > {log} 2>&1"

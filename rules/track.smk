@@ -10,8 +10,8 @@ rule track_head:
         frames="work/{subject}/frames.tsv",
         identity=identity_code,
     output:
-        track="work/{subject}/track/track.npz",
-        identity="work/{subject}/identity.npy",
+        track="work/{subject}/track/landmark_track.npz",
+        identity="work/{subject}/track/landmark_identity.npy",
     log:
         "logs/{subject}/track_head.log",
     benchmark:
@@ -28,12 +28,54 @@ rule track_head:
     params:
         camera=intrinsics_flag,
         identity=identity_flag,
+        neck=neck_flag,
         scratch="scratch/{subject}/track_head",
         code=code_version("track_head"),
     shell:
         "exec python workflow_scripts/track_head.py --head {input.head} --landmarks {input.landmarks} "
-        "--crop {input.crop} --frames {input.frames} {params.camera} {params.identity} "
+        "--crop {input.crop} --frames {input.frames} {params.camera} {params.identity} {params.neck} "
         "--scratch {params.scratch} --out {output.track} --identity-out {output.identity} > {log} 2>&1"
+
+
+rule refine_track:
+    """The track against every frame's picture, where that is wanted and makes it better."""
+    input:
+        unpack(refine_inputs),
+        head=head_file,
+        track="work/{subject}/track/landmark_track.npz",
+        landmarks="work/{subject}/landmarks.npz",
+        crop="work/{subject}/crop.json",
+        frames_table="work/{subject}/frames.tsv",
+        identity=identity_code,
+    output:
+        track="work/{subject}/track/track.npz",
+        identity="work/{subject}/identity.npy",
+        verdict="work/{subject}/track/refinement.json",
+    log:
+        "logs/{subject}/refine_track.log",
+    benchmark:
+        "logs/{subject}/refine_track.tsv"
+    wildcard_constraints:
+        subject=FROM_VIDEO,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 4
+    resources:
+        gpu=refine_cards,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
+    params:
+        photometric=option("track", "photometric"),
+        identity=identity_flag,
+        pictures=refine_flags,
+        scratch="scratch/{subject}/refine_track",
+        code=code_version("refine_track"),
+    shell:
+        "exec python workflow_scripts/refine_track.py --head {input.head} --track {input.track} "
+        "--landmarks {input.landmarks} --crop {input.crop} --frames-table {input.frames_table} "
+        "{params.pictures} {params.identity} --photometric {params.photometric} --scratch {params.scratch} "
+        "--out {output.track} --identity-out {output.identity} --verdict-out {output.verdict} > {log} 2>&1"
 
 
 rule export_frames:

@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels of the source")
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to solve")
+    parser.add_argument("--neck", action="store_true", help="share turns between trunk and neck")
     args = parser.parse_args(argv)
     track_head(
         args.head,
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
         args.intrinsics,
         args.scratch,
         args.device,
+        args.neck,
     )
 
 

@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--info", type=Path, required=True, help="video.json")
     parser.add_argument("--logs", type=Path, required=True, help="folder of the subject's logs")
     parser.add_argument("--truth", type=Path, help="truth.npz, for the built-in clip only")
+    parser.add_argument("--refinement", type=Path, help="refinement.json of the track")
     parser.add_argument("--out", type=Path, required=True, help="report.html to write")
     args = vars(parser.parse_args(argv))
     subject, out = args.pop("subject"), args.pop("out")

@@ -34,6 +34,8 @@ if driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/n
         cuda=13-0
     elif ((${driver%%.*} >= 525)); then
         cuda=12-6
+        [[ ${PIP_EXTRA_INDEX_URL-} ]] ||
+            fail "driver $driver needs PyTorch for CUDA 12: set PIP_EXTRA_INDEX_URL to PyTorch's index of cu126 wheels"
         export PIP_CONSTRAINT="$HEADSPLAT_ROOT/requirements-cuda12.txt"
     else
         fail "the NVIDIA driver $driver is too old; choose a pod with driver 525 or newer"

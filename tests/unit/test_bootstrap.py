@@ -48,10 +48,11 @@ class Pod:
         if cuda:
             self.program("nvcc", f'echo "Cuda compilation tools, release {cuda}, V{cuda}.1"')
 
-    def start(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["bash", self.folder / BOOTSTRAP, *arguments], cwd="/", capture_output=True, text=True,
-            env={"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HOME": os.environ["HOME"]},
+            env={"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HOME": os.environ["HOME"]}
+            | environment,
         )  # fmt: skip
 
 
@@ -81,11 +82,19 @@ def test_arguments_go_to_snakemake(pod):
 )
 def test_the_driver_decides_which_pytorch(pod, driver, cuda, constrained):
     pod.card(driver, cuda)
-    done = pod.start()
+    done = pod.start(**({"PIP_EXTRA_INDEX_URL": "file:///wheels"} if constrained else {}))
     assert done.returncode == 0, done.stderr
     wanted = f"{pod.folder}/requirements-cuda12.txt" if constrained else "none"
     assert f"constraint={wanted}" in done.stdout
     assert "apt-get" not in done.stdout
+
+
+def test_pytorch_for_cuda_twelve_needs_its_index(pod):
+    pod.card("550.144.03", "12.4")
+    done = pod.start()
+    assert done.returncode == 1
+    assert "set PIP_EXTRA_INDEX_URL" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_old_driver_ends_in_one_line(pod):

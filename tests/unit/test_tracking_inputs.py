@@ -74,6 +74,18 @@ def test_other_number_of_frames_is_refused(tmp_path):
         read(tmp_path, arrays(), rows=FRAMES - 1)
 
 
+def test_frames_of_other_ids_are_refused(tmp_path):
+    values = arrays() | {"ids": np.arange(2, FRAMES + 2, dtype=np.int32)}
+    with pytest.raises(UserError, match="do not match"):
+        read(tmp_path, values)
+
+
+def test_a_fifth_of_the_frames_is_enough(tmp_path):
+    values = arrays() | {"status": np.full(FRAMES, "no_face", dtype="U13")}
+    values["status"][:3] = "ok"
+    assert read(tmp_path, values).seen.sum() == 3
+
+
 def test_frames_of_no_confidence_do_not_count(tmp_path):
     values = arrays()
     values["confidence"][3:5] = 0
@@ -128,6 +140,9 @@ def test_identity_of_another_model_is_refused(tmp_path):
         read_identity(tmp_path / "identity.npy", 100)
     with pytest.raises(UserError, match=r"missing\.npy"):
         read_identity(tmp_path / "missing.npy", 100)
+    np.save(tmp_path / "broken.npy", np.full(100, np.nan, np.float32))
+    with pytest.raises(UserError, match=r"broken\.npy: identity coefficients are not finite"):
+        read_identity(tmp_path / "broken.npy", 100)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.priors import Priors
 from headsplat.tracking.projection import LandmarkView, Projector
+from headsplat.tracking.solver import ClipSolver, Progress
 from headsplat.tracking.temporal import Smoothness
-from headsplat.tracking.terms import Terms
+from headsplat.tracking.terms import Terms, _nearest_lines
 
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 
@@ -211,3 +212,33 @@ def test_smoothness_gradient_and_bands(setup):
     # Nothing pulls across the cut.
     assert near[3].abs().max() == 0
     assert far[2:4].abs().max() == 0
+
+
+def test_noise_of_the_outline_does_not_pull_the_jaw_line_along():
+    angle = torch.linspace(0.2, np.pi - 0.2, 17, dtype=torch.float64)
+    # Uneven steps, as a detector's outline has them.
+    angle = angle + 0.06 * torch.sin(3 * angle)
+    line = 70 * torch.stack([angle.cos(), 1.3 * angle.sin()], -1)
+    top = 70 * torch.tensor([[-0.8, -0.4], [0.0, -1.2], [0.8, -0.4]], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    outline = torch.cat([line, top]).repeat(4000, 1, 1)
+    outline += torch.randn(outline.shape, generator=generator, dtype=torch.float64)
+    base, normal = _nearest_lines(line.repeat(4000, 1, 1), outline)
+    pull = (((line - base) * normal).sum(-1, keepdim=True) * normal)[:, 2:-2].mean(0)
+    along = torch.nn.functional.normalize(line[3:-1] - line[1:-3], dim=-1)
+    assert (pull * along).sum(-1).abs().max() < 0.02
+
+
+def test_a_step_cut_short_is_not_the_end(monkeypatch):
+    """Small falls end a solve only where damping was not in the way."""
+    dampings = iter([1e-2, 1e-1, 1e-2, 1e-3])
+    normal = type("Normal", (), {"cost": 100.0})
+
+    def search(self, progress, *rest):
+        return Progress(progress.state, next(dampings), 0, 100.0 - 1e-6)
+
+    monkeypatch.setattr(ClipSolver, "linearise", lambda self, *rest: normal)
+    monkeypatch.setattr(ClipSolver, "held", lambda self, *rest: None)
+    monkeypatch.setattr(ClipSolver, "_search", search)
+    solver = ClipSolver.__new__(ClipSolver)
+    assert solver.iterate(Progress(None), 9, 4.0, 0, 1e-3).iteration == 3

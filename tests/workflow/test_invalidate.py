@@ -22,7 +22,8 @@ EVALUATE = {"evaluate_avatar": 1} | REPORT
 TRAIN = {"train_avatar": 1} | EVALUATE
 PARSE = {"parse_chunk": 2, "export_dataset": 1} | TRAIN
 MATTE = {"matte_chunk": 2} | PARSE
-TRACK = {"track_head": 1, "export_frames": 1, "overlay_track": 1} | PARSE
+REFINE = {"refine_track": 1, "export_frames": 1, "overlay_track": 1} | PARSE
+TRACK = {"track_head": 1} | REFINE
 CUT = {"crop_chunk": 2, "overlay_track": 1} | MATTE
 CROP = {"solve_crop": 1, "split_frames": 1} | TRACK | CUT
 DETECT = {"detect_chunk": 2} | CROP
@@ -83,6 +84,8 @@ def options(**sections: Any) -> Callable[[bytes], bytes]:
         ({"preview": {"chunks": 3}}, DETECT | THREE_CHUNKS),
         ({"preview": {"crop": {"size": 96}}}, CROP),
         ({"matte": {"edge_radius": 5}}, MATTE),
+        ({"track": {"neck": True}}, TRACK),
+        ({"preview": {"track": {"photometric": "always"}}}, REFINE),
         ({"split": {"mode": "last"}}, {"split_frames": 1} | TRAIN),
         ({"preview": {"train": {"steps": 31}}}, TRAIN),
         # What no stage of this subject reads, and what says in other words what is.
@@ -116,6 +119,7 @@ def test_the_row_of_the_subject(
     np.save(run.folder / "code.npy", np.zeros(300, np.float32))
     preview = TINY["presets"]["preview"]
     more = {
+        **yaml_preset("preview"),
         **preview,
         "train": {**yaml_preset("preview")["train"], **preview["train"], "steps": 31},
     }
@@ -152,6 +156,7 @@ def statement(source: str) -> str:
         ("headsplat/masks/refine.py", MATTE),
         ("headsplat/masks/neck_cut.py", PARSE),
         ("headsplat/tracking/priors.py", TRACK),
+        ("headsplat/tracking/photometric/gauge.py", REFINE),
         ("headsplat/tracking/overlay.py", {"overlay_track": 1}),
         ("headsplat/tracking/export.py", {"export_frames": 1}),
         ("headsplat/evaluate/split.py", {"split_frames": 1} | TRAIN),

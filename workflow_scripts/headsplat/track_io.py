@@ -2,7 +2,8 @@
 
 Camera-moves form (R, t): the head stays in its canonical pose and an OpenCV camera moves,
 x_cam = R x + t. Head-moves form (head_R, head_t, camera_R, camera_t): one still camera, and a
-head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t.
+head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t. With `neck`, that
+head hangs on a trunk turned by head_R neck'; both forms are of the whole motion all the same.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ _NOT_FLOAT = {
     "ids": np.int32, "img_size": np.int64, "interpolated": bool,
     **dict.fromkeys(("status", "group_names", "head_name", "head_version", "head_licence"), str),
 }  # fmt: skip
+# Only in tracks that were asked for it.
+_OPTIONAL = {"neck": "N 6"}
 # Where a residual cannot exist (no face was seen) it is NaN; all else is finite.
 _MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
 
@@ -46,6 +49,7 @@ class Track:
         group_names: (G,).
         head_name, head_version, head_licence: of the head model.
         fps: frames a second.
+        neck: (N, 6) 6D rows, the neck's part of head_R, or None.
     """
 
     ids: np.ndarray
@@ -73,6 +77,7 @@ class Track:
     head_version: str
     head_licence: str
     fps: float
+    neck: np.ndarray | None = None
 
     def rows(self, ids: np.ndarray | list[int]) -> np.ndarray:
         """Row of each id; an id that the track lacks is a `UserError`."""
@@ -91,6 +96,8 @@ def write_track(path: Path | str, track: Track) -> None:
     """Publish; a track that breaks the contract is refused as `read_track` would do."""
     arrays = {}
     for item in fields(track):
+        if getattr(track, item.name) is None:
+            continue
         kind = _NOT_FLOAT.get(item.name, np.float32)
         arrays[item.name] = np.asarray(getattr(track, item.name), dtype=kind)
     _validate(arrays, str(path))
@@ -109,6 +116,7 @@ def read_track(path: Path | str) -> Track:
     for name in ("head_name", "head_version", "head_licence"):
         values[name] = str(values[name])
     values["fps"] = float(values["fps"])
+    values |= {name: arrays[name] for name in _OPTIONAL if name in arrays}
     return Track(**values)
 
 
@@ -127,7 +135,8 @@ def check_head(track: Track, name: str, version: str) -> None:
 
 def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
     sizes: dict[str, int] = {}
-    for name, pattern in _SHAPES.items():
+    given = {name: pattern for name, pattern in _OPTIONAL.items() if name in arrays}
+    for name, pattern in (_SHAPES | given).items():
         value, tokens = arrays[name], pattern.split()
         expected = [int(t) if t.isdigit() else sizes.get(t, t) for t in tokens]
         if value.ndim != len(tokens) or any(

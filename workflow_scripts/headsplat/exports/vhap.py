@@ -1,7 +1,8 @@
 """A clip in the layout of VHAP's export, which GaussianAvatars trains on.
 
 As its monocular exports have it, one camera stands still and FLAME moves: head motion goes into
-`rotation` and `translation`. GaussianAvatars ignores `cx` and `cy`, so pictures get a white margin
+`rotation` and `translation`, and the neck's part into `neck_pose` where the track has one.
+GaussianAvatars ignores `cx` and `cy`, so pictures get a white margin
 of whole pixels that puts the principal point into their middle. `eyelids` and
 `flame_version` are keys of ours, which other readers skip.
 """
@@ -84,12 +85,12 @@ def flame_parameters(
 ) -> list[dict[str, np.ndarray]]:
     """The arrays of `flame_param/<step>.npz`, float32, for some rows of the track."""
     shape, exp = np.asarray(track.shape, np.float64), np.asarray(track.exp[rows], np.float64)
-    root, _ = root_and_neck(head, shape, exp)
-    rotation, translation = unfold(
-        np.asarray(track.head_R[rows], np.float64), np.asarray(track.head_t[rows]), root
-    )
+    nod = None if track.neck is None else axis_angle_from_six(track.neck[rows])
+    moves = np.asarray(track.head_R[rows], np.float64), np.asarray(track.head_t[rows])
+    rotation, translation = unfold(*moves, *root_and_neck(head, shape, exp), nod)
     values = {
-        "translation": translation, "rotation": rotation, "neck_pose": np.zeros((len(rows), 3)),
+        "translation": translation, "rotation": rotation,
+        "neck_pose": np.zeros((len(rows), 3)) if nod is None else nod,
         "jaw_pose": axis_angle_from_six(track.jaw[rows]),
         "eyes_pose": axis_angle_from_six(track.eyes[rows]),
         "expr": padded(exp, EXPRESSION), "eyelids": track.eyelids[rows],

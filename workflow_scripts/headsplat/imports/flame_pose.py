@@ -100,9 +100,31 @@ def fold(
     return turn @ nod, _apply(turn, lever) + root + translation
 
 
-def unfold(R: np.ndarray, t: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `fold` with a still neck: global rotation (N, 3) and translation (N, 3)."""
-    return vectors(R), t - root + _apply(R, root)
+def unfold(
+    R: np.ndarray,
+    t: np.ndarray,
+    root: np.ndarray,
+    neck: np.ndarray | None = None,
+    neck_rotation: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `fold` with a known neck rotation.
+
+    Args:
+        R: (N, 3, 3).
+        t: (N, 3).
+        root: (N, 3) J_0.
+        neck: (N, 3) J_1, wanted with `neck_rotation`.
+        neck_rotation: (N, 3) axis-angle about J_1, or None for a still neck.
+
+    Returns:
+        global rotation (N, 3) axis-angle and translation (N, 3).
+    """
+    if neck_rotation is None:
+        return vectors(R), t - root + _apply(R, root)
+    nod = matrices(neck_rotation)
+    turn = R @ nod.transpose(0, 2, 1)
+    lever = neck - _apply(nod, neck) - root
+    return vectors(turn), t - root - _apply(turn, lever)
 
 
 def require_rigid(R: np.ndarray, where: str) -> None:

@@ -47,6 +47,10 @@ _IMPORT = (
     Stage("import_track", "work/{subject}/import.json"),
     Stage("import_frames_chunk", "work/{subject}/frames/{chunk}.zip"),
 )
+_TRACK = (
+    Stage("track_head", "work/{subject}/track/landmark_track.npz"),
+    Stage("refine_track", "work/{subject}/track/track.npz"),
+)
 _ALPHA = "work/{subject}/alpha/{chunk}.zip"
 _PARSING = "work/{subject}/parsing/{chunk}.zip"
 _MODEL = "results/{subject}/avatar/model"
@@ -69,7 +73,7 @@ def stages_of(row: Mapping[str, str]) -> list[Stage]:
     return [
         *(_IMPORT if kind else _VIDEO),
         Stage("import_alpha_chunk" if ALPHA in parts else "matte_chunk", _ALPHA),
-        *(() if kind else (Stage("track_head", "work/{subject}/track/track.npz"),)),
+        *(() if kind else _TRACK),
         Stage("import_parsing_chunk" if PARSING in parts else "parse_chunk", _PARSING),
         Stage("split_frames", "work/{subject}/split.json"),
         Stage("export_dataset", "results/{subject}/dataset"),

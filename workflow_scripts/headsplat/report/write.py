@@ -25,7 +25,10 @@ EXPRESSIONS_SHOWN = 14
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the stages left what the report shows; `truth` is the built-in clip's, or None."""
+    """Where the stages left what the report shows.
+
+    `truth` is the built-in clip's, or None; `refinement` is None for a track from elsewhere.
+    """
 
     metrics: Path
     evaluation: Path
@@ -37,6 +40,7 @@ class Sources:
     info: Path
     logs: Path
     truth: Path | None
+    refinement: Path | None
 
 
 def write_report(sources: Sources, subject: str, out: Path) -> None:
@@ -61,6 +65,7 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         ),
         _over_time(evaluation, track, rows),
         _coverage(track, split, names),
+        _refinement(sources.refinement),
         _training(training, metrics),
         _frames(rows, split),
         step_time(training),
@@ -239,6 +244,23 @@ def _coverage(track: Any, split: Any, names: tuple[str, ...]) -> str:
     groups = _residual_groups(track) if _has_residual(track) else ""
     left = f"<div>{groups}{jaw_and_lids}</div>"
     return page.pair(poses, left) + expressions
+
+
+def _refinement(path: Path | None) -> str:
+    verdict = {"mode": "never"} if path is None else read_json(path)
+    if verdict["mode"] == "never":
+        return ""
+    skin, points = verdict["held_out"], verdict["landmarks"]
+    rows = [
+        ("held-out skin misses, of 255", *(f"{255 * value:.2f}" for value in skin)),
+        ("landmarks miss, pixels", *(f"{value:.2f}" for value in points)),
+    ]
+    note = "The refined track is used." if verdict["taken"] else (
+        "It was not better where it had not been fitted: the landmarks' track is used."
+    )  # fmt: skip
+    return page.section(
+        "Track against the pictures", page.table(("what", "landmarks", "refined"), rows), note
+    )
 
 
 def _training(training: Any, metrics: Any) -> str:

@@ -106,6 +106,7 @@ class LandmarkBasis:
         identity_mean: np.ndarray | None = None,
         device: torch.device | str = "cpu",
         second: bool = False,
+        skin: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         # The oval is where the face ends in the picture, no fixed place on the head: the sliding
         # contour is compared with it.
@@ -137,7 +138,10 @@ class LandmarkBasis:
         shapes = at_points(head.shape_basis, corners, weights)
         expressions = at_points(head.expression_basis, corners, weights)
         frontal = np.r_[0:count, count : count + 17]
-        self.identity_space = Space(_seen_directions(shapes[frontal] * std, std), mean)
+        seen = shapes[frontal]
+        if skin is not None:
+            seen = np.concatenate([seen, at_points(head.shape_basis, *skin)])
+        self.identity_space = Space(_seen_directions(seen * std, std), mean)
         if head.expression_range is None:
             scale = head.expression_std.astype(np.float64)
             matrix = _seen_directions(expressions[frontal] * scale, scale)
@@ -253,8 +257,8 @@ def joint_parts(
 ) -> list[dict]:
     regressor = head.joint_regressor.astype(np.float64)
     joint_mean = regressor @ (head.template + head.shape_basis @ identity.mean)
-    joint_identity = np.einsum("jv,vck,ki->jci", regressor, head.shape_basis, identity.matrix)
-    joint_expression = np.einsum("jv,vck,ki->jci", regressor, head.expression_basis, expression)
+    joint_identity = np.tensordot(regressor, head.shape_basis, 1) @ identity.matrix
+    joint_expression = np.tensordot(regressor, head.expression_basis, 1) @ expression
     neutral = head.template.astype(np.float64) + head.shape_basis @ identity.mean
     parts = []
     for joints in ([0, 1], [JAW], [LEFT_EYE], [RIGHT_EYE]):

@@ -14,7 +14,7 @@ from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout
 
-# Detector error and mismatch of point definitions, by landmark group.
+# Detector error and mismatch of point definitions that repeat from frame to frame, by group.
 NOISE = {
     "brows": 0.020, "left_eye": 0.012, "right_eye": 0.012, "nose": 0.025,
     "lips_outer": 0.014, "lips_inner": 0.012, "left_iris": 0.012, "right_iris": 0.012,
@@ -41,7 +41,7 @@ FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.6, 0.2, 0.02
 INDEPENDENT_FRAMES = 20
 
 # Detectors and head models put the same landmark at different places (metres).
-OFFSET_STD = 0.0025
+OFFSET_STD = 0.001
 JAW_STD = (0.20, 0.03, 0.03)
 EYE_STD = (0.25, 0.35)
 # Both eyes look at the same thing; they converge a little, but never diverge up and down.
@@ -54,7 +54,7 @@ SIZE_LOG_STD = 0.01
 
 # Change per frame at 25 fps (first difference) and change of that change (second difference).
 FIRST = {"turn": 0.10, "place": 0.10, "expression": 0.6, "jaw": 0.10, "eyes": 0.15, "lids": 0.6}
-SECOND = {"turn": 0.006, "place": 0.006, "expression": 0.35, "jaw": 0.04, "eyes": 0.15, "lids": 0.5}
+SECOND = {"turn": 0.004, "place": 0.006, "expression": 0.35, "jaw": 0.04, "eyes": 0.15, "lids": 0.5}
 FRAME_RATE = 25.0
 
 BOUNDS = {"jaw": ((-0.05, 0.7), (-0.2, 0.2), (-0.2, 0.2)), "lids": ((0.0, 1.0), (0.0, 1.0))}
@@ -141,21 +141,15 @@ def build_priors(
     )
 
 
-def landmark_noise(basis: LandmarkBasis, measured: np.ndarray) -> np.ndarray:
-    """(L, 2) standard deviation of the points of `basis`, along the line through the eyes and
-    across it, fractions of the inter-ocular distance.
-
-    Args:
-        basis: whose points.
-        measured: (L,) frame-to-frame noise of this clip's detections, same unit.
+def landmark_noise(basis: LandmarkBasis) -> np.ndarray:
+    """(L, 2) tabulated standard deviation of the points of `basis`, along the line through the
+    eyes and across it, fractions of the inter-ocular distance.
     """
     noise = np.ones((len(basis.index), 2))
     for name, rows in basis.groups.items():
         noise[rows] = NOISE[name]
-    edges = np.isin(basis.index, LID_EDGES)
-    noise[edges, 0] *= LID_SLIDE
-    # The measured part is white in time; the tabulated part also holds what repeats.
-    return np.hypot(noise, measured[:, None])
+    noise[np.isin(basis.index, LID_EDGES), 0] *= LID_SLIDE
+    return noise
 
 
 def measure_noise(points: np.ndarray, seen: np.ndarray, linked: np.ndarray) -> np.ndarray:

@@ -1,25 +1,25 @@
 """The tracking stage: head model and landmarks of a clip -> packed track and identity."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from headsplat.cli import log
 from headsplat.codehash import code_version
 from headsplat.errors import UserError
-from headsplat.files import publish, read_npz, write_npz
+from headsplat.files import publish
 from headsplat.heads.model import HeadModel
 from headsplat.scratch import Scratch, state_key
 from headsplat.track_io import write_track
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.intrinsics import default_intrinsics, given_intrinsics
-from headsplat.tracking.layout import State
+from headsplat.tracking.keeper import Keeper
+from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import jitter, pack_track
 from headsplat.tracking.schedule import ClipTracker
-from headsplat.tracking.solver import Progress
 
 
 def track_head(
@@ -33,6 +33,7 @@ def track_head(
     intrinsics: str | None = None,
     scratch: Path | None = None,
     device: str = "cpu",
+    neck: bool = False,
 ) -> None:
     """Track one clip and publish `out` (track.npz) and `identity_out` (identity.npy, (S,)).
 
@@ -47,6 +48,7 @@ def track_head(
         intrinsics: "fx,fy,cx,cy" in source pixels; None lets the clip decide.
         scratch: folder for resumable state; None keeps none.
         device: "cpu" or "cuda".
+        neck: share the head's turns out between trunk and neck.
 
     Raises:
         UserError: an input that does not fit; see `read_observations` and `read_identity`.
@@ -69,7 +71,7 @@ def track_head(
         store = Scratch(scratch, key)
 
     basis = LandmarkBasis(head, prior, device, second=observed.second is not None)
-    keeper = _Keeper(store, device)
+    keeper = Keeper(store, device)
     tracker = ClipTracker(basis, observed, camera, keeper.save, keeper.load)
     log.info(
         "%d frames, %d with a face; %d unknowns a frame, %d shared",
@@ -78,6 +80,8 @@ def track_head(
     )  # fmt: skip
     solution = tracker.solve()
     track = pack_track(head, basis, observed, camera, tracker.terms, solution.state)
+    if neck:
+        track = replace(track, neck=neck_rotations(track.head_R, observed.linked, observed.fps))
     shaking = jitter(tracker.layout, solution.state, tracker.linked)
     log.info(
         "median landmark residual %.2f px, %.2f %% of the inter-ocular distance; "
@@ -110,43 +114,3 @@ def read_identity(path: Path, size: int) -> np.ndarray:
     if not np.isfinite(vector).all():
         raise UserError(f"{path}: identity coefficients are not finite; remake the file")
     return vector.astype(np.float64)
-
-
-class _Keeper:
-    """Keeps and gives back solver states, one file a stage; does nothing without a folder."""
-
-    def __init__(self, store: Scratch | None, device: str) -> None:
-        self._store, self._device = store, device
-
-    def save(self, stage: str, progress: Progress) -> None:
-        """Keep the state of `stage`."""
-        if self._store is None:
-            return
-        write_npz(
-            self._store.folder / f"{stage}.npz",
-            frame=progress.state.frame.cpu().numpy(),
-            rotation=progress.state.rotation.cpu().numpy(),
-            shared=progress.state.shared.cpu().numpy(),
-            numbers=np.array([progress.damping, progress.cost]),
-            counts=np.array([progress.iteration, progress.finished]),
-        )
-
-    def load(self, stage: str) -> Progress | None:
-        """The state kept for `stage`, or None; a damaged one is removed."""
-        if self._store is None or not (self._store.folder / f"{stage}.npz").exists():
-            return None
-        path = self._store.folder / f"{stage}.npz"
-        try:
-            kept = read_npz(path, ("frame", "rotation", "shared", "numbers", "counts"))
-        except UserError:
-            log.warning("%s is damaged: solving %s from its start", path, stage)
-            path.unlink(missing_ok=True)
-            return None
-
-        def tensor(name: str) -> Tensor:
-            return torch.as_tensor(kept[name], device=self._device)
-
-        state = State(tensor("frame"), tensor("rotation"), tensor("shared"))
-        damping, cost = kept["numbers"].tolist()
-        iteration, finished = kept["counts"].tolist()
-        return Progress(state, damping, iteration, cost, bool(finished))

@@ -221,7 +221,9 @@ class ClipSolver:
             else:
                 fall = (normal.cost - better.cost) / max(abs(normal.cost), 1e-12)
                 better.iteration = progress.iteration + 1
-                better.finished = better.iteration >= iterations or fall < tolerance
+                # A step cut short by damping falls little wherever it is.
+                settled = fall < tolerance and better.damping < progress.damping
+                better.finished = better.iteration >= iterations or settled
                 progress = better
             if after is not None:
                 after(progress)

@@ -100,14 +100,22 @@ class Terms:
             measured[second] = _noise(observed, observed.second[..., :2])[rows]
         self.points = tensor(points)
         self.weight = tensor(np.where(observed.seen, observed.confidence, 0.0))
-        noise = priors.landmark_noise(basis, measured / observed.size)
-        self.noise = tensor(noise * observed.size)  # [L, 2] along and across
         self.axes = tensor(_eye_axes(observed))  # [N, 2, 2]
-        self.upper, self.lower, self.pair_noise = self._pairs(tensor)
         self.gate = tensor(gate)
-        self.oval = tensor(observed.points[:, list(MEDIAPIPE_GROUPS["oval"])])
+        oval = observed.points[:, list(MEDIAPIPE_GROUPS["oval"])]
+        self.oval = tensor(oval)
+        self.upper, self.lower, pairs = self._pairs()
+        # What is white in time is measured; the tabulated noise is what repeats.
+        white = tensor(measured)[:, None]
+        table = tensor(priors.landmark_noise(basis) * self.size)
+        self.noise = torch.hypot(white, table)  # [L, 2] along and across
+        # The white parts of a pair's two ends add up, what repeats is in the table.
+        both = torch.hypot(white[self.upper], white[self.lower])
+        self.pair_noise = torch.hypot(both, tensor(pairs * self.size))  # [D, 2]
+        white = float(np.median(_noise(observed, oval)))
+        self.contour_noise = float(np.hypot(white, priors.CONTOUR_NOISE * self.size))
 
-    def _pairs(self, tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _pairs(self) -> tuple[Tensor, Tensor, np.ndarray]:
         where = {int(number): row for row, number in enumerate(self.basis.index)}
         lids = [pair for pairs in EYELID_DISTANCE_PAIRS.values() for pair in pairs]
         noises = [(priors.LIP_DISTANCE_NOISE,) * 2] * len(LIP_DISTANCE_PAIRS)
@@ -119,8 +127,7 @@ class Terms:
         ]
         rows = np.array(kept, dtype=np.float64).reshape(-1, 4)
         long = [torch.as_tensor(rows[:, k], dtype=torch.long) for k in (0, 1)]
-        device = self.points.device
-        return long[0].to(device), long[1].to(device), tensor(rows[:, 2:]) * self.size
+        return long[0].to(self.points.device), long[1].to(self.points.device), rows[:, 2:]
 
     def move(self, offsets: Tensor) -> None:
         """Shift the landmarks of the basis; `moved` is their shift so far."""
@@ -156,8 +163,7 @@ class Terms:
         gain = gain.float()[..., None].clamp_min(1e-20)
         torch.mul(own[:, self.upper], pair / gain[:, self.upper], out=apart)
         apart.addcmul_(own[:, self.lower], pair / gain[:, self.lower], value=-1)
-        scale = priors.CONTOUR_NOISE * self.size
-        line.columns(edge, frozen.normal * (contour / scale)[..., None])
+        line.columns(edge, frozen.normal * (contour / self.contour_noise)[..., None])
         return Rows(torch.cat(values, 1), jacobian, sum(costs), frozen)
 
     def cost(self, state: State, frames: Tensor, frozen: Frozen, outlier: float) -> Tensor:
@@ -180,12 +186,11 @@ class Terms:
     ) -> tuple[_Piece, ...]:
         offset = (pixels - self.points[frames]) @ self.axes[frames].mT
         apart = offset[:, self.upper] - offset[:, self.lower]
-        scale = priors.CONTOUR_NOISE * self.size
         distance = ((line - frozen.base) * frozen.normal).sum(-1, keepdim=True)
         return (
             _Piece(offset / self.noise, frozen.landmark),
             _Piece(apart / self.pair_noise, frozen.pairs),
-            _Piece(distance / scale, frozen.contour),
+            _Piece(distance / self.contour_noise, frozen.contour),
         )
 
     def offsets(self, state: State, frames: Tensor, outlier: float, weight: float) -> Tensor:
@@ -250,10 +255,13 @@ def _iris_gate(basis: LandmarkBasis, observed: Observations) -> np.ndarray:
 
 
 def _nearest_lines(points: Tensor, polygon: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest point of a closed polygon and the unit normal there: (n, C, 2) each.
+    """Nearest point of a closed polygon, and the unit normal of the line of `points`: (n, C, 2).
+
+    The normal is the model's: one of the polygon shares the detector's noise with the distance,
+    and the product of both pulls the line along itself.
 
     Args:
-        points: (n, C, 2).
+        points: (n, C, 2) in order.
         polygon: (n, E, 2) corners in order.
     """
     start = polygon[:, None]
@@ -265,6 +273,7 @@ def _nearest_lines(points: Tensor, polygon: Tensor) -> tuple[Tensor, Tensor]:
     frames = torch.arange(len(points), device=points.device)[:, None, None]
     rows = torch.arange(points.shape[1], device=points.device)[None, :, None]
     base = foot[frames, rows, nearest].squeeze(2)
-    along = edge[frames, 0, nearest].squeeze(2)
+    padded = torch.cat([points[:, :1], points, points[:, -1:]], 1)
+    along = padded[:, 2:] - padded[:, :-2]
     normal = torch.stack([-along[..., 1], along[..., 0]], -1)
     return base, torch.nn.functional.normalize(normal, dim=-1)

@@ -1,0 +1,43 @@
+"""Refine a landmarks' track against the pictures: track, frames and mattes -> the clip's track."""
+
+import argparse
+from pathlib import Path
+
+from headsplat.cli import stage
+from headsplat.gpu import claim_card
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--head", type=Path, required=True, help="head model .npz")
+    parser.add_argument("--track", type=Path, required=True, help="the landmarks' track .npz")
+    parser.add_argument("--landmarks", type=Path, required=True, help="landmarks.npz of the clip")
+    parser.add_argument("--crop", type=Path, required=True, help="crop.json of the clip")
+    parser.add_argument("--frames-table", type=Path, required=True, help="frames.tsv of the clip")
+    parser.add_argument("--frames", type=Path, nargs="*", default=[], help="zips of crops")
+    parser.add_argument("--alpha", type=Path, nargs="*", default=[], help="zips of mattes")
+    parser.add_argument("--identity", type=Path, help="identity .npy that the track was made with")
+    parser.add_argument(
+        "--photometric", choices=("auto", "always", "never"), default="auto",
+        help="auto: where held-out skin says that it is better; never: publish the track as it is",
+    )  # fmt: skip
+    parser.add_argument("--scratch", type=Path, help="folder for resumable state")
+    parser.add_argument("--out", type=Path, required=True, help="track.npz to write")
+    parser.add_argument("--identity-out", type=Path, required=True, help="identity.npy to write")
+    parser.add_argument("--verdict-out", type=Path, required=True, help="refinement.json to write")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    args = parser.parse_args(argv)
+    if args.device != "cpu" and args.photometric != "never":
+        claim_card()
+    # torch may be imported only after the card is claimed.
+    from headsplat.tracking.photometric.run import refine_track
+
+    refine_track(
+        args.head, args.track, args.landmarks, args.crop, args.frames_table, args.frames,
+        args.alpha, args.out, args.identity_out, args.verdict_out, args.identity,
+        args.photometric, args.scratch, args.device,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    stage(main)
