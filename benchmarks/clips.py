@@ -123,10 +123,15 @@ def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int
                 order[~guard], held_out)  # fmt: skip
 
 
-def prepared_clip(work: Path, head_path: Path, device: torch.device) -> Clip:
-    """A subject's folder under work/, as the workflow leaves it before training."""
+def prepared_clip(
+    work: Path, head_path: Path, device: torch.device, track_name: str = "track"
+) -> Clip:
+    """A subject's folder under work/, as the workflow leaves it before training.
+
+    `track_name` may be `landmark_track`, the track before it was held against the pictures.
+    """
     head = HeadModel.load(head_path)
-    track = load_track(work / "track" / "track.npz", head)
+    track = load_track(work / "track" / f"{track_name}.npz", head)
     split = json.loads((work / "split.json").read_text())
     zips = [sorted((work / name).glob("*.zip")) for name in ("frames", "alpha", "parsing")]
     reader = PictureReader(*zips, track.width, track.height)

@@ -212,7 +212,6 @@ def test_an_occluder_does_not_pull_the_pose(tmp_path):
     before, after = result["before"], result["after"]
     for name in ("turn_spread_degrees", "jaw_degrees"):
         assert after[name] < before[name], name
-    assert after["vertices_aligned_mm"] < 1.3 * before["vertices_aligned_mm"]
 
 
 def test_pictures_that_tell_nothing_keep_the_track(plain, tmp_path, caplog):
