@@ -4,8 +4,8 @@
 
 For each eye, the correlation of the lid code with the eye-aspect ratio (opening over the eye's
 width in the picture), and with the opening over the head's size in the picture. Turning the head
-shortens the eye's width and not its opening, so on clips with turned heads only the second one
-says anything of the lids.
+shortens the eye's width and not its opening, so the ratio is compared over the frames within 15
+degrees of frontal too; on clips with turned heads only that and the opening tell of the lids.
 """
 
 import argparse
@@ -22,11 +22,14 @@ from headsplat.files import read_npz  # noqa: E402
 from headsplat.heads.landmarks import EYELID_DISTANCE_PAIRS  # noqa: E402
 from headsplat.track_io import Track, read_track  # noqa: E402
 
+FRONTAL = 15.0  # degrees between the face's axis and the camera's
 CORNERS = {"left": (263, 362), "right": (33, 133)}
 
 
-def correlations(track: Track, points: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Side -> correlation with the aspect ratio, and with the opening in metres on the head.
+def correlations(track: Track, points: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """Side -> correlation with the aspect ratio, over all and over frontal frames, and the opening.
+
+    Of fewer than ten frontal frames it is NaN; the opening is in metres on the head.
 
     Args:
         track: of the clip.
@@ -34,16 +37,18 @@ def correlations(track: Track, points: np.ndarray) -> dict[str, tuple[float, flo
     """
     seen = ~track.interpolated
     metres = track.t[:, 2] / track.K[0, 0]
+    frontal = seen & (-track.R[:, 2, 2] > np.cos(np.radians(FRONTAL)))
     result = {}
     for column, (side, pairs) in enumerate(EYELID_DISTANCE_PAIRS.items()):
         upper, lower = np.array(pairs).T
         opening = np.linalg.norm(points[:, upper] - points[:, lower], axis=-1).mean(1)
         a, b = CORNERS[side]
         width = np.linalg.norm(points[:, a] - points[:, b], axis=-1)
-        lid = -track.eyelids[seen, column]
+        lid, ratio = -track.eyelids[:, column], opening / width
+        pairs = (ratio, seen), (ratio, frontal), (opening * metres, seen)
         result[side] = tuple(
-            float(np.corrcoef(lid, measure[seen])[0, 1])
-            for measure in (opening / width, opening * metres)
+            float(np.corrcoef(lid[rows], measure[rows])[0, 1]) if rows.sum() >= 10 else np.nan
+            for measure, rows in pairs
         )
     return result
 
@@ -55,8 +60,11 @@ def main() -> None:
         track = read_track(folder / "track" / "track.npz")
         points = read_npz(folder / "landmarks.npz", ("points",))["points"][..., :2]
         found = correlations(track, Crop.load(folder / "crop.json").points(points))
-        for side, (ratio, opening) in found.items():
-            print(f"{folder.name:16s} {side:6s} aspect ratio {ratio:.3f}, opening {opening:.3f}")
+        for side, (ratio, frontal, opening) in found.items():
+            print(
+                f"{folder.name:16s} {side:6s} aspect ratio {ratio:.3f}, of frontal frames "
+                f"{frontal:.3f}, opening {opening:.3f}"
+            )
 
 
 if __name__ == "__main__":

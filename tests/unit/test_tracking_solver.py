@@ -214,19 +214,20 @@ def test_smoothness_gradient_and_bands(setup):
     assert far[2:4].abs().max() == 0
 
 
-def test_noise_of_the_outline_does_not_pull_the_jaw_line_along():
+def test_a_noisy_outline_does_not_hold_the_jaw_line_along_itself():
     angle = torch.linspace(0.2, np.pi - 0.2, 17, dtype=torch.float64)
-    # Uneven steps, as a detector's outline has them.
-    angle = angle + 0.06 * torch.sin(3 * angle)
     line = 70 * torch.stack([angle.cos(), 1.3 * angle.sin()], -1)
     top = 70 * torch.tensor([[-0.8, -0.4], [0.0, -1.2], [0.8, -0.4]], dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
-    outline = torch.cat([line, top]).repeat(4000, 1, 1)
+    outline = torch.cat([line, top]).repeat(500, 1, 1)
     outline += torch.randn(outline.shape, generator=generator, dtype=torch.float64)
-    base, normal = _nearest_lines(line.repeat(4000, 1, 1), outline)
-    pull = (((line - base) * normal).sum(-1, keepdim=True) * normal)[:, 2:-2].mean(0)
-    along = torch.nn.functional.normalize(line[3:-1] - line[1:-3], dim=-1)
-    assert (pull * along).sum(-1).abs().max() < 0.02
+    base, normal = _nearest_lines(line.repeat(500, 1, 1), outline)
+    along = torch.nn.functional.normalize(line[2:] - line[:-2], dim=-1)
+    assert ((normal[:, 1:-1] * along).sum(-1)).abs().max() < 1e-9
+    # The distance across is the noise there, less what the nearest point cuts off.
+    across = ((line - base) * normal).sum(-1)
+    assert across.mean(0).abs().max() < 0.25
+    assert 0.5 < across.std() < 1.1
 
 
 def test_a_step_cut_short_is_not_the_end(monkeypatch):

@@ -257,8 +257,8 @@ def _iris_gate(basis: LandmarkBasis, observed: Observations) -> np.ndarray:
 def _nearest_lines(points: Tensor, polygon: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest point of a closed polygon, and the unit normal of the line of `points`: (n, C, 2).
 
-    The normal is the model's: one of the polygon shares the detector's noise with the distance,
-    and the product of both pulls the line along itself.
+    The normal is the model's: those of a noisy polygon are askew, and would hold the line against
+    sliding along itself, which nothing does once the nearest points are found anew.
 
     Args:
         points: (n, C, 2) in order.
