@@ -52,7 +52,7 @@ def test_the_others_finish_and_the_summary_says_who_failed_and_why(one_bad: Chec
     lines = result.stderr.splitlines()
     done = next(i for i, line in enumerate(lines) if line == "done: demo")
     end = "\n".join(lines[done:])
-    assert "broken: FAILED in probe_video; 17 jobs after it did not start" in end
+    assert "broken: FAILED in probe_video; 18 jobs after it did not start" in end
     assert "wall: FAILED in solve_crop" in end
     assert "    log: logs/wall/solve_crop.log" in end
     reason = (one_bad.folder / "logs/wall/solve_crop.log").read_text().splitlines()[-1]

@@ -55,7 +55,7 @@ NEEDS = {
     "parse_chunk": Need(mem=(2500, 0), minutes=(10, 60), disk=(20, 60)),
     "track_head": Need(mem=(1500, 100), minutes=(20, 10), disk=(50, 30)),
     # Half a second a frame on a CPU, hundredths on a card; frames are refined window by window.
-    "refine_track": Need(mem=(3500, 100), minutes=(20, 60), disk=(50, 30)),
+    "refine_track": Need(mem=(2500, 100), minutes=(20, 60), disk=(50, 30)),
     "export_frames": Need(mem=(500, 50), minutes=(5, 2), disk=(20, 20)),
     "overlay_track": Need(mem=(1000, 50), minutes=(5, 10), disk=(50, 100)),
     "split_frames": Need(mem=(500, 10), minutes=(5, 0), disk=(10, 1)),
