@@ -18,6 +18,7 @@ from headsplat.camera import project
 from headsplat.crop import Crop
 from headsplat.files import FrameZipWriter
 from headsplat.heads.model import HeadModel
+from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.images import encode_jpeg, encode_png
 from headsplat.raster.triangles import interpolate, rasterize_triangles
@@ -205,16 +206,6 @@ class SyntheticClip:
                     for row, picture, matte in zip(part.tolist(), pictures, mattes, strict=True):
                         frames.add(row + 1, encode_jpeg(picture))
                         alpha.add(row + 1, encode_png(matte))
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(B, V, 3) unit normals, facets weighted by area."""
-    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    facets = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total.index_add_(1, faces[:, k], facets)
-    return normalize(total, dim=-1)
 
 
 def harmonics(normal: Tensor) -> Tensor:

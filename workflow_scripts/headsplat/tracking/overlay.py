@@ -13,6 +13,7 @@ from headsplat.crop import Crop
 from headsplat.files import FrameStore, read_npz, require_same_ids
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick, points
 from headsplat.heads.model import HeadModel
+from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.images import decode_image
 from headsplat.raster.triangles import interpolate, rasterize_triangles
@@ -74,7 +75,7 @@ class Overlay:
         height, width = images.shape[1:3]
         faces = self._geometry.faces
         face, bary = rasterize_triangles(screen, faces, width, height, cull_backfaces=True)
-        normals = _normals(vertices @ rotation.mT, faces)
+        normals = vertex_normals(vertices @ rotation.mT, faces)
         facing = -interpolate(face, bary, faces, normals)[..., 2:].clamp(-1, 0)
         base = torch.as_tensor(images).float()
         grey = 90 + 150 * facing
@@ -91,16 +92,6 @@ class Overlay:
             _dots(drawn[k], self._landmarks[row][self._marks.index], DETECTED)
             _dots(drawn[k], model[k].numpy(), MODEL)
         return drawn
-
-
-def _normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(B, V, 3) unit vertex normals, weighted by area."""
-    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    facets = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total.index_add_(1, faces[:, k], facets)
-    return torch.nn.functional.normalize(total, dim=-1)
 
 
 def _dots(image: np.ndarray, where: np.ndarray, colour: tuple[int, int, int]) -> None:

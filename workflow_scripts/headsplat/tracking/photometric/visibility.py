@@ -6,6 +6,7 @@ from torch.nn.functional import grid_sample, max_pool2d, normalize
 
 from headsplat.camera import project
 from headsplat.heads.model import HeadModel
+from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.raster.triangles import interpolate, rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
@@ -85,7 +86,7 @@ class Visibility:
         def at_points(values: Tensor) -> Tensor:
             return sum(values[:, corners[:, k]] * weights[:, k : k + 1] for k in range(3))
 
-        normals = normalize(at_points(_normals(vertices, faces)) @ rotation.mT, dim=-1)
+        normals = normalize(at_points(vertex_normals(vertices, faces)) @ rotation.mT, dim=-1)
         here = at_points(screen)
         grid = (2 * here[:, None, :, :2] / DEPTH_SIZE) - 1
         layers = torch.cat([nearest, ends], 1)
@@ -97,13 +98,3 @@ class Visibility:
         facing = -(normals * normalize(sight, dim=-1)).sum(-1)
         share = ((facing - FACING_NONE) / (FACING_FULL - FACING_NONE)).clamp(0, 1)
         return shows * share * share * (3 - 2 * share), normals
-
-
-def _normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(B, V, 3) unit vertex normals, facets weighted by area."""
-    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    facets = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total.index_add_(1, faces[:, k], facets)
-    return normalize(total, dim=-1)
