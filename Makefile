@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 
-.PHONY: setup demo test test-slow bench lint clean
+.PHONY: setup demo test test-chaos test-slow bench lint clean
 
 setup: $(VENV)/ready
 
@@ -23,6 +23,10 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -q
+
+# Kills at random moments and broken machines; needs nothing but the set-up.
+test-chaos: setup
+	$(BIN)/python -m pytest -q tests/slow/test_chaos.py tests/slow/test_faults.py
 
 # Chaos, SLURM, Kubernetes, storage, pins. What cannot run here is skipped, with the reason.
 test-slow: setup
