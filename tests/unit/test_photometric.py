@@ -14,6 +14,7 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
 from headsplat.track_io import read_track
 from headsplat.tracking.basis import LandmarkBasis
+from headsplat.tracking.keeper import Keeper
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.photometric.colour import find_shade, fit_colour, harmonics
@@ -252,6 +253,31 @@ def test_state_of_a_track_is_what_made_it(plain):
     np.testing.assert_allclose(shape, track.shape, atol=1e-5)
     exp = basis.expression_space.coefficients(state.frame[:, layout.expression].numpy())
     np.testing.assert_allclose(exp, track.exp, atol=1e-5)
+
+
+def test_a_refinement_that_was_cut_off_goes_on_to_the_same_bits(plain, tmp_path, monkeypatch):
+    folder = plain[1]
+    names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
+    zips = [sorted((folder / name).glob("*.zip")) for name in ("frames", "alpha")]
+    out = tuple(tmp_path / name for name in ("out.npz", "identity.npy", "refinement.json"))
+    keep = Keeper.save
+
+    def dies(self, stage, progress):
+        keep(self, stage, progress)
+        raise KeyboardInterrupt
+
+    def refine():
+        inputs = (folder / name for name in names)
+        refine_track(*inputs, *zips, *out, scratch=tmp_path / "scratch", device="cpu")
+
+    monkeypatch.setattr(Keeper, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        refine()
+    assert not out[0].exists()
+    monkeypatch.setattr(Keeper, "save", keep)
+    refine()
+    assert out[0].read_bytes() == (folder / "track.npz").read_bytes()
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 def test_pictures_of_another_size_are_refused(plain):

@@ -88,6 +88,14 @@ class Space:
 class LandmarkBasis:
     """Bases of the points that detections are compared with.
 
+    Args:
+        head: the model.
+        identity_mean: (S,) mean of the identity's prior, zero without it.
+        device: where the bases live.
+        second: take the second detector's 68 points in.
+        skin: corners (n, 3) and weights (n, 3) of surface points; directions of the identity that
+            move these alone are kept too.
+
     Attributes:
         index: (L,) MediaPipe number of every point of `parts`, or `SECOND` plus that of the 68.
         groups: name -> rows of these points.
