@@ -172,6 +172,14 @@ def losses(run: Run, totals: dict[str, float]) -> list[Loss]:
     return found
 
 
+def largest_share(kill: list[Loss]) -> float:
+    """Largest share of a stage that one kill took, over all jobs of the stage."""
+    shares: dict[str, float] = {}
+    for loss in kill:
+        shares[loss.rule] = shares.get(loss.rule, 0.0) + loss.share
+    return max(shares.values(), default=0.0)
+
+
 def kill_and_go_on(run: Run, quiet: float, totals: dict[str, float]) -> dict[str, Any]:
     """Make all kills and finish; the losses of each, and the seconds until each restart worked."""
     draw = random.Random(SEED)
@@ -221,7 +229,7 @@ def main() -> None:
             totals[job.rule] = totals.get(job.rule, 0.0) + job.end - job.start
         result = kill_and_go_on(Run(Path(folder) / "killed", arguments), end - start, totals)
 
-    each = [max((loss.share for loss in kill), default=0.0) for kill in result["kills"]]
+    each = [largest_share(kill) for kill in result["kills"]]
     lost = [sum(loss.seconds for loss in kill) for kill in result["kills"]]
     idle = idle_share(jobs, start, end)
     values = [

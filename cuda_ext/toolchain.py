@@ -58,6 +58,9 @@ _NVCC_FLAGS = ["-O3", "-std=c++20", "--fmad=false", "-Xcompiler", "-fPIC"]
 
 # What a compiler's output shows, and what mends it; {cuda} is the CUDA of the PyTorch at hand.
 _TOOLKIT = "install the CUDA {cuda} toolkit, or set CUDA_HOME to it"
+# What another try may not meet again.
+_NO_MEMORY = r"[Kk]illed|signal 9|out of memory"
+_NO_DISK = r"No space left"
 _REMEDIES = (
     (
         r"unsupported (GNU|clang|Microsoft) |unsupported host compiler",
@@ -69,8 +72,8 @@ _REMEDIES = (
     (r"fatal error: (cu|crt|nv)\S+: No such file|cannot find -lcudart", _TOOLKIT),
     (r"-std=", "install g++ 11 or newer, or set CXX to one"),
     (r"omp\.h|-fopenmp|-l[gi]?omp", "install the compiler's OpenMP, or set CXX to g++"),
-    (r"[Kk]illed|signal 9|out of memory", "free some memory, and run the same command again"),
-    (r"No space left", "free some disk space, and run the same command again"),
+    (_NO_MEMORY, "free some memory, and run the same command again"),
+    (_NO_DISK, "free some disk space, and run the same command again"),
 )
 
 _PROBE = """
@@ -91,11 +94,13 @@ class BuildError(Exception):
 
     Attributes:
         output: the failed command and all it said; empty if none was run.
+        lasting: whether the same compilers would fail again; not so for want of memory or disk.
     """
 
-    def __init__(self, line: str, output: str = "") -> None:
+    def __init__(self, line: str, output: str = "", lasting: bool = True) -> None:
         super().__init__(line)
         self.output = output
+        self.lasting = lasting
 
 
 @dataclass(frozen=True)
@@ -224,7 +229,8 @@ def _run(command: list[str], cuda: str | None) -> None:
     cause = next((line.strip() for line in lines if telling.search(line)), lines[-1].strip())
     remedy = next((does for shows, does in _REMEDIES if re.search(shows, cause)), None)
     advice = f": {remedy.format(cuda=cuda)}" if remedy else ""
-    raise BuildError(f"{name} failed ({cause}){advice}", f"{' '.join(command)}\n{said}\n")
+    lasting = not re.search(f"{_NO_MEMORY}|{_NO_DISK}", cause)
+    raise BuildError(f"{name} failed ({cause}){advice}", f"{' '.join(command)}\n{said}\n", lasting)
 
 
 def _runtime(cxx: str) -> list[str]:

@@ -61,6 +61,30 @@ def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(loader, monke
     assert not report.exists()
 
 
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        ("nvcc error : 'cicc' died due to signal 9 (Kill signal)", True),
+        ("fatal error: x.o: No space left on device", True),
+        ("x.h: error: no such thing", False),
+    ],
+)
+def test_a_build_for_the_card_is_tried_again_where_it_may_go_better(
+    loader, monkeypatch, tmp_path, said, again
+):
+    card(monkeypatch)
+    nvcc = compiler(tmp_path / "bin/nvcc", failing(said))
+    facts = extension.load()
+    assert said in facts["no_cuda"]
+    assert ("remove that file" in facts["no_cuda"]) != again
+    compiler(nvcc)
+    monkeypatch.setattr(extension, "_loaded", None)
+    assert extension.load()["cuda"] == again
+    left = {path.suffix for path in (tmp_path / "libraries").iterdir()}
+    assert (".failed" in left) != again
+    assert ".broken-off" not in left
+
+
 def test_a_folder_that_cannot_be_written_is_named(loader, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HEADSPLAT_EXT_DIR", str(tmp_path / "file" / "libraries"))

@@ -1,6 +1,7 @@
 """A stage that is told to stop: nothing half-written, no children left, status 143, in seconds."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -198,3 +199,25 @@ def test_a_process_that_is_no_stage_is_left_its_handlers() -> None:
         assert asked()
     assert signal.alarm(0) == 0
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_stage_whose_workflow_is_gone_does_not_begin(tmp_path: Path, reaped: bool) -> None:
+    """Whoever adopted it: in many sessions that is not process 1."""
+    workflow = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, workflow.pid, os.WEXITED | os.WNOWAIT)
+    if reaped:
+        workflow.wait()
+    environment = {process.PARENT_VARIABLE: str(workflow.pid), "PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-c", HEADER + "stage(ready)", str(tmp_path)]
+    assert subprocess.run(command, env=os.environ | environment, timeout=30).returncode == 1
+    assert not (tmp_path / "ready").exists()
+    workflow.wait()
+
+
+def test_a_stage_below_a_shell_of_its_workflow_begins(tmp_path: Path) -> None:
+    environment = {process.PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": str(SCRIPTS)}
+    words = shlex.join([sys.executable, "-c", HEADER + "stage(ready)", str(tmp_path)])
+    command = ["sh", "-c", f"{words}; exit $?"]
+    assert subprocess.run(command, env=os.environ | environment, timeout=30).returncode == 0
+    assert (tmp_path / "ready").exists()

@@ -7,7 +7,8 @@ another machine never meets a stale one. A build runs under a lock that the kern
 process dies: jobs that need it at once wait for one build, and a killed build blocks nobody.
 
 Where the card cannot be served, a library for the CPU takes its place, and says why; a failed build
-with CUDA is noted beside the libraries, so that not every process tries it again.
+with CUDA is noted beside the libraries, so that not every process tries it again, unless it failed
+for want of memory or disk.
 """
 
 import fcntl
@@ -253,10 +254,12 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
             toolchain.build(plan, temporary)
         except toolchain.BuildError as error:
             shutil.rmtree(temporary)
-            again = "; once mended, remove that file" if plan.cuda else ""
-            line = f"{error} (all of it in {failed}{again})"
-            with publish(failed) as path:
+            report = failed if error.lasting else failed.with_suffix(".broken-off")
+            again = "; once mended, remove that file" if plan.cuda and error.lasting else ""
+            line = f"{error} (all of it in {report}{again})"
+            with publish(report) as path:
                 path.write_text(f"{line}\n{error.output}")
             raise toolchain.BuildError(line) from error
         os.replace(temporary, target)
-        failed.unlink(missing_ok=True)
+        for report in target.parent.glob(f"{failed.stem}.*"):
+            report.unlink()
