@@ -32,7 +32,7 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
     )
     try:
         if gpu:
-            log.info("card: %s", claim_card() or "none, computing on the CPU")
+            claim_card()
         main()
     except (UserError, OSError) as error:
         line = error if isinstance(error, UserError) else storage_error(error)

@@ -151,7 +151,8 @@ def lock_folder() -> Path:
 def claim_card(wait: float = WAIT) -> str | None:
     """Claim one free card and make it the only one this process sees.
 
-    Must run before torch is imported. While all are taken it waits for whichever is free first.
+    Must run before torch is imported. While all are taken it waits for whichever is free first. The
+    stage's log says which it became.
 
     Args:
         wait: seconds after which waiting is given up.
@@ -164,10 +165,9 @@ def claim_card(wait: float = WAIT) -> str | None:
         UserError: no card became free in time.
     """
     global _held
-    if not torch_can_use_cards():
-        return None
-    cards = list(visible_cards().items())
+    cards = list(visible_cards().items()) if torch_can_use_cards() else []
     if not cards:
+        log.info("card: none, computing on the CPU")
         return None
     folder = lock_folder()
     start = time.monotonic()
@@ -182,6 +182,7 @@ def claim_card(wait: float = WAIT) -> str | None:
                 continue
             _held = handle  # open for the rest of this process's life
             os.environ["CUDA_VISIBLE_DEVICES"] = name
+            log.info("card: %s", name)
             return name
         if time.monotonic() - start > wait:
             raise UserError(
