@@ -22,6 +22,9 @@ include: "rules/export.smk"
 include: "rules/operate.smk"
 
 
+planning.keep_signatures(workflow.rules)
+
+
 localrules:
     all,
     demo,

@@ -3,8 +3,9 @@
     python benchmarks/kills.py                                  # the built-in subject
     python benchmarks/kills.py --video me.mp4 --head ict --assets assets --train-steps 200
 
-A quiet run of the subject comes first: its stages' times, and the share of its wall time in which
-no stage runs, are the measure. Then the same command is killed at random moments, all of the run at
+What all subjects share, head model and compiled operators, is made before. A quiet run of the
+subject comes first: its stages' times, and the share of its wall time in which no stage runs, are
+the measure. Then the same command is killed at random moments, all of the run at
 once as a spot interruption does, and started again, until all kills are made and the run has ended.
 """
 
@@ -85,6 +86,12 @@ class Run:
         (self.folder / "kills.yaml").write_text(yaml.safe_dump({"presets": {"kills": preset}}))
         self.command = [sys.executable, "-m", "snakemake", "--configfile", "kills.yaml"]
         self.command += ["--cores", str(arguments.cores)]
+        shared = [f"work/heads/{arguments.head}.npz", "work/cuda_ext/build.json"]
+        shared += ["work/builtin/demo.mp4"] if arguments.video is None else []
+        with open(self.folder / "run.log", "wb") as log:
+            subprocess.run(
+                [*self.command, *shared], cwd=self.folder, stdout=log, stderr=log, check=True
+            )
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the command in a session of its own; what it says goes to `run.log`."""
@@ -108,13 +115,14 @@ class Run:
                 yield int(entry.name), Path(script).stem
 
     def jobs(self) -> list[Job]:
-        """All finished jobs, by Snakemake's records."""
+        """All finished jobs of the subject, by Snakemake's records."""
         found = {}
         for path in (self.folder / ".snakemake/metadata").rglob("*"):
             if path.is_file():  # one for each output
                 record = json.loads(path.read_text())
                 job = Job(record["rule"], record["starttime"], record["endtime"])
-                found[job.rule, *record["log"]] = job
+                if any(f"/{SUBJECT}/" in log for log in record["log"]):
+                    found[job.rule, *record["log"]] = job
         return sorted(found.values(), key=lambda job: job.start)
 
     def last_saved(self, rule: str) -> float:
@@ -202,8 +210,8 @@ def kill_and_go_on(run: Run, quiet: float, totals: dict[str, float]) -> dict[str
         elif len(kills) == KILLS:
             return {"kills": kills, "starts": starts[1:]}
         else:
-            for name in ("work", "results", "scratch", "logs"):
-                shutil.rmtree(run.folder / name)
+            for name in ("work", "results", "logs"):
+                shutil.rmtree(run.folder / name / SUBJECT)
 
 
 def main() -> None:

@@ -16,9 +16,12 @@ from headsplat.codehash import code_version, read_sources
 from headsplat.errors import UserError
 from headsplat.fingerprint import fingerprint
 from headsplat.imports.kinds import ALPHA, KINDS, PARSING
+from headsplat.operate import planning
 from headsplat.operate.progress import ProgressThread
 from headsplat.operate.summary import jobs_of, summary
 
+planning.collect_seldom()
+planning.remember_producers()
 process.prepare_stages()
 shutdown.install(workflow)
 failed_jobs.install()
@@ -66,7 +69,7 @@ IMPORTED = {name: KINDS[row["kind"]](Path(row["folder"])) for name, row in SUBJE
 
 def only(names):
     """A wildcard constraint that just these subjects match."""
-    return settings_module.pattern_of(names)
+    return settings_module.pattern_among(names, SUBJECTS)
 
 
 def with_column(column):
@@ -127,9 +130,14 @@ def print_summary():
 PRESETS = {name: settings_module.merged(config, preset) for name, preset in config["presets"].items()}
 
 
+def row_of(subject):
+    """The subject's row of the table; a name that it does not list ends the run."""
+    return or_exit(SUBJECTS.__getitem__, subject)
+
+
 def settings(subject, section):
     """One section of the configuration as the subject's preset leaves it."""
-    return PRESETS[SUBJECTS[subject]["preset"]][section]
+    return PRESETS[row_of(subject)["preset"]][section]
 
 
 ASSETS = Assets(config, SUBJECTS, settings)
@@ -198,7 +206,7 @@ def clip_frames(subject):
     if probed is not None:
         return FRAMES_PROBED.setdefault(subject, probed)
     if guess is None:
-        video = SUBJECTS[subject]["video"]
+        video = row_of(subject)["video"]
         builtin = video == settings_module.BUILTIN_VIDEO
         guess = config["builtin"]["seconds"] * 25 if builtin else requests.frames_by_size(Path(video))
     FRAMES_GUESSED[subject] = time.monotonic(), guess
@@ -270,7 +278,7 @@ def options(section):
         values = PRESETS[preset][section].items()
         return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values if value is not None)
 
-    return lambda wildcards: flags_of(SUBJECTS[wildcards.subject]["preset"])
+    return lambda wildcards: flags_of(row_of(wildcards.subject)["preset"])
 
 
 def option(section, key):
@@ -280,7 +288,7 @@ def option(section, key):
 
 def row_file(column):
     """Optional input: the file that an optional column of the subject's row names."""
-    return lambda wildcards: SUBJECTS[wildcards.subject].get(column) or []
+    return lambda wildcards: row_of(wildcards.subject).get(column) or []
 
 
 def checkpoint_flag(wildcards, input):
@@ -290,12 +298,12 @@ def checkpoint_flag(wildcards, input):
 
 def head_file(wildcards):
     """The head model that the subject's row names."""
-    return f"work/heads/{SUBJECTS[wildcards.subject]['head']}.npz"
+    return f"work/heads/{row_of(wildcards.subject)['head']}.npz"
 
 
 def source_video(wildcards):
     """The subject's video; the built-in one is rendered by the workflow."""
-    video = SUBJECTS[wildcards.subject]["video"]
+    video = row_of(wildcards.subject)["video"]
     return BUILTIN_CLIP if video == settings_module.BUILTIN_VIDEO else video
 
 
@@ -330,14 +338,14 @@ def sound_flag(wildcards, input):
 
 def import_folders(wildcards):
     """What an import is read from: its folder and those in it, so that new files are noticed."""
-    row = SUBJECTS[wildcards.subject]
+    row = row_of(wildcards.subject)
     inside = (str(path) for path in Path(row["folder"]).iterdir() if path.is_dir())
     return [row["folder"], *sorted(inside), *([row["video"]] if row["video"] else [])]
 
 
 def import_flags(wildcards):
     """Params function: what the subject's row says about its import."""
-    row = SUBJECTS[wildcards.subject]
+    row = row_of(wildcards.subject)
     names = {"video": "pictures", "frame_delta": "frame-delta", "flame_version": "flame-version"}
     flags = [f"--{flag} {quote(row[key])}" for key, flag in names.items() if row.get(key)]
     return " ".join([f"--kind {row['kind']} --folder {quote(row['folder'])}", *flags])
@@ -351,7 +359,7 @@ def previous_and_this(wildcards):
 
 def identity_code(wildcards):
     """Optional input: the identity the subject's row names, else MICA's where its weights are."""
-    named = SUBJECTS[wildcards.subject].get("identity")
+    named = row_of(wildcards.subject).get("identity")
     if named or not identity_weights(wildcards):
         return named or []
     return f"work/{wildcards.subject}/mica.npy"
@@ -360,7 +368,7 @@ def identity_code(wildcards):
 def intrinsics_flag(wildcards):
     """Params function: the camera that the subject's row states; it must not look at the inputs, or
     an edited row would rerun nothing."""
-    intrinsics = SUBJECTS[wildcards.subject].get("intrinsics")
+    intrinsics = row_of(wildcards.subject).get("intrinsics")
     return f"--intrinsics {intrinsics}" if intrinsics else ""
 
 
@@ -441,7 +449,7 @@ def lpips_weights(wildcards):
 
 def motion_row(wildcards):
     """The table's row of a motion, which the subject's head can play."""
-    head = SUBJECTS[wildcards.subject]["head"]
+    head = row_of(wildcards.subject)["head"]
     return or_exit(motions_table.motion_for, MOTIONS, MOTIONS_TABLE, wildcards.motion, head)
 
 
@@ -469,7 +477,7 @@ def settings_flag(wildcards):
 
 def truth_flag(wildcards):
     """Params function: the built-in clip's truth, which only the report may read."""
-    builtin = SUBJECTS[wildcards.subject]["video"] == settings_module.BUILTIN_VIDEO
+    builtin = row_of(wildcards.subject)["video"] == settings_module.BUILTIN_VIDEO
     return f"--truth {BUILTIN_TRUTH}" if builtin else ""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headsplat import codehash
-from headsplat.config import pattern_of
+from headsplat.config import pattern_among, pattern_of
 from headsplat.fingerprint import fingerprint
 from headsplat.operate import logs
 from headsplat.operate.dag import Plan, PlannedJob
@@ -121,6 +121,18 @@ def test_a_pattern_of_names_matches_these_alone():
     for other in ("", "b", "abcd", "s200", "s2000", "s00000", "b.1"):
         assert not pattern.fullmatch(other), other
     assert not re.fullmatch(pattern_of([]), "")
+
+
+@pytest.mark.parametrize("chosen", [[], ["a"], ["a", "b-1", "b"], ["ab", "a", "b", "b-1"]])
+def test_a_pattern_tells_the_subjects_of_a_table_apart(chosen):
+    everyone = ["a", "ab", "b", "b-1"]
+    pattern = re.compile(pattern_among(chosen, everyone))
+    assert [name for name in everyone if pattern.fullmatch(name)] == sorted(chosen)
+
+
+def test_a_long_table_does_not_make_long_patterns():
+    everyone = [f"s{n:04d}" for n in range(2000)]
+    assert len(pattern_among(everyone[1:], everyone)) < 60
 
 
 def test_a_fingerprint_sees_the_bytes_and_not_the_date(tmp_path):

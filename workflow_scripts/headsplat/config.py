@@ -28,6 +28,7 @@ _FILES = {
     "identity": "identity code", "checkpoint": "checkpoint", "avatar": "checkpoint",
 }  # fmt: skip
 NO_VIDEO = ("", "-")
+_SHOWN = 5  # names that a line lists
 
 
 def _dotted(path: Any) -> str:
@@ -91,7 +92,39 @@ def pattern_of(names: Collection[str]) -> str:
     return f"(?:{'|'.join(branches)})"
 
 
-def read_subjects(table: Path, presets: dict[str, Any]) -> dict[str, dict[str, str]]:
+def pattern_among(names: Collection[str], everyone: Collection[str]) -> str:
+    """A regular expression that matches these names and none of the others of `everyone`.
+
+    It is written by whichever are fewer: Snakemake goes through the text of a rule's patterns for
+    each of its jobs.
+    """
+    others = set(everyone) - set(names)
+    if len(others) >= len(names):
+        return pattern_of(names)
+    left_out = f"(?!{pattern_of(others)}(?![A-Za-z0-9_-]))" if others else ""
+    return left_out + SUBJECT_NAME
+
+
+class Subjects(dict[str, dict[str, str]]):
+    """Subject name -> its row, in the table's order.
+
+    Attributes:
+        table: the file they come from.
+
+    Raises:
+        UserError: a name that is not in the table was looked up.
+    """
+
+    def __init__(self, table: Path) -> None:
+        super().__init__()
+        self.table = table
+
+    def __missing__(self, name: str) -> dict[str, str]:
+        known = ", ".join(list(self)[:_SHOWN]) + (", ..." if len(self) > _SHOWN else "")
+        raise UserError(f"{self.table} lists no subject '{name}' but {known}; add a line for it")
+
+
+def read_subjects(table: Path, presets: dict[str, Any]) -> Subjects:
     """Read the tab-separated table of subjects: subject name -> its row.
 
     Args:
@@ -109,7 +142,7 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> dict[str, dict[str, s
     Raises:
         UserError: a column, name, video, head or preset that cannot be used, with its line.
     """
-    subjects: dict[str, dict[str, str]] = {}
+    subjects = Subjects(table)
     for where, row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
         _check_row(row, where, presets)
         if row["subject"] in subjects:

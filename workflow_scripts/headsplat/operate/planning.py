@@ -1,9 +1,12 @@
-"""Makes Snakemake plan large tables faster, without a change to what it plans."""
+"""Makes Snakemake 9.27 plan large tables faster, without a change to what it plans."""
 
 import gc
 import inspect
 from collections.abc import Iterable
 from typing import Any
+
+from snakemake.dag import DAG
+from snakemake.jobs import Job
 
 # Planning makes millions of objects that all stay: looking for garbage among them each time that
 # 700 are new, Python's default, takes an eighth of the time.
@@ -23,8 +26,35 @@ def keep_signatures(rules: Iterable[Any]) -> None:
     more than most of the functions do. PEP 362: a `__signature__` is taken as it is.
     """
     for rule in rules:
-        items = [*rule.input, *rule.params, *rule.resources.values(), rule.conda_env]
-        for item in items:
-            function = getattr(item, "callable", item) or item
+        for item in (*rule.input, *rule.params, *rule.resources.values(), rule.conda_env):
+            function = getattr(item, "callable", item)
             if inspect.isfunction(function):
                 function.__signature__ = inspect.signature(function)
+
+
+def remember_producers() -> None:
+    """Let Snakemake remember which job makes a file, as long as it plans.
+
+    It looks for the rule and the job again for each job that reads the file, and a packed chunk is
+    read by ten. What it passes on as known producers holds the files that nobody makes only. Jobs
+    do not change while it plans: no rule here is a checkpoint.
+    """
+    look_up, choose = DAG.file2jobs, DAG.update
+
+    async def file2jobs(self: DAG, targetfile: str, **options: Any) -> list[Job]:
+        found = vars(self).setdefault("_found_jobs", {})
+        if targetfile not in found:
+            found[targetfile] = await look_up(self, targetfile, **options)
+        return found[targetfile]
+
+    async def update(
+        self: DAG, jobs: Iterable[Job], file: str | None = None,
+        known_producers: dict[str, list[Job] | None] | None = None, **options: Any,
+    ) -> Job:  # fmt: skip
+        known = {} if known_producers is None else known_producers
+        if not known.get(file):
+            job = await choose(self, jobs, file=file, known_producers=known, **options)
+            known[file] = [job]
+        return known[file][0]
+
+    DAG.file2jobs, DAG.update = file2jobs, update

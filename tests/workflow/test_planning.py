@@ -1,0 +1,62 @@
+"""A large table is planned faster than by plain Snakemake, and to the same plan."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import Checkout
+
+pytestmark = pytest.mark.slow
+
+PLAN = """
+import json, sys
+from snakemake.cli import main  # before its parts, which import each other
+from snakemake.dag import DAG
+from snakemake.output_index import OutputIndex
+from headsplat.operate import planning
+if sys.argv[1] == "plain":
+    for name in ("collect_seldom", "keep_signatures", "remember_producers"):
+        setattr(planning, name, lambda *arguments: None)
+sought, dags = [], []
+init, find = DAG.init, OutputIndex.match_producers
+def match_producers(self, file):
+    sought.append(str(file))
+    return find(self, file)
+def note(self, *arguments, **options):
+    dags.append(self)
+    return init(self, *arguments, **options)
+OutputIndex.match_producers, DAG.init = match_producers, note
+try:
+    main(["-n", "--quiet", "rules", "progress"])
+except SystemExit as end:
+    assert not end.code, end
+jobs = sorted(
+    [job.rule.name, sorted(job.input), sorted(job.output), sorted(d.rule.name for d in dags[0].dependencies[job])]
+    for job in dags[0].jobs
+)
+print(json.dumps([len(sought), len(set(sought)), jobs]))
+"""  # noqa: E501
+
+
+def test_who_makes_a_file_is_looked_up_once(checkout: Checkout) -> None:
+    (checkout.folder / "clip.mp4").write_bytes(b"planning looks at its date only")
+    with open(checkout.folder / "config/subjects.tsv", "a") as table:
+        table.writelines(f"s{n}\tclip.mp4\tprocedural\tstandard\n" for n in range(4))
+    environment = os.environ | {"PYTHONPATH": str(checkout.folder / "workflow_scripts")}
+
+    def plan(how: str) -> tuple[int, int, list[str]]:
+        result = subprocess.run(
+            [sys.executable, "-c", PLAN, how],
+            cwd=checkout.folder, env=environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout.splitlines()[-1])
+
+    looked_up, files, jobs = plan("ours")
+    assert looked_up <= files + 1  # the video, which nobody makes, is remembered later
+    many, same_files, same_jobs = plan("plain")
+    assert (same_files, same_jobs) == (files, jobs)
+    assert many > 2 * looked_up
