@@ -193,7 +193,7 @@ KILLABLE = """
 import sys, time
 import train_avatar
 from headsplat.train import trainer
-trainer.SAVE_EVERY = 0.2
+trainer.SAVE_EVERY = (0.2, 0.2)
 step = trainer.Trainer.step
 trainer.Trainer.step = lambda self, number: (time.sleep(0.03), step(self, number))
 train_avatar.main(sys.argv[1:])
