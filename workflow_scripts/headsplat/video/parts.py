@@ -8,8 +8,8 @@ from headsplat.cli import log, progress
 from headsplat.scratch import file_digest
 
 # Pictures of a part, a whole number of every stage's batches. A kill costs half a part on average,
-# 2 % of a film of 400 pictures. Each begins with a key frame, and the encoder plans within it alone,
-# so an overlay of 400 pictures at 512 px gets 5.6 % larger (2.3 % in parts of 32, 0.1 % of 128).
+# 2 % of a film of 400 pictures. Each begins with a key frame, and the encoder plans within it only:
+# an overlay of 400 pictures at 512 px gets 5.6 % larger (2.3 % in parts of 32, 0.1 % of 128).
 PART = 16
 
 
