@@ -103,7 +103,7 @@ def test_an_evaluation_that_was_cut_off_goes_on_to_the_same_numbers(
     measured.clear()
     limit = None
     script.main(arguments(inputs, tmp_path))
-    assert measured == [8, 8, 8, 8], "the two parts that were missing, and the training frames"
+    assert measured == [8, 8, 8], "the two parts that were missing"
     assert published(tmp_path) == published(straight)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from headsplat.avatar import Avatar
 from headsplat.cli import log
-from headsplat.evaluate.metrics import frame_metrics, temporal_error
+from headsplat.evaluate.metrics import frame_metrics, psnr_head, temporal_error
 from headsplat.evaluate.pairs import Batch, rendered
 from headsplat.files import read_npz, write_npz
 from headsplat.render import FrameRenderer
@@ -85,7 +85,7 @@ def evaluate(
     training = [
         value
         for batch in rendered(renderer, track, reader, sample)
-        for value in frame_metrics(batch.truth, batch.render, batch.mask)["psnr_head"].tolist()
+        for value in psnr_head(batch.truth, batch.render, batch.mask).tolist()
     ]
     temporal = arrays.pop("temporal_error")
     metrics = {name: float(value.astype(np.float64).mean()) for name, value in arrays.items()}
