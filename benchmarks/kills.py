@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -33,6 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 from benchmarks.demo import PARTS  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.files import write_json  # noqa: E402
+from headsplat.scratch import KEY_FILE  # noqa: E402
 
 SUBJECT = "subject"
 SEED = 0
@@ -126,9 +128,14 @@ class Run:
         return sorted(found.values(), key=lambda job: job.start)
 
     def last_saved(self, rule: str) -> float:
-        """When a sequential stage last saved its state; 0 if it has none."""
-        states = (self.folder / "scratch" / SUBJECT / rule).rglob("*")
-        return max((path.stat().st_mtime for path in states if path.is_file()), default=0.0)
+        """When a sequential stage last saved its state or a part; 0 if it has none."""
+        last = 0.0
+        for path in (self.folder / "scratch" / SUBJECT / rule).rglob("*.*"):
+            # Neither the key, which is written at the start, nor what is still being written.
+            if path.name != KEY_FILE and not path.name.startswith("."):
+                with suppress(FileNotFoundError):  # renamed meanwhile
+                    last = max(last, path.stat().st_mtime)
+        return last
 
 
 def working(pid: int) -> bool:

@@ -32,12 +32,13 @@ rule evaluate_avatar:
         disk_mb=disk_mb,
     params:
         sound=sound_flag,
+        scratch="scratch/{subject}/evaluate_avatar",
         code=code_version("evaluate_avatar"),
     shell:
         "exec python workflow_scripts/evaluate_avatar.py --avatar {input.avatar} --head {input.head} "
         "--track {input.track} --split {input.split} --frames {input.frames} --alpha {input.alpha} "
-        "--parsing {input.parsing} {params.sound} --metrics {output.metrics} "
-        "--evaluation {output.evaluation} --video-out {output.video} > {log} 2>&1"
+        "--parsing {input.parsing} {params.sound} --scratch {params.scratch} "
+        "--metrics {output.metrics} --evaluation {output.evaluation} --video-out {output.video} > {log} 2>&1"
 
 
 rule write_report:

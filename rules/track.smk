@@ -124,7 +124,9 @@ rule overlay_track:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
+        scratch="scratch/{subject}/overlay_track",
         code=code_version("overlay_track"),
     shell:
         "exec python workflow_scripts/overlay_track.py --head {input.head} --track {input.track} "
-        "--landmarks {input.landmarks} --crop {input.crop} --frames {input.frames} --out {output} > {log} 2>&1"
+        "--landmarks {input.landmarks} --crop {input.crop} --frames {input.frames} "
+        "--scratch {params.scratch} --out {output} > {log} 2>&1"

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from headsplat.avatar import load_avatar
 from headsplat.cli import stage
+from headsplat.codehash import code_version
 from headsplat.evaluate.evaluation import evaluate
 from headsplat.files import read_json, write_json, write_npz
 from headsplat.heads.model import HeadModel
 from headsplat.raster.extension import serving_device
+from headsplat.scratch import Scratch, state_key
 from headsplat.train.dataset import PictureReader
 from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
@@ -28,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--assets", type=Path, default=Path("assets"), help="where LPIPS weights may lie"
     )
+    parser.add_argument("--scratch", type=Path, required=True, help="folder of resumable state")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
     parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.npz to write")
     parser.add_argument("--video-out", type=Path, required=True, help="test.mp4 to write")
@@ -38,9 +41,17 @@ def main(argv: list[str] | None = None) -> None:
     avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
     reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
     split, sound = read_json(args.split), read_sound(args.video) if args.video else None
-    metrics, arrays = evaluate(avatar, track, reader, split, sound, args.video_out, lpips)
+    inputs = [*sorted(path for path in args.avatar.iterdir() if path.is_file()), args.head]
+    inputs += [args.track, args.split, *args.frames, *args.alpha, *args.parsing]
+    parameters = {"lpips_used": lpips is not None, "device": device.type}
+    key = state_key(inputs, parameters, code_version("evaluate_avatar"))
+    scratch = Scratch(args.scratch, key)
+    metrics, arrays = evaluate(
+        avatar, track, reader, split, sound, args.video_out, lpips, scratch.folder
+    )
     write_npz(args.evaluation, **arrays)
     write_json(args.metrics, metrics)
+    scratch.clear()
 
 
 if __name__ == "__main__":

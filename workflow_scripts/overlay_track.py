@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from headsplat.cli import stage
+from headsplat.codehash import code_version
 from headsplat.tracking.overlay import overlay_track
 
 
@@ -14,9 +15,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--landmarks", type=Path, required=True, help="landmarks.npz of the clip")
     parser.add_argument("--crop", type=Path, required=True, help="crop.json of the clip")
     parser.add_argument("--frames", type=Path, nargs="+", required=True, help="frames/*.zip")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder of resumable state")
     parser.add_argument("--out", type=Path, required=True, help="mp4 to write")
     args = parser.parse_args(argv)
-    overlay_track(args.head, args.track, args.landmarks, args.crop, args.frames, args.out)
+    overlay_track(
+        args.head, args.track, args.landmarks, args.crop, args.frames, args.scratch, args.out,
+        code_version("overlay_track"),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 
 import drive_avatar as script
 from headsplat.avatar import load_avatar
-from headsplat.drive import parts, run
+from headsplat.drive import run
 from headsplat.drive.seen import condition_of, head_of
 from headsplat.errors import UserError
 from headsplat.heads.model import HeadModel
@@ -179,14 +179,7 @@ def test_a_track_of_another_head_than_the_avatars_is_one_line(ball, doll, tmp_pa
                      str(tmp_path / "s"), "--out", str(tmp_path / "a.mp4")])  # fmt: skip
 
 
-@pytest.fixture
-def short_parts(monkeypatch):
-    """Parts of 16 pictures; the talk of 50 has four of them."""
-    monkeypatch.setattr(parts, "PART", 16)
-    monkeypatch.setattr(run, "PART", 16)
-
-
-def test_the_film_is_its_parts_at_even_times(doll, tmp_path, monkeypatch, short_parts):
+def test_the_film_is_its_parts_at_even_times(doll, tmp_path, monkeypatch):
     motion, voice = speech(tmp_path / "speech.npz"), beep(tmp_path / "voice.wav", 1.0)
     monkeypatch.setattr(Scratch, "clear", lambda self: None)
     joined = drive(doll, tmp_path / "parts.mp4", motion, "diffposetalk", "--audio", str(voice))
@@ -209,7 +202,7 @@ def packets(file):
     return [packet for packet in file.demux(video=0) if packet.dts is not None]
 
 
-def test_a_stopped_film_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatch, short_parts):
+def test_a_stopped_film_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatch):
     motion, out = speech(tmp_path / "speech.npz"), tmp_path / "b.mp4"
     drive(doll, tmp_path / "a.mp4", motion, "diffposetalk")
     frames, drawn = FrameRenderer.frames, []
@@ -234,9 +227,7 @@ def test_a_stopped_film_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatc
     assert not list((doll.head.parent / "scratch").rglob("*.mp4"))
 
 
-def test_another_motion_starts_over_and_another_sound_does_not(
-    doll, tmp_path, monkeypatch, short_parts
-):
+def test_another_motion_starts_over_and_another_sound_does_not(doll, tmp_path, monkeypatch):
     motion, out = speech(tmp_path / "speech.npz"), tmp_path / "b.mp4"
     join = run.join_films
     monkeypatch.setattr(run, "join_films", lambda *_: (_ for _ in ()).throw(Stopped))

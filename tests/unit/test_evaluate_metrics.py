@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from headsplat.evaluate.metrics import frame_metrics, ssim, temporal_error
+from headsplat.evaluate.metrics import frame_metrics, psnr_head, ssim, temporal_error
 
 
 def pictures(seed: int) -> torch.Tensor:
@@ -31,6 +31,13 @@ def test_paint_outside_the_head_counts_only_in_full() -> None:
     values = frame_metrics(truth, render, mask)
     assert values["psnr_head"].item() == pytest.approx(100)
     assert values["psnr_full"].item() == pytest.approx(-10 * math.log10(0.25), abs=1e-4)
+
+
+def test_psnr_head_alone_is_that_of_all_metrics() -> None:
+    truth, render = pictures(0), 2 * pictures(1) - 0.5
+    mask = (pictures(2)[..., 0] > 0.5).float()
+    expected = frame_metrics(truth, render, mask)["psnr_head"]
+    assert torch.equal(psnr_head(truth, render, mask), expected)
 
 
 def test_ssim_against_the_definition() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -188,12 +189,39 @@ def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
     assert not list((tmp_path / "scratch").glob("*/state.pt")), "state is cleared at the end"
 
 
+def test_checkpoints_come_as_often_as_their_cost_allows(clip, straight, tmp_path, monkeypatch):
+    clock, saved = [0.0], []
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    plain, save = trainer.Trainer.step, trainer.save_state
+
+    def stepping(self, number):
+        plain(self, number)
+        clock[0] += 1 / 8
+
+    def saving(folder, state):
+        save(folder, state)
+        saved.append((state.step, state.seconds))
+        clock[0] += 1 / 32
+
+    monkeypatch.setattr(trainer.Trainer, "step", stepping)
+    monkeypatch.setattr(trainer, "save_state", saving)
+    out = train(clip, tmp_path)
+    # First after more than a second, then after more than 50 times what the last one took.
+    assert saved == [(9, 9 / 8), (22, 22 / 8 + 1 / 32), (35, 35 / 8 + 2 / 32)]
+    assert read_json(out / "training.json")["seconds"] == round(40 / 8 + 3 / 32, 2)
+    assert published(out) == published(straight)
+
+
+def test_the_pause_between_checkpoints_has_bounds():
+    assert [trainer.save_pause(cost) for cost in (0.0, 0.1, 3.0)] == [1.0, 5.0, 20.0]
+
+
 # Saves often, and steps slowly enough to be hit.
 KILLABLE = """
 import sys, time
 import train_avatar
 from headsplat.train import trainer
-trainer.SAVE_EVERY = 0.2
+trainer.SAVE_EVERY = (0.2, 0.2)
 step = trainer.Trainer.step
 trainer.Trainer.step = lambda self, number: (time.sleep(0.03), step(self, number))
 train_avatar.main(sys.argv[1:])

@@ -18,7 +18,6 @@ from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.diffposetalk import read_diffposetalk
 from headsplat.drive.kinds import DIFFPOSETALK, TRACK
 from headsplat.drive.motion import Motion
-from headsplat.drive.parts import PART, FilmParts
 from headsplat.drive.seen import Seen
 from headsplat.drive.target import Target
 from headsplat.errors import UserError
@@ -29,6 +28,7 @@ from headsplat.scratch import Scratch, state_key
 from headsplat.track_io import check_head, read_track
 from headsplat.video.encode import VideoWriter
 from headsplat.video.join import join_films
+from headsplat.video.parts import FilmParts
 from headsplat.video.sound import read_sound
 
 BATCH = 8
@@ -103,13 +103,13 @@ def drive_avatar(
     # The sound is laid under the whole film at the end, so that another one draws nothing anew.
     parameters = {"kind": kind, "head_motion": head_motion, "blinks": with_blinks}
     scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
-    parts = FilmParts(scratch.folder)
 
-    def draw(path: Path, first: int) -> None:
+    def draw(rows: slice, path: Path) -> None:
         with VideoWriter(path, width, height, rate) as writer:
-            for colour, _ in renderer.frames(*(v[first : first + PART] for v in codes)):
+            for colour, _ in renderer.frames(*(v[rows] for v in codes)):
                 for picture in (colour * 255).round().byte().cpu().numpy():
                     writer.write(picture)
 
-    join_films(parts.complete(count, draw), out, rate, sound)
+    (films,) = FilmParts(scratch.folder).complete(count, draw)
+    join_films(films, out, rate, sound)
     scratch.clear()

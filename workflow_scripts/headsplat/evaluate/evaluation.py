@@ -1,8 +1,11 @@
-"""Render the frames an avatar never saw, measure them, and show them beside the truth."""
+"""Render the frames an avatar never saw, measure them, and show them beside the truth.
+
+Without a card that takes minutes for a long clip, so it is done in parts, each a film and its
+frames' measures, which stay in keyed scratch until the whole is joined.
+"""
 
 import time
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,17 @@ import numpy as np
 import torch
 
 from headsplat.avatar import Avatar
-from headsplat.cli import log, progress
-from headsplat.evaluate.metrics import frame_metrics, temporal_error
+from headsplat.cli import log
+from headsplat.evaluate.metrics import frame_metrics, psnr_head, temporal_error
 from headsplat.evaluate.pairs import Batch, rendered
+from headsplat.files import read_npz, write_npz
 from headsplat.render import FrameRenderer
 from headsplat.train.dataset import PictureReader
 from headsplat.train.lpips import Lpips
 from headsplat.train.track import Track
 from headsplat.video.encode import VideoWriter
+from headsplat.video.join import join_films
+from headsplat.video.parts import FilmParts
 
 FPS = 25
 BATCH = 8
@@ -34,6 +40,7 @@ def evaluate(
     sound: tuple[np.ndarray, int] | None,
     video: Path,
     lpips: Lpips | None,
+    scratch: Path,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Measure an avatar and write the side-by-side video of the held-out frames.
 
@@ -45,42 +52,50 @@ def evaluate(
         sound: the clip's samples from the first picture on, and their rate, or None.
         video: mp4 to write, truth left and render right, with the sound of the frames shown.
         lpips: the perceptual distance, or None where its weights are not at hand.
+        scratch: folder of the parts that are complete.
 
     Returns:
         The flat dictionary of metrics.json, and the arrays of evaluation.npz.
     """
     ids = list(split["test"])
     renderer = _renderer(avatar, track, BATCH)
-    values: dict[str, list[float]] = {}
-    temporal: list[float] = []
-    previous: Batch | None = None
-    with VideoWriter(
-        video, 2 * track.width, track.height, Fraction(FPS), slices(sound, ids)
-    ) as out:
-        batches = rendered(renderer, track, reader, ids)
-        for batch in progress(batches, -(-len(ids) // BATCH), "held-out batches"):
-            for name, value in frame_metrics(batch.truth, batch.render, batch.mask).items():
-                values.setdefault(name, []).extend(value.tolist())
-            if lpips is not None:
-                values.setdefault("lpips_head", []).extend(_lpips_head(lpips, batch))
-            temporal.extend(_temporal(previous, batch))
-            both = torch.cat([batch.truth, batch.render], 2)
-            for picture in (both * 255).round().byte().cpu().numpy():
-                out.write(picture)
-            previous = batch
+
+    def measure(part: slice, film: Path, measures: Path) -> None:
+        values: dict[str, list[float]] = {}
+        previous: Batch | None = None
+        if part.start and ids[part.start] == ids[part.start - 1] + 1:
+            # The flicker of the part's first frame is against the last of the part before.
+            before = ids[part.start - 1 : part.start]
+            previous = next(rendered(renderer, track, reader, before))
+        with VideoWriter(film, 2 * track.width, track.height, FPS) as out:
+            for batch in rendered(renderer, track, reader, ids[part]):
+                for name, value in _measures(previous, batch, lpips).items():
+                    values.setdefault(name, []).extend(value)
+                both = torch.cat([batch.truth, batch.render], 2)
+                for picture in (both * 255).round().byte().cpu().numpy():
+                    out.write(picture)
+                previous = batch
+        write_npz(measures, **{name: np.array(v, np.float32) for name, v in values.items()})
+
+    films, measures = FilmParts(scratch, ".npz").complete(len(ids), measure)
+    join_films(films, video, FPS, slices(sound, ids))
+    parts = [read_npz(path) for path in measures]
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     sample = split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)]
     training = [
         value
         for batch in rendered(renderer, track, reader, sample)
-        for value in frame_metrics(batch.truth, batch.render, batch.mask)["psnr_head"].tolist()
+        for value in psnr_head(batch.truth, batch.render, batch.mask).tolist()
     ]
-    metrics = {name: float(np.mean(value)) for name, value in values.items()}
-    metrics["temporal_error"] = float(np.nanmean(temporal)) if np.isfinite(temporal).any() else 0.0
+    temporal = arrays.pop("temporal_error")
+    metrics = {name: float(value.astype(np.float64).mean()) for name, value in arrays.items()}
+    metrics["temporal_error"] = (
+        float(np.nanmean(temporal.astype(np.float64))) if np.isfinite(temporal).any() else 0.0
+    )
     metrics["psnr_head_train"] = float(np.mean(training))
     metrics |= _speed(renderer, track, ids)
     facts = {"frames": len(ids), "split": split["mode"], "size": track.width}
-    arrays = {name: np.array(value, np.float32) for name, value in values.items()}
-    arrays |= {"ids": np.array(ids, np.int32), "temporal_error": np.array(temporal, np.float32)}
+    arrays |= {"ids": np.array(ids, np.int32), "temporal_error": temporal}
     arrays |= _examples(renderer, track, reader, ids, arrays["psnr_head"])
     log.info("psnr_head %.2f dB on %d held-out frames", metrics["psnr_head"], len(ids))
     return metrics | facts, arrays
@@ -101,6 +116,15 @@ def slices(
         )
     cut = [samples[round((i - 1) * rate / FPS) : round(i * rate / FPS)] for i in ids]
     return np.concatenate(cut), rate
+
+
+def _measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict[str, list[float]]:
+    """Metrics of a batch, one value per frame; `previous` ends with the frame before it."""
+    metrics = frame_metrics(batch.truth, batch.render, batch.mask)
+    values = {name: value.tolist() for name, value in metrics.items()}
+    if lpips is not None:
+        values["lpips_head"] = _lpips_head(lpips, batch)
+    return values | {"temporal_error": _temporal(previous, batch)}
 
 
 @torch.no_grad()

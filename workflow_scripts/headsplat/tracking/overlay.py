@@ -1,4 +1,8 @@
-"""The tracked mesh and landmarks drawn over the pictures, for the eye."""
+"""The tracked mesh and landmarks drawn over the pictures, for the eye.
+
+A minute of film takes more than a minute, so it is made in parts that stay in keyed scratch until
+the whole is joined; what was cut off goes on behind the last complete part.
+"""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +12,6 @@ import torch
 from torch import Tensor
 
 from headsplat.camera import project, vector_from_matrix
-from headsplat.cli import progress
 from headsplat.crop import Crop
 from headsplat.files import FrameStore, read_npz, require_same_ids
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick, points
@@ -18,8 +21,11 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.images import decode_image
 from headsplat.raster.triangles import interpolate, rasterize_triangles
 from headsplat.rotations import matrix_from_6d
+from headsplat.scratch import Scratch, state_key
 from headsplat.track_io import Track, check_head, read_track
 from headsplat.video.encode import VideoWriter
+from headsplat.video.join import join_films
+from headsplat.video.parts import FilmParts
 
 BATCH = 8
 # Shares of the shaded mesh over the picture, and of what is left of both under grid lines.
@@ -106,9 +112,26 @@ def _dots(image: np.ndarray, where: np.ndarray, colour: tuple[int, int, int]) ->
 
 
 def overlay_track(
-    head_path: Path, track_path: Path, landmarks: Path, crop: Path, frames: list[Path], out: Path
+    head_path: Path,
+    track_path: Path,
+    landmarks: Path,
+    crop: Path,
+    frames: list[Path],
+    scratch_root: Path,
+    out: Path,
+    code: str,
 ) -> None:
     """Publish an mp4 of all frames with the overlay.
+
+    Args:
+        head_path: head model of the track.
+        track_path: what to draw.
+        landmarks: detected points of the clip.
+        crop: window in which the frames were cut.
+        frames: packed crops.
+        scratch_root: folder of resumable state.
+        out: mp4 to write.
+        code: version of the code, part of the key.
 
     Raises:
         UserError: a track of another head model, or frame ids that do not join.
@@ -124,10 +147,18 @@ def overlay_track(
         overlay = Overlay(HeadModel.load(head_path), track, window.points(arrays["points"][where]))
         height, width = (int(n) for n in track.img_size)
         rate = Fraction(track.fps).limit_denominator(1001)
-        count = len(track.ids)
-        batches = np.split(np.arange(count), np.arange(BATCH, count, BATCH))
-        with VideoWriter(out, width, height, rate) as writer:
-            for rows in progress(batches, len(batches), "overlay batches"):
-                images = [decode_image(store.read(int(i))) for i in track.ids[rows]]
-                for picture in overlay.draw(rows, np.stack(images)):
-                    writer.write(picture)
+        everything = np.arange(len(track.ids))
+
+        def draw(part: slice, path: Path) -> None:
+            rows = everything[part]
+            with VideoWriter(path, width, height, rate) as writer:
+                for batch in np.split(rows, np.arange(BATCH, len(rows), BATCH)):
+                    images = [decode_image(store.read(int(i))) for i in track.ids[batch]]
+                    for picture in overlay.draw(batch, np.stack(images)):
+                        writer.write(picture)
+
+        inputs = [head_path, track_path, landmarks, crop, *frames]
+        scratch = Scratch(scratch_root, state_key(inputs, {}, code))
+        (films,) = FilmParts(scratch.folder).complete(len(everything), draw)
+    join_films(films, out, rate)
+    scratch.clear()

@@ -28,8 +28,10 @@ from headsplat.train.step import TrainingStep
 
 # Steps between looks at the losses and at the rasteriser's budget: each look waits for the device.
 CHECK_EVERY = 50
-# Seconds between checkpoints, and between lines of the log.
-SAVE_EVERY, LOG_EVERY = 20.0, 10.0
+# Saving may take this share of the time; within bounds, it is what sets how often that is done.
+SAVE_SHARE = 0.02
+# Seconds between checkpoints, at least and at most, and between lines of the log.
+SAVE_EVERY, LOG_EVERY = (1.0, 20.0), 10.0
 TRACE_FILE = "trace.json.gz"
 
 
@@ -50,6 +52,12 @@ class Outcome:
     seconds: float
     optimiser: dict[str, Any]
     profile: dict[str, float]
+
+
+def save_pause(cost: float) -> float:
+    """Seconds from one checkpoint to the next, of which saving the last took `cost`."""
+    least, most = SAVE_EVERY
+    return min(max(cost / SAVE_SHARE, least), most)
 
 
 class Trainer:
@@ -142,12 +150,13 @@ class Trainer:
             self.options.model, len(self.avatar.anchors), self.avatar.device, first, self.steps,
         )  # fmt: skip
         start = last_save = last_log = time.monotonic()
+        pause = save_pause(0.0)
         while self.done < self.steps:
             try:
                 self._guarded_step()
                 now = time.monotonic()
                 stop = asked()
-                save = stop or (now - last_save > SAVE_EVERY and self.done < self.steps)
+                save = stop or (now - last_save > pause and self.done < self.steps)
                 if save or self._due():
                     self._settle()
                 self._maybe_profile(scratch)
@@ -155,8 +164,11 @@ class Trainer:
                 self._rescue(scratch, before + time.monotonic() - start)
                 raise
             if save:
-                self._save(scratch, before + now - start)
-                last_save = now
+                # The device has just been waited for: what follows is the cost of saving alone.
+                begun = time.monotonic()
+                self._save(scratch, before + begun - start)
+                last_save = time.monotonic()
+                pause = save_pause(last_save - begun)
             if stop:
                 log.info("saved after step %d of %d", self.done, self.steps)
                 raise Stopped
