@@ -75,11 +75,11 @@ def main() -> None:
                 folder.mkdir()
                 folder_of(folder, subjects, preset)
                 plan(folder, "--quiet", "--until", "probe_video")  # the sources are read once
-                wall, cpu, _ = plan(folder, "--quiet")
+                wall, cpu, _ = plan(folder, "--quiet", "rules", "progress")
                 print(f"  {subjects} subjects: {wall:.1f} s, {cpu:.1f} s of CPU", flush=True)
                 if subjects >= 10 * args.batches:
                     batch = ("--batch", f"all=1/{args.batches}")
-                    wall, cpu, _ = plan(folder, "--quiet", *batch)
+                    wall, cpu, _ = plan(folder, "--quiet", "rules", "progress", *batch)
                     print(f"    {' '.join(batch)}: {wall:.1f} s, {cpu:.1f} s of CPU", flush=True)
 
 

@@ -22,6 +22,7 @@ from headsplat.operate.summary import jobs_of, summary
 
 planning.collect_seldom()
 planning.remember_producers()
+planning.remember_environments()
 process.prepare_stages()
 shutdown.install(workflow)
 failed_jobs.install()

@@ -18,7 +18,8 @@ from snakemake.dag import DAG
 from snakemake.output_index import OutputIndex
 from headsplat.operate import planning
 if sys.argv[1] == "plain":
-    for name in ("collect_seldom", "keep_signatures", "remember_producers"):
+    for name in ("collect_seldom", "keep_signatures", "remember_producers",
+                 "remember_environments"):
         setattr(planning, name, lambda *arguments: None)
 sought, dags = [], []
 init, find = DAG.init, OutputIndex.match_producers
@@ -34,7 +35,9 @@ try:
 except SystemExit as end:
     assert not end.code, end
 jobs = sorted(
-    [job.rule.name, sorted(job.input), sorted(job.output), sorted(d.rule.name for d in dags[0].dependencies[job])]
+    [job.rule.name, sorted(job.input), sorted(job.output), sorted(d.rule.name for d in dags[0].dependencies[job]),
+     job.conda_env_spec and job.conda_env_spec.file.get_path_or_uri(secret_free=True),
+     dict(job.params)]
     for job in dags[0].jobs
 )
 print(json.dumps([len(sought), len(set(sought)), jobs]))

@@ -5,8 +5,10 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from snakemake.common import FUNC_OVERWRITE_PARAMS_ATTR
 from snakemake.dag import DAG
 from snakemake.jobs import Job
+from snakemake.rules import _NOT_CACHED
 
 # Planning makes millions of objects that all stay: looking for garbage among them each time that
 # 700 are new, Python's default, takes an eighth of the time.
@@ -23,13 +25,14 @@ def keep_signatures(rules: Iterable[Any]) -> None:
     """Keep the signature of each function of the rules.
 
     Snakemake asks `inspect.signature` before each of its calls, several times a job, which costs
-    more than most of the functions do. PEP 362: a `__signature__` is taken as it is.
+    more than most of the functions do; where this attribute is, it takes that.
     """
     for rule in rules:
         for item in (*rule.input, *rule.params, *rule.resources.values(), rule.conda_env):
             function = getattr(item, "callable", item)
             if inspect.isfunction(function):
-                function.__signature__ = inspect.signature(function)
+                parameters = inspect.signature(function).parameters
+                setattr(function, FUNC_OVERWRITE_PARAMS_ATTR, parameters)
 
 
 def remember_producers() -> None:
@@ -58,3 +61,17 @@ def remember_producers() -> None:
         return known[file][0]
 
     DAG.file2jobs, DAG.update = file2jobs, update
+
+
+def remember_environments() -> None:
+    """Let Snakemake take a rule's conda environment from where the rule keeps it.
+
+    It evaluates each job's params first, which an environment that the rule names does not need.
+    """
+    find = Job.conda_env_spec.fget
+
+    def conda_env_spec(self: Job) -> Any:
+        kept = self.rule._expanded_conda_env
+        return find(self) if kept is _NOT_CACHED else kept
+
+    Job.conda_env_spec = property(conda_env_spec)
