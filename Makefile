@@ -36,7 +36,7 @@ test-slow: setup
 	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v rsync >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends slurm-wlm munge rsync; } || \
 	echo "not installed: slurm-wlm, munge and rsync (Debian: apt-get install them as root); their tests are skipped"
-	$(BIN)/python -m pytest -q tests/slow
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) tests/slow
 
 lint: setup
 	$(BIN)/ruff check .

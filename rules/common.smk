@@ -20,9 +20,7 @@ from headsplat.operate import planning
 from headsplat.operate.progress import ProgressThread
 from headsplat.operate.summary import jobs_of, summary
 
-planning.collect_seldom()
-planning.remember_producers()
-planning.remember_environments()
+planning.install()
 process.prepare_stages()
 shutdown.install(workflow)
 failed_jobs.install()

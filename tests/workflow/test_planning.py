@@ -18,9 +18,7 @@ from snakemake.dag import DAG
 from snakemake.output_index import OutputIndex
 from headsplat.operate import planning
 if sys.argv[1] == "plain":
-    for name in ("collect_seldom", "keep_signatures", "remember_producers",
-                 "remember_environments"):
-        setattr(planning, name, lambda *arguments: None)
+    planning.install = planning.keep_signatures = lambda *arguments: None
 sought, dags = [], []
 init, find = DAG.init, OutputIndex.match_producers
 def match_producers(self, file):
@@ -63,3 +61,33 @@ def test_who_makes_a_file_is_looked_up_once(checkout: Checkout) -> None:
     many, same_files, same_jobs = plan("plain")
     assert (same_files, same_jobs) == (files, jobs)
     assert many > 2 * looked_up
+
+
+NESTED = """
+import sys
+sys.path.insert(0, {scripts!r})
+from headsplat.operate import planning
+planning.install()
+rule all:
+    input: "out/a/b.txt", "out/a", "out/a2"
+rule folder:
+    output: directory("out/a")
+    shell: "mkdir {{output}}"
+rule beside:
+    output: "out/a2"
+    shell: "touch {{output}}"
+rule inside:
+    output: "{inside}"
+    shell: "touch {{output}}"
+"""
+
+
+@pytest.mark.parametrize("inside", ["out/a/b.txt", "out/a/c/d/b.txt"])
+def test_an_output_within_anothers_is_still_refused(checkout: Checkout, inside: str) -> None:
+    scripts = str(checkout.folder / "workflow_scripts")
+    text = NESTED.format(scripts=scripts, inside=inside).replace("out/a/b.txt", inside)
+    (checkout.folder / "Snakefile").write_text(text)
+    command = [sys.executable, "-m", "snakemake", "-n", "--workflow-profile", "none"]
+    result = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "child to another output" in result.stdout + result.stderr

@@ -2,11 +2,14 @@
 
 import gc
 import inspect
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from snakemake.common import FUNC_OVERWRITE_PARAMS_ATTR
 from snakemake.dag import DAG
+from snakemake.exceptions import ChildIOException
 from snakemake.jobs import Job
 from snakemake.rules import _NOT_CACHED
 
@@ -63,10 +66,11 @@ def remember_producers() -> None:
     DAG.file2jobs, DAG.update = file2jobs, update
 
 
-def remember_environments() -> None:
-    """Let Snakemake take a rule's conda environment from where the rule keeps it.
+def remember_parts_of_jobs() -> None:
+    """Let Snakemake take what it knows of a job or its rule from where it keeps it.
 
-    It evaluates each job's params first, which an environment that the rule names does not need.
+    For a conda environment it evaluates the job's params first, which one that the rule names does
+    not need; and whether log and benchmark can be named it asks although both have been.
     """
     find = Job.conda_env_spec.fget
 
@@ -74,4 +78,36 @@ def remember_environments() -> None:
         kept = self.rule._expanded_conda_env
         return find(self) if kept is _NOT_CACHED else kept
 
-    Job.conda_env_spec = property(conda_env_spec)
+    def is_valid(self: Job) -> None:
+        self.benchmark, self.log  # noqa: B018 - raise where they cannot be named
+
+    Job.conda_env_spec, Job.is_valid = property(conda_env_spec), is_valid
+
+
+def look_up_folders() -> None:
+    """Let Snakemake find outputs within another job's output by a look at each folder, once.
+
+    It makes a `Path` of every output, sorts them and splits neighbours into their parts.
+    """
+
+    def check_directory_outputs(self: DAG) -> None:
+        makers = {os.path.abspath(file): job for job in self.jobs for file in job.output}
+        seen = set()
+        for path, job in makers.items():
+            folder = os.path.dirname(path)
+            while folder not in seen:
+                seen.add(folder)
+                if folder in makers:
+                    parent = Path(folder), makers[folder]
+                    raise ChildIOException(parent=parent, child=(Path(path), job))
+                folder = os.path.dirname(folder)
+
+    DAG.check_directory_outputs = check_directory_outputs
+
+
+def install() -> None:
+    """All of it that does not need the rules, in this process."""
+    collect_seldom()
+    remember_producers()
+    remember_parts_of_jobs()
+    look_up_folders()
