@@ -226,14 +226,18 @@ def test_a_clock_that_is_behind(copy: Checkout) -> None:
         pytest.skip("faketime is not installed")
     shutil.rmtree(copy.folder / EXPORT)
     command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
-    result = subprocess.run(
-        ["faketime", "--exclude-monotonic", "-f", "-2y", *command, EXPORT],
-        cwd=copy.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    for _ in range(5):
+        result = subprocess.run(
+            ["faketime", "--exclude-monotonic", "-f", "-2y", *command, EXPORT],
+            cwd=copy.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        # On a busy machine faketime's own clock_nanosleep may refuse to sleep.
+        if "OSError: [Errno 22] Invalid argument" not in result.stderr:
+            break
     assert result.returncode != 0
     assert "than input work/demo/track/track.npz" in result.stderr
     assert "This could indicate a clock skew problem" in result.stderr
