@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 CORES ?= all
 # Test files side by side; each starts processes of its own, so no more than four.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+# SLURM first, because it mostly waits.
+SLOW := tests/slow/test_slurm.py $(filter-out %/test_slurm.py,$(wildcard tests/slow/test_*.py))
 
 .PHONY: setup demo test test-chaos test-slow bench lint clean
 
@@ -30,14 +32,13 @@ test: setup lint
 test-chaos: setup
 	$(BIN)/python -m pytest -q tests/slow/test_chaos.py tests/slow/test_faults.py
 
-# Chaos, SLURM, Kubernetes, storage, pins. What cannot run here is skipped, with the reason. SLURM
-# comes first because it mostly waits.
+# Chaos, SLURM, Kubernetes, storage, pins. What cannot run here is skipped, with the reason.
 test-slow: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-kubernetes.txt -r requirements-storage.txt
 	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v rsync >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends slurm-wlm munge rsync; } || \
 	echo "not installed: slurm-wlm, munge and rsync (Debian: apt-get install them as root); their tests are skipped"
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) tests/slow/test_slurm.py tests/slow
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(SLOW)
 
 lint: setup
 	$(BIN)/ruff check .
