@@ -38,7 +38,7 @@ test-slow: setup
 	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v rsync >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends slurm-wlm munge rsync; } || \
 	echo "not installed: slurm-wlm, munge and rsync (Debian: apt-get install them as root); their tests are skipped"
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(SLOW)
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) --no-loadscope-reorder $(SLOW)
 
 lint: setup
 	$(BIN)/ruff check .

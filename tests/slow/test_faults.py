@@ -259,7 +259,9 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(own_video: 
         while not (own_video.folder / "logs/me/probe_video.log").exists():
             assert first.poll() is None
             time.sleep(0.05)
+        first.send_signal(signal.SIGSTOP)  # it would be done before the second has started
         fails(own_video, CROPS, message=f"another run (pid {first.pid}) is using this folder")
+        first.send_signal(signal.SIGCONT)
         assert first.wait(timeout=300) == 0
     finally:
         if first.poll() is None:
