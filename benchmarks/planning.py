@@ -1,7 +1,7 @@
 """Seconds that Snakemake takes to plan 1, 100 and 1,000 subjects of which nothing is made yet.
 
-Planning is all that comes before the first job: `snakemake -n --quiet rules progress`. The CPU seconds are of
-that process alone, and what a busy machine leaves unchanged.
+Planning is all that comes before the first job: `snakemake -n --quiet rules progress`. The CPU
+seconds are of that process alone, and what a busy machine leaves unchanged.
 
     python -m benchmarks.planning [--subjects 1 100 1000] [--preset standard] [--batches 10]
 """
