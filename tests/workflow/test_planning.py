@@ -35,7 +35,8 @@ except SystemExit as end:
 jobs = sorted(
     [job.rule.name, sorted(job.input), sorted(job.output), sorted(d.rule.name for d in dags[0].dependencies[job]),
      job.conda_env_spec and job.conda_env_spec.file.get_path_or_uri(secret_free=True),
-     dict(job.params)]
+     dict(job.params), dags[0].needrun(job),
+     [sorted(getattr(dags[0].reason(job), why)) for why in ("missing_output", "updated_input", "updated_input_run")]]
     for job in dags[0].jobs
 )
 print(json.dumps([len(sought), len(set(sought)), jobs]))
@@ -46,6 +47,11 @@ def test_who_makes_a_file_is_looked_up_once(checkout: Checkout) -> None:
     (checkout.folder / "clip.mp4").write_bytes(b"planning looks at its date only")
     with open(checkout.folder / "config/subjects.tsv", "a") as table:
         table.writelines(f"s{n}\tclip.mp4\tprocedural\tstandard\n" for n in range(4))
+    for made in ("s1/landmarks/000.npz", "s2/landmarks.npz", "s2/crop.json", "s2/frames.tsv"):
+        file = checkout.folder / "work" / made
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"made by an earlier run, before the video")
+        os.utime(file, (1e9, 1e9))
     environment = os.environ | {"PYTHONPATH": str(checkout.folder / "workflow_scripts")}
 
     def plan(how: str) -> tuple[int, int, list[str]]:

@@ -3,13 +3,14 @@
 import gc
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
 from snakemake.common import FUNC_OVERWRITE_PARAMS_ATTR
 from snakemake.dag import DAG
 from snakemake.exceptions import ChildIOException
+from snakemake.io import ExistsDict, _IOFile
 from snakemake.jobs import Job
 from snakemake.rules import _NOT_CACHED
 
@@ -84,6 +85,50 @@ def remember_parts_of_jobs() -> None:
     Job.conda_env_spec, Job.is_valid = property(conda_env_spec), is_valid
 
 
+def ask_files_directly() -> None:
+    """Let Snakemake take from its inventory at once whether a file is there.
+
+    It asks several times per edge, and on the way to the answer it asks an abstract class several
+    times whether the file's name may have flags and splits the name into folder and file.
+    """
+    in_folder, look = ExistsDict.__contains__, _IOFile.exists
+
+    def is_storage(self: _IOFile) -> bool:
+        return bool(self.flags.get("storage_object"))
+
+    def is_known(self: ExistsDict, path: str) -> bool:
+        return dict.__contains__(self, path) or in_folder(self, path)
+
+    async def exists(self: _IOFile) -> bool:
+        cache = self.rule.workflow.iocache
+        known = dict.get(cache.exists_local, self) if cache.active else None
+        return await look(self) if known is None or self.is_storage else known
+
+    _IOFile.is_storage, _IOFile.exists = property(is_storage), exists
+    ExistsDict.__contains__ = is_known
+
+
+def ask_outputs_in_turn() -> None:
+    """Let Snakemake look at a job's outputs one after the other.
+
+    It starts a task, or a generator, for each, which costs more than the look.
+    """
+
+    async def output_mintime(self: Job) -> float | None:
+        files = (*self.output, *([self.benchmark] if self.benchmark else []))
+        times = [(await file.mtime()).local_or_storage() for file in files if await file.exists()]
+        return min(times, default=None)
+
+    async def missing_output(self: Job, requested: Iterable[_IOFile]) -> AsyncIterator[_IOFile]:
+        for file in requested:
+            output = self.output_by_path.get(str(file), file)
+            never_there = output.flags.get("pipe") or output.flags.get("service")
+            if never_there or not await output.exists():
+                yield output
+
+    Job.output_mintime, Job.missing_output = property(output_mintime), missing_output
+
+
 def look_up_folders() -> None:
     """Let Snakemake find outputs within another job's output by a look at each folder, once.
 
@@ -110,4 +155,6 @@ def install() -> None:
     collect_seldom()
     remember_producers()
     remember_parts_of_jobs()
+    ask_files_directly()
+    ask_outputs_in_turn()
     look_up_folders()
