@@ -23,6 +23,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
+from headsplat.cuda_graph import recorded  # noqa: E402
 from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians  # noqa: E402
 from headsplat.raster.triangles import rasterize_triangles  # noqa: E402
 
@@ -116,8 +117,7 @@ def captured(run: Callable[[], Any]) -> Callable[[], None]:
         for _ in range(3):
             run()
     torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with recorded() as graph:
         run()
     return graph.replay
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from headsplat.cuda_graph import recorded
 from headsplat.deform.relu_network import _relu_gradient
 from tests.oracles.deformation import OPERATORS, SIZES, compare, moved, scene, values_and_gradients
 
@@ -92,8 +93,7 @@ def test_a_step_can_be_captured_in_a_graph(name):
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with recorded() as graph:
         found = step()
     before = [value.detach().clone() for value in found]
     with torch.no_grad():
@@ -181,8 +181,7 @@ def test_gradient_through_a_relu_can_be_captured_in_a_graph():
     gradient, values = relu_case(3000, 256)
     given, result = gradient.clone(), torch.empty_like(gradient)
     _relu_gradient(gradient, values)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with recorded() as graph:
         result.copy_(given)
         sums = _relu_gradient(result, values)
     given.mul_(2)

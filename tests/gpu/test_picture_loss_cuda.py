@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from headsplat.cuda_graph import recorded
 from headsplat.train.losses import picture_loss
 from tests.oracles.picture_loss import SCALE, SIZES, compare, loss_and_gradient, scene
 
@@ -83,8 +84,7 @@ def test_a_step_can_be_captured_in_a_graph(reduction):
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with recorded() as graph:
         loss, gradient = step()
     with torch.no_grad():
         for name in ("image", "pictures", "rows", "background"):

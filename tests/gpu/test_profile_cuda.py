@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from headsplat.cuda_graph import recorded
 from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians
 from headsplat.train.profile import REST, WALL, profile_steps
 from tests.oracles.gaussian_check import ORDER
@@ -29,8 +30,7 @@ def test_the_replays_of_a_graph_have_parts(tmp_path):
     with torch.cuda.stream(stream):
         for _ in range(3):
             step()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
+        with recorded(stream) as graph:
             step()
         parts = profile_steps(graph.replay, 12, device, tmp_path / "trace.json.gz")
         # The profiler leaves the graph usable, and a second profile too.

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from headsplat.cuda_graph import recorded
 from headsplat.errors import UserError
 from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians
 from headsplat.raster.triangles import rasterize_triangles
@@ -107,8 +108,7 @@ def test_a_step_can_be_captured_in_a_graph():
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with recorded() as graph:
         color, gradients = step()
     with torch.no_grad():
         leaves["means"] += 0.01

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.checks import check_shape
+from headsplat.cuda_graph import recorded
 from headsplat.deform.codes import condition_size
 from headsplat.raster.gaussians import InstanceBudget
 
@@ -232,9 +233,7 @@ class _Recording:
             while self._budget.grow():
                 self._draw(*self._given, self._budget)
                 side.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may use the card meanwhile: only this one's calls are judged.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with recorded() as graph:
             self._pictures = self._draw(*self._given, self._budget)
         self._graph = graph
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from headsplat.cuda_graph import recorded
+
 
 class Captured:
     """A function of tensors of fixed shapes, recorded once and replayed.
@@ -26,8 +28,7 @@ class Captured:
                 for _ in range(2):
                     function(*self._inputs)
             torch.cuda.current_stream().wait_stream(side)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with recorded() as self._graph:
                 self._outputs = function(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:

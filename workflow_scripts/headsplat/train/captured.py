@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from headsplat.cuda_graph import recorded
+
 # Runs of a new phase before it is recorded: libraries choose their algorithms and make their
 # workspaces in them, which a recording cannot hold. They are runs like any other.
 EAGER_RUNS = 3
@@ -63,9 +65,7 @@ class CapturedFunction:
             self._run(phase)
             return
         if self._graph is None:
-            graph = torch.cuda.CUDAGraph()
-            # Other threads may decode pictures meanwhile: only this one's calls are judged.
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with recorded(self._stream) as graph:
                 self._run(phase)
             self._graph = graph
         self._graph.replay()
