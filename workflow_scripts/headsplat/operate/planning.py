@@ -117,7 +117,7 @@ def ask_outputs_in_turn() -> None:
     async def output_mintime(self: Job) -> float | None:
         files = (*self.output, *([self.benchmark] if self.benchmark else []))
         times = [(await file.mtime()).local_or_storage() for file in files if await file.exists()]
-        return min(times, default=None)
+        return min((time for time in times if time is not None), default=None)
 
     async def missing_output(self: Job, requested: Iterable[_IOFile]) -> AsyncIterator[_IOFile]:
         for file in requested:
