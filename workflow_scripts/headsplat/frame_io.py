@@ -4,7 +4,6 @@ The pickles name numpy's classes as numpy 1 does, so that old and new environmen
 a plain `torch.load(path, weights_only=False)`; they are read back here through an allow-list.
 """
 
-import codecs
 import io
 import math
 import pickle
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from headsplat.errors import UserError
+from headsplat.pickles.names import read_plain
 
 N_EXPRESSION, N_SHAPE, N_TEXTURE = 100, 300, 140
 _ROOT = "numpy._core."
@@ -179,28 +179,6 @@ def write_frame(path: Path, frame: dict[str, Any]) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-class _Unpickler(pickle.Unpickler):
-    """Rebuilds numpy arrays and plain containers, and refuses every other global."""
-
-    _allowed = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): codecs.encode,
-    }
-    for _base in ("numpy.core", "numpy._core"):
-        _parts = np.zeros(0).__reduce__()[0]
-        _allowed[f"{_base}.multiarray", "_reconstruct"] = _parts
-        _allowed[f"{_base}.multiarray", "scalar"] = np.float64(0).__reduce__()[0]
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._allowed:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return self._allowed[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it holds torch tensors")
-
-
 def read_frame(path: Path | str) -> dict[str, Any]:
     """Read a `.frame` of any tracker that follows the format; nothing in it is executed.
 
@@ -215,7 +193,7 @@ def read_frame(path: Path | str) -> dict[str, Any]:
             if len(names) != 1:
                 raise UserError(f"{path}: not a .frame archive of torch.save; export it again")
             data = archive.read(names[0])
-        frame = _Unpickler(io.BytesIO(data)).load()
+        frame = read_plain(data)
     except UserError:
         raise
     except Exception as error:

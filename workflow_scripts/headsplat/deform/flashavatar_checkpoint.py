@@ -6,17 +6,13 @@ point by point; the Gaussians are the texels whose triangle has no boundary vert
 number shows in a file. torch's zip archives are read, and the form that it wrote before 1.6.
 """
 
-import io
 import pickle
-import re
-import struct
 import types
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,19 +20,14 @@ from headsplat.deform.flashavatar import ENCODED, FlashAvatarDeformation
 from headsplat.deform.flashavatar_layout import GAUSS, GROUPS, MOMENTS, check_layout
 from headsplat.errors import UserError
 from headsplat.files import publish
+from headsplat.pickles.nodes import PickleError, RefusedError
+from headsplat.pickles.torch_files import read_torch
 
 # Which parameter of ours is which of the original's.
 _PARAMETERS = {
     "features_dc": "_features_dc", "features_rest": "_features_rest",
     "scaling_base": "_scaling_base", "rotation_base": "_rotation_base", "opacity": "_opacity",
 }  # fmt: skip
-# Numpy's scalars, which a scheduled rate or a count may be; everything else that the format needs
-# is on torch's own list.
-_SCALAR = np.float64(0).__reduce__()[0]
-_SAFE = [
-    (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
-]  # fmt: skip
 # In the network's metadata of files whose training honoured the principal point. The original takes
 # it to be in the middle, ignores the mark and writes its own metadata, so that it vanishes there.
 _MARK = "principal_point"
@@ -78,37 +69,32 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Read and check a file; nothing that it names is run but torch's and numpy's containers.
+    """Read and check a file; nothing that it names is run.
 
     Raises:
         UserError: it cannot be read, names something outside the allow-list, or an entry is not
             as published; with the file and the entry.
     """
     path = Path(path)
-    value = _unpickle(path)
+    value = _content(path)
     check_layout(path, value)
     (network, network_adam), gauss, iteration = value
     return Checkpoint(network, network_adam, dict(zip(GAUSS, gauss, strict=True)), iteration)
 
 
-def _unpickle(path: Path) -> Any:
+def _content(path: Path) -> Any:
     try:
-        data = path.read_bytes()
+        return read_torch(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); look at its path") from error
-    try:
-        with torch.serialization.safe_globals(_SAFE):
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError,
-        TypeError, AttributeError, AssertionError, struct.error,
-    ) as error:  # fmt: skip
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        if named:
-            raise UserError(
-                f"{path}: refused, it names {named[1]}, which no checkpoint of FlashAvatar does"
-            ) from error
-        raise UserError(f"{path}: not a whole file of torch.save; copy it again") from error
+    except RefusedError as error:
+        raise UserError(
+            f"{path}: refused, it names {error.named}, which no checkpoint of FlashAvatar does"
+        ) from error
+    except PickleError as error:
+        raise UserError(
+            f"{path}: not a whole file of torch.save ({error}); copy it again"
+        ) from error
 
 
 def write_checkpoint(folder: Path | str, checkpoint: Checkpoint) -> Path:

@@ -53,11 +53,11 @@ def network_shapes(condition_size: int) -> dict[str, tuple[int, ...]]:
 
 
 def check_layout(path: Path, value: Any) -> None:
-    """Check what `torch.load` made of a checkpoint.
+    """Check what was read of a checkpoint.
 
     Args:
         path: for messages.
-        value: the unpickled object, on the CPU.
+        value: what the file holds, on the CPU.
 
     Raises:
         UserError: names the file, the entry, what it is and what was expected.

@@ -1,100 +1,38 @@
-"""Reading of foreign pickles through an allow-list: nothing that a file names is ever run.
+"""FLAME's pickles: read as data, and the numbers in their sparse matrices and chumpy nodes.
 
-FLAME's files are pickles of numpy arrays, of scipy's sparse matrices, of chumpy's array nodes and
-(the landmark table) of torch tensors. Plain numpy is rebuilt; sparse matrices and chumpy nodes
-become inert objects that only keep their state, so neither scipy's internals nor chumpy is
-needed; tensors become numpy arrays. Every other global is refused by name.
+Neither scipy's internals nor chumpy is needed: their objects only keep their state. The landmark
+table's torch tensors become numpy arrays.
 """
 
-import codecs
-import copyreg
 import io
-import math
-import pickle
-from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from headsplat.errors import UserError
+from headsplat.pickles.machine import Machine
+from headsplat.pickles.names import model_name
+from headsplat.pickles.nodes import (
+    ChumpyArray,
+    ChumpyNode,
+    PickleError,
+    RefusedError,
+    SparseColumns,
+    shown,
+)
+from headsplat.pickles.tensors import Storage, TensorNames, TensorReference
+from headsplat.pickles.torch_files import read_older
+from headsplat.regular import read_regular
 
-
-class KeptState:
-    """An object of a class that is not at hand: its pickled state and nothing else."""
-
-    def __init__(self, *args: Any) -> None:
-        self.state: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.state = state
-
-
-class SparseColumns(KeptState):
-    """A scipy csc matrix: `data`, `indices`, `indptr` and `_shape` in its state."""
-
-
-class ChumpyNode(KeptState):
-    """An object of any chumpy class."""
-
-
-class ChumpyArray(ChumpyNode):
-    """A `chumpy.Ch`: its values under `x`, where functions keep what they are applied to."""
-
-
-class _RefusedError(pickle.UnpicklingError):
-    """A global outside the allow-list; the message is its name."""
-
-
-def _read_storage(data: bytes) -> torch.storage.TypedStorage:
-    return torch.load(io.BytesIO(data), weights_only=True)
-
-
-def _rebuild_tensor(
-    storage: torch.storage.TypedStorage, offset: int, size: tuple, stride: tuple, *_: Any
-) -> np.ndarray:
-    if stride != torch.empty(size, device="meta").stride():
-        raise ValueError(f"a tensor of size {size} with strides {stride} is not contiguous")
-    flat = torch.tensor([], dtype=storage.dtype).set_(storage).numpy()
-    return flat[offset : offset + math.prod(size)].reshape(size)
-
-
-_RECONSTRUCT = np.array(0).__reduce__()[0]
-_SCALAR = np.float64(0).__reduce__()[0]
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch.storage", "_load_from_bytes"): _read_storage,
-}
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _ALLOWED[_module, "_reconstruct"] = _RECONSTRUCT
-    _ALLOWED[_module, "scalar"] = _SCALAR
-for _module in ("copy_reg", "copyreg"):
-    _ALLOWED[_module, "_reconstructor"] = copyreg._reconstructor
-for _module in ("builtins", "__builtin__"):
-    _ALLOWED[_module, "object"] = object
-    _ALLOWED[_module, "set"] = set
-for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
-    _ALLOWED[_module, "csc_matrix"] = SparseColumns
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "chumpy" or module.startswith("chumpy."):
-            return ChumpyArray if name == "Ch" else ChumpyNode
-        if (module, name) not in _ALLOWED:
-            raise _RefusedError(f"{module}.{name}")
-        return _ALLOWED[module, name]
+# The genuine model has 50 MB.
+_LARGEST = 1 << 30
+# Selections of selections, and numbers of a sparse matrix when written out.
+_DEEPEST, _DENSEST = 8, 1 << 24
 
 
 def load_pickle(path: Path | str) -> Any:
-    """Read a pickle (Python 2's too: strings decode as latin-1).
+    """Read a pickle (Python 2's too: strings decode as latin-1); nothing in it is run.
 
     Args:
         path: the pickle, or an `.npy` that holds one object.
@@ -103,68 +41,110 @@ def load_pickle(path: Path | str) -> Any:
         What it holds, with sparse matrices and chumpy nodes as `KeptState`: see `dense`.
 
     Raises:
-        UserError: the file cannot be read, is truncated, or names a global that no model file
-            needs; then nothing of it has been run.
+        UserError: the file cannot be read, is truncated, or names what no model file needs.
     """
     try:
-        data = io.BytesIO(Path(path).read_bytes())
+        data = read_regular(path, _LARGEST)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     try:
-        if data.getvalue()[:6] == np.lib.format.MAGIC_PREFIX:
-            version = np.lib.format.read_magic(data)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            read_header(data)
-            return _Unpickler(data, encoding="latin1").load().item()
-        return _Unpickler(data, encoding="latin1").load()
-    except _RefusedError as error:
+        names = TensorNames(len(data), _numbers, _storage, model_name)
+        return Machine(data, names.find, _start(data)).run()
+    except RefusedError as error:
         raise UserError(
-            f"{path}: refused, it wants to load '{error}', which no head model needs; "
+            f"{path}: refused, it wants to load '{error.named}', which no head model needs; "
             "do not use this file"
         ) from error
-    except Exception as error:
-        # A broken pickle can raise nearly anything from the constructors it feeds.
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{path}: not a whole pickle ({reason}); download it again") from error
+    except PickleError as error:
+        raise UserError(f"{path}: not a whole pickle ({error}); download it again") from error
+
+
+def _start(data: bytes) -> int:
+    """Where the pickle begins: behind the header of an `.npy`, if there is one."""
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        return 0
+    # Of the header only the length counts: the pickle says again what the array is.
+    version, handle = data[6:8], io.BytesIO(data)
+    size = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(version)
+    if size is None:
+        raise PickleError("an .npy of an unknown version")
+    handle.seek(8)
+    return 8 + size + int.from_bytes(handle.read(size), "little")
+
+
+def _numbers(reference: TensorReference) -> np.ndarray:
+    try:
+        return reference.tensor().detach().numpy()
+    except TypeError as error:
+        raise PickleError("a tensor of numbers that numpy lacks") from error
+
+
+def _storage(data: Any) -> Storage:
+    storage = read_older(data, _numbers) if type(data) is bytes else None
+    if type(storage) is not Storage:
+        raise PickleError("a tensor without its storage")
+    return storage
 
 
 def dense(value: Any) -> np.ndarray:
     """The numbers of an unpickled value: an array, a sparse matrix or a chumpy node.
 
     Raises:
-        ValueError: the value holds no array.
+        ValueError: the value holds no array of numbers.
     """
-    for _ in range(8):
-        if not isinstance(value, ChumpyNode):
-            break
-        value = _chumpy_value(value)
+    return _dense(value, _DEEPEST)
+
+
+def _dense(value: Any, deepest: int) -> np.ndarray:
+    while isinstance(value, ChumpyNode):
+        if deepest == 0:
+            raise ValueError("has chumpy nodes too deep within each other")
+        deepest -= 1
+        state = value.state
+        if isinstance(value, ChumpyArray) and "x" in state:
+            value = state["x"]
+        elif {"a", "idxs", "preferred_shape"} <= state.keys():
+            return _selected(state, deepest)
+        else:
+            names = shown(str(sorted(map(str, state))), 100)
+            raise ValueError(f"is a chumpy expression with {names}, not an array")
     if isinstance(value, SparseColumns):
-        return _densify(value.state)
-    if not isinstance(value, np.ndarray) or value.dtype == object:
+        return _densify(value.state, deepest)
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
         raise ValueError(f"holds {type(value).__name__}, not numbers")
     return value
 
 
-def _chumpy_value(node: ChumpyNode) -> Any:
-    state = node.state
-    if isinstance(node, ChumpyArray) and "x" in state:
-        return state["x"]
-    if {"a", "idxs", "preferred_shape"} <= state.keys():
-        source, rows = dense(state["a"]), dense(state["idxs"])
-        return source.ravel()[rows].reshape(state["preferred_shape"])
-    raise ValueError(f"is a chumpy expression with {sorted(state)}, not an array")
-
-
-def _densify(state: dict[str, Any]) -> np.ndarray:
+def _selected(state: dict[str, Any], deepest: int) -> np.ndarray:
+    source, rows = _dense(state["a"], deepest), _dense(state["idxs"], deepest)
     try:
-        data, rows, starts = (dense(state[key]) for key in ("data", "indices", "indptr"))
+        return source.ravel()[rows].reshape(state["preferred_shape"])
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"is a selection that does not fit ({shown(str(error))})") from error
+
+
+def _densify(state: dict[str, Any], deepest: int) -> np.ndarray:
+    try:
+        data, rows, starts = (_dense(state[key], deepest) for key in ("data", "indices", "indptr"))
         shape = state["_shape"] if "_shape" in state else state["shape"]
-        matrix = np.zeros(shape, data.dtype)
-        columns = np.repeat(np.arange(matrix.shape[1]), np.diff(starts))
-        np.add.at(matrix, (rows, columns), data)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"is not a csc matrix ({error})") from error
+        height, width = (int(size) for size in shape)
+        _check_columns(data, rows, starts, height, width)
+        matrix = np.zeros((height, width), data.dtype)
+        np.add.at(matrix, (rows, np.repeat(np.arange(width), np.diff(starts))), data)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"is not a csc matrix ({shown(str(error))})") from error
     return matrix
+
+
+def _check_columns(
+    data: np.ndarray, rows: np.ndarray, starts: np.ndarray, height: int, width: int
+) -> None:
+    """Each column's entries follow those of the one before, and nothing is larger than it says."""
+    if height < 0 or width < 0 or height * width > _DENSEST:
+        raise ValueError(f"its shape is [{height}, {width}]")
+    if {data.ndim, rows.ndim, starts.ndim} != {1} or {rows.dtype.kind, starts.dtype.kind} - {*"iu"}:
+        raise ValueError("its indices are none")
+    counts = np.diff(starts.astype(np.int64))
+    fits = len(starts) == width + 1 and len(rows) == len(data)
+    if not fits or starts[0] != 0 or starts[-1] != len(data) or (counts < 0).any():
+        raise ValueError("its columns do not fit its entries")

@@ -1,6 +1,5 @@
 """Loading of weight files into modules: plain tensors only, every key and every shape."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,27 +7,27 @@ import torch
 from torch import Tensor, nn
 
 from headsplat.errors import UserError
+from headsplat.pickles.nodes import PickleError, shown
+from headsplat.pickles.torch_files import read_torch
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """A flat state dict, of any torch version, read with `weights_only=True`.
+    """A flat state dict, of any torch version; nothing that the file names is run.
 
     Raises:
-        UserError: the file cannot be read, holds anything but tensors by name, or wants to
-            import something.
+        UserError: the file cannot be read, or holds anything but tensors by name.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise UserError(
-            f"{path}: not a file of plain weights ({reason}); download it again"
-        ) from error
+    except PickleError as error:
+        raise UserError(f"{path}: not a file of plain weights ({error}); download it again") from (
+            error
+        )
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: holds no flat table of tensors; give the original weight file")
-    return dict(state)
+    return {str(key): value.detach() for key, value in state.items()}
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
@@ -54,7 +53,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], path: Path | str
     unexpected = [key for key in state if key not in wanted]
     if unexpected:
         raise UserError(
-            f"{path}: the key '{unexpected[0]}' is not one of this network's; "
+            f"{path}: the key '{shown(unexpected[0])}' is not one of this network's; "
             "give the original weight file"
         )
     plain = {key: state[key].to(tensor.dtype) for key, tensor in wanted.items()}

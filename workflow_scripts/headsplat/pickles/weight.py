@@ -1,0 +1,82 @@
+"""How large a read value is when it is written out, shared parts as often as they are named."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from headsplat.pickles.nodes import KeptState, PickleError
+
+DEEPEST = 64
+# A value may be that many times the file, and this much at all events.
+_TIMES, _FREE = 16, 1 << 20
+# Of anything, in bytes, beside what a string or array holds.
+_EACH = 8
+
+
+def weigh(value: Any, size: int) -> None:
+    """Check that nobody who walks through a value is led astray.
+
+    Args:
+        value: what a pickle holds.
+        size: of the file, in bytes.
+
+    Raises:
+        PickleError: parts lie within themselves or too deep, or they are named so often that the
+            whole is much larger than the file.
+    """
+    most = _TIMES * size + _FREE
+    members = _members(value)
+    if members is None:
+        return
+    # By identity; those that are being weighed have none yet.
+    weights: dict[int, int | None] = {id(value): None}
+    path = [(value, iter(members))]
+    totals = [_EACH]
+    while path:
+        node, rest = path[-1]
+        for child in rest:
+            members = _members(child)
+            if members is None:
+                totals[-1] += _leaf(child)
+                continue
+            key = id(child)
+            if key not in weights:
+                weights[key] = None
+                path.append((child, iter(members)))
+                totals.append(_EACH)
+                break
+            if weights[key] is None:
+                raise PickleError("a part of it lies within itself")
+            totals[-1] += weights[key]
+        else:
+            path.pop()
+            weights[id(node)] = total = totals.pop()
+            if total > most:
+                raise PickleError("it repeats its parts to many times the file's size")
+            if totals:
+                totals[-1] += total
+        if len(path) > DEEPEST:
+            raise PickleError(f"its parts lie more than {DEEPEST} deep within each other")
+
+
+def _members(value: Any) -> Iterable[Any] | None:
+    kind = type(value)
+    if kind is dict:
+        return (*value, *value.values())
+    if kind is list or kind is tuple:
+        return value
+    if kind is OrderedDict:
+        return (*value, *value.values(), getattr(value, "_metadata", None))
+    if kind is set or kind is frozenset:
+        return tuple(value)
+    if isinstance(value, KeptState):
+        return (value.state,)
+    return None
+
+
+def _leaf(value: Any) -> int:
+    if type(value) is str or type(value) is bytes:
+        return _EACH + len(value)
+    return _EACH + value.nbytes if type(value) is np.ndarray else _EACH
