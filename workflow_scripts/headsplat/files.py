@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
+from headsplat.npz import DAMAGE, Npz
+from headsplat.regular import read_regular
 from headsplat.storage import storage_error
 
 SYNCS = 32  # files of a folder that are synced at once
+_LARGEST_JSON = 256 << 20  # bytes; an import's record of a hundred thousand images has 20 MB
 AGAIN = "delete it, and the same command makes it again"
 
 
@@ -112,9 +115,10 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; a missing or broken one is a `UserError` that names it."""
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); {AGAIN}") from error
+        return json.loads(read_regular(path, _LARGEST_JSON))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = one_line(error)
+        raise UserError(f"{path}: cannot be read as JSON ({reason}); {AGAIN}") from error
 
 
 def write_npz(path: Path | str, **arrays: Any) -> None:
@@ -132,10 +136,10 @@ def write_npz(path: Path | str, **arrays: Any) -> None:
 def read_npz(path: Path | str, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read all arrays of an `.npz` without pickle; a missing key is a `UserError`."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as .npz ({error}); {AGAIN}") from error
+        with Npz(path) as archive:
+            arrays = {key: archive.read(key) for key in archive.names}
+    except DAMAGE as error:
+        raise UserError(f"{path}: cannot be read as .npz ({one_line(error)}); {AGAIN}") from error
     for key in required:
         if key not in arrays:
             raise UserError(f"{path}: the array '{key}' is missing; {AGAIN}")

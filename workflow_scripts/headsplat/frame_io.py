@@ -13,11 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
 from headsplat.pickles.names import read_plain
+from headsplat.regular import read_regular
+from headsplat.zips import BROKEN, ZipRoom, read_member
 
 N_EXPRESSION, N_SHAPE, N_TEXTURE = 100, 300, 140
 _ROOT = "numpy._core."
+_LARGEST = 64 << 20  # bytes of a file; one has 5 kB
+# Of an image, in pixels.
+_LONGEST_SIDE = 1 << 16
 # What torch's reader wants beside the pickle.
 _VERSION = b"3\n"
 _SHAPES = {
@@ -188,17 +193,15 @@ def read_frame(path: Path | str) -> dict[str, Any]:
     """
     try:
         # In one gulp: the archive is read at both ends and in the middle.
-        with zipfile.ZipFile(io.BytesIO(Path(path).read_bytes())) as archive:
-            names = [n for n in archive.namelist() if n.rsplit("/", 1)[-1] == "data.pkl"]
-            if len(names) != 1:
+        content = read_regular(path, _LARGEST)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            found = [i for i in archive.infolist() if i.filename.rsplit("/", 1)[-1] == "data.pkl"]
+            if len(found) != 1:
                 raise UserError(f"{path}: not a .frame archive of torch.save; export it again")
-            data = archive.read(names[0])
-        frame = read_plain(data)
-    except UserError:
-        raise
-    except Exception as error:
-        # A broken archive or pickle can raise nearly anything from what it feeds.
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            data = read_member(archive, found[0], ZipRoom(len(content)))
+        frame = read_plain(bytes(data))
+    except BROKEN as error:
+        reason = one_line(error)
         raise UserError(f"{path}: refused as a .frame ({reason}); export it again") from error
     _check(path, frame)
     return frame
@@ -220,5 +223,14 @@ def _check(path: Path | str, frame: Any) -> None:
         if not np.isfinite(value).all():
             raise UserError(f"{path}: '{block}.{name}' is not finite; export the frame again")
     size = frame.get("img_size")
-    if np.shape(size) != (2,) or not all(float(n) >= 1 for n in size):
+    if not _is_size(size):
         raise UserError(f"{path}: 'img_size' is not [height, width]; export the frame again")
+
+
+def _is_size(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return False
+    numbers = [n.item() if isinstance(n, np.generic) else n for n in value]
+    return all(type(n) in (int, float) and 1 <= n <= _LONGEST_SIDE for n in numbers)

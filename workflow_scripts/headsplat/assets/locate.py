@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from headsplat.assets.catalogue import CATALOGUE
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line, shown
+from headsplat.regular import open_regular
+from headsplat.zips import BROKEN, ZipRoom, size_of
 
 
 def locate(key: str, folder: Path | str, named: str | None = None) -> Path | None:
@@ -43,9 +45,9 @@ def expected(key: str, folder: Path | str, named: str | None = None) -> Path:
 def _member(archive: Path, names: Sequence[str]) -> str | None:
     """The member of a zip that bears the first of `names` that is in it."""
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with open_regular(archive) as handle, zipfile.ZipFile(handle) as opened:
             members = opened.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except BROKEN:
         return None
     for name in names:
         for member in sorted(members, key=len):
@@ -82,9 +84,11 @@ def unpacked(path: Path, key: str) -> Iterator[Path]:
                 archive.open(member) as source,
                 open(out, "wb") as target,
             ):
+                ZipRoom(size_of(archive)).take(archive.getinfo(member))
                 shutil.copyfileobj(source, target)
-        except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        except BROKEN as error:
             raise UserError(
-                f"{path}: '{member}' cannot be unpacked ({error}); download it again"
+                f"{path}: '{shown(member)}' cannot be unpacked ({one_line(error)}); "
+                "download it again"
             ) from error
         yield out

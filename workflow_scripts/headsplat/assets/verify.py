@@ -1,7 +1,6 @@
 """Whether a file is what its name says: by its first bytes at once, by its hash when it counts."""
 
 import hashlib
-import json
 import os
 import time
 import zipfile
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from headsplat.errors import UserError
-from headsplat.files import write_json
+from headsplat.files import read_json, write_json
+from headsplat.regular import open_regular
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
@@ -19,6 +19,7 @@ _SIGNATURES = {
     ".zip": _ZIP, ".npz": _ZIP, ".task": _ZIP, ".tar": (*_ZIP, b"\x80"), ".pth": (*_ZIP, b"\x80"),
     ".npy": (b"\x93NUMPY",), ".xz": (b"\xfd7zXZ",), ".gz": (b"\x1f\x8b",),
 }  # fmt: skip
+_ENTRY = {"sha256", "stamp", "first_used"}
 _ZIPPED = (".zip", ".npz", ".task")
 
 
@@ -30,7 +31,7 @@ def glance(path: Path) -> str | None:
     if path.is_dir():
         return None
     try:
-        with open(path, "rb") as handle:
+        with open_regular(path) as handle:
             start = handle.read(512)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
@@ -50,7 +51,7 @@ def glance(path: Path) -> str | None:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file."""
-    with open(path, "rb") as handle:
+    with open_regular(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -68,11 +69,12 @@ class HashRecord:
         self._known: dict[str, dict[str, Any]] = {}
         self._changed = False
         try:
-            self._known = json.loads(path.read_text())
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a record of hashes ({error}); delete it") from error
+            self._known = read_json(path) if path.exists() else {}
+        except UserError as error:
+            raise UserError(f"{path}: not a record of hashes; delete it") from error
+        entries = self._known.values() if isinstance(self._known, dict) else [None]
+        if not all(isinstance(entry, dict) and entry.keys() >= _ENTRY for entry in entries):
+            raise UserError(f"{path}: not a record of hashes; delete it")
 
     def problem(self, path: Path, published: str | None) -> str | None:
         """What is wrong with a file's hash, or None; a hash seen for the first time is noted.

@@ -13,7 +13,9 @@ from headsplat.detect.mediapipe_models import (
     quiet_stderr,
     region_around,
 )
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
+from headsplat.regular import open_regular
+from headsplat.zips import BROKEN
 
 with quiet_stderr():
     import mediapipe
@@ -33,11 +35,11 @@ def check_task(path: Path) -> None:
         UserError: not a zip, or a model is missing from it.
     """
     try:
-        with zipfile.ZipFile(path) as bundle:
+        with open_regular(path) as handle, zipfile.ZipFile(handle) as bundle:
             members = set(bundle.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise UserError(
-            f"{path}: not a .task bundle ({error}); download face_landmarker.task again"
+            f"{path}: not a .task bundle ({one_line(error)}); download face_landmarker.task again"
         ) from error
     missing = [name for name in MEMBERS if name not in members]
     if missing:

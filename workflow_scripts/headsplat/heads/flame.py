@@ -4,17 +4,19 @@ The user brings `generic_model.pkl` (2020 or 2023) under FLAME's own licence; me
 tables and lid shapes are the side files that go with it.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
 from headsplat.files import read_npz
 from headsplat.heads.model import REQUIRED_REGIONS, ContourSet, HeadModel, LandmarkSet
 from headsplat.heads.unpickle import ChumpyNode, dense, load_pickle
 from headsplat.heads.wavefront import TexturedMesh, read_textured_mesh
+from headsplat.npz import DAMAGE, read_npy
 from headsplat.scratch import file_digest
 
 _VERTICES, _FACES = 5023, 9976
@@ -138,7 +140,24 @@ def _regions(path: Path) -> dict[str, np.ndarray]:
     for name in REQUIRED_REGIONS:
         if not isinstance(masks, dict) or name not in masks:
             raise UserError(f"{path}: the region '{name}' is missing; use FLAME_masks.pkl")
-    return {name: np.asarray(ids, np.int32).ravel() for name, ids in masks.items()}
+    return {_region(name, path): _vertex_ids(ids, name, path) for name, ids in masks.items()}
+
+
+def _region(name: Any, path: Path) -> str:
+    # Regions become names of arrays in the head model's file.
+    if type(name) is not str or not re.fullmatch(r"\w{1,60}", name):
+        raise UserError(f"{path}: a region has no name; use FLAME_masks.pkl")
+    return name
+
+
+def _vertex_ids(ids: Any, name: str, path: Path) -> np.ndarray:
+    try:
+        array = np.array(ids) if type(ids) is list else dense(ids)
+        if array.size and (array.dtype.kind not in "iu" or not array.max() < _VERTICES):
+            raise ValueError("numbers other vertices than the model's")
+    except ValueError as error:
+        raise UserError(f"{path}: the region '{name}' {error}; use FLAME_masks.pkl") from error
+    return array.astype(np.int32).ravel()
 
 
 def _eyelids(folder: Path) -> np.ndarray:
@@ -146,13 +165,16 @@ def _eyelids(folder: Path) -> np.ndarray:
     for side in "lr":
         path = folder / f"{side}_eyelid.npy"
         try:
-            lid = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); get the file anew") from error
+            lid = read_npy(path)
+        except DAMAGE as error:
+            reason = one_line(error)
+            raise UserError(f"{path}: cannot be read ({reason}); get the file anew") from error
         if lid.shape != (_VERTICES, 3):
             raise UserError(
                 f"{path}: has shape {list(lid.shape)}, expected [{_VERTICES}, 3]; get it anew"
             )
+        if lid.dtype.kind not in "fiu":
+            raise UserError(f"{path}: holds {lid.dtype}, not numbers; get it anew")
         lids.append(lid.astype(np.float32))
     return np.stack(lids, -1)
 

@@ -106,7 +106,8 @@ class HeadModel:
     def __post_init__(self) -> None:
         corners = {
             key: replace(value, corners=self.faces[value.face])
-            if value.face.size == 0 or value.face.max() < len(self.faces)
+            if value.face.size == 0
+            or (value.face.min() >= 0 and value.face.max() < len(self.faces))
             else value
             for key, value in self.landmarks.items()
         }

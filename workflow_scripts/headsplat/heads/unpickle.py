@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, shown
 from headsplat.pickles.machine import Machine
 from headsplat.pickles.names import model_name
 from headsplat.pickles.nodes import (
@@ -19,7 +19,6 @@ from headsplat.pickles.nodes import (
     PickleError,
     RefusedError,
     SparseColumns,
-    shown,
 )
 from headsplat.pickles.tensors import Storage, TensorNames, TensorReference
 from headsplat.pickles.torch_files import read_older

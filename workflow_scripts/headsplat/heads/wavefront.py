@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
+from headsplat.regular import read_regular
+
+_LARGEST = 16 << 20  # bytes; FLAME's mesh has 1 MB
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,22 @@ def read_textured_mesh(path: Path | str) -> TexturedMesh:
     uv: list[list[float]] = []
     corners: list[list[list[int]]] = []
     try:
-        with open(path, encoding="utf-8") as handle:
-            for line in handle:
-                kind, *rest = line.split() or ["#"]
-                if kind == "v":
-                    vertices.append([float(text) for text in rest[:3]])
-                elif kind == "vt":
-                    uv.append([float(text) for text in rest[:2]])
-                elif kind == "f":
-                    corners.append([[int(i) for i in text.split("/")[:2]] for text in rest])
+        for line in read_regular(path, _LARGEST).decode().splitlines():
+            kind, *rest = line.split() or ["#"]
+            if kind == "v":
+                vertices.append([float(text) for text in rest[:3]])
+            elif kind == "vt":
+                uv.append([float(text) for text in rest[:2]])
+            elif kind == "f":
+                corners.append([[int(i) for i in text.split("/")[:2]] for text in rest])
         indices = np.array(corners, dtype=np.int32)
         points, texture = np.array(vertices, np.float32), np.array(uv, np.float32)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not a triangle mesh ({error}); get the file anew") from error
+    except (ValueError, OverflowError) as error:
+        raise UserError(
+            f"{path}: not a triangle mesh ({one_line(error)}); get the file anew"
+        ) from error
     if indices.ndim != 3 or indices.shape[1:] != (3, 2):
         raise UserError(f"{path}: expected triangles 'f v/vt v/vt v/vt'; get the file anew")
     indices -= 1

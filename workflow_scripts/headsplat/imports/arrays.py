@@ -1,13 +1,12 @@
 """Arrays of a foreign `.npz`, read one by one and checked; the rest of the file stays shut."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
+from headsplat.npz import DAMAGE, Npz
 
 
 def read_arrays(
@@ -29,18 +28,20 @@ def read_arrays(
     """
     key = ""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = frozenset(archive.files)
+        with Npz(path) as archive:
+            names = frozenset(archive.names)
             missing = [key for key in shapes if key not in names]
             if missing:
                 raise UserError(f"{path}: '{missing[0]}' is missing; export it again")
             wanted = {**shapes, **{k: v for k, v in (optional or {}).items() if k in names}}
             arrays = {}
             for key, shape in wanted.items():
-                arrays[key] = _checked(archive[key], shape, f"{path}: '{key}'")
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+                arrays[key] = _checked(archive.read(key), shape, f"{path}: '{key}'")
+    except DAMAGE as error:
         where = f"{path}: '{key}'" if key else str(path)
-        raise UserError(f"{where} cannot be read ({error}); copy or export it again") from error
+        raise UserError(
+            f"{where} cannot be read ({one_line(error)}); copy or export it again"
+        ) from error
     return arrays, names
 
 

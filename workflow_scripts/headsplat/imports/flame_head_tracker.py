@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from headsplat.cli import progress
-from headsplat.errors import UserError
-from headsplat.images import decode_image
+from headsplat.errors import UserError, one_line
+from headsplat.images import read_image_file
 from headsplat.imports.alignment import alignment, one_camera, undo_alignment
 from headsplat.imports.arrays import read_arrays
 from headsplat.imports.clip import (
@@ -36,6 +36,7 @@ from headsplat.imports.flame_pose import (
     six_from_axis_angle,
 )
 from headsplat.imports.numbered import numbered_pictures
+from headsplat.npz import DAMAGE, Npz
 from headsplat.track_io import Track, camera_moves
 
 TOOL = "flame-head-tracker"
@@ -183,8 +184,7 @@ def _picture_array(path: Path, names: frozenset[str], options: ImportOptions) ->
         )
     name = min(found) if found else None
     if len(found) == 2:
-        with np.load(path, allow_pickle=False) as archive:
-            realigned = np.array_equal(archive["img"], archive["img_aligned"])
+        realigned = np.array_equal(_image(path, "img"), _image(path, "img_aligned"))
         name = "img_aligned" if realigned else "img"
     if name == "img" and options.pictures is not None:
         raise UserError(
@@ -198,13 +198,36 @@ def _picture_size(files: dict[int, Path], name: str | None) -> tuple[int, int]:
     """Height and width of the first picture; all files must have the array."""
     if name is None:
         return ALIGNED_SIZE, ALIGNED_SIZE
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, int] | None = None
     for path in files.values():
-        with np.load(path, allow_pickle=False) as archive:
-            if name not in archive.files:
+        shape = _shape(path, name, known=shape)
+    return shape
+
+
+def _shape(path: Path, name: str, known: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of an array of images; `known` spares the reading."""
+    try:
+        with Npz(path) as archive:
+            if name not in archive.names:
                 raise UserError(f"{path}: '{name}' is missing; track the clip again")
-            shape = shape or archive[name].shape
-    return shape[-3], shape[-2]
+            shape = known or archive.read(name).shape[-3:-1]
+    except DAMAGE as error:
+        raise _unreadable(path, name, error) from error
+    if len(shape) != 2 or 0 in shape:
+        raise UserError(f"{path}: '{name}' holds no image; track the clip again")
+    return shape
+
+
+def _image(path: Path, name: str) -> np.ndarray:
+    try:
+        with Npz(path) as archive:
+            return archive.read(name)
+    except DAMAGE as error:
+        raise _unreadable(path, name, error) from error
+
+
+def _unreadable(path: Path, name: str, error: BaseException) -> UserError:
+    return UserError(f"{path}: '{name}': cannot be read ({one_line(error)}); track the clip again")
 
 
 def _in_the_video(track: Track, options: ImportOptions, notes: tuple[str, ...]) -> ImportedClip:
@@ -219,7 +242,7 @@ def _in_the_video(track: Track, options: ImportOptions, notes: tuple[str, ...]) 
                 f"{options.pictures}: has no picture {frame + delta} for frame {frame}; give all "
                 "pictures of the video, or state 'frame_delta'"
             )
-        picture = decode_image(pictures[frame + delta].read_bytes())
+        picture = read_image_file(pictures[frame + delta])
         sizes.add(picture.shape[:2])
         points = options.detect(picture)
         if points is not None:

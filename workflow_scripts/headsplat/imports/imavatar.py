@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, shown
 from headsplat.files import read_json
+from headsplat.images import open_image
 from headsplat.imports.clip import (
     ImportedClip,
     ImportOptions,
@@ -109,9 +109,10 @@ def _frames_by_id(table: Any, path: Path) -> dict[int, dict[str, Any]]:
     for frame in listed:
         name = frame.get("file_path") if isinstance(frame, dict) else None
         stem = PurePosixPath(str(name)).name
-        if not stem.isdigit() or int(stem) < 1:
+        if not stem.isdecimal() or not 1 <= len(stem) <= 9 or int(stem) < 1:
             raise UserError(
-                f"{path}: 'file_path' is {name!r}, expected './image/<k>'; export it again"
+                f"{path}: 'file_path' is {shown(repr(name))}, expected './image/<k>'; "
+                "export it again"
             )
         if int(stem) in frames:
             raise UserError(f"{path}: 'file_path' {name} occurs twice; remove one of the frames")
@@ -141,17 +142,14 @@ def _numbers(table: dict[str, Any], key: str, where: str) -> np.ndarray:
         raise UserError(f"{where} is missing; export it again")
     try:
         return np.array(table[key], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{where} holds something else than numbers; export it again") from error
 
 
 def _size(path: Path) -> tuple[int, int]:
     """Height and width of a picture, from its header."""
-    try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}); copy it again") from error
+    with open_image(path) as image:
+        return image.height, image.width
 
 
 def _pictures(folder: Path, ids: list[int]) -> tuple[dict[int, Picture], ...]:

@@ -18,7 +18,7 @@ def numbered_pictures(folder: Path, role: str = "") -> dict[int, Path]:
     found: dict[int, Path] = {}
     for file in sorted(folder.iterdir()):
         number = file.stem.removesuffix(role) if file.stem.endswith(role) else ""
-        if file.suffix.lower() not in SUFFIXES or not number.isdigit():
+        if file.suffix.lower() not in SUFFIXES or not number.isdecimal():
             continue
         twin = found.setdefault(int(number), file)
         if twin != file:

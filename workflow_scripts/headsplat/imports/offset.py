@@ -18,7 +18,7 @@ from headsplat.errors import UserError
 from headsplat.heads.landmarks import compact, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.images import decode_image
+from headsplat.images import read_image_file
 from headsplat.imports.frame_folder import FrameFolder
 from headsplat.rotations import matrix_from_6d
 
@@ -139,10 +139,7 @@ def _fast_pictures(model: np.ndarray, pictures: Mapping[int, Path], centre: int)
 
 
 def _open(path: Path, img_size: tuple[int, int]) -> np.ndarray:
-    try:
-        picture = decode_image(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error})") from error
+    picture = read_image_file(path)
     if picture.shape[:2] != img_size:
         raise UserError(
             f"{path}: is {picture.shape[1]} x {picture.shape[0]} pixels, the track is of "

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from headsplat.chunks import chunk_bounds
 from headsplat.cli import progress
 from headsplat.crop import Crop
 from headsplat.files import FrameZipWriter, publish
-from headsplat.images import encode_jpeg, encode_png
+from headsplat.images import encode_jpeg, encode_png, open_image
 from headsplat.imports.clip import Picture
 from headsplat.imports.pictures import read_image, read_mask, read_matte
 from headsplat.imports.record import ImportRecord
@@ -80,5 +79,5 @@ def _cut(mask: np.ndarray, window: Crop) -> np.ndarray:
 
 
 def _is_rgb_jpeg(path: Path) -> bool:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.format == "JPEG" and image.mode == "RGB"

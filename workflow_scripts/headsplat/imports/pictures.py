@@ -1,16 +1,14 @@
 """One picture of a foreign folder as an array, checked against what the track says of its size."""
 
-import io
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
+from headsplat.images import open_image
 from headsplat.imports.clip import Picture
 from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
+from headsplat.npz import DAMAGE, Npz
 
 _ORDERS = {"bisenet": BISENET, "celebamask": CELEBAMASK}
 
@@ -61,35 +59,41 @@ def _name(picture: Picture) -> str:
 
 
 def _pixels(picture: Picture, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
-    pixels = _file(picture.path, convert) if picture.array is None else _array(picture)
-    if pixels.ndim not in (2, 3) or pixels.shape[:2] != img_size:
-        shown = " x ".join(map(str, pixels.shape[1::-1]))
-        raise UserError(
-            f"{_name(picture)}: is {shown} pixels, the track is of {img_size[1]} x {img_size[0]}; "
-            "give the pictures that belong to it"
-        )
+    if picture.array is None:
+        pixels = _file(picture.path, img_size, convert)
+    else:
+        pixels = _array(picture)
+        _check_size(_name(picture), pixels.shape[:2] if pixels.ndim in (2, 3) else (), img_size)
     if pixels.dtype.kind == "f":
         pixels = np.rint(np.clip(pixels, 0, 1) * 255)
     return pixels if convert is None else pixels.astype(np.uint8)
 
 
-def _file(path: Path, convert: str | None) -> np.ndarray:
+def _check_size(name: str, size: tuple[int, ...], img_size: tuple[int, int]) -> None:
+    if size != img_size:
+        shown = " x ".join(map(str, size[::-1]))
+        raise UserError(
+            f"{name}: is {shown} pixels, the track is of {img_size[1]} x {img_size[0]}; "
+            "give the pictures that belong to it"
+        )
+
+
+def _file(path: Path, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
     """Pixels of a picture file; class ids (`convert` None) keep their values, palette or not."""
-    try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
-            return np.array(image if convert is None else image.convert(convert))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a picture ({reason}); replace it") from error
+    with open_image(path) as image:
+        _check_size(str(path), (image.height, image.width), img_size)
+        return np.array(image if convert is None else image.convert(convert))
 
 
 def _array(picture: Picture) -> np.ndarray:
     try:
-        with np.load(picture.path, allow_pickle=False) as archive:
-            array = archive[picture.array]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        with Npz(picture.path) as archive:
+            array = archive.read(picture.array)
+        if array.dtype.kind not in "biuf":
+            raise ValueError("it holds no numbers")
+    except DAMAGE as error:
         raise UserError(
-            f"{_name(picture)}: cannot be read ({error}); export the file again"
+            f"{_name(picture)}: cannot be read ({one_line(error)}); export the file again"
         ) from error
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]

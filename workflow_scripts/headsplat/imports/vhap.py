@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, shown
 from headsplat.files import read_json
 from headsplat.imports.arrays import read_arrays
 from headsplat.imports.clip import (
@@ -41,6 +41,8 @@ _ARRAYS = {
     "eyes_pose": "1 6", "translation": "1 3",
 }  # fmt: skip
 _OPTIONAL = {"static_offset": "1 n 3", "dynamic_offset": "1 n 3", "eyelids": "1 2"}
+_MOST_FRAMES = 10_000_000
+_LONGEST_SIDE = 1 << 16  # pixels
 _NUMBERS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _SHARED = (*_NUMBERS, "flame_version")
 
@@ -125,13 +127,17 @@ def _check(frame: Any, path: Path) -> None:
     for key in ("timestep_index", "file_path", "flame_param_path", "transform_matrix"):
         if not isinstance(frame, dict) or key not in frame:
             raise UserError(f"{path}: 'frames' has one without '{key}'; export it again")
+    name = shown(str(frame["file_path"]))
     for key in ("timestep_index", "timestep_index_original", "camera_index"):
-        if not isinstance(frame.get(key, 0), int) or frame.get(key, 0) < 0:
-            raise UserError(f"{path}: {frame['file_path']}, '{key}' is no index; export it again")
-    where = f"{path}: {frame['file_path']}, 'transform_matrix'"
+        if type(frame.get(key, 0)) is not int or not 0 <= frame.get(key, 0) < _MOST_FRAMES:
+            raise UserError(f"{path}: {name}, '{key}' is no index; export it again")
+    for key in ("file_path", "flame_param_path"):
+        if type(frame[key]) is not str or "\0" in frame[key]:
+            raise UserError(f"{path}: {name}, '{key}' is no path; export it again")
+    where = f"{path}: {name}, 'transform_matrix'"
     try:
         matrix = np.array(frame["transform_matrix"], np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{where} holds something else than numbers; export it again") from error
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise UserError(f"{where} is not 4 x 4 finite numbers; export it again")
@@ -232,7 +238,15 @@ def _intrinsics(rows: list[dict[str, Any]], table: Path) -> tuple[np.ndarray, tu
             raise UserError(
                 f"{table}: {row['file_path']}, '{missing[0]}' is missing; export it again"
             )
-        values.append([float(row[key]) for key in _NUMBERS])
+        numbers = [row[key] for key in _NUMBERS]
+        if not all(-_LONGEST_SIDE * 100 < n < _LONGEST_SIDE * 100 for n in numbers) or not all(
+            1 <= n <= _LONGEST_SIDE for n in numbers[4:]
+        ):
+            raise UserError(
+                f"{table}: {shown(row['file_path'])}, 'fl_x' to 'h' are not a camera's; "
+                "export it again"
+            )
+        values.append([float(n) for n in numbers])
     if np.ptp(values, axis=0).max() > 1e-6 * max(values[0]):
         raise UserError(f"{table}: 'fl_x' to 'h' change from frame to frame; one camera needs one")
     fx, fy, cx, cy, width, height = values[0]

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from headsplat.errors import UserError
-from headsplat.pickles.nodes import PickleError, shown
+from headsplat.errors import UserError, shown
+from headsplat.pickles.nodes import PickleError
 from headsplat.pickles.torch_files import read_torch
 
 

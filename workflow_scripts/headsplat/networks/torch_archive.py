@@ -11,10 +11,16 @@ from typing import Any
 
 from torch import Tensor
 
-from headsplat.errors import UserError
-from headsplat.pickles.nodes import PickleError, shown
+from headsplat.errors import UserError, shown
+from headsplat.pickles.names import plain_name
+from headsplat.pickles.nodes import Name, PickleError
 from headsplat.pickles.tensors import TensorReference
 from headsplat.pickles.torch_files import TorchZip
+
+
+def _ordered(module: str, name: str) -> Name | None:
+    ordered = (module, name) == ("collections", "OrderedDict")
+    return plain_name(module, name) if ordered else None
 
 
 class TorchArchive:
@@ -32,7 +38,7 @@ class TorchArchive:
         try:
             self._zip = TorchZip(path)
             try:
-                self.content = self._zip.load(lambda reference: reference, inert=True)
+                self.content = self._zip.load(lambda reference: reference, _ordered, inert=True)
             except PickleError:
                 self._zip.close()
                 raise

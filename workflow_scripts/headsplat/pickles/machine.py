@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from headsplat.pickles.nodes import Inert, KeptState, Name, PickleError, RefusedError, shown
+from headsplat.errors import shown
+from headsplat.pickles.nodes import Inert, KeptState, Name, PickleError, RefusedError
 from headsplat.pickles.weight import weigh
 
 # A hundred times what the largest genuine file has.

@@ -11,15 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from headsplat.errors import shown
 from headsplat.pickles.machine import Machine, Pending, Shared, key_of
-from headsplat.pickles.nodes import (
-    ChumpyArray,
-    ChumpyNode,
-    Name,
-    PickleError,
-    SparseColumns,
-    shown,
-)
+from headsplat.pickles.nodes import ChumpyArray, ChumpyNode, Name, PickleError, SparseColumns
 
 _ITEM_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
 # Bytes of one string, and axes of an array.

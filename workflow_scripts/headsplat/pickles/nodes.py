@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from headsplat.errors import shown
+
 
 class PickleError(ValueError):
     """The file is damaged, or says what no file of its kind does; the message is short."""
@@ -14,13 +16,6 @@ class RefusedError(PickleError):
     def __init__(self, module: str, name: str) -> None:
         self.named = shown(f"{module}.{name}")
         super().__init__(f"it names {self.named}")
-
-
-def shown(text: str, longest: int = 60) -> str:
-    """Text of a foreign file for a message: on one line, printable, cut short."""
-    plain = text[: longest + 1].encode("ascii", "backslashreplace").decode()
-    plain = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain)
-    return plain if len(plain) <= longest else plain[: longest - 3] + "..."
 
 
 class Name:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headsplat.errors import shown
 from headsplat.pickles.machine import Finder
 from headsplat.pickles.names import plain_name
-from headsplat.pickles.nodes import Inert, Name, PickleError, shown
+from headsplat.pickles.nodes import Inert, Name, PickleError
 
 _STORAGES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,

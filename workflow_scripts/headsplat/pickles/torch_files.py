@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headsplat.errors import shown
 from headsplat.pickles.machine import Finder, Machine
 from headsplat.pickles.names import plain_name
-from headsplat.pickles.nodes import PickleError, shown
+from headsplat.pickles.nodes import PickleError
 from headsplat.pickles.tensors import Storage, TensorNames, TensorReference, storage_of
 from headsplat.regular import open_regular
 from headsplat.zips import BROKEN, ZipRoom, read_member, size_of

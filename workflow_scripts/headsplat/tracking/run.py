@@ -8,9 +8,10 @@ import torch
 
 from headsplat.cli import log
 from headsplat.codehash import code_version
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
 from headsplat.files import publish
 from headsplat.heads.model import HeadModel
+from headsplat.npz import DAMAGE, read_npy
 from headsplat.scratch import Scratch, state_key
 from headsplat.track_io import write_track
 from headsplat.tracking.basis import LandmarkBasis
@@ -103,14 +104,15 @@ def read_identity(path: Path, size: int) -> np.ndarray:
         UserError: not a readable `.npy`, another length, or not finite.
     """
     try:
-        vector = np.load(path, allow_pickle=False).reshape(-1)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as .npy ({error}); remake the file") from error
+        vector = read_npy(path).reshape(-1)
+    except DAMAGE as error:
+        reason = one_line(error)
+        raise UserError(f"{path}: cannot be read as .npy ({reason}); remake the file") from error
     if vector.shape != (size,):
         raise UserError(
             f"{path}: {vector.size} identity coefficients, the head model has {size}; "
             "give the identity of this head model or none"
         )
-    if not np.isfinite(vector).all():
+    if vector.dtype.kind not in "fiu" or not np.isfinite(vector).all():
         raise UserError(f"{path}: identity coefficients are not finite; remake the file")
     return vector.astype(np.float64)

@@ -4,7 +4,6 @@ Everything random is drawn from the seed before the first step (`headsplat.train
 step number, the parameters, Adam's moments and the loss history are all there is.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from torch import Tensor
 
 from headsplat.cli import log
 from headsplat.files import publish
+from headsplat.pickles.nodes import PickleError
+from headsplat.pickles.torch_files import read_torch
 
 STATE_FILE = "state.pt"
 
@@ -42,11 +43,8 @@ def load_state(folder: Path) -> State | None:
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:  # PyTorch itself does not look at the checksums
-            if (member := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"{member}: wrong checksum")
-        return State(**torch.load(path, map_location="cpu", weights_only=True))
-    except (zipfile.BadZipFile, RuntimeError, TypeError, EOFError, OSError) as error:
+        return State(**read_torch(path))
+    except (PickleError, TypeError, OSError) as error:
         log.warning("%s is damaged (%s): starting over", path, error)
         path.unlink(missing_ok=True)
         return None

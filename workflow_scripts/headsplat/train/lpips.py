@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
+from headsplat.networks.checkpoints import read_state
 from headsplat.train.lpips_fused import FusedDistance, Layers
 
 BACKBONE_FILE = "vgg16-397923af.pth"
@@ -161,7 +162,7 @@ def load_lpips(
     model = Lpips()
     path = backbone_path
     try:
-        backbone = torch.load(path, map_location="cpu", weights_only=True)
+        backbone = read_state(path)
         keys = [k for k in backbone if k.startswith("features.") and k.endswith(".weight")]
         keys.sort(key=lambda k: int(k.split(".")[1]))
         with torch.no_grad():
@@ -169,12 +170,12 @@ def load_lpips(
                 layer.weight.copy_(backbone[key])
                 layer.bias.copy_(backbone[key.replace("weight", "bias")])
             path = linear_path
-            linear = torch.load(path, map_location="cpu", weights_only=True)
+            linear = read_state(path)
             for number, weight in enumerate(model.linear):
                 weight.copy_(linear[f"lin{number}.model.1.weight"])
-    except (KeyError, ValueError, RuntimeError, OSError, AttributeError) as error:
-        raise UserError(f"{path}: not the weights its name says ({error}); fetch it again") from (
-            error
-        )
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: not the weights its name says ({one_line(error)}); fetch it again"
+        ) from (error)
     model = model.to(device)
     return model if dtype == torch.float32 else model.reduce(dtype)

@@ -2,24 +2,26 @@
 
 import hashlib
 import json
-import lzma
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.obj import face_block, parse_faces, parse_rows
+from headsplat.regular import open_regular, read_regular
+from headsplat.tars import tar_members
+from headsplat.zips import BROKEN, ZipRoom, read_member, size_of
 
 FOLDER = "FaceXModel"
-# The largest genuine member has 3 MB; a member of an archive that claims more is not ICT's.
-LARGEST_MEMBER = 64 << 20
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError)
+# The largest genuine file has 3 MB; one that claims more is not ICT's.
+LARGEST_MEMBER = 16 << 20
+_BROKEN = (*BROKEN, tarfile.TarError)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class _Reader:
                 self.landmarks = _landmarks(data)
             else:
                 self._add_obj(name, data)
-        except ValueError as error:
-            raise self._error(name, f"cannot be read: {error}") from error
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise self._error(name, f"cannot be read: {one_line(error)}") from error
         self.missing.discard(name)
 
     def _add_obj(self, name: str, data: bytes) -> None:
@@ -95,7 +97,11 @@ class _Reader:
         block = face_block(data)
         digest = hashlib.sha256(block).hexdigest()
         if digest not in self.faces:
-            self.faces[digest] = parse_faces(block)
+            faces = parse_faces(block)
+            if len(faces[0]) != parts.POLYGONS:
+                what = f"has another topology: {len(faces[0])} faces, expected {parts.POLYGONS}"
+                raise self._error(name, what)
+            self.faces[digest] = faces
         self.topology[name] = digest
         self.vertices[self.slots[name]] = points
         if name == parts.NEUTRAL:
@@ -125,10 +131,10 @@ class _Reader:
         )
 
     def _check_neutral(self, polygons: np.ndarray, texture_polygons: np.ndarray) -> None:
-        if len(polygons) != parts.POLYGONS:
-            what = f"has another topology: {len(polygons)} faces, expected {parts.POLYGONS}"
-            raise self._error(parts.NEUTRAL, what)
-        if polygons.max() >= parts.VERTICES or texture_polygons.max() >= len(self.texture):
+        corners = texture_polygons[polygons >= 0]
+        fits = polygons[:, :3].min() >= 0 and polygons.min() >= -1 and corners.min() >= 0
+        fits = fits and polygons.max() < parts.VERTICES and corners.max() < len(self.texture)
+        if not fits:
             raise self._error(parts.NEUTRAL, "has faces that number vertices it does not have")
 
     def _error(self, name: str, what: str) -> UserError:
@@ -139,10 +145,12 @@ class _Reader:
 
 
 def _landmarks(data: bytes) -> np.ndarray:
-    ids = np.asarray(json.loads(data).get("idx_to_landmark_verts"))
-    if ids.shape != (68,) or ids.dtype.kind != "i" or ids.min() < 0 or ids.max() > 9408:
+    table = json.loads(data)
+    ids = table.get("idx_to_landmark_verts") if isinstance(table, dict) else None
+    fits = isinstance(ids, list) and len(ids) == 68
+    if not fits or not all(type(i) is int and 0 <= i <= 9408 for i in ids):
         raise ValueError("'idx_to_landmark_verts' is not a list of 68 vertices of the face")
-    return ids.astype(np.int32)
+    return np.array(ids, np.int32)
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -154,15 +162,20 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
         return
     wanted, found = set(parts.wanted_files()), False
     try:
-        for name, data in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
-            found = True
-            if name in wanted:
-                wanted.discard(name)
-                yield name, data()
+        with open_regular(path) as handle:
+            zipped = zipfile.is_zipfile(handle)
+            handle.seek(0)
+            for name, data in _zip_members(handle) if zipped else _tar_members(handle):
+                found = True
+                if name in wanted:
+                    wanted.discard(name)
+                    yield name, data()
+                if not wanted:
+                    break
     except _BROKEN as error:
         raise UserError(
-            f"{path}: cannot be read to its end as a zip or tar ({error}); the file is truncated "
-            "or of another kind, fetch it again"
+            f"{path}: cannot be read to its end as a zip or tar ({one_line(error)}); the file is "
+            "truncated or of another kind, fetch it again"
         ) from error
     if not found:
         raise UserError(f"{path}: has no folder {FOLDER}; give an archive of ICT-FaceKit")
@@ -174,29 +187,37 @@ def _folder_members(path: Path) -> Iterator[tuple[str, bytes]]:
     if folder is None:
         raise UserError(f"{path}: has no folder {FOLDER}; give the folder of ICT-FaceKit")
     for name in parts.wanted_files():
-        if (folder / name).is_file():
-            yield name, (folder / name).read_bytes()
+        try:
+            yield name, read_regular(folder / name, LARGEST_MEMBER)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise UserError(
+                f"{folder / name}: cannot be read ({error.strerror}); give an unchanged copy of "
+                "ICT-FaceKit"
+            ) from error
 
 
-def _zip_members(path: Path):
-    with zipfile.ZipFile(path) as archive:
+Members = Iterator[tuple[str, Callable[[], bytes]]]
+
+
+def _zip_members(handle: BinaryIO) -> Members:
+    with zipfile.ZipFile(handle) as archive:
+        room = ZipRoom(size_of(archive))
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
             if not info.is_dir() and name.parent.name == FOLDER:
-                _check_size(path, str(name), info.file_size)
-                yield name.name, lambda info=info: archive.read(info)
+                _check_size(str(name), info.file_size)
+                yield name.name, lambda info=info: bytes(read_member(archive, info, room))
 
 
-def _tar_members(path: Path):
-    # A stream reads a compressed tar once, in its own order, and never seeks back.
-    with tarfile.open(path, "r|*") as archive:
-        for info in archive:
-            name = PurePosixPath(info.name)
-            if info.isfile() and name.parent.name == FOLDER:
-                _check_size(path, str(name), info.size)
-                yield name.name, lambda info=info: archive.extractfile(info).read()
+def _tar_members(handle: BinaryIO) -> Members:
+    for member in tar_members(handle):
+        if member.name.parent.name == FOLDER:
+            _check_size(str(member.name), member.size)
+            yield member.name.name, member.read
 
 
-def _check_size(path: Path, name: str, size: int) -> None:
+def _check_size(name: str, size: int) -> None:
     if size > LARGEST_MEMBER:
-        raise UserError(f"{path}: {name} has {size} bytes, too many for ICT-FaceKit's files")
+        raise ValueError(f"{name} has {size} bytes, too many for ICT-FaceKit's files")
