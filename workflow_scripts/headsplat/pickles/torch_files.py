@@ -15,7 +15,7 @@ from headsplat.pickles.machine import Finder, Machine
 from headsplat.pickles.names import plain_name
 from headsplat.pickles.nodes import PickleError
 from headsplat.pickles.tensors import Storage, TensorNames, TensorReference, storage_of
-from headsplat.regular import open_regular
+from headsplat.regular import open_regular, read_regular
 from headsplat.zips import BROKEN, ZipRoom, read_member, size_of
 
 Make = Callable[[TensorReference], Any]
@@ -104,12 +104,8 @@ def read_torch(path: Path | str) -> Any:
     """
     with open_regular(path) as handle:
         zipped = handle.read(4) == b"PK\x03\x04"
-        handle.seek(0)
-        if not zipped:
-            data = handle.read(_LARGEST + 1)
-            if len(data) > _LARGEST:
-                raise PickleError(f"it has more than {_LARGEST >> 30} GiB")
-            return read_older(data, TensorReference.tensor)
+    if not zipped:
+        return read_older(read_regular(path, _LARGEST), TensorReference.tensor)
     with TorchZip(path) as archive:
         return archive.load(TensorReference.tensor)
 
