@@ -1,7 +1,10 @@
 """Whether a large file is still the one it was, without reading it all."""
 
 import hashlib
+import os
 from pathlib import Path
+
+from headsplat.regular import open_regular
 
 _PIECE = 1 << 16
 
@@ -12,9 +15,9 @@ def fingerprint(path: Path) -> str:
     Any new encoding of a recording changes the tables of its container, which stand at one of the
     ends. A copy, a `touch` or a restored backup leaves it as it is.
     """
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as handle:
+    with open_regular(path) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        digest = hashlib.sha256(str(size).encode())
         for offset in (0, size // 2, size - _PIECE):
             handle.seek(max(0, offset))
             digest.update(handle.read(_PIECE))

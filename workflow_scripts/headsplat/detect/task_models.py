@@ -2,6 +2,7 @@
 
 import zipfile
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,8 @@ _AROUND = 2.0  # the detector inside wants to see the face with some of its surr
 _MAX_FACES = 3
 
 
-def check_task(path: Path) -> None:
-    """See that a file is a face landmarker with blendshapes.
+def check_task(path: Path, wanted: Sequence[str] = MEMBERS) -> None:
+    """See that a file is a face landmarker, with blendshapes unless it `wanted` less.
 
     Raises:
         UserError: not a zip, or a model is missing from it.
@@ -41,7 +42,7 @@ def check_task(path: Path) -> None:
         raise UserError(
             f"{path}: not a .task bundle ({one_line(error)}); download face_landmarker.task again"
         ) from error
-    missing = [name for name in MEMBERS if name not in members]
+    missing = [name for name in wanted if name not in members]
     if missing:
         raise UserError(
             f"{path}: lacks {', '.join(missing)}; give face_landmarker.task with blendshapes"
@@ -63,8 +64,7 @@ class TaskModels:
     """
 
     def __init__(self, path: Path, blendshapes: bool = True) -> None:
-        if blendshapes:
-            check_task(path)
+        check_task(path, MEMBERS if blendshapes else ())
         options = FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(path)),
             num_faces=_MAX_FACES,
@@ -75,9 +75,8 @@ class TaskModels:
                 self._landmarker = FaceLandmarker.create_from_options(options)
                 self._faces(np.zeros((64, 64, 3), np.uint8))
         except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"{path}: MediaPipe cannot run it ({reason}); download it again"
+                f"{path}: MediaPipe cannot run it ({one_line(error)}); download it again"
             ) from error
         self._scores: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=16)
 

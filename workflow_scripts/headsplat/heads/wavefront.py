@@ -40,7 +40,7 @@ def read_textured_mesh(path: Path | str) -> TexturedMesh:
                 uv.append([float(text) for text in rest[:2]])
             elif kind == "f":
                 corners.append([[int(i) for i in text.split("/")[:2]] for text in rest])
-        indices = np.array(corners, dtype=np.int32)
+        indices = np.array(corners, dtype=np.int64)
         points, texture = np.array(vertices, np.float32), np.array(uv, np.float32)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
@@ -54,4 +54,5 @@ def read_textured_mesh(path: Path | str) -> TexturedMesh:
     highest = (len(points), len(texture))
     if indices.min() < 0 or (indices.reshape(-1, 2).max(0) >= highest).any():
         raise UserError(f"{path}: a face numbers vertices outside the file; get the file anew")
+    indices = indices.astype(np.int32)
     return TexturedMesh(points, texture, indices[..., 0].copy(), indices[..., 1].copy())

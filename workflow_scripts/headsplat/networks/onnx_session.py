@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from headsplat.cli import available_threads, log
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _CARD = "CUDAExecutionProvider"
@@ -32,9 +32,8 @@ def open_session(path: Path | str, card: int | None = 0) -> onnxruntime.Inferenc
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
         # Its exceptions share no public base class.
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{path}: ONNX Runtime cannot open it ({reason}); download it again"
+            f"{path}: ONNX Runtime cannot open it ({one_line(error)}); download it again"
         ) from error
     log.info("%s runs on %s", Path(path).name, session.get_providers()[0])
     return session

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from headsplat.cli import available_threads
 from headsplat.errors import UserError
+from headsplat.regular import open_regular
 from headsplat.video.colour import is_hdr
 from headsplat.video.decode import decode_packet, open_video, packets
 from headsplat.video.info import VideoInfo
@@ -167,5 +168,5 @@ def _shown_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
 
 
 def _sha256(path: Path | str) -> str:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

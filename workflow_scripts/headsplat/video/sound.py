@@ -22,6 +22,8 @@ def read_sound(path: Path | str) -> tuple[np.ndarray, int] | None:
     Raises:
         UserError: for a file that is missing or cannot be opened.
     """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: the sound cannot be read (no such file); give a playable file")
     try:
         start = _first_picture_time(path)
         with av.open(str(path)) as file:

@@ -63,10 +63,10 @@ def parse_faces(block: bytes) -> tuple[np.ndarray, np.ndarray]:
     slashes = np.array([line.count(b"/") for line in lines], dtype=np.int64)
     if not len(lines) or not np.isin(corners, (3, 4)).all() or (slashes != corners).any():
         raise ValueError("its faces are not 'f vertex/texture' with three or four corners")
-    values = _numbers(block.replace(b"/", b" "), np.int32).reshape(-1, 2)
-    if len(values) != corners.sum():
+    values = _numbers(block.replace(b"/", b" "), np.int64)
+    if len(values) != 2 * corners.sum() or np.abs(values).max() > np.iinfo(np.int32).max:
         raise ValueError("its faces are not 'f vertex/texture' with three or four corners")
     polygons = np.full((2, len(lines), 4), -1, dtype=np.int32)
     where = np.arange(4) < corners[:, None]
-    polygons[0][where], polygons[1][where] = values[:, 0] - 1, values[:, 1] - 1
+    polygons[0][where], polygons[1][where] = values[::2] - 1, values[1::2] - 1
     return polygons[0], polygons[1]
