@@ -13,6 +13,11 @@ from headsplat.masks.colour_model import ColourBins
 from headsplat.masks.projected_head import HEAD, NECK, ProjectedHead
 
 _LIMIT = 4.0
+# Lengths in units of the head's size, the root of its area: notches up to twice this width are
+# closed where colours say this little against it (nats), and the cut is as smooth as the last.
+_NOTCH, _UNSURE, _SMOOTH = 0.08, 1.0, 0.01
+# Variance of the picture across which the cut is smooth.
+_EDGE = 1e-3 * 255.0**2
 
 
 def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> np.ndarray:
@@ -26,7 +31,7 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
         head: the mesh in this frame.
 
     Returns:
-        (H, W) float32, positive inside; its zero line is the cut. It says nothing about the
+        (H, W) float32, positive inside; its zero line, which is smooth, is the cut. It says nothing about the
         outline against the background: that is the matte's.
     """
     person = alpha > 127
@@ -49,16 +54,23 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
     below = np.clip(depth, 0, 2)
     for_skin = np.where(on_neck, 1.0 - 1.2 * below, -0.5 - 3 * away - 0.5 * below)
     for_hair = -1.5 - 2 * away - below
-    score = np.maximum(skin - clothes + for_skin, hair - clothes + for_hair)
+    as_skin, as_hair = skin - clothes + for_skin, hair - clothes + for_hair
+    hangs = _hangs(person & (as_hair > np.maximum(as_skin, 0)) & (head.parts == 0), person, depth)
+    score = np.where(hangs, np.maximum(as_skin, as_hair), as_skin)
     # Nothing below the mesh's rim, whatever its colour: skin of the chest does not follow the head.
     score = np.where(depth > 1, np.minimum(score, 8 * (1 - depth)), score)
     # Above the mouth all that is near is head: hair, ears, glasses, a hat.
     near = _LIMIT - 10 * np.maximum(away - 0.5, 0)
     score = np.where(depth < 0, np.maximum(score, near), score)
     score = np.where(core, _LIMIT, np.clip(score, -_LIMIT, _LIMIT))
+    score = _closed(np.where(person, score, -_LIMIT), round(_NOTCH * size))
     score = np.where(person, score, 0).astype(np.float32)
-    score = cv2.ximgproc.guidedFilter(image, score, radius=4, eps=1e-3 * 255.0**2)
-    return _connected(score, alpha > 0, core)
+    score = cv2.ximgproc.guidedFilter(image, score, radius=4, eps=_EDGE)
+    inside = _connected(score, alpha > 0, core) > 0
+    # Scores near zero are noise: decided first, the cut follows the collar's edge instead.
+    votes = np.where(person, np.where(inside, 1, -1), 0).astype(np.float32)
+    inside = cv2.ximgproc.guidedFilter(image, votes, radius=6, eps=_EDGE) > 0
+    return _smooth(inside, person, _SMOOTH * size)
 
 
 def _depth_below_mouth(
@@ -74,6 +86,35 @@ def _depth_below_mouth(
     rim = np.interp(np.arange(width) + 0.5, strips * 6, lowest)[None]
     rows = np.arange(height)[:, None] + 0.5
     return (rows - head.mouth_level) / np.maximum(rim - head.mouth_level, 1), rows - rim
+
+
+def _hangs(hair: np.ndarray, person: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """(H, W) bool: where hair may be, above the mouth or hanging down from there.
+
+    A dark collar has the colour of dark hair but lies apart.
+    """
+    above = person & (depth < 0)
+    _, labels = cv2.connectedComponents((hair | above).astype(np.uint8), connectivity=4)
+    return np.isin(labels, np.unique(labels[above])) & (labels > 0)
+
+
+def _closed(score: np.ndarray, reach: int) -> np.ndarray:
+    """Fill notches where the colours are unsure."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    closed = cv2.morphologyEx((score > 0).astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
+    return np.where(closed & (score > -_UNSURE), np.abs(score), score)
+
+
+def _smooth(inside: np.ndarray, person: np.ndarray, reach: float) -> np.ndarray:
+    """Share of the person's pixels around each that are inside, less one half: no spikes.
+
+    Only the person's count, so that the cut runs straight into the outline and never rounds it.
+    """
+    votes, voters = (
+        cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(reach, 0.5))
+        for mask in (inside & person, person)
+    )
+    return votes / np.maximum(voters, np.float32(1e-6)) - np.float32(0.5)
 
 
 def _connected(score: np.ndarray, visible: np.ndarray, core: np.ndarray) -> np.ndarray:
