@@ -31,8 +31,8 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
         head: the mesh in this frame.
 
     Returns:
-        (H, W) float32, positive inside; its zero line, which is smooth, is the cut. It says nothing about the
-        outline against the background: that is the matte's.
+        (H, W) float32, positive inside; its zero line is the cut, and smooth. It says nothing
+        about the outline against the background: that is the matte's.
     """
     person = alpha > 127
     core = (head.parts == HEAD) & person
@@ -109,12 +109,14 @@ def _smooth(inside: np.ndarray, person: np.ndarray, reach: float) -> np.ndarray:
     """Share of the person's pixels around each that are inside, less one half: no spikes.
 
     Only the person's count, so that the cut runs straight into the outline and never rounds it.
+    Loose strands beyond the outline stay as they are.
     """
     votes, voters = (
         cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(reach, 0.5))
         for mask in (inside & person, person)
     )
-    return votes / np.maximum(voters, np.float32(1e-6)) - np.float32(0.5)
+    share = np.where(person, votes / np.maximum(voters, np.float32(1e-6)), inside)
+    return (share - 0.5).astype(np.float32)
 
 
 def _connected(score: np.ndarray, visible: np.ndarray, core: np.ndarray) -> np.ndarray:
