@@ -16,6 +16,8 @@ _LIMIT = 4.0
 # Lengths in units of the head's size, the root of its area: notches up to twice this width are
 # closed where colours say this little against it (nats), and the cut is as smooth as the last.
 _NOTCH, _UNSURE, _SMOOTH = 0.08, 1.0, 0.01
+# A little more than half: the collar's edge is mixed, and rather cut off.
+_MAJORITY = 0.55
 # Variance of the picture across which the cut is smooth.
 _EDGE = 1e-3 * 255.0**2
 
@@ -106,7 +108,7 @@ def _closed(score: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _smooth(inside: np.ndarray, person: np.ndarray, reach: float) -> np.ndarray:
-    """Share of the person's pixels around each that are inside, less one half: no spikes.
+    """Share of the person's pixels around each that are inside, less a majority.
 
     Only the person's count, so that the cut runs straight into the outline and never rounds it.
     Loose strands beyond the outline stay as they are.
@@ -116,7 +118,7 @@ def _smooth(inside: np.ndarray, person: np.ndarray, reach: float) -> np.ndarray:
         for mask in (inside & person, person)
     )
     share = np.where(person, votes / np.maximum(voters, np.float32(1e-6)), inside)
-    return (share - 0.5).astype(np.float32)
+    return (share - _MAJORITY).astype(np.float32)
 
 
 def _connected(score: np.ndarray, visible: np.ndarray, core: np.ndarray) -> np.ndarray:
