@@ -20,6 +20,8 @@ _NOTCH, _UNSURE, _SMOOTH = 0.08, 1.0, 0.01
 _MAJORITY = 0.55
 # Variance of the picture across which the cut is smooth.
 _EDGE = 1e-3 * 255.0**2
+# The wider surrounding, in pixels, of strands with so few of the person's pixels close to them.
+_FAR, _FEW, _TINY = 4.0, 0.02, 1e-6
 
 
 def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> np.ndarray:
@@ -57,8 +59,10 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
     for_skin = np.where(on_neck, 1.0 - 1.2 * below, -0.5 - 3 * away - 0.5 * below)
     for_hair = -1.5 - 2 * away - below
     as_skin, as_hair = skin - clothes + for_skin, hair - clothes + for_hair
-    hangs = _hangs(person & (as_hair > np.maximum(as_skin, 0)) & (head.parts == 0), person, depth)
-    score = np.where(hangs, np.maximum(as_skin, as_hair), as_skin)
+    score = np.maximum(as_skin, as_hair)
+    like_hair = person & (head.parts == 0) & (as_hair > np.maximum(as_skin + 1, 0))
+    apart = like_hair & ~_hangs(like_hair, person & (depth < 0))
+    score = np.where(apart, -_LIMIT / 2, score)
     # Nothing below the mesh's rim, whatever its colour: skin of the chest does not follow the head.
     score = np.where(depth > 1, np.minimum(score, 8 * (1 - depth)), score)
     # Above the mouth all that is near is head: hair, ears, glasses, a hat.
@@ -72,7 +76,7 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
     # Scores near zero are noise: decided first, the cut follows the collar's edge instead.
     votes = np.where(person, np.where(inside, 1, -1), 0).astype(np.float32)
     inside = cv2.ximgproc.guidedFilter(image, votes, radius=6, eps=_EDGE) > 0
-    return _smooth(inside, person, _SMOOTH * size)
+    return _smooth(inside, person, max(_SMOOTH * size, 0.5))
 
 
 def _depth_below_mouth(
@@ -90,14 +94,10 @@ def _depth_below_mouth(
     return (rows - head.mouth_level) / np.maximum(rim - head.mouth_level, 1), rows - rim
 
 
-def _hangs(hair: np.ndarray, person: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """(H, W) bool: where hair may be, above the mouth or hanging down from there.
-
-    A dark collar has the colour of dark hair but lies apart.
-    """
-    above = person & (depth < 0)
+def _hangs(hair: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """(H, W) bool: hair that joins what is above the mouth; a collar of its colour lies apart."""
     _, labels = cv2.connectedComponents((hair | above).astype(np.uint8), connectivity=4)
-    return np.isin(labels, np.unique(labels[above])) & (labels > 0)
+    return np.isin(labels, np.unique(labels[above])) & hair
 
 
 def _closed(score: np.ndarray, reach: int) -> np.ndarray:
@@ -111,14 +111,16 @@ def _smooth(inside: np.ndarray, person: np.ndarray, reach: float) -> np.ndarray:
     """Share of the person's pixels around each that are inside, less a majority.
 
     Only the person's count, so that the cut runs straight into the outline and never rounds it.
-    Loose strands beyond the outline stay as they are.
+    Beyond the outline, where loose strands are, a wider surrounding decides.
     """
-    votes, voters = (
-        cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(reach, 0.5))
-        for mask in (inside & person, person)
+    votes, voters = (mask.astype(np.float32) for mask in (inside & person, person))
+    some = cv2.GaussianBlur(voters, (0, 0), reach)
+    share = np.where(
+        some > _FEW,
+        cv2.GaussianBlur(votes, (0, 0), reach) / some.clip(_FEW),
+        cv2.GaussianBlur(votes, (0, 0), _FAR) / cv2.GaussianBlur(voters, (0, 0), _FAR).clip(_TINY),
     )
-    share = np.where(person, votes / np.maximum(voters, np.float32(1e-6)), inside)
-    return (share - _MAJORITY).astype(np.float32)
+    return share - np.float32(_MAJORITY)
 
 
 def _connected(score: np.ndarray, visible: np.ndarray, core: np.ndarray) -> np.ndarray:
