@@ -184,6 +184,36 @@ def test_the_soft_border_of_the_matte_stays_in(mesh):
     assert (mask[soft] == 255).all()
 
 
+def test_the_cut_across_bare_skin_is_a_smooth_line(mesh):
+    image, matte, clothes, *_ = scene(mesh)
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    grain = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 1, (SIZE, SIZE)), (0, 0), 1.2)
+    chest = clothes & (rows < pixel(BOTTOM) + 30) & (np.abs(columns - 128) < 60)
+    bare = chest | ((mesh.parts == NECK) & ~clothes)
+    image = image.astype(np.float32)
+    image[chest] = SKIN
+    image[bare] += (6 * grain / grain.std())[bare, None]
+    inside = neckhead_mask(np.clip(image, 0, 255).astype(np.uint8), matte, mesh) == 255
+    middle = slice(100, 157)
+    lowest = SIZE - np.argmax(inside[::-1, middle], axis=0)
+    # The line is an arc: up and down again once, by few pixels.
+    assert np.abs(np.diff(lowest)).sum() <= 10
+    assert np.abs(lowest - pixel(BOTTOM)).max() < 8
+    assert (inside[130:, middle].sum(0) == lowest - 130).all()
+
+
+def test_a_dark_collar_beside_the_neck_is_not_hair(mesh):
+    image, matte, clothes, *_ = scene(mesh)
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    collar = (np.abs(np.abs(columns - 128) - 41) < 12) & (mesh.parts == 0)
+    collar &= (rows > pixel(-0.1)) & (rows < pixel(-0.15))
+    image[collar], matte[collar] = HAIR, 255
+    assert (collar & ~clothes).sum() > 300
+    inside = neckhead_mask(image, matte, mesh) == 255
+    assert inside[collar].mean() < 0.15
+    assert inside[mesh.parts == HEAD].mean() > 0.99
+
+
 def test_a_thing_apart_is_out(mesh):
     image, matte, *_ = scene(mesh)
     image[20:60, 20:50], matte[20:60, 20:50] = HAIR, 255

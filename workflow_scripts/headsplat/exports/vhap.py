@@ -21,6 +21,7 @@ from headsplat.files import FrameStore, publish_folder, read_json, write_json
 from headsplat.heads.model import HeadModel
 from headsplat.images import decode_image, encode_png
 from headsplat.imports.flame_pose import FLIP, axis_angle_from_six, root_and_neck, unfold
+from headsplat.masks.foreground import foreground_colours
 from headsplat.track_io import Track, read_track
 
 SHAPE, EXPRESSION = 300, 100
@@ -66,8 +67,9 @@ def export_vhap(
             (folder / name).mkdir()
         parameters = flame_parameters(track, head, rows)
         for step, i in enumerate(progress(ids.tolist(), len(ids), "export")):
-            matte = decode_image(mattes.read(i)) * (decode_image(masks.read(i, "_neckhead")) > 127)
-            image = _on_white(decode_image(pictures.read(i)), matte)
+            alpha = decode_image(mattes.read(i))
+            matte = alpha * (decode_image(masks.read(i, "_neckhead")) > 127)
+            image = _on_white(decode_image(pictures.read(i)), alpha, matte)
             name = f"{step:05d}_00.png"
             (folder / "images" / name).write_bytes(encode_png(_with_margin(image, pads, 255)))
             (folder / "fg_masks" / name).write_bytes(encode_png(_with_margin(matte, pads, 0)))
@@ -156,13 +158,13 @@ def _canonical(parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return values
 
 
-def _on_white(image: np.ndarray, matte: np.ndarray) -> np.ndarray:
+def _on_white(image: np.ndarray, alpha: np.ndarray, matte: np.ndarray) -> np.ndarray:
     if image.shape[:2] != matte.shape:
         raise UserError(
             f"pictures of {image.shape[:2]} and mattes of {matte.shape} pixels; remake the chunks"
         )
     weight = matte[..., None] / 255.0
-    return np.rint(image * weight + 255 * (1 - weight)).astype(np.uint8)
+    return np.rint(foreground_colours(image, alpha) * weight + 255 * (1 - weight)).astype(np.uint8)
 
 
 def _with_margin(image: np.ndarray, pads: tuple[int, int, int, int], value: int) -> np.ndarray:

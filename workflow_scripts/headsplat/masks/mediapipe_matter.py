@@ -7,10 +7,13 @@ import numpy as np
 from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
 from headsplat.masks.refine import keep_subject, refine_edges
+from headsplat.masks.specks import without_specks
 from headsplat.masks.temporal import TemporalSmoother
 
 # The general network's input (the other's is 256x144): avoids a second resampling.
 _NETWORK_SIZE = 256
+# A frame's picture (H, W, 3) uint8 RGB, and its mask (256, 256) float32.
+Coarse = tuple[np.ndarray, np.ndarray]
 
 
 class MediaPipeMatter:
@@ -30,20 +33,21 @@ class MediaPipeMatter:
         # for a person, hardly ever the same: what both find is the person.
         self._networks = [SelfieSegmentation(model_selection=k) for k in (0, 1)]
 
-    def begin(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Mattes of the next frames: (H, W, 3) uint8 RGB each -> (H, W) uint8."""
-        return [np.rint(self._next(image) * 255).astype(np.uint8) for image in images]
+    def begin(self, images: Sequence[np.ndarray]) -> list[Coarse]:
+        """Coarse masks of the next frames, (H, W, 3) uint8 RGB each."""
+        return [(image, self._next(image)) for image in images]
 
     def _next(self, image: np.ndarray) -> np.ndarray:
         small = cv2.resize(image, (_NETWORK_SIZE, _NETWORK_SIZE), interpolation=cv2.INTER_AREA)
         answers = [network.process(small).segmentation_mask for network in self._networks]
         mask = np.minimum(*answers)
-        mask = keep_subject(self._smoother(small, mask))
-        return refine_edges(image, mask, self._edge_radius)
+        return keep_subject(self._smoother(small, mask))
 
-    def finish(self, begun: np.ndarray) -> np.ndarray:
-        """Nothing is left to do."""
-        return begun
+    def finish(self, begun: Coarse) -> np.ndarray:
+        """The matte (H, W) uint8: refined at full size, without specks."""
+        image, mask = begun
+        alpha = refine_edges(image, mask, self._edge_radius)
+        return without_specks(np.rint(alpha * 255).astype(np.uint8))
 
     def close(self) -> None:
         """Release the networks."""

@@ -1,7 +1,8 @@
 """Training pictures as bytes: all resident when they fit, else decoded ahead into a bounded cache.
 
 A picture is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
-the head mask, multiplied once, here.
+the head mask, multiplied once, here. Where the matte is soft, the colours are the subject's without
+the background that shines through: over another one they leave no halo.
 """
 
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from headsplat.cli import available_threads, log, progress
 from headsplat.errors import UserError
 from headsplat.files import FrameStore
 from headsplat.images import decode_image
+from headsplat.masks.foreground import foreground_colours
 
 PLANES = 5
 # Steps whose pictures are decoded ahead of their use when they do not all fit.
@@ -65,6 +67,7 @@ class PictureReader:
                     f"frame {frame_id}: {what} picture has shape {list(plane.shape)}, the track "
                     f"says {self.width}x{self.height}; remake the chunks"
                 )
+        picture = foreground_colours(picture, alpha)
         matte = (alpha.astype(np.uint16) * head + 127) // 255
         planes = [picture, matte.astype(np.uint8)[..., None], mouth[..., None]]
         return np.concatenate(planes, -1)

@@ -1,0 +1,138 @@
+"""Edges of the matte on synthetic truth: no halo, no specks, no ragged cut."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from headsplat.files import FrameZipWriter, publish
+from headsplat.images import encode_jpeg, encode_png
+from headsplat.masks.foreground import foreground_colours
+from headsplat.masks.refine import refine_edges
+from headsplat.masks.specks import without_specks
+from headsplat.train.dataset import PictureReader
+
+SIZE = 256
+HAIR, SKIN, WALL = (70, 42, 25), (205, 155, 125), (90, 190, 110)
+
+
+def tousled(seed: int = 0) -> np.ndarray:
+    """(SIZE, SIZE) f32 alpha of a head with loose strands, soft as a lens draws it."""
+    rng = np.random.default_rng(seed)
+    fine = np.zeros((4 * SIZE, 4 * SIZE), np.uint8)
+    cv2.circle(fine, (512, 540), 300, 255, -1)
+    for angle in rng.uniform(-np.pi, 0, 150):
+        direction = np.array([np.cos(angle + rng.normal(0, 0.3)), np.sin(angle)])
+        root = np.array([512, 540]) + 290 * np.array([np.cos(angle), np.sin(angle)])
+        tip = root + rng.uniform(20, 60) * direction
+        cv2.line(fine, root.astype(int).tolist(), tip.astype(int).tolist(), 255, 3)
+    small = cv2.resize(fine, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), 0.8)
+
+
+def subject() -> np.ndarray:
+    """(SIZE, SIZE, 3) f32 colours: brown hair with a grain, skin low down."""
+    rng = np.random.default_rng(1)
+    colours = np.broadcast_to(np.array(HAIR, np.float32), (SIZE, SIZE, 3)).copy()
+    colours[150:] = SKIN
+    grain = cv2.GaussianBlur(rng.normal(0, 12, (SIZE, SIZE)).astype(np.float32), (0, 0), 2)
+    return cv2.GaussianBlur(colours, (0, 0), 3) + 3 * grain[..., None]
+
+
+def over(colours: np.ndarray, alpha: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+    share = alpha[..., None]
+    return share * colours + (1 - share) * np.array(background, np.float32)
+
+
+def filmed(alpha: np.ndarray) -> np.ndarray:
+    """(SIZE, SIZE, 3) uint8: the subject before a wall, with a camera's noise."""
+    noise = np.random.default_rng(2).normal(0, 1.5, (SIZE, SIZE, 3))
+    return np.clip(over(subject(), alpha, WALL) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("background", [(255, 255, 255), (0, 0, 0)])
+def test_the_old_background_leaves_no_halo(background):
+    alpha = tousled()
+    image, matte = filmed(alpha), np.rint(alpha * 255).astype(np.uint8)
+    soft = (matte > 5) & (matte < 250)
+    assert soft.sum() > 1000
+    truth = over(subject(), alpha, background)
+
+    def halo(colours: np.ndarray) -> float:
+        return float(np.abs(over(colours, alpha, background) - truth)[soft].mean())
+
+    found = foreground_colours(image, matte)
+    assert halo(image) > 10
+    assert halo(found) < 0.5 * halo(image)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found[(matte == 0) | (matte == 255)],
+                                  image[(matte == 0) | (matte == 255)])  # fmt: skip
+
+
+def test_a_hard_matte_changes_no_colour():
+    image = filmed(tousled())
+    matte = np.where(tousled() > 0.5, np.uint8(255), np.uint8(0))
+    np.testing.assert_array_equal(foreground_colours(image, matte), image)
+
+
+def test_a_matte_that_is_soft_everywhere_gives_finite_colours():
+    image = filmed(tousled())
+    found = foreground_colours(image, np.full((SIZE, SIZE), 1, np.uint8))
+    assert np.abs(found.astype(float) - image).mean() < 128
+
+
+def test_targets_are_laid_over_another_colour_without_the_old_background(tmp_path: Path):
+    alpha = tousled()
+    whole = np.full((SIZE, SIZE), 255, np.uint8)
+    zips = [tmp_path / name for name in ("frames.zip", "alpha.zip", "parsing.zip")]
+    with publish(zips[0]) as t, FrameZipWriter(t, ".jpg") as pack:
+        pack.add(1, encode_jpeg(filmed(alpha)))
+    with publish(zips[1]) as t, FrameZipWriter(t, ".png") as pack:
+        pack.add(1, encode_png(np.rint(alpha * 255).astype(np.uint8)))
+    with publish(zips[2]) as t, FrameZipWriter(t, ".png") as pack:
+        pack.add(1, encode_png(whole), role="_neckhead")
+        pack.add(1, encode_png(whole), role="_mouth")
+    reader = PictureReader(*([path] for path in zips), SIZE, SIZE)
+    planes = reader.read(1)
+    reader.close()
+    share = planes[..., 3].astype(np.float32) / 255
+    white = over(planes[..., :3].astype(np.float32), share, (255, 255, 255))
+    soft = (share > 0.02) & (share < 0.98)
+    truth = over(subject(), alpha, (255, 255, 255))
+    naive = over(filmed(alpha).astype(np.float32), share, (255, 255, 255))
+    assert np.abs(white - truth)[soft].mean() < 0.55 * np.abs(naive - truth)[soft].mean()
+
+
+def test_two_passes_leave_less_veil_than_one():
+    alpha = tousled()
+    image = filmed(alpha)
+    # What a network answers: right to some pixels only.
+    coarse = cv2.GaussianBlur(np.roll(alpha, (1, -2), (0, 1)), (0, 0), 3)
+    one = cv2.ximgproc.guidedFilter(image, coarse, radius=4, eps=1e-4 * 255.0**2, scale=0.5)
+    one = np.clip((one - 0.15) / 0.7, 0, 1)
+    two = refine_edges(image, coarse, radius=8)
+    outside = alpha < 0.01
+    assert two[outside].sum() < 0.6 * one[outside].sum()
+    assert np.abs(two - alpha).sum() < 1.1 * np.abs(one - alpha).sum()
+
+
+def test_specks_go_and_gaps_and_strands_stay():
+    clean = np.zeros((512, 512), np.uint8)
+    cv2.circle(clean, (256, 300), 160, 255, -1)
+    clean[300:330, 220:240] = 0  # a gap: 600 pixels
+    clean[80:90, 300:312] = 200  # a loose strand: 120 pixels
+    dirty = clean.copy()
+    dirty[20:25, 20:25] = 120
+    dirty[500, 500] = 255
+    dirty[0:3, 100:104] = 40
+    dirty[260:267, 250:256] = 0
+    dirty[400, 256] = 128
+    np.testing.assert_array_equal(without_specks(dirty), clean)
+    np.testing.assert_array_equal(without_specks(clean), clean)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_an_even_matte_has_no_specks(value):
+    matte = np.full((64, 64), value, np.uint8)
+    np.testing.assert_array_equal(without_specks(matte), matte)
