@@ -72,7 +72,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     """Read and check a file; nothing that it names is run.
 
     Raises:
-        UserError: it cannot be read, names something outside the allow-list, or an entry is not
+        UserError: it cannot be read, names what no checkpoint needs, or an entry is not
             as published; with the file and the entry.
     """
     path = Path(path)
