@@ -123,9 +123,7 @@ class _Pickler(pickle._Pickler):  # the Python one: the C pickler's `save_pers` 
         super().save_pers((kind, storage, key, "cpu" if numbers == 1 else "cuda:0", numbers))
 
 
-_module = types.SimpleNamespace(
-    Pickler=_Pickler, __name__=__name__, dumps=pickle.dumps, loads=pickle.loads
-)
+_module = types.SimpleNamespace(Pickler=_Pickler, __name__=__name__, dumps=pickle.dumps)
 
 
 def make_checkpoint(
