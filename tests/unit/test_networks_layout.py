@@ -234,7 +234,9 @@ def test_mica_files_that_are_none(tmp_path, mica, kind, words):
 
 def test_the_archive_runs_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"arcface": {"w": torch.arange(6.0).reshape(2, 3).T}, "x": Evil()}, "evil.tar")
+    weight = torch.arange(6.0).reshape(2, 3).T
+    unwanted = [Evil(), torch.zeros(2, dtype=torch.complex64), torch.Size([2]), Path("a")]
+    torch.save({"arcface": {"w": weight}, "x": unwanted}, "evil.tar")
     with TorchArchive("evil.tar") as archive:
         reference = archive.table("arcface")["w"]
         torch.testing.assert_close(archive.read(reference), torch.arange(6.0).reshape(2, 3).T)

@@ -35,6 +35,8 @@ class Crop:
             return cls(**{key: value[key] for key in cls.__dataclass_fields__})
         except KeyError as error:
             raise UserError(f"{path}: the key {error} is missing; remake the file") from error
+        except TypeError as error:
+            raise UserError(f"{path}: holds no crop; remake the file") from error
 
     @property
     def scale(self) -> float:

@@ -117,7 +117,7 @@ def read_json(path: Path | str) -> Any:
     try:
         return json.loads(read_regular(path, _LARGEST_JSON))
     except (OSError, ValueError, RecursionError) as error:
-        reason = one_line(error)
+        reason = "nested too deep" if isinstance(error, RecursionError) else one_line(error)
         raise UserError(f"{path}: cannot be read as JSON ({reason}); {AGAIN}") from error
 
 

@@ -1,7 +1,8 @@
 """metrical-tracker's `.frame`: a dictionary of numpy arrays in a torch.save zip archive.
 
 The pickles name numpy's classes as numpy 1 does, so that old and new environments load them with
-a plain `torch.load(path, weights_only=False)`; they are read back here through an allow-list.
+a plain `torch.load(path, weights_only=False)`; here they are read back as data
+(`headsplat.pickles`).
 """
 
 import io
@@ -188,8 +189,8 @@ def read_frame(path: Path | str) -> dict[str, Any]:
     """Read a `.frame` of any tracker that follows the format; nothing in it is executed.
 
     Raises:
-        UserError: not such an archive, a class outside the allow-list, or an array that is
-            missing or of the wrong shape.
+        UserError: not such an archive, one that names a class beside numpy's arrays, or an array
+            that is missing or of the wrong shape.
     """
     try:
         # In one gulp: the archive is read at both ends and in the middle.

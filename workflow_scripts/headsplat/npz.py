@@ -15,9 +15,10 @@ import numpy as np
 from headsplat.regular import open_regular
 from headsplat.zips import BROKEN, ZipRoom, fill, size_of
 
-# What damaged files make numpy and `zipfile` raise; the text of a header goes through Python's
-# parser, which has its own ways to fail.
-DAMAGE = (*BROKEN, MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError)
+# What damaged files make the functions below raise.
+DAMAGE = (*BROKEN, MemoryError)
+# The text of a header goes through Python's parser, which has its own ways to fail.
+_HEADER_DAMAGE = (MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError)
 _SUFFIX = ".npy"
 _KINDS = "biufSU"
 _HEADERS = {
@@ -86,7 +87,10 @@ def _read_array(handle: IO[bytes], size: int, name: str) -> np.ndarray:
     version = np.lib.format.read_magic(counted)
     if version not in _HEADERS:
         raise ValueError("an .npy of an unknown version")
-    shape, fortran, dtype = _HEADERS[version](counted)
+    try:
+        shape, fortran, dtype = _HEADERS[version](counted)
+    except _HEADER_DAMAGE as error:
+        raise ValueError("its header is damaged") from error
     if dtype.kind not in _KINDS or dtype.itemsize == 0 or dtype.shape:
         raise ValueError(f"it holds {str(dtype)[:60]}, not numbers or strings")
     if any(type(axis) is not int or axis < 0 for axis in shape):

@@ -72,7 +72,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     """Read and check a file; nothing that it names is run.
 
     Raises:
-        UserError: it cannot be read, names something outside the allow-list, or an entry is not
+        UserError: it cannot be read, names what no checkpoint needs, or an entry is not
             as published; with the file and the entry.
     """
     path = Path(path)
@@ -123,9 +123,7 @@ class _Pickler(pickle._Pickler):  # the Python one: the C pickler's `save_pers` 
         super().save_pers((kind, storage, key, "cpu" if numbers == 1 else "cuda:0", numbers))
 
 
-_module = types.SimpleNamespace(
-    Pickler=_Pickler, __name__=__name__, dumps=pickle.dumps, loads=pickle.loads
-)
+_module = types.SimpleNamespace(Pickler=_Pickler, __name__=__name__, dumps=pickle.dumps)
 
 
 def make_checkpoint(

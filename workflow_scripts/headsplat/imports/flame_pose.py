@@ -129,7 +129,8 @@ def unfold(
 
 def require_rigid(R: np.ndarray, where: str) -> None:
     """A matrix (3, 3) that is no rotation is a `UserError` that names `where`."""
-    square = R @ R.T
+    # Entries first: large ones overflow.
+    square = R @ R.T if np.abs(R).max() < 2 else np.zeros((3, 3))
     if not np.allclose(square, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
         raise UserError(f"{where} is no rigid motion; export it again")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, shown
 from headsplat.files import read_json, write_json
 from headsplat.imports.clip import ImportedClip, Picture
 
@@ -66,5 +66,6 @@ class ImportRecord:
                 value["kind"], value["folder"], (height, width), value["ids"], parts,
                 tuple(value["notes"]),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not a record of an import ({error!r}); remake it") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = shown(repr(error))
+            raise UserError(f"{path}: not a record of an import ({reason}); remake it") from error

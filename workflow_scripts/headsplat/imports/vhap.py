@@ -132,7 +132,7 @@ def _check(frame: Any, path: Path) -> None:
         if type(frame.get(key, 0)) is not int or not 0 <= frame.get(key, 0) < _MOST_FRAMES:
             raise UserError(f"{path}: {name}, '{key}' is no index; export it again")
     for key in ("file_path", "flame_param_path"):
-        if type(frame[key]) is not str or "\0" in frame[key]:
+        if not _is_path(frame[key]):
             raise UserError(f"{path}: {name}, '{key}' is no path; export it again")
     where = f"{path}: {name}, 'transform_matrix'"
     try:
@@ -142,6 +142,10 @@ def _check(frame: Any, path: Path) -> None:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise UserError(f"{where} is not 4 x 4 finite numbers; export it again")
     require_rigid(matrix[:3, :3], where)
+
+
+def _is_path(value: Any) -> bool:
+    return type(value) is str and value.isprintable() and Path(value).name != ""
 
 
 def _by_camera(frames: list[dict[str, Any]], table: Path) -> dict[int, list[dict[str, Any]]]:
@@ -261,6 +265,8 @@ def _pictures(
     for i, row in zip(ids.tolist(), rows, strict=True):
         if key not in row:
             raise UserError(f"{table}: {row['file_path']}, '{key}' is missing; export it again")
+        if not _is_path(row[key]):
+            raise UserError(f"{table}: {row['file_path']}, '{key}' is no path; export it again")
         path = folder / row[key]
         path = path if path.suffix else path.with_suffix(".png")
         if not path.is_file():

@@ -27,7 +27,8 @@ _DAMAGE = (
     ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 _KEYS = frozenset((str, int, float, bool, bytes, type(None)))
-_PUT, _GET, _SMALL, _TEXT, _CALL, _PAIR, _TRIPLE, _STOP = b"qhKXR\x86\x87."
+_GET, _SMALL, _TEXT, _CALL, _SINGLE, _PAIR, _TRIPLE = b"hKXR\x85\x86\x87"
+_TUPLE, _MARK, _FALSE, _PUT, _STOP = b"t(\x89q."
 
 Finder = Callable[[str, str], Name | None]
 
@@ -102,36 +103,48 @@ class Machine:
 
     def _run(self) -> Any:
         # The operations that make up nine tenths of a `.frame` stand here, because a call of each
-        # would take longer than what it does.
+        # would take longer than what it does: ten thousand frames are read at a time.
         data, memo, stack, at = self.data, self._memo, self.stack, self.at
         for _ in range(MOST_STEPS):
             code = data[at]
             at += 1
-            if code == _PUT:
-                memo[data[at]] = stack[-1]
-                at += 1
-            elif code == _GET:
+            if code == _GET:
                 value = memo[data[at]]
                 at += 1
                 stack.append(value if type(value) is not Pending else value.value)
-            elif code == _SMALL:
+                continue
+            if code == _SMALL:
                 stack.append(data[at])
                 at += 1
-            elif code == _TEXT:
-                end = at + 4 + int.from_bytes(data[at : at + 4], "little")
-                if end > len(data):
+                continue
+            if code == _TEXT:
+                start = at + 4
+                at = start + int.from_bytes(data[at:start], "little")
+                if at > len(data):
                     raise PickleError("it ends too early")
-                stack.append(str(data[at + 4 : end], "utf-8"))
-                at = end
+                stack.append(data[start:at].decode())
             elif code == _CALL:
                 arguments = stack.pop()
                 stack[-1] = _called(stack[-1], arguments)
+            elif code == _SINGLE:
+                stack[-1] = (stack[-1],)
             elif code == _PAIR:
                 value = stack.pop()
                 stack[-1] = (stack[-1], value)
             elif code == _TRIPLE:
                 value, before = stack.pop(), stack.pop()
                 stack[-1] = (stack[-1], before, value)
+            elif code == _TUPLE:
+                value = tuple(stack)
+                stack = self.stack = self._below.pop()
+                stack.append(value)
+            elif code == _MARK:
+                self._below.append(stack)
+                stack = self.stack = []
+                continue
+            elif code == _FALSE:
+                stack.append(False)
+                continue
             elif code == _STOP:
                 self.at = at
                 value = stack.pop()
@@ -140,6 +153,10 @@ class Machine:
                 self.at = at
                 _OPERATIONS[code](self)
                 stack, at = self.stack, self.at
+            if data[at] == _PUT:
+                # Most values are remembered as soon as they are made.
+                memo[data[at + 1]] = stack[-1]
+                at += 2
         raise PickleError(f"it has more than {MOST_STEPS} steps")
 
     # What operations share.
@@ -173,11 +190,6 @@ class Machine:
         items = self.stack
         self.stack = self._below.pop()
         return items
-
-    def mark(self) -> None:
-        """Set a mark: what follows lies above it."""
-        self._below.append(self.stack)
-        self.stack = []
 
     def put(self, index: int) -> None:
         """Remember what lies on top."""
@@ -380,10 +392,6 @@ def _bytes(size: int) -> Callable[[Machine], None]:
     return lambda m: m.stack.append(bytes(m.take(m.unsigned(size))))
 
 
-def _single(m: Machine) -> None:
-    m.stack[-1] = (m.stack[-1],)
-
-
 def _marked_as(kind: Callable[[list[Any]], Any]) -> Callable[[Machine], None]:
     def gather(m: Machine) -> None:
         items = m.marked()
@@ -473,7 +481,6 @@ _MEANING: Mapping[bytes, Callable[[Machine], None]] = {
     b"\x95": _frame,
     b"N": _constant(None),
     b"\x88": _constant(True),
-    b"\x89": _constant(False),
     b"I": _int_line,
     b"L": _long_line,
     b"F": _float_line,
@@ -495,9 +502,6 @@ _MEANING: Mapping[bytes, Callable[[Machine], None]] = {
     b"]": _empty(list),
     b"}": _empty(dict),
     b"\x8f": _empty(set),
-    b"\x85": _single,
-    b"(": Machine.mark,
-    b"t": _marked_as(tuple),
     b"l": _marked_as(list),
     b"d": _dict,
     b"\x91": _marked_as(_frozen),
@@ -521,6 +525,7 @@ _MEANING: Mapping[bytes, Callable[[Machine], None]] = {
     b"g": _get_line,
     b"j": lambda m: m.get(m.unsigned(4)),
     b"p": _put_line,
+    b"q": lambda m: m.put(m.unsigned(1)),
     b"r": lambda m: m.put(m.unsigned(4)),
     b"\x94": lambda m: m.put(len(m._memo)),
 }

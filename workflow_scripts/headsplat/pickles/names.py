@@ -80,7 +80,8 @@ def _array(shape: Any, kind: Any, data: Any, order: str) -> np.ndarray:
         data = data.encode("latin-1")
     if type(data) is not bytes or len(data) != size:
         raise PickleError(f"an array of shape {shown(str(list(shape)))} without its bytes")
-    array = np.ndarray(shape, dtype, data, order=order).copy(order)
+    # The memory is the array's own, and may be written to.
+    array = np.ndarray(shape, dtype, bytearray(data), order=order)
     if dtype.kind == "U":
         require_characters(array)
     return array

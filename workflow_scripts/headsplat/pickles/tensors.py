@@ -132,6 +132,8 @@ class TensorNames:
     def _tensor(
         self, storage: Any, offset: Any, shape: Any, stride: Any, gradient: Any = False, *_: Any
     ) -> Any:
+        if type(storage) is Inert:
+            return storage
         if type(storage) is not Storage or type(shape) is not tuple or type(stride) is not tuple:
             raise PickleError("a tensor without a storage or shape")
         counts = (offset, *shape, *stride)

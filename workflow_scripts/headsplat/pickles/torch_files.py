@@ -13,7 +13,7 @@ from typing import Any
 from headsplat.errors import shown
 from headsplat.pickles.machine import Finder, Machine
 from headsplat.pickles.names import plain_name
-from headsplat.pickles.nodes import PickleError
+from headsplat.pickles.nodes import Inert, PickleError
 from headsplat.pickles.tensors import Storage, TensorNames, TensorReference, storage_of
 from headsplat.regular import open_regular, read_regular
 from headsplat.zips import BROKEN, ZipRoom, read_member, size_of
@@ -56,7 +56,8 @@ class TorchZip:
     def load(self, make: Make, others: Finder = plain_name, inert: bool = False) -> Any:
         """What was saved, with `make` of every tensor; `others` and `inert` as in `Machine`."""
         names = TensorNames(self._size, make, others=others)
-        return Machine(self._pickle, names.find, persistent=self._storage, inert=inert).run()
+        storage = self._storage_or_inert if inert else self._storage
+        return Machine(self._pickle, names.find, persistent=storage, inert=inert).run()
 
     def _storage(self, identity: Any) -> Storage:
         storage = storage_of(identity, self._bytes)
@@ -64,6 +65,12 @@ class TorchZip:
         if (known.dtype, known.numbers) != (storage.dtype, storage.numbers):
             raise PickleError(f"the storage '{shown(storage.key)}' has two lengths")
         return known
+
+    def _storage_or_inert(self, identity: Any) -> Storage | Inert:
+        try:
+            return self._storage(identity)
+        except PickleError:
+            return Inert()
 
     def _bytes(self, key: str, size: int) -> bytearray:
         data = self._member(f"data/{key}")

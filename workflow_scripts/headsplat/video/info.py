@@ -64,6 +64,11 @@ class VideoInfo:
             fields = {key: value[key] for key in cls.__dataclass_fields__}
         except KeyError as error:
             raise UserError(f"{path}: the key {error} is missing; probe the video again") from error
+        except TypeError as error:
+            raise UserError(f"{path}: holds no facts of a video; probe it again") from error
         for key in ("source_fps", "time_base"):
-            fields[key] = Fraction(*fields[key])
+            try:
+                fields[key] = Fraction(*fields[key])
+            except (TypeError, ValueError, ZeroDivisionError) as error:
+                raise UserError(f"{path}: '{key}' is no fraction; probe the video again") from error
         return cls(**fields)

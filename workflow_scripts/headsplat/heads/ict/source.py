@@ -86,7 +86,8 @@ class _Reader:
             else:
                 self._add_obj(name, data)
         except (ValueError, OverflowError, RecursionError) as error:
-            raise self._error(name, f"cannot be read: {one_line(error)}") from error
+            reason = "nested too deep" if isinstance(error, RecursionError) else one_line(error)
+            raise self._error(name, f"cannot be read: {reason}") from error
         self.missing.discard(name)
 
     def _add_obj(self, name: str, data: bytes) -> None:
