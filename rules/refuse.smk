@@ -15,6 +15,7 @@ rule refuse:
         "logs/.refused/{refused}.tsv"
     wildcard_constraints:
         refused=refusals.NAME,
+    retries: 0
     conda:
         own_environment
     threads: 1

@@ -211,9 +211,9 @@ def require_usable(row: Row, column: str, what: str) -> None:
     Raises:
         UserError: one line that names the table's line.
     """
-    if row.problem:
-        raise UserError(f"{row.where}: {row.problem}")
     name = row.cells[column]
+    if row.problem:
+        raise UserError(f"{row.where}: {what} '{shown(name)}' has {row.problem}")
     if not re.fullmatch(SUBJECT_NAME, name):
         raise UserError(
             f"{row.where}: '{shown(name)}' is no {what} name; use letters, digits, '_' and '-', "
@@ -257,11 +257,12 @@ def _check_video(row: dict[str, str], where: str) -> None:
             f"{where}: the video '{shown(row['video'])}' of '{row['subject']}' {trouble}"
         )
     if row.get("intrinsics"):
-        _check_intrinsics(row["intrinsics"], where)
+        _check_intrinsics(row, where)
 
 
-def _check_intrinsics(text: str, where: str) -> None:
+def _check_intrinsics(row: dict[str, str], where: str) -> None:
     """Numbers alone; what they must be for the clip, the track finds out."""
+    text = row["intrinsics"]
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -269,8 +270,9 @@ def _check_intrinsics(text: str, where: str) -> None:
     good = len(values) in (4, 6) and all(0 < value < math.inf for value in values)
     if not good:
         raise UserError(
-            f"{where}: 'intrinsics' is '{shown(text)}', expected fx,fy,cx,cy: positive numbers in "
-            "pixels of the video (and, if you like, its width and height)"
+            f"{where}: 'intrinsics' of '{row['subject']}' is '{shown(text)}', expected "
+            "fx,fy,cx,cy: positive numbers in pixels of the video (and, if you like, its width and "
+            "height)"
         )
 
 
@@ -308,7 +310,7 @@ def _check_import(row: dict[str, str], where: str) -> None:
         raise UserError(f"{where}: {row['kind']} brings its own pictures; write '-' under 'video'")
     elif trouble := folder_problem(row["video"]):
         raise UserError(
-            f"{where}: with an import, 'video' is '-' or a folder of numbered pictures; "
+            f"{where}: with an import, 'video' is '-' or a folder of numbered images; "
             f"'{shown(row['video'])}' {trouble}"
         )
     delta = row.get("frame_delta")

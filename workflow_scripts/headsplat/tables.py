@@ -31,7 +31,7 @@ class Row:
         table: its file.
         line: number of its (first) line.
         cells: by column, stripped; empty where there is none.
-        problem: why it cannot be used, or None.
+        problem: what it has that makes it unusable, or None.
     """
 
     table: Path
@@ -59,8 +59,9 @@ def read_rows(table: Path, columns: Sequence[str], optional: Sequence[str]) -> I
     Raises:
         UserError: the file cannot be read, a column is missing, unknown or there twice.
     """
-    lines = _cells(_text(table))
+    lines = _cells(read_text(table, LARGEST))
     _, header, problem = next(lines, (1, [], None))
+    _check_separator(table, header, columns)
     if problem:
         raise UserError(f"{table}: the header line has {problem}")
     names = _header(table, header, columns, optional)
@@ -72,18 +73,26 @@ def read_rows(table: Path, columns: Sequence[str], optional: Sequence[str]) -> I
         yield Row(table, number, values, problem or _unusable(values))
 
 
-def _text(table: Path) -> str:
-    """The text of a file; bytes that are not UTF-8 become lone surrogates, as in file names."""
+def read_text(table: Path, largest: int) -> str:
+    """The text of a table; bytes that are not UTF-8 become lone surrogates, as in file names.
+
+    Args:
+        table: UTF-8 or UTF-16 file, with or without a byte-order mark.
+        largest: bytes that it may have.
+
+    Raises:
+        UserError: it cannot be read, is no file, or is larger.
+    """
     try:
         # Not to wait for what a pipe never says.
         with open(os.open(table, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
             if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-                raise UserError(f"{table}: is not a file; create it as a text with tabs")
-            data = handle.read(LARGEST + 1)
+                raise UserError(f"{table}: is not a file; save the table as text")
+            data = handle.read(largest + 1)
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror}); create it") from error
-    if len(data) > LARGEST:
-        raise UserError(f"{table}: has more than {LARGEST >> 20} MiB; split it into several tables")
+    if len(data) > largest:
+        raise UserError(f"{table}: has more than {largest >> 20} MiB; split it into several tables")
     try:
         if data.startswith(_UTF16):
             return data.decode("utf-16")
@@ -138,7 +147,6 @@ def _header(
     names = list(cells)
     while names and not names[-1]:
         names.pop()
-    _check_separator(table, names, columns)
     if any("\0" in name for name in names):
         raise UserError(f"{table}: cannot be read (it holds NUL characters); save it as UTF-8 text")
     for column in columns:
@@ -158,7 +166,7 @@ def _check_separator(table: Path, names: list[str], columns: Sequence[str]) -> N
     if len(names) != 1:
         return
     for separator, what in ((";", "semicolons"), (",", "commas"), ("|", "bars"), (None, "spaces")):
-        parts = [part.strip(' "') for part in names[0].split(separator)]
+        parts = [part.strip(' "') for part in names[0][:LONGEST_CELL].split(separator)]
         if len(parts) > 1 and set(parts) & set(columns):
             raise UserError(
                 f"{table}: its cells are separated by {what}; save it with tabs between them"
@@ -169,12 +177,12 @@ def _unusable(cells: dict[str, str]) -> str | None:
     """What no cell may be."""
     for column, cell in cells.items():
         if len(cell) > LONGEST_CELL:
-            return f"the cell '{column}' has {len(cell)} characters, {LONGEST_CELL} at most"
+            return f"{len(cell)} characters under '{column}', {LONGEST_CELL} are the most"
         if "\0" in cell:
-            return f"the cell '{column}' holds a NUL character; save the table as text"
+            return f"a NUL character under '{column}'; save the table as text"
         if any("\ud800" <= letter <= "\udfff" for letter in cell):
             return (
-                f"the cell '{column}' is '{shown(cell)}', which is not UTF-8; rename the file and "
-                "save the table as UTF-8 text"
+                f"'{shown(cell)}' under '{column}', which is not UTF-8; rename the file and save "
+                "the table as UTF-8 text"
             )
     return None

@@ -54,6 +54,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"sha256", "first_used"} <= entry.keys()
+
+
 class HashRecord:
     """Hashes of the assets as they were first used, and the size and time they were read at.
 
@@ -68,10 +72,13 @@ class HashRecord:
         self._known: dict[str, dict[str, Any]] = {}
         self._changed = False
         try:
-            self._known = json.loads(path.read_text())
+            known = json.loads(path.read_text())
+            if not all(_is_entry(entry) for entry in known.values()):
+                raise ValueError("its entries are others")
+            self._known = known
         except FileNotFoundError:
             pass
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise UserError(f"{path}: not a record of hashes ({error}); delete it") from error
 
     def problem(self, path: Path, published: str | None) -> str | None:

@@ -6,7 +6,6 @@ which and why, and its exit status is 1. The file of such a job is never made.
 
 import re
 import sys
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -50,21 +49,23 @@ class Refusals(dict[str, str]):
 
         def build_dag() -> None:
             build()
-            for job in refused(workflow.dag.needrun_jobs()):
-                print(f"error: {job.params.line}", file=sys.stderr, flush=True)
+            asked = _asked_for(workflow.dag)
+            for name in filter(asked.__contains__, self):
+                print(f"error: {self[name]}", file=sys.stderr, flush=True)
 
         def execute_all(*arguments: Any, **options: Any) -> None:
             execute(*arguments, **options)
-            if workflow.dryrun and refused(workflow.dag.needrun_jobs()):
+            if workflow.dryrun and _asked_for(workflow.dag):
                 sys.exit(1)  # as the run would
 
         workflow._prepare_dag, workflow._build_dag = prepare_dag, build_dag
         workflow.execute = execute_all
 
 
-def refused(jobs: Collection[Any]) -> list[Any]:
-    """Those of Snakemake's jobs that only fail."""
-    return [job for job in jobs if job.rule.name == RULE]
+def _asked_for(dag: Any) -> set[str]:
+    """Names of the refusals among Snakemake's jobs."""
+    jobs = dag.needrun_jobs(exclude_finished=False)
+    return {job.wildcards_dict["refused"] for job in jobs if job.rule.name == RULE}
 
 
 def subject_of(job: Any) -> str | None:
