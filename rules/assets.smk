@@ -19,7 +19,7 @@ rule assets_check:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        needs=as_flags(ASSETS.all()),
+        needs=needs_flags,
         code=code_version("assets_check"),
     shell:
         "exec python workflow_scripts/assets_check.py {params.needs:q} 2> {log:q}"
@@ -37,7 +37,7 @@ rule fetch_assets:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        needs=as_flags(ASSETS.all()),
+        needs=needs_flags,
         code=code_version("fetch_assets"),
     shell:
         "exec python workflow_scripts/fetch_assets.py {params.needs:q} 2> {log:q}"

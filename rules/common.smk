@@ -177,6 +177,12 @@ def asset_path(need):
     return [literal_names.literal(str(need.path))]
 
 
+def needs_flags(wildcards):
+    """Params function: every asset that the configuration can use; a function, because braces in
+    their names are no wildcards."""
+    return as_flags(ASSETS.all())
+
+
 def asset(key):
     """Input function: an asset that the rule cannot do without."""
     return lambda wildcards: asset_path(or_exit(ASSETS.required, key))

@@ -54,7 +54,7 @@ rule doctor:
         runtime=10,
     params:
         settings=settings_flag,
-        needs=as_flags(ASSETS.all()),
+        needs=needs_flags,
         code=code_version("doctor"),
     shell:
         "exec python workflow_scripts/doctor.py {params.settings:q} {params.needs:q} 2> {log:q}"

@@ -84,7 +84,8 @@ def test_a_bad_row_is_one_line_and_leaves_the_others(folder, text, expected):
     motions = read(folder, f"{text}good\ttrack\tbob\n")
     (line,) = motions.refused.values()
     assert line.startswith(f"{folder}/motions.tsv line ")
-    assert re.search(expected, line) and "\n" not in line
+    assert re.search(expected, line)
+    assert "\n" not in line
     assert list(motions) == ["good"]
     (name,) = motions.refused
     with pytest.raises(UserError, match=expected):
