@@ -20,6 +20,7 @@ include: "rules/evaluate.smk"
 include: "rules/drive.smk"
 include: "rules/export.smk"
 include: "rules/operate.smk"
+include: "rules/refuse.smk"
 
 
 planning.keep_signatures(workflow.rules)
@@ -35,6 +36,7 @@ rule all:
     default_target: True
     input:
         expand(FINAL, subject=SUBJECTS),
+        REFUSED,
 
 
 rule demo:

@@ -19,10 +19,10 @@ rule assets_check:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        needs=as_flags(ASSETS.all()),
+        needs=needs_flags,
         code=code_version("assets_check"),
     shell:
-        "exec python workflow_scripts/assets_check.py {params.needs} 2> {log}"
+        "exec python workflow_scripts/assets_check.py {params.needs:q} 2> {log:q}"
 
 
 rule fetch_assets:
@@ -37,10 +37,10 @@ rule fetch_assets:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        needs=as_flags(ASSETS.all()),
+        needs=needs_flags,
         code=code_version("fetch_assets"),
     shell:
-        "exec python workflow_scripts/fetch_assets.py {params.needs} 2> {log}"
+        "exec python workflow_scripts/fetch_assets.py {params.needs:q} 2> {log:q}"
 
 
 rule build_cuda_ext:
@@ -61,7 +61,7 @@ rule build_cuda_ext:
     params:
         code=code_version("build_cuda_ext", *KERNELS),
     shell:
-        "exec python workflow_scripts/build_cuda_ext.py --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/build_cuda_ext.py --out={output:q} > {log:q} 2>&1"
 
 
 rule build_procedural_head:
@@ -84,7 +84,7 @@ rule build_procedural_head:
     params:
         code=code_version("build_procedural_head"),
     shell:
-        "exec python workflow_scripts/build_procedural_head.py --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/build_procedural_head.py --out={output:q} > {log:q} 2>&1"
 
 
 rule import_ict_head:
@@ -108,7 +108,7 @@ rule import_ict_head:
     params:
         code=code_version("import_ict_head"),
     shell:
-        "exec python workflow_scripts/import_ict_head.py --source {input.source} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/import_ict_head.py --source={input.source:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule import_flame_head:
@@ -136,9 +136,9 @@ rule import_flame_head:
     params:
         code=code_version("import_flame_head"),
     shell:
-        "exec python workflow_scripts/import_flame_head.py --model {input.model} --mesh {input.mesh} "
-        "--masks {input.masks} --landmarks {input.landmarks} --mediapipe {input.mediapipe} "
-        "--eyelids {input.eyelids} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/import_flame_head.py --model={input.model:q} --mesh={input.mesh:q} "
+        "--masks={input.masks:q} --landmarks={input.landmarks:q} --mediapipe={input.mediapipe:q} "
+        "--eyelids={input.eyelids:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule render_builtin:
@@ -165,5 +165,5 @@ rule render_builtin:
         size=config["builtin"]["size"],
         code=code_version("render_builtin"),
     shell:
-        "exec python workflow_scripts/render_builtin.py --head {input.head} --seconds {params.seconds} "
-        "--size {params.size} --video {output.video} --truth {output.truth} > {log} 2>&1"
+        "exec python workflow_scripts/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} "
+        "--size={params.size:q} --video={output.video:q} --truth={output.truth:q} > {log:q} 2>&1"

@@ -22,7 +22,7 @@ rule split_frames:
         options=options("split"),
         code=code_version("split_frames"),
     shell:
-        "exec python workflow_scripts/split_frames.py --frames {input} {params.options} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/split_frames.py --frames={input:q} {params.options:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule export_dataset:
@@ -47,8 +47,8 @@ rule export_dataset:
     params:
         code=code_version("export_dataset"),
     shell:
-        "exec python workflow_scripts/export_dataset.py --frames {input.frames} --alpha {input.alpha} "
-        "--parsing {input.parsing} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/export_dataset.py --frames {input.frames:q} --alpha {input.alpha:q} "
+        "--parsing {input.parsing:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule train_avatar:
@@ -86,10 +86,10 @@ rule train_avatar:
         scratch="scratch/{subject}/train_avatar",
         code=code_version("train_avatar"),
     shell:
-        "exec python workflow_scripts/train_avatar.py --head {input.head} --track {input.track} "
-        "--split {input.split} --frames {input.frames} --alpha {input.alpha} --parsing {input.parsing} "
-        "{params.options} {params.checkpoint} --card-percent {resources.card_percent} "
-        "--scratch {params.scratch} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/train_avatar.py --head={input.head:q} --track={input.track:q} "
+        "--split={input.split:q} --frames {input.frames:q} --alpha {input.alpha:q} --parsing {input.parsing:q} "
+        "{params.options:q} {params.checkpoint:q} --card-percent={resources.card_percent:q} "
+        "--scratch={params.scratch:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule import_avatar:
@@ -118,5 +118,5 @@ rule import_avatar:
         uv_size=option("train", "uv_size"),
         code=code_version("import_avatar"),
     shell:
-        "exec python workflow_scripts/import_avatar.py --head {input.head} --track {input.track} "
-        "--checkpoint {input.checkpoint:q} --uv-size {params.uv_size} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/import_avatar.py --head={input.head:q} --track={input.track:q} "
+        "--checkpoint={input.checkpoint:q} --uv-size={params.uv_size:q} --out={output:q} > {log:q} 2>&1"

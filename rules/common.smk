@@ -1,26 +1,30 @@
 # The only rules file with functions: settings, chunk names and what rules share. Input and params
 # functions are called once per job, so what a subject's jobs share is kept.
 import json
+import os
 import sys
 import time
 from functools import cache
 from pathlib import Path
-from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from headsplat import clock, config as settings_module, motions_table, process, runlock, shutdown, storage
 from headsplat import failed_jobs, gpu, resources as requests
 from headsplat.assets.check import verify_used
+from headsplat.arguments import argument, arguments
 from headsplat.assets.needs import Assets, as_flags
 from headsplat.codehash import code_version, read_sources
 from headsplat.errors import UserError
 from headsplat.fingerprint import fingerprint
 from headsplat.imports.kinds import ALPHA, KINDS, PARSING
-from headsplat.operate import planning
+from headsplat.operate import literal_names, planning, refusals
 from headsplat.operate.progress import ProgressThread
 from headsplat.operate.summary import jobs_of, summary
+from headsplat.shown import shown
+from headsplat.user_files import folders_in
 
 planning.install()
+literal_names.install()
 process.prepare_stages()
 shutdown.install(workflow)
 failed_jobs.install()
@@ -47,11 +51,20 @@ or_exit(
     "config/config.yaml",
 )
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
-or_exit(settings_module.check_checkpoints, SUBJECTS, config)
+settings_module.refuse_checkpoints(SUBJECTS, config)
+if workflow.is_main_process:  # clocks of other machines differ
+    clock.refuse_future(SUBJECTS)
 
 # Beside the table of subjects; without it there are no motions.
-MOTIONS_TABLE = Path(config["subjects"]).with_name("motions.tsv")
-MOTIONS = or_exit(motions_table.read_motions, MOTIONS_TABLE, SUBJECTS)
+MOTIONS = or_exit(motions_table.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
+
+REFUSALS = refusals.Refusals()
+REFUSED = [
+    REFUSALS.file(kind, name, line)
+    for kind, rows in ((refusals.SUBJECT, SUBJECTS), (refusals.MOTION, MOTIONS))
+    for name, line in rows.refused.items()
+]
+REFUSALS.install(workflow)
 
 FINAL = [
     "results/{subject}/avatar/report.html",
@@ -94,10 +107,9 @@ wildcard_constraints:
 
 
 def check_surroundings():
-    """A full disk, one that cannot be written, or a video of a day to come ends the run at once."""
+    """A full disk, or one that cannot be written, ends the run at once."""
     if not only_looks():
         or_exit(storage.require_room, [".snakemake", "work", "results", "scratch", "logs"])
-        or_exit(clock.require_past, [row["video"] for row in SUBJECTS.values() if row["video"]])
 
 
 def only_looks():
@@ -134,6 +146,20 @@ def row_of(subject):
     return or_exit(SUBJECTS.__getitem__, subject)
 
 
+def refusal_line(wildcards):
+    """Params function: what is wrong with a row."""
+    return REFUSALS[wildcards.refused]
+
+
+def user_file(path, subject):
+    """Input: a file or folder that the subject's row names, by whatever name. Without it, since it
+    went away after the table was read, the subject fails alone."""
+    if os.path.exists(path):
+        return literal_names.literal(path)
+    line = f"{SUBJECTS.table}: '{shown(path)}' of '{subject}' is not there any more; put it back"
+    return REFUSALS.file(refusals.SUBJECT, subject, line)
+
+
 def settings(subject, section):
     """One section of the configuration as the subject's preset leaves it."""
     return PRESETS[row_of(subject)["preset"]][section]
@@ -148,7 +174,13 @@ def asset_path(need):
     if need is None:
         return []
     USED_ASSETS[need.path] = need
-    return [str(need.path)]
+    return [literal_names.literal(str(need.path))]
+
+
+def needs_flags(wildcards):
+    """Params function: every asset that the configuration can use; a function, because braces in
+    their names are no wildcards."""
+    return as_flags(ASSETS.all())
 
 
 def asset(key):
@@ -175,7 +207,7 @@ def identity_weights(wildcards):
 
 def weights_flag(wildcards, input):
     """Params function: the weights among the inputs, where there are any."""
-    return f"--weights {input.weights}" if input.weights else ""
+    return argument("weights", input.weights)
 
 
 def check_used_assets():
@@ -270,14 +302,9 @@ def chunks(*stages):
 
 
 def options(section):
-    """Params function: the section as command-line flags, so that only its values rerun a rule."""
-
-    @cache
-    def flags_of(preset):
-        values = PRESETS[preset][section].items()
-        return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values if value is not None)
-
-    return lambda wildcards: flags_of(row_of(wildcards.subject)["preset"])
+    """Params function: the section as arguments, so that only its values rerun a rule."""
+    of_preset = cache(lambda preset: arguments(PRESETS[preset][section]))
+    return lambda wildcards: of_preset(row_of(wildcards.subject)["preset"])
 
 
 def option(section, key):
@@ -287,12 +314,17 @@ def option(section, key):
 
 def row_file(column):
     """Optional input: the file that an optional column of the subject's row names."""
-    return lambda wildcards: row_of(wildcards.subject).get(column) or []
+
+    def file(wildcards):
+        path = row_of(wildcards.subject).get(column)
+        return user_file(path, wildcards.subject) if path else []
+
+    return file
 
 
 def checkpoint_flag(wildcards, input):
     """Params function: the checkpoint that training goes on from, where there is one."""
-    return f"--checkpoint {quote(input.checkpoint)}" if input.checkpoint else ""
+    return argument("checkpoint", input.checkpoint)
 
 
 def head_file(wildcards):
@@ -310,13 +342,16 @@ def user_video(wildcards):
     """Input: the subject's video. What is in it counts (`video_content`) and not its date, unless
     the workflow renders it."""
     video = source_video(wildcards)
-    return video if video == BUILTIN_CLIP else ancient(video)
+    return video if video == BUILTIN_CLIP else ancient(user_file(video, wildcards.subject))
 
 
 @cache
 def content_of(video):
     """What is in a video, in few characters; all its chunks ask."""
-    return fingerprint(Path(video))
+    try:
+        return fingerprint(Path(video))
+    except OSError:  # the job will say what is wrong with it
+        return ""
 
 
 def video_content(wildcards):
@@ -332,22 +367,22 @@ def sound_source(wildcards):
 
 def sound_flag(wildcards, input):
     """Params function: the video whose sound goes with the result, where there is one."""
-    return f"--video {input.video}" if input.video else ""
+    return argument("video", input.video)
 
 
 def import_folders(wildcards):
     """What an import is read from: its folder and those in it, so that new files are noticed."""
     row = row_of(wildcards.subject)
-    inside = (str(path) for path in Path(row["folder"]).iterdir() if path.is_dir())
-    return [row["folder"], *sorted(inside), *([row["video"]] if row["video"] else [])]
+    named = [row["folder"], *([row["video"]] if row["video"] else [])]
+    return [user_file(path, wildcards.subject) for path in [*named, *folders_in(row["folder"])]]
 
 
 def import_flags(wildcards):
     """Params function: what the subject's row says about its import."""
     row = row_of(wildcards.subject)
-    names = {"video": "pictures", "frame_delta": "frame-delta", "flame_version": "flame-version"}
-    flags = [f"--{flag} {quote(row[key])}" for key, flag in names.items() if row.get(key)]
-    return " ".join([f"--kind {row['kind']} --folder {quote(row['folder'])}", *flags])
+    cells = {"kind": "kind", "folder": "folder", "video": "pictures"}
+    cells |= {"frame_delta": "frame_delta", "flame_version": "flame_version"}
+    return arguments({flag: row.get(cell) for cell, flag in cells.items()})
 
 
 def previous_and_this(wildcards):
@@ -360,25 +395,24 @@ def identity_code(wildcards):
     """Optional input: the identity the subject's row names, else MICA's where its weights are."""
     named = row_of(wildcards.subject).get("identity")
     if named or not identity_weights(wildcards):
-        return named or []
+        return user_file(named, wildcards.subject) if named else []
     return f"work/{wildcards.subject}/mica.npy"
 
 
 def intrinsics_flag(wildcards):
     """Params function: the camera that the subject's row states; it must not look at the inputs, or
     an edited row would rerun nothing."""
-    intrinsics = row_of(wildcards.subject).get("intrinsics")
-    return f"--intrinsics {intrinsics}" if intrinsics else ""
+    return argument("intrinsics", row_of(wildcards.subject).get("intrinsics"))
 
 
 def neck_flag(wildcards):
     """Params function: whether the head's turns are shared out between trunk and neck."""
-    return "--neck" if settings(wildcards.subject, "track")["neck"] else ""
+    return ["--neck"] if settings(wildcards.subject, "track")["neck"] else []
 
 
 def identity_flag(wildcards, input):
     """Params function: the identity code among the inputs, where there is one."""
-    return f"--identity {input.identity}" if input.identity else ""
+    return argument("identity", input.identity)
 
 
 def refined(wildcards):
@@ -400,7 +434,7 @@ def refine_inputs(wildcards):
 
 def refine_flags(wildcards, input):
     """Params function: the pictures and mattes, where the track is held against them."""
-    return f"--frames {input.frames} --alpha {input.alpha}" if refined(wildcards) else ""
+    return ["--frames", *input.frames, "--alpha", *input.alpha] if refined(wildcards) else []
 
 
 def refinement_file(wildcards):
@@ -410,7 +444,7 @@ def refinement_file(wildcards):
 
 def refinement_flag(wildcards, input):
     """Params function: what the refinement did, where there was one."""
-    return f"--refinement {input.refinement}" if input.refinement else ""
+    return argument("refinement", input.refinement)
 
 
 PARSE_WEIGHTS = weights("parse")
@@ -433,8 +467,8 @@ def parse_inputs(wildcards):
 
 
 def input_flags(wildcards, input):
-    """Params function: every named input as a flag."""
-    return " ".join(f"--{name} {value}" for name, value in input.items())
+    """Params function: every named input as an argument."""
+    return arguments(dict(input.items()))
 
 
 LPIPS_FILES = ["assets/vgg16-397923af.pth", "assets/vgg.pth"]
@@ -447,21 +481,30 @@ def lpips_weights(wildcards):
 
 
 def motion_row(wildcards):
-    """The table's row of a motion, which the subject's head can play."""
-    head = row_of(wildcards.subject)["head"]
-    return or_exit(motions_table.motion_for, MOTIONS, MOTIONS_TABLE, wildcards.motion, head)
+    """The table's row of a motion, which the subject's head can play; None, and why, if it cannot."""
+    try:
+        return motions_table.motion_for(MOTIONS, wildcards.motion, row_of(wildcards.subject)["head"]), None
+    except UserError as error:
+        return None, REFUSALS.file(refusals.FILM, f"{wildcards.subject}.{wildcards.motion}", str(error))
 
 
 def motion_file(column):
     """Input function: a file that the motion's row names, where it names one."""
-    return lambda wildcards: motion_row(wildcards)[column] or []
+
+    def file(wildcards):
+        row, refusal = motion_row(wildcards)
+        if row is None or not row[column]:
+            return refusal or []
+        made = row[column].startswith("work/")  # of a subject, perhaps by this run
+        return row[column] if made else user_file(row[column], wildcards.subject)
+
+    return file
 
 
 def motion_flags(wildcards):
     """Params function: what the motion's row says about it; of the row alone, so that edits rerun."""
-    row = motion_row(wildcards)
-    flags = f"--kind {row['kind']} --head-motion {row['head_motion']} --blinks {row['blinks']}"
-    return f"{flags} --audio {quote(row['audio'])}" if row["audio"] else flags
+    row, _ = motion_row(wildcards)
+    return arguments({name: (row or {}).get(name) for name in ("kind", "head_motion", "blinks", "audio")})
 
 
 def own_environment(wildcards):
@@ -471,13 +514,13 @@ def own_environment(wildcards):
 
 def settings_flag(wildcards):
     """Params function: the whole configuration; a function, because its braces are no wildcards."""
-    return f"--settings {quote(json.dumps(config))}"
+    return argument("settings", json.dumps(config))
 
 
 def truth_flag(wildcards):
     """Params function: the built-in clip's truth, which only the report may read."""
     builtin = row_of(wildcards.subject)["video"] == settings_module.BUILTIN_VIDEO
-    return f"--truth {BUILTIN_TRUTH}" if builtin else ""
+    return argument("truth", BUILTIN_TRUTH if builtin else None)
 
 
 BUILTIN_CLIP = "work/builtin/demo.mp4"

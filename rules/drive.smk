@@ -32,6 +32,6 @@ rule drive_avatar:
         scratch="scratch/{subject}/drive_avatar/{motion}",
         code=code_version("drive_avatar"),
     shell:
-        "exec python workflow_scripts/drive_avatar.py --avatar {input.avatar} --head {input.head} "
-        "--track {input.track} --motion {input.motion:q} {params.motion} --scratch {params.scratch} "
-        "--out {output} > {log} 2>&1"
+        "exec python workflow_scripts/drive_avatar.py --avatar={input.avatar:q} --head={input.head:q} "
+        "--track={input.track:q} --motion={input.motion:q} {params.motion:q} --scratch={params.scratch:q} "
+        "--out={output:q} > {log:q} 2>&1"

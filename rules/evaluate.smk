@@ -35,10 +35,10 @@ rule evaluate_avatar:
         scratch="scratch/{subject}/evaluate_avatar",
         code=code_version("evaluate_avatar"),
     shell:
-        "exec python workflow_scripts/evaluate_avatar.py --avatar {input.avatar} --head {input.head} "
-        "--track {input.track} --split {input.split} --frames {input.frames} --alpha {input.alpha} "
-        "--parsing {input.parsing} {params.sound} --scratch {params.scratch} "
-        "--metrics {output.metrics} --evaluation {output.evaluation} --video-out {output.video} > {log} 2>&1"
+        "exec python workflow_scripts/evaluate_avatar.py --avatar={input.avatar:q} --head={input.head:q} "
+        "--track={input.track:q} --split={input.split:q} --frames {input.frames:q} --alpha {input.alpha:q} "
+        "--parsing {input.parsing:q} {params.sound:q} --scratch={params.scratch:q} "
+        "--metrics={output.metrics:q} --evaluation={output.evaluation:q} --video-out={output.video:q} > {log:q} 2>&1"
 
 
 rule write_report:
@@ -76,7 +76,7 @@ rule write_report:
         logs="logs/{subject}",
         code=code_version("write_report"),
     shell:
-        "exec python workflow_scripts/write_report.py --subject {wildcards.subject} --metrics {input.metrics} "
-        "--evaluation {input.evaluation} --avatar {input.avatar} --track {input.track} "
-        "--head {input.head} --split {input.split} --frames-table {input.frames} --info {input.info} "
-        "{params.truth} {params.refinement} --logs {params.logs} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/write_report.py --subject={wildcards.subject:q} --metrics={input.metrics:q} "
+        "--evaluation={input.evaluation:q} --avatar={input.avatar:q} --track={input.track:q} "
+        "--head={input.head:q} --split={input.split:q} --frames-table={input.frames:q} --info={input.info:q} "
+        "{params.truth:q} {params.refinement:q} --logs={params.logs:q} --out={output:q} > {log:q} 2>&1"

@@ -26,9 +26,9 @@ rule export_vhap:
     params:
         code=code_version("export_vhap"),
     shell:
-        "exec python workflow_scripts/export_vhap.py --track {input.track} --head {input.head} "
-        "--split {input.split} --frames {input.frames} --alpha {input.alpha} "
-        "--parsing {input.parsing} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/export_vhap.py --track={input.track:q} --head={input.head:q} "
+        "--split={input.split:q} --frames {input.frames:q} --alpha {input.alpha:q} "
+        "--parsing {input.parsing:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule export_imavatar:
@@ -55,9 +55,9 @@ rule export_imavatar:
     params:
         code=code_version("export_imavatar"),
     shell:
-        "exec python workflow_scripts/export_imavatar.py --track {input.track} --head {input.head} "
-        "--frames {input.frames} --alpha {input.alpha} --parsing {input.parsing} "
-        "--out {output} > {log} 2>&1"
+        "exec python workflow_scripts/export_imavatar.py --track={input.track:q} --head={input.head:q} "
+        "--frames {input.frames:q} --alpha {input.alpha:q} --parsing {input.parsing:q} "
+        "--out={output:q} > {log:q} 2>&1"
 
 
 rule export_flame_parameters:
@@ -81,8 +81,8 @@ rule export_flame_parameters:
     params:
         code=code_version("export_flame_parameters"),
     shell:
-        "exec python workflow_scripts/export_flame_parameters.py --track {input.track} "
-        "--head {input.head} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/export_flame_parameters.py --track={input.track:q} "
+        "--head={input.head:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule export_ply:
@@ -110,8 +110,8 @@ rule export_ply:
     params:
         code=code_version("export_ply"),
     shell:
-        "exec python workflow_scripts/export_ply.py --model {input.model} --head {input.head} "
-        "--track {input.track} --pose {wildcards.pose} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/export_ply.py --model={input.model:q} --head={input.head:q} "
+        "--track={input.track:q} --pose={wildcards.pose:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule export_arkit:
@@ -135,5 +135,5 @@ rule export_arkit:
     params:
         code=code_version("export_arkit"),
     shell:
-        "exec python workflow_scripts/export_arkit.py --track {input.track} --head {input.head} "
-        "--out {output} > {log} 2>&1"
+        "exec python workflow_scripts/export_arkit.py --track={input.track:q} --head={input.head:q} "
+        "--out={output:q} > {log:q} 2>&1"

@@ -33,10 +33,10 @@ rule import_track:
         size=options("crop"),
         code=code_version("import_track"),
     shell:
-        "exec python workflow_scripts/import_track.py {params.row} --head {input.head} "
-        "{params.options} {params.size} --record {output.record} --track {output.track} "
-        "--identity {output.identity} --crop {output.crop} --frames {output.frames} "
-        "--info {output.info} --landmarks {output.landmarks} > {log} 2>&1"
+        "exec python workflow_scripts/import_track.py {params.row:q} --head={input.head:q} "
+        "{params.options:q} {params.size:q} --record={output.record:q} --track={output.track:q} "
+        "--identity={output.identity:q} --crop={output.crop:q} --frames={output.frames:q} "
+        "--info={output.info:q} --landmarks={output.landmarks:q} > {log:q} 2>&1"
 
 
 rule import_frames_chunk:
@@ -63,8 +63,8 @@ rule import_frames_chunk:
         chunks=chunk_count,
         code=code_version("import_frames_chunk"),
     shell:
-        "exec python workflow_scripts/import_frames_chunk.py --record {input.record} --crop {input.crop} "
-        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/import_frames_chunk.py --record={input.record:q} --crop={input.crop:q} "
+        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule import_alpha_chunk:
@@ -91,8 +91,8 @@ rule import_alpha_chunk:
         chunks=chunk_count,
         code=code_version("import_alpha_chunk"),
     shell:
-        "exec python workflow_scripts/import_alpha_chunk.py --record {input.record} --crop {input.crop} "
-        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/import_alpha_chunk.py --record={input.record:q} --crop={input.crop:q} "
+        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule import_parsing_chunk:
@@ -119,5 +119,5 @@ rule import_parsing_chunk:
         chunks=chunk_count,
         code=code_version("import_parsing_chunk"),
     shell:
-        "exec python workflow_scripts/import_parsing_chunk.py --record {input.record} --crop {input.crop} "
-        "--chunk {wildcards.chunk} --chunks {params.chunks} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/import_parsing_chunk.py --record={input.record:q} --crop={input.crop:q} "
+        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"

@@ -26,8 +26,8 @@ rule matte_chunk:
         weights=weights_flag,
         code=code_version("matte_chunk"),
     shell:
-        "exec python workflow_scripts/matte_chunk.py --frames {input.frames} --chunk {wildcards.chunk} "
-        "{params.options} {params.weights} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/matte_chunk.py --frames {input.frames:q} --chunk={wildcards.chunk:q} "
+        "{params.options:q} {params.weights:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule parse_chunk:
@@ -54,4 +54,4 @@ rule parse_chunk:
         inputs=input_flags,
         code=code_version("parse_chunk"),
     shell:
-        "exec python workflow_scripts/parse_chunk.py {params.inputs} --out {output} > {log} 2>&1"
+        "exec python workflow_scripts/parse_chunk.py {params.inputs:q} --out={output:q} > {log:q} 2>&1"

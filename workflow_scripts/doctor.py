@@ -15,6 +15,7 @@ from headsplat.doctor.folders import check_folders
 from headsplat.doctor.machine import check_machine
 from headsplat.doctor.run import examine
 from headsplat.doctor.software import check_libraries, check_snakemake
+from headsplat.doctor.subjects import check_subjects
 
 
 def cards() -> Iterator[Finding]:
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         from headsplat.doctor.space import clip_frames, needed_mib
 
         frames = clip_frames(subjects, config["builtin"]["seconds"])
-        yield from check_machine(max(frames))
+        yield from check_machine(max(frames, default=0))
         yield from check_folders(needed_mib(frames))
 
     examine(
@@ -69,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
             "C++ compiler": check_cxx,
             "libraries": check_libraries,
             "folders": places,
+            "subjects": lambda: check_subjects(subjects),
             "assets": lambda: check_files(needs),
             "graphics card": cards,
             "operators": operators,

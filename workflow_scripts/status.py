@@ -18,11 +18,10 @@ def main() -> None:
     subjects = read_subjects(Path(config["subjects"]), config["presets"])
     chunks = {name: merged(config, preset)["chunks"] for name, preset in config["presets"].items()}
     active = run_is_active()
-    print(
-        status_table(
-            read_subject(name, row, chunks[row["preset"]], active) for name, row in subjects.items()
-        )
+    states = (
+        read_subject(name, row, chunks[row["preset"]], active) for name, row in subjects.items()
     )
+    print(status_table(states, subjects.refused))
 
 
 if __name__ == "__main__":

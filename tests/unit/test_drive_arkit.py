@@ -182,6 +182,16 @@ def cell(name, text, line=3):
         (cell("HeadYaw", "-30"), "'HeadYaw' reaches 30, expected angles in radians"),
         (cell("Timecode", "0.04"), "line 3: 'Timecode' is '0.04', expected hours:minutes"),
         (cell("Timecode", "00:00:09:00.0"), "'Timecode' goes back in row 3"),
+        (cell("Timecode", "99:99:99:00.0"), "line 3: 'Timecode' is '99:99:99:00.0', expected"),
+        (cell("Timecode", "-1:00:00:00.0"), "line 3: 'Timecode' is '-1:00:00:00.0', expected"),
+        (cell("Timecode", "1e300"), "line 3: 'Timecode' is '1e300', expected"),
+        (cell("Timecode", "9" * 5000 + ":00:00:00"), "line 3: 'Timecode' is '9{100}...', expected"),
+        (cell("Timecode", "00:00:00:nan"), "line 3: 'Timecode' is '00:00:00:nan', expected"),
+        (cell("Timecode", "07:00:00:00.0", 71), "line 71: 25199 s after the row before it, more"),
+        (cell("JawOpen", "1e300"), "'JawOpen' reaches 1e.300, expected coefficients from 0 to 1"),
+        (cell("JawOpen", "x\n" * 5000), r"'JawOpen' is '(x.n){2}.*\.\.\.', expected a number"),
+        (cell("JawOpen", "J" * 200_000, 1), r"cannot be read as a table \(field larger"),
+        (cell("JawOpen", "J" * 5000, 1), "unknown column 'J{100}...'; remove it"),
         (lambda rows: [*rows[:2], rows[2][:9]], "line 3: 9 cells under 63 columns"),
         (lambda rows: rows[:20], "does not tell how many make a second"),
         (lambda rows: rows[:1], "no row shows a face"),
@@ -190,8 +200,25 @@ def cell(name, text, line=3):
 )
 def test_bad_tables_are_one_line(tmp_path, change, expected):
     path = edit(write_table(tmp_path / "take.csv", [{}] * 70), change)
-    with pytest.raises(UserError, match=r"take\.csv.*" + expected):
+    with pytest.raises(UserError, match=r"take\.csv.*" + expected) as caught:
         read_live_link(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) - len(str(path)) < 260
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_that_a_spreadsheet_saved_again(tmp_path, separator, encoding):
+    path = write_table(tmp_path / "take.csv", [{"JawOpen": 0.25}] * 70)
+    whole = read_live_link(path)
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    number = "," if separator != "," else "."
+    lines = [separator.join(cell.replace(".", number) if n else cell for n, cell in enumerate(row))
+             for row in rows]  # fmt: skip
+    path.write_text("".join(f"{line}{separator * 3}\r\n" for line in lines), encoding, newline="")
+    again = read_live_link(path)
+    np.testing.assert_array_equal(again.times, whole.times)
+    np.testing.assert_array_equal(again.values["JawOpen"], np.full(70, 0.25))
 
 
 def test_what_is_no_text_is_one_line(tmp_path):

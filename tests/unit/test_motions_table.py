@@ -1,9 +1,11 @@
 """The table of motions: what a line may say, and what ends in one line."""
 
+import re
+
 import pytest
 
 from headsplat.errors import UserError
-from headsplat.motions_table import motion_for, read_motions
+from headsplat.motions_table import Motions, motion_for, read_motions
 
 HEADER = "name\tkind\tfile\taudio\thead_motion\tblinks\n"
 
@@ -53,6 +55,18 @@ def test_three_columns_are_enough(folder):
         ("", "the column 'name' is missing"),
         ("name\tkind\n", "the column 'file' is missing"),
         ("name\tkind\tfile\tsound\n", "unknown column 'sound'; known: name, kind, file, audio"),
+    ],
+)
+def test_bad_tables_are_one_line(folder, text, expected):
+    with pytest.raises(UserError, match=expected) as error:
+        read(folder, text)
+    assert str(error.value).startswith(str(folder / "motions.tsv"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         (HEADER + "a/b\tarkit\ttake.csv\n", "line 2: 'a/b' is no motion name"),
         (HEADER + "x\tbvh\ttake.csv\n", "unknown kind 'bvh'; one of track, diffposetalk, arkit"),
         (HEADER + "x\tarkit\tno.csv\n", "the file 'no.csv' of 'x' is not there"),
@@ -66,11 +80,16 @@ def test_three_columns_are_enough(folder):
         (HEADER + 2 * "x\tarkit\ttake.csv\n", "line 3: the motion 'x' is listed twice"),
     ],
 )
-def test_bad_tables_are_one_line(folder, text, expected):
-    with pytest.raises(UserError, match=expected) as error:
-        read(folder, text)
-    assert str(error.value).startswith(str(folder / "motions.tsv"))
-    assert "\n" not in str(error.value)
+def test_a_bad_row_is_one_line_and_leaves_the_others(folder, text, expected):
+    motions = read(folder, f"{text}good\ttrack\tbob\n")
+    (line,) = motions.refused.values()
+    assert line.startswith(f"{folder}/motions.tsv line ")
+    assert re.search(expected, line)
+    assert "\n" not in line
+    assert list(motions) == ["good"]
+    (name,) = motions.refused
+    with pytest.raises(UserError, match=expected):
+        motion_for(motions, name, "ict")
 
 
 def test_a_table_that_is_no_text(folder):
@@ -80,15 +99,14 @@ def test_a_table_that_is_no_text(folder):
 
 
 def test_a_motion_for_a_subject(folder):
-    table = folder / "motions.tsv"
     motions = read(folder, HEADER + "talk\tdiffposetalk\tspeech.npz\nphone\tarkit\ttake.csv\n")
-    assert motion_for(motions, table, "talk", "flame")["kind"] == "diffposetalk"
-    assert motion_for(motions, table, "phone", "procedural")["kind"] == "arkit"
+    assert motion_for(motions, "talk", "flame")["kind"] == "diffposetalk"
+    assert motion_for(motions, "phone", "procedural")["kind"] == "arkit"
     with pytest.raises(UserError, match="no motion 'phones'; did you mean 'phone'"):
-        motion_for(motions, table, "phones", "ict")
+        motion_for(motions, "phones", "ict")
     with pytest.raises(UserError, match="no motion 'x'; add a line: name, kind, file"):
-        motion_for({}, table, "x", "ict")
+        motion_for(Motions(folder / "motions.tsv"), "x", "ict")
     with pytest.raises(UserError, match="for subjects whose head is flame; this one's is ict"):
-        motion_for(motions, table, "talk", "ict")
+        motion_for(motions, "talk", "ict")
     with pytest.raises(UserError, match="whose head is ict or procedural; this one's is flame"):
-        motion_for(motions, table, "phone", "flame")
+        motion_for(motions, "phone", "flame")

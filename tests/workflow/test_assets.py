@@ -57,7 +57,7 @@ def test_weights_rerun_what_uses_them(checkout: Checkout) -> None:
     result = checkout.snakemake("-n", "--printshellcmds", "work/demo/parsing/000.zip")
     assert result.returncode == 0, result.stdout + result.stderr
     shown = result.stdout + result.stderr
-    assert "--frames work/demo/frames/000.zip --weights assets/79999_iter.pth" in shown
+    assert "--frames=work/demo/frames/000.zip --weights=assets/79999_iter.pth" in shown
     assert "track_head" not in shown, "the network needs no track"
     # The check of hashes comes before the first job.
     result = checkout.snakemake("work/demo/parsing/000.zip")
@@ -92,4 +92,4 @@ def test_mica_goes_before_the_track(checkout: Checkout) -> None:
     (assets / "mica.tar").write_bytes(b"\x80\x02")
     assert checkout.planned("work/me/track/track.npz")["solve_identity"] == 1
     result = checkout.snakemake("-n", "--printshellcmds", "work/me/track/track.npz")
-    assert "--identity work/me/mica.npy" in result.stdout + result.stderr
+    assert "--identity=work/me/mica.npy" in result.stdout + result.stderr

@@ -1,11 +1,15 @@
 """Files of a day to come: what is made of them looks older than they are."""
 
+import os
+import shlex
 import time
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from headsplat.config import Subjects
 from headsplat.errors import UserError
+from headsplat.shown import shown
 
 
 def require_past(files: Iterable[Path | str]) -> None:
@@ -14,10 +18,30 @@ def require_past(files: Iterable[Path | str]) -> None:
     Raises:
         UserError: a file is dated later than now.
     """
-    for path in map(Path, files):
-        stamp = path.stat().st_mtime if path.exists() else 0.0
+    for path in files:
+        try:
+            stamp = os.stat(path).st_mtime
+        except OSError:  # not there, which others tell
+            continue
         if stamp > time.time() + 1:  # file servers round, and their clocks differ a little
+            name = shown(str(path))
             raise UserError(
-                f"{path}: dated {datetime.fromtimestamp(stamp):%Y-%m-%d %H:%M:%S}, which is still "
-                f"to come; set the clock right or 'touch {path}', and the same command continues"
+                f"{name}: dated {_date(stamp)}, which is still to come; set the clock right or "
+                f"'touch {shlex.quote(name)}', and the same command continues"
             )
+
+
+def refuse_future(subjects: Subjects) -> None:
+    """Take out the subjects whose video is dated later than now."""
+    for name, row in list(subjects.items()):
+        try:
+            require_past([row["video"]] if row["video"] else [])
+        except UserError as error:
+            subjects.refuse(name, f"subject '{name}': {error}")
+
+
+def _date(stamp: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(stamp):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "after the year 9999"

@@ -4,6 +4,7 @@ Everything here raises `UserError` with one line that names the file, the key an
 """
 
 import difflib
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -14,9 +15,12 @@ import yaml
 
 from headsplat.errors import UserError
 from headsplat.imports.kinds import FRAME_DELTA_KINDS, KINDS, OWN_PICTURES
-from headsplat.tables import read_rows
+from headsplat.shown import LONGEST, shown
+from headsplat.tables import Row, read_rows
+from headsplat.user_files import file_problem, folder_problem
 
-SUBJECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+# No longer than a file's name may be, with what stages add to it.
+SUBJECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 HEADS = ("procedural", "ict", "flame")
 BUILTIN_VIDEO = "builtin"
 COLUMNS = ("subject", "video", "head", "preset")
@@ -29,6 +33,8 @@ _FILES = {
 }  # fmt: skip
 NO_VIDEO = ("", "-")
 _SHOWN = 5  # names that a line lists
+# Values of a configuration; one that says the same thing by references a billion times has more.
+_MOST_VALUES = 10_000
 
 
 def _dotted(path: Any) -> str:
@@ -37,7 +43,7 @@ def _dotted(path: Any) -> str:
 
 def _unknown_key(error: jsonschema.ValidationError) -> str:
     known = list(error.schema.get("properties", {}))
-    unknown = next(key for key in error.instance if key not in known)
+    unknown = next(shown(str(key)) for key in error.instance if key not in known)
     where = _dotted([*error.absolute_path, unknown])
     close = difflib.get_close_matches(unknown, known, n=1, cutoff=0.5)
     if close:
@@ -53,6 +59,7 @@ def validate(config: dict[str, Any], schema_file: Path, config_file: str) -> Non
     Raises:
         UserError: names the first offending key, what it must be, or the nearest valid one.
     """
+    _require_few_values(config, config_file)
     schema = yaml.safe_load(schema_file.read_text())
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.absolute_path)))
@@ -61,7 +68,25 @@ def validate(config: dict[str, Any], schema_file: Path, config_file: str) -> Non
     error = errors[0]
     if error.validator == "additionalProperties":
         raise UserError(f"{config_file}: {_unknown_key(error)}")
-    raise UserError(f"{config_file}: {_dotted(error.absolute_path)}: {error.message}")
+    message = shown(error.message, 2 * LONGEST)
+    raise UserError(f"{config_file}: {_dotted(error.absolute_path)}: {message}")
+
+
+def _require_few_values(config: dict[str, Any], config_file: str) -> None:
+    """Refuse what would take forever to look through."""
+    left: list[Any] = [config]
+    for _ in range(_MOST_VALUES):
+        if not left:
+            return
+        value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    raise UserError(
+        f"{config_file}: holds more than {_MOST_VALUES:,} values; keep to the options that "
+        "config/schema.yaml lists"
+    )
 
 
 def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
@@ -106,26 +131,40 @@ def pattern_among(names: Collection[str], everyone: Collection[str]) -> str:
 
 
 class Subjects(dict[str, dict[str, str]]):
-    """Subject name -> its row, in the table's order.
+    """Subject name -> its row, in the table's order, of the rows that can be used.
 
     Attributes:
         table: the file they come from.
+        refused: name -> the line that says where its row is and what is wrong with it. A row
+            without a name of its own goes by its line.
 
     Raises:
-        UserError: a name that is not in the table was looked up.
+        UserError: a name that is not in the table, or that is refused, was looked up.
     """
 
     def __init__(self, table: Path) -> None:
         super().__init__()
         self.table = table
+        self.refused: dict[str, str] = {}
 
     def __missing__(self, name: str) -> dict[str, str]:
+        if name in self.refused:
+            raise UserError(self.refused[name])
         known = ", ".join(list(self)[:_SHOWN]) + (", ..." if len(self) > _SHOWN else "")
-        raise UserError(f"{self.table} lists no subject '{name}' but {known}; add a line for it")
+        raise UserError(
+            f"{self.table} lists no subject '{shown(name)}' but {known}; add a line for it"
+        )
+
+    def refuse(self, name: str, line: str) -> None:
+        """Take a subject out, for what `line` says; the first such line stays."""
+        self.pop(name, None)
+        self.refused.setdefault(name, line)
 
 
 def read_subjects(table: Path, presets: dict[str, Any]) -> Subjects:
     """Read the tab-separated table of subjects: subject name -> its row.
+
+    A row that cannot be used is set aside (`Subjects.refused`), and the others are not.
 
     Args:
         table: file with the header `subject video head preset` (tab-separated); `intrinsics`
@@ -140,36 +179,66 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> Subjects:
         presets: the presets of the configuration; an empty cell means 'standard'.
 
     Raises:
-        UserError: a column, name, video, head or preset that cannot be used, with its line.
+        UserError: the table as a whole cannot be used.
     """
     subjects = Subjects(table)
-    for where, row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
-        _check_row(row, where, presets)
-        if row["subject"] in subjects:
-            raise UserError(f"{where}: the subject '{row['subject']}' is listed twice; rename one")
-        subjects[row["subject"]] = row
-    if not subjects:
+    for row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
+        name = name_of(row, "subject")
+        if name in subjects or name in subjects.refused:
+            line = f"{row.where}: the subject '{name}' is listed twice; rename one"
+            subjects.refuse(name, line)
+            continue
+        try:
+            _check_row(row, presets)
+        except UserError as error:
+            subjects.refuse(name, str(error))
+        else:
+            subjects[name] = row.cells
+    if not subjects and not subjects.refused:
         raise UserError(f"{table}: lists no subject; add a line: name, video, head, preset")
     return subjects
 
 
-def _check_row(row: dict[str, str], where: str, presets: dict[str, Any]) -> None:
-    name = row["subject"]
+def name_of(row: Row, column: str) -> str:
+    """The name by which a row goes: its own, or one made of its line where it has none."""
+    name = row.cells[column]
+    return name if re.fullmatch(SUBJECT_NAME, name) else f"line-{row.line}"
+
+
+def require_usable(row: Row, column: str, what: str) -> None:
+    """See that a row can be read and bears a name.
+
+    Raises:
+        UserError: one line that names the table's line.
+    """
+    name = row.cells[column]
+    if row.problem:
+        raise UserError(f"{row.where}: {what} '{shown(name)}' has {row.problem}")
     if not re.fullmatch(SUBJECT_NAME, name):
-        raise UserError(f"{where}: '{name}' is no subject name; use letters, digits, '_' and '-'")
+        raise UserError(
+            f"{row.where}: '{shown(name)}' is no {what} name; use letters, digits, '_' and '-', "
+            "100 at most"
+        )
+
+
+def _check_row(table_row: Row, presets: dict[str, Any]) -> None:
+    require_usable(table_row, "subject", "subject")
+    row, where = table_row.cells, table_row.where
+    name = row["subject"]
     row["head"] = row["head"] or "ict"
     row["preset"] = row["preset"] or "standard"
     if row["head"] not in HEADS:
-        raise UserError(f"{where}: unknown head '{row['head']}'; one of {', '.join(HEADS)}")
+        raise UserError(f"{where}: unknown head '{shown(row['head'])}'; one of {', '.join(HEADS)}")
     if row["preset"] not in presets:
-        raise UserError(f"{where}: unknown preset '{row['preset']}'; one of {', '.join(presets)}")
+        known = ", ".join(presets)
+        raise UserError(f"{where}: unknown preset '{shown(row['preset'])}'; one of {known}")
     if row.get("import"):
         _check_import(row, where)
     else:
         _check_video(row, where)
     for column, what in _FILES.items():
-        if row.get(column) and not Path(row[column]).is_file():
-            raise UserError(f"{where}: the {what} '{row[column]}' of '{name}' is not there")
+        if row.get(column) and (trouble := file_problem(row[column])):
+            raise UserError(f"{where}: the {what} '{shown(row[column])}' of '{name}' {trouble}")
     if row.get("checkpoint") and row.get("avatar"):
         raise UserError(
             f"{where}: '{name}' has both a 'checkpoint' to train on and an 'avatar' to be drawn as "
@@ -183,24 +252,41 @@ def _check_video(row: dict[str, str], where: str) -> None:
             raise UserError(
                 f"{where}: '{column}' is only for rows with an 'import'; leave it empty"
             )
-    if row["video"] != BUILTIN_VIDEO and not Path(row["video"]).is_file():
-        raise UserError(f"{where}: the video '{row['video']}' of '{row['subject']}' is not there")
+    if row["video"] != BUILTIN_VIDEO and (trouble := file_problem(row["video"])):
+        raise UserError(
+            f"{where}: the video '{shown(row['video'])}' of '{row['subject']}' {trouble}"
+        )
+    if row.get("intrinsics"):
+        _check_intrinsics(row, where)
 
 
-def check_checkpoints(subjects: dict[str, dict[str, str]], config: dict[str, Any]) -> None:
-    """Refuse to go on from a FlashAvatar checkpoint with another model.
+def _check_intrinsics(row: dict[str, str], where: str) -> None:
+    """Numbers alone; what they must be for the clip, the track finds out."""
+    text = row["intrinsics"]
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    good = len(values) in (4, 6) and all(0 < value < math.inf for value in values)
+    if not good:
+        raise UserError(
+            f"{where}: 'intrinsics' of '{row['subject']}' is '{shown(text)}', expected "
+            "fx,fy,cx,cy: positive numbers in pixels of the video (and, if you like, its width and "
+            "height)"
+        )
 
-    Raises:
-        UserError: names the subject and its preset.
-    """
-    for name, row in subjects.items():
+
+def refuse_checkpoints(subjects: Subjects, config: dict[str, Any]) -> None:
+    """Take out subjects that would go on from a FlashAvatar checkpoint with another model."""
+    for name, row in list(subjects.items()):
         if not row.get("checkpoint"):
             continue
         model = merged(config, config["presets"][row["preset"]])["train"]["model"]
         if model != "flashavatar":
-            raise UserError(
+            subjects.refuse(
+                name,
                 f"subject '{name}': its checkpoint is FlashAvatar's, but train.model of preset "
-                f"'{row['preset']}' is {model}; set it to flashavatar"
+                f"'{row['preset']}' is {model}; set it to flashavatar",
             )
 
 
@@ -211,9 +297,10 @@ def _check_import(row: dict[str, str], where: str) -> None:
     if row["kind"] not in KINDS:
         close = difflib.get_close_matches(row["kind"], KINDS, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else f"one of {', '.join(KINDS)}"
-        raise UserError(f"{where}: cannot import '{row['import']}'; <kind>:<folder>, {hint}")
-    if not row["folder"] or not Path(row["folder"]).is_dir():
-        raise UserError(f"{where}: the folder '{row['folder']}' to import is not there")
+        text = shown(row["import"])
+        raise UserError(f"{where}: cannot import '{text}'; <kind>:<folder>, {hint}")
+    if trouble := folder_problem(row["folder"]):
+        raise UserError(f"{where}: the folder '{shown(row['folder'])}' to import {trouble}")
     for column in ("intrinsics", "identity"):
         if row.get(column):
             raise UserError(f"{where}: '{column}' comes with the import; leave it empty")
@@ -221,17 +308,17 @@ def _check_import(row: dict[str, str], where: str) -> None:
         row["video"] = ""
     elif row["kind"] not in OWN_PICTURES:
         raise UserError(f"{where}: {row['kind']} brings its own pictures; write '-' under 'video'")
-    elif not Path(row["video"]).is_dir():
+    elif trouble := folder_problem(row["video"]):
         raise UserError(
-            f"{where}: with an import, 'video' is '-' or a folder of numbered pictures; "
-            f"'{row['video']}' is no folder"
+            f"{where}: with an import, 'video' is '-' or a folder of numbered images; "
+            f"'{shown(row['video'])}' {trouble}"
         )
     delta = row.get("frame_delta")
     if delta and not re.fullmatch(r"-?\d{1,6}", delta):
-        raise UserError(f"{where}: 'frame_delta' is '{delta}', expected a whole number")
+        raise UserError(f"{where}: 'frame_delta' is '{shown(delta)}', expected a whole number")
     if delta and row["kind"] not in FRAME_DELTA_KINDS:
         raise UserError(f"{where}: {row['kind']} names its pictures; leave 'frame_delta' empty")
     if row.get("flame_version") not in (None, "", "2020", "2023"):
         raise UserError(
-            f"{where}: 'flame_version' is '{row['flame_version']}', expected 2020 or 2023"
+            f"{where}: 'flame_version' is '{shown(row['flame_version'])}', expected 2020 or 2023"
         )

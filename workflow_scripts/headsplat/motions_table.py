@@ -4,22 +4,44 @@ Everything here raises `UserError` with one line that names the file, the line a
 """
 
 import difflib
-import re
 from collections.abc import Collection
 from pathlib import Path
 
-from headsplat.config import SUBJECT_NAME
+from headsplat.config import name_of, require_usable
 from headsplat.drive.kinds import DIFFPOSETALK, HEAD_MOTIONS, KINDS, RELATIVE, TRACK
 from headsplat.errors import UserError
-from headsplat.tables import read_rows
+from headsplat.shown import shown
+from headsplat.tables import Row, read_rows
+from headsplat.user_files import file_problem
 
 COLUMNS = ("name", "kind", "file")
 OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")
 YES, NO = "yes", "no"
 
 
-def read_motions(table: Path, subjects: Collection[str]) -> dict[str, dict[str, str]]:
-    """Read the tab-separated table: motion name -> its row, with all columns; none without a file.
+class Motions(dict[str, dict[str, str]]):
+    """Motion name -> its row, with all columns, of the rows that can be used.
+
+    Attributes:
+        table: the file they come from.
+        refused: name -> the line that says where its row is and what is wrong with it.
+    """
+
+    def __init__(self, table: Path) -> None:
+        super().__init__()
+        self.table = table
+        self.refused: dict[str, str] = {}
+
+    def refuse(self, name: str, line: str) -> None:
+        """Take a motion out, for what `line` says; the first such line stays."""
+        self.pop(name, None)
+        self.refused.setdefault(name, line)
+
+
+def read_motions(table: Path, subjects: Collection[str]) -> Motions:
+    """Read the tab-separated table of motions; none without a file.
+
+    A row that cannot be used is set aside (`Motions.refused`), and the others are not.
 
     Args:
         table: file with the header `name kind file`; `audio` (a sound or video file),
@@ -29,56 +51,64 @@ def read_motions(table: Path, subjects: Collection[str]) -> dict[str, dict[str, 
         subjects: names of the subjects.
 
     Raises:
-        UserError: a column, name, kind, file or option that cannot be used, with its line.
+        UserError: the table as a whole cannot be used.
     """
+    motions = Motions(table)
     if not table.exists():
-        return {}
-    motions: dict[str, dict[str, str]] = {}
-    for where, row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
-        _check_row(row, where, subjects)
-        if row["name"] in motions:
-            raise UserError(f"{where}: the motion '{row['name']}' is listed twice; rename one")
-        motions[row["name"]] = row
+        return motions
+    for row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
+        name = name_of(row, "name")
+        if name in motions or name in motions.refused:
+            motions.refuse(name, f"{row.where}: the motion '{name}' is listed twice; rename one")
+            continue
+        try:
+            _check_row(row, subjects)
+        except UserError as error:
+            motions.refuse(name, str(error))
+        else:
+            motions[name] = row.cells
     return motions
 
 
-def _check_row(row: dict[str, str], where: str, subjects: Collection[str]) -> None:
+def _check_row(table_row: Row, subjects: Collection[str]) -> None:
+    require_usable(table_row, "name", "motion")
+    row, where = table_row.cells, table_row.where
     name, kind, file = row["name"], row["kind"], row["file"]
-    if not re.fullmatch(SUBJECT_NAME, name):
-        raise UserError(f"{where}: '{name}' is no motion name; use letters, digits, '_' and '-'")
     if kind not in KINDS:
-        raise UserError(f"{where}: unknown kind '{kind}'; one of {', '.join(KINDS)}")
+        raise UserError(f"{where}: unknown kind '{shown(kind)}'; one of {', '.join(KINDS)}")
     if kind == TRACK and file in subjects:
         row["file"] = f"work/{file}/track/track.npz"
-    elif not Path(file).is_file():
+    elif trouble := file_problem(file):
         hint = "; give a subject's name or a track.npz" if kind == TRACK else ""
-        raise UserError(f"{where}: the file '{file}' of '{name}' is not there{hint}")
-    if row["audio"] and not Path(row["audio"]).is_file():
-        raise UserError(f"{where}: the audio '{row['audio']}' of '{name}' is not there")
+        raise UserError(f"{where}: the file '{shown(file)}' of '{name}' {trouble}{hint}")
+    if row["audio"] and (trouble := file_problem(row["audio"])):
+        raise UserError(f"{where}: the audio '{shown(row['audio'])}' of '{name}' {trouble}")
     row["head_motion"] = row["head_motion"] or RELATIVE
     if row["head_motion"] not in HEAD_MOTIONS:
         raise UserError(
-            f"{where}: unknown head_motion '{row['head_motion']}'; one of {', '.join(HEAD_MOTIONS)}"
+            f"{where}: unknown head_motion '{shown(row['head_motion'])}'; one of "
+            f"{', '.join(HEAD_MOTIONS)}"
         )
     if row["blinks"] and kind != DIFFPOSETALK:
         raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
     row["blinks"] = row["blinks"] or YES
     if row["blinks"] not in (YES, NO):
-        raise UserError(f"{where}: 'blinks' is '{row['blinks']}', expected {YES} or {NO}")
+        raise UserError(f"{where}: 'blinks' is '{shown(row['blinks'])}', expected {YES} or {NO}")
 
 
-def motion_for(
-    motions: dict[str, dict[str, str]], table: Path, name: str, head: str
-) -> dict[str, str]:
+def motion_for(motions: Motions, name: str, head: str) -> dict[str, str]:
     """The row of one motion, which a subject with this head can play.
 
     Raises:
-        UserError: no such motion, or its codes are those of other heads.
+        UserError: no such motion, its row is refused, or its codes are those of other heads.
     """
+    table = motions.table
+    if name in motions.refused:
+        raise UserError(motions.refused[name])
     if name not in motions:
         close = difflib.get_close_matches(name, motions, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else "add a line: name, kind, file"
-        raise UserError(f"{table}: there is no motion '{name}'; {hint}")
+        raise UserError(f"{table}: there is no motion '{shown(name)}'; {hint}")
     row = motions[name]
     heads = KINDS[row["kind"]]
     if heads is not None and head not in heads:

@@ -110,10 +110,13 @@ def machine_memory_mb(limit_mib: int | None = None) -> int:
 
 
 def probed_frames(info: Path) -> int | None:
-    """Frames of a clip by its `video.json`, whose beginning alone is read; None without it."""
+    """Frames of a clip by its `video.json`, whose beginning alone is read; None without it.
+
+    A number that no clip has is none: a job that asks for more than any machine has never starts.
+    """
     try:
         with open(info, "rb") as file:
-            found = re.search(rb'"n_frames":\s*(\d+)', file.read(_HEADER_BYTES))
+            found = re.search(rb'"n_frames":\s*(\d{1,7})\b', file.read(_HEADER_BYTES))
     except OSError:
         return None
     return int(found[1]) if found else None

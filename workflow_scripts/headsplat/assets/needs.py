@@ -165,11 +165,11 @@ def problem(need: Need, record: HashRecord | None = None) -> str | None:
     return None if trouble is None else f"{trouble}; {need.remedy}"
 
 
-def as_flags(needs: list[Need]) -> str:
-    """Needs as command-line flags, the inverse of `parse`."""
-    return " ".join(
-        f"--{'required' if need.required else 'optional'} {need.key}={need.path}" for need in needs
-    )
+def as_flags(needs: list[Need]) -> list[str]:
+    """Needs as arguments, the inverse of `parse`."""
+    return [
+        f"--{'required' if need.required else 'optional'}={need.key}={need.path}" for need in needs
+    ]
 
 
 def parse(texts: list[str], required: bool) -> list[Need]:

@@ -19,7 +19,7 @@ _SIGNATURES = {
     ".zip": _ZIP, ".npz": _ZIP, ".task": _ZIP, ".tar": (*_ZIP, b"\x80"), ".pth": (*_ZIP, b"\x80"),
     ".npy": (b"\x93NUMPY",), ".xz": (b"\xfd7zXZ",), ".gz": (b"\x1f\x8b",),
 }  # fmt: skip
-_ENTRY = {"sha256", "stamp", "first_used"}
+_ENTRY = {"sha256", "first_used"}
 _ZIPPED = (".zip", ".npz", ".task")
 
 

@@ -2,24 +2,33 @@
 
 import csv
 import difflib
+import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headsplat.arkit import BLENDSHAPES, ROTATIONS
 from headsplat.errors import UserError
+from headsplat.shown import shown
+from headsplat.tables import read_text
 
 _TIME, _COUNT = "Timecode", "BlendShapeCount"
 # Some trackers have no tongue, and only the head's angles are used, where they are.
 _MAY_LACK = ("TongueOut", *ROTATIONS, _COUNT)
-_TIMECODE = re.compile(r"(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)")
+_TIMECODE = re.compile(
+    r"([01]?[0-9]|2[0-3]):([0-5]?[0-9]):([0-5]?[0-9])[:;]([0-9]{1,3}(?:\.[0-9]{1,9})?)"
+)
 _RATES = (24, 25, 30, 50, 60)
 _DAY = 24 * 3600
 # Coefficients go from 0 to 1; a tool that was calibrated may overshoot, percentages do so by far.
 _HIGHEST = 2.0
+# Bytes of a table (two hours at 60 frames a second), and seconds between two of its rows.
+_LARGEST, _GAP = 256 << 20, 60
 
 
 @dataclass(frozen=True)
@@ -44,30 +53,52 @@ def read_live_link(path: Path) -> LiveLinkTable:
         UserError: the file is unreadable or empty, a column is missing, unknown or there twice, or
             a cell is not what it should be; names the line and the column.
     """
+    text = read_text(path, _LARGEST)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{path}: cannot be read as a table (it is not UTF-8); export it again")
+    separator = max(",;\t", key=text[: text.find("\n")].count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as handle:
-            rows = [(n, row) for n, row in enumerate(csv.reader(handle), 1) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as a table ({error}); export it again") from error
-    if not rows:
-        raise UserError(f"{path}: is empty; export it again")
-    header = _header(rows[0][1], path)
+        header = _header(next(rows, []), path)
+        table = _rows(rows, header, path)
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: cannot be read as a table ({error} in line {rows.line_num}); export it again"
+        ) from error
+    return _checked(*table, header, path)
+
+
+def _rows(
+    rows: Any, header: list[str], path: Path
+) -> tuple[list[tuple[int, tuple[int, float]]], list[int], list[np.ndarray]]:
+    """Line and time code of each row, which of them show a face, and the numbers of those."""
     codes, seen, numbers = [], [], []
-    for line, row in rows[1:]:
-        where = f"{path} line {line}"
+    for row in rows:
+        if not any(row):
+            continue
+        where = f"{path} line {rows.line_num}"
         cells = dict(zip(header, row, strict=False))
-        codes.append(_timecode(cells.get(_TIME, ""), where))
+        codes.append((rows.line_num, _timecode(cells.get(_TIME, ""), where)))
         if cells.get(_COUNT, "").strip() == "0":
             continue
-        if len(row) != len(header):
+        if len(row) < len(header) or any(row[len(header) :]):
             raise UserError(
                 f"{where}: {len(row)} cells under {len(header)} columns; export it again"
             )
         seen.append(len(codes) - 1)
-        numbers.append([_number(cells[name], f"{where}: '{name}'") for name in _values(header)])
+        values = [_number(cells[name], f"{where}: '{name}'") for name in _values(header)]
+        numbers.append(np.array(values))
+    return codes, seen, numbers
+
+
+def _checked(
+    codes: list[tuple[int, tuple[int, float]]], seen: list[int], numbers: list[np.ndarray],
+    header: list[str], path: Path,
+) -> LiveLinkTable:  # fmt: skip
     if not numbers:
         raise UserError(f"{path}: no row shows a face; export it again")
-    times = _times(np.array(codes), path)[seen]
+    lines, times = zip(*codes, strict=True)
+    times = _times(np.array(times), lines, path)[seen]
     # Of rows with one time code the first stays.
     later = np.concatenate([[True], np.diff(times) > 0])
     values = np.array(numbers)[later]
@@ -82,12 +113,17 @@ def _values(header: list[str]) -> list[str]:
 def _header(cells: list[str], path: Path) -> list[str]:
     known = {name.lower(): name for name in (_TIME, _COUNT, *BLENDSHAPES, *ROTATIONS)}
     header = []
+    cells = list(cells)
+    while cells and not cells[-1].strip():
+        cells.pop()
+    if not cells:
+        raise UserError(f"{path}: is empty; export it again")
     for cell in cells:
         name = cell.strip()
         if name.lower() not in known:
             close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
             hint = f"did it mean '{known[close[0]]}'?" if close else "remove it"
-            raise UserError(f"{path}: unknown column '{name}'; {hint}")
+            raise UserError(f"{path}: unknown column '{shown(name)}'; {hint}")
         header.append(known[name.lower()])
     twice = [name for name in header if header.count(name) > 1]
     if twice:
@@ -105,8 +141,8 @@ def _timecode(text: str, where: str) -> tuple[int, float]:
     match = _TIMECODE.fullmatch(text.strip())
     if match is None:
         raise UserError(
-            f"{where}: '{_TIME}' is '{text}', expected hours:minutes:seconds:frames; "
-            "export it again"
+            f"{where}: '{_TIME}' is '{shown(text)}', expected hours:minutes:seconds:frames of "
+            "the day; export it again"
         )
     hours, minutes, seconds = (int(match[k]) for k in (1, 2, 3))
     return hours * 3600 + minutes * 60 + seconds, float(match[4])
@@ -114,15 +150,15 @@ def _timecode(text: str, where: str) -> tuple[int, float]:
 
 def _number(text: str, where: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace(",", "."))  # some languages' spreadsheets
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{where} is '{text}', expected a number; export it again")
+        raise UserError(f"{where} is '{shown(text)}', expected a number; export it again")
     return value
 
 
-def _times(codes: np.ndarray, path: Path) -> np.ndarray:
+def _times(codes: np.ndarray, lines: Sequence[int], path: Path) -> np.ndarray:
     """(N, 2) seconds and frames -> (N,) seconds from the first row.
 
     The table does not say how many frames make a second: the highest frame number does, once a
@@ -137,9 +173,16 @@ def _times(codes: np.ndarray, path: Path) -> np.ndarray:
         )
     times = seconds + frames / rate
     times = times + _DAY * np.concatenate([[0], np.cumsum(np.diff(times) < -_DAY / 2)])
-    if (np.diff(times) < 0).any():
-        row = int((np.diff(times) < 0).argmax()) + 2
-        raise UserError(f"{path}: '{_TIME}' goes back in row {row}; export it again")
+    steps = np.diff(times)
+    if (steps < 0).any():
+        line = lines[int((steps < 0).argmax())]
+        raise UserError(f"{path}: '{_TIME}' goes back in row {line}; export it again")
+    if (steps > _GAP).any():
+        row = int((steps > _GAP).argmax())
+        raise UserError(
+            f"{path} line {lines[row + 1]}: {steps[row]:.0f} s after the row before it, more than "
+            f"{_GAP}; give the recordings before and after one by one"
+        )
     return times - times[0]
 
 

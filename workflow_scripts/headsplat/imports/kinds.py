@@ -5,6 +5,7 @@ in `headsplat.imports.registry`.
 """
 
 from collections.abc import Callable
+from os.path import isdir  # unlike `Path.is_dir` it takes a folder that cannot be read for none
 from pathlib import Path
 
 ALPHA, PARSING = "alpha", "parsing"
@@ -19,12 +20,12 @@ def _flashavatar(folder: Path) -> frozenset[str]:
 
 
 def _imavatar(folder: Path) -> frozenset[str]:
-    found = {ALPHA: (folder / "mask").is_dir(), PARSING: (folder / "semantic").is_dir()}
+    found = {ALPHA: isdir(folder / "mask"), PARSING: isdir(folder / "semantic")}
     return frozenset(part for part, there in found.items() if there)
 
 
 def _vhap(folder: Path) -> frozenset[str]:
-    return frozenset({ALPHA} if (folder / "fg_masks").is_dir() else ())
+    return frozenset({ALPHA} if isdir(folder / "fg_masks") else ())
 
 
 # kind -> which of `ALPHA` and `PARSING` its folder brings for every frame; the stages that would

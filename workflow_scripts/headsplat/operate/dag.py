@@ -18,6 +18,7 @@ from snakemake.settings.types import (
 
 from headsplat.errors import UserError
 from headsplat.operate.reasons import explain
+from headsplat.operate.refusals import subject_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _read(dag: Any) -> Plan:
     jobs, kept = [], {}
     needed = set(dag.needrun_jobs(exclude_finished=False))
     for job in dag.jobs:
-        subject = job.wildcards_dict.get("subject")
+        subject = subject_of(job)
         if not job.rule.has_products():
             continue  # a target
         if job in needed:

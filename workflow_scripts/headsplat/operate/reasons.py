@@ -1,12 +1,16 @@
 """Snakemake's reasons for a job in few words, with the option that changed where it can be told."""
 
+import ast
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from headsplat.operate.refusals import RULE
+from headsplat.shown import shown
+
 CODE, NEW = "code changed", "new"
-_FLAG = re.compile(r"--([\w-]+) (\S+)")
+_FLAG, _ARGUMENT = re.compile(r"--([\w-]+) (\S+)"), re.compile(r"(?s)--([\w-]+)=(.+)")
 _SHOWN = 2  # files that are named
 
 
@@ -17,6 +21,8 @@ def explain(job: Any, reason: Any) -> tuple[str, ...]:
         job: Snakemake's job.
         reason: Snakemake's reason for it.
     """
+    if job.rule.name == RULE:
+        return (job.params.line,)
     why = []
     if reason.forced:
         why.append("forced")
@@ -56,18 +62,31 @@ def explain_params(
     for option in sorted(before.keys() | after.keys()):
         if before.get(option) != after.get(option):
             name = option.replace("-", "_")
-            why.append(f"{name} {before.get(option, 'unset')} -> {after.get(option, 'unset')}")
+            was, now = (shown(values.get(option, "unset")) for values in (before, after))
+            why.append(f"{name} {was} -> {now}")
     for value in sorted(new):
         name = names.get(value, "a parameter")
         if name == "code":
             why.insert(0, CODE)
-        elif not _FLAG.search(value) and not why:
-            why.append(f"{name} changed to {value}")
+        elif not _flags([value]) and not why:
+            why.append(f"{name} changed to {shown(value)}")
     return why or ["parameters changed"]
 
 
 def _flags(values: Iterable[str]) -> dict[str, str]:
-    return {flag: value for text in values for flag, value in _FLAG.findall(text.strip("'\""))}
+    return {flag: value for text in values for word in _words(text) for flag, value in word}
+
+
+def _words(text: str) -> list[list[tuple[str, str]]]:
+    """Flags and values of a parameter: a list of arguments, or one text of several."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(value, list):
+        whole = (_ARGUMENT.fullmatch(word) for word in value if isinstance(word, str))
+        return [[found.groups()] for found in whole if found]
+    return [_FLAG.findall(str(value))]
 
 
 def _some(files: list[str]) -> str:

@@ -82,7 +82,7 @@ def read_subject(subject: str, row: Mapping[str, str], chunks: int, active: bool
 
 def _read_stage(stage: Stage, subject: str, chunks: int, active: bool) -> StageState:
     outputs = stage.outputs(subject, chunks)
-    missing = [k for k, path in enumerate(outputs) if not path.exists()]
+    missing = [k for k, path in enumerate(outputs) if not os.path.exists(path)]
     state = StageState(stage.rule, len(outputs) - len(missing), len(outputs))
     all_logs = stage.logs(subject, chunks) if missing else []
     for log in (all_logs[k] for k in missing):
@@ -107,7 +107,7 @@ def _psnr(subject: str) -> float | None:
         return float(
             json.loads(Path("results", subject, "avatar/metrics.json").read_text())["psnr_head"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

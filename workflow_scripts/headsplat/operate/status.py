@@ -1,7 +1,7 @@
 """The table that `snakemake status` prints."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from headsplat.operate.state import (
     DONE,
@@ -13,21 +13,28 @@ from headsplat.operate.state import (
     SubjectState,
 )  # fmt: skip
 
+REFUSED = "refused"
 _ORDER = (FAILED, RUNNING, PARTLY, NEW, DONE)
 
 
-def status_table(states: Iterable[SubjectState]) -> str:
-    """One line per subject and one more for each stage that needs a word; totals come last."""
+def status_table(states: Iterable[SubjectState], refused: Mapping[str, str]) -> str:
+    """One line per subject and one more for each stage that needs a word; totals come last.
+
+    Args:
+        states: of the subjects.
+        refused: subject whose row cannot be used -> why.
+    """
     states = list(states)
-    width = max(len(state.subject) for state in states)
-    lines = []
+    width = max(map(len, [*refused, *(state.subject for state in states)]), default=0)
+    lines = [f"{name:<{width}}  {REFUSED:<11}  {line}" for name, line in refused.items()]
     for state in sorted(states, key=lambda s: _ORDER.index(s.state)):
         lines.append(_line(state, width))
         if state.state not in (DONE, NEW):
             lines += [f"  {text}" for stage in state.stages for text in _details(stage)]
     counts = Counter(state.state for state in states)
-    totals = ", ".join(f"{counts[name]} {name}" for name in _ORDER if counts[name])
-    return "\n".join([*lines, f"{len(states)} subjects: {totals}"])
+    counts[REFUSED] = len(refused)
+    totals = ", ".join(f"{counts[name]} {name}" for name in (REFUSED, *_ORDER) if counts[name])
+    return "\n".join([*lines, f"{len(states) + len(refused)} subjects: {totals}"])
 
 
 def _line(state: SubjectState, width: int) -> str:

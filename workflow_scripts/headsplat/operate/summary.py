@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headsplat.operate import logs
+from headsplat.operate.refusals import subject_of
 
 SHARED = "all subjects"
 # Lines of a failed job's log that are shown, and subjects that are named in one line.
@@ -51,9 +52,8 @@ def jobs_of(dag: Any, failed: Collection[Any]) -> list[Job]:
         if not job.rule.has_products():
             continue  # a target
         state = DONE if dag.finished(job) else FAILED if job in failed else LEFT
-        wildcards, log = job.wildcards_dict, next(iter(job.log), None)
-        chunk = wildcards.get("chunk")
-        jobs.append(Job(job.rule.name, wildcards.get("subject"), log and Path(log), state, chunk))
+        log, chunk = next(iter(job.log), None), job.wildcards_dict.get("chunk")
+        jobs.append(Job(job.rule.name, subject_of(job), log and Path(log), state, chunk))
     return jobs
 
 

@@ -1,6 +1,7 @@
 """What each stage cost, from the benchmark files that Snakemake writes beside the logs."""
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,17 @@ def read_costs(logs: Path) -> list[Cost]:
     finished: dict[str, float] = {}
     for path in logs.rglob("*.tsv"):
         stage = path.stem if path.parent == logs else path.relative_to(logs).parts[0]
-        with open(path, newline="") as handle:
-            for row in csv.DictReader(handle, delimiter="\t"):
-                found.setdefault(stage, []).append((_number(row["s"]), _number(row["max_rss"])))
-        time = path.stat().st_mtime
+        try:
+            with open(path, newline="", errors="replace") as handle:
+                rows = list(csv.DictReader(handle, delimiter="\t"))
+            time = path.stat().st_mtime
+        except (OSError, csv.Error):  # damaged, or gone meanwhile: nothing depends on it
+            continue
+        if not rows:
+            continue
+        for row in rows:
+            cost = _number(row.get("s")), _number(row.get("max_rss"))
+            found.setdefault(stage, []).append(cost)
         finished[stage] = min(finished.get(stage, time), time)
     return [
         Cost(stage, len(runs), sum(s for s, _ in runs), max(m for _, m in runs))
@@ -32,9 +40,10 @@ def read_costs(logs: Path) -> list[Cost]:
     ]
 
 
-def _number(text: str) -> float:
+def _number(text: str | None) -> float:
     # Snakemake writes NA or - for a job that ended before its first sample.
     try:
-        return float(text)
+        number = float(text or "")
     except ValueError:
         return 0.0
+    return number if math.isfinite(number) else 0.0

@@ -1,0 +1,29 @@
+# Rows of the tables that cannot be used.
+
+
+localrules:
+    refuse,
+
+
+rule refuse:
+    """A subject or motion that its table's row makes impossible: one line, and a job that fails."""
+    output:
+        "work/.refused/{refused}",
+    log:
+        "logs/.refused/{refused}.log",
+    benchmark:
+        "logs/.refused/{refused}.tsv"
+    wildcard_constraints:
+        refused=refusals.NAME,
+    retries: 0
+    conda:
+        own_environment
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        line=refusal_line,
+        code=code_version("refuse"),
+    shell:
+        "exec python workflow_scripts/refuse.py --line={params.line:q} > {log:q} 2>&1"

@@ -1,0 +1,31 @@
+"""Arguments of a stage's command, each a word of its own that the rule's `:q` quotes.
+
+A value stands behind its flag and '=', so that one which begins with '-' is not read as a flag.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def argument(flag: str, value: Any) -> list[str]:
+    """`--flag=value`; nothing for a value that is not there.
+
+    Args:
+        flag: without its dashes; '_' stands for '-'.
+        value: None, "" and an empty list are not there. Of Snakemake's lists of one file, the file.
+
+    Raises:
+        ValueError: a list of several values.
+    """
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise ValueError(f"--{flag} takes one value, not {len(value)}")
+        value = value[0] if value else None
+    if value is None or value == "":
+        return []
+    return [f"--{flag.replace('_', '-')}={value}"]
+
+
+def arguments(values: Mapping[str, Any]) -> list[str]:
+    """As `argument`, for each item."""
+    return [word for flag, value in values.items() for word in argument(flag, value)]

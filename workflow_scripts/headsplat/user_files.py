@@ -1,0 +1,39 @@
+"""A look at the files that a table names, so that one which cannot be read is said so in time."""
+
+import os
+import stat
+from pathlib import Path
+
+
+def file_problem(path: str | Path) -> str | None:
+    """Why a path is no file that can be read, in the words that follow its name; or None."""
+    return _problem(path, folder=False)
+
+
+def folder_problem(path: str | Path) -> str | None:
+    """Why a path is no folder that can be read, in the words that follow its name; or None."""
+    return _problem(path, folder=True)
+
+
+def _problem(path: str | Path, folder: bool) -> str | None:
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a link to nothing" if os.path.islink(path) else "is not there"
+    except (OSError, ValueError) as error:
+        return f"cannot be used ({getattr(error, 'strerror', None) or error})"
+    if folder and not stat.S_ISDIR(mode):
+        return "is no folder"
+    if not folder and not stat.S_ISREG(mode):
+        return "is a folder, not a file" if stat.S_ISDIR(mode) else "is no ordinary file"
+    if not os.access(path, os.R_OK | (os.X_OK if folder else 0)):
+        return "cannot be read (permission denied); give this user the right to read it"
+    return None
+
+
+def folders_in(path: str | Path) -> list[str]:
+    """The folders in a folder, by name; none where it cannot be read."""
+    try:
+        return sorted(entry.path for entry in os.scandir(path) if entry.is_dir())
+    except OSError:
+        return []
