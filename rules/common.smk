@@ -9,7 +9,7 @@ from shlex import quote
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from headsplat import clock, config as settings_module, motions_table, process, runlock, shutdown, storage
-from headsplat import failed_jobs, gpu, resources as requests
+from headsplat import failed_jobs, gpu, resources as requests, watching
 from headsplat.assets.check import verify_used
 from headsplat.assets.needs import Assets, as_flags
 from headsplat.codehash import code_version, read_sources
@@ -46,6 +46,7 @@ or_exit(
     Path(workflow.basedir) / "config/schema.yaml",
     "config/config.yaml",
 )
+watching.set_limits(**config["watchdog"])
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
 or_exit(settings_module.check_checkpoints, SUBJECTS, config)
 

@@ -1,0 +1,57 @@
+"""What running out of the host's memory looks like, in words that help."""
+
+import errno
+import re
+import resource
+
+from headsplat.control_group import memory_limit_mib
+from headsplat.errors import UserError
+
+# PyTorch, OpenCV, ONNX Runtime and the system say it in errors of their own kinds.
+_SAID = re.compile(
+    r"DefaultCPUAllocator|std::bad_alloc|bad allocation|[Cc]annot allocate memory|"
+    r"can't allocate memory|Failed to allocate \d+ bytes|Insufficient memory|"
+    r"can't start new thread|failed to map segment from shared object"
+)
+
+
+def memory_error(error: BaseException) -> UserError | None:
+    """The line to end in when the host's memory ran out; None if `error` has another cause.
+
+    A card's memory is another matter: see `headsplat.device.memory_advice`.
+
+    Args:
+        error: what was raised; its causes and contexts are looked at too.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if _is_about_memory(seen):
+            return UserError(_line())
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _is_about_memory(error: BaseException) -> bool:
+    if isinstance(error, UserError):
+        return False
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, Exception) and _SAID.search(str(error)) is not None
+
+
+def _line() -> str:
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    limit = _limit_mib()
+    bound = "" if limit is None else f", and the limit is {limit} MiB"
+    return (
+        f"the memory ran out: this stage took {most} MiB{bound}; run fewer jobs at once "
+        "(--cores 1), or give more memory (--retries 2 asks for more each time)"
+    )
+
+
+def _limit_mib() -> int | None:
+    """The least of what the control group and `ulimit -v` allow, MiB."""
+    addresses = resource.getrlimit(resource.RLIMIT_AS)[0]
+    limits = [] if addresses == resource.RLIM_INFINITY else [addresses >> 20]
+    group = memory_limit_mib()
+    return min([*limits, *([] if group is None else [group])], default=None)
