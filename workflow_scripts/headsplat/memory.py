@@ -41,17 +41,11 @@ def _is_about_memory(error: BaseException) -> bool:
 
 def _line() -> str:
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    limit = _limit_mib()
-    bound = "" if limit is None else f", and the limit is {limit} MiB"
+    group, addresses = memory_limit_mib(), resource.getrlimit(resource.RLIMIT_AS)[0]
+    limits = "" if group is None else f", its control group allows {group} MiB"
+    if addresses != resource.RLIM_INFINITY:
+        limits += f", ulimit -v {addresses >> 20} MiB of addresses"
     return (
-        f"the memory ran out: this stage took {most} MiB{bound}; run fewer jobs at once "
+        f"the memory ran out: this stage took {most} MiB{limits}; run fewer jobs at once "
         "(--cores 1), or give more memory (--retries 2 asks for more each time)"
     )
-
-
-def _limit_mib() -> int | None:
-    """The least of what the control group and `ulimit -v` allow, MiB."""
-    addresses = resource.getrlimit(resource.RLIMIT_AS)[0]
-    limits = [] if addresses == resource.RLIM_INFINITY else [addresses >> 20]
-    group = memory_limit_mib()
-    return min([*limits, *([] if group is None else [group])], default=None)
