@@ -117,7 +117,7 @@ stage(main)
 
 
 def test_progress_and_pauses_are_no_hang(tmp_path: Path) -> None:
-    """Stopped for longer than the limit, and forgotten: it is continued, and comes to its end."""
+    """As a batch system stops all, for longer than the limit; then the stage alone, forgotten."""
     code = """
 from headsplat.cli import progress
 def main():
@@ -126,7 +126,10 @@ def main():
         time.sleep(0.1)
 stage(main)
 """
-    child = start(tmp_path, code, env=limits(2, 2))
+    child = start(tmp_path, code, env=limits(2, 2), start_new_session=True)
+    os.killpg(child.pid, signal.SIGSTOP)
+    time.sleep(2.5)
+    os.killpg(child.pid, signal.SIGCONT)
     child.send_signal(signal.SIGSTOP)
     _, said = child.communicate(timeout=30)
     assert child.returncode == 0
