@@ -60,6 +60,7 @@ stage(main)
     _, said = child.communicate(timeout=20)
     assert child.returncode == 1
     assert "in main\n" in said
+    assert said.count("most recent call first") == 1
     line = last_line(said)
     assert line.startswith("error: -c hangs at headsplat/cli.py, line ")
     assert "no use of the CPU for 1 s (watchdog.idle), last heard: 'frames 3/40'" in line

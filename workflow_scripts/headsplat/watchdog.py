@@ -13,9 +13,11 @@ machine was stopped does not count.
 import os
 import select
 import signal
+import stat
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +37,7 @@ _LOOKS = 20  # within the shorter limit
 _HALTED = 2  # looks at which a child may be stopped before it is continued
 _PAUSE = (0.05, 5.0)  # seconds between looks, at least and at most
 _SCRIPTS = f"/{Path(__file__).resolve().parents[1].name}/"  # in the paths of this project's code
+_OWN_THREAD = "in _obey\n"  # of `headsplat.watching`
 _GAP = 10  # pauses after which this process must have been stopped itself
 
 
@@ -191,16 +194,19 @@ class Watchdog:
 
     def _hung(self, why: str) -> None:
         threads = self._threads()
-        self._say(threads.rstrip() if threads else "it does not say where its threads stand")
+        self._say("\n\n".join(threads) or "it does not say where its threads stand")
         doing = heartbeat.read(self._pulse).doing
         said = f", last heard: {doing!r}" if doing else ""
+        inputs = "".join(f"; {path} is no regular file" for path in _special_files(self.stage))
+        # The main thread comes last.
+        place = _place(threads[-1]) if threads else ""
         self._say(
-            f"error: {self.name} hangs{_place(threads)}: {why}{said}; the same command tries again"
+            f"error: {self.name} hangs{place}: {why}{said}{inputs}; the same command tries again"
         )
         self._end(1)
 
-    def _threads(self) -> str:
-        """Where the stage's threads stand, as it writes at the signal; "" if it does not."""
+    def _threads(self) -> list[str]:
+        """Where each of the stage's threads stands, as it writes at the signal; else nothing."""
         send(DUMP, [self.stage])
         size, end = -1, time.monotonic() + _WRITTEN
         while time.monotonic() < end:
@@ -208,7 +214,9 @@ class Watchdog:
             if size == before and size > 0:
                 break
             time.sleep(0.1)
-        return os.pread(self.handles.dump, max(size, 0), 0).decode(errors="replace")
+        said = os.pread(self.handles.dump, max(size, 0), 0).decode(errors="replace")
+        threads = (thread.strip() for thread in said.split("\n\n"))
+        return [thread for thread in threads if thread and _OWN_THREAD not in thread]
 
     def _end(self, status: int) -> None:
         """End the stage with this status if it still can, else by SIGKILL, and all below it."""
@@ -229,15 +237,35 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _place(threads: str) -> str:
-    """The innermost line of this project's code that the main thread stands in; it comes last."""
-    main = threads.rpartition("(most recent call first):\n")[2]
-    for frame in main.splitlines():
-        words = frame.split('"')
-        if len(words) == 3 and _SCRIPTS in words[1]:
-            file = words[1].rpartition(_SCRIPTS)[2]
-            return f" at {file}{words[2]}"
-    return ""
+def _place(thread: str) -> str:
+    """Where in this project's code a thread stands, and who called it there."""
+    frames = [frame.split('"') for frame in thread.splitlines() if _SCRIPTS in frame]
+    if not frames:
+        return ""
+    _, file, line = frames[0]
+    callers = [frame[2].rpartition(" in ")[2] for frame in frames[1:3]]
+    called = f", called by {', '.join(callers)}" if callers else ""
+    return f" at {file.rpartition(_SCRIPTS)[2]}{line}{called}"
+
+
+def _special_files(stage: int) -> list[str]:
+    """Pipes, devices and sockets among the files that a stage was given: such may block for ever.
+
+    Args:
+        stage: process id.
+    """
+    found = []
+    try:
+        words = Path(f"/proc/{stage}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+    for word in words[1:]:
+        path = Path(f"/proc/{stage}/cwd", word)
+        with suppress(OSError, ValueError):
+            mode = path.stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                found.append(word)
+    return found
 
 
 def main(arguments: Sequence[str]) -> None:
