@@ -60,25 +60,25 @@ def _watch_imports() -> None:
     """
 
     def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        line = memory_error(error)
+        line = _line_of(error)
         if line is None:
             sys.__excepthook__(kind, error, trace)
         else:
             print(f"error: {line}", file=sys.stderr)
 
     if watching.is_stage(sys.modules["__main__"]):
-        watching.start()
         sys.excepthook = hook
+        watching.start()
 
 
-_watch_imports()
-
-
-def _line_of(error: Exception) -> UserError | None:
+def _line_of(error: BaseException) -> UserError | None:
     """The line that an error ends in; None for a bug."""
     if isinstance(error, UserError):
         return error
     return memory_error(error) or (storage_error(error) if isinstance(error, OSError) else None)
+
+
+_watch_imports()
 
 
 def _beat_at_record(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""What running out of the host's memory looks like, in words that help."""
+"""What running out of memory looks like, in words that help."""
 
 import errno
 import re
@@ -13,18 +13,25 @@ _SAID = re.compile(
     r"can't allocate memory|Failed to allocate \d+ bytes|Insufficient memory|"
     r"can't start new thread|failed to map segment from shared object"
 )
+_GPU = re.compile(r"CUDA (error: )?out of memory(\. Tried to allocate [\d.]+ \w+)?")
 
 
 def memory_error(error: BaseException) -> UserError | None:
-    """The line to end in when the host's memory ran out; None if `error` has another cause.
+    """The line to end in when memory ran out; None if `error` has another cause.
 
-    A card's memory is another matter: see `headsplat.device.memory_advice`.
+    Training, which knows what it needs of a GPU, has a better line for that:
+    `headsplat.device.memory_advice`.
 
     Args:
         error: what was raised; its causes and contexts are looked at too.
     """
     seen: BaseException | None = error
     while seen is not None:
+        if isinstance(seen, Exception) and (found := _GPU.search(str(seen))):
+            return UserError(
+                f"the GPU is out of memory ({found[0]}); end what else uses it, or take a larger "
+                "one (nvidia-smi shows both)"
+            )
         if _is_about_memory(seen):
             return UserError(_line())
         seen = seen.__cause__ or seen.__context__

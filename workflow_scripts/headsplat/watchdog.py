@@ -220,7 +220,8 @@ class Watchdog:
 
     def _end(self, status: int) -> None:
         """End the stage with this status if it still can, else by SIGKILL, and all below it."""
-        os.write(self.handles.order, bytes([status]))
+        with suppress(OSError):  # it has just ended
+            os.write(self.handles.order, bytes([status]))
         ordered = time.monotonic()
         while time.monotonic() - ordered < _ORDERLY and self._lives():
             self._signal(0.05)
@@ -230,7 +231,8 @@ class Watchdog:
 
     def _say(self, line: str) -> None:
         """Into the stage's log; one call a line, because the stage writes there as well."""
-        os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="replace"))
+        with suppress(OSError):  # the disk may be full, or nobody reads any more
+            os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="replace"))
 
 
 def _duration(seconds: float) -> str:

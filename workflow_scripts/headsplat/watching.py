@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from headsplat import heartbeat, process
+from headsplat.errors import UserError
 from headsplat.stopping import SIGNALS
 from headsplat.watchdog import DUMP
 
@@ -45,12 +46,14 @@ def start() -> None:
     """Have this process watched from here on; must run in the main thread.
 
     Where no other process can be started, it goes on unwatched.
+
+    Raises:
+        UserError: the limits in the environment are no numbers.
     """
     global _watchdog
     if _watchdog is not None:
         return
-    usual = ",".join(str(60 * minutes) for minutes in DEFAULT_MINUTES)
-    idle, _, busy = os.environ.get(LIMITS_VARIABLE, usual).partition(",")
+    idle, busy = _limits()
     try:
         pulse = heartbeat.share()
         dump = os.memfd_create("headsplat threads")
@@ -60,7 +63,7 @@ def start() -> None:
         ordered, order = os.pipe2(os.O_CLOEXEC)
         handles = [pulse, signals, order, dump]
         name = Path(sys.argv[0]).stem
-        words = [str(os.getpid()), name, idle, busy, *map(str, handles)]
+        words = map(str, [os.getpid(), name, idle, busy, *handles])
         # It inherits the mask: what is sent to the whole group is the stage's alone.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
@@ -79,6 +82,20 @@ def start() -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     threading.Thread(target=_obey, args=(ordered,), daemon=True, name="watchdog").start()
     atexit.register(stop)
+
+
+def _limits() -> tuple[float, float]:
+    """Seconds without use of the CPU and with it."""
+    given = os.environ.get(LIMITS_VARIABLE)
+    if given is None:
+        return 60 * DEFAULT_MINUTES[0], 60 * DEFAULT_MINUTES[1]
+    try:
+        idle, busy = map(float, given.split(","))
+    except ValueError:
+        raise UserError(
+            f"{LIMITS_VARIABLE} is '{given}'; write two numbers of seconds, such as 900,3600"
+        ) from None
+    return idle, busy
 
 
 def stop() -> None:
