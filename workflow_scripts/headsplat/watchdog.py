@@ -53,18 +53,21 @@ class Silence:
         self.silent = self.idle = 0.0
         self._beats, self._used = -1, 0.0
 
-    def look(self, passed: float, beats: int, seconds: float) -> None:
-        """Take note of a look at the stage.
+    def heard(self, beats: int) -> bool:
+        """Whether there was a sign since the last look, of which there are so many up to now."""
+        if beats == self._beats:
+            return False
+        self.silent = self.idle = self._used = 0.0
+        self._beats = beats
+        return True
+
+    def look(self, passed: float, seconds: float) -> None:
+        """Take note of a look at a stage that gave no sign.
 
         Args:
             passed: seconds since the last look.
-            beats: its signs of progress up to now.
             seconds: CPU time that it and its children have used up to now.
         """
-        if beats != self._beats:
-            self.silent = self.idle = 0.0
-            self._beats, self._used = beats, seconds
-            return
         self.silent += passed
         self.idle += passed
         if seconds < self._used:  # a child ended whose parent did not wait for it
@@ -158,11 +161,12 @@ class Watchdog:
             self._wake_stage(seen, passed)
             return None
         self._paused = 0.0
-        beats = heartbeat.read(self._pulse).beats
+        if self._silence.heard(heartbeat.read(self._pulse).beats):
+            return None
         below = [pid for pid in descendants(self.stage) if pid != os.getpid()]
         children = {pid: child for pid in below if (child := look(pid)) is not None}
         used = seen.seconds + sum(child.seconds for child in children.values())
-        self._silence.look(passed, beats, used)
+        self._silence.look(passed, used)
         self._wake_children(children)
         silent, idle = self._silence.silent, self._silence.idle
         if 0 < self.idle <= idle:
@@ -186,7 +190,7 @@ class Watchdog:
         stopped = [pid for pid, child in children.items() if child.state == STOPPED]
         self._halted = {pid: self._halted.get(pid, 0) + 1 for pid in stopped}
         for pid in stopped:
-            if self._silence.silent > 0 and self._halted[pid] > _HALTED:
+            if self._halted[pid] > _HALTED:
                 send(signal.SIGCONT, [pid])
                 if pid not in self._continued:
                     self._say(f"the child {pid} of {self.name} was stopped (SIGSTOP): continued")
