@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from headsplat import clock, config as settings_module, motions_table, process, runlock, shutdown, storage
-from headsplat import failed_jobs, gpu, resources as requests
+from headsplat import failed_jobs, gpu, resources as requests, watching
 from headsplat.assets.check import verify_used
 from headsplat.arguments import argument, arguments
 from headsplat.assets.needs import Assets, as_flags
@@ -50,6 +50,7 @@ or_exit(
     Path(workflow.basedir) / "config/schema.yaml",
     "config/config.yaml",
 )
+watching.set_limits(**config["watchdog"])
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
 settings_module.refuse_checkpoints(SUBJECTS, config)
 if workflow.is_main_process:  # clocks of other machines differ

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from headsplat.files import FrameStore, read_json
 from tests.disks import mounted
@@ -189,6 +190,21 @@ def test_a_damaged_picture_is_named(copy: Checkout) -> None:
         handle.seek(2000)
         handle.write(bytes(500))
     fails(copy, "work/demo/alpha/001.zip", message="work/demo/frames/001.zip: damaged at 000")
+
+
+def test_a_stage_hangs(copy: Checkout) -> None:
+    script = copy.folder / "workflow_scripts/split_frames.py"
+    code = script.read_text()
+    begin = "    args = parser.parse_args(argv)\n"
+    assert begin in code
+    script.write_text(code.replace(begin, f"{begin}    __import__('time').sleep(3600)\n"))
+    limits = yaml.safe_dump({"watchdog": {"idle": 0.05}})
+    with (copy.folder / "tiny.yaml").open("a") as settings:
+        settings.write(limits)
+    split = "work/demo/split.json"
+    fails(copy, split, message="split_frames hangs at split_frames.py, line ")
+    script.write_text(code)
+    finishes(copy, split)
 
 
 def test_snakemakes_records_are_gone(copy: Checkout) -> None:

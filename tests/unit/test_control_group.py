@@ -1,13 +1,14 @@
 """The control group's memory limit, from trees of files as the kernel lays them out."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from headsplat.control_group import memory_limit_mib
+from headsplat.control_group import memory_limit_is_reached, memory_limit_mib
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
@@ -89,6 +90,36 @@ def test_a_group_outside_of_what_the_container_sees_falls_back_to_the_mount(proc
 
 def test_nothing_to_read_is_no_limit(tmp_path: Path) -> None:
     assert memory_limit_mib(tmp_path) is None
+
+
+@pytest.mark.parametrize(("used", "reached"), [(700, False), (990, True)])
+def test_memory_of_processes_reaches_the_limit_and_that_of_files_does_not(
+    proc, used: int, reached: bool
+) -> None:
+    v2 = {"job/memory.max": f"{GIB}\n", "job/memory.stat": f"anon {used << 20}\nfile {GIB}\n"}
+    assert memory_limit_is_reached(proc("0::/job\n", V2, v2)) is reached
+
+
+@pytest.mark.parametrize(("used", "reached"), [(700, False), (990, True)])
+def test_v1_memory_of_the_groups_below_counts(proc, used: int, reached: bool) -> None:
+    v1 = {
+        "memory/job/memory.limit_in_bytes": f"{GIB}\n",
+        "memory/job/memory.stat": f"cache {GIB}\nrss 5\ntotal_rss {used << 20}\n",
+    }
+    assert memory_limit_is_reached(proc("4:memory:/job\n", V1, v1)) is reached
+
+
+@pytest.mark.parametrize(("size", "reached"), [(4 * GIB, False), (40 << 20, True)])
+def test_addresses_run_out(size: int, reached: bool) -> None:
+    """A process of some ten MiB under the kernel's own limit."""
+    child = subprocess.Popen(
+        ["sleep", "60"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    )
+    try:
+        assert memory_limit_is_reached(Path(f"/proc/{child.pid}")) is reached
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_a_real_group_where_one_may_be_made() -> None:

@@ -150,7 +150,7 @@ stage(main)
 """
     child = start(tmp_path, code)
     below = process.descendants(child.pid)
-    assert len(below) == 2
+    assert len(below) == 3, "the watchdog, the driver, and what that started"
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=20)
     alive = [pid for pid in below if _runs(pid)]

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import yaml
 
+from headsplat import watching
 from headsplat.train.options import TrainOptions
 
 from .conftest import ROOT
@@ -14,6 +15,10 @@ SCHEMA = yaml.safe_load((ROOT / "config/schema.yaml").read_text())
 
 def test_training_defaults_equal_the_configuration() -> None:
     assert CONFIG["train"] == asdict(TrainOptions())
+
+
+def test_a_stage_started_by_hand_is_watched_as_in_the_workflow() -> None:
+    assert tuple(CONFIG["watchdog"].values()) == watching.DEFAULT_MINUTES
 
 
 def test_every_option_has_a_default_and_a_description() -> None:

@@ -5,10 +5,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from headsplat import watching
 from headsplat.errors import UserError
 from headsplat.gpu import claim_card
+from headsplat.heartbeat import beat
+from headsplat.memory import memory_error
 from headsplat.process import die_with_parent, end
 from headsplat.stopping import STATUS, Stopped, listen
 from headsplat.storage import storage_error
@@ -22,34 +25,77 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
 
     With `gpu` the process claims one card of the machine, where there is one, for its lifetime.
 
-    A `UserError` or a disk that refuses a write ends in one line on standard error and exit status
-    1, a request to stop in one line and status 143; anything else is a bug and keeps its traceback.
+    A `UserError`, a disk that refuses a write, or memory that ran out ends in one line on standard
+    error and exit status 1, a request to stop in one line and status 143; anything else is a bug
+    and keeps its traceback. A stage that hangs is ended from outside (`headsplat.watchdog`).
     """
     die_with_parent()
     listen()
+    watching.start()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_beat_at_record)
     try:
         if gpu:
             claim_card()
         main()
-    except (UserError, OSError) as error:
-        line = error if isinstance(error, UserError) else storage_error(error)
+    except Stopped:
+        print("stopped; the same command continues", file=sys.stderr)
+        watching.stop()
+        end(STATUS)
+    except Exception as error:
+        line = _line_of(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
-    except Stopped:
-        print("stopped; the same command continues", file=sys.stderr)
-        end(STATUS)
+
+
+def _watch_imports() -> None:
+    """Libraries can hang or run out of memory while they are loaded.
+
+    A stage's script loads most of them behind this module, before it comes to `stage`.
+    """
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        line = _line_of(error)
+        if line is None:
+            sys.__excepthook__(kind, error, trace)
+        else:
+            print(f"error: {line}", file=sys.stderr)
+
+    if watching.is_stage(sys.modules["__main__"]):
+        sys.excepthook = hook
+        watching.start()
+
+
+def _line_of(error: BaseException) -> UserError | None:
+    """The line that an error ends in; None for a bug."""
+    if isinstance(error, UserError):
+        return error
+    return memory_error(error) or (storage_error(error) if isinstance(error, OSError) else None)
+
+
+_watch_imports()
+
+
+def _beat_at_record(record: logging.LogRecord) -> bool:
+    beat(record.getMessage())
+    return True
 
 
 def progress(items: Iterable[Item], total: int, what: str, every: float = 5.0) -> Iterator[Item]:
-    """Yield `items`, logging count, rate and time left at most once every `every` seconds."""
+    """Yield `items`, logging count, rate and time left at most once every `every` seconds.
+
+    Each item is a sign to the stage's watchdog that it goes on.
+    """
     start = last = time.monotonic()
     count = 0
+    beat(what, 0, total)
     for count, item in enumerate(items, 1):
+        beat(what, count, total)
         yield item
         now = time.monotonic()
         if now - last >= every:

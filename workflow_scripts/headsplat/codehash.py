@@ -23,7 +23,20 @@ PACKAGE = Path(__file__).resolve().parent.name
 # them reruns nothing. A module in which results are computed must not stand here.
 _HARNESS = frozenset(
     SCRIPTS / PACKAGE / f"{name}.py"
-    for name in ("cli", "codehash", "errors", "gpu", "process", "stopping", "storage")
+    for name in (
+        "cli",
+        "codehash",
+        "control_group",
+        "errors",
+        "gpu",
+        "heartbeat",
+        "memory",
+        "process",
+        "stopping",
+        "storage",
+        "watchdog",
+        "watching",
+    )  # fmt: skip
 )
 
 # Of one file: the hash of its syntax tree, and the names of the package's modules it may import.

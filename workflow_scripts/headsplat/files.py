@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from headsplat.errors import UserError, one_line
+from headsplat.heartbeat import beat
 from headsplat.npz import DAMAGE, Npz
 from headsplat.regular import read_regular
 from headsplat.storage import storage_error
@@ -100,7 +101,9 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
         yield temporary
         # Side by side, because a disk commits what waits together at once.
         with ThreadPoolExecutor(SYNCS) as pool:
-            list(pool.map(_sync, (file for file in temporary.rglob("*") if file.is_file())))
+            files = [file for file in temporary.rglob("*") if file.is_file()]
+            for done, _ in enumerate(pool.map(_sync, files), 1):
+                beat(f"syncing the files of {path}", done, len(files))
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from headsplat.errors import UserError
+from headsplat.heartbeat import beat
 
 # One for all users of a machine, and never in TMPDIR, which differs between jobs.
 LOCKS = Path("/tmp/headsplat-cards")
@@ -194,6 +195,7 @@ def claim_card(wait: float = WAIT) -> str | None:
                 "all %d graphics cards are taken; waiting for the first that is free", len(cards)
             )
             told = True
+        beat("waiting for a graphics card")
         time.sleep(_POLL)
 
 

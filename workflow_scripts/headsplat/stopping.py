@@ -3,14 +3,18 @@
 A stage is interrupted where it stands: what is half-written is removed on the way out, what it kept
 in scratch stays. A stage that wants to save first asks `postponed` for the time. Either way the
 process ends with status 143 in seconds, and whoever started it runs the same command to go on.
+Python runs the handlers between two of its own instructions. Of native code that takes longer than
+that, and of a stage that takes too long to end, `headsplat.watchdog` makes an end.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from headsplat.heartbeat import note_request
 from headsplat.process import end_children, tell_workflow
 
 STATUS = 143  # 128 + SIGTERM, as a shell reports it
@@ -76,6 +80,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 
 def _hurry() -> None:
-    """Let the kernel end the process if it does not end by itself, and the whole run with it."""
-    signal.alarm(PATIENCE)
-    tell_workflow()
+    """Have the whole run end, and this process in time whatever happens to its watchdog."""
+    signal.alarm(PATIENCE + 1)
+    note_request()
+    tell_workflow(os.getpid())

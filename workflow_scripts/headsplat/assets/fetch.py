@@ -13,6 +13,7 @@ from headsplat.assets.needs import Need
 from headsplat.assets.verify import glance, sha256
 from headsplat.cli import log
 from headsplat.errors import UserError
+from headsplat.heartbeat import beat
 
 USER, PASSWORD = "HEADSPLAT_FLAME_USER", "HEADSPLAT_FLAME_PASSWORD"
 _BLOCK = 1 << 20
@@ -94,6 +95,7 @@ def _download(url: str, part: Path, form: bytes | None) -> None:
         while block := answer.read(_BLOCK):
             target.write(block)
             received += len(block)
+            beat(f"fetching {part.stem}")
         announced = answer.headers.get("Content-Length")
         if announced is not None and received < int(announced):
             raise OSError(f"{received} of {announced} bytes came")

@@ -13,6 +13,7 @@ from headsplat.doctor.finding import Finding, fails, ok, warning
 # What the operators use: C++20, threads, a shared library.
 _PROGRAM = "#include <omp.h>\n#include <span>\nint threads() { return omp_get_max_threads(); }\n"
 _FLAGS = ["-std=c++20", "-fopenmp", "-fPIC", "-shared", "-x", "c++"]
+_PATIENCE = 120  # seconds for a few lines
 _CURE = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
 
 
@@ -27,13 +28,27 @@ def check_cxx() -> Iterator[Finding]:
         source = Path(folder, "trial.cpp")
         source.write_text(_PROGRAM)
         command = [path, *_FLAGS, str(source), "-o", str(source.with_suffix(".so"))]
-        run = subprocess.run(command, capture_output=True, text=True)
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            yield fails("C++ compiler", f"{path} does not end within {_PATIENCE} s", _CURE)
+            return
     if run.returncode:
         cause = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr)
         yield fails("C++ compiler", f"{path} fails ({cause.strip()[:200]})", _CURE)
         return
-    said = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+    said = _version(path)
     yield ok("C++ compiler", f"{path}: {said.splitlines()[0] if said else 'works'}")
+
+
+def _version(compiler: str) -> str:
+    """What a compiler says of itself; nothing if it does not run."""
+    try:
+        return subprocess.run(
+            [compiler, "--version"], capture_output=True, text=True, timeout=_PATIENCE
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def check_nvcc(nvcc: str | None, wanted: str) -> Iterator[Finding]:
@@ -47,7 +62,7 @@ def check_nvcc(nvcc: str | None, wanted: str) -> Iterator[Finding]:
     if nvcc is None:
         yield warning("CUDA compiler", "no nvcc", cure)
         return
-    said = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
+    said = _version(nvcc)
     found = re.search(r"release (\d+)\.(\d+)", said)
     if found is None:
         yield warning("CUDA compiler", f"{nvcc} does not say its version", cure)

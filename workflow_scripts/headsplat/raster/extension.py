@@ -16,10 +16,11 @@ import importlib.util
 import os
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -28,9 +29,11 @@ from headsplat.device import choose_device
 from headsplat.errors import UserError
 from headsplat.files import publish
 from headsplat.gpu import release_card
+from headsplat.heartbeat import beat
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "headsplat_cuda_ext"
+_POLL = 0.2  # seconds between looks at another job's build
 _loaded: dict[str, Any] | None = None
 
 
@@ -234,10 +237,21 @@ def _built(toolchain: ModuleType, plan: Any) -> dict[str, Any]:
     return _facts(str(library), plan.cuda, plan.no_cuda, plan.key)
 
 
+def _wait_for(lock: IO[str]) -> None:
+    """Hold the lock of those who compile; the one who holds it is watched himself."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            beat("waiting for another job to compile the operators")
+            time.sleep(_POLL)
+
+
 def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.parent / "build.lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _wait_for(lock)
         if (target / toolchain.LIBRARY).is_file():
             return  # built by the job that held the lock
         failed = target.with_name(f"{target.name}-{plan.compilers}.failed")

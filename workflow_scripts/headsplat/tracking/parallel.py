@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 from headsplat.cli import available_threads
+from headsplat.heartbeat import beat
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,10 +19,16 @@ def each(work: Callable[[Item], Result], items: list[Item], cuda: bool) -> Itera
     """
     threads = min(available_threads(), len(items))
     if cuda or threads == 1:
-        yield from map(work, items)
+        yield from _beating(map(work, items), len(items))
         return
     with ThreadPoolExecutor(threads, initializer=_one_thread) as pool:
-        yield from pool.map(work, items)
+        yield from _beating(pool.map(work, items), len(items))
+
+
+def _beating(results: Iterator[Result], total: int) -> Iterator[Result]:
+    for done, result in enumerate(results, 1):
+        beat("batches of frames", done, total)
+        yield result
 
 
 def shares(count: int, cuda: bool) -> list[slice]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from headsplat.heartbeat import beat
 from headsplat.tracking.banded import BandedFactor, cholesky, factorise, pair_blocks
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.parallel import each
@@ -213,6 +214,7 @@ class ClipSolver:
             after: called after every step, to keep the state.
         """
         while not progress.finished:
+            beat(f"solving {len(self.frames)} frames, iteration", progress.iteration, iterations)
             normal = self.linearise(progress.state, outlier, free)
             held = self.held(normal, progress.state)
             better = self._search(progress, normal, held, outlier, free)
@@ -235,6 +237,7 @@ class ClipSolver:
         """The first damping, growing, whose step lowers the cost."""
         damping = progress.damping
         while damping < DAMPING_MOST:
+            beat(f"a step for {len(self.frames)} frames, damping {damping:.0e}")
             frame_step, step, _ = self.solve(normal, held, damping)
             shared_step = torch.zeros_like(progress.state.shared)
             shared_step[:free] = step

@@ -14,6 +14,7 @@ from headsplat.cli import log
 from headsplat.deform.base import Gaussians
 from headsplat.deform.flashavatar_checkpoint import Checkpoint, adam_state
 from headsplat.errors import UserError
+from headsplat.heartbeat import beat
 from headsplat.stopping import Stopped, postponed
 from headsplat.train.captured import CapturedFunction
 from headsplat.train.checkpoint import State, load_state, save_state
@@ -196,6 +197,7 @@ class Trainer:
             names = ", ".join(map(str, ids))
             raise UserError(f"training: frames {names} cannot be drawn: {error}") from error
         self.done += 1
+        beat("training, step", self.done, self.steps)
 
     def _settle(self) -> None:
         """Make sure of the steps since the last look, or go back to where it was."""

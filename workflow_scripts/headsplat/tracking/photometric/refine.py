@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from headsplat.cli import log, progress
+from headsplat.heartbeat import beat
 from headsplat.tracking import priors as numbers
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.photometric.colour import Colour
@@ -160,6 +161,7 @@ class Refiner:
         factor: int,
         free: int,
     ) -> State:
+        beat(f"refining {len(state.frame)} frames at 1/{factor} of their size")
         samples = photometric.sample(state, factor)
         blocks = photometric.blocks(state, samples, photometric.explain(samples))
         normal = solver.linearise(state, numbers.OUTLIER, free)
