@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,8 +99,7 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
 def main_video(container: InputContainer, path: Path | str) -> VideoStream:
     """The largest video stream that can be decoded; of equal ones the first.
 
-    Cover pictures, thumbnails and streams of a single picture do not count, unless there is
-    nothing else.
+    Cover pictures, thumbnails and streams of far fewer pictures than another do not count.
 
     Raises:
         UserError: there is none, it has no decoder, or its pictures are of absurd size.
@@ -112,8 +112,11 @@ def main_video(container: InputContainer, path: Path | str) -> VideoStream:
         raise UserError(
             f"{path}: no decoder knows the format of its pictures; convert it to H.264 or H.265"
         )
-    several = [s for s in known if s.frames != 1] or known
-    stream = max(several, key=lambda s: s.codec_context.width * s.codec_context.height)
+    if len(known) > 1:
+        counts = _counts(path)
+        most = max(counts.values(), default=0)
+        known = [s for s in known if 2 * counts[s.index] >= most]
+    stream = max(known, key=lambda s: s.codec_context.width * s.codec_context.height)
     context = stream.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise UserError(
@@ -121,6 +124,13 @@ def main_video(container: InputContainer, path: Path | str) -> VideoStream:
             f"{MAX_PIXELS >> 20} megapixels can be read; give a smaller video"
         )
     return stream
+
+
+def _counts(path: Path | str) -> Counter[int]:
+    """Number of packets of each video stream."""
+    with open_media(path) as container:
+        shown = (p for p in packets(container, *container.streams.video) if p.size)
+        return Counter(packet.stream.index for packet in shown)
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:

@@ -8,11 +8,12 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-COLUMNS = 4  # of so many columns one is looked at
+ROWS, COLUMNS = 192, 512  # that are looked at, in the middle, where the face is
 MOVED = 12  # levels; below, a pixel counts as still, and stillness does not comb
 ENOUGH = 200  # moving pixels without which a picture says nothing
 CLEAR = 1.2  # how much better one order of the fields must explain the motion
 CERTAIN = 5  # combed pictures that are needed where nothing in the file says interlaced
+WHOLE = 8  # whole pictures after which a video without a combed one is not looked at any more
 
 TOP, BOTTOM = "tff", "bff"  # which field is the earlier one; bwdif's names
 
@@ -36,7 +37,7 @@ class Combing:
         number = self._seen
         self._seen += 1
         self._flagged += frame.interlaced_frame
-        if number < self._next - 2:
+        if number < self._next - 2 or (self._votes[None] >= WHOLE and not self._combed()):
             return
         plane = _luma(frame)
         if plane is not None and (not self._planes or plane.shape == self._planes[-1].shape):
@@ -46,16 +47,18 @@ class Combing:
                 self._vote(field_order(*self._planes))
             self._planes.clear()
             # Ever farther apart, so that long videos cost little more than short ones.
-            self._next += 3 + number // 10
+            self._next += 5 + number // 8
 
     def _vote(self, moved: tuple[bool, str | None]) -> None:
         if moved[0]:
             self._votes[moved[1]] += 1
 
+    def _combed(self) -> int:
+        return self._votes[TOP] + self._votes[BOTTOM]
+
     def order(self) -> str | None:
         """The field order of a combed video, None if its pictures are whole."""
-        combed = self._votes[TOP] + self._votes[BOTTOM]
-        whole = self._votes[None]
+        combed, whole = self._combed(), self._votes[None]
         order = max((TOP, BOTTOM), key=self._votes.__getitem__)
         if 2 * self._flagged >= self._seen:
             return order if combed > whole else None
@@ -94,7 +97,7 @@ def field_order(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple
 
 
 def _luma(frame: VideoFrame) -> np.ndarray | None:
-    """Brightness of some columns, int16 (H, W), about 8 bits; None for formats without a plane."""
+    """Brightness of the middle, int16 (H, W), about 8 bits; None for formats without a plane."""
     layout = frame.format
     if layout.is_rgb or layout.has_palette or layout.is_bit_stream or frame.height < 64:
         return None
@@ -104,7 +107,9 @@ def _luma(frame: VideoFrame) -> np.ndarray | None:
     wide = np.frombuffer(plane, kind).reshape(plane.height, -1)
     if not layout.name.startswith(("yuv", "gray", "nv")) or layout.name.endswith("be"):
         return None
-    values = wide[: frame.height, : frame.width : COLUMNS]
+    # An even first row, so that fields stay where they are.
+    top, left = max(0, frame.height - ROWS) // 4 * 2, max(0, frame.width - COLUMNS) // 2
+    values = wide[: frame.height, : frame.width][top : top + ROWS, left : left + COLUMNS]
     return (values if bits == 8 else values >> (bits - 8)).astype(np.int16)
 
 

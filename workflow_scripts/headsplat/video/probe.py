@@ -56,7 +56,10 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
                 scan.log.forget_times()
         times, time_base = _times(path, scan, time_base, rate)
     if times is None:
-        raise UserError(f"{path}: no picture of the video can be decoded; give another file")
+        raise UserError(
+            f"{path}: no picture of the video can be decoded: damaged, or of absurd size; "
+            "give another file"
+        )
     step = times.pieces.step * time_base
     if step > SPARSEST:
         raise UserError(
