@@ -1,5 +1,6 @@
 """Decoding of the pictures of some ids, bit-equal to a pass over the whole video."""
 
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -50,6 +51,11 @@ def open_video(
 def is_end(packet: Packet) -> bool:
     """Whether a packet only says that the file has ended."""
     return packet.size == 0 and packet.pts is None and packet.dts is None
+
+
+def checksum(packet: Packet) -> int:
+    """CRC-32 of what a packet holds."""
+    return zlib.crc32(bytes(packet))
 
 
 def decode_packet(packet: Packet, number: int) -> list[VideoFrame]:
@@ -141,10 +147,10 @@ def _frames_from(
     Tries the last key frame before it, then earlier ones, at last the start of the file:
     containers index by decoding time, so a seek may land late, and streams that refresh in
     slices are whole only some pictures after their key frame. Where a seek landed is known by
-    place and size of the key frame in the file, because time stamps may repeat.
+    the content of the key frame and its place in the file, because time stamps may repeat.
     """
     order = {packet: image for image, packet in enumerate(info.packets)}
-    known = {(place, size): packet for packet, _, place, size in info.keyframes}
+    known = {(place, content): packet for packet, _, place, content in info.keyframes}
     before = [key for key in info.keyframes if order[key[0]] <= start]
     moved = False
     for _, stamp, _, _ in reversed(before[1:][-TRIES:]):
@@ -181,7 +187,7 @@ def _decode(
 
 def _from_key_frame(
     source: Iterator[Packet],
-    known: dict[tuple[int | None, int], int],
+    known: dict[tuple[int, int], int],
     order: dict[int, int],
     start: int,
 ) -> Iterator[tuple[int, Packet]]:
@@ -191,7 +197,9 @@ def _from_key_frame(
     need the previous group, which is not there after a seek, and nothing later refers to them.
     """
     for packet in source:
-        number = known.get((packet.pos, packet.size)) if packet.is_keyframe else None
+        if not packet.is_keyframe:
+            continue
+        number = known.get((packet.pos or 0, checksum(packet)))
         if number is not None:
             key = order[number]
             if key <= start:

@@ -25,7 +25,8 @@ class VideoInfo:
         duration: seconds.
         pts: per id, the time stamp (ticks) of the source picture used.
         keyframes: where decoding can start: for each key frame its number among the packets of
-            the video stream, time stamp, place in the file in bytes (or None), and size in bytes.
+            the video stream, time stamp, place in the file in bytes (0 if unknown), and CRC-32 of
+            its content.
         undecodable: ids whose own source picture is damaged.
         time_base: seconds per tick.
         audio: None or {"sample_rate", "channels"}.
@@ -47,7 +48,7 @@ class VideoInfo:
     n_frames: int
     duration: float
     pts: list[int]
-    keyframes: list[list[int | None]]
+    keyframes: list[list[int]]
     undecodable: list[int]
     time_base: Fraction
     audio: dict[str, int] | None

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from headsplat.video.colour import Colours
 from headsplat.video.container import packets
-from headsplat.video.decode import decode_packet, is_end
+from headsplat.video.decode import checksum, decode_packet, is_end
 from headsplat.video.interlace import Combing
 from headsplat.video.shown import Shape, Shapes
 from headsplat.video.timeline import Pieces, Recordings, Stamp, spread
@@ -67,7 +67,7 @@ class Scan:
     Attributes:
         log: of the packets.
         images: numbers of the packets of the pictures that decode, in the order of showing.
-        keyframes: number, time stamp, place and size of key frames among them.
+        keyframes: of those among them, as in `VideoInfo`.
         shapes: how many pictures have each shape.
         turns: number of each picture whose shape is not that of the one before, and its shape.
         colours: of the first picture.
@@ -78,7 +78,7 @@ class Scan:
 
     log: PacketLog
     images: list[int]
-    keyframes: list[list[int | None]]
+    keyframes: list[list[int]]
     shapes: Counter[Shape]
     turns: list[tuple[int, Shape]]
     colours: Colours | None
@@ -93,14 +93,14 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
     scan = Scan(PacketLog(stream.time_base), [], [], Counter(), [], None, None, None, 0)
     shapes, combing = Shapes(), Combing()
     seen: set[int] = set()
-    keys: list[list[int | None]] = []
+    keys: list[list[int]] = []
     last: Shape | None = None
     for packet in packets(container, stream):
         number = len(scan.log.stamps)
         if not is_end(packet):
             scan.log.add(packet)
             if packet.is_keyframe and packet.pts is not None:
-                keys.append([number, packet.pts, packet.pos, packet.size])
+                keys.append([number, packet.pts, packet.pos or 0, checksum(packet)])
         for frame in decode_packet(packet, number):
             if frame.pts in seen:
                 continue
@@ -114,9 +114,12 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
             scan.sample = scan.sample or frame
             scan.final_duration = frame.duration or 0
             combing.look(frame)
-    places = Counter((place, size) for _, _, place, size in keys)
-    # A key frame is found again by its place and size, so these have to be its own.
-    scan.keyframes = [key for key in keys if key[0] in seen and places[key[2], key[3]] == 1]
+    contents = Counter(content for _, _, _, content in keys)
+    # A key frame is found again by content and place. Places get lost by seeking in some files, so
+    # where it has none its content has to be its own.
+    scan.keyframes = [
+        key for key in keys if key[0] in seen and (key[2] > 0 or contents[key[3]] == 1)
+    ]
     scan.colours = scan.sample and Colours.of(scan.sample, tags)
     scan.fields = combing.order()
     return scan
