@@ -1,5 +1,6 @@
 """Interlaced video: finding out whether pictures consist of two moments, and mending it."""
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -99,14 +100,13 @@ def field_order(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple
 def _luma(frame: VideoFrame) -> np.ndarray | None:
     """Brightness of the middle, int16 (H, W), about 8 bits; None for formats without a plane."""
     layout = frame.format
-    if layout.is_rgb or layout.has_palette or layout.is_bit_stream or frame.height < 64:
+    known = re.fullmatch(r"(yuvj?a?\d+p|gray|nv\d\d)(\d+)?(le)?", layout.name)
+    if known is None or frame.height < 64:
         return None
     bits = layout.components[0].bits
     plane = frame.planes[0]
     kind = np.uint8 if bits == 8 else np.dtype("<u2")
     wide = np.frombuffer(plane, kind).reshape(plane.height, -1)
-    if not layout.name.startswith(("yuv", "gray", "nv")) or layout.name.endswith("be"):
-        return None
     # An even first row, so that fields stay where they are.
     top, left = max(0, frame.height - ROWS) // 4 * 2, max(0, frame.width - COLUMNS) // 2
     values = wide[: frame.height, : frame.width][top : top + ROWS, left : left + COLUMNS]

@@ -39,22 +39,18 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
             that decode, pictures that cannot be shown, or the file changed meanwhile.
     """
     before = _stamp(path)
-    with open_video(path, available_threads(), strict=True) as (container, stream):
-        scan = scan_video(container, stream)
-        declared, aspect = stream.frames, stream.sample_aspect_ratio
-        tag = stream.codec_context.codec_tag
-        sound = _sound(container, path)
-        time_base, rate = stream.time_base, _declared_rate(stream)
-        if container.format.name in BARE:
-            scan.log.forget_times()
-    times, time_base = _times(path, scan, time_base, rate)
-    if times and times.damaged:
-        # One damaged picture can take its neighbours with it when several threads decode.
-        with open_video(path, 1, strict=True) as (container, stream):
+    # One damaged picture can take its neighbours with it when several threads decode.
+    for threads in (available_threads(), 1):
+        with open_video(path, threads, strict=True) as (container, stream):
             scan = scan_video(container, stream)
+            declared, aspect = stream.frames, stream.sample_aspect_ratio
+            tag = stream.codec_context.codec_tag
+            sound = _sound(container, path)
             if container.format.name in BARE:
                 scan.log.forget_times()
-        times, time_base = _times(path, scan, time_base, rate)
+            times, time_base = _times(path, scan, stream)
+        if times and not times.damaged:
+            break
     if times is None:
         raise UserError(
             f"{path}: no picture of the video can be decoded: damaged, or of absurd size; "
@@ -111,15 +107,14 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     return info
 
 
-def _times(
-    path: Path | str, scan: Scan, time_base: Fraction, rate: Fraction | None
-) -> tuple[Times | None, Fraction]:
+def _times(path: Path | str, scan: Scan, stream: VideoStream) -> tuple[Times | None, Fraction]:
     """Times of a scan and their unit; the stream's own rate where the file has no stamps."""
     if not scan.images:
-        return None, time_base
+        return None, stream.time_base
     stamps = {scan.log.stamps[number] for number in scan.images}
     if None not in stamps and (len(stamps) > 1 or len(scan.images) == 1):
-        return Times(scan, time_base), time_base
+        return Times(scan, stream.time_base), stream.time_base
+    rate = _declared_rate(stream)
     if rate is None:
         raise UserError(
             f"{path}: its images have no time stamps, and the stream does not say its rate; wrap "
@@ -130,10 +125,7 @@ def _times(
         path,
         float(rate),
     )
-    images = {number: place for place, number in enumerate(scan.images)}
-    scan.log.stamps = [
-        (0, images[number]) if number in images else None for number in range(len(scan.log.stamps))
-    ]
+    scan.log.count_times(scan.images)
     return Times(scan, 1 / rate), 1 / rate
 
 

@@ -51,6 +51,12 @@ class PacketLog:
         """Take the stamps for made up."""
         self.stamps = [None] * len(self.stamps)
 
+    def count_times(self, images: Sequence[int]) -> None:
+        """Give the packets `images`, in the order of showing, the stamps 0, 1, 2, ..."""
+        self.forget_times()
+        for place, number in enumerate(images):
+            self.stamps[number] = (0, place)
+
     def from_stamp(self, start: Stamp) -> list[Stamp]:
         """Stamps of what is shown at `start` or later."""
         return [
