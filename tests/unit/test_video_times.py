@@ -138,6 +138,17 @@ def test_recordings_joined_end_to_end_keep_all_images(
     assert numbers(path, info) == list(range(120))
 
 
+def test_a_file_that_is_read_in_part_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_video(tmp_path / "one.flv", range(60), BASE)
+    probe_video(path, tmp_path / "video.json")
+    assert caplog.text == ""
+    path.write_bytes(path.read_bytes() * 2)
+    probe_video(path, tmp_path / "video.json")
+    assert "its images end at" in caplog.text
+
+
 def test_negative_and_late_first_stamps(tmp_path: Path) -> None:
     for first in (-7, 90_000):
         stamps = [first + k for k in range(60)]

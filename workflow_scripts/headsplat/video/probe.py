@@ -23,6 +23,7 @@ from headsplat.video.timeline import PAUSE, lay_timeline
 log = logging.getLogger(__name__)
 SHORTEST = 2  # seconds; less cannot show a head from enough sides
 SPARSEST = Fraction(1, 2)  # seconds between images; a face cannot be followed over more
+WHOLE_FILE = 0.7  # share of a file behind whose images only sound or an index should follow
 SMALLEST = 64  # pixels of the shorter side; no face is seen in less
 DOLBY_VISION = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
 IPT = 15  # AVColorSpace of Dolby Vision without a base that others can show
@@ -49,6 +50,8 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
             if container.format.name in BARE:
                 scan.log.forget_times()
             times, time_base = _times(path, scan, stream)
+            # Other containers keep images, sound and index in parts of the file of their own.
+            one_by_one = not container.format.name.startswith("mov")
         if times and not times.damaged:
             break
     if times is None:
@@ -79,6 +82,14 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     main = max(scan.shapes, key=scan.shapes.__getitem__)
     width, height = _size(path, main, aspect)
     _tell(path, scan, times, main)
+    share = scan.end / Path(path).stat().st_size
+    if one_by_one and share < WHOLE_FILE:
+        log.warning(
+            "%s: its images end at %d %% of the file; if it was joined of several files, join them "
+            "with ffmpeg's concat instead",
+            path,
+            100 * share,
+        )
     info = VideoInfo(
         path=str(path),
         bytes=Path(path).stat().st_size,

@@ -80,6 +80,7 @@ class Scan:
         fields: as in `VideoInfo`.
         sample: the first picture.
         final_duration: ticks that the last picture shows, as stored; 0 if it is not.
+        end: byte of the file behind the last packet whose place is known.
     """
 
     log: PacketLog
@@ -91,12 +92,13 @@ class Scan:
     fields: str | None
     sample: VideoFrame | None
     final_duration: int
+    end: int
 
 
 def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
     """Decode a video from its start to its end, one picture at a time."""
     tags = Colours.of(stream.codec_context, Colours())
-    scan = Scan(PacketLog(stream.time_base), [], [], Counter(), [], None, None, None, 0)
+    scan = Scan(PacketLog(stream.time_base), [], [], Counter(), [], None, None, None, 0, 0)
     shapes, combing = Shapes(), Combing()
     seen: set[int] = set()
     keys: list[list[int]] = []
@@ -105,6 +107,7 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
         number = len(scan.log.stamps)
         if not is_end(packet):
             scan.log.add(packet)
+            scan.end = max(scan.end, (packet.pos or 0) + packet.size)
             if packet.is_keyframe and packet.pts is not None:
                 keys.append([number, packet.pts, packet.pos or 0, checksum(packet)])
         for frame in decode_packet(packet, number):
