@@ -56,8 +56,10 @@ def planes(rgb: np.ndarray, matrix: int, full: bool, bits: int) -> list[np.ndarr
     return [y, cb[::2, ::2], cr[::2, ::2]]
 
 
-def patches(path: Path, tags: tuple[int, int, int], full: bool, bits: int) -> Path:
-    """A lossless clip of the patches; tags are transfer, primaries, matrix."""
+def patches(
+    path: Path, tags: tuple[int, int, int], full: bool, bits: int, tagged: int | None = None
+) -> Path:
+    """A lossless clip of the patches; tags are transfer, primaries, matrix (said to be `tagged`)."""
     transfer, primaries, matrix = tags
     light = (PATCHES / 255) ** 2.4 @ WIDER[primaries].T
     rgb = code_values(light, transfer).repeat(SIDE, 0).repeat(SIDE, 1)
@@ -68,6 +70,7 @@ def patches(path: Path, tags: tuple[int, int, int], full: bool, bits: int) -> Pa
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         context = stream.codec_context
         context.color_trc, context.color_primaries, context.colorspace = tags
+        context.colorspace = tagged or matrix
         context.color_range = 2 if full else 1
         frame = av.VideoFrame(width, height, pixels)
         for plane, values in zip(frame.planes, planes(rgb, matrix, full, bits), strict=True):
@@ -119,6 +122,12 @@ def test_strong_colours_of_hdr_do_not_overflow(tmp_path: Path) -> None:
     fine, plain = (next(read_pictures(path, info, 1, 2, fine=f))[1] for f in (True, False))
     # Both ways differ at the edges of colours only.
     assert np.median(np.abs(fine.astype(int) - plain)) <= 2
+
+
+def test_rare_matrices_are_refused(tmp_path: Path) -> None:
+    path = patches(tmp_path / "ictcp.mkv", (PQ, 9, 9), False, 10, tagged=14)
+    with pytest.raises(UserError, match=r"a rare matrix \(number 14 "):
+        probe_video(path, tmp_path / "video.json")
 
 
 def test_dolby_vision_without_a_fallback_is_refused(tmp_path: Path) -> None:

@@ -97,7 +97,9 @@ def test_a_playlist_plays_nothing(clip: Path, name: str, content: str) -> None:
     path = clip.with_name(name)
     path.write_text(content.format(clip.name))
     for read in (lambda: probe_video(path, clip.with_name("o.json")), lambda: read_sound(path, 1)):
-        with pytest.raises(UserError, match="not a video that can be opened") as caught:
+        with pytest.raises(
+            UserError, match="not a video that can be opened|the sound cannot be read"
+        ) as caught:
             read()
         assert "\n" not in str(caught.value)
 

@@ -32,11 +32,15 @@ NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails | Dispositio
 
 
 @contextmanager
-def open_media(path: Path | str) -> Iterator[InputContainer]:
+def open_media(path: Path | str, sound: bool = False) -> Iterator[InputContainer]:
     """Open a video or sound file for reading, whatever its name looks like.
 
     FFmpeg gets the opened file, not its name, so that a name is never taken for an address, a
     pattern or a device, and files that name other files are not followed.
+
+    Args:
+        path: the file.
+        sound: it is opened for its sound; for messages only.
 
     Raises:
         UserError: no such file, not a regular file, an empty one, or of no known format.
@@ -51,10 +55,14 @@ def open_media(path: Path | str) -> Iterator[InputContainer]:
                 io_open=_refuse,
             )
         except (OSError, av.error.FFmpegError) as error:
-            raise UserError(
-                f"{path}: not a video that can be opened, or cut off before its index "
-                f"({error.strerror}); give a complete mp4, mov, mkv or webm file"
-            ) from error
+            if sound:
+                problem = f"the sound cannot be read ({error.strerror}); give a playable file"
+            else:
+                problem = (
+                    "not a video that can be opened, or cut off before its index "
+                    f"({error.strerror}); give a complete mp4, mov, mkv or webm file"
+                )
+            raise UserError(f"{path}: {problem}") from error
         with container:
             yield container
 
@@ -64,7 +72,7 @@ def _open_regular(path: Path | str) -> BinaryIO:
         # Opening a pipe would wait for a writer; a file is read the same with this flag.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; check the path of the video") from error
+        raise UserError(f"{path}: no such file; check its path") from error
     except OSError as error:
         raise UserError(
             f"{path}: cannot be opened ({error.strerror}); give a readable file"

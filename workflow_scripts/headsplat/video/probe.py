@@ -27,6 +27,8 @@ WHOLE_FILE = 0.7  # share of a file behind whose images only sound or an index s
 SMALLEST = 64  # pixels of the shorter side; no face is seen in less
 DOLBY_VISION = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
 IPT = 15  # AVColorSpace of Dolby Vision without a base that others can show
+# AVColorSpace of YCgCo, YDzDx, derived chroma and ICtCp, which would be read as something else.
+NOT_READ = (8, 11, 12, 13, 14, 16, 17)
 
 
 def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
@@ -158,6 +160,11 @@ def _check_colours(path: Path | str, scan: Scan, tag: str) -> None:
         raise UserError(
             f"{path}: Dolby Vision without a fallback (profile 5), which is not read; record as "
             "HLG, HDR10 or SDR, or convert it"
+        )
+    if colours.matrix in NOT_READ:
+        raise UserError(
+            f"{path}: its colours are coded by a rare matrix (number {int(colours.matrix)} of "
+            "ITU-T H.273), which is not read; convert the video to H.264"
         )
     try:
         RgbConverter(False, Colours())(scan.sample, 16, 16)

@@ -124,10 +124,13 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
             scan.final_duration = frame.duration or 0
             combing.look(frame)
     contents = Counter(content for _, _, _, content in keys)
-    # A key frame is found again by content and place. Places get lost by seeking in some files, so
-    # where it has none its content has to be its own.
+    places = Counter((place, content) for _, _, place, content in keys)
+    # A key frame is found again by content and place, which have to be its own. Places get lost by
+    # seeking in some files, so where it has none its content alone has to be.
     scan.keyframes = [
-        key for key in keys if key[0] in seen and (key[2] > 0 or contents[key[3]] == 1)
+        [number, stamp, place, content]
+        for number, stamp, place, content in keys
+        if number in seen and (places[place, content] if place else contents[content]) == 1
     ]
     scan.colours = scan.sample and Colours.of(scan.sample, tags)
     scan.fields = combing.order()

@@ -40,13 +40,13 @@ def read_sound(path: Path | str, seconds: float) -> tuple[np.ndarray, int] | Non
     Raises:
         UserError: for a file that is missing or cannot be opened.
     """
-    with open_media(path) as file:
+    with open_media(path, sound=True) as file:
         count = len(sound_tracks(file, path))
     if count == 0:
         return None
     pieces = _pieces(path)
     for number in range(count):
-        with open_media(path) as file:
+        with open_media(path, sound=True) as file:
             sound = _read(file, sound_tracks(file, path)[number], pieces, seconds)
         if sound is not None:
             return sound
