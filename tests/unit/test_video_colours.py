@@ -59,7 +59,7 @@ def planes(rgb: np.ndarray, matrix: int, full: bool, bits: int) -> list[np.ndarr
 def patches(
     path: Path, tags: tuple[int, int, int], full: bool, bits: int, tagged: int | None = None
 ) -> Path:
-    """A lossless clip of the patches; tags are transfer, primaries, matrix (said to be `tagged`)."""
+    """A lossless clip; tags are transfer, primaries, matrix, which it may say to be `tagged`."""
     transfer, primaries, matrix = tags
     light = (PATCHES / 255) ** 2.4 @ WIDER[primaries].T
     rgb = code_values(light, transfer).repeat(SIDE, 0).repeat(SIDE, 1)
