@@ -138,6 +138,21 @@ def test_recordings_joined_end_to_end_keep_all_images(
     assert numbers(path, info) == list(range(120))
 
 
+def test_films_one_behind_the_other_are_refused(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "one.mp4", range(60), BASE)
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(UserError, match="2 films one behind the other"):
+        probe_video(path, tmp_path / "video.json")
+
+
+def test_images_that_share_stamps_all_stay(tmp_path: Path) -> None:
+    stamps = [80 * (k // 2) for k in range(100)]
+    path = make_video(tmp_path / "pairs.mkv", stamps, MS, options={"x264-params": "bframes=0"})
+    info = probe_video(path, tmp_path / "video.json")
+    assert (info.n_source, info.n_frames) == (100, pytest.approx(100, abs=1))
+    assert numbers(path, info)[:98] == list(range(98))
+
+
 def test_a_file_that_is_read_in_part_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

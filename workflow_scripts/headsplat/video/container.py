@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,24 @@ def _counts(path: Path | str) -> Counter[int]:
     with open_media(path) as container:
         shown = (p for p in packets(container, *container.streams.video) if p.size)
         return Counter(packet.stream.index for packet in shown)
+
+
+def count_films(path: Path | str) -> int:
+    """How many mp4 or mov files lie in a file one behind the other; the first alone is read."""
+    count = 0
+    with open(path, "rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        place = 0
+        while 0 <= place <= end - 8:
+            file.seek(place)
+            size, kind = struct.unpack(">I4s", file.read(8))
+            count += kind == b"moov"
+            if size == 1:  # ISO 14496-12: a long size follows
+                size = int.from_bytes(file.read(8), "big")
+            if size < 8:
+                break
+            place += size
+    return count
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:

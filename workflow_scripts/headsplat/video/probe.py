@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from headsplat.cli import available_threads
 from headsplat.errors import UserError
 from headsplat.video.colour import UNSPECIFIED, Colours, RgbConverter
-from headsplat.video.container import BARE, MAX_PIXELS
+from headsplat.video.container import BARE, MAX_PIXELS, count_films
 from headsplat.video.decode import open_video
 from headsplat.video.info import VideoInfo
 from headsplat.video.scan import Scan, Times, scan_video
@@ -84,14 +84,7 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     main = max(scan.shapes, key=scan.shapes.__getitem__)
     width, height = _size(path, main, aspect)
     _tell(path, scan, times, main)
-    share = scan.end / Path(path).stat().st_size
-    if one_by_one and share < WHOLE_FILE:
-        log.warning(
-            "%s: its images end at %d %% of the file; if it was joined of several files, join them "
-            "with ffmpeg's concat instead",
-            path,
-            100 * share,
-        )
+    _check_whole(path, scan, one_by_one)
     info = VideoInfo(
         path=str(path),
         bytes=Path(path).stat().st_size,
@@ -151,6 +144,25 @@ def _declared_rate(stream: VideoStream) -> Fraction | None:
 def _sound(container: InputContainer, path: Path | str) -> dict[str, int] | None:
     tracks = sound_tracks(container, path)
     return {"sample_rate": tracks[0].rate, "channels": tracks[0].channels} if tracks else None
+
+
+def _check_whole(path: Path | str, scan: Scan, one_by_one: bool) -> None:
+    if not one_by_one:
+        films = count_films(path)
+        if films > 1:
+            raise UserError(
+                f"{path}: {films} films one behind the other, of which only the first would be "
+                "read; join them with ffmpeg's concat"
+            )
+        return
+    share = scan.end / Path(path).stat().st_size
+    if share < WHOLE_FILE:
+        log.warning(
+            "%s: its images end at %d %% of the file; if it was joined of several files, join them "
+            "with ffmpeg's concat instead",
+            path,
+            100 * share,
+        )
 
 
 def _check_colours(path: Path | str, scan: Scan, tag: str) -> None:
