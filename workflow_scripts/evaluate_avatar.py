@@ -15,6 +15,7 @@ from headsplat.train.dataset import PictureReader
 from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
 from headsplat.video.sound import read_sound
+from headsplat.video.timeline import FPS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     device = serving_device("auto")
     avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
     reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
-    split, sound = read_json(args.split), read_sound(args.video) if args.video else None
+    split = read_json(args.split)
+    seconds = max(split["test"], default=0) / FPS
+    sound = read_sound(args.video, seconds) if args.video else None
     inputs = [*sorted(path for path in args.avatar.iterdir() if path.is_file()), args.head]
     inputs += [args.track, args.split, *args.frames, *args.alpha, *args.parsing]
     parameters = {"lpips_used": lpips is not None, "device": device.type}

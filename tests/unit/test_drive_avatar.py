@@ -128,11 +128,11 @@ def test_diffposetalk_with_sound(doll, tmp_path, seconds):
     still = drive(doll, tmp_path / "still.mp4", motion, "diffposetalk", "--head-motion", "still")
     moves = np.abs(np.diff(film.astype(int), axis=0)).mean()
     assert moves > 1.2 * np.abs(np.diff(still.astype(int), axis=0)).mean() > 0.1
-    samples, rate = read_sound(out)
+    samples, rate = read_sound(out, 100)
     assert len(samples) / rate == pytest.approx(2.0, abs=0.05)
     loud = np.abs(samples[:, 0]) > 0.2
     assert np.flatnonzero(loud)[-1] / rate == pytest.approx(min(seconds, 2.0), abs=0.05)
-    assert read_sound(tmp_path / "still.mp4") is None
+    assert read_sound(tmp_path / "still.mp4", 100) is None
 
 
 def test_arkit_table(ball, tmp_path):

@@ -40,7 +40,7 @@ def test_sound_is_in_sync_and_as_long_as_the_pictures(
         video, audio = file.streams.video[0], file.streams.audio[0]
         assert video.duration * video.time_base == 2
         assert abs(audio.duration * audio.time_base - 2) <= Fraction(1, 25)
-    sound, sound_rate = read_sound(path)
+    sound, sound_rate = read_sound(path, 100)
     assert sound.dtype == np.float32
     assert sound.shape[1] == channels
     start = np.argmax(np.abs(sound[:, 0]) > 0.2) / sound_rate
@@ -62,7 +62,7 @@ def test_odd_sizes_are_padded_and_colours_survive(tmp_path: Path) -> None:
             assert picture.shape == (122, 162, 3)
             assert number_of(picture[:121, :161]) == index
             assert np.abs(picture[100, 80].astype(int) - (90, 120, 150)).max() <= 4
-    assert read_sound(path) is None
+    assert read_sound(path, 100) is None
 
 
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:
@@ -77,4 +77,4 @@ def test_an_error_leaves_no_file(tmp_path: Path) -> None:
 
 def test_sound_of_a_missing_file_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing.mp4"):
-        read_sound(tmp_path / "nothing.mp4")
+        read_sound(tmp_path / "nothing.mp4", 100)

@@ -35,10 +35,11 @@ def make_video(
     options: dict[str, str] | None = None,
     size: tuple[int, int] = (160, 120),
     transfer: int | None = None,
+    rate: int = 30,
 ) -> Path:
-    """Encode picture 0, 1, ... at the given time stamps."""
+    """Encode picture 0, 1, ... at the given time stamps; `rate` is what the stream declares."""
     with av.open(str(path), "w") as file:
-        stream = file.add_stream(codec, rate=30, options=options or {"x264-params": GOP})
+        stream = file.add_stream(codec, rate=rate, options=options or {"x264-params": GOP})
         stream.width, stream.height, stream.pix_fmt = *size, pixels
         stream.codec_context.time_base = stream.time_base = time_base
         if transfer is not None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import av
 
 from headsplat.config import BUILTIN_VIDEO
+from headsplat.errors import UserError
 from headsplat.resources import NEEDS, frames_by_size, probed_frames
+from headsplat.video.container import open_media
 
 FPS = 25
 # Opening a video costs milliseconds; of long tables only so many are opened, the rest go by size.
@@ -14,6 +16,7 @@ _OPENED = 100
 # What is made for every subject, MiB: of a clip, and for every 1,000 frames of it.
 _NOT_ALWAYS = ("import_", "export_vhap", "export_imavatar")
 _PER_CLIP = 200
+_LEAST_BYTES = 64  # of a picture in a video; a length that needs less is not true
 _PER_1000 = sum(need.disk[1] for name, need in NEEDS.items() if not name.startswith(_NOT_ALWAYS))
 
 
@@ -34,9 +37,10 @@ def clip_frames(subjects: Mapping[str, Mapping[str, str]], builtin_seconds: floa
 
 def _by_length(path: Path) -> float:
     try:
-        with av.open(str(path)) as file:
-            return (file.duration or 0) / av.time_base * FPS
-    except (av.FFmpegError, OSError):
+        with open_media(path) as file:
+            claimed = (file.duration or 0) / av.time_base * FPS
+            return min(claimed, path.stat().st_size / _LEAST_BYTES)
+    except (UserError, OSError):
         return 0
 
 

@@ -7,6 +7,7 @@ until the whole is joined; what was stopped goes on behind the last complete par
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from headsplat.avatar import load_avatar
@@ -85,9 +86,6 @@ def drive_avatar(
     check_head(track, head.name, head.version)
     if track.exp.shape[1] != head.expression_basis.shape[2] or len(track.ids) == 0:
         raise UserError(f"{track_path}: not a track of head {head.name}; track the clip again")
-    sound = None if audio is None else read_sound(audio)
-    if audio is not None and sound is None:
-        raise UserError(f"{audio}: has no sound; give another file or leave 'audio' empty")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
     target = Target(head, avatar.shape, Seen.of(track))
     motion = read_motion(motion_path, kind, target, head_motion, with_blinks).sampled(track.fps)
@@ -97,6 +95,7 @@ def drive_avatar(
     camera = vector_from_matrix(torch.from_numpy(track.K))
     renderer = FrameRenderer(avatar, BATCH, width, height, camera, torch.tensor(BACKGROUND))
     count = len(condition)
+    sound = None if audio is None else _sound(audio, count / track.fps)
     log.info("%d frames, %.1f s, %d codes each", count, count / track.fps, condition_size(head))
     rate = Fraction(track.fps).limit_denominator(1001)
     inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
@@ -113,3 +112,12 @@ def drive_avatar(
     (films,) = FilmParts(scratch.folder).complete(count, draw)
     join_films(films, out, rate, sound)
     scratch.clear()
+
+
+def _sound(audio: Path, seconds: float) -> tuple[np.ndarray, int]:
+    sound = read_sound(audio, seconds)
+    if sound is None:
+        raise UserError(
+            f"{audio}: has no sound that can be decoded; give another file or leave 'audio' empty"
+        )
+    return sound

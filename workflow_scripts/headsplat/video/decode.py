@@ -1,6 +1,7 @@
 """Decoding of the pictures of some ids, bit-equal to a pass over the whole video."""
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -14,16 +15,20 @@ from av.video.stream import VideoStream
 
 from headsplat.cli import available_threads
 from headsplat.errors import UserError
-from headsplat.video.colour import RgbConverter
+from headsplat.video.colour import Colours
+from headsplat.video.container import MAX_PIXELS, main_video, open_media, packets
 from headsplat.video.info import VideoInfo
-from headsplat.video.orientation import Orientation
+from headsplat.video.interlace import deinterlaced
+from headsplat.video.shown import PictureMaker
+
+TRIES = 8  # key frames to start at, before decoding from the start of the file
 
 
 @contextmanager
 def open_video(
     path: Path | str, threads: int, strict: bool = False
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video and its first real video stream (not a cover picture).
+    """Open a video and its main video stream.
 
     Args:
         path: the file.
@@ -35,42 +40,37 @@ def open_video(
     Raises:
         UserError: the file is missing, is no video, or has no video stream.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; check the path of the video")
-    try:
-        container = av.open(str(path))
-    except (OSError, av.error.FFmpegError) as error:
-        raise UserError(
-            f"{path}: not a video that can be opened, or cut off before its index "
-            f"({error.strerror}); give a complete mp4, mov, mkv or webm file"
-        ) from error
-    with container:
-        attached = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & attached]
-        if not streams:
-            raise UserError(f"{path}: the file has no video stream; give a video with pictures")
-        stream = streams[0]
+    with open_media(path) as container:
+        stream = main_video(container, path)
         stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
-        stream.codec_context.options = {"err_detect": "explode"} if strict else {}
+        options = {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.options = options | ({"err_detect": "explode"} if strict else {})
         yield container, stream
 
 
-def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Packets of `stream` up to the end of the file, or to where a cut-off file stops."""
-    iterator = container.demux(stream)
-    while True:
-        try:
-            packet = next(iterator)
-        except (StopIteration, av.error.FFmpegError):
-            return
-        yield packet
+def is_end(packet: Packet) -> bool:
+    """Whether a packet only says that the file has ended."""
+    return packet.size == 0 and packet.pts is None and packet.dts is None
 
 
-def decode_packet(packet: Packet) -> list[VideoFrame]:
-    """Intact pictures that come out of the decoder with this packet.
+def checksum(packet: Packet) -> int:
+    """CRC-32 of what a packet holds."""
+    return zlib.crc32(bytes(packet))
 
-    A damaged packet gives none; which picture that was shows in the time stamps.
+
+def decode_packet(packet: Packet, number: int) -> list[VideoFrame]:
+    """Intact pictures that come out of the decoder with this packet, in the order of showing.
+
+    Time stamps may be missing, repeated or wrong, so the number of the packet takes their place:
+    the `pts` of each picture is the number of the packet that it was stored in. A damaged packet
+    gives no picture.
+
+    Args:
+        packet: to decode; its time stamps are overwritten.
+        number: of the packet among those of its stream, from 0.
     """
+    if not is_end(packet):
+        packet.pts = packet.dts = number
     try:
         frames = packet.decode()
     except av.error.FFmpegError:
@@ -99,26 +99,31 @@ def read_pictures(
     if first >= stop:
         return
     frame_id = first
-    turned = info.rotation % 180 != 0
-    stored = (info.height, info.width) if turned else (info.width, info.height)
-    to_rgb = RgbConverter(*stored, fine)
-    # Read from one frame only: looking at side data ties a frame into a reference cycle, and
-    # frames that wait for the garbage collector take hundreds of megabytes.
-    orientation = None
     # With several threads, a damaged stream may decode differently from run to run.
     threads = 1 if info.n_undecodable else available_threads()
     with open_video(path, threads) as (container, stream):
-        for frame in _frames_from(container, stream, info, info.pts[first - 1]):
-            wanted = info.pts[frame_id - 1]
-            if frame.pts < wanted:
+        make = PictureMaker(
+            info.width,
+            info.height,
+            stream.sample_aspect_ratio,
+            fine,
+            Colours.of(stream.codec_context, Colours()),
+        )
+        start = info.images[first - 1]
+        if info.fields:
+            # The earlier neighbour counts too.
+            frames = _frames_from(path, threads, container, stream, info, max(0, start - 1))
+            frames = deinterlaced(frames, info.fields)
+        else:
+            frames = _frames_from(path, threads, container, stream, info, start)
+        for image, frame in frames:
+            wanted = info.images[frame_id - 1]
+            if image < wanted:
                 continue
-            if frame.pts > wanted:
+            if image > wanted:
                 break
-            picture = None
-            orientation = orientation or Orientation.of(frame)
-            while frame_id < stop and info.pts[frame_id - 1] == frame.pts:
-                if picture is None:
-                    picture = orientation.apply(to_rgb(frame))
+            picture = make(frame)
+            while frame_id < stop and info.images[frame_id - 1] == image:
                 yield frame_id, picture
                 frame_id += 1
             if frame_id == stop:
@@ -130,35 +135,75 @@ def read_pictures(
 
 
 def _frames_from(
-    container: InputContainer, stream: VideoStream, info: VideoInfo, start: int
-) -> Iterator[VideoFrame]:
-    """Decoded pictures from the time stamp `start` on.
+    path: Path | str,
+    threads: int,
+    container: InputContainer,
+    stream: VideoStream,
+    info: VideoInfo,
+    start: int,
+) -> Iterator[tuple[int, VideoFrame]]:
+    """(number, frame) of the decodable source pictures from number `start` on.
 
     Tries the last key frame before it, then earlier ones, at last the start of the file:
     containers index by decoding time, so a seek may land late, and streams that refresh in
-    slices are whole only some pictures after their key frame.
+    slices are whole only some pictures after their key frame. Where a seek landed is known by
+    the content of the key frame and its place in the file, because time stamps may repeat.
     """
-    for key in reversed([stamp for stamp in info.keyframes if stamp <= start][1:]):
-        container.seek(key, stream=stream, backward=True)
-        frames = _decode(_from_key_frame(packets(container, stream)))
-        first = next((frame for frame in frames if frame.pts >= start), None)
-        if first is not None and first.pts == start:
+    order = {packet: image for image, packet in enumerate(info.packets)}
+    known = {(place, content): packet for packet, _, place, content in info.keyframes}
+    before = [key for key in info.keyframes if order[key[0]] <= start]
+    moved = False
+    for _, stamp, _, _ in reversed(before[1:][-TRIES:]):
+        moved = True
+        try:
+            container.seek(stamp, stream=stream, backward=True)
+        except av.error.FFmpegError:
+            break
+        frames = _decode(_from_key_frame(packets(container, stream), known, order, start), order)
+        first = next((pair for pair in frames if pair[0] >= start), None)
+        if first is not None and first[0] == start:
             return chain([first], frames)
-    container.seek(0)
-    return _decode(packets(container, stream))
+    if moved:
+        return _from_the_start(path, threads, order)
+    return _decode(enumerate(packets(container, stream)), order)
 
 
-def _decode(source: Iterator[Packet]) -> Iterator[VideoFrame]:
+def _from_the_start(
+    path: Path | str, threads: int, order: dict[int, int]
+) -> Iterator[tuple[int, VideoFrame]]:
+    # Seeking to the start is not sure to reach the first packet; opening anew is.
+    with open_video(path, threads) as (container, stream):
+        yield from _decode(enumerate(packets(container, stream)), order)
+
+
+def _decode(
+    source: Iterable[tuple[int, Packet]], order: dict[int, int]
+) -> Iterator[tuple[int, VideoFrame]]:
+    for number, packet in source:
+        for frame in decode_packet(packet, number):
+            if frame.pts in order:
+                yield order[frame.pts], frame
+
+
+def _from_key_frame(
+    source: Iterator[Packet],
+    known: dict[tuple[int, int], int],
+    order: dict[int, int],
+    start: int,
+) -> Iterator[tuple[int, Packet]]:
+    """(number, packet) from the first known key frame on; none if that comes after `start`.
+
+    Pictures that follow an open key frame in the file but are shown before it are left out: they
+    need the previous group, which is not there after a seek, and nothing later refers to them.
+    """
     for packet in source:
-        yield from decode_packet(packet)
-
-
-def _from_key_frame(source: Iterator[Packet]) -> Iterator[Packet]:
-    # Pictures that follow an open key frame in the file but are shown before it need the
-    # previous group, which is not there after a seek. Nothing later refers to them.
-    key = None
-    for packet in source:
-        if key is None and packet.is_keyframe:
-            key = packet.pts
-        if packet.pts is None or (key is not None and packet.pts >= key):
-            yield packet
+        if not packet.is_keyframe:
+            continue
+        number = known.get((packet.pos or 0, checksum(packet)))
+        if number is not None:
+            key = order[number]
+            if key <= start:
+                yield number, packet
+                rest = enumerate(source, number + 1)
+                yield from ((n, other) for n, other in rest if order.get(n, key) >= key)
+            return

@@ -59,7 +59,7 @@ class VideoWriter:
             temporary = stack.enter_context(publish(self._path))
             self._file = stack.enter_context(
                 av.open(
-                    str(temporary),
+                    f"file:{temporary}",  # so that no name is taken for an address
                     "w",
                     format="mp4",
                     options=MP4_OPTIONS,

@@ -1,6 +1,6 @@
 """What probing learned about a video: the record that every later stage reads."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,11 +24,16 @@ class VideoInfo:
         n_frames: pictures at 25 per second.
         duration: seconds.
         pts: per id, the time stamp (ticks) of the source picture used.
-        keyframes: time stamps at which decoding can start.
+        keyframes: where decoding can start: for each key frame its number among the packets of
+            the video stream, time stamp, place in the file in bytes (0 if unknown), and CRC-32 of
+            its content.
         undecodable: ids whose own source picture is damaged.
         time_base: seconds per tick.
         audio: None or {"sample_rate", "channels"}.
         hdr: the source has a PQ or HLG transfer curve.
+        images: per id, the number of the source picture used, in the order of showing, from 0.
+        packets: per source picture, the number of the packet that holds it.
+        fields: field order of interlaced pictures, `tff` or `bff`; None for whole ones.
     """
 
     path: str
@@ -43,11 +48,14 @@ class VideoInfo:
     n_frames: int
     duration: float
     pts: list[int]
-    keyframes: list[int]
+    keyframes: list[list[int]]
     undecodable: list[int]
     time_base: Fraction
     audio: dict[str, int] | None
     hdr: bool
+    images: list[int] = field(default_factory=list)
+    packets: list[int] = field(default_factory=list)
+    fields: str | None = None
 
     def save(self, path: Path) -> None:
         """Publish as `video.json`."""

@@ -9,6 +9,7 @@ import numpy as np
 from av.packet import Packet
 
 from headsplat.files import publish
+from headsplat.video.container import open_media
 from headsplat.video.encode import MP4_OPTIONS, SoundTrack
 
 
@@ -30,9 +31,9 @@ def join_films(
     """
     tick = 1 / Fraction(fps)
     with publish(out) as temporary, av.open(
-        str(temporary), "w", format="mp4", options=MP4_OPTIONS
+        f"file:{temporary}", "w", format="mp4", options=MP4_OPTIONS
     ) as film:  # fmt: skip
-        with av.open(str(parts[0])) as part:
+        with open_media(parts[0]) as part:
             stream = film.add_stream_from_template(part.streams.video[0])
         stream.time_base = tick
         sound = None if audio is None else SoundTrack(*audio)
@@ -59,6 +60,6 @@ def join_films(
 
 def _packets(path: Path) -> Iterator[Packet]:
     """A film's pictures in the order of decoding."""
-    with av.open(str(path)) as part:
+    with open_media(path) as part:
         # The demuxer ends with an empty packet.
         yield from (packet for packet in part.demux(video=0) if packet.dts is not None)

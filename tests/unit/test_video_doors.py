@@ -1,0 +1,179 @@
+"""A video file is opened as what it is: no address, no playlist, no pattern, no device."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from headsplat.doctor.space import clip_frames
+from headsplat.errors import UserError
+from headsplat.video.container import MAX_PIXELS, open_media
+from headsplat.video.decode import read_pictures
+from headsplat.video.encode import VideoWriter
+from headsplat.video.join import join_films
+from headsplat.video.probe import probe_video
+from headsplat.video.sound import read_sound
+from tests.conftest import ROOT
+from tests.unit.video_files import make_video, number_of, numbered_picture
+
+BASE = Fraction(1, 25)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_video(tmp_path / "clip.mp4", range(60), BASE)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+        yield server
+
+
+def nobody_came(server: socket.socket) -> bool:
+    try:
+        server.accept()
+    except TimeoutError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tcp:127.0.0.1:{}",
+        "12:30.mp4",
+        "file:clip.mp4",
+        "%03d.mp4",
+        "a%d.jpg",
+        "concat:a|b.mp4",
+        "-",
+    ],
+)
+def test_a_name_is_only_a_name(
+    clip: Path, tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    name = name.format(listener.getsockname()[1])
+    clip.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    info = probe_video(name, "video.json")
+    assert (info.n_frames, number_of(next(read_pictures(name, info, 31, 32))[1])) == (60, 30)
+    assert read_sound(name, 1) is None
+    assert clip_frames({"a": {"video": name}}, 1) == [pytest.approx(60, abs=1)]
+    assert nobody_came(listener)
+
+
+def test_films_are_written_under_any_name(
+    tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = Path(f"tcp:127.0.0.1:{listener.getsockname()[1]}.mp4")
+    with VideoWriter(name, 160, 120, 25) as writer:
+        for index in range(60):
+            writer.write(numbered_picture(index))
+    join_films([name, name], Path("12:30.mp4"), 25)
+    assert probe_video("12:30.mp4", "video.json").n_frames == 120
+    assert nobody_came(listener)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n"),
+        ("list.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n"),
+        ("list.ffconcat", "ffconcat version 1.0\nfile {}\n"),
+        ("list.txt", "ffconcat version 1.0\nfile {}\n"),
+        ("list.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+         "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"),
+    ],
+)  # fmt: skip
+def test_a_playlist_plays_nothing(clip: Path, name: str, content: str) -> None:
+    path = clip.with_name(name)
+    path.write_text(content.format(clip.name))
+    for read in (lambda: probe_video(path, clip.with_name("o.json")), lambda: read_sound(path, 1)):
+        with pytest.raises(
+            UserError, match="not a video that can be opened|the sound cannot be read"
+        ) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_pipes_folders_and_empty_files_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    for name, words in (
+        ("pipe.mp4", "a folder, pipe or device"),
+        ("folder.mp4", "a folder, pipe or device"),
+        ("empty.mp4", "the file is empty"),
+        ("none.mp4", "no such file"),
+    ):
+        for read in (probe_video, read_sound):
+            with pytest.raises(UserError, match=words):
+                read(tmp_path / name, tmp_path / "o.json" if read is probe_video else 1)
+    with pytest.raises(UserError, match="a folder, pipe or device"), open_media("/dev/zero"):
+        pass
+
+
+def test_a_pipe_ends_the_script_with_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    script = ROOT / "workflow_scripts" / "probe_video.py"
+    run = subprocess.run(
+        [sys.executable, script, "--video", tmp_path / "pipe.mp4", "--out", tmp_path / "o.json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "size"),
+    [
+        ("a.gif", "gif", "rgb8", (160, 120)),
+        ("a.apng", "apng", "rgb24", (160, 120)),
+        ("grey.mkv", "ffv1", "gray", (160, 120)),
+        ("grey10.mkv", "ffv1", "gray10le", (160, 120)),
+        ("alpha.mkv", "ffv1", "yuva420p", (160, 120)),
+        ("palette.mov", "qtrle", "argb", (160, 120)),
+        ("alpha.mov", "png", "rgba", (160, 120)),
+        ("odd.mkv", "ffv1", "yuv420p", (161, 121)),
+        ("whole.avi", "mjpeg", "yuvj420p", (160, 120)),
+    ],
+)
+def test_all_kinds_of_pixels(
+    tmp_path: Path, name: str, codec: str, pixels: str, size: tuple[int, int]
+) -> None:
+    path = make_video(tmp_path / name, range(60), BASE, codec, pixels, {}, size, rate=25)
+    info = probe_video(path, tmp_path / "video.json")
+    assert ((info.width, info.height), info.n_source) == (size, 60)
+    assert info.n_frames == pytest.approx(60, abs=1)
+    shown = [number_of(picture) for _, picture in read_pictures(path, info, 20, 30)]
+    assert shown == pytest.approx(range(19, 29), abs=1)
+
+
+def test_images_of_one_pixel_are_refused(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "dot.mkv", range(60), BASE, "ffv1", "gray", {}, (1, 1))
+    with pytest.raises(UserError, match="images of 1 x 1 pixels; at least 64 x 64"):
+        probe_video(path, tmp_path / "video.json")
+
+
+def test_images_of_absurd_size_are_refused(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "huge.gif", range(60), BASE, "gif", "rgb8", {})
+    data = bytearray(path.read_bytes())
+    data[6:10] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="of absurd size|at most 64 megapixels"):
+        probe_video(path, tmp_path / "video.json")
+    assert MAX_PIXELS == 64 << 20
+
+
+def test_a_claimed_length_does_not_count(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "long.mkv", [0, 10**10], Fraction(1, 1000))
+    assert clip_frames({"a": {"video": str(path)}}, 1)[0] < 1000
