@@ -22,18 +22,23 @@ DARKEST = 8.0  # grey values; keeps the noise of shadows out of the logarithm
 REFERENCE_FACES = 200
 PART = 2048  # faces worked on at once, so that long clips need no large temporaries
 POSE_STEP = 10.0  # degrees; frames of one piece are averaged where their poses are this near
-LEAST_FRAMES = 5  # a shorter piece of a track is not judged
+LEAST_FRAMES = 8  # a shorter piece of a track is not judged
 LEAST_IN_POSE = 3  # rarer poses of a piece are left out where it has others
 # Distance, one minus the correlation, from which two faces in one pose are two people. Of eight
 # real people, relit, softened, shrunk and grimacing, one person's distances stayed below 0.19 and
 # two people's above 0.24.
 APART = 0.215
 # How much further one person may be from itself, per degree of pose between the two faces.
-APART_PER_DEGREE, POSE_FREE = 0.005, 6.0
+APART_PER_DEGREE, POSE_FREE = 0.0075, 6.0
+# And how much further where the shorter piece has no frames; nothing more from `ENOUGH` frames
+# on. A grimace or a hand before the face lasts less than a second.
+APART_SHORT, ENOUGH = 0.15, 25
 POSE_WEIGHT = 4.0  # degrees; faces in like poses count e times those this much less alike
-# A track is cut where the pattern changes by this much between the frames before and after;
-# the second look leaves the frames between out, because a slow fade hides in them.
-CHANGE, WINDOW, FADE = 0.15, 6, 12
+# A track is cut where the pattern differs by this much between the frames before and after, and
+# jumps from one frame to the next. The second look leaves the frames between out, because a slow
+# fade has no jump.
+CHANGE, WINDOW = 0.2, 6
+FADE_CHANGE, FADE_WINDOW, FADE = 0.25, 25, 12
 
 
 @dataclass(frozen=True)
@@ -116,34 +121,44 @@ def changes(patterns: np.ndarray) -> list[int]:
     Returns:
         Positions, ascending, at which a new piece begins.
     """
-    starts = _jumps(patterns, 0)
+    step = _apart(patterns, 1, 0)
+    sudden = np.maximum(step, np.maximum(np.roll(step, 1), np.roll(step, -1))) >= CHANGE
+    starts = _peaks(np.where(sudden, _apart(patterns, WINDOW, 0), 0), CHANGE, WINDOW)
     edges = [0, *starts, len(patterns)]
     for low, high in zip(edges[:-1], edges[1:], strict=True):
-        starts += [low + k for k in _jumps(patterns[low:high], FADE)]
+        slow = _apart(patterns[low:high], FADE_WINDOW, FADE)
+        starts += [low + k for k in _peaks(slow, FADE_CHANGE, FADE_WINDOW + FADE)]
     return sorted(starts)
 
 
-def _jumps(patterns: np.ndarray, between: int) -> list[int]:
-    """Positions where the windows before and after, `between` frames to each side, differ most."""
-    reach = between + WINDOW
-    count = len(patterns)
-    if count < 2 * WINDOW:
-        return []
+def _apart(patterns: np.ndarray, window: int, between: int) -> np.ndarray:
+    """(n,) distance of the mean of `window` frames before each position from that after it.
+
+    `between` frames to each side are left out; zero where the windows do not fit.
+    """
+    reach, count = between + window, len(patterns)
     apart = np.zeros(count)
     for low in range(reach, count - reach + 1, PART):
         high = min(low + PART, count - reach + 1)
         part = patterns[low - reach : high + reach - 1].astype(np.float32)
         sums = np.concatenate([np.zeros((1, part.shape[1])), part.cumsum(axis=0, dtype=float)])
-        means = _unit(sums[WINDOW:] - sums[:-WINDOW])
-        after = means[2 * between + WINDOW :]
+        means = _unit(sums[window:] - sums[:-window])
+        after = means[2 * between + window :]
         apart[low:high] = 1 - np.sum(means[: len(after)] * after, axis=1)
+    return apart
+
+
+def _peaks(apart: np.ndarray, least: float, reach: int) -> list[int]:
+    """Positions of the highest values, at least `reach` apart."""
+    free = apart >= least
     found: list[int] = []
     for place in np.argsort(-apart, kind="stable"):
-        if apart[place] < CHANGE:
+        if apart[place] < least:
             break
-        if all(abs(place - other) >= reach for other in found):
+        if free[place]:
             found.append(int(place))
-    return sorted(found)
+            free[max(0, place - reach + 1) : place + reach] = False
+    return found
 
 
 def tell_people(pieces: Sequence[np.ndarray], looks: FacePatterns) -> np.ndarray:
@@ -205,7 +220,10 @@ def _compare(pieces: Sequence[np.ndarray], looks: FacePatterns) -> tuple[np.ndar
     patterns, poses = _unit(np.array(pattern)), np.array(pose, float)
     apart = 1 - (patterns @ patterns.T).astype(float)
     turned = np.linalg.norm(poses[:, None] - poses[None], axis=-1)
-    excess = apart - APART - APART_PER_DEGREE * np.maximum(turned - POSE_FREE, 0)
+    frames = np.array([len(pieces[number]) for number in owner])
+    short = np.maximum(1 - np.minimum.outer(frames, frames) / ENOUGH, 0)
+    allowed = APART + APART_PER_DEGREE * np.maximum(turned - POSE_FREE, 0) + APART_SHORT * short
+    excess = apart - allowed
     weight = np.exp(-turned / POSE_WEIGHT) * np.outer(count, count)
     member = np.zeros((len(pieces), len(owner)))
     member[owner, np.arange(len(owner))] = 1

@@ -148,7 +148,7 @@ def _subject(found: Detections, info: VideoInfo) -> Subject:
     if chosen.track is None:
         raise UserError(
             f"{info.path}: no face in any frame is large enough: the largest measures "
-            f"{int(chosen.largest)} px from forehead to chin in the middle of its frames' sizes, "
+            f"{int(chosen.largest)} px from forehead to chin (median of its frames), "
             f"{SMALLEST} are needed; give a video filmed closer to the head"
         )
     seen = len(chosen.track.ids)

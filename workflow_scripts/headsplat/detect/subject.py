@@ -11,7 +11,8 @@ REACH = 0.6  # face heights a face may move from one frame to the next
 SIZE_RATIO = 1.6  # by which its height may change
 # Faces that say who they are: not smaller than this, px, and not more of them outside the image.
 TELLING_HEIGHT, TELLING_OUTSIDE = 60, 0.1
-UNTOLD = -1  # the person's number of a face that does not say
+# Numbers of a person whose face does not say who it is, and of a face between two people.
+UNTOLD, NEITHER = -1, -2
 
 
 @dataclass
@@ -159,7 +160,7 @@ def find_subject(
         tracks = _split_people(linked, faces, colours, size)
     presence: dict[int, float] = {}
     for track, person in tracks:
-        if person != UNTOLD and np.median(track.heights) >= smallest:
+        if person >= 0 and np.median(track.heights) >= smallest:
             presence[person] = presence.get(person, 0.0) + sum(track.heights)
     main = max(presence, key=lambda person: presence[person], default=UNTOLD)
     largest = max(float(np.median(track.heights)) for track, _ in tracks)
@@ -176,7 +177,7 @@ def _split_people(
 ) -> list[tuple[FaceTrack, int]]:
     """Tracks of one person each, and the person's number.
 
-    A track is cut where the face changes; what cannot be judged goes with what is before it.
+    A track is cut where the face changes.
     """
     looks = face_patterns(faces, colours)
     outside = np.any((faces[..., :2] < 0) | (faces[..., :2] > size), axis=-1).mean(axis=-1)
@@ -192,13 +193,27 @@ def _split_people(
     result = []
     for number, track in enumerate(tracks):
         own = [k for k, track_number in enumerate(owner) if track_number == number]
-        person = next((people[k] for k in own if people[k] != UNTOLD), UNTOLD)
         parts: dict[int, list[np.ndarray]] = {}
-        for k in own:
-            person = people[k] if people[k] != UNTOLD else person
-            parts.setdefault(int(person), []).append(pieces[k])
+        for k, person in zip(own, _filled(people[own]), strict=True):
+            parts.setdefault(person, []).append(pieces[k])
         if len(parts) == 1:
             result.append((track, *parts))
         else:
             result += [(track.part(np.concatenate(rows)), who) for who, rows in parts.items()]
     return result
+
+
+def _filled(people: np.ndarray) -> list[int]:
+    """Persons of a track's pieces, where those that cannot be judged go with their neighbours.
+
+    Between two people they are neither's.
+    """
+    known = np.flatnonzero(people != UNTOLD)
+    if len(known) == 0:
+        return people.tolist()
+    before = np.searchsorted(known, np.arange(len(people)), side="right") - 1
+    after = np.searchsorted(known, np.arange(len(people)))
+    first = people[known[np.maximum(before, 0)]]
+    then = people[known[np.minimum(after, len(known) - 1)]]
+    first, then = np.where(before < 0, then, first), np.where(after == len(known), first, then)
+    return np.where(first == then, first, NEITHER).tolist()
