@@ -149,7 +149,7 @@ def _apart(patterns: np.ndarray, window: int, between: int) -> np.ndarray:
 
 
 def _peaks(apart: np.ndarray, least: float, reach: int) -> list[int]:
-    """Positions of the highest values, at least `reach` apart."""
+    """Positions of the highest values, ascending and at least `reach` apart."""
     free = apart >= least
     found: list[int] = []
     for place in np.argsort(-apart, kind="stable"):
@@ -158,7 +158,7 @@ def _peaks(apart: np.ndarray, least: float, reach: int) -> list[int]:
         if free[place]:
             found.append(int(place))
             free[max(0, place - reach + 1) : place + reach] = False
-    return found
+    return sorted(found)
 
 
 def tell_people(pieces: Sequence[np.ndarray], looks: FacePatterns) -> np.ndarray:
