@@ -122,9 +122,10 @@ def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
     ids = np.concatenate([part["ids"] for part in parts])
     if not np.array_equal(ids, np.arange(1, info.n_frames + 1)):
         lost = sorted(set(range(1, info.n_frames + 1)) - set(ids.tolist()))
+        fault = f"first missing: {lost[:5]}" if lost else "some twice or out of place"
         raise UserError(
             f"{paths[0]} and the other landmark files: {len(ids)} frames, the video has "
-            f"{info.n_frames}; first missing: {lost[:5]}; find the landmarks again"
+            f"{info.n_frames}; {fault}; find the landmarks again"
         )
     extras = [name for name in EXTRAS if all(name in part for part in parts)]
     colours = None

@@ -1,8 +1,9 @@
 """Which frames train and which are held out.
 
 Only usable frames count. `last` holds out one block at the end, the field's protocol. `spread`
-holds out five blocks over the clip, each between guard frames that neither train nor test, because a frame 40 ms from a
-training frame is no test. Short clips take `spread`: their end alone says little.
+holds out five blocks over the clip, each between guard frames that neither train nor test, because
+a frame 40 ms from a training frame is no test. Short clips take `spread`: their end alone says
+little.
 """
 
 from collections import Counter
@@ -58,10 +59,7 @@ def split_frames(rows: Sequence[FrameRow], mode: str = "auto") -> dict[str, Any]
         guard -= test
     parts: dict[str, list[int]] = {"train": [], "test": [], "guard": [], "unusable": []}
     for position, row in enumerate(usable):
-        if position in test:
-            part = "test"
-        else:
-            part = "guard" if position in guard else "train"
+        part = "test" if position in test else "guard" if position in guard else "train"
         parts[part].append(row.id)
     parts["unusable"] = [row.id for row in rows if not row.usable]
     if len(parts["train"]) < LEAST_TRAINING or not parts["test"]:
