@@ -88,12 +88,14 @@ def test_a_cut_to_another_person_is_left_out_and_said(people, tmp_path, caplog):
     assert lines[0].startswith("another person from 2.0 s to 4.0 s: ")
 
 
-def test_one_person_cut_zoomed_and_relit_stays_one(people, tmp_path):
+def test_one_person_cut_zoomed_relit_and_mirrored_stays_one(people, tmp_path):
     person = people[0]
     light = np.linspace(0.5, 1.2, SIZE)[:, None]
     relit = np.clip(person[::2] * light, 0, 255).astype(np.uint8)
     warm = np.clip(person[:25] * np.array([1.1, 1.0, 0.7]), 0, 255).astype(np.uint8)
-    found = solved(np.concatenate([person, zoomed(person, 1.3, (20, 0)), relit, warm]), tmp_path)
+    mirrored = person[:25, :, ::-1]
+    shots = [person, zoomed(person, 1.3, (20, 0)), relit, warm, mirrored]
+    found = solved(np.concatenate(shots), tmp_path)
     assert not np.isin(found["status"], ("another_person", "no_face")).any()
 
 

@@ -43,10 +43,17 @@ FADE_CHANGE, FADE_WINDOW, FADE = 0.25, 25, 12
 
 @dataclass(frozen=True)
 class FacePatterns:
-    """What tells faces apart: patterns (m, P) float16 of unit length, poses (m, 2) in degrees."""
+    """What tells faces apart.
+
+    Attributes:
+        patterns: (m, P) float16 of unit length.
+        poses: (m, 2) yaw and pitch in degrees.
+        mirror: (P,) order of a pattern's numbers in the pattern of the mirrored face.
+    """
 
     patterns: np.ndarray
     poses: np.ndarray
+    mirror: np.ndarray
 
 
 def face_patterns(faces: np.ndarray, colours: np.ndarray) -> FacePatterns:
@@ -71,7 +78,7 @@ def face_patterns(faces: np.ndarray, colours: np.ndarray) -> FacePatterns:
         relieved = relief @ np.log(colours[part].astype(np.float32) + DARKEST)
         relieved -= relieved.mean(axis=1, keepdims=True)
         patterns[part] = _unit(relieved.reshape(len(relieved), -1))
-    return FacePatterns(patterns, poses)
+    return FacePatterns(patterns, poses, _mirror(reference[upper]))
 
 
 def _reference(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +95,22 @@ def _reference(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         turned = centred @ turns
         turned /= np.linalg.norm(turned, axis=(1, 2), keepdims=True)
         reference = turned.mean(axis=0)
-    return reference, still
+    return _upright(reference), still
+
+
+def _upright(face: np.ndarray) -> np.ndarray:
+    """A face (468, 3) turned so that x runs along the eyes from their middle, and y down."""
+    corners = face[list(EYE_CORNERS)]
+    across = _unit(corners[1] - corners[0])
+    down = face[CHIN] - face[FOREHEAD]
+    down = _unit(down - across * (down @ across))
+    return (face - corners.mean(axis=0)) @ np.stack([across, down, np.cross(across, down)], axis=1)
+
+
+def _mirror(points: np.ndarray) -> np.ndarray:
+    """See `FacePatterns.mirror`, from the upright points (S, 3) of the patterns."""
+    apart = np.square(points[:, None] * (-1, 1, 1) - points[None]).sum(-1)
+    return (3 * apart.argmin(axis=1)[:, None] + np.arange(3)).reshape(-1)
 
 
 def _turns(faces: np.ndarray, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -180,31 +202,31 @@ def tell_people(pieces: Sequence[np.ndarray], looks: FacePatterns) -> np.ndarray
         return people
     excess, weight = _compare([pieces[k] for k in judged], looks)
     groups = [[k] for k in judged]
-    alike = excess / weight
-    np.fill_diagonal(alike, np.inf)
     while len(groups) > 1:
-        first, then = sorted(divmod(int(alike.argmin()), len(groups)))
-        if alike[first, then] > 0:
+        alike = excess / weight
+        alike[:, np.arange(len(groups)), np.arange(len(groups))] = np.inf
+        turned, first, then = np.unravel_index(int(alike.argmin()), alike.shape)
+        if alike[turned, first, then] > 0:
             break
+        first, then = sorted((int(first), int(then)))
         groups[first] += groups.pop(then)
         for table in (excess, weight):
-            table[first] += table[then]
-            table[:, first] += table[:, then]
-        excess, weight, alike = (
-            np.delete(np.delete(table, then, axis=0), then, axis=1)
-            for table in (excess, weight, alike)
+            # Who joins as a mirror image is to the others what its own mirror image was.
+            table[:, first] += table[::-1, then] if turned else table[:, then]
+            table[:, :, first] += table[::-1, :, then] if turned else table[:, :, then]
+        excess, weight = (
+            np.delete(np.delete(table, then, axis=1), then, axis=2) for table in (excess, weight)
         )
-        alike[first] = alike[:, first] = excess[first] / weight[first]
-        alike[first, first] = np.inf
     for person, group in enumerate(groups):
         people[group] = person
     return people
 
 
 def _compare(pieces: Sequence[np.ndarray], looks: FacePatterns) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over all poses of two pieces, (pieces, pieces) each: weighted excess, and weight.
+    """Sums over all poses of two pieces, (2, pieces, pieces) each: weighted excess, and weight.
 
-    The excess is how much further apart two faces are than one person's may be.
+    The excess is how much further apart two faces are than one person's may be; first as they
+    are, then with one of them mirrored, because some cameras' own side mirrors.
     """
     owner, count, pattern, pose = [], [], [], []
     for number, rows in enumerate(pieces):
@@ -218,13 +240,16 @@ def _compare(pieces: Sequence[np.ndarray], looks: FacePatterns) -> tuple[np.ndar
             pattern.append(looks.patterns[members].astype(np.float32).mean(axis=0))
             pose.append(looks.poses[members].mean(axis=0))
     patterns, poses = _unit(np.array(pattern)), np.array(pose, float)
-    apart = 1 - (patterns @ patterns.T).astype(float)
-    turned = np.linalg.norm(poses[:, None] - poses[None], axis=-1)
     frames = np.array([len(pieces[number]) for number in owner])
     short = np.maximum(1 - np.minimum.outer(frames, frames) / ENOUGH, 0)
-    allowed = APART + APART_PER_DEGREE * np.maximum(turned - POSE_FREE, 0) + APART_SHORT * short
-    excess = apart - allowed
-    weight = np.exp(-turned / POSE_WEIGHT) * np.outer(count, count)
     member = np.zeros((len(pieces), len(owner)))
     member[owner, np.arange(len(owner))] = 1
-    return member @ (weight * excess) @ member.T, member @ weight @ member.T
+    sums = []
+    for others, towards in ((patterns, poses), (patterns[:, looks.mirror], poses * (-1, 1))):
+        apart = 1 - (patterns @ others.T).astype(float)
+        turned = np.linalg.norm(poses[:, None] - towards[None], axis=-1)
+        allowed = APART + APART_PER_DEGREE * np.maximum(turned - POSE_FREE, 0) + APART_SHORT * short
+        weight = np.exp(-turned / POSE_WEIGHT) * np.outer(count, count)
+        sums.append([member @ table @ member.T for table in (weight * (apart - allowed), weight)])
+    excess, weight = np.moveaxis(np.array(sums), 1, 0)
+    return (excess + excess.swapaxes(1, 2)) / 2, (weight + weight.swapaxes(1, 2)) / 2
