@@ -130,6 +130,16 @@ def test_too_few_faces_none_and_small_ones_are_refused(tmp_path: Path) -> None:
         solve(tmp_path, [(k, face(300, 240, 90)) for k in range(1, 101)], info(100))
 
 
+def test_numbers_that_fall_short_do_not_print_as_enough(tmp_path: Path) -> None:
+    sizes = [(k, face(300, 240, 124 if k < 20 else 119.7)) for k in range(1, 101)]
+    with pytest.raises(UserError, match=r"largest measures 119 px .*, 120 are needed"):
+        solve(tmp_path, sizes, info(100))
+    with pytest.raises(
+        UserError, match=r"in 199 of 1000 frames \(19%\), at least 20%.* 801 no face"
+    ):
+        solve(tmp_path, [(k, face(300, 240, 150)) for k in range(1, 200)], info(1000))
+
+
 def test_missing_frames_are_named(tmp_path: Path) -> None:
     rows = [(k, face(300, 240, 150)) for k in range(1, 51)]
     solve(tmp_path, rows, info(50))

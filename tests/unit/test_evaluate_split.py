@@ -61,3 +61,31 @@ def test_table_errors_name_the_file(tmp_path) -> None:
     table.write_text("id\ttime\tstatus\n1\t0\tok\n")
     with pytest.raises(UserError, match="frames.tsv"):
         read_frames(table)
+
+
+@pytest.mark.parametrize(
+    ("status", "cure"),
+    [
+        ("no_face", "face stays in sight"),
+        ("clipped", "whole face, forehead to chin, is inside the image"),
+        ("another_person", "of one person"),
+        ("undecodable", "undamaged video"),
+    ],
+)
+def test_the_cure_fits_what_keeps_the_frames_out(status: str, cure: str) -> None:
+    rows = clip(200, {i: status for i in range(11, 200)} | {200: "blurred"})
+    with pytest.raises(UserError, match=f"not usable: 189 {status}; .*{cure}") as caught:
+        split_frames(rows)
+    assert "longer" not in str(caught.value)
+
+
+def test_a_short_clip_is_told_to_be_longer() -> None:
+    with pytest.raises(UserError, match="only 0 of 20 .*all are usable; record a longer clip"):
+        split_frames(clip(20), "spread")
+
+
+@pytest.mark.parametrize("mode", ["last", "spread"])
+def test_held_out_frames_are_taken_among_the_usable_ones(mode: str) -> None:
+    split = split_frames(clip(300, {i: "another_person" for i in range(201, 301)}), mode)
+    assert split["unusable"] == list(range(201, 301))
+    assert len(split["test"]) == 30

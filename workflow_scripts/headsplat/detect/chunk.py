@@ -7,6 +7,7 @@ import numpy as np
 
 from headsplat.chunks import chunk_bounds
 from headsplat.cli import progress
+from headsplat.detect.colours import SKIN_POINTS, face_colours
 from headsplat.detect.face_alignment_points import POINTS_68, FaceAlignmentPoints
 from headsplat.detect.mediapipe_models import POINTS, FaceModels
 from headsplat.detect.task_models import BLENDSHAPES, TaskModels
@@ -36,8 +37,9 @@ def detect_chunk(
 
     Writes `ids` (n,), and per face `face_frame` (m,) its id, `faces` (m, 478, 3) in pixels
     of the full upright picture (continuous, z on the same scale), `score` (m,) presence in
-    [0, 1], `sharpness` (m,); with the Tasks landmarker also `blendshapes` (m, 52), with a second
-    detector also `points68` (m, 68, 2) in pixels, NaN where it finds nothing.
+    [0, 1], `sharpness` (m,), `colours` (m, 468, 3) uint8 RGB under the mesh's points; with the
+    Tasks landmarker also `blendshapes` (m, 52), with a second detector also `points68`
+    (m, 68, 2) in pixels, NaN where it finds nothing.
 
     Args:
         video: of the subject.
@@ -55,7 +57,7 @@ def detect_chunk(
     """
     info = VideoInfo.load(info_path)
     first, stop = chunk_bounds(info.n_frames, n_chunks, chunk)
-    rows: list[tuple[int, np.ndarray, float, float]] = []
+    rows: list[tuple[int, np.ndarray, float, float, np.ndarray]] = []
     scores: list[np.ndarray] = []
     more: list[np.ndarray] = []
     tasks = model == "tasks" or (model == "auto" and weights is not None)
@@ -70,7 +72,8 @@ def detect_chunk(
             for points, score in tracker.step(frame_id, picture):
                 if frame_id < first:
                     continue
-                rows.append((frame_id, points, score, face_sharpness(picture, points)))
+                sharpness, colours = face_sharpness(picture, points), face_colours(picture, points)
+                rows.append((frame_id, points, score, sharpness, colours))
                 if tasks:
                     scores.append(models.blendshapes(points))
                 if other is not None:
@@ -87,6 +90,7 @@ def detect_chunk(
         faces=np.array([row[1] for row in rows], np.float32).reshape(-1, POINTS, 3),
         score=np.array([row[2] for row in rows], np.float32),
         sharpness=np.array([row[3] for row in rows], np.float32),
+        colours=np.array([row[4] for row in rows], np.uint8).reshape(-1, SKIN_POINTS, 3),
         **extras,
     )
 

@@ -22,6 +22,7 @@ def frame_status(
     outside: np.ndarray,
     sharpness: np.ndarray,
     faces: np.ndarray,
+    others: np.ndarray,
 ) -> np.ndarray:
     """Status string per frame; where several apply, the one that harms most.
 
@@ -31,6 +32,7 @@ def frame_status(
         outside: (N,) share of the face outside the crop or the picture.
         sharpness: (N,), NaN where no face.
         faces: (N,) number of faces.
+        others: (N,) bool, somebody else is seen, and the subject is not.
     """
     limit = BLUR_SHARE * np.nanmedian(sharpness)
     status = np.full(len(seen), "ok", "U16")
@@ -38,6 +40,7 @@ def frame_status(
     status[seen & (np.nan_to_num(sharpness, nan=np.inf) < limit)] = "blurred"
     status[seen & (np.nan_to_num(outside) > OUTSIDE_SHARE)] = "clipped"
     status[~seen] = "no_face"
+    status[others] = "another_person"
     status[undecodable] = "undecodable"
     return status
 

@@ -4,9 +4,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from headsplat.detect.people import changes, face_patterns, tell_people
+
 GAP = 50  # frames a face may be away and still be continued
 REACH = 0.6  # face heights a face may move from one frame to the next
 SIZE_RATIO = 1.6  # by which its height may change
+# Faces that say who they are: not smaller than this, px, and not more of them outside the image.
+TELLING_HEIGHT, TELLING_OUTSIDE = 60, 0.1
+# Numbers of a person whose face does not say who it is, and of a face between two people.
+UNTOLD, NEITHER = -1, -2
 
 
 @dataclass
@@ -24,6 +30,16 @@ class FaceTrack:
         self.rows.append(row)
         self.centres.append(centre)
         self.heights.append(height)
+
+    def part(self, rows: np.ndarray) -> "FaceTrack":
+        """What of this track belongs to some of the detections."""
+        keep = np.flatnonzero(np.isin(self.rows, rows))
+        return FaceTrack(
+            *(
+                [getattr(self, name)[i] for i in keep]
+                for name in ("ids", "rows", "centres", "heights")
+            )
+        )
 
     def extended(self, other: "FaceTrack") -> "FaceTrack":
         """This track and another one that shares no frame with it, in order of time."""
@@ -105,3 +121,99 @@ def choose_subject(tracks: list[FaceTrack]) -> FaceTrack | None:
         if 1 / SIZE_RATIO < ratio < SIZE_RATIO and near and not set(subject.ids) & set(other.ids):
             subject = subject.extended(other)
     return subject
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The choice among a clip's faces.
+
+    Attributes:
+        track: the subject's, None where no face is large enough.
+        others: (k,) ids, ascending, of the frames that show other people and not the subject.
+        largest: median height in px of the largest face.
+    """
+
+    track: FaceTrack | None
+    others: np.ndarray
+    largest: float
+
+
+def find_subject(
+    face_frame: np.ndarray,
+    faces: np.ndarray,
+    colours: np.ndarray | None,
+    size: np.ndarray,
+    smallest: float,
+) -> Subject:
+    """Link the faces, tell people apart, and choose the person with the most presence times size.
+
+    Args:
+        face_frame: (m,) frame id of each face, ascending, m > 0.
+        faces: (m, 478, 3) px.
+        colours: (m, 468, 3) uint8 under the mesh's points, or None: then all are one person.
+        size: (2,) width and height of the image.
+        smallest: px, least median height of a track.
+    """
+    linked = link_faces(face_frame, faces)
+    tracks = [(track, UNTOLD) for track in linked]
+    if colours is not None:
+        tracks = _split_people(linked, faces, colours, size)
+    presence: dict[int, float] = {}
+    for track, person in tracks:
+        if person >= 0 and np.median(track.heights) >= smallest:
+            presence[person] = presence.get(person, 0.0) + sum(track.heights)
+    main = max(presence, key=lambda person: presence[person], default=UNTOLD)
+    largest = max(float(np.median(track.heights)) for track, _ in tracks)
+    subject = choose_subject(
+        [t for t, who in tracks if who in (main, UNTOLD) and np.median(t.heights) >= smallest]
+    )
+    others = {k for t, who in tracks if who not in (main, UNTOLD) for k in t.ids}
+    others -= set(subject.ids) if subject else set()
+    return Subject(subject, np.array(sorted(others), int), largest)
+
+
+def _split_people(
+    tracks: list[FaceTrack], faces: np.ndarray, colours: np.ndarray, size: np.ndarray
+) -> list[tuple[FaceTrack, int]]:
+    """Tracks of one person each, and the person's number.
+
+    A track is cut where the face changes.
+    """
+    looks = face_patterns(faces, colours)
+    outside = np.any((faces[..., :2] < 0) | (faces[..., :2] > size), axis=-1).mean(axis=-1)
+    telling = (face_heights(faces) >= TELLING_HEIGHT) & (outside <= TELLING_OUTSIDE)
+    pieces: list[np.ndarray] = []
+    owner: list[int] = []
+    for number, track in enumerate(tracks):
+        rows = np.array(track.rows)
+        for piece in np.split(rows, changes(looks.patterns[rows])):
+            pieces.append(piece)
+            owner.append(number)
+    people = tell_people([piece[telling[piece]] for piece in pieces], looks)
+    result = []
+    for number, track in enumerate(tracks):
+        own = [k for k, track_number in enumerate(owner) if track_number == number]
+        parts: dict[int, list[np.ndarray]] = {}
+        for k, person in zip(own, _filled(people[own]), strict=True):
+            parts.setdefault(person, []).append(pieces[k])
+        if len(parts) == 1:
+            result.append((track, *parts))
+        else:
+            result += [(track.part(np.concatenate(rows)), who) for who, rows in parts.items()]
+    return result
+
+
+def _filled(people: np.ndarray) -> list[int]:
+    """Persons of a track's pieces, where those that cannot be judged go with their neighbours.
+
+    Between two people they are neither's.
+    """
+    known = np.flatnonzero(people != UNTOLD)
+    if len(known) == 0:
+        return people.tolist()
+    before = np.searchsorted(known, np.arange(len(people)), side="right") - 1
+    after = np.searchsorted(known, np.arange(len(people)))
+    first = people[known[np.maximum(before, 0)]]
+    then = people[known[np.minimum(after, len(known) - 1)]]
+    first, then = np.where(before < 0, then, first), np.where(after == len(known), first, then)
+    return np.where(first == then, first, NEITHER).tolist()

@@ -1,5 +1,6 @@
 """What the solver is given: detected landmarks in crop pixels, checked, with their reliability."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,9 +102,11 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
             f"that are not finite, first frame {ids[broken][0]}; remake the landmarks"
         )
     if seen.sum() < max(1, LEAST_SEEN * count):
+        least = math.ceil(max(1, LEAST_SEEN * count))
         raise UserError(
-            f"{landmarks}: a face in only {int(seen.sum())} of {count} frames, at least "
-            f"{LEAST_SEEN:.0%} are needed; use a clip that shows one face"
+            f"{landmarks}: a face in only {int(seen.sum())} of {count} frames, at least {least} "
+            f"are needed; of the others, {_lost(status[~seen])}; "
+            "use a clip that shows one face most of the time"
         )
     centre = window.centre()
     points[~seen] = 0
@@ -124,6 +127,13 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
         ids, status, confidence, pixels, seen, linked, size, centre, window, round(fps, 6),
         second,
     )  # fmt: skip
+
+
+def _lost(status: np.ndarray) -> str:
+    """Why frames do not count, by their status; one that would count had no confidence."""
+    names = np.where(np.isin(status, TRACKED), "without confidence", status)
+    told, counts = np.unique(names, return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(told, counts, strict=True))
 
 
 def _second(points: np.ndarray, seen: np.ndarray, window: Crop, path: Path) -> np.ndarray:

@@ -91,7 +91,9 @@ def train_avatar(
     track = load_track(track_path, head)
     ids = [int(frame) for frame in read_json(split_path)["train"]]
     if len(ids) < 2:
-        raise UserError(f"{split_path}: {len(ids)} training frames; a longer clip is needed")
+        raise UserError(
+            f"{split_path}: {len(ids)} training frames, at least 2 are needed; split again"
+        )
     start = None
     if checkpoint is not None:
         if options.model != FlashAvatarDeformation.name:
