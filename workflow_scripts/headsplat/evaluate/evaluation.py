@@ -78,7 +78,7 @@ def evaluate(
         if {before, before + 1} <= tested:
             # The flicker of the part's first frame is against the last of the part before.
             previous = next(rendered(renderer, track, reader, [before]))
-        with VideoWriter(path, 2 * track.width, track.height, FPS) as out:
+        with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
             for batch in rendered(renderer, track, reader, clip[part]):
                 some, train = batch.among(tested), batch.among(sample)
                 found = _measures(previous, some, lpips) if some.ids else {}
