@@ -2,7 +2,7 @@
 
 
 rule evaluate_avatar:
-    """Held-out frames: metrics, and truth beside render with the sound."""
+    """Metrics of held-out frames, and the whole clip beside its truth, with the sound."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",

@@ -1,4 +1,4 @@
-"""Measure a trained avatar on held-out frames: metrics.json, evaluation.npz and test.mp4."""
+"""Measure a trained avatar on held-out frames, and film the whole clip beside its truth."""
 
 import argparse
 from pathlib import Path
@@ -11,6 +11,7 @@ from headsplat.files import read_json, write_json, write_npz
 from headsplat.heads.model import HeadModel
 from headsplat.raster.extension import serving_device
 from headsplat.scratch import Scratch, state_key
+from headsplat.track_io import read_track
 from headsplat.train.dataset import PictureReader
 from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
@@ -42,15 +43,16 @@ def main(argv: list[str] | None = None) -> None:
     avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
     reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
     split = read_json(args.split)
-    seconds = max(split["test"], default=0) / FPS
-    sound = read_sound(args.video, seconds) if args.video else None
+    sound = read_sound(args.video, max(track.ids) / FPS) if args.video else None
+    status = dict(zip(track.ids.tolist(), read_track(args.track).status.tolist(), strict=True))
+    unused = {frame: status[frame].replace("_", " ") for frame in split["unusable"]}
     inputs = [*sorted(path for path in args.avatar.iterdir() if path.is_file()), args.head]
     inputs += [args.track, args.split, *args.frames, *args.alpha, *args.parsing]
     parameters = {"lpips_used": lpips is not None, "device": device.type}
     key = state_key(inputs, parameters, code_version("evaluate_avatar"))
     scratch = Scratch(args.scratch, key)
     metrics, arrays = evaluate(
-        avatar, track, reader, split, sound, args.video_out, lpips, scratch.folder
+        avatar, track, reader, split, unused, sound, args.video_out, lpips, scratch.folder
     )
     write_npz(args.evaluation, **arrays)
     write_json(args.metrics, metrics)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,43 @@ from headsplat.avatar import save_avatar
 from headsplat.evaluate import evaluation
 from headsplat.files import read_json, read_npz, write_json
 from headsplat.heads.model import HeadModel
+from headsplat.track_io import read_track, write_track
 from headsplat.train.track import load_track
 from headsplat.video import parts
+from headsplat.video.encode import VideoWriter
+from headsplat.video.sound import read_sound
 from tests.unit.driven import make_avatar
 from tests.unit.tiny_clip import make_clip
 
-# Of three parts, the second begins behind a gap, the third in the middle of a stretch.
+# Of three parts of the film, the second and the third begin in the middle of a stretch.
+COUNT, SIZE = 48, 48
 HELD_OUT = [*range(3, 19), *range(20, 44)]
+FACELESS = 46
+# A click begins with this frame of the clip.
+RATE, CLICK = 48000, 31
 SPEEDS = ("fps_batched", "fps_single")
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("clip")
-    clip = make_clip(folder, count=48)
-    train = [i for i in range(1, 49) if i not in HELD_OUT]
-    write_json(clip.split, {"mode": "spread", "train": train, "test": HELD_OUT})
+    clip = make_clip(folder, COUNT, SIZE)
+    train = [i for i in range(1, COUNT + 1) if i not in (*HELD_OUT, FACELESS)]
+    split = {"mode": "spread", "train": train, "test": HELD_OUT, "unusable": [FACELESS]}
+    write_json(clip.split, split)
+    track = read_track(clip.track)
+    status = np.where(track.ids == FACELESS, "no_face", "ok")
+    write_track(clip.track, replace(track, status=status))
+    sound = np.zeros(RATE * COUNT // 25, np.float32)
+    sound[RATE * (CLICK - 1) // 25 :][: RATE // 25] = 0.8
+    with VideoWriter(folder / "source.mp4", SIZE, SIZE, 25, (sound, RATE)) as video:
+        for _ in range(COUNT):
+            video.write(np.zeros((SIZE, SIZE, 3), np.uint8))
     head = HeadModel.load(clip.head)
     (folder / "avatar").mkdir()
     save_avatar(folder / "avatar", make_avatar(head, load_track(clip.track, head).shape.numpy()))
-    return [*clip.arguments(), "--avatar", str(folder / "avatar"), "--assets", str(folder)]
+    avatar = ["--avatar", str(folder / "avatar"), "--assets", str(folder)]
+    return [*clip.arguments(), *avatar, "--video", str(folder / "source.mp4")]
 
 
 def arguments(inputs: list[str], folder: Path) -> list[str]:
@@ -62,6 +80,44 @@ def straight(inputs, tmp_path_factory) -> Path:
     return folder
 
 
+def shown(film: Path) -> np.ndarray:
+    """(N, H, W, 3) pictures of a film."""
+    with av.open(str(film)) as file:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+
+
+def test_the_film_shows_the_whole_clip_and_marks_what_was_held_out(straight):
+    film = shown(straight / "test.mp4").astype(int)
+    assert film.shape == (COUNT, SIZE, 2 * SIZE, 3)
+    # Orange, grey or nothing along the bottom, right of the words.
+    edge = film[:, -1, -20:].mean(1)
+    orange = (edge[:, 0] > 150) & (edge[:, 2] < 100)
+    assert (np.flatnonzero(orange) + 1).tolist() == HELD_OUT
+    grey = (edge.min(1) > 70) & (np.ptp(edge, axis=1) < 50)
+    assert (np.flatnonzero(grey) + 1).tolist() == [FACELESS]
+    # Without a face the truth is the whole picture, elsewhere it is on black.
+    side = film[:, SIZE // 2, 1:4].mean((1, 2))
+    assert side[FACELESS - 1] > 30
+    assert np.delete(side, FACELESS - 1).max() < 10
+    # The render moves as the head does.
+    assert np.abs(np.diff(film[:, :-12, SIZE:], axis=0)).mean((1, 2, 3)).min() > 0
+
+
+def test_the_films_sound_is_the_clips(straight):
+    samples, rate = read_sound(straight / "test.mp4")
+    loud = np.flatnonzero(np.abs(samples[:, 0]) > 0.4)
+    assert len(samples) == pytest.approx(rate * COUNT / 25, abs=rate / 25)
+    assert loud[0] / rate == pytest.approx((CLICK - 1) / 25, abs=0.005)
+    assert loud[-1] / rate == pytest.approx(CLICK / 25, abs=0.005)
+
+
+def test_an_import_without_a_sound_has_a_silent_film(inputs, straight, tmp_path):
+    where = inputs.index("--video")
+    script.main(arguments([*inputs[:where], *inputs[where + 2 :]], tmp_path))
+    assert read_sound(tmp_path / "test.mp4") is None
+    np.testing.assert_array_equal(shown(tmp_path / "test.mp4"), shown(straight / "test.mp4"))
+
+
 def test_parts_change_no_number(inputs, straight, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "PART", 1000)
     script.main(arguments(inputs, tmp_path))
@@ -75,12 +131,14 @@ def test_parts_change_no_number(inputs, straight, tmp_path, monkeypatch):
     # The frame before a part is drawn by itself there, and a matrix product may round otherwise.
     np.testing.assert_allclose(flicker, whole["temporal_error"], rtol=1e-5)
     assert np.flatnonzero(np.isnan(flicker)).tolist() == [0, 16]
-    assert flicker[32] > 0
+    assert min(flicker[HELD_OUT.index(17)], flicker[HELD_OUT.index(33)]) > 0
+    sheet = joined["sheet_ids"].tolist()
+    assert len(set(sheet)) == 12
+    assert set(sheet) <= set(HELD_OUT)
+    assert joined["sheet_truth"].shape == joined["sheet_render"].shape == (12, SIZE, SIZE, 3)
     metrics = read_json(straight / "metrics.json")
     assert metrics["psnr_head"] == pytest.approx(joined["psnr_head"].mean(), rel=1e-6)
     assert metrics["temporal_error"] == pytest.approx(np.nanmean(flicker), rel=1e-6)
-    with av.open(str(straight / "test.mp4")) as file:
-        assert sum(1 for _ in file.decode(video=0)) == len(HELD_OUT)
 
 
 def test_an_evaluation_that_was_cut_off_goes_on_to_the_same_numbers(
@@ -98,12 +156,12 @@ def test_an_evaluation_that_was_cut_off_goes_on_to_the_same_numbers(
     with pytest.raises(KeyboardInterrupt):
         script.main(arguments(inputs, tmp_path))
     assert not list(tmp_path.glob("*.*"))
-    states = sorted(path for path in (tmp_path / "scratch").rglob("0*"))
-    assert [path.name[:6] + path.suffix for path in states] == ["00000-.mp4", "00000-.npz"]
+    states = [path.name[:6] + path.suffix for path in (tmp_path / "scratch").rglob("0*")]
+    assert sorted(states) == ["00000-.mp4", "00000-.npz"]
     measured.clear()
     limit = None
     script.main(arguments(inputs, tmp_path))
-    assert measured == [8, 8, 8], "the two parts that were missing"
+    assert measured == [7, 8, 8, 3], "the two parts that were missing"
     assert published(tmp_path) == published(straight)
 
 

@@ -15,5 +15,6 @@ def test_lpips_of_the_head_ignores_what_lies_outside_it() -> None:
     outside, inside = truth.clone(), truth.clone()
     outside[:, 16:] = 0
     inside[:, :16] = 0
-    assert _lpips_head(lpips, Batch([1, 2], truth, outside, mask)) == [0, 0]
-    assert min(_lpips_head(lpips, Batch([1, 2], truth, inside, mask))) > 0
+    picture = truth.byte()
+    assert _lpips_head(lpips, Batch([1, 2], truth, outside, mask, picture)) == [0, 0]
+    assert min(_lpips_head(lpips, Batch([1, 2], truth, inside, mask, picture))) > 0

@@ -10,8 +10,9 @@ from headsplat.config import pattern_among, pattern_of
 from headsplat.fingerprint import fingerprint
 from headsplat.operate import logs
 from headsplat.operate.dag import Plan, PlannedJob
+from headsplat.operate.estimate import Costs, Estimate, Task, estimate
 from headsplat.operate.plan import plan_table
-from headsplat.operate.progress import describe, share_done
+from headsplat.operate.progress import Running, describe
 from headsplat.operate.reasons import explain_params
 from headsplat.operate.stages import stages_of
 from headsplat.operate.summary import DONE, FAILED, LEFT, Job, summary
@@ -25,10 +26,14 @@ def test_last_progress_and_failure_of_a_log(tmp_path):
     progress = logs.last_progress(logs.tail(log))
     assert (progress.what, progress.done, progress.total) == ("landmarks 3", 10, 63)
     assert (progress.rate, progress.left) == (3.4, 16)
-    assert describe("detect_chunk anna 003", log) == "detect_chunk anna 003 10/63 3.4/s 16 s"
+    running = Running("detect_chunk anna 003", progress, 16)
+    assert str(running) == "detect_chunk anna 003 10/63 3.4/s 16 s"
     assert logs.failure(logs.tail(log)) is None
     log.write_text("12:00:00 step 120/3000  35.2 images/s  loss 0.01234  1200 s left\n")
     assert logs.last_progress(logs.tail(log)).done == 120
+    with open(log, "a") as handle:
+        handle.write("12:40:00 step 3000/3000 done in 9.1 s (329.7/s)\n12:40:01 next\n")
+    assert logs.last_progress(logs.tail(log)) is None, "what it tells of is over"
     log.write_text("error: a.mp4: not a video\n\n")
     assert logs.failure(logs.tail(log)) == "a.mp4: not a video"
     log.write_text("Traceback (most recent call last):\n  File x\nValueError: odd\n")
@@ -96,11 +101,51 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
     assert "not finished, because build_cuda_ext failed: anna" in text
 
 
-def test_the_share_done_weighs_jobs_by_their_costs():
-    needed, costs = {"crop": 4, "train": 1}, {"crop": 10.0, "train": 160.0}
-    assert share_done({"crop": 4}, needed, costs) == pytest.approx(0.2)
-    assert share_done({"crop": 1}, {"crop": 4}, {}) == pytest.approx(0.25)
-    assert share_done({}, {}, {}) == 1.0
+def test_costs_go_with_the_clips_frames_and_this_runs_count_more():
+    before = Costs()
+    before.add("overlay_track", 10.0, 1, 100)
+    before.add("train_avatar", 40.0, 1, 100)
+    before.add("build_cuda_ext", 20.0, 1, None)
+    costs = Costs(before)
+    assert costs.expected("overlay_track", 300) == pytest.approx(30)
+    assert costs.expected("overlay_track", None) == pytest.approx(10)
+    assert costs.expected("train_avatar", 300) == pytest.approx(40), "its steps are fixed"
+    assert costs.expected("build_cuda_ext", None) == pytest.approx(20)
+    assert costs.expected("drive_avatar", 300) is None
+    costs.add("overlay_track", 4.0, 1, 100)
+    costs.add("overlay_track", 2.0, 1, 100)
+    assert costs.expected("overlay_track", 300) == pytest.approx(9)
+
+
+def test_what_is_left_is_the_longest_chain_or_all_the_work():
+    def left(*tasks: Task, done: float = 0.0) -> Estimate:
+        return estimate(dict(enumerate(tasks)), done)
+
+    chain = (Task("a", 5.0, share=0.5), Task("b", 7.0, (0,), share=0.5))
+    assert left(*chain).seconds == pytest.approx(12)
+    # Four jobs of which two fit at once; what is not in the mapping is done.
+    assert left(*(Task("a", 5.0, (9,), 0.5),) * 4).seconds == pytest.approx(10)
+    running = Task("train", 600.0, share=0.25, spent=200.0)
+    assert left(running, Task("a", 1.0)).seconds == pytest.approx(600)
+    assert left(running, done=50.0).share == pytest.approx(100 / 250)
+    unknown = left(running, Task("b", None, (0,)), Task("a", None))
+    assert (unknown.share, unknown.unknown) == (None, ("a", "b"))
+    assert unknown.seconds == pytest.approx(600)
+    assert left() == Estimate(0, 1.0, ())
+
+
+def test_the_line_of_a_run_never_says_less_than_a_running_stage():
+    progress = logs.Progress("step", 120, 3000, 35.2, 612)
+    train = Running("train_avatar anna", progress, 612)
+    others = [Running(f"matte_chunk anna {n:03d}", None, None) for n in range(3)]
+    line = describe(3, 9, Estimate(612, 0.25, ()), [*others, train])
+    assert line == (
+        "25%, 3 of 9 jobs, 10 min left | train_avatar anna 120/3000 35.2/s 10 min | "
+        "matte_chunk anna 000 | matte_chunk anna 001 | 1 more"
+    )
+    line = describe(3, 9, Estimate(612, None, ("a", "b", "c", "d")), [train])
+    assert "3 of 9 jobs, at least 10 min left (a, b, c and 1 more not measured yet)" in line
+    assert describe(0, 9, Estimate(0, None, ("a",)), []) == "0 of 9 jobs, time left not known yet"
 
 
 @pytest.mark.parametrize("row", [{}, {"kind": "flashavatar", "folder": ".", "avatar": "a.pth"}])

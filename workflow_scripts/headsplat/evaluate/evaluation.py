@@ -1,11 +1,11 @@
-"""Render the frames an avatar never saw, measure them, and show them beside the truth.
+"""Render a clip anew beside the truth, and measure the frames the avatar never saw.
 
 Without a card that takes minutes for a long clip, so it is done in parts, each a film and its
 frames' measures, which stay in keyed scratch until the whole is joined.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import torch
 
 from headsplat.avatar import Avatar
 from headsplat.cli import log
+from headsplat.evaluate.examples import examples
+from headsplat.evaluate.film import ClipFilm
 from headsplat.evaluate.metrics import frame_metrics, psnr_head, temporal_error
 from headsplat.evaluate.pairs import Batch, rendered
 from headsplat.files import read_npz, write_npz
@@ -24,10 +26,11 @@ from headsplat.train.track import Track
 from headsplat.video.encode import VideoWriter
 from headsplat.video.join import join_films
 from headsplat.video.parts import FilmParts
+from headsplat.video.timeline import FPS
 
-FPS = 25
 BATCH = 8
-TRAINING_SAMPLE = 24  # training frames rendered to tell overfitting from underfitting
+TRAINING_SAMPLE = 24  # training frames measured to tell overfitting from underfitting
+TRAIN = "psnr_head_train"
 # Frames timed one by one, and batches timed in a row.
 TIMED_FRAMES, TIMED_BATCHES = 10, 5
 
@@ -37,85 +40,78 @@ def evaluate(
     track: Track,
     reader: PictureReader,
     split: dict[str, Any],
+    unused: Mapping[int, str],
     sound: tuple[np.ndarray, int] | None,
     video: Path,
     lpips: Lpips | None,
     scratch: Path,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measure an avatar and write the side-by-side video of the held-out frames.
+    """Measure an avatar on held-out frames and write the side-by-side film of the whole clip.
 
     Args:
         avatar: the trained avatar.
         track: codes and cameras of the clip.
         reader: its pictures and masks.
         split: as split.json holds it.
+        unused: id of a frame that cannot train or test -> why.
         sound: the clip's samples from the first picture on, and their rate, or None.
-        video: mp4 to write, truth left and render right, with the sound of the frames shown.
+        video: mp4 to write, truth left and render right, with the sound.
         lpips: the perceptual distance, or None where its weights are not at hand.
         scratch: folder of the parts that are complete.
 
     Returns:
         The flat dictionary of metrics.json, and the arrays of evaluation.npz.
+
+    Raises:
+        UserError: a frame of the split is missing from the track.
     """
-    ids = list(split["test"])
+    ids, film = list(split["test"]), ClipFilm(split["test"], unused)
+    clip, tested = sorted(int(i) for i in track.ids), frozenset(split["test"])
+    sample = frozenset(split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)])
+    track.rows([*ids, *sample])  # it has them all
     renderer = _renderer(avatar, track, BATCH)
 
-    def measure(part: slice, film: Path, measures: Path) -> None:
+    def draw(part: slice, path: Path, measures: Path) -> None:
         values: dict[str, list[float]] = {}
         previous: Batch | None = None
-        if part.start and ids[part.start] == ids[part.start - 1] + 1:
+        before = clip[part.start] - 1
+        if {before, before + 1} <= tested:
             # The flicker of the part's first frame is against the last of the part before.
-            before = ids[part.start - 1 : part.start]
-            previous = next(rendered(renderer, track, reader, before))
-        with VideoWriter(film, 2 * track.width, track.height, FPS) as out:
-            for batch in rendered(renderer, track, reader, ids[part]):
-                for name, value in _measures(previous, batch, lpips).items():
+            previous = next(rendered(renderer, track, reader, [before]))
+        with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
+            for batch in rendered(renderer, track, reader, clip[part]):
+                some, train = batch.among(tested), batch.among(sample)
+                found = _measures(previous, some, lpips) if some.ids else {}
+                if train.ids:
+                    found[TRAIN] = psnr_head(train.truth, train.render, train.mask).tolist()
+                for name, value in found.items():
                     values.setdefault(name, []).extend(value)
-                both = torch.cat([batch.truth, batch.render], 2)
-                for picture in (both * 255).round().byte().cpu().numpy():
+                previous = some if some.ids else previous
+                for picture in film.pictures(batch):
                     out.write(picture)
-                previous = batch
         write_npz(measures, **{name: np.array(v, np.float32) for name, v in values.items()})
 
-    films, measures = FilmParts(scratch, ".npz").complete(len(ids), measure)
-    join_films(films, video, FPS, slices(sound, ids))
-    parts = [read_npz(path) for path in measures]
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    sample = split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)]
-    training = [
-        value
-        for batch in rendered(renderer, track, reader, sample)
-        for value in psnr_head(batch.truth, batch.render, batch.mask).tolist()
-    ]
-    temporal = arrays.pop("temporal_error")
+    films, measures = FilmParts(scratch, ".npz").complete(len(clip), draw)
+    join_films(films, video, FPS, sound)
+    arrays = _joined([read_npz(path) for path in measures])
+    training, temporal = arrays.pop(TRAIN), arrays.pop("temporal_error")
     metrics = {name: float(value.astype(np.float64).mean()) for name, value in arrays.items()}
     metrics["temporal_error"] = (
         float(np.nanmean(temporal.astype(np.float64))) if np.isfinite(temporal).any() else 0.0
     )
-    metrics["psnr_head_train"] = float(np.mean(training))
+    metrics[TRAIN] = float(training.astype(np.float64).mean())
     metrics |= _speed(renderer, track, ids)
     facts = {"frames": len(ids), "split": split["mode"], "size": track.width}
     arrays |= {"ids": np.array(ids, np.int32), "temporal_error": temporal}
-    arrays |= _examples(renderer, track, reader, ids, arrays["psnr_head"])
+    arrays |= examples(renderer, track, reader, ids, arrays["psnr_head"])
     log.info("psnr_head %.2f dB on %d held-out frames", metrics["psnr_head"], len(ids))
     return metrics | facts, arrays
 
 
-def slices(
-    sound: tuple[np.ndarray, int] | None, ids: Sequence[int]
-) -> tuple[np.ndarray, int] | None:
-    """The sound of just these frames, in their order: frame k lasts from (k-1)/25 to k/25 s."""
-    if sound is None or not ids:
-        return None
-    samples, rate = sound
-    samples = samples.reshape(len(samples), -1)
-    last = round(max(ids) * rate / FPS)
-    if last > len(samples):
-        samples = np.concatenate(
-            [samples, np.zeros((last - len(samples), samples.shape[1]), samples.dtype)]
-        )
-    cut = [samples[round((i - 1) * rate / FPS) : round(i * rate / FPS)] for i in ids]
-    return np.concatenate(cut), rate
+def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Each measure of all parts in one; most parts show no held-out frame and lack them."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: np.concatenate([p[name] for p in parts if name in p]) for name in names}
 
 
 def _measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict[str, list[float]]:
@@ -176,29 +172,4 @@ def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[st
     return {
         "fps_batched": len(rows) / batched,
         "fps_single": 1 / float(np.median(elapsed[1:])),
-    }
-
-
-def _examples(
-    renderer: FrameRenderer,
-    track: Track,
-    reader: PictureReader,
-    ids: Sequence[int],
-    psnr: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """The worst, the median and the best held-out frame, as pictures for the report."""
-    order = np.argsort(psnr)
-    chosen = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
-    truth, render = [], []
-    for position in chosen.values():
-        batch = next(rendered(renderer, track, reader, [ids[position]]))
-        truth.append((batch.truth[0] * 255).round().byte().cpu().numpy())
-        render.append((batch.render[0] * 255).round().byte().cpu().numpy())
-    positions = list(chosen.values())
-    return {
-        "example_names": np.array(list(chosen)),
-        "example_ids": np.array([ids[p] for p in positions], np.int32),
-        "example_psnr": psnr[positions],
-        "example_truth": np.stack(truth),
-        "example_render": np.stack(render),
     }

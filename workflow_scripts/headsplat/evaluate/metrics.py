@@ -50,9 +50,12 @@ def ssim(truth: Tensor, render: Tensor) -> Tensor:
     line = line / line.sum()
 
     def blur(value: Tensor) -> Tensor:
-        planes = value.permute(0, 3, 1, 2).flatten(0, 1)[:, None]
-        planes = functional.conv2d(planes, line.view(1, 1, 1, -1))
-        return functional.conv2d(planes, line.view(1, 1, -1, 1)).unflatten(0, (-1, 3))[:, :, 0]
+        # As channels of one picture: many times faster on a CPU than as pictures of one channel.
+        planes = value.permute(0, 3, 1, 2).flatten(0, 1)[None]
+        count = planes.shape[1]
+        planes = functional.conv2d(planes, line.expand(count, 1, 1, -1), groups=count)
+        planes = functional.conv2d(planes, line[:, None].expand(count, 1, -1, 1), groups=count)
+        return planes[0].unflatten(0, (-1, 3))
 
     mean_t, mean_r = blur(truth), blur(render)
     var_t = blur(truth * truth) - mean_t.square()

@@ -9,6 +9,7 @@ _PROGRESS = re.compile(
     r"^\S+ (?P<what>.+?) (?P<done>\d+)/(?P<total>\d+)  (?P<rate>[\d.]+)(?: images)?/s"
     r".*?  (?P<left>\d+) s left$"
 )
+_OVER = re.compile(r"^\S+ .+? \d+/\d+ done in [\d.]+ s \(")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ def tail(log: Path) -> list[str]:
 
 
 def last_progress(lines: list[str]) -> Progress | None:
-    """The newest progress among the lines of a log."""
+    """The newest progress among the lines of a log; None where what it tells of is over."""
     for line in reversed(lines):
+        if _OVER.match(line):
+            return None
         found = _PROGRESS.match(line)
         if found:
             return Progress(

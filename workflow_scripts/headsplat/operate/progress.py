@@ -1,60 +1,91 @@
 """One line every few seconds while a run works: share done, what runs and how fast, time left."""
 
+import csv
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from snakemake.logging import logger
 
 from headsplat.operate import logs
+from headsplat.operate.estimate import Costs, Estimate, Task, estimate
 from headsplat.report.costs import read_costs
+from headsplat.resources import probed_frames
 
-# Seconds between lines, on a terminal and in a file.
-TERMINAL_EVERY, FILE_EVERY = 5.0, 30.0
-# Running jobs that are named, subjects whose last costs are read, and what a job of unknown cost
-# counts where no cost is known.
-_NAMED, _SAMPLED, _UNKNOWN = 3, 20, 10.0
+# Seconds between looks at the run; between lines, on a terminal and in a file.
+LOOK_EVERY, TERMINAL_EVERY, FILE_EVERY = 5.0, 5.0, 30.0
+# Running jobs and rules that are named, and subjects whose last costs are read.
+_NAMED, _SAMPLED = 3, 20
 
 
-def last_costs(folder: Path = Path("logs")) -> dict[str, float]:
-    """Rule -> mean seconds of a job, as a few subjects' benchmark files say."""
-    seconds, jobs = Counter[str](), Counter[str]()
+@dataclass(frozen=True)
+class Running:
+    """A job that runs: rule and wildcards, its own progress, seconds it still takes, if known."""
+
+    name: str
+    progress: logs.Progress | None
+    left: float | None
+
+    def __str__(self) -> str:
+        if self.progress is None:
+            return self.name
+        at = self.progress
+        return f"{self.name} {at.done}/{at.total} {at.rate:.1f}/s {_duration(at.left)}"
+
+
+def last_costs(folder: Path = Path("logs")) -> Costs:
+    """What each rule's jobs took, as a few subjects' benchmark files say."""
+    costs = Costs()
     if folder.is_dir():
         for subject in sorted(path for path in folder.iterdir() if path.is_dir())[:_SAMPLED]:
+            frames = clip_frames(subject.name)
             for cost in read_costs(subject):
-                seconds[cost.stage] += cost.seconds
-                jobs[cost.stage] += cost.jobs
-    return {rule: seconds[rule] / jobs[rule] for rule in jobs}
+                costs.add(cost.stage, cost.seconds, cost.jobs, frames)
+    return costs
 
 
-def share_done(
-    finished: Mapping[str, int], needed: Mapping[str, int], costs: Mapping[str, float]
-) -> float:
-    """Share of a run's work that is done, 0 to 1, each job weighed by what its like cost before.
+def clip_frames(subject: str) -> int | None:
+    """Frames of a subject's clip, once it is probed."""
+    return probed_frames(Path("work", subject, "video.json"))
+
+
+def read_running(job: Any, expected: float | None, spent: float) -> Running:
+    """What a running job says and what its like took; whichever is longer counts.
 
     Args:
-        finished: rule -> jobs done; those under way may count in part.
-        needed: rule -> jobs of the run.
-        costs: rule -> seconds of a job; the mean of the others stands for what is not known.
+        job: Snakemake's.
+        expected: seconds that it takes in all, if known.
+        spent: seconds that it has run.
     """
-    usual = sum(costs.values()) / len(costs) if costs else _UNKNOWN
-    work = {rule: count * costs.get(rule, usual) for rule, count in needed.items()}
-    done = sum(finished.get(rule, 0) * costs.get(rule, usual) for rule in needed)
-    return done / total if (total := sum(work.values())) else 1.0
-
-
-def describe(name: str, log: Path | None) -> str:
-    """A running job: its last line of progress, where its log has one."""
+    log = next((Path(path) for path in job.log), None)
     progress = logs.last_progress(logs.tail(log)) if log else None
-    if progress is None:
-        return name
-    return (
-        f"{name} {progress.done}/{progress.total} {progress.rate:.1f}/s {_duration(progress.left)}"
-    )
+    times = [] if expected is None else [max(0.0, expected - spent)]
+    times += [] if progress is None else [progress.left]
+    name = " ".join([job.rule.name, *job.wildcards_dict.values()])
+    return Running(name, progress, max(times, default=None))
+
+
+def describe(done: int, total: int, whole: Estimate, running: Sequence[Running]) -> str:
+    """The line: how far the run is, and the running jobs that take longest."""
+    parts = [f"{done} of {total} jobs"]
+    if whole.share is not None:
+        parts = [f"{whole.share:.0%}", *parts, f"{_duration(whole.seconds)} left"]
+    elif whole.seconds:
+        names = ", ".join(whole.unknown[:_NAMED])
+        more = f" and {len(whole.unknown) - _NAMED} more" if len(whole.unknown) > _NAMED else ""
+        parts.append(f"at least {_duration(whole.seconds)} left ({names}{more} not measured yet)")
+    else:
+        parts.append("time left not known yet")
+    order = sorted(running, key=lambda job: -(job.left or 0.0))
+    named = [str(job) for job in order[:_NAMED]]
+    if len(order) > _NAMED:
+        named.append(f"{len(order) - _NAMED} more")
+    return " | ".join([", ".join(parts), *named])
 
 
 def _duration(seconds: float) -> str:
@@ -73,42 +104,96 @@ class ProgressThread(threading.Thread):
     def __init__(self, workflow: Any) -> None:
         super().__init__(daemon=True, name="headsplat progress")
         self._workflow = workflow
-        jobs = workflow.dag.needrun_jobs(exclude_finished=False)
-        self._jobs = [job for job in jobs if job.rule.has_products()]
-        self._needed = Counter(job.rule.name for job in self._jobs)
-        self._costs = last_costs()
-        self._begun = time.monotonic()
+        planned = workflow.dag.needrun_jobs(exclude_finished=False)
+        jobs = {job for job in planned if job.rule.has_products()}
+        before = {
+            job: [j for j in workflow.dag.dependencies.get(job, ()) if j in jobs] for job in jobs
+        }
+        # Each behind those that it waits for.
+        self._jobs = list(TopologicalSorter(before).static_order())
+        keys = {job: key for key, job in enumerate(self._jobs)}
+        self._after = [[keys[j] for j in before[job]] for job in self._jobs]
+        self._subjects = [job.wildcards_dict.get("subject") for job in self._jobs]
+        self._shares = [_share(job.rule, workflow.resource_settings) for job in self._jobs]
+        self._costs = Costs(before=last_costs())
+        self._frames: dict[str, int | None] = {}
+        self._begun: dict[Any, float] = {}
+        self._done: set[int] = set()
         self._over = threading.Event()
 
     def run(self) -> None:
         """Print a line now and then, until `finish`."""
         every = TERMINAL_EVERY if sys.stderr.isatty() else FILE_EVERY
-        while not self._over.wait(every):
-            logger.info(self.line())
+        due = time.monotonic() + every
+        while not self._over.wait(LOOK_EVERY):
+            running = self._look()
+            if time.monotonic() >= due:
+                due = time.monotonic() + every
+                logger.info(self._line(running))
 
     def finish(self) -> None:
         """Print nothing more."""
         self._over.set()
 
-    def line(self) -> str:
+    def _look(self) -> list[Any]:
+        """Note what has begun and ended since the last look; the jobs that run."""
+        now = time.monotonic()
+        running = [job for g in list(self._workflow.scheduler.running) for job in _members(g)]
+        for job in running:
+            self._begun.setdefault(job, now)
+        for key, job in enumerate(self._jobs):
+            if key not in self._done and self._workflow.dag.finished(job):
+                self._done.add(key)
+                seconds = _benchmark(job)
+                if seconds is not None:
+                    self._costs.add(job.rule.name, seconds, 1, self._clip(key))
+        return running
+
+    def _line(self, running: Sequence[Any]) -> str:
         """Where the run stands."""
-        dag, scheduler = self._workflow.dag, self._workflow.scheduler
-        done = [job for job in self._jobs if dag.finished(job)]
-        share = share_done(Counter(job.rule.name for job in done), self._needed, self._costs)
-        passed = time.monotonic() - self._begun
-        left = f", {_duration(passed * (1 - share) / share)} left" if share > 0.02 else ""
-        running = [job for group in list(scheduler.running) for job in _members(group)]
-        named = [
-            describe(
-                " ".join([job.rule.name, *job.wildcards_dict.values()]),
-                Path(next(iter(job.log))) if job.log else None,
-            )
-            for job in running[:_NAMED]
-        ]
-        if len(running) > _NAMED:
-            named.append(f"{len(running) - _NAMED} more")
-        head = f"{share:.0%}, {len(done)} of {len(self._jobs)} jobs{left}"
-        return " | ".join([head, *named])
+        now, told = time.monotonic(), list[Running]()
+        tasks: dict[int, Task] = {}
+        done, at_work = 0.0, set(running)
+        for key, job in enumerate(self._jobs):
+            left, spent = self._costs.expected(job.rule.name, self._clip(key)), 0.0
+            share = self._shares[key]
+            if key in self._done:
+                done += (left or 0.0) * share
+                continue
+            if job in at_work:
+                spent = now - self._begun[job]
+                told.append(read_running(job, left, spent))
+                left = told[-1].left
+            tasks[key] = Task(job.rule.name, left, self._after[key], share, spent)
+        return describe(len(self._done), len(self._jobs), estimate(tasks, done), told)
+
+    def _clip(self, key: int) -> int | None:
+        """Frames of a job's clip; asked again until they are known."""
+        subject = self._subjects[key]
+        if subject is None:
+            return None
+        if self._frames.get(subject) is None:
+            self._frames[subject] = clip_frames(subject)
+        return self._frames[subject]
+
+
+def _share(rule: Any, settings: Any) -> float:
+    """Of all that runs at once, what a rule's job takes: of cores, else of places for jobs."""
+    if not settings.cores:
+        return 1 / (settings.nodes or 1)
+    threads = rule.resources.get("_cores", 1)
+    if not isinstance(threads, int):
+        threads = 1 if threads.is_evaluable() else threads.value
+    return min(1.0, threads / settings.cores)
+
+
+def _benchmark(job: Any) -> float | None:
+    """Seconds that a job took, as Snakemake has written them down."""
+    try:
+        with open(str(job.benchmark), newline="") as handle:
+            return float(next(csv.DictReader(handle, delimiter="\t"))["s"])
+    except (OSError, ValueError, KeyError, StopIteration):
+        return None
 
 
 def _members(job: Any) -> list[Any]:

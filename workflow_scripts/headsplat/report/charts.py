@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WIDTH, HEIGHT = 640, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 34
+WIDTH, HEIGHT = 520, 220
+LEFT, RIGHT, TOP, BOTTOM = 56, 18, 12, 36
 COLOURS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)", "var(--e)")
 
 
@@ -169,7 +169,7 @@ def ranges(rows: Sequence[tuple[str, float, float, float, float]], title: str) -
     body = "".join(
         f'<div class="bar"><span>{html.escape(label)}</span>'
         f'<b class="two">{span(a, b, "first")}{span(c, d, "second")}</b>'
-        f"<em>{number(a)} to {number(b)}</em></div>"
+        f"<em>{a:.2f} to {b:.2f}</em></div>"
         for label, a, b, c, d in rows
     )
     return f'<div class="bars" role="img" aria-label="{html.escape(title)}">{body}</div>'

@@ -18,15 +18,15 @@ font:16px/1.5 system-ui,sans-serif}main{max-width:1080px;margin:auto;padding:24p
 h1{font-size:1.7rem;margin:.2em 0}h2{font-size:1.1rem;margin:0 0 .6em}p{margin:.3em 0 .8em}
 .soft,figcaption{color:var(--soft);font-size:.875rem}
 .verdict{border-left:4px solid var(--b);padding:.5em .9em;background:var(--card);margin:1em 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;margin:18px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:8px;margin:18px 0}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px}
-.tile b{display:block;font-size:1.35rem;white-space:nowrap;font-variant-numeric:tabular-nums}
+.tile b{display:block;font-size:1.2rem;white-space:nowrap;font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:.8rem}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px}
 section{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;
 margin-bottom:16px;min-width:0}.grid2>section{margin:0}.grid2 div section:last-child{margin:0}
 .grid2{margin-bottom:16px}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
+svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:12px system-ui,sans-serif}
 .grid{stroke:var(--line)}.line{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .legend span{margin-right:1em;font-size:.8rem;color:var(--soft)}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px}
@@ -39,7 +39,8 @@ font-size:.85rem;margin:3px 0}.bar span{overflow:hidden;text-overflow:ellipsis;w
 .bar .two .second{background:var(--b);height:40%;top:30%}
 .bar em{font-style:normal;text-align:right;color:var(--soft);white-space:nowrap;
 font-variant-numeric:tabular-nums}
-.examples{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr));gap:14px}
+.examples,.sheet{display:grid;gap:14px}
+.sheet{grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr))}
 figure{margin:0}figure .trio{display:grid;grid-template-columns:1fr 1fr 1fr;gap:2px}
 figure img{width:100%;display:block;background:#000}
 table{border-collapse:collapse;width:100%;font-size:.85rem;font-variant-numeric:tabular-nums}

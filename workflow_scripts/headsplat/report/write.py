@@ -19,6 +19,7 @@ from headsplat.report.step_time import step_time
 from headsplat.report.truth import compare
 from headsplat.report.weakest import outside_share, stage_health
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
+from headsplat.video.timeline import FPS
 
 EXPRESSIONS_SHOWN = 14
 
@@ -61,13 +62,14 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         page.section(
             "Held-out frames",
             _examples(evaluation),
-            "Worst, median and best by psnr_head: truth, render, and their difference times four.",
+            "Worst, median and best by psnr_head: truth, render, and four times their difference. "
+            "test.mp4 beside this page shows the whole clip, with the held-out stretches marked.",
         ),
+        _sheet(evaluation),
         _over_time(evaluation, track, rows),
         _coverage(track, split, names),
         _refinement(sources.refinement),
-        _training(training, metrics),
-        _frames(rows, split),
+        page.pair(_training(training, metrics), f"<div>{_frames(rows, split)}</div>"),
         step_time(training),
         _costs(sources.logs, sources.logs.parent / "assets"),
     ]
@@ -135,25 +137,43 @@ def _tiles(metrics: Any, training: Any) -> str:
 
 
 def _examples(evaluation: Any) -> str:
-    figures = []
-    for i, name in enumerate(evaluation["example_names"]):
-        truth, render = evaluation["example_truth"][i], evaluation["example_render"][i]
-        difference = np.abs(truth.astype(int) - render.astype(int)) * 4
-        trio = "".join(
-            page.picture(image.astype(np.uint8), f"{name} {what}")
-            for image, what in (
-                (truth, "truth"),
-                (render, "render"),
-                (difference.clip(0, 255), "difference"),
-            )
+    figures = [
+        _trio(
+            evaluation["example_truth"][i],
+            evaluation["example_render"][i],
+            f"{name}: frame {evaluation['example_ids'][i]}, {evaluation['example_psnr'][i]:.1f} dB",
         )
-        caption = (
-            f"{name}: frame {evaluation['example_ids'][i]}, {evaluation['example_psnr'][i]:.1f} dB"
-        )
-        figures.append(
-            f'<figure><div class="trio">{trio}</div><figcaption>{caption}</figcaption></figure>'
-        )
+        for i, name in enumerate(evaluation["example_names"])
+    ]
     return f'<div class="examples">{"".join(figures)}</div>'
+
+
+def _sheet(evaluation: Any) -> str:
+    """Held-out frames from all over the clip, in their order."""
+    figures = [
+        _trio(truth, render, f"{(frame - 1) / FPS:.1f} s, frame {frame}, {psnr:.1f} dB")
+        for frame, psnr, truth, render in zip(
+            *(evaluation[f"sheet_{part}"] for part in ("ids", "psnr", "truth", "render")),
+            strict=True,
+        )
+    ]
+    count, shown = len(evaluation["ids"]), len(figures)
+    which = "all held-out frames" if shown == count else f"{shown} of {count} held-out frames"
+    return page.section(
+        "Held-out frames over the clip",
+        f'<div class="sheet">{"".join(figures)}</div>',
+        f"Truth, render and four times their difference of {which}, evenly spread.",
+    )
+
+
+def _trio(truth: np.ndarray, render: np.ndarray, caption: str) -> str:
+    difference = (np.abs(truth.astype(int) - render.astype(int)) * 4).clip(0, 255)
+    pictures = {"truth": truth, "render": render, "difference": difference.astype(np.uint8)}
+    trio = "".join(page.picture(image, f"{caption}: {what}") for what, image in pictures.items())
+    return (
+        f'<figure><div class="trio">{trio}</div>'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
 
 
 def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
@@ -165,7 +185,7 @@ def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
     error = page.section(
         "Error over time",
         charts.lines(
-            [Series("psnr_head", ((axis - 1) / 25).tolist(), values.tolist())],
+            [Series("psnr_head", ((axis - 1) / FPS).tolist(), values.tolist())],
             "seconds",
             "psnr_head, dB",
             "PSNR of held-out frames over time",
@@ -284,14 +304,11 @@ def _frames(rows: list[FrameRow], split: Any) -> str:
     for frame in rows:
         status[frame.status] = status.get(frame.status, 0) + 1
     use = {part: len(split[part]) for part in ("train", "test", "guard", "unusable")}
-    return page.pair(
-        page.section(
-            "Frames by status",
-            charts.bars([(k, v, str(v)) for k, v in status.items()], "frames by status"),
-        ),
-        page.section(
-            "Frames by use", charts.bars([(k, v, str(v)) for k, v in use.items()], "frames by use")
-        ),
+    return page.section(
+        "Frames by status",
+        charts.bars([(k, v, str(v)) for k, v in status.items()], "frames by status"),
+    ) + page.section(
+        "Frames by use", charts.bars([(k, v, str(v)) for k, v in use.items()], "frames by use")
     )
 
 

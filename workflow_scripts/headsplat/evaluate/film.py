@@ -1,0 +1,76 @@
+"""The film of a whole clip: truth left, render right, and marks on what was held out.
+
+Marks lie on the bottom edge, where a head on black leaves room: a bar and a word for frames that
+are held out, and for frames that can neither train nor test.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from headsplat.evaluate.pairs import Batch
+
+HELD_OUT = "held out"
+# Orange as held-out frames are in the report's charts, grey, and what names the two sides.
+_TESTED, _UNUSED, _NAMES = (216, 108, 36), (110, 118, 124), (24, 24, 24)
+# Shares of the picture's height: of letters and of the bar; the least of both, pixels.
+_LETTERS, _BAR, _LEAST_LETTERS, _LEAST_BAR = 1 / 22, 1 / 100, 9, 2
+
+
+class ClipFilm:
+    """Draws the pictures of one clip's film.
+
+    Args:
+        held_out: ids of frames that the avatar never saw.
+        unused: id of a frame that cannot train or test -> why.
+    """
+
+    def __init__(self, held_out: Collection[int], unused: Mapping[int, str]) -> None:
+        self._held_out, self._unused = frozenset(held_out), unused
+
+    def pictures(self, batch: Batch) -> np.ndarray:
+        """(B, H, 2 W, 3) uint8; where the head is not known, the truth is the whole picture."""
+        both = torch.cat([batch.truth, batch.render], 2)
+        drawn = (both * 255).round().byte().cpu().numpy()
+        width = drawn.shape[2] // 2
+        for k, frame in enumerate(batch.ids):
+            if frame in self._unused:
+                drawn[k, :, :width] = batch.picture[k].cpu().numpy()
+                _mark(drawn[k], f"not measured: {self._unused[frame]}", _UNUSED)
+            elif frame in self._held_out:
+                _mark(drawn[k], HELD_OUT, _TESTED)
+            _name(drawn[k, :, :width], "truth")
+            _name(drawn[k, :, width:], "render")
+        return drawn
+
+
+def _mark(picture: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:
+    """A bar along the bottom edge with a word on it, in place."""
+    height = len(picture)
+    word = _word(text, max(_LEAST_LETTERS, round(_LETTERS * height)), colour)
+    bar = max(_LEAST_BAR, round(_BAR * height))
+    picture[-bar:] = colour
+    part = picture[-bar - len(word) :][: len(word), : word.shape[1]]
+    part[:] = word[: len(part), : part.shape[1]]
+
+
+def _name(half: np.ndarray, text: str) -> None:
+    """A side's name in its upper left corner, half transparent, in place."""
+    word = _word(text, max(_LEAST_LETTERS, round(_LETTERS * len(half))), _NAMES)
+    part = half[: len(word), : word.shape[1]]
+    part[:] = part // 2 + word[: len(part), : part.shape[1]] // 2
+
+
+@cache
+def _word(text: str, size: int, colour: tuple[int, int, int]) -> np.ndarray:
+    """(h, w, 3) uint8: white letters on a colour."""
+    font = ImageFont.load_default(size)
+    left, _, right, _ = font.getbbox(text)
+    ascent, descent = font.getmetrics()
+    edge = size // 2
+    box = Image.new("RGB", (round(right - left) + 2 * edge, ascent + descent + edge // 2), colour)
+    ImageDraw.Draw(box).text((edge - left, edge // 4), text, (255, 255, 255), font)
+    return np.asarray(box)
