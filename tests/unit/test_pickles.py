@@ -184,6 +184,14 @@ SMALL_BOMBS = {
     "a set of lists": b"cbuiltins\nset\n(((ltltR.",
     "very many steps": b"(" + b"N" * (MOST_STEPS + 1) + b"t.",
     "very many sets": b"(" + b"\x8f" * (MOST_STEPS + 1) + b"t.",
+    "one array again and again": b"B" + struct.pack("<I", 65535) + b"A" * 65535 + b"q\x00"
+    + dtype("u1") + b"q\x01" + (BLANK + state(b"(M\xff\xfft", b"h\x01", b"h\x00") + b"b") * 1000
+    + b".",
+    "one set again and again": b"(" + b"".join(b"M" + struct.pack("<H", n) for n in range(60_000))
+    + b"lq\x00cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 50_000 + b".",
+    "numbers of one hash": b"}(" + b"".join(
+        b"\x8a\x10" + (n * (2**61 - 1)).to_bytes(16, "little") + b"N" for n in range(1, 100_000)
+    ) + b"u.",
     "a half character": b"X\x01\x00\x00\x00\xc3.",
 }  # fmt: skip
 
