@@ -26,7 +26,7 @@ _LONGEST_INT, _MOST_DIGITS = 16, 40
 _DAMAGE = (
     ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, struct.error,
 )  # fmt: skip
-_LARGEST_KEY = 1 << 60
+_LARGEST_KEY, _LONGEST_KEY = 1 << 60, 16
 _KEYS = frozenset((str, int, float, bool, bytes, type(None)))
 _GET, _SMALL, _TEXT, _CALL, _SINGLE, _PAIR, _TRIPLE = b"hKXR\x85\x86\x87"
 _TUPLE, _MARK, _FALSE, _PUT, _STOP = b"t(\x89q."
@@ -242,6 +242,7 @@ class Machine:
                 raise PickleError("an ordered dictionary has a state")
             for versions in state.values():
                 require_tables(versions)
+                self.spend(versions)
                 target._metadata = versions
         elif isinstance(target, Shared):
             target.build(state)
@@ -294,6 +295,8 @@ def key_of(value: Any) -> Any:
     kind = type(value)
     if kind is str:
         return value
+    if kind is tuple and len(value) > _LONGEST_KEY:
+        raise PickleError("a long tuple is used as a key")
     for part in value if kind is tuple else (value,):
         if type(part) not in _KEYS or (type(part) is int and abs(part) >= _LARGEST_KEY):
             raise PickleError(f"a {kind.__name__} is used as a key")

@@ -41,19 +41,19 @@ def weigh(value: Any, size: int) -> None:
     while path:
         node, rest = path[-1]
         for child in rest:
-            members = _members(child)
-            if members is None:
-                totals[-1] += _leaf(child)
-                continue
             key = id(child)
-            if key not in weights:
+            if key in weights:
+                if weights[key] is None:
+                    raise PickleError("a part of it lies within itself")
+                totals[-1] += weights[key]
+                continue
+            members = _members(child)
+            if members is not None:
                 weights[key] = None
                 path.append((child, iter(members)))
                 totals.append(_EACH)
                 break
-            if weights[key] is None:
-                raise PickleError("a part of it lies within itself")
-            totals[-1] += weights[key]
+            totals[-1] += _leaf(child)
         else:
             path.pop()
             weights[id(node)] = total = totals.pop()
@@ -87,12 +87,12 @@ def _leaf(value: Any) -> int:
 
 
 def made_of(value: Any) -> int:
-    """Bytes that a value took which our own code made of others."""
+    """Bytes that a value took which our own code made of others, or went through."""
     kind = type(value)
     if kind is np.ndarray:
         return value.nbytes
     if kind is bytes:
         return len(value)
-    if kind is OrderedDict or kind is set:
+    if kind is OrderedDict or kind is set or kind is dict:
         return _ENTRY * len(value)
     return value.nbytes if isinstance(value, np.generic) else _EACH
