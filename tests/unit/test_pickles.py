@@ -184,6 +184,18 @@ SMALL_BOMBS = {
     "a set of lists": b"cbuiltins\nset\n(((ltltR.",
     "very many steps": b"(" + b"N" * (MOST_STEPS + 1) + b"t.",
     "very many sets": b"(" + b"\x8f" * (MOST_STEPS + 1) + b"t.",
+    "one array again and again": b"B" + struct.pack("<I", 65535) + b"A" * 65535 + b"q\x00"
+    + dtype("u1") + b"q\x01" + (BLANK + state(b"(M\xff\xfft", b"h\x01", b"h\x00") + b"b") * 1000
+    + b".",
+    "one set again and again": b"(" + b"".join(b"M" + struct.pack("<H", n) for n in range(60_000))
+    + b"lq\x00cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 50_000 + b".",
+    "a long key again and again": b"(" + b"K\x01" * 200_000 + b"tq\x00}" + b"h\x00Ns" * 200_000
+    + b".",
+    "a long string as kind": text("f" * 200_000) + b"q\x00" + DT + b"q\x01"
+    + b"h\x01h\x00\x85R" * 1000 + b".",
+    "numbers of one hash": b"}(" + b"".join(
+        b"\x8a\x10" + (n * (2**61 - 1)).to_bytes(16, "little") + b"N" for n in range(1, 100_000)
+    ) + b"u.",
     "a half character": b"X\x01\x00\x00\x00\xc3.",
 }  # fmt: skip
 
@@ -193,6 +205,12 @@ def test_bombs_end_in_one_short_line(tmp_path, bomb):
     with pytest.raises(UserError, match=r"a\.pkl: not a whole pickle") as caught:
         read(tmp_path, SMALL_BOMBS[bomb])
     assert len(str(caught.value)) < len(str(tmp_path)) + 200
+
+
+def test_a_large_part_of_many_is_weighed_once(tmp_path):
+    table = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(100_000)) + b"u"
+    with pytest.raises(UserError, match="many times the file"):
+        read(tmp_path, b"(" + table + b"q\x00" + b"h\x00" * 200_000 + b"t.")
 
 
 def test_a_far_place_in_the_memory_takes_no_room(tmp_path):

@@ -8,8 +8,8 @@ from typing import IO
 
 # What damaged and foreign zips make `zipfile` and its decompressors raise.
 BROKEN = (
-    OSError, EOFError, LookupError, RuntimeError, ValueError, lzma.LZMAError, struct.error,
-    zipfile.BadZipFile, zlib.error,
+    OSError, EOFError, LookupError, MemoryError, RuntimeError, ValueError, lzma.LZMAError,
+    struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 # Compressed members may grow to this, and to so many times the file.
 _FREE, _TIMES = 64 << 20, 64

@@ -26,6 +26,8 @@ from headsplat.regular import read_regular
 
 # The genuine model has 50 MB.
 _LARGEST = 1 << 30
+# Storages may together have so many times the bytes of their file.
+_TIMES = 4
 # Selections of selections, and numbers of a sparse matrix when written out.
 _DEEPEST, _DENSEST = 8, 1 << 24
 
@@ -47,7 +49,7 @@ def load_pickle(path: Path | str) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     try:
-        names = TensorNames(len(data), _numbers, _storage, model_name)
+        names = TensorNames(len(data), _numbers, _Storages(len(data)).read, model_name)
         return Machine(data, names.find, _start(data)).run()
     except RefusedError as error:
         raise UserError(
@@ -78,11 +80,27 @@ def _numbers(reference: TensorReference) -> np.ndarray:
         raise PickleError("a tensor of numbers that numpy lacks") from error
 
 
-def _storage(data: Any) -> Storage:
-    storage = read_older(data, _numbers) if type(data) is bytes else None
-    if type(storage) is not Storage:
-        raise PickleError("a tensor without its storage")
-    return storage
+class _Storages:
+    """Storages that are files of torch within bytes, which may be named again and again.
+
+    Args:
+        size: of the file, in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = _TIMES * size
+
+    def read(self, data: Any) -> Storage:
+        """The storage of such bytes."""
+        if type(data) is not bytes:
+            raise PickleError("a tensor without its storage")
+        self._left -= len(data)
+        if self._left < 0:
+            raise PickleError("its tensors repeat their numbers to many times the file's size")
+        storage = read_older(data, _numbers)
+        if type(storage) is not Storage:
+            raise PickleError("a tensor without its storage")
+        return storage
 
 
 def dense(value: Any) -> np.ndarray:

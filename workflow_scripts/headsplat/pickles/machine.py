@@ -16,7 +16,7 @@ from typing import Any
 
 from headsplat.errors import shown
 from headsplat.pickles.nodes import Inert, KeptState, Name, PickleError, RefusedError
-from headsplat.pickles.weight import weigh
+from headsplat.pickles.weight import FREE, TIMES, made_of, weigh
 
 # A hundred times what the largest genuine file has.
 MOST_STEPS = 1_000_000
@@ -26,6 +26,7 @@ _LONGEST_INT, _MOST_DIGITS = 16, 40
 _DAMAGE = (
     ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, struct.error,
 )  # fmt: skip
+_LARGEST_KEY, _LONGEST_KEY = 1 << 60, 16
 _KEYS = frozenset((str, int, float, bool, bytes, type(None)))
 _GET, _SMALL, _TEXT, _CALL, _SINGLE, _PAIR, _TRIPLE = b"hKXR\x85\x86\x87"
 _TUPLE, _MARK, _FALSE, _PUT, _STOP = b"t(\x89q."
@@ -82,6 +83,7 @@ class Machine:
         self.stack: list[Any] = []
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._left = TIMES * len(data) + FREE
         self._names: dict[tuple[str, str], Name] = {}
         self._find, self._persistent, self._inert = find, persistent, inert
 
@@ -125,7 +127,8 @@ class Machine:
                 stack.append(data[start:at].decode())
             elif code == _CALL:
                 arguments = stack.pop()
-                stack[-1] = _called(stack[-1], arguments)
+                stack[-1] = value = _called(stack[-1], arguments)
+                self.spend(value)
             elif code == _SINGLE:
                 stack[-1] = (stack[-1],)
             elif code == _PAIR:
@@ -160,6 +163,12 @@ class Machine:
         raise PickleError(f"it has more than {MOST_STEPS} steps")
 
     # What operations share.
+
+    def spend(self, value: Any) -> None:
+        """Count what was made of things that may be named again and again."""
+        self._left -= made_of(value)
+        if self._left < 0:
+            raise PickleError("it makes many times its size of its parts")
 
     def take(self, count: int) -> memoryview:
         """The next `count` bytes."""
@@ -223,6 +232,7 @@ class Machine:
         target = self.stack[-1]
         if type(target) is Pending:
             self.stack[-1] = target.value = target.build(state)
+            self.spend(target.value)
         elif isinstance(target, KeptState):
             if type(state) is dict:
                 target.state = state
@@ -232,6 +242,7 @@ class Machine:
                 raise PickleError("an ordered dictionary has a state")
             for versions in state.values():
                 require_tables(versions)
+                self.spend(versions)
                 target._metadata = versions
         elif isinstance(target, Shared):
             target.build(state)
@@ -278,11 +289,18 @@ def _called(called: Any, arguments: Any) -> Any:
 def key_of(value: Any) -> Any:
     """`value` if it may be a key or stand in a set: a scalar, or a tuple of scalars.
 
-    Others cannot be hashed, or only in more time than there is.
+    Others cannot be hashed, or only in more time than there is; of large integers, many can have
+    the same hash.
     """
-    if type(value) in _KEYS or (type(value) is tuple and _KEYS.issuperset(map(type, value))):
+    kind = type(value)
+    if kind is str:
         return value
-    raise PickleError(f"a {type(value).__name__} is used as a key")
+    if kind is tuple and len(value) > _LONGEST_KEY:
+        raise PickleError("a long tuple is used as a key")
+    for part in value if kind is tuple else (value,):
+        if type(part) not in _KEYS or (type(part) is int and abs(part) >= _LARGEST_KEY):
+            raise PickleError(f"a {kind.__name__} is used as a key")
+    return value
 
 
 def require_tables(value: Any) -> None:

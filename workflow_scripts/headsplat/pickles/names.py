@@ -98,7 +98,7 @@ def require_characters(array: np.ndarray) -> None:
 def _dtype(code: Any, align: Any = False, copy: Any = True) -> _Dtype | _Objects:
     if code in ("O8", "O4", "O"):
         return _Objects()
-    if type(code) is not str or not code[1:].isdecimal() or not code.isascii():
+    if type(code) is not str or len(code) > 12 or not code.isascii() or not code[1:].isdecimal():
         raise PickleError("numbers of an unknown kind")
     kind, size = code[0], int(code[1:6])
     fits = size in _ITEM_SIZES.get(kind, ())

@@ -85,7 +85,7 @@ def storage_of(identity: Any, fetch: Callable[[str, int], bytearray]) -> Storage
         identity: the id.
         fetch: gives the bytes of a key, of which there must be so many.
     """
-    if type(identity) is not tuple or len(identity) < 5 or identity[0] != "storage":
+    if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
         raise PickleError("it refers to what is no storage")
     _, kind, key, _, numbers = identity[:5]
     if type(kind) is not Name or kind.module != "torch" or kind.name not in _STORAGES:
@@ -136,9 +136,9 @@ class TensorNames:
             return storage
         if type(storage) is not Storage or type(shape) is not tuple or type(stride) is not tuple:
             raise PickleError("a tensor without a storage or shape")
-        counts = (offset, *shape, *stride)
         if len(shape) != len(stride) or len(shape) > _MOST_AXES:
             raise PickleError("a tensor without a storage or shape")
+        counts = (offset, *shape, *stride)
         if any(type(n) is not int or not 0 <= n < 1 << 40 for n in counts):
             raise PickleError("a tensor without a storage or shape")
         numbers = math.prod(shape)

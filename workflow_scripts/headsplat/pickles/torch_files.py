@@ -150,7 +150,7 @@ class _Held:
         self._kept: dict[str, tuple[Storage, bytearray]] = {}
 
     def storage(self, identity: Any) -> Storage:
-        if type(identity) is tuple and any(part is not None for part in identity[5:]):
+        if type(identity) is tuple and identity[5:6] not in ((), (None,)):
             raise PickleError("a storage that is a part of another")
         storage = storage_of(identity, lambda key, _: self._kept[key][1])
         known = self._kept.get(storage.key)

@@ -9,10 +9,14 @@ import numpy as np
 from headsplat.pickles.nodes import KeptState, PickleError
 
 DEEPEST = 64
-# A value may be that many times the file, and this much at all events.
-_TIMES, _FREE = 16, 1 << 20
+# A value may be that many times the file, and this much at all events; so may what is made of
+# named parts while it is read.
+TIMES, FREE = 16, 1 << 20
 # Of anything, in bytes, beside what a string or array holds.
 _EACH = 8
+# Of a dictionary or set, for each of its entries.
+_ENTRY = 100
+_NUMPY = (np.ndarray, np.generic)
 
 
 def weigh(value: Any, size: int) -> None:
@@ -26,7 +30,7 @@ def weigh(value: Any, size: int) -> None:
         PickleError: parts lie within themselves or too deep, or they are named so often that the
             whole is much larger than the file.
     """
-    most = _TIMES * size + _FREE
+    most = TIMES * size + FREE
     members = _members(value)
     if members is None:
         return
@@ -37,19 +41,19 @@ def weigh(value: Any, size: int) -> None:
     while path:
         node, rest = path[-1]
         for child in rest:
-            members = _members(child)
-            if members is None:
-                totals[-1] += _leaf(child)
-                continue
             key = id(child)
-            if key not in weights:
+            if key in weights:
+                if weights[key] is None:
+                    raise PickleError("a part of it lies within itself")
+                totals[-1] += weights[key]
+                continue
+            members = _members(child)
+            if members is not None:
                 weights[key] = None
                 path.append((child, iter(members)))
                 totals.append(_EACH)
                 break
-            if weights[key] is None:
-                raise PickleError("a part of it lies within itself")
-            totals[-1] += weights[key]
+            totals[-1] += _leaf(child)
         else:
             path.pop()
             weights[id(node)] = total = totals.pop()
@@ -79,4 +83,16 @@ def _members(value: Any) -> Iterable[Any] | None:
 def _leaf(value: Any) -> int:
     if type(value) is str or type(value) is bytes:
         return _EACH + len(value)
-    return _EACH + value.nbytes if type(value) is np.ndarray else _EACH
+    return _EACH + value.nbytes if isinstance(value, _NUMPY) else _EACH
+
+
+def made_of(value: Any) -> int:
+    """Bytes that a value took which our own code made of others, or went through."""
+    kind = type(value)
+    if kind is np.ndarray:
+        return value.nbytes
+    if kind is bytes:
+        return len(value)
+    if kind is OrderedDict or kind is set or kind is dict:
+        return _ENTRY * len(value)
+    return value.nbytes if isinstance(value, np.generic) else _EACH
