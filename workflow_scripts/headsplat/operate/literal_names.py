@@ -21,7 +21,8 @@ def install() -> None:
     fill = _IOFile.apply_wildcards
 
     def apply_wildcards(self: _IOFile, wildcards: Any) -> _IOFile:
-        as_it_is = self.flags.get(_FLAG) and not self.is_storage
+        flags = getattr(self._file, "flags", None)  # a plain text has none; most files are
+        as_it_is = flags and flags.get(_FLAG) and not self.is_storage
         return self if as_it_is else fill(self, wildcards)
 
     _IOFile.apply_wildcards = apply_wildcards
