@@ -61,6 +61,34 @@ def test_a_phone_that_is_turned_keeps_the_aspect(
     assert np.array_equal(again, shown[80])
 
 
+def test_a_stream_that_tells_its_turn_at_key_frames(tmp_path: Path) -> None:
+    plain, turned = tmp_path / "1.ts", tmp_path / "2.ts"
+    picture = disc(320, 180)
+    picture[:40, :60] = 20
+    one = film(plain, [picture] * 50, "libx264", {"x264-params": "keyint=10"})
+    with av.open(str(plain)) as source, av.open(str(turned), "w") as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        way = "h264_metadata=rotate=90:display_orientation=insert"
+        turn = av.BitStreamFilterContext(way, source.streams.video[0], stream)
+        for packet in source.demux(video=0):
+            for other in turn.filter(packet if packet.size else None):
+                other.stream = stream
+                file.mux(other)
+    info = probe_video(turned, tmp_path / "video.json")
+    assert (info.width, info.height, info.rotation) == (180, 320, 90)
+    both = tmp_path / "both.ts"
+    both.write_bytes(one + turned.read_bytes())
+    info = probe_video(both, tmp_path / "video.json")
+    assert (info.width, info.height, info.rotation, info.n_frames) == (320, 180, 0, 100)
+    shown = dict(read_pictures(both, info, 1, 101))
+    for frame_id in (25, 77):
+        assert abs(np.subtract(*extent(shown[frame_id]))) <= 2
+        assert np.array_equal(next(read_pictures(both, info, frame_id, 101))[1], shown[frame_id])
+    assert shown[25][10, 10].max() < 40
+    # A quarter turn to the left brings the dark corner down.
+    assert shown[77][170, 115].max() < 40
+
+
 def test_fitting() -> None:
     assert fitted((640, 360), (640, 360)) == (640, 360)
     assert fitted((360, 640), (640, 360)) == (202, 360)

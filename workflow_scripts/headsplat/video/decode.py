@@ -18,8 +18,8 @@ from headsplat.errors import UserError
 from headsplat.video.colour import Colours
 from headsplat.video.container import MAX_PIXELS, main_video, open_media, packets
 from headsplat.video.info import VideoInfo
-from headsplat.video.interlace import deinterlaced
-from headsplat.video.shown import PictureMaker
+from headsplat.video.interlace import Decoded, deinterlaced
+from headsplat.video.shown import PictureMaker, Shapes
 
 TRIES = 8  # key frames to start at, before decoding from the start of the file
 
@@ -116,13 +116,13 @@ def read_pictures(
             frames = deinterlaced(frames, info.fields)
         else:
             frames = _frames_from(path, threads, container, stream, info, start)
-        for image, frame in frames:
+        for image, shape, frame in frames:
             wanted = info.images[frame_id - 1]
             if image < wanted:
                 continue
             if image > wanted:
                 break
-            picture = make(frame)
+            picture = make(frame, shape)
             while frame_id < stop and info.images[frame_id - 1] == image:
                 yield frame_id, picture
                 frame_id += 1
@@ -141,8 +141,8 @@ def _frames_from(
     stream: VideoStream,
     info: VideoInfo,
     start: int,
-) -> Iterator[tuple[int, VideoFrame]]:
-    """(number, frame) of the decodable source pictures from number `start` on.
+) -> Iterator[Decoded]:
+    """The decodable source pictures from number `start` on.
 
     Tries the last key frame before it, then earlier ones, at last the start of the file:
     containers index by decoding time, so a seek may land late, and streams that refresh in
@@ -160,7 +160,7 @@ def _frames_from(
         except av.error.FFmpegError:
             break
         frames = _decode(_from_key_frame(packets(container, stream), known, order, start), order)
-        first = next((pair for pair in frames if pair[0] >= start), None)
+        first = next((decoded for decoded in frames if decoded[0] >= start), None)
         if first is not None and first[0] == start:
             return chain([first], frames)
     if moved:
@@ -168,21 +168,18 @@ def _frames_from(
     return _decode(enumerate(packets(container, stream)), order)
 
 
-def _from_the_start(
-    path: Path | str, threads: int, order: dict[int, int]
-) -> Iterator[tuple[int, VideoFrame]]:
+def _from_the_start(path: Path | str, threads: int, order: dict[int, int]) -> Iterator[Decoded]:
     # Seeking to the start is not sure to reach the first packet; opening anew is.
     with open_video(path, threads) as (container, stream):
         yield from _decode(enumerate(packets(container, stream)), order)
 
 
-def _decode(
-    source: Iterable[tuple[int, Packet]], order: dict[int, int]
-) -> Iterator[tuple[int, VideoFrame]]:
+def _decode(source: Iterable[tuple[int, Packet]], order: dict[int, int]) -> Iterator[Decoded]:
+    shapes = Shapes()
     for number, packet in source:
         for frame in decode_packet(packet, number):
             if frame.pts in order:
-                yield order[frame.pts], frame
+                yield order[frame.pts], shapes.of(frame), frame
 
 
 def _from_key_frame(

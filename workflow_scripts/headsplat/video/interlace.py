@@ -9,6 +9,8 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
+from headsplat.video.shown import Shape
+
 ROWS, COLUMNS = 192, 512  # that are looked at, in the middle, where the face is
 MOVED = 12  # levels; below, a pixel counts as still, and stillness does not comb
 ENOUGH = 200  # moving pixels without which a picture says nothing
@@ -16,6 +18,8 @@ CLEAR = 1.2  # how much better one order of the fields must explain the motion
 CERTAIN = 5  # combed pictures that are needed where nothing in the file says interlaced
 WHOLE = 8  # whole pictures after which a video without a combed one is not looked at any more
 
+# Number of a picture in the order of showing, its shape, and the picture.
+Decoded = tuple[int, Shape, VideoFrame]
 TOP, BOTTOM = "tff", "bff"  # which field is the earlier one; bwdif's names
 
 
@@ -113,26 +117,24 @@ def _luma(frame: VideoFrame) -> np.ndarray | None:
     return (values if bits == 8 else values >> (bits - 8)).astype(np.int16)
 
 
-def deinterlaced(
-    frames: Iterable[tuple[int, VideoFrame]], order: str
-) -> Iterator[tuple[int, VideoFrame]]:
+def deinterlaced(frames: Iterable[Decoded], order: str) -> Iterator[Decoded]:
     """Whole pictures of combed ones, of the time of their earlier field.
 
     A picture depends on its two neighbours alone.
 
     Args:
-        frames: numbers and frames in the order of showing.
+        frames: in the order of showing.
         order: `TOP` or `BOTTOM`.
     """
-    graph, shape = None, None
-    waiting: deque[tuple[int, VideoFrame]] = deque()
-    for number, frame in frames:
+    graph, kind = None, None
+    waiting: deque[Decoded] = deque()
+    for number, shape, frame in frames:
         new = frame.width, frame.height, frame.format.name
-        if new != shape:
+        if new != kind:
             if graph is not None:
                 yield from _finish(graph, waiting)
-            graph, shape = _graph(frame, order), new
-        waiting.append((number, frame))
+            graph, kind = _graph(frame, order), new
+        waiting.append((number, shape, frame))
         graph.push(frame)
         yield from _ready(graph, waiting)
     if graph is not None:
@@ -153,21 +155,17 @@ def _graph(frame: VideoFrame, order: str) -> Graph:
     return graph
 
 
-def _ready(
-    graph: Graph, waiting: deque[tuple[int, VideoFrame]]
-) -> Iterator[tuple[int, VideoFrame]]:
+def _ready(graph: Graph, waiting: deque[Decoded]) -> Iterator[Decoded]:
     while True:
         try:
             frame = graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        number, source = waiting.popleft()
+        number, shape, source = waiting.popleft()
         frame.colorspace, frame.color_range = source.colorspace, source.color_range
-        yield number, frame
+        yield number, shape, frame
 
 
-def _finish(
-    graph: Graph, waiting: deque[tuple[int, VideoFrame]]
-) -> Iterator[tuple[int, VideoFrame]]:
+def _finish(graph: Graph, waiting: deque[Decoded]) -> Iterator[Decoded]:
     graph.push(None)
     yield from _ready(graph, waiting)

@@ -41,11 +41,16 @@ class Shapes:
         self._shape: Shape | None = None
 
     def of(self, frame: VideoFrame) -> Shape:
-        """Shape of a frame; frames come in the order of showing."""
-        key = frame.width, frame.height, frame.rotation
+        """Shape of a frame; frames come in the order of showing, the first one a key frame.
+
+        Streams that tell themselves how they are turned may do so at key frames only.
+        """
+        turn = frame.rotation
+        told = self._shape is None or frame.key_frame or turn != 0
+        key = frame.width, frame.height, turn if told else self._key[2]
         if key != self._key:
-            self._key = key
-            self._shape = Shape(frame.width, frame.height, Orientation.of(frame))
+            orientation = Orientation.of(frame) if told else self._shape.orientation
+            self._key, self._shape = key, Shape(frame.width, frame.height, orientation)
         return self._shape
 
 
@@ -68,11 +73,9 @@ class PictureMaker:
         self._size = width, height
         self._aspect = aspect
         self._to_rgb = RgbConverter(fine, container)
-        self._shapes = Shapes()
 
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """The picture of a frame; frames come in the order of showing."""
-        shape = self._shapes.of(frame)
+    def __call__(self, frame: VideoFrame, shape: Shape) -> np.ndarray:
+        """The picture of a frame of some shape."""
         width, height = fitted(shape.shown(self._aspect), self._size)
         turned = shape.orientation.transpose
         stored = (height, width) if turned else (width, height)
