@@ -181,7 +181,7 @@ def _share(rule: Any, settings: Any) -> float:
     """Of all that runs at once, what a rule's job takes: of cores, else of places for jobs."""
     if not settings.cores:
         return 1 / (settings.nodes or 1)
-    threads = rule.resources.get("_cores", 1)
+    threads = rule.resources["_cores"]
     if not isinstance(threads, int):
         threads = 1 if threads.is_evaluable() else threads.value
     return min(1.0, threads / settings.cores)

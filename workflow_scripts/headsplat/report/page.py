@@ -41,7 +41,8 @@ font-size:.85rem;margin:3px 0}.bar span{overflow:hidden;text-overflow:ellipsis;w
 font-variant-numeric:tabular-nums}
 .examples,.sheet{display:grid;gap:14px}
 .sheet{grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr))}
-figure{margin:0}figure .trio{display:grid;grid-template-columns:1fr 1fr 1fr;gap:2px}
+a{color:var(--a)}figure{margin:0}
+figure .trio{display:grid;grid-template-columns:1fr 1fr 1fr;gap:2px}
 figure img{width:100%;display:block;background:#000}
 table{border-collapse:collapse;width:100%;font-size:.85rem;font-variant-numeric:tabular-nums}
 .scroll{overflow-x:auto}td,th{text-align:right;padding:3px 8px;border-bottom:1px solid var(--line)}

@@ -62,8 +62,7 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         page.section(
             "Held-out frames",
             _examples(evaluation),
-            "Worst, median and best by psnr_head: truth, render, and four times their difference. "
-            "test.mp4 beside this page shows the whole clip, with the held-out stretches marked.",
+            "Worst, median and best by psnr_head: truth, render, and four times their difference.",
         ),
         _sheet(evaluation),
         _over_time(evaluation, track, rows),
@@ -145,7 +144,11 @@ def _examples(evaluation: Any) -> str:
         )
         for i, name in enumerate(evaluation["example_names"])
     ]
-    return f'<div class="examples">{"".join(figures)}</div>'
+    film = (
+        '<p class="soft"><a href="test.mp4">test.mp4</a> beside this page shows the whole clip, '
+        "with the held-out stretches marked.</p>"
+    )
+    return f'{film}<div class="examples">{"".join(figures)}</div>'
 
 
 def _sheet(evaluation: Any) -> str:
