@@ -38,9 +38,11 @@ def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
     def average(share: np.ndarray) -> np.ndarray:
         weight = share**_PURITY + _FAINT * share + _FAINT**2
-        kernel = (2 * reach + 1, 2 * reach + 1)
-        mean = cv2.blur(picture * weight[..., None], kernel) / cv2.blur(weight, kernel)[..., None]
-        return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)[rows, columns]
+        colours, weights = (
+            cv2.resize(cv2.blur(summed, (2 * reach + 1, 2 * reach + 1)), (width, height))
+            for summed in (picture * weight[..., None], weight)
+        )
+        return colours[rows, columns] / weights[rows, columns, None]
 
     front, behind = average(share), average(1 - share)
     cover = alpha[rows, columns].astype(np.float32)[:, None] / 255
