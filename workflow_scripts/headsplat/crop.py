@@ -7,6 +7,7 @@ import numpy as np
 
 from headsplat.errors import UserError
 from headsplat.files import read_json, write_json
+from headsplat.storage import AGAIN
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Crop:
         value = read_json(path)
         try:
             return cls(**{key: value[key] for key in cls.__dataclass_fields__})
-        except KeyError as error:
-            raise UserError(f"{path}: the key {error} is missing; remake the file") from error
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: not the record of a crop ({error!r}); {AGAIN}") from error
 
     @property
     def scale(self) -> float:

@@ -1,5 +1,6 @@
 """A folder of `.frame` files as arrays, checked: `checkpoint/00000.frame`, `00001.frame`, ..."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from headsplat.cli import progress
 from headsplat.errors import UserError
+from headsplat.frame_ids import frame_number
 from headsplat.frame_io import N_EXPRESSION, N_SHAPE, read_frame
 from headsplat.heads.model import HeadModel
 from headsplat.imports.clip import fit_codes
@@ -64,8 +66,10 @@ def read_frame_folder(folder: Path, head: HeadModel) -> FrameFolder:
     for number, file in enumerate(progress(files, len(files), "read frames")):
         frame = read_frame(file)
         inside = str(frame.get("frame_id", number))
-        if not inside.isdigit() or int(inside) != number:
-            raise UserError(f"{file}: 'frame_id' is '{inside}', the name says {number}; rename it")
+        if frame_number(inside) != number:
+            raise UserError(
+                f"{file}: 'frame_id' is {inside[:60]!r}, the name says {number}; rename it"
+            )
         # Only what is wanted is kept: ten thousand whole frames are large.
         values = {name: frame[block][key] for name, (block, key) in _KEYS.items()}
         _check_lengths(file, values)
@@ -92,18 +96,20 @@ def _numbered(folder: Path) -> list[Path]:
     """The `.frame` files in order of their numbers, which must be 0 .. N - 1."""
     files: dict[int, Path] = {}
     for file in sorted(folder.glob("*.frame")):
-        if not file.stem.isdigit():
+        number = frame_number(file.stem)
+        if number is None:
             raise UserError(f"{file}: its name is not a frame number; rename or remove it")
-        twin = files.setdefault(int(file.stem), file)
+        twin = files.setdefault(number, file)
         if twin != file:
             raise UserError(f"{file}: has the same number as {twin.name}; remove one")
     if not files:
         raise UserError(f"{folder}: holds no .frame files; give the folder that has them")
-    missing = sorted(set(range(max(files) + 1)) - files.keys())
+    missing = max(files) + 1 - len(files)
     if missing:
+        first = next(number for number in itertools.count() if number not in files)
         raise UserError(
-            f"{folder}/{missing[0]:05d}.frame: is missing, the folder goes up to {max(files):05d} "
-            f"({len(missing)} missing in all); track or export the clip again"
+            f"{folder}/{first:05d}.frame: is missing, the folder goes up to {max(files):05d} "
+            f"({missing} missing in all); track or export the clip again"
         )
     return [files[number] for number in range(len(files))]
 

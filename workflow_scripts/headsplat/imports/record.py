@@ -7,6 +7,7 @@ from pathlib import Path
 from headsplat.errors import UserError
 from headsplat.files import read_json, write_json
 from headsplat.imports.clip import ImportedClip, Picture
+from headsplat.storage import AGAIN
 
 PARTS = ("images", "alpha", "head_mask", "mouth_mask")
 
@@ -67,4 +68,4 @@ class ImportRecord:
                 tuple(value["notes"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not a record of an import ({error!r}); remake it") from error
+            raise UserError(f"{path}: not a record of an import ({error!r}); {AGAIN}") from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from headsplat.errors import UserError
 from headsplat.files import read_json
+from headsplat.frame_ids import LARGEST
 from headsplat.imports.arrays import read_arrays
 from headsplat.imports.clip import (
     ImportedClip,
@@ -108,7 +109,7 @@ def _frames(folder: Path) -> tuple[list[dict[str, Any]], Path]:
         )
     frames = []
     for path in found:
-        table = read_json(path)
+        table = read_json(path, "export it again")
         listed = table.get("frames") if isinstance(table, dict) else None
         if not isinstance(listed, list):
             raise UserError(f"{path}: 'frames' is missing; export it again")
@@ -126,7 +127,8 @@ def _check(frame: Any, path: Path) -> None:
         if not isinstance(frame, dict) or key not in frame:
             raise UserError(f"{path}: 'frames' has one without '{key}'; export it again")
     for key in ("timestep_index", "timestep_index_original", "camera_index"):
-        if not isinstance(frame.get(key, 0), int) or frame.get(key, 0) < 0:
+        index = frame.get(key, 0)
+        if not isinstance(index, int) or not 0 <= index <= LARGEST:
             raise UserError(f"{path}: {frame['file_path']}, '{key}' is no index; export it again")
     where = f"{path}: {frame['file_path']}, 'transform_matrix'"
     try:

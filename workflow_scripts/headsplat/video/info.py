@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headsplat.errors import UserError
 from headsplat.files import read_json, write_json
+from headsplat.storage import AGAIN
 from headsplat.video.timeline import FPS
 
 
@@ -62,8 +63,8 @@ class VideoInfo:
         value = read_json(path)
         try:
             fields = {key: value[key] for key in cls.__dataclass_fields__}
-        except KeyError as error:
-            raise UserError(f"{path}: the key {error} is missing; probe the video again") from error
-        for key in ("source_fps", "time_base"):
-            fields[key] = Fraction(*fields[key])
+            for key in ("source_fps", "time_base"):
+                fields[key] = Fraction(*fields[key])
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise UserError(f"{path}: not the record of a video ({error!r}); {AGAIN}") from error
         return cls(**fields)
