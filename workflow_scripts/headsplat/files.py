@@ -28,7 +28,7 @@ from headsplat.checksum import (
 )
 from headsplat.errors import UserError
 from headsplat.frame_ids import frame_number
-from headsplat.storage import AGAIN, storage_error, unreadable
+from headsplat.storage import AGAIN, DamagedFile, storage_error, unreadable
 
 SYNCS = 32  # files of a folder that are synced at once
 OPEN = 64  # chunks that a `FrameStore` holds open
@@ -184,7 +184,7 @@ def read_npz(
         raise unreadable(error, path, f"cannot be read as .npz ({error})", cure) from error
     for key in required:
         if key not in arrays:
-            raise UserError(f"{path}: the array '{key}' is missing; {cure}")
+            raise DamagedFile(f"{path}: the array '{key}' is missing; {cure}")
     return arrays
 
 

@@ -28,6 +28,10 @@ _OF_THE_CONTENT = (None, errno.EINVAL, errno.EISDIR, errno.EFBIG, errno.EOVERFLO
 AGAIN = "delete it, and the same command makes it again"
 
 
+class DamagedFile(UserError):
+    """A file whose content is at fault: only such a one may be thrown away."""
+
+
 def storage_error(error: BaseException, path: Path | str | None = None) -> UserError | None:
     """The line to end in when the machine refused a file; None if `error` has another cause.
 
@@ -69,7 +73,7 @@ def unreadable(error: BaseException, path: Path | str, what: str, cure: str = AG
         return _uncured(errno.ENOMEM, str(path))
     number = error.errno if isinstance(error, OSError) else None
     if number in _OF_THE_CONTENT:
-        return UserError(f"{path}: {what}; {cure}")
+        return DamagedFile(f"{path}: {what}; {cure}")
     if number == errno.ENOENT:
         return UserError(f"{path}: is not there; put it back, or let the same command make it")
     return storage_error(error, path) or UserError(

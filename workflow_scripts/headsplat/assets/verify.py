@@ -1,15 +1,15 @@
 """Whether a file is what its name says: by its first bytes at once, by its hash when it counts."""
 
 import hashlib
-import json
 import os
 import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from headsplat.errors import UserError
+from headsplat.checksum import json_value
 from headsplat.files import write_json
+from headsplat.storage import storage_error, unreadable
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
@@ -19,6 +19,7 @@ _SIGNATURES = {
     ".zip": _ZIP, ".npz": _ZIP, ".task": _ZIP, ".tar": (*_ZIP, b"\x80"), ".pth": (*_ZIP, b"\x80"),
     ".npy": (b"\x93NUMPY",), ".xz": (b"\xfd7zXZ",), ".gz": (b"\x1f\x8b",),
 }  # fmt: skip
+_FIELDS = {"sha256", "stamp", "first_used"}
 _ZIPPED = (".zip", ".npz", ".task")
 
 
@@ -33,6 +34,9 @@ def glance(path: Path) -> str | None:
         with open(path, "rb") as handle:
             start = handle.read(512)
     except OSError as error:
+        refused = storage_error(error, path)
+        if refused is not None:
+            raise refused from error
         return f"cannot be read ({error.strerror})"
     if not start:
         return "is empty"
@@ -68,11 +72,14 @@ class HashRecord:
         self._known: dict[str, dict[str, Any]] = {}
         self._changed = False
         try:
-            self._known = json.loads(path.read_text())
+            self._known = json_value(path.read_bytes())
+            if not all(entry.keys() >= _FIELDS for entry in self._known.values()):
+                raise ValueError(f"an entry lacks one of {', '.join(sorted(_FIELDS))}")
         except FileNotFoundError:
             pass
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a record of hashes ({error}); delete it") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            what = f"not a record of hashes ({error})"
+            raise unreadable(error, path, what, "delete it, and it is begun anew") from error
 
     def problem(self, path: Path, published: str | None) -> str | None:
         """What is wrong with a file's hash, or None; a hash seen for the first time is noted.
@@ -93,6 +100,9 @@ class HashRecord:
             else:
                 digest = sha256(path)
         except OSError as error:
+            refused = storage_error(error, path)
+            if refused is not None:
+                raise refused from error
             return f"cannot be read ({error.strerror})"
         if published is not None and not digest.startswith(published):
             return f"has SHA-256 {digest[:12]}..., the published file {published[:12]}..."

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from headsplat.cli import log
 from headsplat.files import publish
+from headsplat.storage import storage_error
 
 STATE_FILE = "state.pt"
 
@@ -37,7 +38,11 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path) -> State | None:
-    """The state a previous run of the same key left, or None; a damaged one is removed."""
+    """The state a previous run of the same key left, or None; a damaged one is removed.
+
+    Raises:
+        UserError: it may be whole, and the machine refuses to read it.
+    """
     path = folder / STATE_FILE
     if not path.exists():
         return None
@@ -47,6 +52,9 @@ def load_state(folder: Path) -> State | None:
                 raise zipfile.BadZipFile(f"{member}: wrong checksum")
         return State(**torch.load(path, map_location="cpu", weights_only=True))
     except (zipfile.BadZipFile, RuntimeError, TypeError, EOFError, OSError) as error:
+        refused = storage_error(error, path)
+        if refused is not None:
+            raise refused from error
         log.warning("%s is damaged (%s): starting over", path, error)
         path.unlink(missing_ok=True)
         return None
