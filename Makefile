@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
+SET_UP := workflow_scripts/headsplat/set_up.py
 # Test files side by side; each starts processes of its own, so no more than four.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # SLURM first, because it mostly waits.
@@ -10,16 +11,13 @@ SLOW := tests/slow/test_slurm.py $(filter-out %/test_slurm.py,$(wildcard tests/s
 
 .PHONY: setup demo test test-chaos test-slow bench lint clean
 
-setup: $(VENV)/ready
-
-$(VENV)/ready: requirements.lock
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; install Python 3.11 or set PYTHON="; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: $(PYTHON) is not Python 3.11, which mediapipe 0.10.21 and the pins need"; exit 1; }
-	@command -v c++ >/dev/null || { echo "error: no C++ compiler; install g++ (Debian: apt-get install g++)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	PYTHONPATH=workflow_scripts $(BIN)/python -m headsplat.system_check
-	touch $@
+# The environment is asked, not a time stamp: a moved checkout, another Python or another lock is noticed.
+setup:
+	@$(BIN)/python -I $(SET_UP) --check $(VENV) >/dev/null 2>&1 && exit; \
+	command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; install Python 3.11 or set PYTHON="; exit 1; }; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: $(PYTHON) is not Python 3.11, which mediapipe 0.10.21 and the pins need"; exit 1; }; \
+	command -v c++ >/dev/null || { echo "error: no C++ compiler; install g++ (Debian: apt-get install g++)"; exit 1; }; \
+	$(PYTHON) $(SET_UP) $(VENV)
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES) demo

@@ -40,6 +40,7 @@ class BuildLibrary(build_ext):
             print(f"headsplat_cuda_ext: for the CPU alone: {plan.no_cuda}", file=sys.stderr)
         arch = plan.torch.arch if plan.cuda else None
         facts = {"torch": plan.torch.version, "arch": arch, "no_cuda": plan.no_cuda}
+        facts["sha256"] = toolchain.sha256(target)
         (target.parent / "build.json").write_text(json.dumps(facts) + "\n")
 
 

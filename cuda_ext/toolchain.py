@@ -20,6 +20,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent / "csrc"
 LIBRARY = "headsplat_ops.so"
+FACTS = "headsplat_ops.json"  # beside the library: its checksum
 DEFAULT_HOME = "/usr/local/cuda"
 OLDEST = 70  # compute capability that the kernels need
 _CPU = (
@@ -285,4 +286,23 @@ def build(plan: Plan, folder: Path) -> Path:
     )
     for path in objects:
         Path(path).unlink()
+    (folder / FACTS).write_text(json.dumps({"sha256": sha256(library)}) + "\n")
     return library
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def is_whole(library: Path) -> bool:
+    """Whether a built library is as the linker left it; one without a checksum is not trusted.
+
+    A process that loads a damaged one dies without a word, now or at some later call.
+    """
+    try:
+        noted = json.loads((library.parent / FACTS).read_text())
+        return isinstance(noted, dict) and noted.get("sha256") == sha256(library)
+    except (OSError, ValueError):
+        return False

@@ -7,6 +7,7 @@ _folder = Path(__file__).resolve().parent
 _facts = json.loads((_folder / "build.json").read_text())
 
 LIBRARY: str = str(_folder / "headsplat_ops.so")
+SHA256: str = _facts["sha256"]
 TORCH: str = _facts["torch"]
 # Compute capability of the card it holds kernels for, as in "90"; None without kernels, and why.
 ARCH: str | None = _facts["arch"]

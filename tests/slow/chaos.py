@@ -1,7 +1,6 @@
 """Killing parts of a run at random moments, and telling whether two runs left the same."""
 
 import html
-import json
 import os
 import random
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headsplat.files import read_json
 from headsplat.report.step_time import TITLE as STEP_TIME
 from tests.conftest import ROOT
 
@@ -197,7 +197,7 @@ def content(path: Path) -> Any:
     if path.name == TRACE:
         return None
     if path.name in ("metrics.json", "avatar.json", "training.json"):
-        return _untimed(json.loads(path.read_text()))
+        return _untimed(read_json(path))
     if path.name == "report.html":
         return _untimed_page(path.read_text())
     return path.read_bytes()

@@ -1,5 +1,6 @@
 """Compilers, cards and packages that are not there, for tests of what the loader makes of them."""
 
+import hashlib
 import importlib
 import sys
 from pathlib import Path
@@ -40,14 +41,22 @@ def card(monkeypatch, capability=(9, 0), cuda="13.0"):
     monkeypatch.setattr(torch.version, "cuda", cuda)
 
 
-def installed(monkeypatch, folder: Path, torch=None, arch=None, library="x.so") -> None:
-    """An installed package headsplat_cuda_ext; `torch` is by default the right one."""
+def installed(monkeypatch, folder: Path, torch=None, arch=None, content=b"") -> str:
+    """An installed package headsplat_cuda_ext; `torch` is by default the right one.
+
+    Returns:
+        Its library, of any content.
+    """
     package = folder / "site" / extension.PACKAGE
     package.mkdir(parents=True)
+    library = package / "x.so"
+    library.write_bytes(content)
     torch = torch or extension.torch.__version__
     (package / "__init__.py").write_text(
-        f"LIBRARY, TORCH, ARCH, NO_CUDA = {str(library)!r}, {torch!r}, {arch!r}, None\n"
+        f"LIBRARY, SHA256 = {str(library)!r}, {hashlib.sha256(content).hexdigest()!r}\n"
+        f"TORCH, ARCH, NO_CUDA = {torch!r}, {arch!r}, None\n"
     )
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.delitem(sys.modules, extension.PACKAGE, raising=False)
     importlib.invalidate_caches()
+    return str(library)

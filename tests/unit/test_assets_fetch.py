@@ -1,17 +1,23 @@
 """Fetching, against a server on this machine: verified, resumed, renamed; secrets stay secret."""
 
+import gzip
 import hashlib
 import http.server
 import logging
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPMessage
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
+from headsplat.assets import download
 from headsplat.assets import fetch as fetch_module
 from headsplat.assets.catalogue import CATALOGUE, Asset
+from headsplat.assets.download import Refused, _Redirects
 from headsplat.assets.fetch import fetch, fetch_missing
 from headsplat.assets.needs import Need
 from headsplat.errors import UserError
@@ -23,6 +29,8 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 class Handler(http.server.BaseHTTPRequestHandler):
     seen: list[tuple[str, str, str | None, bytes]] = []
     ranges = True
+    tag: str | None = None  # of the file, as the server has it now
+    range_of = "bytes {start}-{end}/{total}"
 
     def log_message(self, *_):
         pass
@@ -36,12 +44,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(CONTENT[:100], announced=len(CONTENT))
         elif self.path == "/gone":
             self.send_error(404)
-        elif wanted and self.ranges:
+        elif self.path == "/endless":
+            self.stream(iter(lambda: bytes(1 << 16), None))
+        elif self.path == "/dripping":
+            self.stream(time.sleep(0.1) or b"x" for _ in range(100))
+        elif self.path == "/silent":
+            time.sleep(3)
+        elif self.path == "/headers":
+            for _ in range(100):
+                time.sleep(0.1)
+                self.wfile.write(b"H")
+        elif self.path == "/zipped":
+            self.answer(gzip.compress(CONTENT), encoding="gzip")
+        elif self.path == "/long":
+            self.answer(CONTENT + b"more")
+        elif self.path == "/nonsense":
+            self.answer(CONTENT, announced="many")
+        elif self.path.startswith(("/to?", "/circle")):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to?"))
+            self.end_headers()
+        elif wanted and self.ranges and self.headers.get("If-Range") in (None, self.tag):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(CONTENT):
                 self.send_error(416)
             else:
-                self.answer(CONTENT[start:], 206)
+                self.answer(CONTENT[start:], 206, start=start)
         else:
             self.answer(CONTENT)
 
@@ -57,16 +85,35 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(b"<html>wrong password</html>")
 
-    def answer(self, data: bytes, status: int = 200, announced: int | None = None):
+    def answer(self, data, status=200, announced=None, encoding=None, start=0):
         self.send_response(status)
         self.send_header("Content-Length", str(announced or len(data)))
+        if self.tag:
+            self.send_header("ETag", self.tag)
+        if encoding:
+            self.send_header("Content-Encoding", encoding)
+        if status == 206 and self.range_of:
+            total = len(CONTENT)
+            shown = self.range_of.format(start=start, end=total - 1, total=total)
+            self.send_header("Content-Range", shown)
         self.end_headers()
         self.wfile.write(data)
+
+    def stream(self, blocks):
+        """Send what has no announced end, as long as somebody listens."""
+        self.send_response(200)
+        self.end_headers()
+        try:
+            for block in blocks:
+                self.wfile.write(block)
+        except OSError:
+            self.close_connection = True
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    Handler.seen, Handler.ranges = [], True
+    Handler.seen, Handler.ranges, Handler.tag = [], True, None
+    Handler.range_of = "bytes {start}-{end}/{total}"
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
@@ -102,6 +149,99 @@ def test_a_broken_download_goes_on(server, tmp_path, ranges):
     assert (tmp_path / "a.pth").read_bytes() == CONTENT
     assert leftovers(tmp_path) == {"a.pth"}
     assert Handler.seen[-1][2] == "bytes=100-"
+
+
+@pytest.mark.parametrize("sent", [None, "bytes 0-9/10", "bytes {start}-{end}/*", "10-20", ""])
+def test_a_part_that_is_not_the_one_asked_for_is_started_over(server, tmp_path, sent):
+    Handler.range_of = sent
+    (tmp_path / "a.pth.part").write_bytes(CONTENT[:100])
+    fetch(f"{server}/file", tmp_path / "a.pth", DIGEST)
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+    assert [request[2] for request in Handler.seen] == ["bytes=100-", None]
+    assert leftovers(tmp_path) == {"a.pth"}
+
+
+def test_a_file_that_changed_meanwhile_is_started_over(server, tmp_path):
+    Handler.tag = '"one"'
+    with pytest.raises(UserError, match="broke off"):
+        fetch(f"{server}/cut", tmp_path / "a.pth")
+    assert leftovers(tmp_path) == {"a.pth.part", "a.pth.part.mark"}
+    (tmp_path / "a.pth.part").write_bytes(b"of the older file")
+    Handler.tag = '"two"'
+    fetch(f"{server}/file", tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+    assert leftovers(tmp_path) == {"a.pth"}
+
+
+def test_the_same_file_goes_on_by_its_tag_alone(server, tmp_path):
+    Handler.tag = '"one"'
+    with pytest.raises(UserError, match="broke off"):
+        fetch(f"{server}/cut", tmp_path / "a.pth")
+    fetch(f"{server}/file", tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+    assert Handler.seen[-1][2] == "bytes=100-"
+
+
+def test_a_part_that_nothing_vouches_for_is_started_over(server, tmp_path):
+    (tmp_path / "a.pth.part").write_bytes(b"of another file")
+    fetch(f"{server}/file", tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+    assert Handler.seen[-1][2] is None
+
+
+def test_a_wrong_beginning_is_found_out_by_the_hash(server, tmp_path):
+    (tmp_path / "a.pth.part").write_bytes(b"of another file")
+    fetch(f"{server}/file", tmp_path / "a.pth", DIGEST)
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/to?ftp://127.0.0.1/file", "redirects to ftp:, which is not the web"),
+        ("/to?file:///etc/passwd", "redirects to file:, which is not the web"),
+        ("/to?https://user:secret@127.0.0.1:9/file?key=secret", "broke off"),
+        ("/circle", "answers 302 redirects without end: Found$"),
+        ("/zipped", "sends it compressed"),
+        ("/long", f"announces {len(CONTENT) + 4} bytes, the published file has {len(CONTENT)}"),
+        ("/nonsense", "announces no number of bytes"),
+        ("/endless", f"sends more than {len(CONTENT)} bytes"),
+    ],
+)
+def test_what_is_no_plain_download_is_refused_in_one_line(server, tmp_path, path, words):
+    with pytest.raises(UserError, match=words) as caught:
+        fetch(server + path, tmp_path / "a.pth", DIGEST, size=len(CONTENT))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert leftovers(tmp_path) == set()
+
+
+def test_less_security_is_not_followed():
+    asked = urllib.request.Request("https://x/file")
+    for target in ("http://x/file", "ftp://x/file"):
+        with pytest.raises(Refused, match="is not https"):
+            _Redirects().redirect_request(asked, None, 302, "Found", HTTPMessage(), target)
+    followed = _Redirects().redirect_request(
+        asked, None, 302, "Found", HTTPMessage(), "https://y/file"
+    )
+    assert followed.full_url == "https://y/file"
+
+
+def test_a_body_without_end_is_bounded_where_no_size_is_known(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST", 1 << 20)
+    with pytest.raises(UserError, match="sends more than 1048576 bytes"):
+        fetch(f"{server}/endless", tmp_path / "a.pth")
+    assert leftovers(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/dripping", "only . bytes in 0.3 s"), ("/headers", "no answer"), ("/silent", "timed out")],
+)
+def test_a_server_that_is_too_slow(server, tmp_path, monkeypatch, path, words):
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    with pytest.raises(UserError, match=f"broke off .*{words}.*run again"):
+        fetch(server + path, tmp_path / "a.pth")
 
 
 def test_a_part_that_is_too_long_is_started_over(server, tmp_path):

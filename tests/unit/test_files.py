@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from headsplat.files import (
     FrameZipWriter,
     publish,
     publish_folder,
+    read_json,
     read_npz,
     write_json,
     write_npz,
 )
-from headsplat.storage import require_room, storage_error
+from headsplat.storage import require_room, storage_error, unreadable
 from headsplat.video.encode import VideoWriter
 from tests.conftest import ROOT
 from tests.disks import small_disk  # noqa: F401 - a fixture
@@ -235,6 +237,116 @@ def test_room_is_required_before_a_run(
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(UserError, match=r"disk: read-only file system"):
         require_room([small_disk])
+
+
+def test_cures_name_what_is_wrong_and_never_delete_a_good_file(tmp_path: Path) -> None:
+    for number, cure in (
+        (errno.EMFILE, "raise the limit (ulimit -n)"),
+        (errno.ENOMEM, "run fewer jobs at once"),
+        (errno.EACCES, "give this user the right to use it"),
+        (errno.EIO, "check the disk or volume"),
+        (errno.ESTALE, "mount its file system again"),
+        (errno.ENOTCONN, "mount its file system again"),
+        (errno.ENOENT, "let the same command make it"),
+        (errno.ELOOP, "mend that"),
+    ):
+        line = str(unreadable(OSError(number, "x", "a.npz"), "a.npz", "not a zip"))
+        assert line.startswith("a.npz: ")
+        assert cure in line
+        assert "delete" not in line
+    assert "run fewer jobs" in str(unreadable(MemoryError(), "a.npz", "not a zip"))
+    assert "a.npz: not a zip; delete it" in str(unreadable(ValueError(), "a.npz", "not a zip"))
+    # A file whose start cannot be read, as on a broken disk.
+    (tmp_path / "a.json").symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match=r"a.json: input/output error; check the disk"):
+        read_json(tmp_path / "a.json")
+
+
+def packed(path: Path, members: dict[str, bytes], comment: bytes = b"") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = comment
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return path
+
+
+def test_ids_may_have_more_than_five_digits(tmp_path: Path) -> None:
+    ids = (1, 99_999, 100_000, 123_456, 2_000_000)
+    with publish(tmp_path / "0.zip") as temporary, FrameZipWriter(temporary, ".png") as pack:
+        for frame in ids:
+            pack.add(frame, b"%d" % frame)
+            pack.add(frame, b"mouth %d" % frame, "_mouth")
+    with FrameStore([tmp_path / "0.zip"]) as store:
+        assert store.ids == list(ids)
+        assert [store.read(i) for i in ids] == [b"%d" % i for i in ids]
+        assert store.read(100_000, "_mouth") == b"mouth 100000"
+
+
+def test_chunks_without_a_checksum_of_their_list_stay_valid(tmp_path: Path) -> None:
+    path = packed(tmp_path / "0.zip", {"00001.jpg": b"a", "00002_mouth.png": b"b"})
+    with FrameStore([path]) as store:
+        assert store.read(1) == b"a"
+        assert store.read(2, "_mouth") == b"b"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "1.jpg", "000001.jpg", "__MACOSX/00001.jpg", "-0001.jpg", "0000a.jpg", "00001",
+     "9" * 5000 + ".jpg", "99999999999.jpg", "٠٠٠٠١.jpg", "00001/", "a\nb.jpg", "00002.jpg"],
+)  # fmt: skip
+def test_what_no_stage_packs_is_named(tmp_path: Path, name: str) -> None:
+    path = packed(tmp_path / "0.zip", {"00002.png": b"a", name: b"b"})
+    with pytest.raises(UserError, match=r"0.zip: holds .*delete") as caught:
+        FrameStore([path])
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_members_that_are_not_stored_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "0.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("00001.jpg", bytes(10**6))
+    with pytest.raises(UserError, match=r"0.zip: holds '00001.jpg', which is no image"):
+        FrameStore([tmp_path / "0.zip"])
+
+
+def test_a_comment_of_another_program_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"0.zip: .*list of members is damaged.*delete it"):
+        FrameStore([packed(tmp_path / "0.zip", {"00001.jpg": b"a"}, b"crc32 00000000")])
+
+
+def test_more_chunks_than_files_may_be_open(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{chunk:04d}.zip" for chunk in range(300)]
+    for chunk, path in enumerate(paths):
+        packed(path, {f"{2 * chunk + k:05d}.jpg": b"%d" % (2 * chunk + k) for k in (1, 2)})
+    code = (
+        "import resource, sys; from concurrent.futures import ThreadPoolExecutor\n"
+        "from headsplat.files import FrameStore\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)\n"
+        "from headsplat.cli import stage\n"
+        "def main():\n"
+        "    with FrameStore(sys.argv[2:]) as store, ThreadPoolExecutor(4) as pool:\n"
+        "        ids = [k for start in range(7) for k in store.ids[start::7]]\n"
+        "        read = list(pool.map(store.read, ids))\n"
+        "        assert read == [b'%d' % k for k in ids]; print(len(ids))\n"
+        "stage(main)\n"
+    )
+
+    def run(limit: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(limit), *map(str, paths)],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+            capture_output=True,
+            text=True,
+        )
+
+    result = run(128)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "600\n"
+    result = run(40)
+    assert result.returncode == 1
+    assert "too many open files; raise the limit (ulimit -n)" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "delete" not in result.stderr
 
 
 def test_a_damaged_picture_of_a_chunk_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Finding, building and loading the operators: what each machine gets, and what it is told."""
 
+import hashlib
 import importlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 
 from headsplat.errors import UserError
 from headsplat.raster import extension
-from tests.unit.fake_compilers import calls, card, compiler, failing, installed
+from tests.unit.fake_compilers import GOOD, calls, card, compiler, failing, installed
 
 SCRIPTS = Path(extension.__file__).resolve().parents[2]
 CUDA_EXT = SCRIPTS.parent / "cuda_ext"
@@ -93,16 +94,25 @@ def test_a_folder_that_cannot_be_written_is_named(loader, monkeypatch, tmp_path)
 
 
 def test_a_package_for_this_torch_is_used(loader, monkeypatch, tmp_path):
-    installed(monkeypatch, tmp_path)
-    assert extension.load()["library"] == "x.so"
-    assert loader == ["x.so"]
+    library = installed(monkeypatch, tmp_path)
+    assert extension.load()["library"] == library
+    assert loader == [library]
 
 
 def test_a_package_for_another_torch_is_not_used(loader, monkeypatch, tmp_path, caplog):
-    installed(monkeypatch, tmp_path, torch="0.0")
+    library = installed(monkeypatch, tmp_path, torch="0.0")
     assert extension.load()["key"] is not None
     assert "was built for torch 0.0" in caplog.text
-    assert "x.so" not in loader
+    assert library not in loader
+
+
+def test_a_damaged_package_is_not_used(loader, monkeypatch, tmp_path, caplog):
+    library = installed(monkeypatch, tmp_path, content=b"whole")
+    Path(library).write_bytes(b"whale")
+    assert extension.load()["key"] is not None
+    assert "is damaged" in caplog.text
+    assert "pip install ./cuda_ext rebuilds it" in caplog.text
+    assert library not in loader
 
 
 def test_a_package_without_its_facts_is_not_used(loader, monkeypatch, tmp_path, caplog):
@@ -122,10 +132,10 @@ def test_a_package_that_does_not_serve_the_card_gives_way_to_a_build(
     loader, monkeypatch, tmp_path, arch, told
 ):
     card(monkeypatch)
-    installed(monkeypatch, tmp_path, arch=arch)
+    library = installed(monkeypatch, tmp_path, arch=arch)
     # Without nvcc it still serves the CPU.
     facts = extension.load()
-    assert (facts["library"], facts["cuda"]) == ("x.so", False)
+    assert (facts["library"], facts["cuda"]) == (library, False)
     assert told in facts["no_cuda"]
     assert "no nvcc: install the CUDA 13.0 toolkit" in facts["no_cuda"]
     monkeypatch.setattr(extension, "_loaded", None)
@@ -145,13 +155,11 @@ def test_a_package_serves_later_cards_of_its_generation(loader, monkeypatch, tmp
 def test_a_package_that_cannot_be_loaded_gives_way_to_a_build(
     really, monkeypatch, tmp_path, caplog
 ):
-    library = tmp_path / "other.so"
-    library.write_bytes(b"not a library")
-    installed(monkeypatch, tmp_path, library=library)
+    installed(monkeypatch, tmp_path, content=b"not a library")
     # The build, too, is an empty file here.
     with pytest.raises(UserError, match="cannot be loaded .*remove .* to build it anew"):
         extension.load()
-    assert "other.so cannot be loaded" in caplog.text
+    assert "x.so cannot be loaded" in caplog.text
     assert "pip install ./cuda_ext rebuilds it" in caplog.text
 
 
@@ -193,6 +201,39 @@ def test_setup_ends_in_one_line(monkeypatch, tmp_path):
     assert run.returncode == 1
     last = run.stderr.splitlines()[-1]
     assert last == "headsplat_cuda_ext: broken failed (x.h: error: no such thing)"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda library: os.truncate(library, library.stat().st_size * 6 // 10),
+        lambda library: library.write_bytes(library.read_bytes()[:-1] + b"?"),
+        lambda library: library.with_suffix(".json").unlink(),
+        lambda library: library.with_suffix(".json").write_text("[]"),
+        lambda library: library.unlink(),
+    ],
+)
+def test_a_damaged_library_is_built_anew_and_never_loaded(
+    loader, monkeypatch, tmp_path, caplog, damage
+):
+    fake = compiler(tmp_path / "bin/c++", GOOD.replace(": >", "echo code >"))
+    facts = extension.load()
+    library, once = Path(facts["library"]), calls(fake)
+    assert facts["sha256"] == hashlib.sha256(b"code\n").hexdigest()
+    monkeypatch.setattr(extension, "_loaded", None)
+    assert extension.load() == facts
+    assert calls(fake) == once
+    damage(library)
+    assert not extension.is_built()
+    monkeypatch.setattr(extension, "_loaded", None)
+    loader.clear()
+    assert extension.load() == facts
+    assert library.read_text() == "code\n"
+    assert calls(fake) == 2 * once
+    assert caplog.text.count("damaged or has no checksum: building it anew") == 1
+    assert extension.is_built()
+    left = {path.name for path in library.parent.parent.iterdir()}
+    assert left == {"build.lock", library.parent.name}
 
 
 def test_four_jobs_build_once(tmp_path):

@@ -204,7 +204,8 @@ def load_avatar(folder: Path | str, head: HeadModel, device: torch.device | str)
             another head model.
     """
     folder = Path(folder)
-    facts = read_json(folder / FACTS_FILE)
+    again = f"delete {folder}, and the same command makes it again"
+    facts = read_json(folder / FACTS_FILE, again)
     if facts.get("format") != FORMAT:
         raise UserError(
             f"{folder / FACTS_FILE}: format {facts.get('format')}, this version reads {FORMAT}; "
@@ -217,7 +218,7 @@ def load_avatar(folder: Path | str, head: HeadModel, device: torch.device | str)
             f"{head.version}; give the head it was trained with"
         )
     arrays = read_npz(
-        folder / ARRAYS_FILE, ("anchor_face", "anchor_barycentric", "anchor_height", "shape")
+        folder / ARRAYS_FILE, ("anchor_face", "anchor_barycentric", "anchor_height", "shape"), again
     )
     deformation = build_deformation(facts["model"], facts["settings"])
     state = {

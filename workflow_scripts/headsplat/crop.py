@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, shown
 from headsplat.files import read_json, write_json
+from headsplat.storage import AGAIN
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Crop:
         value = read_json(path)
         try:
             return cls(**{key: value[key] for key in cls.__dataclass_fields__})
-        except KeyError as error:
-            raise UserError(f"{path}: the key {error} is missing; remake the file") from error
-        except TypeError as error:
-            raise UserError(f"{path}: holds no crop; remake the file") from error
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: not the record of a crop ({shown(repr(error))}); {AGAIN}"
+            ) from error
 
     @property
     def scale(self) -> float:

@@ -5,23 +5,36 @@ import os
 import re
 import shutil
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from headsplat.checksum import (
+    json_text,
+    json_value,
+    npy_bytes,
+    npy_content,
+    require_members,
+    zip_comment,
+)
 from headsplat.errors import UserError, one_line
+from headsplat.frame_ids import frame_number
 from headsplat.heartbeat import beat
-from headsplat.npz import DAMAGE, Npz
-from headsplat.regular import read_regular
-from headsplat.storage import storage_error
+from headsplat.npz import DAMAGE, Npz, array_of
+from headsplat.regular import open_regular, read_regular
+from headsplat.storage import AGAIN, DamagedFile, storage_error, unreadable
 
 SYNCS = 32  # files of a folder that are synced at once
+OPEN = 64  # chunks that a `FrameStore` holds open
 _LARGEST_JSON = 256 << 20  # bytes; an import's record of a hundred thousand images has 20 MB
-AGAIN = "delete it, and the same command makes it again"
+_LARGEST_NPY = 1 << 30  # bytes
+_MEMBER = re.compile(r"([0-9]{5,})((?:_[a-z]+)?)\.[a-z]+")
 
 
 def _temporary(path: Path) -> Path:
@@ -110,18 +123,32 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Publish `value` as JSON; NaN and infinities are refused, because JSON has none."""
+    """Publish `value` as JSON; NaN and infinities are refused, because JSON has none.
+
+    A dictionary gets a checksum under the key `crc32`, which `read_json` checks and drops.
+    """
+    with publish(path) as temporary:
+        temporary.write_text(json_text(value))
+
+
+def write_plain_json(path: Path | str, value: Any) -> None:
+    """As `write_json` without a checksum, for files in another tool's layout."""
     with publish(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path | str) -> Any:
-    """Read a JSON file; a missing or broken one is a `UserError` that names it."""
+def read_json(path: Path | str, cure: str = AGAIN) -> Any:
+    """Read a JSON file; a missing or broken one is a `UserError` that names it.
+
+    Args:
+        path: the file.
+        cure: what mends a damaged one.
+    """
     try:
-        return json.loads(read_regular(path, _LARGEST_JSON))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else one_line(error)
-        raise UserError(f"{path}: cannot be read as JSON ({reason}); {AGAIN}") from error
+        return json_value(read_regular(path, _LARGEST_JSON))
+    except (OSError, ValueError) as error:
+        what = f"cannot be read as JSON ({one_line(error)})"
+        raise unreadable(error, path, what, cure) from error
 
 
 def write_npz(path: Path | str, **arrays: Any) -> None:
@@ -136,23 +163,57 @@ def write_npz(path: Path | str, **arrays: Any) -> None:
                 np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
 
 
-def read_npz(path: Path | str, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` without pickle; a missing key is a `UserError`."""
+def read_npz(
+    path: Path | str, required: Sequence[str] = (), cure: str = AGAIN
+) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` without pickle; a missing key is a `UserError`.
+
+    Args:
+        path: the file.
+        required: keys that must be there.
+        cure: what mends a damaged file.
+    """
     try:
         with Npz(path) as archive:
             arrays = {key: archive.read(key) for key in archive.names}
+        require_members(path, len(arrays))
     except DAMAGE as error:
-        raise UserError(f"{path}: cannot be read as .npz ({one_line(error)}); {AGAIN}") from error
+        what = f"cannot be read as .npz ({one_line(error)})"
+        raise unreadable(error, path, what, cure) from error
     for key in required:
         if key not in arrays:
-            raise UserError(f"{path}: the array '{key}' is missing; {AGAIN}")
+            raise DamagedFile(f"{path}: the array '{key}' is missing; {cure}")
     return arrays
+
+
+def write_npy(path: Path | str, array: np.ndarray) -> None:
+    """Publish one array as `.npy`, with a checksum behind it that numpy does not read."""
+    with publish(path) as temporary:
+        temporary.write_bytes(npy_bytes(array))
+
+
+def read_npy(path: Path | str) -> np.ndarray:
+    """Read an `.npy`, with a checksum or as numpy writes it, without pickle.
+
+    Raises:
+        UserError: it cannot be read, or is not what was written.
+    """
+    cure = AGAIN
+    try:
+        content, checked = npy_content(read_regular(path, _LARGEST_NPY))
+        if not checked:
+            cure = f"give a whole file; if the workflow made it, {AGAIN}"
+        return array_of(content, Path(path).name)
+    except DAMAGE as error:
+        what = f"cannot be read as .npy ({one_line(error)})"
+        raise unreadable(error, path, what, cure) from error
 
 
 class FrameZipWriter:
     """One packed file of a chunk: an uncompressed zip of `<id:05d><role><suffix>` members.
 
-    Members carry a fixed date, so that equal pictures give equal bytes. Use inside `publish`::
+    Members carry a fixed date, so that equal images give equal bytes; the zip's comment is the
+    checksum of their list. Use inside `publish`::
 
         with publish(out) as temporary, FrameZipWriter(temporary, ".png") as pack:
             pack.add(frame_id, data, role="_mouth")
@@ -163,7 +224,7 @@ class FrameZipWriter:
         self._suffix = suffix
 
     def add(self, frame_id: int, data: bytes, role: str = "") -> None:
-        """Append the encoded picture of `frame_id`; `role` is "" or e.g. "_neckhead"."""
+        """Append the encoded image of `frame_id`; `role` is "" or e.g. "_neckhead"."""
         info = zipfile.ZipInfo(f"{frame_id:05d}{role}{self._suffix}")
         self._zip.writestr(info, data)
 
@@ -171,54 +232,110 @@ class FrameZipWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._zip.comment = zip_comment(self._zip.infolist())
         self._zip.close()
 
 
 class FrameStore:
-    """Random access to the pictures of several chunk zips, by frame id and role."""
+    """Random access to the images of several chunk zips, by frame id and role.
+
+    Any number of chunks will do, because only `OPEN` of them are open at a time. Threads may share
+    a store.
+
+    Attributes:
+        ids: of all frames, ascending.
+
+    Raises:
+        UserError: a zip cannot be read, or holds what no stage packs.
+    """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        self._zips: list[zipfile.ZipFile] = []
-        self._where: dict[tuple[int, str], tuple[zipfile.ZipFile, str]] = {}
-        for path in paths:
-            try:
-                archive = zipfile.ZipFile(path)
-            except (OSError, zipfile.BadZipFile) as error:
-                raise UserError(f"{path}: not a readable zip ({error}); {AGAIN}") from error
-            self._zips.append(archive)
-            for name in archive.namelist():
-                stem = name.rsplit(".", 1)[0]
-                self._where[int(stem[:5]), stem[5:]] = (archive, name)
+        self._paths = list(paths)
+        self._open: OrderedDict[int, zipfile.ZipFile] = OrderedDict()
+        self._lock = Lock()
+        self._where: dict[tuple[int, str], tuple[int, str]] = {}
+        try:
+            for chunk in range(len(self._paths)):
+                self._list(chunk)
+        except BaseException:
+            self.close()
+            raise
         self.ids = sorted({frame_id for frame_id, _ in self._where})
 
+    def _list(self, chunk: int) -> None:
+        """Note where the images of a chunk are."""
+        path = self._paths[chunk]
+        archive = self._archive(chunk)
+        if archive.comment not in (b"", zip_comment(archive.infolist())):
+            raise UserError(f"{path}: not a readable zip (its list of members is damaged); {AGAIN}")
+        for member in archive.infolist():
+            key = _frame_of(member)
+            if key is None:
+                shown = repr(member.filename[:60])
+                raise UserError(f"{path}: holds {shown}, which is no image of a frame; {AGAIN}")
+            if key in self._where:
+                other = self._paths[self._where[key][0]]
+                raise UserError(
+                    f"{path}: holds frame {key[0]}{key[1]}, which {other} holds too; delete them, "
+                    "and the same command makes them again"
+                )
+            self._where[key] = (chunk, member.filename)
+
+    def _archive(self, chunk: int) -> zipfile.ZipFile:
+        """The open zip of a chunk; the one that was not used for longest is closed for it."""
+        if chunk not in self._open:
+            while len(self._open) >= OPEN:
+                self._open.popitem(last=False)[1].close()
+            path = self._paths[chunk]
+            try:
+                open_regular(path).close()  # a pipe would block
+                self._open[chunk] = zipfile.ZipFile(path)
+            except DAMAGE as error:
+                raise unreadable(error, path, f"not a readable zip ({error})") from error
+        self._open.move_to_end(chunk)
+        return self._open[chunk]
+
     def read(self, frame_id: int, role: str = "") -> bytes:
-        """Encoded bytes of one picture; a missing id or damaged bytes are a `UserError`."""
+        """Encoded bytes of one image; a missing id or damaged bytes are a `UserError`."""
         if (frame_id, role) not in self._where:
             raise UserError(
                 f"frame {frame_id}{role} is in none of {self.names()}; delete them, "
                 "and the same command makes them again"
             )
-        archive, name = self._where[frame_id, role]
-        try:
-            return archive.read(name)
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
-            raise UserError(f"{archive.filename}: damaged at {name} ({error}); {AGAIN}") from error
+        chunk, name = self._where[frame_id, role]
+        with self._lock:
+            archive = self._archive(chunk)
+            try:
+                return archive.read(name)
+            except DAMAGE as error:
+                what = f"damaged at {name} ({error})"
+                raise unreadable(error, self._paths[chunk], what) from error
 
     def names(self) -> str:
         """The zips, for messages."""
-        files = [str(z.filename) for z in self._zips]
+        files = [str(path) for path in self._paths]
         return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
     def close(self) -> None:
         """Close all archives."""
-        for archive in self._zips:
+        for archive in self._open.values():
             archive.close()
+        self._open.clear()
 
     def __enter__(self) -> "FrameStore":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _frame_of(member: zipfile.ZipInfo) -> tuple[int, str] | None:
+    """Id and role of the frame whose image a member is, None if it is no such image."""
+    name = _MEMBER.fullmatch(member.filename)
+    if name is None or member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+        return None
+    frame_id = frame_number(name[1])
+    return None if frame_id is None or name[1] != f"{frame_id:05d}" else (frame_id, name[2])
 
 
 def require_same_ids(parts: Mapping[str, Sequence[int]]) -> list[int]:

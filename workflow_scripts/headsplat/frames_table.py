@@ -1,12 +1,13 @@
-"""The table of a clip's frames, `frames.tsv`: id, time, status, confidence, faces."""
+"""The table of a clip's frames, `frames.tsv`: id, time, status, confidence, faces, crc32."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
-from headsplat.errors import UserError
+from headsplat.checksum import KEY, ChecksumError
 from headsplat.files import publish
+from headsplat.storage import unreadable
 
 COLUMNS = ("id", "time", "status", "confidence", "faces")
 USABLE = ("ok", "several_faces", "blurred")
@@ -29,28 +30,53 @@ class FrameRow:
 
 
 def write_frames(path: Path, rows: Iterable[FrameRow]) -> None:
-    """Publish the table."""
-    lines = ["\t".join(COLUMNS)]
+    """Publish the table; each row ends in the checksum of the table up to there."""
+    text = "\t".join((*COLUMNS, KEY)) + "\n"
+    total = crc32(text.encode())
+    lines = [text]
     for row in rows:
         cells = (row.id, f"{row.time:.2f}", row.status, f"{row.confidence:.4f}", row.faces)
-        lines.append("\t".join(map(str, cells)))
+        text = "\t".join(map(str, cells)) + "\t"
+        total = crc32(text.encode(), total)
+        lines.append(f"{text}{total:08x}\n")
     with publish(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+        temporary.write_text("".join(lines))
 
 
 def read_frames(path: Path | str) -> list[FrameRow]:
-    """Read the table; a missing column or a cell that is no number is a `UserError`."""
+    """Read the table, with checksums or without.
+
+    Raises:
+        UserError: it cannot be read, lacks a column, has a cell that is no number, or was changed
+            after it was written.
+    """
     try:
-        with open(path, newline="") as handle:
-            return [
-                FrameRow(
-                    int(row["id"]),
-                    float(row["time"]),
-                    row["status"],
-                    float(row["confidence"]),
-                    int(row["faces"]),
-                )
-                for row in csv.DictReader(handle, delimiter="\t")
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a table of frames ({error!r}); remake it") from error
+        header, *lines = _lines(Path(path).read_bytes().decode())
+        if not lines:
+            raise ValueError("it has no rows")
+        columns = tuple(header.split("\t"))
+        if columns == (*COLUMNS, KEY):
+            _check(header, lines)
+        elif columns != COLUMNS:
+            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+        return [_row(line.split("\t")[: len(COLUMNS)]) for line in lines]
+    except (OSError, ValueError) as error:
+        raise unreadable(error, path, f"not a table of frames ({error})") from error
+
+
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def _row(cells: list[str]) -> FrameRow:
+    number, time, status, confidence, faces = cells
+    return FrameRow(int(number), float(time), status, float(confidence), int(faces))
+
+
+def _check(header: str, lines: list[str]) -> None:
+    total = crc32(f"{header}\n".encode())
+    for number, line in enumerate(lines, 2):
+        text, _, found = line.rpartition("\t")
+        total = crc32(f"{text}\t".encode(), total)
+        if found != f"{total:08x}":
+            raise ChecksumError(f"line {number} was changed after it was written")

@@ -3,6 +3,7 @@
 What a header claims is compared with the bytes that are there before memory is taken for it.
 """
 
+import io
 import math
 import os
 import tokenize
@@ -79,6 +80,11 @@ def read_npy(path: Path | str) -> np.ndarray:
     """
     with open_regular(path) as handle:
         return _read_array(handle, os.fstat(handle.fileno()).st_size, Path(path).name)
+
+
+def array_of(content: bytes, name: str) -> np.ndarray:
+    """The array that the bytes of an `.npy` are; errors as `read_npy`, which name it by `name`."""
+    return _read_array(io.BytesIO(content), len(content), name)
 
 
 def _read_array(handle: IO[bytes], size: int, name: str) -> np.ndarray:

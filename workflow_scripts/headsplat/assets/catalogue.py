@@ -24,6 +24,7 @@ class Asset:
         page: where a person finds it.
         urls: name -> address of the file itself, where it can be fetched without a person.
         hashes: name -> SHA-256, or its beginning, of the published file.
+        sizes: name -> bytes of the published file, where they are known.
         archives: names of zips, as the site serves them, in which one of `names` may lie.
         account: the file's address wants the user's own FLAME account.
     """
@@ -34,6 +35,7 @@ class Asset:
     page: str
     urls: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     archives: tuple[str, ...] = ()
     account: bool = False
 
@@ -145,6 +147,7 @@ CATALOGUE: dict[str, Asset] = {
             "face_landmarker.task":
                 "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
         },
+        sizes={"face_landmarker.task": 3_758_596},
     ),
     "lpips_backbone": Asset(
         "torchvision's VGG16, for LPIPS",

@@ -7,9 +7,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from headsplat.errors import UserError
-from headsplat.files import read_json, write_json
-from headsplat.regular import open_regular
+from headsplat.checksum import json_value
+from headsplat.errors import one_line
+from headsplat.files import write_json
+from headsplat.regular import open_regular, read_regular
+from headsplat.storage import storage_error, unreadable
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
@@ -19,7 +21,8 @@ _SIGNATURES = {
     ".zip": _ZIP, ".npz": _ZIP, ".task": _ZIP, ".tar": (*_ZIP, b"\x80"), ".pth": (*_ZIP, b"\x80"),
     ".npy": (b"\x93NUMPY",), ".xz": (b"\xfd7zXZ",), ".gz": (b"\x1f\x8b",),
 }  # fmt: skip
-_ENTRY = {"sha256", "first_used"}
+_FIELDS = {"sha256", "first_used"}
+_LARGEST = 64 << 20  # bytes of the record of hashes
 _ZIPPED = (".zip", ".npz", ".task")
 
 
@@ -34,6 +37,9 @@ def glance(path: Path) -> str | None:
         with open_regular(path) as handle:
             start = handle.read(512)
     except OSError as error:
+        refused = storage_error(error, path)
+        if refused is not None:
+            raise refused from error
         return f"cannot be read ({error.strerror})"
     if not start:
         return "is empty"
@@ -69,12 +75,14 @@ class HashRecord:
         self._known: dict[str, dict[str, Any]] = {}
         self._changed = False
         try:
-            self._known = read_json(path) if path.exists() else {}
-        except UserError as error:
-            raise UserError(f"{path}: not a record of hashes; delete it") from error
-        entries = self._known.values() if isinstance(self._known, dict) else [None]
-        if not all(isinstance(entry, dict) and entry.keys() >= _ENTRY for entry in entries):
-            raise UserError(f"{path}: not a record of hashes; delete it")
+            self._known = json_value(read_regular(path, _LARGEST))
+            if not all(entry.keys() >= _FIELDS for entry in self._known.values()):
+                raise ValueError(f"an entry lacks one of {', '.join(sorted(_FIELDS))}")
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            what = f"not a record of hashes ({one_line(error)})"
+            raise unreadable(error, path, what, "delete it, and it is begun anew") from error
 
     def problem(self, path: Path, published: str | None) -> str | None:
         """What is wrong with a file's hash, or None; a hash seen for the first time is noted.
@@ -95,6 +103,9 @@ class HashRecord:
             else:
                 digest = sha256(path)
         except OSError as error:
+            refused = storage_error(error, path)
+            if refused is not None:
+                raise refused from error
             return f"cannot be read ({error.strerror})"
         if published is not None and not digest.startswith(published):
             return f"has SHA-256 {digest[:12]}..., the published file {published[:12]}..."

@@ -37,7 +37,7 @@ def read_diffposetalk(path: Path, target: Target, head_motion: str, with_blinks:
             is not finite.
     """
     _check_head(path, target.head)
-    arrays = read_npz(path, ("exp", "pose"))
+    arrays = read_npz(path, ("exp", "pose"), "make the file again")
     exp = _array(arrays["exp"], EXPRESSIONS, f"{path}: 'exp'")
     pose = _array(arrays["pose"], POSE, f"{path}: 'pose'")
     if len(exp) != len(pose):

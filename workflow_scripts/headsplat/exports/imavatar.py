@@ -17,7 +17,7 @@ from headsplat.camera import project, vector_from_matrix
 from headsplat.cli import log, progress
 from headsplat.deform.codes import pose_head
 from headsplat.exports.flame import flame_year, millimetres_lost, padded, require_flame_track
-from headsplat.files import FrameStore, publish_folder, require_same_ids, write_json
+from headsplat.files import FrameStore, publish_folder, require_same_ids, write_plain_json
 from headsplat.heads.landmarks import compact, contour_points, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
@@ -57,7 +57,7 @@ def export_imavatar(
         require_same_ids(
             {"track": ids, "frames": pictures.ids, "alpha": mattes.ids, "parsing": masks.ids}
         )
-        write_json(folder / PARAMETERS, parameters(track, head))
+        write_plain_json(folder / PARAMETERS, parameters(track, head))
         for name in ("image", "mask", "semantic"):
             (folder / name).mkdir()
         for i in progress(ids, len(ids), "export"):

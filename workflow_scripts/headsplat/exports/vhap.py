@@ -17,7 +17,7 @@ import numpy as np
 from headsplat.cli import log, progress
 from headsplat.errors import UserError
 from headsplat.exports.flame import flame_year, padded, require_flame_track
-from headsplat.files import FrameStore, publish_folder, read_json, write_json
+from headsplat.files import FrameStore, publish_folder, read_json, write_plain_json
 from headsplat.heads.model import HeadModel
 from headsplat.images import decode_image, encode_png
 from headsplat.imports.flame_pose import FLIP, axis_angle_from_six, root_and_neck, unfold
@@ -77,9 +77,9 @@ def export_vhap(
             np.savez_compressed(folder / "flame_param" / f"{step:05d}.npz", **parameters[step])
         np.savez_compressed(folder / "canonical_flame_param.npz", **_canonical(parameters[0]))
         table = {**transforms(track, ids, pads), "flame_version": flame_year(head)}
-        write_json(folder / "transforms.json", table)
+        write_plain_json(folder / "transforms.json", table)
         for part, wanted in (("train", split["train"]), ("val", []), ("test", split["test"])):
-            write_json(folder / f"transforms_{part}.json", _part(table, ids, wanted))
+            write_plain_json(folder / f"transforms_{part}.json", _part(table, ids, wanted))
 
 
 def flame_parameters(

@@ -192,7 +192,9 @@ def _landmarks(files: FlameFiles, faces: np.ndarray) -> dict[str, LandmarkSet | 
         _array(table, "dynamic_lmk_faces_idx", (79, 17), path).astype(np.int32),
         _array(table, "dynamic_lmk_bary_coords", (79, 17, 3), path).astype(np.float32),
     )
-    dense_table = read_npz(files.mediapipe, ("lmk_face_idx", "lmk_b_coords", "landmark_indices"))
+    dense_table = read_npz(
+        files.mediapipe, ("lmk_face_idx", "lmk_b_coords", "landmark_indices"), "download it again"
+    )
     count = dense_table["landmark_indices"].size
     iris_face, iris_weight, iris_index = _irises(faces)
     mediapipe = LandmarkSet(

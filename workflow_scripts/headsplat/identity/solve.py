@@ -9,7 +9,7 @@ import torch
 from headsplat.cli import available_threads, log
 from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, publish, read_npz
+from headsplat.files import FrameStore, read_npz, write_npy
 from headsplat.frames_table import read_frames
 from headsplat.identity.align import FIVE, aligned_face, template_error
 from headsplat.images import decode_image
@@ -55,8 +55,7 @@ def solve_identity(
     code = np.median(codes, 0).astype(np.float32)
     spread = np.abs(codes - code).mean() / max(float(np.abs(code).mean()), 1e-9)
     log.info("identity of %d frames; they differ by %.0f %% of its size", len(good), 100 * spread)
-    with publish(out) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, code)
+    write_npy(out, code)
 
 
 def choose_frames(ids: np.ndarray, five: np.ndarray, confidence: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from headsplat.cli import progress
 from headsplat.errors import UserError, one_line
+from headsplat.frame_ids import frame_number
 from headsplat.images import read_image_file
 from headsplat.imports.alignment import alignment, one_camera, undo_alignment
 from headsplat.imports.arrays import read_arrays
@@ -138,9 +139,9 @@ def _files(folder: Path) -> dict[int, Path]:
     """Frame number -> its file, ascending."""
     files: dict[int, Path] = {}
     for path in sorted(folder.glob("*.npz")):
-        if not path.stem.isdigit():
+        number = frame_number(path.stem)
+        if number is None:
             continue
-        number = int(path.stem)
         if number in files:
             raise UserError(f"{path}: frame {number} is also {files[number].name}; remove one")
         files[number] = path

@@ -7,6 +7,7 @@ import numpy as np
 
 from headsplat.cli import progress
 from headsplat.errors import UserError, shown
+from headsplat.frame_ids import frame_number
 from headsplat.frame_io import N_EXPRESSION, N_SHAPE, read_frame
 from headsplat.heads.model import HeadModel
 from headsplat.imports.clip import fit_codes
@@ -64,7 +65,7 @@ def read_frame_folder(folder: Path, head: HeadModel) -> FrameFolder:
     for number, file in enumerate(progress(files, len(files), "read frames")):
         frame = read_frame(file)
         inside = str(frame.get("frame_id", number))
-        if not inside.isdecimal() or len(inside) > 9 or int(inside) != number:
+        if frame_number(inside) != number:
             raise UserError(
                 f"{file}: 'frame_id' is '{shown(inside)}', the name says {number}; rename it"
             )
@@ -94,9 +95,10 @@ def _numbered(folder: Path) -> list[Path]:
     """The `.frame` files in order of their numbers, which must be 0 .. N - 1."""
     files: dict[int, Path] = {}
     for file in sorted(folder.glob("*.frame")):
-        if not file.stem.isdecimal():
+        number = frame_number(file.stem)
+        if number is None:
             raise UserError(f"{file}: its name is not a frame number; rename or remove it")
-        twin = files.setdefault(int(file.stem), file)
+        twin = files.setdefault(number, file)
         if twin != file:
             raise UserError(f"{file}: has the same number as {twin.name}; remove one")
     if not files:

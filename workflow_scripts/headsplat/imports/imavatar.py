@@ -15,6 +15,7 @@ import numpy as np
 
 from headsplat.errors import UserError, shown
 from headsplat.files import read_json
+from headsplat.frame_ids import frame_number
 from headsplat.images import open_image
 from headsplat.imports.clip import (
     ImportedClip,
@@ -52,7 +53,7 @@ def read_imavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     """
     refuse_pictures(options, TOOL)
     path = folder / PARAMETERS
-    table = read_json(path)
+    table = read_json(path, "export it again")
     frames = _frames_by_id(table, path)
     # Exports of headsplat say whose codes they are.
     require_flame(options, str(table.get("flame_version", "2020")), TOOL)
@@ -108,15 +109,15 @@ def _frames_by_id(table: Any, path: Path) -> dict[int, dict[str, Any]]:
         raise UserError(f"{path}: 'frames' is missing or empty; export it again")
     for frame in listed:
         name = frame.get("file_path") if isinstance(frame, dict) else None
-        stem = PurePosixPath(str(name)).name
-        if not stem.isdecimal() or not 1 <= len(stem) <= 9 or int(stem) < 1:
+        number = frame_number(PurePosixPath(str(name)).name)
+        if not number:
             raise UserError(
                 f"{path}: 'file_path' is {shown(repr(name))}, expected './image/<k>'; "
                 "export it again"
             )
-        if int(stem) in frames:
+        if number in frames:
             raise UserError(f"{path}: 'file_path' {name} occurs twice; remove one of the frames")
-        frames[int(stem)] = frame
+        frames[number] = frame
     return frames
 
 

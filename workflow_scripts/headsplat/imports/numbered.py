@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from headsplat.errors import UserError
+from headsplat.frame_ids import frame_number
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -17,10 +18,11 @@ def numbered_pictures(folder: Path, role: str = "") -> dict[int, Path]:
         raise UserError(f"{folder}: is not there; give the folder that holds it")
     found: dict[int, Path] = {}
     for file in sorted(folder.iterdir()):
-        number = file.stem.removesuffix(role) if file.stem.endswith(role) else ""
-        if file.suffix.lower() not in SUFFIXES or not number.isdecimal():
+        stem = file.stem.removesuffix(role) if file.stem.endswith(role) else ""
+        number = frame_number(stem)
+        if file.suffix.lower() not in SUFFIXES or number is None:
             continue
-        twin = found.setdefault(int(number), file)
+        twin = found.setdefault(number, file)
         if twin != file:
             raise UserError(f"{file}: has the same number as {twin.name}; remove one")
     if not found:

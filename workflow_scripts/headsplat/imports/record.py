@@ -7,6 +7,7 @@ from pathlib import Path
 from headsplat.errors import UserError, shown
 from headsplat.files import read_json, write_json
 from headsplat.imports.clip import ImportedClip, Picture
+from headsplat.storage import AGAIN
 
 PARTS = ("images", "alpha", "head_mask", "mouth_mask")
 
@@ -68,4 +69,4 @@ class ImportRecord:
             )  # fmt: skip
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             reason = shown(repr(error))
-            raise UserError(f"{path}: not a record of an import ({reason}); remake it") from error
+            raise UserError(f"{path}: not a record of an import ({reason}); {AGAIN}") from error

@@ -10,7 +10,7 @@ import torch
 from headsplat.cli import available_threads, log
 from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import publish, write_npz
+from headsplat.files import write_npy, write_npz
 from headsplat.frames_table import FrameRow, write_frames
 from headsplat.imports.clip import ImportedClip, ImportOptions
 from headsplat.imports.kinds import ALPHA, KINDS, PARSING
@@ -81,8 +81,7 @@ def import_track(
         confidence=np.zeros(len(ids), np.float32),
         time=(np.array(ids) - 1) / FPS,
     )
-    with publish(outputs.identity) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, np.asarray(track.shape, dtype=np.float32))
+    write_npy(outputs.identity, np.asarray(track.shape, dtype=np.float32))
     write_track(outputs.track, track)
     ImportRecord.of(kind, folder, clip).save(outputs.record)
 

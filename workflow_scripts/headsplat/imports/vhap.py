@@ -14,6 +14,7 @@ import numpy as np
 
 from headsplat.errors import UserError, shown
 from headsplat.files import read_json
+from headsplat.frame_ids import LARGEST
 from headsplat.imports.arrays import read_arrays
 from headsplat.imports.clip import (
     ImportedClip,
@@ -110,7 +111,7 @@ def _frames(folder: Path) -> tuple[list[dict[str, Any]], Path]:
         )
     frames = []
     for path in found:
-        table = read_json(path)
+        table = read_json(path, "export it again")
         listed = table.get("frames") if isinstance(table, dict) else None
         if not isinstance(listed, list):
             raise UserError(f"{path}: 'frames' is missing; export it again")
@@ -129,7 +130,8 @@ def _check(frame: Any, path: Path) -> None:
             raise UserError(f"{path}: 'frames' has one without '{key}'; export it again")
     name = shown(str(frame["file_path"]))
     for key in ("timestep_index", "timestep_index_original", "camera_index"):
-        if type(frame.get(key, 0)) is not int or not 0 <= frame.get(key, 0) < _MOST_FRAMES:
+        index = frame.get(key, 0)
+        if type(index) is not int or not 0 <= index <= LARGEST:
             raise UserError(f"{path}: {name}, '{key}' is no index; export it again")
     for key in ("file_path", "flame_param_path"):
         if not _is_path(frame[key]):

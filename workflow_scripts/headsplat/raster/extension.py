@@ -3,8 +3,10 @@
 Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
 card; a library built earlier in the working folder; a new build there. Libraries are kept by a key
 over sources, PyTorch, compilers' flags, GPU architecture and processor, so an edited kernel or
-another machine never meets a stale one. A build runs under a lock that the kernel drops when its
-process dies: jobs that need it at once wait for one build, and a killed build blocks nobody.
+another machine never meets a stale one. Each stands beside its SHA-256, because a damaged one would
+end the process that loads it without a word; it is built anew. A build runs under a lock that the
+kernel drops when its process dies: jobs that need it at once wait for one build, and a killed build
+blocks nobody.
 
 Where the card cannot be served, a library for the CPU takes its place, and says why; a failed build
 with CUDA is noted beside the libraries, so that not every process tries it again, unless it failed
@@ -30,6 +32,7 @@ from headsplat.errors import UserError
 from headsplat.files import publish
 from headsplat.gpu import release_card
 from headsplat.heartbeat import beat
+from headsplat.scratch import file_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "headsplat_cuda_ext"
@@ -46,8 +49,9 @@ def load() -> dict[str, Any]:
     """Load the operators, building them first where needed.
 
     Returns:
-        {library, torch, cuda, no_cuda, key}: the file, the PyTorch it is for, whether it serves
-        the card, why not although there is one, and its key (None for the installed package).
+        {library, sha256, torch, cuda, no_cuda, key}: the file, its hash, the PyTorch it is for,
+        whether it serves the card, why not although there is one, and its key (None for the
+        installed package).
 
     Raises:
         UserError: it can neither be found nor built; the line says what to install or set.
@@ -104,7 +108,8 @@ def is_built() -> bool:
     package = _installed()
     if package is not None and not package["no_cuda"]:
         return True
-    return (folder() / plan().key / _toolchain().LIBRARY).is_file()
+    toolchain = _toolchain()
+    return toolchain.is_whole(folder() / plan().key / toolchain.LIBRARY)
 
 
 def _find() -> dict[str, Any]:
@@ -158,6 +163,8 @@ def _installed() -> dict[str, Any] | None:
         package = importlib.import_module(PACKAGE)
         if torch.__version__ != package.TORCH:
             wrong = f"was built for torch {package.TORCH}, not {torch.__version__}"
+        elif file_digest(package.LIBRARY) != package.SHA256:
+            wrong = "is damaged: its library was changed after it was built"
         elif torch.cuda.is_available():
             no_cuda = _lacks(package.ARCH, package.NO_CUDA)
     except (ImportError, OSError, ValueError, KeyError, AttributeError) as error:
@@ -165,7 +172,8 @@ def _installed() -> dict[str, Any] | None:
     if wrong:
         log.warning("%s %s: not used (pip install ./cuda_ext rebuilds it)", PACKAGE, wrong)
         return None
-    return _facts(package.LIBRARY, package.ARCH is not None and not no_cuda, no_cuda, None)
+    cuda = package.ARCH is not None and not no_cuda
+    return _facts(package.LIBRARY, package.SHA256, cuda, no_cuda, None)
 
 
 def _lacks(arch: str | None, no_cuda: str | None) -> str | None:
@@ -179,9 +187,12 @@ def _lacks(arch: str | None, no_cuda: str | None) -> str | None:
     return None
 
 
-def _facts(library: str, cuda: bool, no_cuda: str | None, key: str | None) -> dict[str, Any]:
+def _facts(
+    library: str, sha256: str, cuda: bool, no_cuda: str | None, key: str | None
+) -> dict[str, Any]:
     return {
         "library": library,
+        "sha256": sha256,
         "torch": torch.__version__,
         "cuda": cuda,
         "no_cuda": no_cuda,
@@ -226,7 +237,7 @@ def _torch_facts(toolchain: ModuleType) -> Any:
 def _built(toolchain: ModuleType, plan: Any) -> dict[str, Any]:
     target = folder() / plan.key
     library = target / toolchain.LIBRARY
-    if not library.is_file():
+    if not toolchain.is_whole(library):
         try:
             _build(toolchain, plan, target)
         except OSError as error:
@@ -234,7 +245,7 @@ def _built(toolchain: ModuleType, plan: Any) -> dict[str, Any]:
                 f"{folder()} cannot be written ({error.strerror}): set HEADSPLAT_EXT_DIR to a "
                 "folder that can"
             ) from error
-    return _facts(str(library), plan.cuda, plan.no_cuda, plan.key)
+    return _facts(str(library), file_digest(library), plan.cuda, plan.no_cuda, plan.key)
 
 
 def _wait_for(lock: IO[str]) -> None:
@@ -252,13 +263,15 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.parent / "build.lock", "a") as lock:
         _wait_for(lock)
-        if (target / toolchain.LIBRARY).is_file():
+        if toolchain.is_whole(target / toolchain.LIBRARY):
             return  # built by the job that held the lock
         failed = target.with_name(f"{target.name}-{plan.compilers}.failed")
         # Without CUDA there is nothing to fall back to, and a mended machine should just go on.
         if plan.cuda and failed.is_file():
             raise toolchain.BuildError(failed.read_text().splitlines()[0])
         what = "CPU and CUDA" if plan.cuda else "CPU"
+        if target.exists():
+            log.warning("%s is damaged or has no checksum: building it anew", target)
         log.info("compiling headsplat's operators (%s), once", what)
         # Of this process alone: a killed build's compilers may still write into theirs.
         for left in target.parent.glob(f".{target.name}.*.tmp"):
@@ -274,6 +287,8 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
             with publish(report) as path:
                 path.write_text(f"{line}\n{error.output}")
             raise toolchain.BuildError(line) from error
+        # Jobs that have the old one loaded keep it until they end.
+        shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
         for report in target.parent.glob(f"{failed.stem}.*"):
             report.unlink()

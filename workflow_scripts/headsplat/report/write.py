@@ -52,7 +52,8 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
     """
     metrics, split = read_json(sources.metrics), read_json(sources.split)
     track, evaluation = read_npz(sources.track), read_npz(sources.evaluation)
-    training, info = read_json(sources.avatar / "training.json"), read_json(sources.info)
+    again = f"delete {sources.avatar}, and the same command makes it again"
+    training, info = read_json(sources.avatar / "training.json", again), read_json(sources.info)
     rows = read_frames(sources.frames_table)
     names = HeadModel.load(sources.head).expression_names
     parts = [

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from headsplat.cli import log
-from headsplat.errors import UserError
 from headsplat.files import read_npz, write_npz
 from headsplat.scratch import Scratch
+from headsplat.storage import DamagedFile
 from headsplat.tracking.layout import State
 from headsplat.tracking.solver import Progress
 
@@ -46,7 +46,7 @@ class Keeper:
         path = self._store.folder / f"{stage}.npz"
         try:
             kept = read_npz(path, ("frame", "rotation", "shared", "numbers", "counts"))
-        except UserError as error:
+        except DamagedFile as error:
             log.warning("%s: solving %s from its start", error, stage)
             path.unlink(missing_ok=True)
             return None

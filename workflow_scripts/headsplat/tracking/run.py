@@ -8,10 +8,9 @@ import torch
 
 from headsplat.cli import log
 from headsplat.codehash import code_version
-from headsplat.errors import UserError, one_line
-from headsplat.files import publish
+from headsplat.errors import UserError
+from headsplat.files import read_npy, write_npy
 from headsplat.heads.model import HeadModel
-from headsplat.npz import DAMAGE, read_npy
 from headsplat.scratch import Scratch, state_key
 from headsplat.track_io import write_track
 from headsplat.tracking.basis import LandmarkBasis
@@ -90,8 +89,7 @@ def track_head(
         np.nanmedian(track.residual_px), 100 * np.nanmedian(track.residual_iod),
         shaking["turn"], shaking["jaw"],
     )  # fmt: skip
-    with publish(identity_out) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, np.asarray(track.shape, dtype=np.float32))
+    write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
     write_track(out, track)
     if store is not None:
         store.clear()
@@ -103,16 +101,12 @@ def read_identity(path: Path, size: int) -> np.ndarray:
     Raises:
         UserError: not a readable `.npy`, another length, or not finite.
     """
-    try:
-        vector = read_npy(path).reshape(-1)
-    except DAMAGE as error:
-        reason = one_line(error)
-        raise UserError(f"{path}: cannot be read as .npy ({reason}); remake the file") from error
+    vector = read_npy(path).reshape(-1)
     if vector.shape != (size,):
         raise UserError(
             f"{path}: {vector.size} identity coefficients, the head model has {size}; "
             "give the identity of this head model or none"
         )
     if vector.dtype.kind not in "fiu" or not np.isfinite(vector).all():
-        raise UserError(f"{path}: identity coefficients are not finite; remake the file")
+        raise UserError(f"{path}: identity coefficients are not finite numbers; give a whole file")
     return vector.astype(np.float64)

@@ -15,6 +15,7 @@ from headsplat.cli import log
 from headsplat.files import publish
 from headsplat.pickles.nodes import PickleError
 from headsplat.pickles.torch_files import read_torch
+from headsplat.storage import storage_error
 
 STATE_FILE = "state.pt"
 
@@ -38,13 +39,20 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path) -> State | None:
-    """The state a previous run of the same key left, or None; a damaged one is removed."""
+    """The state a previous run of the same key left, or None; a damaged one is removed.
+
+    Raises:
+        UserError: it may be whole, and the machine refuses to read it.
+    """
     path = folder / STATE_FILE
     if not path.exists():
         return None
     try:
         return State(**read_torch(path))
     except (PickleError, TypeError, OSError) as error:
+        refused = storage_error(error, path)
+        if refused is not None:
+            raise refused from error
         log.warning("%s is damaged (%s): starting over", path, error)
         path.unlink(missing_ok=True)
         return None

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from headsplat.errors import UserError
+from headsplat.errors import UserError, shown
 from headsplat.files import read_json, write_json
+from headsplat.storage import AGAIN
 from headsplat.video.timeline import FPS
 
 
@@ -70,13 +71,9 @@ class VideoInfo:
         value = read_json(path)
         try:
             fields = {key: value[key] for key in cls.__dataclass_fields__}
-        except KeyError as error:
-            raise UserError(f"{path}: the key {error} is missing; probe the video again") from error
-        except TypeError as error:
-            raise UserError(f"{path}: holds no facts of a video; probe it again") from error
-        for key in ("source_fps", "time_base"):
-            try:
+            for key in ("source_fps", "time_base"):
                 fields[key] = Fraction(*fields[key])
-            except (TypeError, ValueError, ZeroDivisionError) as error:
-                raise UserError(f"{path}: '{key}' is no fraction; probe the video again") from error
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            reason = shown(repr(error))
+            raise UserError(f"{path}: not the record of a video ({reason}); {AGAIN}") from error
         return cls(**fields)

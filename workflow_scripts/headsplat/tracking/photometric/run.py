@@ -10,7 +10,7 @@ import torch
 from headsplat.cli import log
 from headsplat.codehash import code_version
 from headsplat.errors import UserError
-from headsplat.files import publish, write_json
+from headsplat.files import write_json, write_npy
 from headsplat.heads.model import HeadModel
 from headsplat.raster.extension import serving_device
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
@@ -91,8 +91,7 @@ def refine_track(
         log_verdict(found, taken)
         track = refined if taken else track
         verdict |= {"taken": taken} | asdict(found)
-    with publish(identity_out) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, np.asarray(track.shape, dtype=np.float32))
+    write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
     write_json(verdict_out, verdict)
     write_track(out, track)
     if store is not None:
