@@ -112,6 +112,20 @@ def test_people_side_by_side_who_change_seats_keep_who_they_are(people, tmp_path
     assert left[50] != left[120]
 
 
+def test_a_larger_picture_on_the_wall_does_not_win(people, tmp_path):
+    living, picture = people[0], zoomed(people[1][10:11], 1.2)
+    wall = np.repeat(picture, len(living), axis=0)
+    beside = np.concatenate([living, wall], axis=2)
+    found = solved(np.concatenate([beside, beside, beside]), tmp_path)
+    assert (found["status"] == "several_faces").mean() > 0.9
+    assert np.nanmax(found["points"][..., 0]) < SIZE
+
+
+def test_a_still_picture_alone_is_taken(people, tmp_path):
+    found = solved(np.repeat(people[0][10:11], 110, axis=0), tmp_path)
+    assert (found["status"] == "ok").all()
+
+
 def test_colours_are_those_under_the_points_whatever_the_size():
     points = np.random.default_rng(0).uniform(0.2, 0.8, (478, 3))
     for size in (48, 300):

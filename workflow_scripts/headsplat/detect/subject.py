@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headsplat.detect.people import changes, face_patterns, tell_people
+from headsplat.detect.pictures import is_picture
 
 GAP = 50  # frames a face may be away and still be continued
 REACH = 0.6  # face heights a face may move from one frame to the next
@@ -147,6 +148,8 @@ def find_subject(
 ) -> Subject:
     """Link the faces, tell people apart, and choose the person with the most presence times size.
 
+    A still picture of a face is passed over where a living face is seen beside it.
+
     Args:
         face_frame: (m,) frame id of each face, ascending, m > 0.
         faces: (m, 478, 3) px.
@@ -154,7 +157,7 @@ def find_subject(
         size: (2,) width and height of the image.
         smallest: px, least median height of a track.
     """
-    linked = link_faces(face_frame, faces)
+    linked = _without_pictures(link_faces(face_frame, faces), faces, smallest)
     tracks = [(track, UNTOLD) for track in linked]
     if colours is not None:
         tracks = _split_people(linked, faces, colours, size)
@@ -170,6 +173,22 @@ def find_subject(
     others = {k for t, who in tracks if who not in (main, UNTOLD) for k in t.ids}
     others -= set(subject.ids) if subject else set()
     return Subject(subject, np.array(sorted(others), int), largest)
+
+
+def _without_pictures(
+    tracks: list[FaceTrack], faces: np.ndarray, smallest: float
+) -> list[FaceTrack]:
+    still = [is_picture(faces, np.array(track.rows), np.array(track.heights)) for track in tracks]
+    living = [
+        set(track.ids)
+        for track, picture in zip(tracks, still, strict=True)
+        if picture is False and np.median(track.heights) >= smallest
+    ]
+    return [
+        track
+        for track, picture in zip(tracks, still, strict=True)
+        if not (picture and any(ids & set(track.ids) for ids in living))
+    ]
 
 
 def _split_people(
