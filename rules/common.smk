@@ -14,13 +14,12 @@ from headsplat.assets.check import verify_used
 from headsplat.arguments import argument, arguments
 from headsplat.assets.needs import Assets, as_flags
 from headsplat.codehash import code_version, read_sources
-from headsplat.errors import UserError
+from headsplat.errors import UserError, shown
 from headsplat.fingerprint import fingerprint
 from headsplat.imports.kinds import ALPHA, KINDS, PARSING
 from headsplat.operate import literal_names, planning, refusals
 from headsplat.operate.progress import ProgressThread
 from headsplat.operate.summary import jobs_of, summary
-from headsplat.shown import shown
 from headsplat.user_files import folders_in
 
 planning.install()

@@ -80,7 +80,7 @@ DOORS = {
     "ict": read_source,
     "task": check_task,
     "onnx": open_session,
-    "sound": read_sound,
+    "sound": lambda path: read_sound(path, 60.0),
 }
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from headsplat.config import read_subjects
-from headsplat.errors import UserError
-from headsplat.shown import LONGEST, shown
+from headsplat.errors import LONGEST, UserError, shown
 from headsplat.tables import LARGEST, read_rows
 
 COLUMNS, OPTIONAL = ("subject", "video"), ("head", "note")

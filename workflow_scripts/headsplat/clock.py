@@ -8,8 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headsplat.config import Subjects
-from headsplat.errors import UserError
-from headsplat.shown import shown
+from headsplat.errors import UserError, shown
 
 
 def require_past(files: Iterable[Path | str]) -> None:

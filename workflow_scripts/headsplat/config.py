@@ -13,9 +13,8 @@ from typing import Any
 import jsonschema
 import yaml
 
-from headsplat.errors import UserError
+from headsplat.errors import LONGEST, UserError, shown
 from headsplat.imports.kinds import FRAME_DELTA_KINDS, KINDS, OWN_PICTURES
-from headsplat.shown import LONGEST, shown
 from headsplat.tables import Row, read_rows
 from headsplat.user_files import file_problem, folder_problem
 

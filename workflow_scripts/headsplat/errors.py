@@ -1,4 +1,6 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and how its line repeats foreign text."""
+
+LONGEST = 100  # characters
 
 
 class UserError(Exception):
@@ -10,12 +12,21 @@ def one_line(error: BaseException, longest: int = 160) -> str:
 
     Files are often foreign, and libraries echo what stands in them.
     """
-    text = shown(str(error), longest)
-    return text or type(error).__name__
+    return shown(" ".join(str(error).splitlines()), longest) or type(error).__name__
 
 
-def shown(text: str, longest: int = 60) -> str:
-    """Text of a foreign file for a message: on one line, printable, cut short."""
-    text = text[: longest + 1].replace("\n", " ")
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return plain if len(plain) <= longest else plain[: longest - 3] + "..."
+def shown(text: str, longest: int = LONGEST) -> str:
+    """Text of a cell, a name or a file on one line: control characters escaped, cut short.
+
+    Args:
+        text: what is repeated.
+        longest: characters that are repeated; "..." stands for the others.
+    """
+    start = text[:longest]
+    safe = "".join(letter if letter.isprintable() else _escaped(letter) for letter in start)
+    # An escape takes several characters.
+    return safe[:longest] + ("..." if max(len(text), len(safe)) > longest else "")
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from headsplat.config import name_of, require_usable
 from headsplat.drive.kinds import DIFFPOSETALK, HEAD_MOTIONS, KINDS, RELATIVE, TRACK
-from headsplat.errors import UserError
-from headsplat.shown import shown
+from headsplat.errors import UserError, shown
 from headsplat.tables import Row, read_rows
 from headsplat.user_files import file_problem
 

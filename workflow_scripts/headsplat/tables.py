@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.errors import UserError
-from headsplat.shown import shown
+from headsplat.errors import UserError, shown
 
 # Bytes of a table, and characters of a cell: no path is longer.
 LARGEST, LONGEST_CELL = 8 << 20, 4096

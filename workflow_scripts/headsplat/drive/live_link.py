@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from headsplat.arkit import BLENDSHAPES, ROTATIONS
-from headsplat.errors import UserError
-from headsplat.shown import shown
+from headsplat.errors import UserError, shown
 from headsplat.tables import read_text
 
 _TIME, _COUNT = "Timecode", "BlendShapeCount"

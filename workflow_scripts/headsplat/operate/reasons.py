@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from headsplat.errors import shown
 from headsplat.operate.refusals import RULE
-from headsplat.shown import shown
 
 CODE, NEW = "code changed", "new"
 _FLAG, _ARGUMENT = re.compile(r"--([\w-]+) (\S+)"), re.compile(r"(?s)--([\w-]+)=(.+)")

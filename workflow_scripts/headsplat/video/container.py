@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from headsplat.errors import UserError
+from headsplat.regular import open_regular
 
 # A picture of more pixels is no video of a person, and would not fit into memory many times.
 MAX_PIXELS = 1 << 26
@@ -46,7 +46,7 @@ def open_media(path: Path | str, sound: bool = False) -> Iterator[InputContainer
     Raises:
         UserError: no such file, not a regular file, an empty one, or of no known format.
     """
-    with _open_regular(path) as file:
+    with _open_file(path) as file:
         try:
             container = av.open(
                 _Named(file, path),
@@ -68,27 +68,18 @@ def open_media(path: Path | str, sound: bool = False) -> Iterator[InputContainer
             yield container
 
 
-def _open_regular(path: Path | str) -> BinaryIO:
+def _open_file(path: Path | str) -> BinaryIO:
     try:
-        # Opening a pipe would wait for a writer; a file is read the same with this flag.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        file = open_regular(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; check its path") from error
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be opened ({error.strerror}); give a readable file"
+            f"{path}: cannot be opened ({error.strerror}); give a readable video or sound file"
         ) from error
-    file = None
-    try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise UserError(f"{path}: a folder, pipe or device; give a video or sound file")
-        if state.st_size == 0:
-            raise UserError(f"{path}: the file is empty; copy it again")
-        file = os.fdopen(handle, "rb", buffering=0)
-    finally:
-        if file is None:
-            os.close(handle)
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
+        raise UserError(f"{path}: the file is empty; copy it again")
     return file
 
 
