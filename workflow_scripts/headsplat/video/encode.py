@@ -17,8 +17,8 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
 AAC_BLOCK = 1024  # samples that one AAC packet holds
 # x264 gives the same bytes for the same number of threads only, so the number is fixed.
 ENCODER_THREADS = 2
-# With its macroblock tree, x264 gives other bytes each time for widths such as 96 or 528.
-QUICK = {"preset": "veryfast", "x264-params": "mbtree=0"}
+# With its macroblock tree, x264 gives other bytes each time for widths such as 96, 320 or 528.
+REPEATABLE = {"x264-params": "mbtree=0"}
 MP4_OPTIONS = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
@@ -75,8 +75,9 @@ class VideoWriter:
                 self._height + self._height % 2,
             )
             stream.pix_fmt = "yuv420p"
-            speed = QUICK if self._quick else {"preset": "medium"}
-            stream.options = {"crf": str(self._crf), "flags": "+bitexact", **speed}
+            preset = "veryfast" if self._quick else "medium"
+            stream.options = {"crf": str(self._crf), "preset": preset, "flags": "+bitexact"}
+            stream.options |= REPEATABLE
             context = stream.codec_context
             context.thread_count = ENCODER_THREADS
             context.time_base = 1 / self._fps
