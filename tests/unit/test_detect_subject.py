@@ -12,6 +12,7 @@ from headsplat.detect.solve import solve_crop
 from headsplat.detect.subject import choose_subject, link_faces
 from headsplat.errors import UserError
 from headsplat.files import FrameStore, read_npz, write_npz
+from headsplat.frames_table import COLUMNS
 from headsplat.images import decode_image
 from headsplat.video.crop import crop_chunk, crop_picture
 from headsplat.video.info import VideoInfo
@@ -107,7 +108,7 @@ def test_every_status(tmp_path: Path) -> None:
     expected |= {31: "several_faces", 50: "clipped", 70: "undecodable"}
     status = dict(enumerate(table["status"].tolist(), 1))
     assert {k: s for k, s in status.items() if s != "ok"} == expected
-    assert lines[0].split("\t") == ["id", "time", "status", "confidence", "faces"]
+    assert lines[0].split("\t") == [*COLUMNS, "crc32"]
     assert lines[30].split("\t")[0:3:2] == ["30", "several_faces"]
     assert lines[30].split("\t")[4] == "2"
     assert np.isnan(table["points"][9]).all()
