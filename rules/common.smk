@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from headsplat import clock, config as settings_module, motions_table, process, runlock, shutdown, storage
-from headsplat import failed_jobs, gpu, resources as requests, watching
+from headsplat import failed_jobs, gpu, named_rows, resources as requests, watching
 from headsplat.assets.check import verify_used
 from headsplat.arguments import argument, arguments
 from headsplat.assets.needs import Assets, as_flags
@@ -102,7 +102,7 @@ PARSING_MADE, PARSING_IMPORTED = only(SUBJECTS.keys() - imported(PARSING)), only
 
 
 wildcard_constraints:
-    subject=settings_module.SUBJECT_NAME,
+    subject=named_rows.NAME,
     chunk=r"\d{3}",
 
 

@@ -18,7 +18,7 @@ rule drive_avatar:
     benchmark:
         "logs/{subject}/drive_avatar/{motion}.tsv"
     wildcard_constraints:
-        motion=settings_module.SUBJECT_NAME,
+        motion=named_rows.NAME,
     conda:
         "../envs/trainer.yaml"
     threads: 4

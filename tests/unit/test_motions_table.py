@@ -5,7 +5,8 @@ import re
 import pytest
 
 from headsplat.errors import UserError
-from headsplat.motions_table import Motions, motion_for, read_motions
+from headsplat.motions_table import motion_for, read_motions
+from headsplat.named_rows import NamedRows
 
 HEADER = "name\tkind\tfile\taudio\thead_motion\tblinks\n"
 
@@ -105,7 +106,7 @@ def test_a_motion_for_a_subject(folder):
     with pytest.raises(UserError, match="no motion 'phones'; did you mean 'phone'"):
         motion_for(motions, "phones", "ict")
     with pytest.raises(UserError, match="no motion 'x'; add a line: name, kind, file"):
-        motion_for(Motions(folder / "motions.tsv"), "x", "ict")
+        motion_for(NamedRows(folder / "motions.tsv"), "x", "ict")
     with pytest.raises(UserError, match="for subjects whose head is flame; this one's is ict"):
         motion_for(motions, "talk", "ict")
     with pytest.raises(UserError, match="whose head is ict or procedural; this one's is flame"):

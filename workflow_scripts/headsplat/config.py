@@ -7,6 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ import yaml
 
 from headsplat.errors import LONGEST, UserError, shown
 from headsplat.imports.kinds import FRAME_DELTA_KINDS, KINDS, OWN_PICTURES
+from headsplat.named_rows import NAME, NamedRows
 from headsplat.tables import Row, read_rows
 from headsplat.user_files import file_problem, folder_problem
 
-# No longer than a file's name may be, with what stages add to it.
-SUBJECT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 HEADS = ("procedural", "ict", "flame")
 BUILTIN_VIDEO = "builtin"
 COLUMNS = ("subject", "video", "head", "preset")
@@ -126,25 +126,15 @@ def pattern_among(names: Collection[str], everyone: Collection[str]) -> str:
     if len(others) >= len(names):
         return pattern_of(names)
     left_out = f"(?!{pattern_of(others)}(?![A-Za-z0-9_-]))" if others else ""
-    return left_out + SUBJECT_NAME
+    return left_out + NAME
 
 
-class Subjects(dict[str, dict[str, str]]):
-    """Subject name -> its row, in the table's order, of the rows that can be used.
-
-    Attributes:
-        table: the file they come from.
-        refused: name -> the line that says where its row is and what is wrong with it. A row
-            without a name of its own goes by its line.
+class Subjects(NamedRows):
+    """Subject name -> its row.
 
     Raises:
         UserError: a name that is not in the table, or that is refused, was looked up.
     """
-
-    def __init__(self, table: Path) -> None:
-        super().__init__()
-        self.table = table
-        self.refused: dict[str, str] = {}
 
     def __missing__(self, name: str) -> dict[str, str]:
         if name in self.refused:
@@ -153,11 +143,6 @@ class Subjects(dict[str, dict[str, str]]):
         raise UserError(
             f"{self.table} lists no subject '{shown(name)}' but {known}; add a line for it"
         )
-
-    def refuse(self, name: str, line: str) -> None:
-        """Take a subject out, for what `line` says; the first such line stays."""
-        self.pop(name, None)
-        self.refused.setdefault(name, line)
 
 
 def read_subjects(table: Path, presets: dict[str, Any]) -> Subjects:
@@ -181,47 +166,15 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> Subjects:
         UserError: the table as a whole cannot be used.
     """
     subjects = Subjects(table)
+    check = partial(_check_row, presets=presets)
     for row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
-        name = name_of(row, "subject")
-        if name in subjects or name in subjects.refused:
-            line = f"{row.where}: the subject '{name}' is listed twice; rename one"
-            subjects.refuse(name, line)
-            continue
-        try:
-            _check_row(row, presets)
-        except UserError as error:
-            subjects.refuse(name, str(error))
-        else:
-            subjects[name] = row.cells
+        subjects.add(row, "subject", check)
     if not subjects and not subjects.refused:
         raise UserError(f"{table}: lists no subject; add a line: name, video, head, preset")
     return subjects
 
 
-def name_of(row: Row, column: str) -> str:
-    """The name by which a row goes: its own, or one made of its line where it has none."""
-    name = row.cells[column]
-    return name if re.fullmatch(SUBJECT_NAME, name) else f"line-{row.line}"
-
-
-def require_usable(row: Row, column: str, what: str) -> None:
-    """See that a row can be read and bears a name.
-
-    Raises:
-        UserError: one line that names the table's line.
-    """
-    name = row.cells[column]
-    if row.problem:
-        raise UserError(f"{row.where}: {what} '{shown(name)}' has {row.problem}")
-    if not re.fullmatch(SUBJECT_NAME, name):
-        raise UserError(
-            f"{row.where}: '{shown(name)}' is no {what} name; use letters, digits, '_' and '-', "
-            "100 at most"
-        )
-
-
 def _check_row(table_row: Row, presets: dict[str, Any]) -> None:
-    require_usable(table_row, "subject", "subject")
     row, where = table_row.cells, table_row.where
     name = row["subject"]
     row["head"] = row["head"] or "ict"

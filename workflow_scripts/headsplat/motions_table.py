@@ -5,11 +5,12 @@ Everything here raises `UserError` with one line that names the file, the line a
 
 import difflib
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
-from headsplat.config import name_of, require_usable
 from headsplat.drive.kinds import DIFFPOSETALK, HEAD_MOTIONS, KINDS, RELATIVE, TRACK
 from headsplat.errors import UserError, shown
+from headsplat.named_rows import NamedRows
 from headsplat.tables import Row, read_rows
 from headsplat.user_files import file_problem
 
@@ -18,29 +19,10 @@ OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")
 YES, NO = "yes", "no"
 
 
-class Motions(dict[str, dict[str, str]]):
-    """Motion name -> its row, with all columns, of the rows that can be used.
-
-    Attributes:
-        table: the file they come from.
-        refused: name -> the line that says where its row is and what is wrong with it.
-    """
-
-    def __init__(self, table: Path) -> None:
-        super().__init__()
-        self.table = table
-        self.refused: dict[str, str] = {}
-
-    def refuse(self, name: str, line: str) -> None:
-        """Take a motion out, for what `line` says; the first such line stays."""
-        self.pop(name, None)
-        self.refused.setdefault(name, line)
-
-
-def read_motions(table: Path, subjects: Collection[str]) -> Motions:
+def read_motions(table: Path, subjects: Collection[str]) -> NamedRows:
     """Read the tab-separated table of motions; none without a file.
 
-    A row that cannot be used is set aside (`Motions.refused`), and the others are not.
+    A row that cannot be used is set aside (`NamedRows.refused`), and the others are not.
 
     Args:
         table: file with the header `name kind file`; `audio` (a sound or video file),
@@ -52,25 +34,16 @@ def read_motions(table: Path, subjects: Collection[str]) -> Motions:
     Raises:
         UserError: the table as a whole cannot be used.
     """
-    motions = Motions(table)
+    motions = NamedRows(table)
     if not table.exists():
         return motions
+    check = partial(_check_row, subjects=subjects)
     for row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
-        name = name_of(row, "name")
-        if name in motions or name in motions.refused:
-            motions.refuse(name, f"{row.where}: the motion '{name}' is listed twice; rename one")
-            continue
-        try:
-            _check_row(row, subjects)
-        except UserError as error:
-            motions.refuse(name, str(error))
-        else:
-            motions[name] = row.cells
+        motions.add(row, "motion", check)
     return motions
 
 
 def _check_row(table_row: Row, subjects: Collection[str]) -> None:
-    require_usable(table_row, "name", "motion")
     row, where = table_row.cells, table_row.where
     name, kind, file = row["name"], row["kind"], row["file"]
     if kind not in KINDS:
@@ -95,7 +68,7 @@ def _check_row(table_row: Row, subjects: Collection[str]) -> None:
         raise UserError(f"{where}: 'blinks' is '{shown(row['blinks'])}', expected {YES} or {NO}")
 
 
-def motion_for(motions: Motions, name: str, head: str) -> dict[str, str]:
+def motion_for(motions: NamedRows, name: str, head: str) -> dict[str, str]:
     """The row of one motion, which a subject with this head can play.
 
     Raises:
