@@ -10,8 +10,9 @@ from headsplat.assets.catalogue import CATALOGUE, Asset
 from headsplat.assets.check import check_assets, verify_used
 from headsplat.assets.locate import locate, unpacked
 from headsplat.assets.needs import FLAME_PARTS, Assets, Need, as_flags, parse
-from headsplat.assets.verify import HashRecord, glance, sha256
+from headsplat.assets.verify import HashRecord, glance
 from headsplat.errors import UserError
+from headsplat.fingerprint import file_digest
 
 EMPTY = {"rvm": None, "bisenet": None, "mica": None, "face_landmarker": None}
 
@@ -94,7 +95,7 @@ def test_first_use_is_recorded_and_a_change_is_noticed(tmp_path):
     path.write_bytes(b"\x80first")
     need = Need("mica", path, True)
     verify_used([need], record)
-    assert sha256(path) in record.read_text()
+    assert file_digest(path) in record.read_text()
     before = record.stat().st_mtime_ns
     verify_used([need], record)
     assert record.stat().st_mtime_ns == before
@@ -114,7 +115,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
     record = HashRecord(tmp_path / "record.json")
     assert record.problem(path, None) is None
     record.save()
-    monkeypatch.setattr("headsplat.assets.verify.sha256", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("headsplat.assets.verify.file_digest", lambda _: pytest.fail("read again"))
     again = HashRecord(tmp_path / "record.json")
     assert again.problem(path, None) is None
     assert "published file 0000" in again.problem(path, "0000")

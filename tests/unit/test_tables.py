@@ -106,8 +106,8 @@ def test_what_is_no_table_ends_at_once(tmp_path):
     (tmp_path / "huge.tsv").touch()
     os.truncate(tmp_path / "huge.tsv", LARGEST + 1)
     for path, message in (
-        ("pipe.tsv", "is not a file"), ("huge.tsv", "more than 8 MiB"), (".", "cannot be read"),
-        ("none.tsv", "cannot be read"),
+        ("pipe.tsv", "not a regular file"), ("huge.tsv", "more than 8 MiB"),
+        (".", "cannot be read"), ("none.tsv", "create it"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=message):
             list(read_rows(tmp_path / path, COLUMNS, ()))

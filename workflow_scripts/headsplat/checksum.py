@@ -19,6 +19,8 @@ from zlib import crc32
 
 import numpy as np
 
+from headsplat.regular import open_regular
+
 KEY = "crc32"
 _JSON_END = re.compile(rb',?\n "crc32": "([0-9a-f]{8})"\n}\n\Z')
 # The last bytes of a zip without a comment: a mark, and the number of members.
@@ -95,7 +97,7 @@ def require_members(path: Path | str, count: int) -> None:
     Raises:
         ChecksumError: some were passed over.
     """
-    with open(path, "rb") as handle:
+    with open_regular(path) as handle:
         handle.seek(-_ZIP_END.size, os.SEEK_END)
         mark, announced = _ZIP_END.unpack(handle.read())
     if mark == b"PK\5\6" and announced not in (count, 0xFFFF):

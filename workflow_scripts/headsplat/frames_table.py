@@ -7,9 +7,11 @@ from zlib import crc32
 
 from headsplat.checksum import KEY, ChecksumError
 from headsplat.files import publish
+from headsplat.regular import read_regular
 from headsplat.storage import unreadable
 
 COLUMNS = ("id", "time", "status", "confidence", "faces")
+_LARGEST = 256 << 20  # bytes; a row has 50
 USABLE = ("ok", "several_faces", "blurred")
 
 
@@ -51,7 +53,7 @@ def read_frames(path: Path | str) -> list[FrameRow]:
             after it was written.
     """
     try:
-        header, *lines = _lines(Path(path).read_bytes().decode())
+        header, *lines = _lines(read_regular(path, _LARGEST).decode())
         if not lines:
             raise ValueError("it has no rows")
         columns = tuple(header.split("\t"))

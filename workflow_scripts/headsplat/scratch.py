@@ -15,19 +15,10 @@ from typing import Any
 from headsplat.cli import log
 from headsplat.errors import UserError
 from headsplat.files import read_json, write_json
-from headsplat.regular import open_regular
+from headsplat.fingerprint import file_digest
 
 KEY_FILE = "key.json"
 _SHOWN = 3  # changes that are named one by one
-
-
-def file_digest(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
-    with open_regular(path) as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ that the others can be used.
 """
 
 import codecs
-import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from headsplat.errors import UserError, shown
+from headsplat.regular import open_regular
 
 # Bytes of a table, and characters of a cell: no path is longer.
 LARGEST, LONGEST_CELL = 8 << 20, 4096
@@ -80,16 +79,15 @@ def read_text(table: Path, largest: int) -> str:
         largest: bytes that it may have.
 
     Raises:
-        UserError: it cannot be read, is no file, or is larger.
+        UserError: it cannot be read, is no regular file, or is larger.
     """
     try:
-        # Not to wait for what a pipe never says.
-        with open(os.open(table, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
-            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-                raise UserError(f"{table}: is not a file; save the table as text")
+        with open_regular(table) as handle:
             data = handle.read(largest + 1)
     except OSError as error:
-        raise UserError(f"{table}: cannot be read ({error.strerror}); create it") from error
+        missing = isinstance(error, FileNotFoundError)
+        cure = "create it" if missing else "save the table there as a text file"
+        raise UserError(f"{table}: cannot be read ({error.strerror}); {cure}") from error
     if len(data) > largest:
         raise UserError(f"{table}: has more than {largest >> 20} MiB; split it into several tables")
     try:

@@ -9,9 +9,10 @@ from pathlib import Path
 from headsplat.assets.catalogue import CATALOGUE
 from headsplat.assets.download import Broken, Download, Refused, address
 from headsplat.assets.needs import Need
-from headsplat.assets.verify import glance, sha256
+from headsplat.assets.verify import glance
 from headsplat.cli import log
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line, shown
+from headsplat.fingerprint import file_digest
 
 USER, PASSWORD = "HEADSPLAT_FLAME_USER", "HEADSPLAT_FLAME_PASSWORD"
 
@@ -60,16 +61,16 @@ def _get(download: Download, url: str, out: Path) -> None:
     try:
         download.run()
     except urllib.error.HTTPError as error:
-        reason = " ".join(str(error.reason).split())[:100]
+        reason = shown(" ".join(str(error.reason).split()))
         raise UserError(f"{out}: {address(url)} answers {error.code} {reason}") from None
     except Refused as error:
         raise UserError(
             f"{out}: {address(url)} {error}; try again later, or download it by hand"
         ) from None
     except Broken as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{out}: {address(url)} broke off ({reason}); run again to go on where it stopped"
+            f"{out}: {address(url)} broke off ({one_line(error)}); "
+            "run again to go on where it stopped"
         ) from None
 
 
@@ -81,7 +82,7 @@ def _verified(part: Path, url: str, out: Path, published: str | None, account: b
         if trouble is not None:
             hint = f"; check {USER} and {PASSWORD}" if account else ""
             raise UserError(f"{out}: what {address(url)} sent {trouble}{hint}")
-        digest = sha256(named)
+        digest = file_digest(named)
         if published is not None and not digest.startswith(published):
             raise UserError(
                 f"{out}: {address(url)} sent a file with SHA-256 {digest[:12]}..., the published "

@@ -1,6 +1,5 @@
 """Whether a file is what its name says: by its first bytes at once, by its hash when it counts."""
 
-import hashlib
 import os
 import time
 import zipfile
@@ -10,6 +9,7 @@ from typing import Any
 from headsplat.checksum import json_value
 from headsplat.errors import one_line
 from headsplat.files import write_json
+from headsplat.fingerprint import file_digest
 from headsplat.regular import open_regular, read_regular
 from headsplat.storage import storage_error, unreadable
 
@@ -55,12 +55,6 @@ def glance(path: Path) -> str | None:
     return None
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open_regular(path) as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 class HashRecord:
     """Hashes of the assets as they were first used, and the size and time they were read at.
 
@@ -101,7 +95,7 @@ class HashRecord:
             if entry is not None and entry.get("stamp") == stamp:
                 digest = entry["sha256"]
             else:
-                digest = sha256(path)
+                digest = file_digest(path)
         except OSError as error:
             refused = storage_error(error, path)
             if refused is not None:

@@ -13,11 +13,11 @@ import numpy as np
 
 from headsplat.errors import UserError, one_line
 from headsplat.files import read_npz
+from headsplat.fingerprint import file_digest
 from headsplat.heads.model import REQUIRED_REGIONS, ContourSet, HeadModel, LandmarkSet
 from headsplat.heads.unpickle import ChumpyNode, dense, load_pickle
 from headsplat.heads.wavefront import TexturedMesh, read_textured_mesh
 from headsplat.npz import DAMAGE, read_npy
-from headsplat.scratch import file_digest
 
 _VERTICES, _FACES = 5023, 9976
 # Columns of `shapedirs`: 300 of identity, then 100 of expression.

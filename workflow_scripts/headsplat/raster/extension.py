@@ -30,9 +30,9 @@ from headsplat.cli import log
 from headsplat.device import choose_device
 from headsplat.errors import UserError
 from headsplat.files import publish
+from headsplat.fingerprint import file_digest
 from headsplat.gpu import release_card
 from headsplat.heartbeat import beat
-from headsplat.scratch import file_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "headsplat_cuda_ext"

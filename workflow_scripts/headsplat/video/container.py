@@ -136,7 +136,7 @@ def _counts(path: Path | str) -> Counter[int]:
 def count_films(path: Path | str) -> int:
     """How many mp4 or mov files lie in a file one behind the other; the first alone is read."""
     count = 0
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         end = file.seek(0, os.SEEK_END)
         place = 0
         while 0 <= place <= end - 8:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headsplat.cli import log, progress
-from headsplat.scratch import file_digest
+from headsplat.fingerprint import file_digest
 
 # Pictures of a part, a whole number of every stage's batches. A kill costs half a part on average,
 # 2 % of a film of 400 pictures. Each begins with a key frame, and the encoder plans within it only:

@@ -1,6 +1,5 @@
 """Reading a video once from end to end, so that later stages know exactly what is in it."""
 
-import hashlib
 import logging
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +10,7 @@ from av.video.stream import VideoStream
 
 from headsplat.cli import available_threads
 from headsplat.errors import UserError
-from headsplat.regular import open_regular
+from headsplat.fingerprint import file_digest
 from headsplat.video.colour import UNSPECIFIED, Colours, RgbConverter
 from headsplat.video.container import BARE, MAX_PIXELS, count_films
 from headsplat.video.decode import open_video
@@ -89,7 +88,7 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     info = VideoInfo(
         path=str(path),
         bytes=Path(path).stat().st_size,
-        sha256=_sha256(path),
+        sha256=file_digest(path),
         width=width,
         height=height,
         rotation=main.orientation.rotation,
@@ -244,8 +243,3 @@ def _stamp(path: Path | str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return state.st_size, state.st_mtime_ns, state.st_ino
-
-
-def _sha256(path: Path | str) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
