@@ -198,8 +198,8 @@ def test_a_wrong_beginning_is_found_out_by_the_hash(server, tmp_path):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/to?ftp://127.0.0.1/file", "redirects to ftp:, which is not the web"),
-        ("/to?file:///etc/passwd", "redirects to file:, which is not the web"),
+        ("/to?ftp://127.0.0.1/file", "redirects to ftp:, which is neither http nor https"),
+        ("/to?file:///etc/passwd", "redirects to file:, which is neither http nor https"),
         ("/to?https://user:secret@127.0.0.1:9/file?key=secret", "broke off"),
         ("/circle", "answers 302 redirects without end: Found$"),
         ("/zipped", "sends it compressed"),

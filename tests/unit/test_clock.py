@@ -1,4 +1,4 @@
-"""Videos of a day to come are named before a run."""
+"""Videos dated in the future are named before a run."""
 
 import os
 import time
@@ -17,7 +17,7 @@ def test_only_files_of_a_day_to_come_are_refused(tmp_path: Path) -> None:
     later = time.time() + 86400
     os.utime(video, (later, later))
     with pytest.raises(
-        UserError, match=r"me.mp4: dated 20\d\d-.*still to come; .*'touch "
+        UserError, match=r"me.mp4: dated 20\d\d-.*in the future; .*'touch "
     ) as caught:
         require_past([video])
     assert "\n" not in str(caught.value)

@@ -334,7 +334,7 @@ def test_an_image_of_another_size_is_not_decoded(tmp_path):
 def test_formats_that_start_other_programs_are_no_images(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
-    with pytest.raises(UserError, match="cannot be read as a picture"):
+    with pytest.raises(UserError, match="cannot be read as an image"):
         read_image_file(path)
 
 

@@ -111,7 +111,7 @@ def test_pictures_of_the_right_size_are_copied(tmp_path):
     with pytest.raises(UserError, match=r"00004\.jpg: is 48 x 46 pixels, the track is of 48 x 48"):
         pack(import_frames_chunk, tmp_path, 0, 1)
     (folder / "imgs/00004.jpg").write_bytes((folder / "imgs/00005.jpg").read_bytes()[:200])
-    with pytest.raises(UserError, match=r"00004\.jpg: cannot be read as a picture"):
+    with pytest.raises(UserError, match=r"00004\.jpg: cannot be read as an image"):
         pack(import_frames_chunk, tmp_path, 0, 1)
 
 

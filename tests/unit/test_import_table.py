@@ -46,7 +46,7 @@ def test_an_import_takes_the_place_of_the_video(row, tmp_path):
         ({"import": "vhap:"}, "the folder '' to import is not there"),
         ({"import": "vhap:{folder}", "video": "{folder}"}, "vhap brings its own pictures"),
         ({"import": "metrical-tracker:{folder}", "video": "a.mp4"}, "'a.mp4' is not there"),
-        ({"import": "metrical-tracker:{folder}", "video": __file__}, "py' is no folder"),
+        ({"import": "metrical-tracker:{folder}", "video": __file__}, "py' is not a folder"),
         ({"import": "vhap:{folder}", "frame_delta": "1"}, "vhap names its pictures"),
         ({"import": "flashavatar:{folder}", "frame_delta": "one"}, "'frame_delta' is 'one'"),
         ({"import": "vhap:{folder}", "flame_version": "2021"}, "'flame_version' is '2021'"),

@@ -145,8 +145,8 @@ def subjects(tmp_path, monkeypatch):
     ("row", "name", "message"),
     [
         (b"me\tfolder.mp4", "me", "the video 'folder.mp4' of 'me' is a folder, not a file"),
-        (b"me\tlink.mp4", "me", "the video 'link.mp4' of 'me' is a link to nothing"),
-        (b"me\tpipe.mp4", "me", "the video 'pipe.mp4' of 'me' is no ordinary file"),
+        (b"me\tlink.mp4", "me", "the video 'link.mp4' of 'me' is a broken link"),
+        (b"me\tpipe.mp4", "me", "the video 'pipe.mp4' of 'me' is not a regular file"),
         (b"me\t" + b"v" * 300, "me", "' of 'me' cannot be used (File name too long)"),
         (b"me\t\xff.mp4", "me", r"subject 'me' has '\udcff.mp4' under 'video', which is not UTF-8"),
         (b"me\tbuiltin\tsmpl", "me", "unknown head 'smpl'; one of"),

@@ -72,14 +72,14 @@ def test_sound_without_pictures(tmp_path: Path) -> None:
 
 def test_ten_frames(tmp_path: Path) -> None:
     path = make_video(tmp_path / "short.mp4", range(10), BASE)
-    refuse(path, tmp_path, r"s of video can be decoded \(10 of 10 pictures\), at least 2 s")
+    refuse(path, tmp_path, r"s of video can be decoded \(10 of 10 images\), at least 2 s")
 
 
 def test_cut_off_before_two_seconds(tmp_path: Path) -> None:
     path = tmp_path / "cut.mp4"
     data = fast_start(path, 100)
     path.write_bytes(data[: len(data) * 35 // 100])
-    refuse(path, tmp_path, r"s of video can be decoded \(\d+ of 100 pictures\)")
+    refuse(path, tmp_path, r"s of video can be decoded \(\d+ of 100 images\)")
 
 
 def test_cut_off_before_the_index(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_combed_pictures_become_whole(
     film(path, [woven(k, order) for k in range(60)], "libx264", options)
     info = probe_video(path, tmp_path / "video.json")
     assert info.fields == order
-    assert f"interlaced ({order}), made whole pictures" in caplog.text
+    assert f"interlaced ({order}), deinterlaced" in caplog.text
     whole = dict(read_pictures(path, info, 1, 61))
     error = [np.abs(whole[k].astype(int) - moving(k - 1)).mean() for k in range(10, 50)]
     combed = [np.abs(woven(k - 1, order).astype(int) - moving(k - 1)).mean() for k in range(10, 50)]

@@ -141,7 +141,7 @@ def test_recordings_joined_end_to_end_keep_all_images(
 def test_films_one_behind_the_other_are_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "one.mp4", range(60), BASE)
     path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(UserError, match="2 films one behind the other"):
+    with pytest.raises(UserError, match="2 videos one behind the other"):
         probe_video(path, tmp_path / "video.json")
 
 

@@ -34,7 +34,7 @@ class ChecksumError(ValueError):
 
 def _check(content: bytes, found: bytes) -> None:
     if b"%08x" % crc32(content) != found:
-        raise ChecksumError("its checksum does not fit: it was changed after it was written")
+        raise ChecksumError("its checksum does not match: it was changed after it was written")
 
 
 def json_text(value: Any) -> str:

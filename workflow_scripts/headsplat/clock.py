@@ -1,4 +1,4 @@
-"""Files of a day to come: what is made of them looks older than they are."""
+"""Files dated in the future: what is made of them looks older than they are."""
 
 import os
 import shlex
@@ -25,7 +25,7 @@ def require_past(files: Iterable[Path | str]) -> None:
         if stamp > time.time() + 1:  # file servers round, and their clocks differ a little
             name = shown(str(path))
             raise UserError(
-                f"{name}: dated {_date(stamp)}, which is still to come; set the clock right or "
+                f"{name}: dated {_date(stamp)}, which is in the future; set the clock right or "
                 f"'touch {shlex.quote(name)}', and the same command continues"
             )
 

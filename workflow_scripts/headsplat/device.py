@@ -35,6 +35,6 @@ def memory_advice(error: torch.OutOfMemoryError, estimate_mib: float, setting: s
     found = re.search(r"capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", str(error))
     state = f", and {found[2]} of its {found[1]} are free" if found else ""
     return UserError(
-        f"the graphics card is out of memory: about {estimate_mib:.0f} MiB are needed{state}; "
-        f"lower {setting}, or end what else uses the card"
+        f"the GPU is out of memory: about {estimate_mib:.0f} MiB are needed{state}; "
+        f"lower {setting}, or end what else uses the GPU"
     )

@@ -195,7 +195,7 @@ def claim_card(wait: float = WAIT) -> str | None:
                 "all %d graphics cards are taken; waiting for the first that is free", len(cards)
             )
             told = True
-        beat("waiting for a graphics card")
+        beat("waiting for a GPU")
         time.sleep(_POLL)
 
 

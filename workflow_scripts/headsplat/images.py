@@ -65,7 +65,7 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
         data = read_regular(path, _LARGEST)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read as a picture ({error.strerror}); replace it"
+            f"{path}: cannot be read as an image ({error.strerror}); replace it"
         ) from error
     with _opened(data, str(path)) as image:
         yield image
@@ -89,5 +89,5 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
             yield image
     except _DAMAGE as error:
         raise UserError(
-            f"{name}: cannot be read as a picture ({one_line(error)}); replace it"
+            f"{name}: cannot be read as an image ({one_line(error)}); replace it"
         ) from error

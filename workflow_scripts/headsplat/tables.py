@@ -79,7 +79,7 @@ def read_text(table: Path, largest: int) -> str:
         largest: bytes that it may have.
 
     Raises:
-        UserError: it cannot be read, is no regular file, or is larger.
+        UserError: it cannot be read, is not a regular file, or is larger.
     """
     try:
         with open_regular(table) as handle:

@@ -54,7 +54,7 @@ def tar_members(handle: BinaryIO) -> Iterator[TarMember]:
             return
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         if info.size < 0:
-            raise tarfile.ReadError("a file of less than no bytes")
+            raise tarfile.ReadError("a file of negative size")
         padded = -(-info.size // _BLOCK) * _BLOCK
         if info.type == tarfile.GNUTYPE_LONGNAME or info.type in _EXTENDED:
             if info.size > _LONGEST_NAME:

@@ -19,13 +19,13 @@ def _problem(path: str | Path, folder: bool) -> str | None:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return "is a link to nothing" if os.path.islink(path) else "is not there"
+        return "is a broken link" if os.path.islink(path) else "is not there"
     except (OSError, ValueError) as error:
         return f"cannot be used ({getattr(error, 'strerror', None) or error})"
     if folder and not stat.S_ISDIR(mode):
-        return "is no folder"
+        return "is not a folder"
     if not folder and not stat.S_ISREG(mode):
-        return "is a folder, not a file" if stat.S_ISDIR(mode) else "is no ordinary file"
+        return "is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file"
     if not os.access(path, os.R_OK | (os.X_OK if folder else 0)):
         return "cannot be read (permission denied); give this user the right to read it"
     return None

@@ -201,7 +201,7 @@ class Watchdog:
         self._say("\n\n".join(threads) or "it does not say where its threads stand")
         doing = heartbeat.read(self._pulse).doing
         said = f", last heard: {doing!r}" if doing else ""
-        inputs = "".join(f"; {path} is no regular file" for path in _special_files(self.stage))
+        inputs = "".join(f"; {path} is not a regular file" for path in _special_files(self.stage))
         # The main thread comes last.
         place = _place(threads[-1]) if threads else ""
         self._say(

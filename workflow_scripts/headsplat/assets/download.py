@@ -55,7 +55,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         target = headers.get("location") or headers.get("uri") or ""
         scheme = urllib.parse.urlsplit(urllib.parse.urljoin(req.full_url, target)).scheme
         if scheme not in ("http", "https"):
-            raise Refused(f"redirects to {scheme}:, which is not the web")
+            raise Refused(f"redirects to {scheme}:, which is neither http nor https")
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -102,7 +102,7 @@ class Download:
                     self._mark.unlink(missing_ok=True)
                     return
                 self.forget()
-            raise Refused("sends another part than was asked for")
+            raise Refused("sends a part that was not asked for")
         except Refused:
             self.forget()
             raise

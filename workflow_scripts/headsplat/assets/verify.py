@@ -76,7 +76,7 @@ class HashRecord:
             pass
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             what = f"not a record of hashes ({one_line(error)})"
-            raise unreadable(error, path, what, "delete it, and it is begun anew") from error
+            raise unreadable(error, path, what, "delete it, and a new one is started") from error
 
     def problem(self, path: Path, published: str | None) -> str | None:
         """What is wrong with a file's hash, or None; a hash seen for the first time is noted.

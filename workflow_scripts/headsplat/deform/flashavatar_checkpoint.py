@@ -86,7 +86,7 @@ def _content(path: Path) -> Any:
     try:
         return read_torch(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); look at its path") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except RefusedError as error:
         raise UserError(
             f"{path}: refused, it names {error.named}, which no checkpoint of FlashAvatar does"

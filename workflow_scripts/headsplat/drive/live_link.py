@@ -180,7 +180,7 @@ def _times(codes: np.ndarray, lines: Sequence[int], path: Path) -> np.ndarray:
         row = int((steps > _GAP).argmax())
         raise UserError(
             f"{path} line {lines[row + 1]}: {steps[row]:.0f} s after the row before it, more than "
-            f"{_GAP}; give the recordings before and after one by one"
+            f"{_GAP}; export each recording by itself"
         )
     return times - times[0]
 

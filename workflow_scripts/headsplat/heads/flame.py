@@ -168,13 +168,13 @@ def _eyelids(folder: Path) -> np.ndarray:
             lid = read_npy(path)
         except DAMAGE as error:
             reason = one_line(error)
-            raise UserError(f"{path}: cannot be read ({reason}); get the file anew") from error
+            raise UserError(f"{path}: cannot be read ({reason}); download it again") from error
         if lid.shape != (_VERTICES, 3):
             raise UserError(
-                f"{path}: has shape {list(lid.shape)}, expected [{_VERTICES}, 3]; get it anew"
+                f"{path}: has shape {list(lid.shape)}, expected [{_VERTICES}, 3]; download it again"
             )
         if lid.dtype.kind not in "fiu":
-            raise UserError(f"{path}: holds {lid.dtype}, not numbers; get it anew")
+            raise UserError(f"{path}: holds {lid.dtype}, not numbers; download it again")
         lids.append(lid.astype(np.float32))
     return np.stack(lids, -1)
 

@@ -46,13 +46,13 @@ def read_textured_mesh(path: Path | str) -> TexturedMesh:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, OverflowError) as error:
         raise UserError(
-            f"{path}: not a triangle mesh ({one_line(error)}); get the file anew"
+            f"{path}: not a triangle mesh ({one_line(error)}); download it again"
         ) from error
     if indices.ndim != 3 or indices.shape[1:] != (3, 2):
-        raise UserError(f"{path}: expected triangles 'f v/vt v/vt v/vt'; get the file anew")
+        raise UserError(f"{path}: expected triangles 'f v/vt v/vt v/vt'; download it again")
     indices -= 1
     highest = (len(points), len(texture))
     if indices.min() < 0 or (indices.reshape(-1, 2).max(0) >= highest).any():
-        raise UserError(f"{path}: a face numbers vertices outside the file; get the file anew")
+        raise UserError(f"{path}: a face numbers vertices outside the file; download it again")
     indices = indices.astype(np.int32)
     return TexturedMesh(points, texture, indices[..., 0].copy(), indices[..., 1].copy())

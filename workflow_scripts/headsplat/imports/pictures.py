@@ -74,7 +74,7 @@ def _check_size(name: str, size: tuple[int, ...], img_size: tuple[int, int]) -> 
         shown = " x ".join(map(str, size[::-1]))
         raise UserError(
             f"{name}: is {shown} pixels, the track is of {img_size[1]} x {img_size[0]}; "
-            "give the pictures that belong to it"
+            "give the images that belong to it"
         )
 
 

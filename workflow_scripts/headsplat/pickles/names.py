@@ -92,7 +92,7 @@ def require_characters(array: np.ndarray) -> None:
     if array.size:
         codes = array.reshape(-1).view(array.dtype.str[0] + "u4")
         if codes.max() > 0x10FFFF:
-            raise PickleError("a string of what are no characters")
+            raise PickleError("a string with codes that are no characters")
 
 
 def _dtype(code: Any, align: Any = False, copy: Any = True) -> _Dtype | _Objects:

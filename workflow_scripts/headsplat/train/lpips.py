@@ -175,7 +175,7 @@ def load_lpips(
                 weight.copy_(linear[f"lin{number}.model.1.weight"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{path}: not the weights its name says ({one_line(error)}); fetch it again"
+            f"{path}: not the weights its name says ({one_line(error)}); download it again"
         ) from (error)
     model = model.to(device)
     return model if dtype == torch.float32 else model.reduce(dtype)

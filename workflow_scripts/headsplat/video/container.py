@@ -102,15 +102,15 @@ def main_video(container: InputContainer, path: Path | str) -> VideoStream:
     Cover pictures, thumbnails and streams of far fewer pictures than another do not count.
 
     Raises:
-        UserError: there is none, it has no decoder, or its pictures are of absurd size.
+        UserError: there is none, it has no decoder, or its images are too large.
     """
     streams = [s for s in container.streams.video if not s.disposition & NOT_SHOWN]
     if not streams:
-        raise UserError(f"{path}: the file has no video stream; give a video with pictures")
+        raise UserError(f"{path}: the file has no video stream; give a video file")
     known = [s for s in streams if s.codec_context is not None]
     if not known:
         raise UserError(
-            f"{path}: no decoder knows the format of its pictures; convert it to H.264 or H.265"
+            f"{path}: no decoder knows the format of its images; convert it to H.264 or H.265"
         )
     if len(known) > 1:
         counts = _counts(path)

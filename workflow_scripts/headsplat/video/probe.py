@@ -58,7 +58,7 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
             break
     if times is None:
         raise UserError(
-            f"{path}: no picture of the video can be decoded: damaged, or of absurd size; "
+            f"{path}: no image of the video can be decoded: it is damaged, or its size is absurd; "
             "give another file"
         )
     step = times.pieces.step * time_base
@@ -74,7 +74,7 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     if timeline.duration < SHORTEST:
         raise UserError(
             f"{path}: {float(timeline.duration):.2f} s of video can be decoded "
-            f"({count} of {total} pictures), at least {SHORTEST} s are needed; "
+            f"({count} of {total} images), at least {SHORTEST} s are needed; "
             "give a longer or an undamaged file"
         )
     _check_colours(path, scan, tag)
@@ -151,7 +151,7 @@ def _check_whole(path: Path | str, scan: Scan, one_by_one: bool) -> None:
         films = count_films(path)
         if films > 1:
             raise UserError(
-                f"{path}: {films} films one behind the other, of which only the first would be "
+                f"{path}: {films} videos one behind the other, of which only the first would be "
                 "read; join them with ffmpeg's concat"
             )
         return
@@ -182,7 +182,7 @@ def _check_colours(path: Path | str, scan: Scan, tag: str) -> None:
         RgbConverter(False, Colours())(scan.sample, 16, 16)
     except (ValueError, av.error.FFmpegError) as error:
         raise UserError(
-            f"{path}: pictures of the format {scan.sample.format.name} cannot be read; convert the "
+            f"{path}: images of the format {scan.sample.format.name} cannot be read; convert the "
             "video to H.264"
         ) from error
 
@@ -203,7 +203,7 @@ def _tell(path: Path | str, scan: Scan, times: Times, main: Shape) -> None:
     if conversion:
         log.info("%s: %s", path, conversion)
     if scan.fields:
-        log.info("%s: interlaced (%s), made whole pictures by bwdif", path, scan.fields)
+        log.info("%s: interlaced (%s), deinterlaced by bwdif", path, scan.fields)
     pauses = times.pieces.pauses()
     if pauses:
         log.warning(

@@ -50,7 +50,7 @@ def read_sound(path: Path | str, seconds: float) -> tuple[np.ndarray, int] | Non
             sound = _read(file, sound_tracks(file, path)[number], pieces, seconds)
         if sound is not None:
             return sound
-    log.warning("%s: its sound is empty or does not decode, so there is none", path)
+    log.warning("%s: its sound is empty or cannot be decoded, so the clip has none", path)
     return None
 
 
@@ -59,7 +59,7 @@ def sound_tracks(container: InputContainer, path: Path | str) -> list[AudioStrea
     streams = container.streams.audio
     known = [s for s in streams if s.codec_context is not None and s.channels and s.rate]
     if streams and not known:
-        log.warning("%s: no decoder knows the format of its sound, so there is none", path)
+        log.warning("%s: no decoder knows the format of its sound, so the clip has none", path)
     return known
 
 

@@ -176,7 +176,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     except _BROKEN as error:
         raise UserError(
             f"{path}: cannot be read to its end as a zip or tar ({one_line(error)}); the file is "
-            "truncated or of another kind, fetch it again"
+            "truncated or of another kind; download it again"
         ) from error
     if not found:
         raise UserError(f"{path}: has no folder {FOLDER}; give an archive of ICT-FaceKit")
