@@ -11,7 +11,7 @@ from headsplat.render import FrameRenderer
 from headsplat.train.dataset import PictureReader
 from headsplat.train.track import Track
 
-# Frames of the sheet, and the longer side of its pictures, pixels.
+# Frames of the sheet, and the longer side of its images, pixels.
 SHEET, SHEET_SIZE = 12, 256
 
 
@@ -22,7 +22,7 @@ def examples(
     ids: Sequence[int],
     psnr: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Arrays of evaluation.npz that hold pictures.
+    """Arrays of evaluation.npz that hold images.
 
     Args:
         renderer: as `rendered` takes it.
@@ -60,7 +60,7 @@ def _bytes(picture: Tensor) -> np.ndarray:
 
 
 def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
-    """A picture whose longer side is at most `side`."""
+    """An image whose longer side is at most `side`."""
     scale = side / max(picture.shape[:2])
     if scale >= 1:
         return picture

@@ -16,12 +16,12 @@ from headsplat.evaluate.pairs import Batch
 HELD_OUT = "held out"
 # Orange as held-out frames are in the report's charts, grey, and what names the two sides.
 _TESTED, _UNUSED, _NAMES = (216, 108, 36), (110, 118, 124), (24, 24, 24)
-# Shares of the picture's height: of letters and of the bar; the least of both, pixels.
+# Shares of the image's height: of letters and of the bar; the least of both, pixels.
 _LETTERS, _BAR, _LEAST_LETTERS, _LEAST_BAR = 1 / 22, 1 / 100, 9, 2
 
 
 class ClipFilm:
-    """Draws the pictures of one clip's film.
+    """Draws the images of one clip's film.
 
     Args:
         held_out: ids of frames that the avatar never saw.
@@ -32,7 +32,7 @@ class ClipFilm:
         self._held_out, self._unused = frozenset(held_out), unused
 
     def pictures(self, batch: Batch) -> np.ndarray:
-        """(B, H, 2 W, 3) uint8; where the head is not known, the truth is the whole picture."""
+        """(B, H, 2 W, 3) uint8; where the head is not known, the truth is the whole image."""
         both = torch.cat([batch.truth, batch.render], 2)
         drawn = (both * 255).round().byte().cpu().numpy()
         width = drawn.shape[2] // 2

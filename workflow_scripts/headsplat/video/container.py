@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from headsplat.errors import UserError
 from headsplat.regular import open_regular
 
-# A picture of more pixels is no video of a person, and would not fit into memory many times.
+# An image of more pixels is no video of a person, and would not fit into memory many times.
 MAX_PIXELS = 1 << 26
 # Containers and bare streams. Playlists, image sequences and devices are not among them, because
 # they read other files, or none.
@@ -99,7 +99,7 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
 def main_video(container: InputContainer, path: Path | str) -> VideoStream:
     """The largest video stream that can be decoded; of equal ones the first.
 
-    Cover pictures, thumbnails and streams of far fewer pictures than another do not count.
+    Cover images, thumbnails and streams of far fewer images than another do not count.
 
     Raises:
         UserError: there is none, it has no decoder, or its images are too large.

@@ -59,7 +59,7 @@ def checksum(packet: Packet) -> int:
 
 
 def decode_packet(packet: Packet, number: int) -> list[VideoFrame]:
-    """Intact pictures that come out of the decoder with this packet, in the order of showing.
+    """Intact pictures that come out of the decoder with this packet, in display order.
 
     Time stamps may be missing, repeated or wrong, so the number of the packet takes their place:
     the `pts` of each picture is the number of the packet that it was stored in. A damaged packet

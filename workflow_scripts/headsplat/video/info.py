@@ -32,7 +32,7 @@ class VideoInfo:
         time_base: seconds per tick.
         audio: None or {"sample_rate", "channels"}.
         hdr: the source has a PQ or HLG transfer curve.
-        images: per id, the number of the source picture used, in the order of showing, from 0.
+        images: per id, the number of the source picture used, in display order, from 0.
         packets: per source picture, the number of the packet that holds it.
         fields: field order of interlaced pictures, `tff` or `bff`; None for whole ones.
     """

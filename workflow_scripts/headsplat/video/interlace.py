@@ -1,4 +1,4 @@
-"""Interlaced video: finding out whether pictures consist of two moments, and mending it."""
+"""Interlaced video: finding out whether images consist of two moments, and mending it."""
 
 import re
 from collections import deque
@@ -13,22 +13,22 @@ from headsplat.video.shown import Shape
 
 ROWS, COLUMNS = 192, 512  # that are looked at, in the middle, where the face is
 MOVED = 12  # levels; below, a pixel counts as still, and stillness does not comb
-ENOUGH = 200  # moving pixels without which a picture says nothing
+ENOUGH = 200  # moving pixels without which an image says nothing
 CLEAR = 1.2  # how much better one order of the fields must explain the motion
-CERTAIN = 5  # combed pictures that are needed where nothing in the file says interlaced
-WHOLE = 8  # whole pictures after which a video without a combed one is not looked at any more
+CERTAIN = 5  # combed images that are needed where nothing in the file says interlaced
+WHOLE = 8  # whole images after which a video without a combed one is not looked at any more
 
-# Number of a picture in the order of showing, its shape, and the picture.
+# Number of an image in display order, its shape, and the image.
 Decoded = tuple[int, Shape, VideoFrame]
 TOP, BOTTOM = "tff", "bff"  # which field is the earlier one; bwdif's names
 
 
 class Combing:
-    """Looks at a sample of a video's pictures for combed edges.
+    """Looks at a sample of a video's images for combed edges.
 
-    Flags alone do not tell: much that is flagged as interlaced holds whole pictures, and flags get
-    lost. Of three pictures that follow each other, the lines of the middle one fit better between
-    those of the picture before, or of the one after, when its two fields are of different times.
+    Flags alone do not tell: much that is flagged as interlaced holds whole images, and flags get
+    lost. Of three images that follow each other, the lines of the middle one fit better between
+    those of the image before, or of the one after, when its two fields are of different times.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Combing:
         self._planes: deque[np.ndarray] = deque(maxlen=3)
 
     def look(self, frame: VideoFrame) -> None:
-        """Take note of the next picture."""
+        """Take note of the next image."""
         number = self._seen
         self._seen += 1
         self._flagged += frame.interlaced_frame
@@ -62,7 +62,7 @@ class Combing:
         return self._votes[TOP] + self._votes[BOTTOM]
 
     def order(self) -> str | None:
-        """The field order of a combed video, None if its pictures are whole."""
+        """The field order of a combed video, None if its images are whole."""
         combed, whole = self._combed(), self._votes[None]
         order = max((TOP, BOTTOM), key=self._votes.__getitem__)
         if 2 * self._flagged >= self._seen:
@@ -75,7 +75,7 @@ def field_order(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple
     """Whether enough moves to tell, and the order of the fields of `now`, None if it is whole.
 
     Args:
-        before: brightness of a picture, int16 (H, W).
+        before: brightness of an image, int16 (H, W).
         now: of the next one.
         after: of the one after that.
     """
@@ -90,10 +90,10 @@ def field_order(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple
         for plane in (before, now, after)
     )
     # The rows left are a bottom row, a top row, and so on. Where the top field is the earlier one,
-    # top rows of the picture before and bottom rows of the picture after are farthest away in time.
+    # top rows of the image before and bottom rows of the image after are farthest away in time.
     top_first = earlier[1::2].sum() + later[0::2].sum()
     bottom_first = earlier[0::2].sum() + later[1::2].sum()
-    # In whole pictures of motion the lines fit best between those of their own picture.
+    # In whole images of motion the lines fit best between those of their own image.
     if same.sum() < 0.7 * min(top_first, bottom_first):
         return True, None
     if max(top_first, bottom_first) < CLEAR * min(top_first, bottom_first):
@@ -118,12 +118,12 @@ def _luma(frame: VideoFrame) -> np.ndarray | None:
 
 
 def deinterlaced(frames: Iterable[Decoded], order: str) -> Iterator[Decoded]:
-    """Whole pictures of combed ones, of the time of their earlier field.
+    """Whole images of combed ones, of the time of their earlier field.
 
-    A picture depends on its two neighbours alone.
+    An image depends on its two neighbours alone.
 
     Args:
-        frames: in the order of showing.
+        frames: in display order.
         order: `TOP` or `BOTTOM`.
     """
     graph, kind = None, None

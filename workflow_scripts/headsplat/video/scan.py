@@ -52,7 +52,7 @@ class PacketLog:
         self.stamps = [None] * len(self.stamps)
 
     def count_times(self, images: Sequence[int]) -> None:
-        """Give the packets `images`, in the order of showing, the stamps 0, 1, 2, ..."""
+        """Give the packets `images`, in display order, the stamps 0, 1, 2, ..."""
         self.forget_times()
         for place, number in enumerate(images):
             self.stamps[number] = (0, place)
@@ -72,14 +72,14 @@ class Scan:
 
     Attributes:
         log: of the packets.
-        images: numbers of the packets of the pictures that decode, in the order of showing.
+        images: numbers of the packets of the images that decode, in display order.
         keyframes: of those among them, as in `VideoInfo`.
-        shapes: how many pictures have each shape.
-        turns: number of each picture whose shape is not that of the one before, and its shape.
-        colours: of the first picture.
+        shapes: how many images have each shape.
+        turns: number of each image whose shape is not that of the one before, and its shape.
+        colours: of the first image.
         fields: as in `VideoInfo`.
-        sample: the first picture.
-        final_duration: ticks that the last picture shows, as stored; 0 if it is not.
+        sample: the first image.
+        final_duration: ticks that the last image shows, as stored; 0 if it is not.
         end: byte of the file behind the last packet whose place is known.
     """
 
@@ -96,7 +96,7 @@ class Scan:
 
 
 def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
-    """Decode a video from its start to its end, one picture at a time."""
+    """Decode a video from its start to its end, one image at a time."""
     tags = Colours.of(stream.codec_context, Colours())
     scan = Scan(PacketLog(stream.time_base), [], [], Counter(), [], None, None, None, 0, 0)
     shapes, combing = Shapes(), Combing()
@@ -138,17 +138,17 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
 
 
 class Times:
-    """Times of a scan's pictures on the axis of the clip.
+    """Times of a scan's images on the axis of the clip.
 
-    Pictures come out of the decoder in the order of showing, whatever their stamps say. So the
+    Images come out of the decoder in display order, whatever their stamps say. So the
     earliest stamp belongs to the first one, and so on: that is the same for right stamps, and mends
     those that are in the order of decoding.
 
     Attributes:
-        stamps: of each decodable picture, as the file has them.
+        stamps: of each decodable image, as the file has them.
         pieces: of the clip.
-        ticks: of each decodable picture from the first one on, ascending.
-        damaged: ticks of the pictures that do not decode.
+        ticks: of each decodable image from the first one on, ascending.
+        damaged: ticks of the images that do not decode.
     """
 
     def __init__(self, scan: Scan, time_base: Fraction) -> None:
@@ -167,10 +167,10 @@ class Times:
         self.ticks = spread(plain, round(self._step))
 
     def _far_from(self, ticks: Sequence[int], offered: Sequence[int]) -> list[int]:
-        """Ticks of packets without a picture.
+        """Ticks of packets without an image.
 
-        A packet closer than three quarters of a frame to a picture is the second field of
-        that picture or a rounding of its stamp.
+        A packet closer than three quarters of a frame to an image is the second field of
+        that image or a rounding of its stamp.
         """
         limit = 0.75 * self._step
         result = []
@@ -182,7 +182,7 @@ class Times:
         return result
 
     def last_duration(self, stored: int, longest: Fraction) -> int:
-        """Ticks that the last picture shows: as stored, else the usual distance."""
+        """Ticks that the last image shows: as stored, else the usual distance."""
         return stored if 0 < stored <= longest else round(self._step)
 
 

@@ -1,4 +1,4 @@
-"""From decoded frames to upright pictures of one size, whatever changes inside the file."""
+"""From decoded frames to upright images of one size, whatever changes inside the file."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,14 +12,14 @@ from headsplat.video.orientation import Orientation
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of a stored picture in pixels, and how it is turned for display."""
+    """Size of a stored image in pixels, and how it is turned for display."""
 
     width: int
     height: int
     orientation: Orientation
 
     def shown(self, aspect: Fraction | None) -> tuple[int, int]:
-        """Width and height of the upright picture with square pixels.
+        """Width and height of the upright image with square pixels.
 
         Args:
             aspect: width of a stored pixel over its height; None for square ones.
@@ -41,7 +41,7 @@ class Shapes:
         self._shape: Shape | None = None
 
     def of(self, frame: VideoFrame) -> Shape:
-        """Shape of a frame; frames come in the order of showing, the first one a key frame.
+        """Shape of a frame; frames come in display order, the first one a key frame.
 
         Streams that tell themselves how they are turned may do so at key frames only.
         """
@@ -55,13 +55,13 @@ class Shapes:
 
 
 class PictureMaker:
-    """Make upright RGB pictures, uint8 (height, width, 3), of decoded frames.
+    """Make upright RGB images, uint8 (height, width, 3), of decoded frames.
 
     Frames of another shape are fitted in: as large as possible, their aspect kept, the middle
     in the middle, black around them.
 
     Args:
-        width, height: of the pictures.
+        width, height: of the images.
         aspect: width of a stored pixel over its height; None for square ones.
         fine: see `RgbConverter`.
         container: what the container says of the colours.
@@ -75,7 +75,7 @@ class PictureMaker:
         self._to_rgb = RgbConverter(fine, container)
 
     def __call__(self, frame: VideoFrame, shape: Shape) -> np.ndarray:
-        """The picture of a frame of some shape."""
+        """The image of a frame of some shape."""
         width, height = fitted(shape.shown(self._aspect), self._size)
         turned = shape.orientation.transpose
         stored = (height, width) if turned else (width, height)
@@ -89,7 +89,7 @@ class PictureMaker:
 
 
 def fitted(shown: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of a `shown` picture inside `size`, as large as its aspect allows."""
+    """Width and height of a `shown` image inside `size`, as large as its aspect allows."""
     scale = min(Fraction(size[0], shown[0]), Fraction(size[1], shown[1]))
     return tuple(
         max(1, min(whole, round(side * scale))) for side, whole in zip(shown, size, strict=True)
