@@ -1,4 +1,4 @@
-"""Measure a trained avatar on held-out frames, and film the whole clip beside its truth."""
+"""Measure a trained avatar on held-out frames; render the whole clip beside the ground truth."""
 
 import argparse
 from pathlib import Path

@@ -8,11 +8,11 @@ from typing import Any
 
 
 def argument(flag: str, value: Any) -> list[str]:
-    """`--flag=value`; nothing for a value that is not there.
+    """`--flag=value`; no word for an absent value.
 
     Args:
         flag: without its dashes; '_' stands for '-'.
-        value: None, "" and an empty list are not there. Of Snakemake's lists of one file, the file.
+        value: None, "" and an empty list are absent. Of Snakemake's lists of one file, the file.
 
     Raises:
         ValueError: a list of several values.

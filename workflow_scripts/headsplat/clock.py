@@ -20,7 +20,7 @@ def require_past(files: Iterable[Path | str]) -> None:
     for path in files:
         try:
             stamp = os.stat(path).st_mtime
-        except OSError:  # not there, which others tell
+        except OSError:  # a missing file is reported elsewhere
             continue
         if stamp > time.time() + 1:  # file servers round, and their clocks differ a little
             name = shown(str(path))

@@ -32,7 +32,7 @@ _FILES = {
 }  # fmt: skip
 NO_VIDEO = ("", "-")
 _SHOWN = 5  # names that a line lists
-# Values of a configuration; one that says the same thing by references a billion times has more.
+# Values of a configuration at most; YAML references to each other can make billions.
 _MOST_VALUES = 10_000
 
 

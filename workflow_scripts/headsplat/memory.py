@@ -1,4 +1,4 @@
-"""What running out of memory looks like, in words that help."""
+"""Memory that ran out, as one line that says what to do."""
 
 import errno
 import re

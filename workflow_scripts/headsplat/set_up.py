@@ -1,4 +1,4 @@
-"""The checkout's virtual environment: looked at in a moment, continued or made anew where wrong.
+"""The checkout's virtual environment: checked in a moment, completed or made again where wrong.
 
 Needs nothing but Python, because it runs before anything is installed: `make setup` asks the
 environment's own Python with `--check`, and lets the machine's Python do what is missing.

@@ -131,7 +131,7 @@ def _line(text: str, place: int) -> tuple[list[str], int, str | None]:
 
 
 def _quoted(text: str, place: int) -> re.Match[str] | None:
-    """The cell in quotation marks at `place`; a mark that stays open must not take rows along."""
+    """The cell in quotation marks at `place`; an unclosed mark must not swallow other rows."""
     found = _QUOTED.match(text, place, place + 2 * LONGEST_CELL)
     rows = found is not None and "\t" in found[1] and _LINE_END.search(found[1])
     return None if rows else found

@@ -1,4 +1,4 @@
-"""A look at the files that a table names, so that one which cannot be read is said so in time."""
+"""Checks of the files that a table names, so that an unreadable one is reported before a run."""
 
 import os
 import stat
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def file_problem(path: str | Path) -> str | None:
-    """Why a path is no file that can be read, in the words that follow its name; or None."""
+    """Why a path is not a readable file, as words that follow its name; None if it is one."""
     return _problem(path, folder=False)
 
 
 def folder_problem(path: str | Path) -> str | None:
-    """Why a path is no folder that can be read, in the words that follow its name; or None."""
+    """Why a path is not a readable folder, as words that follow its name; None if it is one."""
     return _problem(path, folder=True)
 
 

@@ -1,4 +1,4 @@
-"""One file over HTTP, distrusted: where it may come from, how long, how slowly, from where on.
+"""One file over HTTP from a server that is not trusted: redirects, size and speed are checked.
 
 A part that broke off is only continued where the server says that it is still the same file, or
 where the file's hash will tell.
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the web alone, never to less security, and with no account."""
+    """Follows redirects to http and https, never from https to http, never with an account."""
 
     max_redirections = 5
     inf_msg = "redirects without end: "
@@ -51,7 +51,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     def http_error_302(self, req, fp, code, msg, headers):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-        """As urllib's, which refuses some schemes in many lines of its own."""
+        """As urllib's, whose refusal of some schemes has many lines."""
         target = headers.get("location") or headers.get("uri") or ""
         scheme = urllib.parse.urlsplit(urllib.parse.urljoin(req.full_url, target)).scheme
         if scheme not in ("http", "https"):
@@ -84,7 +84,7 @@ class Download:
     ) -> None:
         self._url, self._part, self._form = url, part, form
         self._size, self._verified = size, verified
-        # What the server called the file of which the part is.
+        # The server's tag of the file that the part belongs to.
         self._mark = part.with_name(part.name + ".mark")
 
     def run(self) -> None:
@@ -223,6 +223,6 @@ class Download:
 
 
 def _mark_of(answer: HTTPResponse) -> str | None:
-    """What names this very file: its strong tag; dates are too coarse."""
+    """The strong ETag, which stands for the file's exact content; dates are too coarse."""
     tag = answer.headers.get("ETag", "")
     return tag if re.fullmatch(r'"[\x21\x23-\x7e]{1,200}"', tag) else None

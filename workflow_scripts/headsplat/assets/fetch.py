@@ -57,7 +57,7 @@ def fetch(
 
 
 def _get(download: Download, url: str, out: Path) -> None:
-    """Let a download run; all that the other side does wrong is one line."""
+    """Run a download; whatever the server does wrong becomes one line."""
     try:
         download.run()
     except urllib.error.HTTPError as error:

@@ -1,8 +1,8 @@
 """Who is who: faces told apart by the pattern of light and dark around eyes, nose and forehead.
 
-A face's colours at the mesh's points are held against their own neighbourhood, so that skin tone,
-exposure, white balance and most of the light cancel. What stays, brows, lids, the eyes' sockets
-and the nose's relief, is compared at like head poses.
+A face's colours at the mesh's points are compared with those around them, so that skin tone,
+exposure, white balance and most of the light cancel. What remains, brows, lids, eye sockets and
+the nose's relief, is compared at similar head poses.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ PART = 2048  # faces worked on at once, so that long clips need no large tempora
 POSE_STEP = 10.0  # degrees; frames of one piece are averaged where their poses are this near
 LEAST_FRAMES = 8  # a shorter piece of a track is not judged
 LEAST_IN_POSE = 3  # rarer poses of a piece are left out where it has others
-# Distance, one minus the correlation, from which two faces in one pose are two people. Of eight
+# Distance (one minus the correlation) from which two faces in one pose are two people. Of eight
 # real people, relit, softened, shrunk and grimacing, one person's distances stayed below 0.19 and
 # two people's above 0.24.
 APART = 0.215

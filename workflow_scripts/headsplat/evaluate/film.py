@@ -1,4 +1,4 @@
-"""The film of a whole clip: truth left, render right, and marks on what was held out.
+"""The video of a whole clip: ground truth left, render right, held-out frames marked.
 
 Marks lie on the bottom edge, where a head on black leaves room: a bar and a word for frames that
 are held out, and for frames that can neither train nor test.
@@ -21,7 +21,7 @@ _LETTERS, _BAR, _LEAST_LETTERS, _LEAST_BAR = 1 / 22, 1 / 100, 9, 2
 
 
 class ClipFilm:
-    """Draws the images of one clip's film.
+    """Draws the images of one clip's video.
 
     Args:
         held_out: ids of frames that the avatar never saw.
@@ -32,7 +32,7 @@ class ClipFilm:
         self._held_out, self._unused = frozenset(held_out), unused
 
     def pictures(self, batch: Batch) -> np.ndarray:
-        """(B, H, 2 W, 3) uint8; where the head is not known, the truth is the whole image."""
+        """(B, H, 2 W, 3) uint8; in an unused frame the whole image is the ground truth."""
         both = torch.cat([batch.truth, batch.render], 2)
         drawn = (both * 255).round().byte().cpu().numpy()
         width = drawn.shape[2] // 2

@@ -10,9 +10,9 @@ import numpy as np
 
 # Reach of the local averages, of the image's width: about the width of a soft edge.
 _REACH = 8 / 512
-# A pixel counts among a side's colours by this power of its share: mixed ones hardly do.
+# A pixel's weight in a side's average is this power of its share, so mixed pixels hardly count.
 _PURITY = 3
-# So much of every pixel counts, so that the average exists where no pure pixel is near.
+# Every pixel counts at least this much, so that an average exists where no pure pixel is near.
 _FAINT = 1e-5
 
 

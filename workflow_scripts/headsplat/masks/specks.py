@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
-# Smaller than this share of the image (60 pixels at 512): compression and texture make such, while
-# a gap between arm and body, or below loose hair, is larger.
+# Share of the image below which a region is a speck (60 pixels at 512). Compression and texture
+# leave such regions; a gap between arm and body, or below loose hair, is larger.
 _SPECK = 60 / 512**2
-# What is within so much of nothing, or of all, is taken for it.
+# Values this close to 0 or 255 count as 0 or 255.
 _TRACE = 5
 
 

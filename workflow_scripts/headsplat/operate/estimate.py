@@ -1,4 +1,4 @@
-"""How long a run still takes: from what its like took, and what its running stages say."""
+"""How long a run still takes: from what similar jobs took, and what its running stages say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

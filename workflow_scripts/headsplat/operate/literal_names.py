@@ -17,11 +17,11 @@ def literal(path: str) -> Any:
 
 
 def install() -> None:
-    """In this process."""
+    """Let `literal` inputs through in this process."""
     fill = _IOFile.apply_wildcards
 
     def apply_wildcards(self: _IOFile, wildcards: Any) -> _IOFile:
-        flags = getattr(self._file, "flags", None)  # a plain text has none; most files are
+        flags = getattr(self._file, "flags", None)  # most files are plain strings
         as_it_is = flags and flags.get(_FLAG) and not self.is_storage
         return self if as_it_is else fill(self, wildcards)
 

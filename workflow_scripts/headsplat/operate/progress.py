@@ -55,7 +55,7 @@ def clip_frames(subject: str) -> int | None:
 
 
 def read_running(job: Any, expected: float | None, spent: float) -> Running:
-    """What a running job says and what its like took; whichever is longer counts.
+    """What a running job says and what similar jobs took; whichever is longer counts.
 
     Args:
         job: Snakemake's.
@@ -109,7 +109,7 @@ class ProgressThread(threading.Thread):
         before = {
             job: [j for j in workflow.dag.dependencies.get(job, ()) if j in jobs] for job in jobs
         }
-        # Each behind those that it waits for.
+        # Each after the jobs that it waits for.
         self._jobs = list(TopologicalSorter(before).static_order())
         keys = {job: key for key, job in enumerate(self._jobs)}
         self._after = [[keys[j] for j in before[job]] for job in self._jobs]

@@ -1,4 +1,4 @@
-"""What the tables name and cannot be used, as jobs that fail with one line each.
+"""Rows of the tables that cannot be used, as jobs that fail with one line each.
 
 So a bad row fails as a subject does whose video is broken: the others go on, the run's end says
 which and why, and its exit status is 1. The file of such a job is never made.
@@ -21,7 +21,7 @@ class Refusals(dict[str, str]):
     """Name of a refusal -> the line that says what is wrong and where."""
 
     def file(self, kind: str, name: str, line: str) -> str:
-        """The file that a job would need which cannot be; noted under a kind and a name."""
+        """The input, never made, of a job that must fail; its line is noted under kind and name."""
         self.setdefault(f"{kind}-{name}", line)
         return f"{FOLDER}/{kind}-{name}"
 

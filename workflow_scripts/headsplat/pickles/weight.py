@@ -20,7 +20,7 @@ _NUMPY = (np.ndarray, np.generic)
 
 
 def weigh(value: Any, size: int) -> None:
-    """Check that nobody who walks through a value is led astray.
+    """Check that a walk through all parts of a value ends, and soon.
 
     Args:
         value: what a pickle holds.
