@@ -11,7 +11,7 @@ from headsplat.regular import read_regular
 from headsplat.storage import unreadable
 
 COLUMNS = ("id", "time", "status", "confidence", "faces")
-_LARGEST = 256 << 20  # bytes; a row has 50
+_LARGEST = 256 << 20  # bytes; a day at 25 frames a second has 90 MB
 USABLE = ("ok", "several_faces", "blurred")
 
 
