@@ -30,7 +30,8 @@ from benchmarks.network_files import (  # noqa: E402
 )
 from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.cli import available_threads  # noqa: E402
-from headsplat.files import FrameZipWriter, publish, write_json  # noqa: E402
+from headsplat.files import publish, write_json  # noqa: E402
+from headsplat.frame_zips import FrameZipWriter  # noqa: E402
 from headsplat.images import encode_jpeg  # noqa: E402
 from headsplat.masks.matte import matte_chunk  # noqa: E402
 from headsplat.masks.parse_network import parse_chunk_by_network  # noqa: E402

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate as resize
 from benchmarks.synthetic_tracks import SIZE, Truth, detect, head_inputs, make_truth, write_inputs
 from headsplat.camera import project
 from headsplat.crop import Crop
-from headsplat.files import FrameZipWriter
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.heads.model import HeadModel
 from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry

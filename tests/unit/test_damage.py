@@ -12,8 +12,6 @@ import pytest
 from headsplat.crop import Crop
 from headsplat.errors import UserError
 from headsplat.files import (
-    FrameStore,
-    FrameZipWriter,
     publish,
     read_json,
     read_npy,
@@ -23,6 +21,7 @@ from headsplat.files import (
     write_npz,
     write_plain_json,
 )
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.frames_table import FrameRow, read_frames, write_frames
 from headsplat.video.info import VideoInfo
 

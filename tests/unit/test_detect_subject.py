@@ -11,7 +11,8 @@ from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.solve import solve_crop
 from headsplat.detect.subject import choose_subject, link_faces
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, read_npz, write_npz
+from headsplat.files import read_npz, write_npz
+from headsplat.frame_zips import FrameStore
 from headsplat.frames_table import COLUMNS
 from headsplat.images import decode_image
 from headsplat.video.crop import crop_chunk, crop_picture

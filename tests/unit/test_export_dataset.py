@@ -8,7 +8,8 @@ from PIL import Image
 
 import export_dataset as script
 from headsplat.errors import UserError
-from headsplat.files import FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.images import encode_jpeg, encode_png
 
 SIZE = 48

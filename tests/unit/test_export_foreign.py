@@ -17,7 +17,8 @@ from headsplat.exports.arkit import BLENDSHAPES, ROTATIONS, blendshapes
 from headsplat.exports.flame import millimetres_lost
 from headsplat.exports.imavatar import parameters
 from headsplat.exports.vhap import centring_margin, flame_parameters, transforms
-from headsplat.files import FrameZipWriter, publish, write_json
+from headsplat.files import publish, write_json
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.heads.ict import parts
 from headsplat.images import encode_jpeg, encode_png
 from headsplat.imports.clip import make_track

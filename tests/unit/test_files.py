@@ -14,16 +14,8 @@ import pytest
 import torch
 
 from headsplat.errors import UserError
-from headsplat.files import (
-    FrameStore,
-    FrameZipWriter,
-    publish,
-    publish_folder,
-    read_json,
-    read_npz,
-    write_json,
-    write_npz,
-)
+from headsplat.files import publish, publish_folder, read_json, read_npz, write_json, write_npz
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.storage import require_room, storage_error, unreadable
 from headsplat.video.encode import VideoWriter
 from tests.conftest import ROOT

@@ -9,7 +9,8 @@ import torch
 
 from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import FrameZipWriter, publish, write_npz
+from headsplat.files import publish, write_npz
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.frames_table import FrameRow, write_frames
 from headsplat.identity.align import (
     FIVE,

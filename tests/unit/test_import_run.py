@@ -14,7 +14,8 @@ import import_parsing_chunk
 import import_track as script
 from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, read_npz
+from headsplat.files import read_npz
+from headsplat.frame_zips import FrameStore
 from headsplat.frames_table import read_frames
 from headsplat.images import decode_image, encode_jpeg, encode_png
 from headsplat.imports.clip import ImportedClip, ImportOptions, Picture, make_track

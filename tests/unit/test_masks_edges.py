@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.files import FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.images import encode_jpeg, encode_png
 from headsplat.masks.foreground import foreground_colours
 from headsplat.masks.refine import refine_edges

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.images import decode_image, encode_jpeg
 from headsplat.masks import matte as matte_module
 from headsplat.masks.decoding import decode_rgb

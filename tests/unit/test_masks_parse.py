@@ -10,7 +10,8 @@ import pytest
 
 import parse_chunk as script
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, FrameZipWriter, publish, write_json, write_npz
+from headsplat.files import publish, write_json, write_npz
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import ContourSet, HeadModel, LandmarkSet
 from headsplat.images import decode_image, encode_jpeg, encode_png

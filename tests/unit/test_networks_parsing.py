@@ -8,7 +8,8 @@ from PIL import Image
 
 from benchmarks.network_files import write_bisenet_onnx
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.images import decode_image, encode_jpeg
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.masks.parse_network import parse_chunk_by_network

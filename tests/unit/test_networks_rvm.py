@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from benchmarks.network_files import write_rvm_onnx
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.images import decode_image, encode_jpeg
 from headsplat.masks.cuts import CutDetector
 from headsplat.masks.matte import matte_chunk

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from headsplat.deform.codes import pose_head
-from headsplat.files import FrameZipWriter, publish, write_json
+from headsplat.files import publish, write_json
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.images import encode_jpeg, encode_png

@@ -9,8 +9,9 @@ import pytest
 import torch
 import yaml
 
-from headsplat.files import FrameStore, read_npz
+from headsplat.files import read_npz
 from headsplat.frame_io import read_frame
+from headsplat.frame_zips import FrameStore
 from headsplat.images import decode_image, encode_png
 
 from .conftest import TINY, Checkout, copy_repository

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from headsplat.files import FrameStore
+from headsplat.frame_zips import FrameStore
 from headsplat.heads.model import HeadModel
 from headsplat.images import decode_image
 from headsplat.track_io import read_track

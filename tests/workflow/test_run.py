@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.files import FrameStore, read_npz
+from headsplat.files import read_npz
+from headsplat.frame_zips import FrameStore
 
 from .conftest import Checkout
 

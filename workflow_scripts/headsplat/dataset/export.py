@@ -8,7 +8,8 @@ from PIL import Image
 
 from headsplat.cli import progress
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, publish_folder, require_same_ids
+from headsplat.files import publish_folder
+from headsplat.frame_zips import FrameStore, require_same_ids
 from headsplat.images import decode_image, encode_jpeg
 
 # That code reads `alpha/<id>.jpg`; at this quality a matte's edge survives.

@@ -17,7 +17,8 @@ from headsplat.camera import project, vector_from_matrix
 from headsplat.cli import log, progress
 from headsplat.deform.codes import pose_head
 from headsplat.exports.flame import flame_year, millimetres_lost, padded, require_flame_track
-from headsplat.files import FrameStore, publish_folder, require_same_ids, write_plain_json
+from headsplat.files import publish_folder, write_plain_json
+from headsplat.frame_zips import FrameStore, require_same_ids
 from headsplat.heads.landmarks import compact, contour_points, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry

@@ -17,7 +17,8 @@ import numpy as np
 from headsplat.cli import log, progress
 from headsplat.errors import UserError
 from headsplat.exports.flame import flame_year, padded, require_flame_track
-from headsplat.files import FrameStore, publish_folder, read_json, write_plain_json
+from headsplat.files import publish_folder, read_json, write_plain_json
+from headsplat.frame_zips import FrameStore
 from headsplat.heads.model import HeadModel
 from headsplat.images import decode_image, encode_png
 from headsplat.imports.flame_pose import FLIP, axis_angle_from_six, root_and_neck, unfold

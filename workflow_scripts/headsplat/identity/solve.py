@@ -9,7 +9,8 @@ import torch
 from headsplat.cli import available_threads, log
 from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, read_npz, write_npy
+from headsplat.files import read_npz, write_npy
+from headsplat.frame_zips import FrameStore
 from headsplat.frames_table import read_frames
 from headsplat.identity.align import FIVE, aligned_face, template_error
 from headsplat.images import decode_image

@@ -9,7 +9,8 @@ import numpy as np
 from headsplat.chunks import chunk_bounds
 from headsplat.cli import progress
 from headsplat.crop import Crop
-from headsplat.files import FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.images import encode_jpeg, encode_png, open_image
 from headsplat.imports.clip import Picture
 from headsplat.imports.pictures import read_image, read_mask, read_matte

@@ -9,7 +9,8 @@ import cv2
 
 from headsplat.cli import available_threads, progress
 from headsplat.errors import UserError
-from headsplat.files import FrameStore, FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.images import encode_png
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matter import Matter

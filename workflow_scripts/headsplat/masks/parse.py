@@ -9,13 +9,8 @@ import torch
 from headsplat.cli import available_threads, progress
 from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import (
-    FrameStore,
-    FrameZipWriter,
-    publish,
-    read_npz,
-    require_same_ids,
-)
+from headsplat.files import publish, read_npz
+from headsplat.frame_zips import FrameStore, FrameZipWriter, require_same_ids
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel
 from headsplat.images import decode_image, encode_png

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from headsplat.cli import available_threads, progress
-from headsplat.files import FrameStore, FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameStore, FrameZipWriter
 from headsplat.images import encode_png
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels

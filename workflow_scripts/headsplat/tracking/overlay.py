@@ -15,7 +15,8 @@ from torch import Tensor
 
 from headsplat.camera import project, vector_from_matrix
 from headsplat.crop import Crop
-from headsplat.files import FrameStore, read_npz, require_same_ids
+from headsplat.files import read_npz
+from headsplat.frame_zips import FrameStore, require_same_ids
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from headsplat.cli import available_threads, log, progress
 from headsplat.errors import UserError
-from headsplat.files import FrameStore
+from headsplat.frame_zips import FrameStore
 from headsplat.images import decode_image
 from headsplat.masks.foreground import foreground_colours
 

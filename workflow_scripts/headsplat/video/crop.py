@@ -9,7 +9,8 @@ from headsplat.chunks import chunk_bounds
 from headsplat.cli import progress
 from headsplat.crop import Crop
 from headsplat.errors import UserError
-from headsplat.files import FrameZipWriter, publish
+from headsplat.files import publish
+from headsplat.frame_zips import FrameZipWriter
 from headsplat.images import encode_jpeg
 from headsplat.video.decode import read_pictures
 from headsplat.video.info import VideoInfo

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, conv2d, grid_sample, pad
 
 from headsplat.cli import available_threads
 from headsplat.errors import UserError
-from headsplat.files import FrameStore
+from headsplat.frame_zips import FrameStore
 from headsplat.images import decode_image
 
 # Green: cameras sample it best, and one channel is albedo times light, which a mixture is not.
