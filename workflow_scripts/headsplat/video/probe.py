@@ -58,8 +58,8 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
             break
     if times is None:
         raise UserError(
-            f"{path}: no image of the video can be decoded: it is damaged, or its images are too large; "
-            "give another file"
+            f"{path}: no image of the video can be decoded: it is damaged, or its images are too "
+            "large; give another file"
         )
     step = times.pieces.step * time_base
     if step > SPARSEST:
