@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -164,6 +165,24 @@ def csc(height: int, width: int, starts: list[int]) -> bytes:
     return b"\x80\x02cscipy.sparse.csc\ncsc_matrix\n)\x81" + pickle.dumps(fields, 2)[2:-1] + b"b."
 
 
+def pairs_of_one_hash(count: int) -> Iterator[bytes]:
+    """Keys and values of a dictionary whose keys Python's hash of tuples cannot tell apart."""
+    one, two, five = 11400714785074694791, 14029467366897019727, 2870177450012600261
+    most, back = 1 << 64, pow(two, -1, 1 << 64)
+    first = 0
+    while count:
+        first += 1
+        lane = (five + first * two) % most
+        lane = (lane << 31 | lane >> 33) * one % most
+        second = (12345 - lane) * back % most
+        second -= most if second >> 63 else 0
+        if abs(second) < 1 << 59:
+            count -= 1
+            yield (
+                b"J" + struct.pack("<i", first) + b"\x8a\x08" + struct.pack("<q", second) + b"\x86N"
+            )
+
+
 SMALL_BOMBS = {
     "tuples in tuples": b"K\x01" + b"\x85" * 100_000 + b".",
     "lists in lists": b"]" * 100_000 + b"a" * 99_999 + b".",
@@ -196,8 +215,23 @@ SMALL_BOMBS = {
     "numbers of one hash": b"}(" + b"".join(
         b"\x8a\x10" + (n * (2**61 - 1)).to_bytes(16, "little") + b"N" for n in range(1, 100_000)
     ) + b"u.",
+    "one key in a long set again and again": b"(" + b"N" * 300_000
+    + b"l\x85q\x01cbuiltins\nset\nq\x00" + b"h\x00h\x01R0" * 100_000 + b".",
+    "one key in long pairs again and again": b"NN\x86q\x020(" + b"h\x02" * 300_000
+    + b"l\x85q\x01ccollections\nOrderedDict\nq\x00" + b"h\x00h\x01R0" * 100_000 + b".",
+    "places of one hash": b"N" + b"".join(
+        b"p%d\n" % (n * (2**61 - 1)) for n in range(1, 100_000)
+    ) + b".",
+    "tuples of one hash": b"}(" + b"".join(pairs_of_one_hash(40_000)) + b"u.",
     "a half character": b"X\x01\x00\x00\x00\xc3.",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [b"", pickle.dumps(0x1950A86A20F9469CFC6C, 2)])
+def test_an_array_where_torch_writes_a_number(tmp_path, before):
+    (tmp_path / "a.pth").write_bytes(before + pickle.dumps(np.arange(5), 2) * 5)
+    with pytest.raises(UserError, match=r"a\.pth: not a"):
+        read_state(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("bomb", SMALL_BOMBS)

@@ -20,6 +20,8 @@ from headsplat.pickles.weight import FREE, TIMES, made_of, weigh
 
 # A hundred times what the largest genuine file has.
 MOST_STEPS = 1_000_000
+# Where values can be remembered: of larger numbers, many can have the same hash.
+_PLACES = 1 << 32
 # Bytes and digits of an integer, characters of any other number.
 _LONGEST_INT, _MOST_DIGITS = 16, 40
 # What a broken stream brings about in the code below, and in that of the names.
@@ -27,6 +29,9 @@ _DAMAGE = (
     ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 _LARGEST_KEY, _LONGEST_KEY = 1 << 60, 16
+# Bits that the numbers of a tuple may have together, to be a key: with as many as its hash has,
+# any number of tuples can be made that have the same.
+_KEY_BITS = 48
 _KEYS = frozenset((str, int, float, bool, bytes, type(None)))
 _GET, _SMALL, _TEXT, _CALL, _SINGLE, _PAIR, _TRIPLE = b"hKXR\x85\x86\x87"
 _TUPLE, _MARK, _FALSE, _PUT, _STOP = b"t(\x89q."
@@ -202,6 +207,8 @@ class Machine:
 
     def put(self, index: int) -> None:
         """Remember what lies on top."""
+        if not 0 <= index < _PLACES:
+            raise PickleError(f"it remembers a value at place {index}")
         self._memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:
@@ -289,8 +296,8 @@ def _called(called: Any, arguments: Any) -> Any:
 def key_of(value: Any) -> Any:
     """`value` if it may be a key or stand in a set: a scalar, or a tuple of scalars.
 
-    Others cannot be hashed, or only in more time than there is; of large integers, many can have
-    the same hash.
+    Others cannot be hashed, or only in more time than there is; of large integers, and of tuples
+    of numbers, many can have the same hash.
     """
     kind = type(value)
     if kind is str:
@@ -300,7 +307,18 @@ def key_of(value: Any) -> Any:
     for part in value if kind is tuple else (value,):
         if type(part) not in _KEYS or (type(part) is int and abs(part) >= _LARGEST_KEY):
             raise PickleError(f"a {kind.__name__} is used as a key")
+    if kind is tuple and sum(map(_bits, value)) > _KEY_BITS:
+        raise PickleError("a tuple of large numbers is used as a key")
     return value
+
+
+def _bits(part: Any) -> int:
+    """What a part of a key adds to its hash that the file can choose; texts are hashed with a
+    secret.
+    """
+    if type(part) is float:
+        return _KEY_BITS + 1
+    return part.bit_length() if type(part) is int else 0
 
 
 def require_tables(value: Any) -> None:

@@ -128,13 +128,21 @@ def _no_bytes() -> bytes:
 
 
 def _ordered(pairs: Any = ()) -> OrderedDict:
-    return OrderedDict((key_of(key), value) for key, value in pairs)
+    made = OrderedDict((key_of(key), value) for key, value in pairs)
+    return _as_long(made, pairs)
 
 
 def _set(items: Any = ()) -> set:
     if type(items) not in (list, tuple):
         raise PickleError("a set of no list")
-    return set(map(key_of, items))
+    return _as_long(set(map(key_of, items)), items)
+
+
+def _as_long(made: Any, items: Any) -> Any:
+    """`made`, if it has as many entries as it was made of: those count, and not the walk."""
+    if len(made) != len(items):
+        raise PickleError("a key is there twice")
+    return made
 
 
 def _make(kind: Any, base: Any, state: Any) -> Any:
