@@ -312,7 +312,7 @@ def test_more_chunks_than_files_may_be_open(tmp_path: Path) -> None:
         packed(path, {f"{2 * chunk + k:05d}.jpg": b"%d" % (2 * chunk + k) for k in (1, 2)})
     code = (
         "import resource, sys; from concurrent.futures import ThreadPoolExecutor\n"
-        "from headsplat.files import FrameStore\n"
+        "from headsplat.frame_zips import FrameStore\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)\n"
         "from headsplat.cli import stage\n"
         "def main():\n"

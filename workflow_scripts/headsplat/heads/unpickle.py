@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from headsplat.errors import UserError, shown
-from headsplat.pickles.machine import Machine
 from headsplat.pickles.names import model_name
 from headsplat.pickles.nodes import (
     ChumpyArray,
@@ -20,6 +19,7 @@ from headsplat.pickles.nodes import (
     RefusedError,
     SparseColumns,
 )
+from headsplat.pickles.opcodes import PickleMachine
 from headsplat.pickles.tensors import Storage, TensorNames, TensorReference
 from headsplat.pickles.torch_files import read_older
 from headsplat.regular import read_regular
@@ -50,7 +50,7 @@ def load_pickle(path: Path | str) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     try:
         names = TensorNames(len(data), _numbers, _Storages(len(data)).read, model_name)
-        return Machine(data, names.find, _start(data)).run()
+        return PickleMachine(data, names.find, _start(data)).run()
     except RefusedError as error:
         raise UserError(
             f"{path}: refused, it wants to load '{error.named}', which no head model needs; "

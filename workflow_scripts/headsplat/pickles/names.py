@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from headsplat.errors import shown
-from headsplat.pickles.machine import Machine, Pending, Shared, key_of
+from headsplat.pickles.machine import Pending, Shared, key_of
 from headsplat.pickles.nodes import ChumpyArray, ChumpyNode, Name, PickleError, SparseColumns
+from headsplat.pickles.opcodes import PickleMachine
 
 _ITEM_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
 # Bytes of one string, and axes of an array.
@@ -191,4 +192,4 @@ def read_plain(data: bytes) -> Any:
     Raises:
         PickleError: see `Machine.run`.
     """
-    return Machine(data, plain_name).run()
+    return PickleMachine(data, plain_name).run()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from headsplat.errors import shown
-from headsplat.pickles.machine import Finder, Machine
+from headsplat.pickles.machine import Finder
 from headsplat.pickles.names import plain_name
 from headsplat.pickles.nodes import Inert, PickleError
+from headsplat.pickles.opcodes import PickleMachine
 from headsplat.pickles.tensors import Storage, TensorNames, TensorReference, storage_of
 from headsplat.regular import open_regular, read_regular
 from headsplat.zips import BROKEN, ZipRoom, read_member, size_of
@@ -57,7 +58,7 @@ class TorchZip:
         """What was saved, with `make` of every tensor; `others` and `inert` as in `Machine`."""
         names = TensorNames(self._size, make, others=others)
         storage = self._storage_or_inert if inert else self._storage
-        return Machine(self._pickle, names.find, persistent=storage, inert=inert).run()
+        return PickleMachine(self._pickle, names.find, persistent=storage, inert=inert).run()
 
     def _storage(self, identity: Any) -> Storage:
         storage = storage_of(identity, self._bytes)
@@ -127,7 +128,7 @@ def read_older(data: bytes, make: Make) -> Any:
     held = _Held(len(data))
     at, values = 0, []
     for persistent in (None, None, None, held.storage, None):
-        machine = Machine(data, names.find, at, persistent)
+        machine = PickleMachine(data, names.find, at, persistent)
         values.append(machine.run())
         at = machine.at
         # Not compared as they are: arrays compare number by number.
