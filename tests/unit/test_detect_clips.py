@@ -51,7 +51,7 @@ def test_chunks_agree_with_the_whole(shared: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole["face_frame"], np.arange(1, 61))
     np.testing.assert_array_equal(whole["face_frame"], parts["face_frame"])
     shift = np.linalg.norm((whole["faces"] - parts["faces"])[..., :2], axis=-1)
-    assert np.median(shift) < 0.02
+    assert np.median(shift) < 0.03
     assert shift.max() < 0.8
     assert (whole["score"] > 0.9).all()
 

@@ -1,5 +1,7 @@
 """The doctor's checks, on what is really broken."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from headsplat.doctor.run import examine
 from headsplat.doctor.software import check_libraries, check_snakemake
 from headsplat.doctor.space import clip_frames, needed_mib
 from headsplat.errors import UserError
+from headsplat.raster import extension
 from tests.disks import mounted
 from tests.unit.video_files import make_video
 
@@ -171,13 +174,17 @@ def test_operators_draw_or_say_why_not(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     environment |= {"HEADSPLAT_EXT_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     before = time.monotonic()
-    for library, expected in ((None, "ok operators: not compiled yet"), (b"?", "FAILS operators")):
+    folder = tmp_path / extension.plan().key
+    folder.mkdir()
+    # None, one that was damaged and is compiled anew, one that is as it was written and useless.
+    for library, noted, expected in (
+        (None, "", "ok operators: not compiled yet"),
+        (b"?", "another", "ok operators: not compiled yet"),
+        (b"?", hashlib.sha256(b"?").hexdigest(), "FAILS operators"),
+    ):
         if library is not None:
-            from headsplat.raster import extension
-
-            folder = tmp_path / extension.plan().key
-            folder.mkdir()
             (folder / "headsplat_ops.so").write_bytes(library)
+            (folder / "headsplat_ops.json").write_text(json.dumps({"sha256": noted}))
         run = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True
         )

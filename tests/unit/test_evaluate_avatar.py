@@ -104,7 +104,7 @@ def test_the_film_shows_the_whole_clip_and_marks_what_was_held_out(straight):
 
 
 def test_the_films_sound_is_the_clips(straight):
-    samples, rate = read_sound(straight / "test.mp4")
+    samples, rate = read_sound(straight / "test.mp4", 60)
     loud = np.flatnonzero(np.abs(samples[:, 0]) > 0.4)
     assert len(samples) == pytest.approx(rate * COUNT / 25, abs=rate / 25)
     assert loud[0] / rate == pytest.approx((CLICK - 1) / 25, abs=0.005)
@@ -114,7 +114,7 @@ def test_the_films_sound_is_the_clips(straight):
 def test_an_import_without_a_sound_has_a_silent_film(inputs, straight, tmp_path):
     where = inputs.index("--video")
     script.main(arguments([*inputs[:where], *inputs[where + 2 :]], tmp_path))
-    assert read_sound(tmp_path / "test.mp4") is None
+    assert read_sound(tmp_path / "test.mp4", 60) is None
     np.testing.assert_array_equal(shown(tmp_path / "test.mp4"), shown(straight / "test.mp4"))
 
 

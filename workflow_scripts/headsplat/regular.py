@@ -35,4 +35,5 @@ def read_regular(path: Path | str, most: int) -> bytes:
             raise OSError(
                 errno.EFBIG, f"larger than the {most >> 20} MiB that it may have", str(path)
             )
-        return handle.read(size)
+        # One more than it says: devices of the kernel say 0, and reading tells what they are.
+        return handle.read(size + 1)

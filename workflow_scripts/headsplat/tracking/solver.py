@@ -214,7 +214,7 @@ class ClipSolver:
             after: called after every step, to keep the state.
         """
         while not progress.finished:
-            beat(f"solving {len(self.frames)} frames, iteration", progress.iteration, iterations)
+            beat("solve, iteration", progress.iteration, iterations)
             normal = self.linearise(progress.state, outlier, free)
             held = self.held(normal, progress.state)
             better = self._search(progress, normal, held, outlier, free)
