@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from headsplat import watching
-from headsplat.errors import UserError
+from headsplat.errors import UserError, printable
 from headsplat.gpu import claim_card
 from headsplat.heartbeat import beat
 from headsplat.memory import memory_error
@@ -32,10 +32,9 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
     die_with_parent()
     listen()
     watching.start()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
+        handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
         handler.addFilter(_beat_at_record)
     try:
         if gpu:
@@ -79,6 +78,15 @@ def _line_of(error: BaseException) -> UserError | None:
 
 
 _watch_imports()
+
+
+class _OneLine(logging.Formatter):
+    """Each record is one line, whatever the names of files in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """As logging's."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 def _beat_at_record(record: logging.LogRecord) -> bool:

@@ -4,7 +4,21 @@ LONGEST = 100  # characters
 
 
 class UserError(Exception):
-    """A problem the user can mend: one line that says what is wrong, where, and what to do."""
+    """A problem the user can mend: one line that says what is wrong, where, and what to do.
+
+    Several problems are several arguments, a line each. Control characters, as names of files may
+    hold them, are escaped, so that none makes a line of its own or moves the terminal's cursor.
+    """
+
+    def __str__(self) -> str:
+        return "\nerror: ".join(printable(str(line)) for line in self.args)
+
+
+def printable(text: str) -> str:
+    """Text with its control characters escaped."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def one_line(error: BaseException, longest: int = 160) -> str:
@@ -23,7 +37,7 @@ def shown(text: str, longest: int = LONGEST) -> str:
         longest: characters that are repeated; "..." stands for the others.
     """
     start = text[:longest]
-    safe = "".join(letter if letter.isprintable() else _escaped(letter) for letter in start)
+    safe = printable(start)
     # An escape takes several characters.
     return safe[:longest] + ("..." if max(len(text), len(safe)) > longest else "")
 

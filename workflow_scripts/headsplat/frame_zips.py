@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 from headsplat.checksum import zip_comment
-from headsplat.errors import UserError
+from headsplat.errors import UserError, one_line
 from headsplat.frame_ids import frame_number
 from headsplat.npz import DAMAGE
 from headsplat.regular import open_regular
@@ -100,7 +100,7 @@ class FrameStore:
                 open_regular(path).close()  # a pipe would block
                 self._open[chunk] = zipfile.ZipFile(path)
             except DAMAGE as error:
-                raise unreadable(error, path, f"not a readable zip ({error})") from error
+                raise unreadable(error, path, f"not a readable zip ({one_line(error)})") from error
         self._open.move_to_end(chunk)
         return self._open[chunk]
 
@@ -117,7 +117,7 @@ class FrameStore:
             try:
                 return archive.read(name)
             except DAMAGE as error:
-                what = f"damaged at {name} ({error})"
+                what = f"damaged at {name} ({one_line(error)})"
                 raise unreadable(error, self._paths[chunk], what) from error
 
     def names(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from zlib import crc32
 
 from headsplat.checksum import KEY, ChecksumError
+from headsplat.errors import one_line
 from headsplat.files import publish
 from headsplat.regular import read_regular
 from headsplat.storage import unreadable
@@ -32,9 +33,13 @@ class FrameRow:
 
 
 def write_frames(path: Path, rows: Iterable[FrameRow]) -> None:
-    """Publish the table; each row ends in the checksum of the table up to there."""
+    """Publish the table; each row ends in the checksum of the number of rows and the table up to it.
+
+    Without their number, a table that was cut off behind a row would be taken for a whole one.
+    """
+    rows = list(rows)
     text = "\t".join((*COLUMNS, KEY)) + "\n"
-    total = crc32(text.encode())
+    total = _start(text, len(rows))
     lines = [text]
     for row in rows:
         cells = (row.id, f"{row.time:.2f}", row.status, f"{row.confidence:.4f}", row.faces)
@@ -63,7 +68,7 @@ def read_frames(path: Path | str) -> list[FrameRow]:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
         return [_row(line.split("\t")[: len(COLUMNS)]) for line in lines]
     except (OSError, ValueError) as error:
-        raise unreadable(error, path, f"not a table of frames ({error})") from error
+        raise unreadable(error, path, f"not a table of frames ({one_line(error)})") from error
 
 
 def _lines(text: str) -> list[str]:
@@ -76,9 +81,15 @@ def _row(cells: list[str]) -> FrameRow:
 
 
 def _check(header: str, lines: list[str]) -> None:
-    total = crc32(f"{header}\n".encode())
+    total = _start(f"{header}\n", len(lines))
     for number, line in enumerate(lines, 2):
         text, _, found = line.rpartition("\t")
         total = crc32(f"{text}\t".encode(), total)
         if found != f"{total:08x}":
-            raise ChecksumError(f"line {number} was changed after it was written")
+            raise ChecksumError(
+                f"line {number} was changed after it was written, or rows are missing"
+            )
+
+
+def _start(header: str, rows: int) -> int:
+    return crc32(f"{header}{rows} rows\n".encode())

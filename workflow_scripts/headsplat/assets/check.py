@@ -31,7 +31,7 @@ def check_assets(needs: Sequence[Need], record_path: Path) -> str:
     text = "\n".join(f"{a:<{first}}  {b:<{second}}  {c}" for a, b, c in rows)
     if failures:
         print(text, flush=True)
-        raise UserError("\nerror: ".join(failures))
+        raise UserError(*failures)
     return text
 
 
@@ -48,4 +48,4 @@ def verify_used(used: Sequence[Need], record_path: Path = RECORD) -> None:
     record.save()
     failures = [f"{need.path}: {trouble}" for need, trouble in troubles if trouble is not None]
     if failures:
-        raise UserError("\nerror: ".join(failures))
+        raise UserError(*failures)

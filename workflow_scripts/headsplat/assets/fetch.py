@@ -126,7 +126,7 @@ def fetch_missing(needs: Sequence[Need]) -> None:
         except UserError as error:
             failures.append(str(error))
     if failures:
-        raise UserError("\nerror: ".join(failures))
+        raise UserError(*failures)
 
 
 def _choose(need: Need) -> tuple[str, str]:

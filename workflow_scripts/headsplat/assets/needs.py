@@ -147,7 +147,7 @@ class Assets:
             for other in self.all()
             if other.path != need.path and (found := problem(other)) is not None
         ]
-        raise UserError("\nerror: ".join(lines))
+        raise UserError(*lines)
 
 
 def problem(need: Need, record: HashRecord | None = None) -> str | None:

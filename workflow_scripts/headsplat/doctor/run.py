@@ -35,7 +35,7 @@ def examine(checks: dict[str, Check], patience: float = PATIENCE) -> list[Findin
             print(f"warning: {finding.line}", flush=True)
     broken = [finding.line for finding in found if finding.state == FAILS]
     if broken:
-        raise UserError("\nerror: ".join(broken))
+        raise UserError(*broken)
     good = sum(finding.state == OK for finding in found)
     print(f"{good} of {len(found)} are well; a run can start", flush=True)
     return found
