@@ -11,7 +11,7 @@ SLOW := tests/slow/test_slurm.py $(filter-out %/test_slurm.py,$(wildcard tests/s
 
 .PHONY: setup demo test test-chaos test-slow bench lint clean
 
-# The environment is asked, not a time stamp: a moved checkout, another Python or another lock is noticed.
+# Looks at the environment itself, not at a time stamp, so that a moved checkout, another Python or another lock is noticed.
 setup:
 	@$(BIN)/python -I $(SET_UP) --check $(VENV) >/dev/null 2>&1 && exit; \
 	command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; install Python 3.11 or set PYTHON="; exit 1; }; \

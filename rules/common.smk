@@ -152,8 +152,8 @@ def refusal_line(wildcards):
 
 
 def user_file(path, subject):
-    """Input: a file or folder that the subject's row names, by whatever name. Without it, since it
-    went away after the table was read, the subject fails alone."""
+    """Input: a file or folder that the subject's row names, whatever its name. If it was removed after
+    the table was read, the subject fails alone."""
     if os.path.exists(path):
         return literal_names.literal(path)
     line = f"{SUBJECTS.table}: '{shown(path)}' of '{subject}' is not there any more; put it back"
@@ -178,8 +178,8 @@ def asset_path(need):
 
 
 def needs_flags(wildcards):
-    """Params function: every asset that the configuration can use; a function, because braces in
-    their names are no wildcards."""
+    """Params function: every asset that the configuration can use. As a constant, braces in their
+    names would be taken for wildcards."""
     return as_flags(ASSETS.all())
 
 
@@ -481,7 +481,8 @@ def lpips_weights(wildcards):
 
 
 def motion_row(wildcards):
-    """The table's row of a motion, which the subject's head can play; None, and why, if it cannot."""
+    """The table's row of a motion and None; if the subject's head cannot play it, None and the input
+    that makes the job fail."""
     try:
         return motions_table.motion_for(MOTIONS, wildcards.motion, row_of(wildcards.subject)["head"]), None
     except UserError as error:

@@ -2,7 +2,7 @@
 
 
 rule evaluate_avatar:
-    """Metrics of held-out frames, and the whole clip beside its truth, with the sound."""
+    """Metrics of held-out frames; the whole clip beside the ground truth, with sound."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",

@@ -6,7 +6,7 @@ localrules:
 
 
 rule refuse:
-    """A subject or motion that its table's row makes impossible: one line, and a job that fails."""
+    """A row of a table that cannot be used: a job that fails with one line."""
     output:
         "work/.refused/{refused}",
     log:

@@ -10,7 +10,7 @@ from headsplat.clock import require_past
 from headsplat.errors import UserError
 
 
-def test_only_files_of_a_day_to_come_are_refused(tmp_path: Path) -> None:
+def test_only_files_dated_in_the_future_are_refused(tmp_path: Path) -> None:
     video = tmp_path / "me.mp4"
     video.touch()
     require_past([video, tmp_path / "not there"])
