@@ -33,7 +33,7 @@ class FrameRow:
 
 
 def write_frames(path: Path, rows: Iterable[FrameRow]) -> None:
-    """Publish the table; each row ends in the checksum of the number of rows and the table up to it.
+    """Publish the table; each row ends in the checksum of their number and the table up to there.
 
     Without their number, a table that was cut off behind a row would be taken for a whole one.
     """
