@@ -33,7 +33,7 @@ class FrameRow:
 
 
 def write_frames(path: Path, rows: Iterable[FrameRow]) -> None:
-    """Publish the table; each row ends in the checksum of the number of rows and the table up to it.
+    """Publish the table; each row ends in the checksum of their number and the table up to there.
 
     Without their number, a table that was cut off behind a row would be taken for a whole one.
     """
@@ -87,7 +87,7 @@ def _check(header: str, lines: list[str]) -> None:
         total = crc32(f"{text}\t".encode(), total)
         if found != f"{total:08x}":
             raise ChecksumError(
-                f"line {number} was changed after it was written, or rows are missing"
+                f"line {number} was changed after it was written, or a row is missing"
             )
 
 
