@@ -9,6 +9,7 @@ import pytest
 
 from headsplat.errors import UserError
 from headsplat.frames_table import FrameRow, read_frames, write_frames
+from headsplat.regular import read_regular
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,5 +55,10 @@ def test_a_table_of_frames_that_was_cut_behind_a_row(tmp_path):
     write_frames(path, [FrameRow(number, number / 25, "ok", 1.0, 1) for number in range(1, 9)])
     assert len(read_frames(path)) == 8
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
-    with pytest.raises(UserError, match="rows are missing"):
+    with pytest.raises(UserError, match="a row is missing"):
         read_frames(path)
+
+
+def test_a_file_that_is_longer_than_its_size_says():
+    with pytest.raises(OSError, match="its size changed"):
+        read_regular("/proc/self/status", 1 << 20)

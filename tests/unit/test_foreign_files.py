@@ -426,3 +426,12 @@ def test_meshes_with_impossible_numbers(tmp_path, monkeypatch, line):
     path.write_text(f"v 0 0 0\nvt 0 0\n{line}\n")
     with pytest.raises(UserError):
         read_textured_mesh(path)
+
+
+def test_grey_values_of_sixteen_bits_are_scaled(tmp_path):
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    found = decode_image((tmp_path / "a.png").read_bytes())
+    assert found.shape == (8, 8, 3)
+    assert (found == (values // 257)[..., None]).all()
+    assert (read_matte(Picture(tmp_path / "a.png"), (8, 8)) == values // 257).all()

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from headsplat.doctor.space import clip_frames
 from headsplat.errors import UserError
-from headsplat.video.container import MAX_PIXELS, open_media
+from headsplat.video.container import MAX_PIXELS, open_media, packets
 from headsplat.video.decode import read_pictures
 from headsplat.video.encode import VideoWriter
 from headsplat.video.join import join_films
@@ -177,3 +178,40 @@ def test_images_of_absurd_size_are_refused(tmp_path: Path) -> None:
 def test_a_claimed_length_does_not_count(tmp_path: Path) -> None:
     path = make_video(tmp_path / "long.mkv", [0, 10**10], Fraction(1, 1000))
     assert clip_frames({"a": {"video": str(path)}}, 1)[0] < 1000
+
+
+def test_a_stream_that_begins_in_the_middle_of_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make_video(tmp_path / "first.ts", range(0, 90 * 3600, 3600), Fraction(1, 90000))
+    second = tmp_path / "second.ts"
+    with_other_numbers(first, second)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    info = probe_video(joined, tmp_path / "v.json")
+    assert info.n_frames == 90
+    assert "end at" in caplog.text
+
+
+def with_other_numbers(source: Path, path: Path) -> None:
+    """The pictures of `source` under other numbers of their stream, and a second stream."""
+    with (
+        av.open(str(source)) as read,
+        av.open(str(path), "w", options={"mpegts_start_pid": "768"}) as file,
+    ):
+        streams = [file.add_stream_from_template(read.streams.video[0]) for _ in range(2)]
+        for packet in read.demux(read.streams.video[0]):
+            if packet.dts is None:
+                continue
+            for stream in streams:
+                packet.stream = stream
+                file.mux(packet)
+
+
+def test_what_pyav_raises_behind_the_last_packet_of_such_a_file() -> None:
+    class Container:
+        def demux(self, *streams: object) -> Iterator[int]:
+            yield 1
+            raise IndexError("list index out of range")
+
+    assert list(packets(Container())) == [1]

@@ -87,7 +87,7 @@ def _check(header: str, lines: list[str]) -> None:
         total = crc32(f"{text}\t".encode(), total)
         if found != f"{total:08x}":
             raise ChecksumError(
-                f"line {number} was changed after it was written, or rows are missing"
+                f"line {number} was changed after it was written, or a row is missing"
             )
 
 

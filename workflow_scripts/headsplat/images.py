@@ -51,7 +51,7 @@ def decode_image(data: bytes, name: str = "an image") -> np.ndarray:
         UserError: no image, damaged, or of more than `MOST_PIXELS`.
     """
     with _opened(data, name) as image:
-        return np.array(image if image.mode == "L" else image.convert("RGB"))
+        return pixels(image, "L" if image.mode == "L" else "RGB")
 
 
 @contextmanager
@@ -71,10 +71,20 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
         yield image
 
 
+def pixels(image: Image.Image, mode: str) -> np.ndarray:
+    """An opened image as uint8 of mode "L" or "RGB".
+
+    Pillow cuts grey values of 16 bits off at 255, which makes the whole image white.
+    """
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    return np.array(image.convert(mode))
+
+
 def read_image_file(path: Path | str) -> np.ndarray:
     """As `decode_image`, of a file; errors as `open_image`."""
     with open_image(path) as image:
-        return np.array(image if image.mode == "L" else image.convert("RGB"))
+        return pixels(image, "L" if image.mode == "L" else "RGB")
 
 
 @contextmanager

@@ -35,5 +35,8 @@ def read_regular(path: Path | str, most: int) -> bytes:
             raise OSError(
                 errno.EFBIG, f"larger than the {most >> 20} MiB that it may have", str(path)
             )
-        # One more than it says: devices of the kernel say 0, and reading tells what they are.
-        return handle.read(size + 1)
+        data = handle.read(size)
+        # What lies behind its size would be passed over, as in files that the kernel makes up.
+        if len(data) != size or handle.read(1):
+            raise OSError(errno.EBUSY, "its size changed while it was read", str(path))
+        return data

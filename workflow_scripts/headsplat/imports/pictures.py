@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from headsplat.errors import UserError, one_line
-from headsplat.images import open_image
+from headsplat.images import open_image, pixels
 from headsplat.imports.clip import Picture
 from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
 from headsplat.npz import DAMAGE, Npz
@@ -82,7 +82,7 @@ def _file(path: Path, img_size: tuple[int, int], convert: str | None) -> np.ndar
     """Pixels of a picture file; class ids (`convert` None) keep their values, palette or not."""
     with open_image(path) as image:
         _check_size(str(path), (image.height, image.width), img_size)
-        return np.array(image if convert is None else image.convert(convert))
+        return np.array(image) if convert is None else pixels(image, convert)
 
 
 def _array(picture: Picture) -> np.ndarray:

@@ -152,11 +152,14 @@ def count_films(path: Path | str) -> int:
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
-    """Packets of `streams` up to the end of the file, or to where a cut-off file stops."""
+    """Packets of `streams` up to the end of the file, or to where a cut-off file stops.
+
+    Streams that begin in the middle of the file make PyAV fail behind its last packet.
+    """
     iterator = container.demux(*streams)
     while True:
         try:
             packet = next(iterator)
-        except (StopIteration, av.error.FFmpegError):
+        except (StopIteration, IndexError, av.error.FFmpegError):
             return
         yield packet
