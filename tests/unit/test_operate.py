@@ -30,7 +30,10 @@ def test_last_progress_and_failure_of_a_log(tmp_path):
     assert str(running) == "detect_chunk anna 003 10/63 3.4/s 16 s"
     assert logs.failure(logs.tail(log)) is None
     log.write_text("12:00:00 step 120/3000  35.2 images/s  loss 0.01234  1200 s left\n")
-    assert logs.last_progress(logs.tail(log)).done == 120
+    trained = logs.last_progress(logs.tail(log))
+    assert str(Running("train_avatar anna", trained, 1200)) == (
+        "train_avatar anna 120/3000 35.2 images/s 20 min"
+    ), "steps are counted, but the rate is of images"
     with open(log, "a") as handle:
         handle.write("12:40:00 step 3000/3000 done in 9.1 s (329.7/s)\n12:40:01 next\n")
     assert logs.last_progress(logs.tail(log)) is None, "what it tells of is over"
