@@ -47,7 +47,7 @@ or_exit(
     settings_module.validate,
     config,
     Path(workflow.basedir) / "config/schema.yaml",
-    "config/config.yaml",
+    " or ".join(["config/config.yaml", *(str(path) for path in workflow.config_settings.configfiles)]),
 )
 watching.set_limits(**config["watchdog"])
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
