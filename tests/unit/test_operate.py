@@ -15,7 +15,7 @@ from headsplat.operate.plan import plan_table
 from headsplat.operate.progress import Running, describe
 from headsplat.operate.reasons import explain_params
 from headsplat.operate.stages import stages_of
-from headsplat.operate.summary import DONE, FAILED, LEFT, Job, summary
+from headsplat.operate.summary import DONE, FAILED, LEFT, STOPPED, Job, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,6 +87,8 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
         Job("train_avatar", "bad", None, LEFT),
         Job("detect_chunk", "lost", silent, FAILED, "003"),
         Job("probe_video", "late", None, LEFT),
+        Job("train_avatar", "saved", None, STOPPED),
+        Job("evaluate_avatar", "saved", None, LEFT),
     ]
     lines = summary(jobs, stopped=True).splitlines()
     assert lines[0].startswith("done: good000, good001, ")
@@ -98,6 +100,7 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
         "lost: FAILED in detect_chunk 003",
         f"    no log was written ({silent})",
         "not started, because the run was stopped: late",
+        "not finished, because the run was stopped: saved",
     ]
     shared = [Job("build_cuda_ext", None, log, FAILED), Job("probe_video", "anna", None, LEFT)]
     text = summary(shared, stopped=False)
