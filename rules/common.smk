@@ -134,7 +134,8 @@ def print_summary():
     """Say what became of each subject."""
     for thread in PROGRESS:
         thread.finish()
-        jobs = jobs_of(workflow.dag, workflow.scheduler.failed)
+        failed = workflow.scheduler.failed
+        jobs = jobs_of(workflow.dag, failed, shutdown.ended_since(failed))
         print(summary(jobs, shutdown.stopped()), file=sys.stderr, flush=True)
 
 

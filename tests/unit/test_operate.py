@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from headsplat.operate.plan import plan_table
 from headsplat.operate.progress import Running, describe
 from headsplat.operate.reasons import explain_params
 from headsplat.operate.stages import stages_of
-from headsplat.operate.summary import DONE, FAILED, LEFT, STOPPED, Job, summary
+from headsplat.operate.summary import DONE, FAILED, LEFT, STOPPED, Job, jobs_of, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,6 +106,27 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
     shared = [Job("build_cuda_ext", None, log, FAILED), Job("probe_video", "anna", None, LEFT)]
     text = summary(shared, stopped=False)
     assert "not finished, because build_cuda_ext failed: anna" in text
+
+
+def test_a_job_that_was_stopped_did_not_fail(tmp_path):
+    said = {
+        "saved": "saved after step 3 of 9\nstopped; the same command continues\n",
+        "early": "",
+        "loading": "Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n",
+        "bad": "error: no face; film one\n",
+        "before": "",
+    }
+    jobs = []
+    for name, text in said.items():
+        (tmp_path / name).write_text(text)
+        rule = SimpleNamespace(name=name, has_products=lambda: True)
+        jobs.append(SimpleNamespace(rule=rule, log=[str(tmp_path / name)], wildcards_dict={}))
+    dag = SimpleNamespace(needrun_jobs=lambda **_: jobs, finished=lambda _: False)
+    found = jobs_of(dag, jobs, jobs[:4])
+    states = {job.rule: job.state for job in found}
+    assert states == dict.fromkeys(("saved", "early", "loading"), STOPPED) | {
+        "bad": FAILED, "before": FAILED,
+    }  # fmt: skip
 
 
 def test_costs_go_with_the_clips_frames_and_this_runs_count_more():

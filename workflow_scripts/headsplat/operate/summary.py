@@ -11,6 +11,8 @@ from headsplat.operate.refusals import subject_of
 SHARED = "all subjects"
 # Lines of a failed job's log that are shown, and subjects that are named in one line.
 _LOG_LINES, _NAMED = 4, 8
+# What the log of a stage says that was stopped while it was still being loaded.
+_NO_REASON = (None, "KeyboardInterrupt")
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ class Job:
 DONE, FAILED, LEFT, STOPPED = "done", "failed", "left", "stopped"
 
 
-def jobs_of(dag: Any, failed: Collection[Any]) -> list[Job]:
+def jobs_of(dag: Any, failed: Collection[Any], stopped: Collection[Any] = ()) -> list[Job]:
     """The jobs of a run that Snakemake made or would have made.
 
     Args:
         dag: Snakemake's, after the run.
         failed: its jobs that failed for good.
+        stopped: those of them that ended after the run was asked to stop; they count as failed
+            only where their log says why.
     """
     jobs = []
     for job in dag.needrun_jobs(exclude_finished=False):
@@ -56,7 +60,9 @@ def jobs_of(dag: Any, failed: Collection[Any]) -> list[Job]:
         log = log and Path(log)
         state = DONE if dag.finished(job) else LEFT
         if state == LEFT and job in failed:
-            state = STOPPED if log and logs.stopped(logs.tail(log)) else FAILED
+            tail = logs.tail(log) if log else []
+            asked = logs.stopped(tail) or (job in stopped and logs.failure(tail) in _NO_REASON)
+            state = STOPPED if asked else FAILED
         jobs.append(Job(job.rule.name, subject_of(job), log, state, chunk))
     return jobs
 
