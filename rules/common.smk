@@ -43,11 +43,18 @@ def or_exit(function, *args):
         sys.exit(f"error: {error}")
 
 
+def option_files():
+    """The files that options come from, as they are named from here."""
+    given = [Path(path) for path in workflow.config_settings.configfiles]
+    here = Path.cwd()
+    return ["config/config.yaml", *(str(p.relative_to(here) if p.is_relative_to(here) else p) for p in given)]
+
+
 or_exit(
     settings_module.validate,
     config,
     Path(workflow.basedir) / "config/schema.yaml",
-    " or ".join(["config/config.yaml", *(str(path) for path in workflow.config_settings.configfiles)]),
+    " or ".join(option_files()),
 )
 watching.set_limits(**config["watchdog"])
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])

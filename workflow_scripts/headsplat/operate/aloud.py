@@ -6,7 +6,7 @@ from headsplat.errors import UserError
 
 
 def aloud(main: Callable[[], None]) -> Callable[[], None]:
-    """`main`, whose `UserError` is printed on standard output before it goes on its way.
+    """`main`, whose line of error is printed on standard output before it goes on its way.
 
     Standard error of a rule is its log, of which Snakemake's `--quiet all` shows nothing.
     """
@@ -16,6 +16,10 @@ def aloud(main: Callable[[], None]) -> Callable[[], None]:
             main()
         except UserError as error:
             print(f"error: {error}", flush=True)
+            raise
+        except SystemExit as end:
+            if isinstance(end.code, str):  # the workflow's own way to end in a line
+                print(end.code, flush=True)
             raise
 
     return answer
