@@ -43,11 +43,18 @@ def or_exit(function, *args):
         sys.exit(f"error: {error}")
 
 
+def option_files():
+    """The files that options come from, as they are named from here."""
+    given = [Path(path) for path in workflow.config_settings.configfiles]
+    here = Path.cwd()
+    return ["config/config.yaml", *(str(p.relative_to(here) if p.is_relative_to(here) else p) for p in given)]
+
+
 or_exit(
     settings_module.validate,
     config,
     Path(workflow.basedir) / "config/schema.yaml",
-    "config/config.yaml",
+    " or ".join(option_files()),
 )
 watching.set_limits(**config["watchdog"])
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
@@ -134,7 +141,8 @@ def print_summary():
     """Say what became of each subject."""
     for thread in PROGRESS:
         thread.finish()
-        jobs = jobs_of(workflow.dag, workflow.scheduler.failed)
+        failed = workflow.scheduler.failed
+        jobs = jobs_of(workflow.dag, failed, shutdown.ended_since(failed))
         print(summary(jobs, shutdown.stopped()), file=sys.stderr, flush=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from headsplat.assets.check import RECORD, check_assets
 from headsplat.assets.needs import parse
 from headsplat.cli import stage
+from headsplat.operate.aloud import aloud
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,4 +21,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    stage(aloud(main))

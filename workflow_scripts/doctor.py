@@ -16,6 +16,7 @@ from headsplat.doctor.machine import check_machine
 from headsplat.doctor.run import examine
 from headsplat.doctor.software import check_libraries, check_snakemake
 from headsplat.doctor.subjects import check_subjects
+from headsplat.operate.aloud import aloud
 
 
 def cards() -> Iterator[Finding]:
@@ -81,4 +82,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    stage(aloud(main))

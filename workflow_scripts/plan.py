@@ -4,6 +4,7 @@ import argparse
 import json
 
 from headsplat.cli import stage
+from headsplat.operate.aloud import aloud
 from headsplat.operate.dag import plan_run
 from headsplat.operate.plan import plan_table
 
@@ -17,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    stage(aloud(main))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headsplat.cli import stage
 from headsplat.config import merged, read_subjects
+from headsplat.operate.aloud import aloud
 from headsplat.operate.state import read_subject, run_is_active
 from headsplat.operate.status import status_table
 
@@ -25,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    stage(aloud(main))

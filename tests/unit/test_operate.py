@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from headsplat.operate.plan import plan_table
 from headsplat.operate.progress import Running, describe
 from headsplat.operate.reasons import explain_params
 from headsplat.operate.stages import stages_of
-from headsplat.operate.summary import DONE, FAILED, LEFT, Job, summary
+from headsplat.operate.summary import DONE, FAILED, LEFT, STOPPED, Job, jobs_of, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,10 @@ def test_last_progress_and_failure_of_a_log(tmp_path):
     assert str(running) == "detect_chunk anna 003 10/63 3.4/s 16 s"
     assert logs.failure(logs.tail(log)) is None
     log.write_text("12:00:00 step 120/3000  35.2 images/s  loss 0.01234  1200 s left\n")
-    assert logs.last_progress(logs.tail(log)).done == 120
+    trained = logs.last_progress(logs.tail(log))
+    assert str(Running("train_avatar anna", trained, 1200)) == (
+        "train_avatar anna 120/3000 35.2 images/s 20 min"
+    ), "steps are counted, but the rate is of images"
     with open(log, "a") as handle:
         handle.write("12:40:00 step 3000/3000 done in 9.1 s (329.7/s)\n12:40:01 next\n")
     assert logs.last_progress(logs.tail(log)) is None, "what it tells of is over"
@@ -84,6 +88,8 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
         Job("train_avatar", "bad", None, LEFT),
         Job("detect_chunk", "lost", silent, FAILED, "003"),
         Job("probe_video", "late", None, LEFT),
+        Job("train_avatar", "saved", None, STOPPED),
+        Job("evaluate_avatar", "saved", None, LEFT),
     ]
     lines = summary(jobs, stopped=True).splitlines()
     assert lines[0].startswith("done: good000, good001, ")
@@ -95,10 +101,32 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
         "lost: FAILED in detect_chunk 003",
         f"    no log was written ({silent})",
         "not started, because the run was stopped: late",
+        "not finished, because the run was stopped: saved",
     ]
     shared = [Job("build_cuda_ext", None, log, FAILED), Job("probe_video", "anna", None, LEFT)]
     text = summary(shared, stopped=False)
     assert "not finished, because build_cuda_ext failed: anna" in text
+
+
+def test_a_job_that_was_stopped_did_not_fail(tmp_path):
+    said = {
+        "saved": "saved after step 3 of 9\nstopped; the same command continues\n",
+        "early": "",
+        "loading": "Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n",
+        "bad": "error: no face; film one\n",
+        "before": "",
+    }
+    jobs = []
+    for name, text in said.items():
+        (tmp_path / name).write_text(text)
+        rule = SimpleNamespace(name=name, has_products=lambda: True)
+        jobs.append(SimpleNamespace(rule=rule, log=[str(tmp_path / name)], wildcards_dict={}))
+    dag = SimpleNamespace(needrun_jobs=lambda **_: jobs, finished=lambda _: False)
+    found = jobs_of(dag, jobs, jobs[:4])
+    states = {job.rule: job.state for job in found}
+    assert states == dict.fromkeys(("saved", "early", "loading"), STOPPED) | {
+        "bad": FAILED, "before": FAILED,
+    }  # fmt: skip
 
 
 def test_costs_go_with_the_clips_frames_and_this_runs_count_more():

@@ -46,6 +46,11 @@ def test_a_missing_head_stops_the_run_that_needs_it_alone(checkout: Checkout) ->
     assert "flame/generic_model.pkl: is missing; get it at https://flame" in errors(result)[0]
     assert "Traceback" not in result.stderr
     assert checkout.planned("demo")
+    # What is asked says so too, though the log is not shown.
+    for asked in ("plan", "assets_check"):
+        result = checkout.snakemake(asked, "--quiet", "all")
+        assert result.returncode == 1
+        assert "error: assets/flame/generic_model.pkl: is missing; get it" in result.stdout, asked
 
 
 def test_weights_rerun_what_uses_them(checkout: Checkout) -> None:

@@ -25,6 +25,7 @@ def test_config(checkout: Checkout, override: dict, expected: str) -> None:
     lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert expected in lines[0]
+    assert lines[0].startswith("error: config/config.yaml or tiny.yaml: ")
     assert "Traceback" not in result.stderr
 
 

@@ -80,6 +80,7 @@ def set_up(venv: Path) -> int:
     commands = [[*pip, "install", "--quiet", "-r", LOCK]]
     if not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode:
         commands.insert(0, [sys.executable, "-m", "venv", venv])
+    print(f"installing the packages of {LOCK} into {venv} (about 2 GB): some minutes", flush=True)
     for command in commands:
         failed = subprocess.run(command, check=False).returncode
         if failed:

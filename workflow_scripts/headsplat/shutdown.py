@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Collection
 from types import FrameType
 from typing import Any
 
@@ -28,11 +29,17 @@ from headsplat.stopping import PATIENCE, SIGNALS
 KILL_AFTER = PATIENCE + 1
 
 _asked = threading.Event()
+_failed_before = set[Any]()  # jobs that had failed when the run was asked to stop
 
 
 def stopped() -> bool:
     """Whether this run was asked to stop; jobs that ended since then did not fail."""
     return _asked.is_set()
+
+
+def ended_since(failed: Collection[Any]) -> set[Any]:
+    """Of a run's failed jobs, those that ended after the run was asked to stop."""
+    return set(failed) - _failed_before if stopped() else set()
 
 
 def install(workflow: Any) -> None:
@@ -49,6 +56,7 @@ def install(workflow: Any) -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif not _asked.is_set():
+            _failed_before.update(scheduler.failed)
             _asked.set()
             atexit.register(print, "stopped; the same command continues", file=sys.stderr)
             logger.addFilter(_no_blame)

@@ -25,7 +25,8 @@ def check_assets(needs: Sequence[Need], record_path: Path) -> str:
         if trouble is not None:
             failures.append(f"{need.path}: {trouble}")
             state = "WRONG" if need.found else "MISSING"
-        rows.append((need.key, state, str(need.path)))
+        where = str(need.path) if need.found or trouble else f"{need.path}: {need.remedy}"
+        rows.append((need.key, state, where))
     record.save()
     first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
     text = "\n".join(f"{a:<{first}}  {b:<{second}}  {c}" for a, b, c in rows)

@@ -23,4 +23,4 @@ def check_files(needs: Sequence[Need], record_path: Path = RECORD) -> Iterator[F
         else:
             absent += 1
     record.save()
-    yield ok("assets", f"{good} present; {absent} optional ones absent (snakemake assets_check)")
+    yield ok("assets", f"{good} present; {absent} optional ones absent (assets_check lists them)")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _TAIL = 8192  # bytes of a log that are read: its last lines
 _PROGRESS = re.compile(
-    r"^\S+ (?P<what>.+?) (?P<done>\d+)/(?P<total>\d+)  (?P<rate>[\d.]+)(?: images)?/s"
+    r"^\S+ (?P<what>.+?) (?P<done>\d+)/(?P<total>\d+)  (?P<rate>[\d.]+)(?P<unit> images)?/s"
     r".*?  (?P<left>\d+) s left$"
 )
 _OVER = re.compile(r"^\S+ .+? \d+/\d+ done in [\d.]+ s \(")
@@ -14,13 +14,17 @@ _OVER = re.compile(r"^\S+ .+? \d+/\d+ done in [\d.]+ s \(")
 
 @dataclass(frozen=True)
 class Progress:
-    """A stage's line of progress: `done` of `total`, frames or images per second, seconds left."""
+    """A stage's line of progress: `done` of `total`, how many a second, seconds left.
+
+    `unit` is what the rate counts where that is not what `done` counts: training steps, images.
+    """
 
     what: str
     done: int
     total: int
     rate: float
     left: float
+    unit: str = ""
 
 
 def tail(log: Path) -> list[str]:
@@ -44,7 +48,7 @@ def last_progress(lines: list[str]) -> Progress | None:
         if found:
             return Progress(
                 found["what"], int(found["done"]), int(found["total"]),
-                float(found["rate"]), float(found["left"]),
+                float(found["rate"]), float(found["left"]), found["unit"] or "",
             )  # fmt: skip
     return None
 

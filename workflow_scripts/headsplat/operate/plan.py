@@ -7,7 +7,7 @@ from pathlib import Path
 from headsplat.operate.dag import Plan, PlannedJob
 from headsplat.report.costs import read_costs
 
-SHARED = "all subjects"
+SHARED = "what all share"
 # Subjects whose last costs are read; the others' are taken to be alike.
 _SAMPLED = 20
 
@@ -93,7 +93,7 @@ def _last_costs(subjects: Sequence[str | None], logs: Path) -> dict[str, float]:
 
 def _group_lines(subjects: Sequence[str | None], rows: Sequence[Row]) -> list[str]:
     names = [subject or SHARED for subject in subjects]
-    title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    title = ", ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
     if not rows:
         return [f"{title}: up to date"]
     width = max(len(row.rule) for row in rows)

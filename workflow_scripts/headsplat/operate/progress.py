@@ -35,7 +35,7 @@ class Running:
         if self.progress is None:
             return self.name
         at = self.progress
-        return f"{self.name} {at.done}/{at.total} {at.rate:.1f}/s {_duration(at.left)}"
+        return f"{self.name} {at.done}/{at.total} {at.rate:.1f}{at.unit}/s {_duration(at.left)}"
 
 
 def last_costs(folder: Path = Path("logs")) -> Costs:

@@ -11,6 +11,8 @@ from headsplat.operate.refusals import subject_of
 SHARED = "all subjects"
 # Lines of a failed job's log that are shown, and subjects that are named in one line.
 _LOG_LINES, _NAMED = 4, 8
+# What the log of a stage says that was stopped while it was still being loaded.
+_NO_REASON = (None, "KeyboardInterrupt")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Job:
         rule: its name.
         subject: whose it is; None for what all subjects share.
         log: its log file, where it has one.
-        state: one of `DONE`, `FAILED` and `LEFT`.
+        state: one of `DONE`, `FAILED`, `LEFT` and `STOPPED`.
         chunk: of chunked rules.
     """
 
@@ -37,23 +39,31 @@ class Job:
         return self.rule if self.chunk is None else f"{self.rule} {self.chunk}"
 
 
-DONE, FAILED, LEFT = "done", "failed", "left"
+# What was stopped has saved and ended because it was asked to.
+DONE, FAILED, LEFT, STOPPED = "done", "failed", "left", "stopped"
 
 
-def jobs_of(dag: Any, failed: Collection[Any]) -> list[Job]:
+def jobs_of(dag: Any, failed: Collection[Any], stopped: Collection[Any] = ()) -> list[Job]:
     """The jobs of a run that Snakemake made or would have made.
 
     Args:
         dag: Snakemake's, after the run.
         failed: its jobs that failed for good.
+        stopped: those of them that ended after the run was asked to stop; they count as failed
+            only where their log says why.
     """
     jobs = []
     for job in dag.needrun_jobs(exclude_finished=False):
         if not job.rule.has_products():
             continue  # a target
-        state = DONE if dag.finished(job) else FAILED if job in failed else LEFT
         log, chunk = next(iter(job.log), None), job.wildcards_dict.get("chunk")
-        jobs.append(Job(job.rule.name, subject_of(job), log and Path(log), state, chunk))
+        log = log and Path(log)
+        state = DONE if dag.finished(job) else LEFT
+        if state == LEFT and job in failed:
+            tail = logs.tail(log) if log else []
+            asked = logs.stopped(tail) or (job in stopped and logs.failure(tail) in _NO_REASON)
+            state = STOPPED if asked else FAILED
+        jobs.append(Job(job.rule.name, subject_of(job), log, state, chunk))
     return jobs
 
 
@@ -71,7 +81,7 @@ def summary(jobs: Sequence[Job], stopped: bool) -> str:
     shared = [job for job in of_subject.get(None, []) if job.state == FAILED]
     for subject, own in sorted(of_subject.items(), key=lambda item: (item[0] is not None, item[0])):
         failures = [job for job in own if job.state == FAILED]
-        remaining = sum(job.state == LEFT for job in own)
+        remaining = sum(job.state in (LEFT, STOPPED) for job in own)
         if failures:
             lines += _failed(subject or SHARED, failures, remaining)
         elif not remaining:
@@ -103,7 +113,8 @@ def _failed(subject: str, failures: Sequence[Job], remaining: int) -> list[str]:
 def _cause(own: Sequence[Job], shared: Sequence[Job], stopped: bool) -> str:
     if shared:
         return f"not finished, because {shared[0].name} failed"
-    began = "not finished" if any(job.state == DONE for job in own) else "not started"
+    at_work = any(job.state in (DONE, STOPPED) for job in own)
+    began = "not finished" if at_work else "not started"
     return f"{began}, because the run was {'stopped' if stopped else 'ended by a failure'}"
 
 

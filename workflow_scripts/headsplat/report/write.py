@@ -240,8 +240,7 @@ def _coverage(track: Any, split: Any, names: tuple[str, ...]) -> str:
         for label, mask in (("training", parts["train"]), ("held out", parts["test"]))
     ]
     jaw = axis_angle_from_matrix(matrix_from_6d(torch.from_numpy(track["jaw"]))).rad2deg().numpy()
-    named = [("jaw opening, degrees", jaw[:, 0]), ("left lid", track["eyelids"][:, 0])]
-    named.append(("right lid", track["eyelids"][:, 1]))
+    lids = [(f"{side} lid", track["eyelids"][:, i]) for i, side in enumerate(("left", "right"))]
     labels = list(names) or [f"expression {i}" for i in range(track["exp"].shape[1])]
     columns = [(label, track["exp"][:, i]) for i, label in enumerate(labels)]
     columns.sort(key=lambda item: -float(np.ptp(item[1][parts["train"]])))
@@ -257,7 +256,8 @@ def _coverage(track: Any, split: Any, names: tuple[str, ...]) -> str:
     )
     jaw_and_lids = page.section(
         "Jaw and lids",
-        charts.ranges([row(*item) for item in named], "range of jaw and lids"),
+        charts.ranges([row("jaw opening, degrees", jaw[:, 0])], "range of the jaw")
+        + charts.ranges([row(*item) for item in lids], "range of the lids"),
         "1st to 99th percentile; the inner bar is the held-out part.",
     )
     expressions = page.section(
