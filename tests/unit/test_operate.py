@@ -172,8 +172,10 @@ def test_the_line_of_a_run_never_says_less_than_a_running_stage():
         "matte_chunk anna 000 | matte_chunk anna 001 | 1 more"
     )
     line = describe(3, 9, Estimate(612, None, ("a", "b", "c", "d")), [train])
-    assert "3 of 9 jobs, at least 10 min left (a, b, c and 1 more not measured yet)" in line
-    assert describe(0, 9, Estimate(0, None, ("a",)), []) == "0 of 9 jobs, time left not known yet"
+    assert "3 of 9 jobs, time left not known yet (a, b, c and 1 more not measured)" in line
+    assert describe(0, 9, Estimate(0, None, ("a",)), []) == (
+        "0 of 9 jobs, time left not known yet (a not measured)"
+    )
 
 
 @pytest.mark.parametrize("row", [{}, {"kind": "flashavatar", "folder": ".", "avatar": "a.pth"}])

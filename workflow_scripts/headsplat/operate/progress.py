@@ -75,12 +75,11 @@ def describe(done: int, total: int, whole: Estimate, running: Sequence[Running])
     parts = [f"{done} of {total} jobs"]
     if whole.share is not None:
         parts = [f"{whole.share:.0%}", *parts, f"{_duration(whole.seconds)} left"]
-    elif whole.seconds:
+    else:
+        # No number, even as a lower bound: the longest stage may be among them.
         names = ", ".join(whole.unknown[:_NAMED])
         more = f" and {len(whole.unknown) - _NAMED} more" if len(whole.unknown) > _NAMED else ""
-        parts.append(f"at least {_duration(whole.seconds)} left ({names}{more} not measured yet)")
-    else:
-        parts.append("time left not known yet")
+        parts.append(f"time left not known yet ({names}{more} not measured)")
     order = sorted(running, key=lambda job: -(job.left or 0.0))
     named = [str(job) for job in order[:_NAMED]]
     if len(order) > _NAMED:
