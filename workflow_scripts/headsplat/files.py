@@ -15,6 +15,8 @@ import numpy as np
 
 from headsplat.checksum import json_text, json_value, npy_bytes, npy_content, require_members
 from headsplat.errors import UserError, one_line
+from headsplat.frame_zips import FrameStore as FrameStore
+from headsplat.frame_zips import FrameZipWriter as FrameZipWriter
 from headsplat.heartbeat import beat
 from headsplat.npz import DAMAGE, Npz, array_of
 from headsplat.regular import read_regular

@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 GAP = 0.02  # seconds; smaller jumps of the time stamps are rounding, not silence
 RATES = (8_000, 192_000)  # Hz; other rates are no sound of a film
 USUAL_RATE = 48_000  # Hz; what they become
+LONGEST = 3600.0  # seconds that are read where nobody says how many are needed; memory is bounded
 
 
-def read_sound(path: Path | str, seconds: float) -> tuple[np.ndarray, int] | None:
+def read_sound(path: Path | str, seconds: float = LONGEST) -> tuple[np.ndarray, int] | None:
     """Sound of a video or audio file, starting at the time of the first picture.
 
     Sound before the first picture is cut, and so is what sounds while the video pauses; a later
