@@ -174,15 +174,17 @@ def test_native_code_does_not_hold_up_a_request_to_stop(tmp_path: Path) -> None:
     assert told, "the workflow goes on"
 
 
-@pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGKILL])
-def test_the_watchdog_ends_with_its_stage(tmp_path: Path, number: int | None) -> None:
-    code = """
+WAITS = """
 def main():
     ready()
     time.sleep(1)
 stage(main)
 """
-    child = start(tmp_path, code)
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGKILL])
+def test_the_watchdog_ends_with_its_stage(tmp_path: Path, number: int | None) -> None:
+    child = start(tmp_path, WAITS)
     (watchdog,) = process.descendants(child.pid)
     if number is not None:
         child.send_signal(number)
@@ -192,13 +194,7 @@ stage(main)
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_stage_without_its_watchdog_goes_on(tmp_path: Path, number: int) -> None:
-    code = """
-def main():
-    ready()
-    time.sleep(1)
-stage(main)
-"""
-    child = start(tmp_path, code)
+    child = start(tmp_path, WAITS)
     (watchdog,) = process.descendants(child.pid)
     os.kill(watchdog, number)
     child.communicate(timeout=20)

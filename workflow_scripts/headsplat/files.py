@@ -15,12 +15,15 @@ import numpy as np
 
 from headsplat.checksum import json_text, json_value, npy_bytes, npy_content, require_members
 from headsplat.errors import UserError, one_line
+
+# Packed frames are to be had here too, where all other files are.
 from headsplat.frame_zips import FrameStore as FrameStore
 from headsplat.frame_zips import FrameZipWriter as FrameZipWriter
 from headsplat.heartbeat import beat
-from headsplat.npz import DAMAGE, Npz, array_of
+from headsplat.npz import Npz, array_of
 from headsplat.regular import read_regular
 from headsplat.storage import AGAIN, DamagedFile, storage_error, unreadable
+from headsplat.zips import BROKEN
 
 SYNCS = 32  # files of a folder that are synced at once
 _LARGEST_JSON = 256 << 20  # bytes; an import's record of a hundred thousand images has 20 MB
@@ -167,7 +170,7 @@ def read_npz(
         with Npz(path) as archive:
             arrays = {key: archive.read(key) for key in archive.names}
         require_members(path, len(arrays))
-    except DAMAGE as error:
+    except BROKEN as error:
         what = f"cannot be read as .npz ({one_line(error)})"
         raise unreadable(error, path, what, cure) from error
     for key in required:
@@ -194,6 +197,6 @@ def read_npy(path: Path | str) -> np.ndarray:
         if not checked:
             cure = f"give a whole file; if the workflow made it, {AGAIN}"
         return array_of(content, Path(path).name)
-    except DAMAGE as error:
+    except BROKEN as error:
         what = f"cannot be read as .npy ({one_line(error)})"
         raise unreadable(error, path, what, cure) from error

@@ -10,9 +10,9 @@ from threading import Lock
 from headsplat.checksum import zip_comment
 from headsplat.errors import UserError, one_line
 from headsplat.frame_ids import frame_number
-from headsplat.npz import DAMAGE
 from headsplat.regular import open_regular
 from headsplat.storage import AGAIN, unreadable
+from headsplat.zips import BROKEN
 
 OPEN = 64  # chunks that a `FrameStore` holds open
 _MEMBER = re.compile(r"([0-9]{5,})((?:_[a-z]+)?)\.[a-z]+")
@@ -99,7 +99,7 @@ class FrameStore:
             try:
                 open_regular(path).close()  # a pipe would block
                 self._open[chunk] = zipfile.ZipFile(path)
-            except DAMAGE as error:
+            except BROKEN as error:
                 raise unreadable(error, path, f"not a readable zip ({one_line(error)})") from error
         self._open.move_to_end(chunk)
         return self._open[chunk]
@@ -116,7 +116,7 @@ class FrameStore:
             archive = self._archive(chunk)
             try:
                 return archive.read(name)
-            except DAMAGE as error:
+            except BROKEN as error:
                 what = f"damaged at {name} ({one_line(error)})"
                 raise unreadable(error, self._paths[chunk], what) from error
 

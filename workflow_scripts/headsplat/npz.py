@@ -14,10 +14,8 @@ from typing import IO
 import numpy as np
 
 from headsplat.regular import open_regular
-from headsplat.zips import BROKEN, ZipRoom, fill, size_of
+from headsplat.zips import ZipRoom, fill, size_of
 
-# What damaged files make the functions below raise.
-DAMAGE = BROKEN
 # The text of a header goes through Python's parser, which has its own ways to fail.
 _HEADER_DAMAGE = (MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError)
 _SUFFIX = ".npy"
@@ -35,7 +33,7 @@ class Npz:
         names: of its arrays, in the file's order.
 
     Raises:
-        DAMAGE: it cannot be opened, or is no zip.
+        BROKEN: it cannot be opened, or is no zip.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -53,7 +51,7 @@ class Npz:
         """One array.
 
         Raises:
-            DAMAGE: not there, damaged, too large, or of neither numbers nor strings.
+            BROKEN: not there, damaged, too large, or of neither numbers nor strings.
         """
         info = self._members[name]
         size = self._room.take(info)
@@ -76,7 +74,7 @@ def read_npy(path: Path | str) -> np.ndarray:
     """The array of an `.npy`.
 
     Raises:
-        DAMAGE: it cannot be opened, is damaged, or of neither numbers nor strings.
+        BROKEN: it cannot be opened, is damaged, or of neither numbers nor strings.
     """
     with open_regular(path) as handle:
         return _read_array(handle, os.fstat(handle.fileno()).st_size, Path(path).name)

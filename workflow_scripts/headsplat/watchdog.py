@@ -191,10 +191,11 @@ class Watchdog:
         self._halted = {pid: self._halted.get(pid, 0) + 1 for pid in stopped}
         for pid in stopped:
             if self._halted[pid] > _HALTED:
-                send(signal.SIGCONT, [pid])
+                # Said first: the stage may end, and this process with it, once the child goes on.
                 if pid not in self._continued:
                     self._say(f"the child {pid} of {self.name} was stopped (SIGSTOP): continued")
                     self._continued.add(pid)
+                send(signal.SIGCONT, [pid])
 
     def _hung(self, why: str) -> None:
         threads = self._threads()

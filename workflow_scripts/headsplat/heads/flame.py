@@ -17,7 +17,8 @@ from headsplat.fingerprint import file_digest
 from headsplat.heads.model import REQUIRED_REGIONS, ContourSet, HeadModel, LandmarkSet
 from headsplat.heads.unpickle import ChumpyNode, dense, load_pickle
 from headsplat.heads.wavefront import TexturedMesh, read_textured_mesh
-from headsplat.npz import DAMAGE, read_npy
+from headsplat.npz import read_npy
+from headsplat.zips import BROKEN
 
 _VERTICES, _FACES = 5023, 9976
 # Columns of `shapedirs`: 300 of identity, then 100 of expression.
@@ -166,7 +167,7 @@ def _eyelids(folder: Path) -> np.ndarray:
         path = folder / f"{side}_eyelid.npy"
         try:
             lid = read_npy(path)
-        except DAMAGE as error:
+        except BROKEN as error:
             reason = one_line(error)
             raise UserError(f"{path}: cannot be read ({reason}); download it again") from error
         if lid.shape != (_VERTICES, 3):

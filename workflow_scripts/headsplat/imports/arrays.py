@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from headsplat.errors import UserError, one_line
-from headsplat.npz import DAMAGE, Npz
+from headsplat.npz import Npz
+from headsplat.zips import BROKEN
 
 
 def read_arrays(
@@ -37,7 +38,7 @@ def read_arrays(
             arrays = {}
             for key, shape in wanted.items():
                 arrays[key] = _checked(archive.read(key), shape, f"{path}: '{key}'")
-    except DAMAGE as error:
+    except BROKEN as error:
         where = f"{path}: '{key}'" if key else str(path)
         raise UserError(
             f"{where} cannot be read ({one_line(error)}); copy or export it again"

@@ -37,8 +37,9 @@ from headsplat.imports.flame_pose import (
     six_from_axis_angle,
 )
 from headsplat.imports.numbered import numbered_pictures
-from headsplat.npz import DAMAGE, Npz
+from headsplat.npz import Npz
 from headsplat.track_io import Track, camera_moves
+from headsplat.zips import BROKEN
 
 TOOL = "flame-head-tracker"
 SHAPE, EXPRESSION = 300, 100
@@ -212,7 +213,7 @@ def _shape(path: Path, name: str, known: tuple[int, int] | None) -> tuple[int, i
             if name not in archive.names:
                 raise UserError(f"{path}: '{name}' is missing; track the clip again")
             shape = known or archive.read(name).shape[-3:-1]
-    except DAMAGE as error:
+    except BROKEN as error:
         raise _unreadable(path, name, error) from error
     if len(shape) != 2 or 0 in shape:
         raise UserError(f"{path}: '{name}' holds no image; track the clip again")
@@ -223,7 +224,7 @@ def _image(path: Path, name: str) -> np.ndarray:
     try:
         with Npz(path) as archive:
             return archive.read(name)
-    except DAMAGE as error:
+    except BROKEN as error:
         raise _unreadable(path, name, error) from error
 
 

@@ -8,7 +8,8 @@ from headsplat.errors import UserError, one_line
 from headsplat.images import open_image, pixels
 from headsplat.imports.clip import Picture
 from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
-from headsplat.npz import DAMAGE, Npz
+from headsplat.npz import Npz
+from headsplat.zips import BROKEN
 
 _ORDERS = {"bisenet": BISENET, "celebamask": CELEBAMASK}
 
@@ -91,7 +92,7 @@ def _array(picture: Picture) -> np.ndarray:
             array = archive.read(picture.array)
         if array.dtype.kind not in "biuf":
             raise ValueError("it holds no numbers")
-    except DAMAGE as error:
+    except BROKEN as error:
         raise UserError(
             f"{_name(picture)}: cannot be read ({one_line(error)}); export the file again"
         ) from error
