@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
 from benchmarks.rasterizer import machine  # noqa: E402
-from headsplat.files import write_json  # noqa: E402
-from headsplat.gpu import card_count  # noqa: E402
+from headsplat.runtime.files import write_json  # noqa: E402
+from headsplat.runtime.gpu import card_count  # noqa: E402
 
 # Of one card's rate, at least, for each card that works.
 EFFICIENCY = 0.875

@@ -11,10 +11,10 @@ from torch import Tensor
 from benchmarks.synthetic_tracks import SIZE, head_inputs, make_truth
 from headsplat.avatar import Avatar
 from headsplat.camera import project
-from headsplat.evaluate.metrics import frame_metrics
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import interpolate, rasterize_triangles
+from headsplat.metrics import frame_metrics
 from headsplat.rotations import matrix_to_6d
 from headsplat.train.dataset import PLANES, PictureReader
 from headsplat.train.track import Track, load_track

@@ -22,14 +22,14 @@ import numpy as np  # noqa: E402
 
 from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.camera import project  # noqa: E402
-from headsplat.crop import Crop  # noqa: E402
-from headsplat.deform.codes import pose_head  # noqa: E402
-from headsplat.files import read_json, read_npz, write_json  # noqa: E402
+from headsplat.evaluate.report.costs import read_costs  # noqa: E402
+from headsplat.evaluate.report.ground_truth import compare  # noqa: E402
+from headsplat.frames.crop import Crop  # noqa: E402
+from headsplat.gaussians.deform.codes import pose_head  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
-from headsplat.report.costs import read_costs  # noqa: E402
-from headsplat.report.truth import compare  # noqa: E402
+from headsplat.runtime.files import read_json, read_npz, write_json  # noqa: E402
 from headsplat.train.track import load_track  # noqa: E402
 
 PARTS = ("Snakefile", "rules", "envs", "workflow_scripts", "cuda_ext", "config", "profiles", "docs")

@@ -24,8 +24,8 @@ from benchmarks.random_lpips import random_lpips  # noqa: E402
 from benchmarks.recipes import follow, our_recipe, show  # noqa: E402
 from benchmarks.training import DEFAULT_HEAD, row, write  # noqa: E402
 from headsplat.avatar import Avatar  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
 from headsplat.train import plan, step  # noqa: E402
 from headsplat.train.lpips import Lpips  # noqa: E402
 

@@ -29,15 +29,15 @@ from benchmarks.network_files import (  # noqa: E402
     write_rvm_onnx,
 )
 from benchmarks.rasterizer import machine  # noqa: E402
-from headsplat.cli import available_threads  # noqa: E402
-from headsplat.files import publish, write_json  # noqa: E402
-from headsplat.frame_zips import FrameZipWriter  # noqa: E402
-from headsplat.images import encode_jpeg  # noqa: E402
+from headsplat.frames.images import encode_jpeg  # noqa: E402
+from headsplat.frames.packs import FrameZipWriter  # noqa: E402
 from headsplat.masks.matte import matte_chunk  # noqa: E402
 from headsplat.masks.parse_network import parse_chunk_by_network  # noqa: E402
 from headsplat.networks.face_parsers import open_parser  # noqa: E402
 from headsplat.networks.placement import shared_card  # noqa: E402
 from headsplat.networks.rvm_sessions import open_matting  # noqa: E402
+from headsplat.runtime.files import publish, write_json  # noqa: E402
+from headsplat.runtime.process import available_threads  # noqa: E402
 
 GOAL = 200  # frames a second, both networks, on one H200
 

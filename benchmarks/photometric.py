@@ -26,10 +26,10 @@ from benchmarks.synthetic_clips import Footage, SyntheticClip  # noqa: E402
 from benchmarks.synthetic_tracks import SIZE, head_inputs  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.heads.procedural.head import procedural_head  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d  # noqa: E402
-from headsplat.track_io import Track, read_track  # noqa: E402
+from headsplat.synthetic.head.head import procedural_head  # noqa: E402
+from headsplat.track import Track, read_track  # noqa: E402
 from headsplat.tracking.photometric.run import refine_track  # noqa: E402
 from headsplat.tracking.run import track_head  # noqa: E402
 

@@ -23,9 +23,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
-from headsplat.cuda_graph import recorded  # noqa: E402
-from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians  # noqa: E402
-from headsplat.raster.triangles import rasterize_triangles  # noqa: E402
+from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians  # noqa: E402
+from headsplat.gaussians.raster.triangles import rasterize_triangles  # noqa: E402
+from headsplat.runtime.cuda_graph import recorded  # noqa: E402
 
 NAMES = ("means", "quats", "scales", "opacities", "colors")
 

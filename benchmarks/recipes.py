@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.clips import Clip, held_out_psnr
 from headsplat.avatar import Avatar
-from headsplat.deform.codes import POSE, condition_size
+from headsplat.gaussians.deform.codes import POSE, condition_size
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan

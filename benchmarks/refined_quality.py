@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 
 from benchmarks.clips import held_out_psnr, prepared_clip  # noqa: E402
 from benchmarks.recipes import our_recipe, start  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 
 TRACKS = ("landmark_track", "track")
 

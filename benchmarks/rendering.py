@@ -27,10 +27,10 @@ from benchmarks.clips import Clip, synthetic_clip  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from benchmarks.recipes import our_recipe, start  # noqa: E402
 from headsplat.avatar import Avatar  # noqa: E402
-from headsplat.cli import available_threads  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
 from headsplat.render import FrameRenderer  # noqa: E402
+from headsplat.runtime.process import available_threads  # noqa: E402
 
 DEFAULT_HEAD = "work/heads/procedural.npz"
 MODELS = ("blendshapes", "flashavatar")

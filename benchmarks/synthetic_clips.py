@@ -15,13 +15,13 @@ from torch.nn.functional import interpolate as resize
 
 from benchmarks.synthetic_tracks import SIZE, Truth, detect, head_inputs, make_truth, write_inputs
 from headsplat.camera import project
-from headsplat.crop import Crop
-from headsplat.frame_zips import FrameZipWriter
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.images import encode_jpeg, encode_png
-from headsplat.raster.triangles import interpolate, rasterize_triangles
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 # Metres between samples of the skin's mottling, and samples along an axis.

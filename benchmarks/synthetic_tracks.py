@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from headsplat.camera import project
-from headsplat.crop import Crop
-from headsplat.files import write_json, write_npz
+from headsplat.frames.crop import Crop
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, compact, contour_points, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.runtime.files import write_json, write_npz
 from headsplat.tracking.observations import POINTS
 
 SIZE = 512

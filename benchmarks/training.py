@@ -25,9 +25,9 @@ from benchmarks.random_lpips import random_lpips  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from benchmarks.recipes import Recipe, flashavatar_recipe, follow, now, our_recipe, show  # noqa: E402
 from benchmarks.recipes import start as begin  # noqa: E402
-from headsplat.cli import available_threads  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
+from headsplat.runtime.process import available_threads  # noqa: E402
 from headsplat.train import captured  # noqa: E402
 from headsplat.train.lpips import Lpips  # noqa: E402
 

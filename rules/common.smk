@@ -8,19 +8,21 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
-from headsplat import clock, config as settings_module, motions_table, process, runlock, shutdown, storage
-from headsplat import failed_jobs, gpu, named_rows, resources as requests, watching
-from headsplat.assets.check import verify_used
-from headsplat.arguments import argument, arguments
-from headsplat.assets.needs import Assets, as_flags
-from headsplat.codehash import code_version, read_sources
-from headsplat.errors import UserError, shown
-from headsplat.fingerprint import fingerprint
-from headsplat.imports.kinds import ALPHA, KINDS, PARSING
-from headsplat.operate import literal_names, planning, refusals
-from headsplat.operate.progress import ProgressThread
-from headsplat.operate.summary import jobs_of, summary
-from headsplat.user_files import folders_in
+from headsplat_workflow import clock, config as settings_module, motions, runlock, shutdown
+from headsplat.runtime import process, storage
+from headsplat_workflow import failed_jobs, named_rows, resources as requests
+from headsplat.runtime import gpu, watching
+from headsplat_workflow.assets.check import verify_used
+from headsplat_workflow.arguments import argument, arguments
+from headsplat_workflow.assets.needs import Assets, as_flags
+from headsplat_workflow.codehash import code_version, read_sources
+from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.fingerprint import fingerprint
+from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
+from headsplat_workflow import literal_names, planning, refusals
+from headsplat_workflow.progress import ProgressThread
+from headsplat_workflow.summary import jobs_of, summary
+from headsplat_workflow.user_files import folders_in
 
 planning.install()
 literal_names.install()
@@ -63,7 +65,7 @@ if workflow.is_main_process:  # clocks of other machines differ
     clock.refuse_future(SUBJECTS)
 
 # Beside the table of subjects; without it there are no motions.
-MOTIONS = or_exit(motions_table.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
+MOTIONS = or_exit(motions.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
 
 REFUSALS = refusals.Refusals()
 REFUSED = [
@@ -492,7 +494,7 @@ def motion_row(wildcards):
     """The table's row of a motion and None; if the subject's head cannot play it, None and the input
     that makes the job fail."""
     try:
-        return motions_table.motion_for(MOTIONS, wildcards.motion, row_of(wildcards.subject)["head"]), None
+        return motions.motion_for(MOTIONS, wildcards.motion, row_of(wildcards.subject)["head"]), None
     except UserError as error:
         return None, REFUSALS.file(refusals.FILM, f"{wildcards.subject}.{wildcards.motion}", str(error))
 

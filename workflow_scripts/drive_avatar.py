@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.codehash import code_version
 from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.drive.run import drive_avatar
+from headsplat_workflow.codehash import code_version
+from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

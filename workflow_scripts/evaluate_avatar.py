@@ -4,19 +4,19 @@ import argparse
 from pathlib import Path
 
 from headsplat.avatar import load_avatar
-from headsplat.cli import stage
-from headsplat.codehash import code_version
 from headsplat.evaluate.evaluation import evaluate
-from headsplat.files import read_json, write_json, write_npz
+from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
-from headsplat.raster.extension import serving_device
-from headsplat.scratch import Scratch, state_key
-from headsplat.track_io import read_track
+from headsplat.runtime.files import read_json, write_json, write_npz
+from headsplat.runtime.scratch import Scratch, state_key
+from headsplat.track import read_track
 from headsplat.train.dataset import PictureReader
 from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
 from headsplat.video.sound import read_sound
 from headsplat.video.timeline import FPS
+from headsplat_workflow.codehash import code_version
+from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

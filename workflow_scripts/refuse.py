@@ -2,8 +2,8 @@
 
 import argparse
 
-from headsplat.cli import stage
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
+from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from headsplat.builtin.clip import render_clip
-from headsplat.cli import stage
+from headsplat.synthetic.clip import render_clip
+from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

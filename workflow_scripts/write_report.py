@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.report.write import Sources, write_report
+from headsplat.evaluate.report.write import Sources, write_report
+from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
-from headsplat.deform.relu_network import _relu_gradient
+from headsplat.gaussians.deform.relu_network import _relu_gradient
+from headsplat.runtime.cuda_graph import recorded
 from tests.oracles.deformation import OPERATORS, SIZES, compare, moved, scene, values_and_gradients
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
+from headsplat.runtime.cuda_graph import recorded
 from headsplat.train.losses import picture_loss
 from tests.oracles.picture_loss import SCALE, SIZES, compare, loss_and_gradient, scene
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
-from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.runtime.cuda_graph import recorded
 from headsplat.train.profile import REST, WALL, profile_steps
 from tests.oracles.gaussian_check import ORDER
 from tests.oracles.gaussian_scenes import scene

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
-from headsplat.errors import UserError
-from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians
-from headsplat.raster.triangles import rasterize_triangles
+from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.gaussians.raster.triangles import rasterize_triangles
+from headsplat.runtime.cuda_graph import recorded
+from headsplat.runtime.errors import UserError
 from tests.oracles.gaussian_check import INPUTS, ORDER, compare, gradients_of, relative
 from tests.oracles.gaussian_scenes import scene, scenes
 

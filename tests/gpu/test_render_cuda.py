@@ -5,8 +5,8 @@ import torch
 
 from headsplat import render
 from headsplat.avatar import Avatar
-from headsplat.errors import UserError
 from headsplat.render import FrameRenderer
+from headsplat.runtime.errors import UserError
 from tests.unit.sphere_avatar import BACKGROUND, moving, sphere_avatar
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.track_io import read_track
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import read_track
 from headsplat.tracking.run import track_head
 
 

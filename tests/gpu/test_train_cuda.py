@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headsplat.deform.codes import POSE, condition_size
-from headsplat.errors import UserError
-from headsplat.files import read_json
+from headsplat.gaussians.deform.codes import POSE, condition_size
+from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.heads.model import HeadModel
-from headsplat.raster.gaussians import InstanceBudget
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
 from headsplat.train import captured, run, step
 from headsplat.train.dataset import PictureReader, open_pictures
 from headsplat.train.options import TrainOptions

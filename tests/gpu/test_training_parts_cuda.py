@@ -5,8 +5,12 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.random_lpips import random_lpips
-from headsplat.deform.base import FrameInputs
-from headsplat.deform.flashavatar import DeformationMlp, FlashAvatarDeformation, encode_position
+from headsplat.gaussians.deform.base import FrameInputs
+from headsplat.gaussians.deform.flashavatar import (
+    DeformationMlp,
+    FlashAvatarDeformation,
+    encode_position,
+)
 from headsplat.train import lpips_fused
 from headsplat.train.crops import crop_pictures, random_crops
 from tests.oracles import lpips_block

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from headsplat.deform import blendshapes, flashavatar
 from headsplat.gaussians import sh, surface
+from headsplat.gaussians.deform import blendshapes, flashavatar
 from headsplat.rotations import quaternion_from_matrix
 
 _C1 = 0.4886025119029199

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from tests.oracles.gaussian_scenes import Scene
 from tests.oracles.gaussians import rasterize_reference
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from headsplat.camera import project, vector_from_matrix
-from headsplat.frame_io import opencv_camera, p3d_camera
+from headsplat.formats.frame import opencv_camera, p3d_camera
 from headsplat.gaussians.anchors import rasterize_uv
+from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.wavefront import read_textured_mesh
-from headsplat.raster.triangles import rasterize_triangles
 from headsplat.rotations import (
     axis_angle_from_matrix,
     matrix_from_6d,

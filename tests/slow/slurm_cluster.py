@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from headsplat.process import descendants, send
+from headsplat.runtime.process import descendants, send
 
 CONFIG = """\
 ClusterName=headsplat

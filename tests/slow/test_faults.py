@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat.files import read_json
-from headsplat.frame_zips import FrameStore
+from headsplat.frames.packs import FrameStore
+from headsplat.runtime.files import read_json
 from tests.disks import mounted
 from tests.slow.chaos import environment, leftovers
 from tests.workflow.conftest import Checkout, finished  # noqa: F401 - a fixture

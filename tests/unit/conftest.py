@@ -15,10 +15,10 @@ from benchmarks.network_files import (
     write_mica_tar,
     write_rvm_onnx,
 )
+from headsplat.gaussians.raster import extension
 from headsplat.networks.bisenet import BiSeNet
 from headsplat.networks.mica import Mica
 from headsplat.networks.rvm import RobustVideoMatting
-from headsplat.raster import extension
 from tests.unit import fake_compilers
 
 

@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from headsplat.raster import extension
+from headsplat.gaussians.raster import extension
 
 GOOD = 'for word in "$@"; do [ "$last" = -o ] && : > "$word"; last=$word; done'
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from headsplat.formats.importing.clip import ImportOptions
 from headsplat.heads.model import HeadModel
-from headsplat.imports.clip import ImportOptions
 
 from .toy_head import toy_head
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat.frame_io import frame_dict
+from headsplat.formats.frame import frame_dict
+from headsplat.frames.images import encode_jpeg, encode_png
 from headsplat.heads.model import HeadModel
-from headsplat.images import encode_jpeg, encode_png
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit.toy_head import toy_head
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.builtin.clip import render_clip
-from headsplat.builtin.torso import build_torso
 from headsplat.camera import project, vector_from_matrix
-from headsplat.errors import UserError
-from headsplat.files import read_npz
 from headsplat.heads.model import HeadModel
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
+from headsplat.synthetic.clip import render_clip
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.synthetic.torso import build_torso
 from tests.unit.toy_head import toy_head
 
 SIZE = 256

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.errors import UserError
 from headsplat.heads.calibrate import POINTS, _consensus, _pixels, calibrate
 from headsplat.heads.calibration_views import render_views
 from headsplat.heads.landmarks import points
 from headsplat.heads.surface import closest_points
+from headsplat.runtime.errors import UserError
 from tests.unit import ict_head
 
 

@@ -6,22 +6,22 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from headsplat.deform.base import FrameInputs, Start
-from headsplat.deform.blendshapes import BlendshapeDeformation
-from headsplat.deform.flashavatar import (
+from headsplat.formats.flashavatar.checkpoint import save_checkpoint
+from headsplat.gaussians.deform.base import FrameInputs, Start
+from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
+from headsplat.gaussians.deform.flashavatar import (
     DeformationMlp,
     FlashAvatarDeformation,
     encode_position,
 )
-from headsplat.deform.flashavatar_checkpoint import save_checkpoint
-from headsplat.deform.registry import build_deformation
-from headsplat.deform.relu_network import relu_network
-from headsplat.errors import UserError
+from headsplat.gaussians.deform.registry import build_deformation
+from headsplat.gaussians.deform.relu_network import relu_network
 from headsplat.rotations import (
     matrix_from_axis_angle,
     matrix_from_quaternion,
     quaternion_from_matrix,
 )
+from headsplat.runtime.errors import UserError
 
 COUNT, CODE = 50, 25
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from headsplat.deform.blendshapes import LAYOUT
 from headsplat.gaussians import sh
+from headsplat.gaussians.deform.blendshapes import LAYOUT
 from tests.oracles.deformation import (
     OPERATORS,
     SIZES,

@@ -25,8 +25,8 @@ from headsplat.detect.face_alignment_points import (
 from headsplat.detect.mediapipe_models import POINTS, Region, region_around
 from headsplat.detect.solve import solve_crop
 from headsplat.detect.task_models import MEMBERS, TaskModels, check_task
-from headsplat.errors import UserError
-from headsplat.files import read_npz
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 

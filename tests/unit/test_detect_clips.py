@@ -10,8 +10,8 @@ import pytest
 from headsplat.detect.chunk import detect_chunk, face_sharpness
 from headsplat.detect.mediapipe_models import FaceModels, Region, region_around
 from headsplat.detect.solve import solve_crop
-from headsplat.errors import UserError
-from headsplat.files import read_npz
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.builtin import clip, stage_set
-from headsplat.builtin.puppet import own_identity
 from headsplat.detect.chunk import detect_chunk
-from headsplat.detect.colours import FACE_PIXELS, face_colours
+from headsplat.detect.colors import FACE_PIXELS, face_colours
 from headsplat.detect.solve import solve_crop
-from headsplat.files import read_npz
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.heads.procedural.paint import Person
+from headsplat.runtime.files import read_npz
+from headsplat.synthetic import clip, stage_set
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.synthetic.head.paint import Person
+from headsplat.synthetic.puppet import own_identity
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.detect.colours import face_colours
+from headsplat.detect.colors import face_colours
 from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.detect.subject import find_subject
 from headsplat.detect.tracker import FaceTracker

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat.crop import Crop
 from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.solve import solve_crop
 from headsplat.detect.subject import choose_subject, link_faces
-from headsplat.errors import UserError
-from headsplat.files import read_npz, write_npz
-from headsplat.frame_zips import FrameStore
-from headsplat.frames_table import COLUMNS
-from headsplat.images import decode_image
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import decode_image
+from headsplat.frames.packs import FrameStore
+from headsplat.frames.table import COLUMNS
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz, write_npz
 from headsplat.video.crop import crop_chunk, crop_picture
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video

@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 
-from headsplat.device import choose_device, memory_advice
-from headsplat.errors import UserError
-from headsplat.raster import extension
-from headsplat.raster.extension import serving_device
+from headsplat.gaussians.raster import extension
+from headsplat.gaussians.raster.extension import serving_device
+from headsplat.runtime.device import choose_device, memory_advice
+from headsplat.runtime.errors import UserError
 from tests.unit.fake_compilers import calls, card, compiler, failing
 
 TOO_NEW = (

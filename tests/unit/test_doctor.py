@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat import system_check
-from headsplat.assets.needs import Need
-from headsplat.doctor import cards, networks, operators
-from headsplat.doctor.assets import check_files
+from headsplat.doctor import gpu, networks, operators
 from headsplat.doctor.compilers import check_cxx, check_nvcc
 from headsplat.doctor.finding import FAILS, OK, WARNING, Finding, fails, ok, warning
-from headsplat.doctor.folders import check_folders
-from headsplat.doctor.machine import check_machine
-from headsplat.doctor.run import examine
 from headsplat.doctor.software import check_libraries, check_snakemake
-from headsplat.doctor.space import clip_frames, needed_mib
-from headsplat.errors import UserError
-from headsplat.raster import extension
+from headsplat.gaussians.raster import extension
+from headsplat.runtime.errors import UserError
+from headsplat_workflow import system_check
+from headsplat_workflow.assets.needs import Need
+from headsplat_workflow.doctor.assets import check_files
+from headsplat_workflow.doctor.folders import check_folders
+from headsplat_workflow.doctor.machine import check_machine
+from headsplat_workflow.doctor.run import examine
+from headsplat_workflow.doctor.space import clip_frames, needed_mib
 from tests.disks import mounted
 from tests.unit.video_files import make_video
 
@@ -144,7 +144,7 @@ def test_a_full_disk_under_one_of_the_folders(tmp_path: Path, monkeypatch) -> No
 def test_a_lock_is_tried_between_processes(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     # As on a disk whose locks hold within a machine or not at all: the second process gets it.
-    monkeypatch.setattr("headsplat.doctor.folders._TAKE_LOCK", "pass")
+    monkeypatch.setattr("headsplat_workflow.doctor.folders._TAKE_LOCK", "pass")
     found = [f for f in check_folders(1.0) if f.what == "file locks"]
     assert states(found) == [FAILS]
 
@@ -207,8 +207,8 @@ def test_a_wrong_pixel_is_noticed(monkeypatch) -> None:
 def test_a_driver_whose_card_pytorch_does_not_see(tmp_path, monkeypatch, said) -> None:
     script(tmp_path / "nvidia-smi", f"echo '{said}'")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(cards.torch.cuda, "is_available", lambda: False)
-    found = list(cards.check_cards())
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    found = list(gpu.check_cards())
     if "Driver" in said:
         assert states(found) == [OK, WARNING]
         assert "550.54.15, for CUDA up to 12.4" in found[0].says

@@ -11,13 +11,13 @@ import torch
 import drive_avatar as script
 from headsplat.avatar import load_avatar
 from headsplat.drive import run
-from headsplat.drive.seen import condition_of, head_of
-from headsplat.errors import UserError
+from headsplat.drive.limits import condition_of, head_of
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
-from headsplat.scratch import Scratch
-from headsplat.stopping import Stopped
-from headsplat.track_io import read_track, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.scratch import Scratch
+from headsplat.runtime.stopping import Stopped
+from headsplat.track import read_track, write_track
 from headsplat.video.sound import read_sound
 from tests.unit.driven import SIZE, arkit_like, flame_like, make_subject, make_track
 from tests.unit.live_link import write_table

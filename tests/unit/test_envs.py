@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat.codehash import SCRIPTS, _module_file
+from headsplat_workflow.codehash import SCRIPTS, _module_file
 from tests.conftest import ROOT
 
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))

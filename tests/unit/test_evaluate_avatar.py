@@ -16,9 +16,9 @@ import pytest
 import evaluate_avatar as script
 from headsplat.avatar import save_avatar
 from headsplat.evaluate import evaluation
-from headsplat.files import read_json, read_npz, write_json
 from headsplat.heads.model import HeadModel
-from headsplat.track_io import read_track, write_track
+from headsplat.runtime.files import read_json, read_npz, write_json
+from headsplat.track import read_track, write_track
 from headsplat.train.track import load_track
 from headsplat.video import parts
 from headsplat.video.encode import VideoWriter
@@ -186,7 +186,7 @@ def test_a_damaged_file_of_a_part_is_made_again(
 SLOW = """
 import time
 import evaluate_avatar
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
 from headsplat.evaluate import evaluation
 measure = evaluation.frame_metrics
 evaluation.frame_metrics = lambda *pictures: (time.sleep(0.2), measure(*pictures))[1]

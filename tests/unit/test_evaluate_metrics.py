@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from headsplat.evaluate.metrics import frame_metrics, psnr_head, ssim, temporal_error
+from headsplat.metrics import frame_metrics, psnr_head, ssim, temporal_error
 
 
 def pictures(seed: int) -> torch.Tensor:

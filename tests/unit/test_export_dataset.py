@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import export_dataset as script
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameZipWriter
-from headsplat.images import encode_jpeg, encode_png
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 SIZE = 48
 

@@ -12,21 +12,21 @@ import export_arkit
 import export_flame_parameters
 import export_imavatar
 import export_vhap
-from headsplat.errors import UserError
-from headsplat.exports.arkit import BLENDSHAPES, ROTATIONS, blendshapes
-from headsplat.exports.flame import millimetres_lost
-from headsplat.exports.imavatar import parameters
-from headsplat.exports.vhap import centring_margin, flame_parameters, transforms
-from headsplat.files import publish, write_json
-from headsplat.frame_zips import FrameZipWriter
+from headsplat.formats.arkit.writer import BLENDSHAPES, ROTATIONS, blendshapes
+from headsplat.formats.flame_codes import millimetres_lost
+from headsplat.formats.flame_pose import fold, root_and_neck, six_from_axis_angle, unfold
+from headsplat.formats.imavatar.reader import read_imavatar
+from headsplat.formats.imavatar.writer import parameters
+from headsplat.formats.importing.clip import make_track
+from headsplat.formats.vhap.reader import opencv_camera, read_vhap
+from headsplat.formats.vhap.writer import centring_margin, flame_parameters, transforms
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
 from headsplat.heads.ict import parts
-from headsplat.images import encode_jpeg, encode_png
-from headsplat.imports.clip import make_track
-from headsplat.imports.flame_pose import fold, root_and_neck, six_from_axis_angle, unfold
-from headsplat.imports.imavatar import read_imavatar
-from headsplat.imports.vhap import opencv_camera, read_vhap
 from headsplat.masks.labels import BISENET, masks_from_labels
-from headsplat.track_io import camera_moves, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish, write_json
+from headsplat.track import camera_moves, write_track
 
 from .foreign_flame import (
     HEAD_VERTICES,

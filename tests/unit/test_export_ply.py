@@ -6,14 +6,14 @@ import torch
 
 import export_ply
 from headsplat.avatar import Avatar, save_avatar
-from headsplat.deform.codes import condition_size, neutral_condition
-from headsplat.deform.registry import build_deformation
-from headsplat.errors import UserError
+from headsplat.formats.importing.clip import make_track
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.imports.clip import make_track
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.deform.codes import condition_size, neutral_condition
+from headsplat.gaussians.deform.registry import build_deformation
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.track_io import write_track
+from headsplat.runtime.errors import UserError
+from headsplat.track import write_track
 from tests.oracles.deformation import harmonic_colours
 from tests.unit.sphere_head import sphere_head
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import import_flame_head as script
-from headsplat.errors import UserError
 from headsplat.heads.flame import FlameFiles, import_flame_head, read_flame_head
 from headsplat.heads.landmarks import points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
+from headsplat.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from headsplat.deform.flashavatar import FlashAvatarDeformation
-from headsplat.deform.flashavatar_checkpoint import (
+from headsplat.formats.flashavatar.checkpoint import (
     adam_state,
     load_parameters,
     make_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
-from headsplat.errors import UserError
+from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
+from headsplat.runtime.errors import UserError
 from tests.unit import published_checkpoint as official
 
 COUNT, CODE = 30, 120

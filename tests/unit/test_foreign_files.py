@@ -19,27 +19,27 @@ import pytest
 import torch
 from PIL import Image
 
-from headsplat.assets.verify import glance
-from headsplat.deform.flashavatar_checkpoint import read_checkpoint
 from headsplat.detect.task_models import check_task
-from headsplat.errors import UserError
-from headsplat.files import read_json, read_npz, write_npz
-from headsplat.frame_io import read_frame
+from headsplat.formats.flashavatar.checkpoint import read_checkpoint
+from headsplat.formats.frame import read_frame
+from headsplat.formats.importing.arrays import read_arrays
+from headsplat.formats.importing.clip import Picture
+from headsplat.formats.importing.images import read_image, read_matte
+from headsplat.frames.images import MOST_PIXELS, decode_image, encode_png, read_image_file
 from headsplat.heads.ict.source import read_source
 from headsplat.heads.unpickle import load_pickle
 from headsplat.heads.wavefront import read_textured_mesh
-from headsplat.images import MOST_PIXELS, decode_image, encode_png, read_image_file
-from headsplat.imports.arrays import read_arrays
-from headsplat.imports.clip import Picture
-from headsplat.imports.pictures import read_image, read_matte
 from headsplat.networks.checkpoints import read_state
 from headsplat.networks.mica import load_mica
 from headsplat.networks.onnx_session import open_session
-from headsplat.npz import Npz
-from headsplat.tars import tar_members
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json, read_npz, write_npz
+from headsplat.runtime.npz import Npz
+from headsplat.runtime.tars import tar_members
 from headsplat.tracking.run import read_identity
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, load_lpips
 from headsplat.video.sound import read_sound
+from headsplat_workflow.assets.verify import glance
 from tests.unit import ict_head
 from tests.unit.pickle_samples import make_samples
 

@@ -9,17 +9,22 @@ import torch
 import import_avatar as import_script
 import train_avatar as train_script
 from headsplat.avatar import load_avatar
-from headsplat.deform.codes import camera_centre, condition_size, neutral_condition, pose_head
-from headsplat.deform.flashavatar_checkpoint import read_checkpoint
-from headsplat.errors import UserError
-from headsplat.files import read_json
+from headsplat.evaluate.report import write as report
+from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.gaussians.anchors import faces_touching, rasterize_uv, texel_count
+from headsplat.gaussians.deform.codes import (
+    camera_centre,
+    condition_size,
+    neutral_condition,
+    pose_head,
+)
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.heads.unpickle import load_pickle
 from headsplat.heads.wavefront import read_textured_mesh
-from headsplat.raster.gaussians import rasterize_gaussians
-from headsplat.report import write as report
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
 from headsplat.train.from_checkpoint import read_fitting
 from headsplat.train.track import load_track
 from tests.oracles.deformation import basis

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import gpu
+from headsplat.runtime import gpu
 
 SCRIPTS = Path(gpu.__file__).parents[1]
 A, B, C = (f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abc")
@@ -20,8 +20,8 @@ SLICES = [f"MIG-{number * 8}-5555-6666-7777-888888888888" for number in "12"]
 HOLD = """
 import os, sys
 from pathlib import Path
-from headsplat import gpu
-from headsplat.errors import UserError
+from headsplat.runtime import gpu
+from headsplat.runtime.errors import UserError
 gpu.LOCKS = Path(sys.argv[1])
 try:
     card = gpu.claim_card(float(sys.argv[2]))

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, compact, contour_points, points
 from headsplat.heads.model import REQUIRED_REGIONS, HeadModel
-from headsplat.heads.procedural.assemble import assemble
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.heads.procedural.paint import Person
-from headsplat.heads.procedural.texture import paint_texture
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.synthetic.head.assemble import assemble
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.synthetic.head.paint import Person
+from headsplat.synthetic.head.texture import paint_texture
 
 
 @pytest.fixture(scope="module")

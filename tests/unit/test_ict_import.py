@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.ict import parts
-from headsplat.heads.landmarks import (
+from headsplat.heads.landmarks import (  # fmt: skip
     EYELID_DISTANCE_PAIRS,
     LIP_DISTANCE_PAIRS,
     MEDIAPIPE_GROUPS,
     contour_points,
     pick,
     points,
-)  # fmt: skip
+)
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit import ict_head
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.files import publish, write_npz
-from headsplat.frame_zips import FrameZipWriter
-from headsplat.frames_table import FrameRow, write_frames
-from headsplat.identity.align import (
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.frames.table import FrameRow, write_frames
+from headsplat.networks.mica import load_mica
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish, write_npz
+from headsplat.tracking.face_alignment import (
     FIVE,
     TEMPLATE,
     aligned_face,
@@ -20,9 +22,7 @@ from headsplat.identity.align import (
     similarity,
     template_error,
 )
-from headsplat.identity.solve import choose_frames, solve_identity
-from headsplat.images import decode_image, encode_jpeg
-from headsplat.networks.mica import load_mica
+from headsplat.tracking.identity import choose_frames, solve_identity
 
 
 def turned(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.alignment import alignment, one_camera, undo_alignment
-from headsplat.imports.flame_head_tracker import read_flame_head_tracker
+from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera, undo_alignment
+from headsplat.formats.flame_head_tracker.reader import read_flame_head_tracker
+from headsplat.runtime.errors import UserError
 
 from .foreign_flame import (
     flame_vertices,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.errors import UserError
-from headsplat.frame_io import read_frame
-from headsplat.images import encode_png
-from headsplat.imports.clip import ImportOptions
-from headsplat.imports.flashavatar import read_flashavatar
-from headsplat.imports.metrical_tracker import read_metrical_tracker
+from headsplat.formats.flashavatar.reader import read_flashavatar
+from headsplat.formats.frame import read_frame
+from headsplat.formats.importing.clip import ImportOptions
+from headsplat.formats.metrical_tracker import read_metrical_tracker
+from headsplat.frames.images import encode_png
+from headsplat.runtime.errors import UserError
 from tests.unit.frame_folders import (
     SIZE,
     flame_like,

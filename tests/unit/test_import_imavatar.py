@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.imavatar import read_imavatar
+from headsplat.formats.imavatar.reader import read_imavatar
+from headsplat.runtime.errors import UserError
 
 from .foreign_flame import (
     flame_vertices,

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.clip import ImportOptions
-from headsplat.imports.flashavatar import read_flashavatar
-from headsplat.imports.frame_folder import read_frame_folder
-from headsplat.imports.metrical_tracker import read_metrical_tracker
-from headsplat.imports.offset import measure_offset, project_landmarks, resolve_offset
+from headsplat.formats.flashavatar.reader import read_flashavatar
+from headsplat.formats.frame_folder import read_frame_folder
+from headsplat.formats.importing.clip import ImportOptions
+from headsplat.formats.importing.offset import measure_offset, project_landmarks, resolve_offset
+from headsplat.formats.metrical_tracker import read_metrical_tracker
+from headsplat.runtime.errors import UserError
 from tests.unit.frame_folders import flame_like, flashavatar_dataset, metrical_output
 
 COUNT = 40

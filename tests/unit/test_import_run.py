@@ -12,20 +12,20 @@ import import_alpha_chunk
 import import_frames_chunk
 import import_parsing_chunk
 import import_track as script
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.files import read_npz
-from headsplat.frame_zips import FrameStore
-from headsplat.frames_table import read_frames
-from headsplat.images import decode_image, encode_jpeg, encode_png
-from headsplat.imports.clip import ImportedClip, ImportOptions, Picture, make_track
-from headsplat.imports.flashavatar import read_flashavatar
-from headsplat.imports.kinds import KINDS
-from headsplat.imports.pictures import read_image, read_mask, read_matte
-from headsplat.imports.record import ImportRecord
-from headsplat.imports.registry import READERS
-from headsplat.imports.window import square_window
-from headsplat.track_io import read_track
+from headsplat.formats.flashavatar.reader import read_flashavatar
+from headsplat.formats.importing.clip import ImportedClip, ImportOptions, Picture, make_track
+from headsplat.formats.importing.images import read_image, read_mask, read_matte
+from headsplat.formats.importing.kinds import KINDS
+from headsplat.formats.importing.record import ImportRecord
+from headsplat.formats.importing.registry import READERS
+from headsplat.formats.importing.window import square_window
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import decode_image, encode_jpeg, encode_png
+from headsplat.frames.packs import FrameStore
+from headsplat.frames.table import read_frames
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
+from headsplat.track import read_track
 from headsplat.video.info import VideoInfo
 from tests.unit.frame_folders import SIZE, flame_like, flashavatar_dataset
 from tests.unit.sphere_head import sphere_head

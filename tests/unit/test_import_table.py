@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.config import read_subjects
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
+from headsplat_workflow.config import read_subjects
 
 HEADER = "subject\tvideo\thead\tpreset\timport\tframe_delta\tflame_version\tidentity\n"
 PRESETS = {"standard": {}}

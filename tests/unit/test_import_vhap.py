@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.vhap import read_vhap
+from headsplat.formats.vhap.reader import read_vhap
+from headsplat.runtime.errors import UserError
 
 from .foreign_flame import (
     flame_vertices,

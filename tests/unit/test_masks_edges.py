@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.files import publish
-from headsplat.frame_zips import FrameZipWriter
-from headsplat.images import encode_jpeg, encode_png
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
 from headsplat.masks.foreground import foreground_colours
 from headsplat.masks.refine import refine_edges
 from headsplat.masks.specks import without_specks
+from headsplat.runtime.files import publish
 from headsplat.train.dataset import PictureReader
 
 SIZE = 256

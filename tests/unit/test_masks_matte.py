@@ -6,15 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.images import decode_image, encode_jpeg
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks import matte as matte_module
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matte import MatteOptions, matte_chunk
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.temporal import TemporalSmoother
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 
 def disc(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import parse_chunk as script
-from headsplat.errors import UserError
-from headsplat.files import publish, write_json, write_npz
-from headsplat.frame_zips import FrameStore, FrameZipWriter
+from headsplat.frames.images import decode_image, encode_jpeg, encode_png
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import ContourSet, HeadModel, LandmarkSet
-from headsplat.images import decode_image, encode_jpeg, encode_png
 from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
 from headsplat.masks.parse import mouth_mask, neckhead_mask
 from headsplat.masks.projected_head import HEAD, NECK, HeadProjector, ProjectedHead
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish, write_json, write_npz
 
 SIZE, FOCAL, DISTANCE = 256, 600.0, 1.0
 SKIN, HAIR, SHIRT, WALL = (205, 155, 125), (70, 42, 25), (45, 70, 150), (170, 175, 165)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.memory import memory_error
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.memory import memory_error
 
 from .test_stopping import HEADER, SCRIPTS
 

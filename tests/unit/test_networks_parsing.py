@@ -7,10 +7,8 @@ import torch
 from PIL import Image
 
 from benchmarks.network_files import write_bisenet_onnx
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.images import decode_image, encode_jpeg
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.masks.parse_network import parse_chunk_by_network
 from headsplat.networks.face_parsers import (
@@ -20,6 +18,8 @@ from headsplat.networks.face_parsers import (
     normalised,
     open_parser,
 )
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 from .test_networks_rvm import pictures
 

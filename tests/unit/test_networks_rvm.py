@@ -7,20 +7,15 @@ import torch
 from torch.nn import functional
 
 from benchmarks.network_files import write_rvm_onnx
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.images import decode_image, encode_jpeg
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.cuts import CutDetector
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.rvm_matter import RvmMatter, without_bystanders
 from headsplat.networks.rvm import _resize_like
-from headsplat.networks.rvm_sessions import (
-    OnnxMatting,
-    TorchMatting,
-    open_matting,
-    working_ratio,
-)
+from headsplat.networks.rvm_sessions import OnnxMatting, TorchMatting, open_matting, working_ratio
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 
 def pictures(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

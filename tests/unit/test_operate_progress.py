@@ -10,7 +10,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SNAKEFILE = f"""
 import sys
 sys.path.insert(0, {str(SCRIPTS)!r})
-from headsplat.operate import progress
+from headsplat_workflow import progress
 progress.LOOK_EVERY = progress.FILE_EVERY = 0.2
 LINES = []
 onstart:

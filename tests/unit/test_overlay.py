@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import overlay_track as script
-from headsplat.crop import Crop
-from headsplat.files import write_npz
-from headsplat.stopping import STATUS
+from headsplat.frames.crop import Crop
+from headsplat.runtime.files import write_npz
+from headsplat.runtime.stopping import STATUS
 from headsplat.tracking.overlay import DETECTED, Overlay
 from headsplat.video.parts import PART
 from tests.unit.tiny_clip import make_clip
@@ -89,7 +89,7 @@ def test_a_film_that_was_cut_off_goes_on_and_is_the_same_bytes(
 SLOW = """
 import time
 import overlay_track
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
 from headsplat.tracking.overlay import Overlay
 draw = Overlay.draw
 Overlay.draw = lambda *given: (time.sleep(0.2), draw(*given))[1]

@@ -7,23 +7,23 @@ import torch
 from benchmarks.photometric import run
 from benchmarks.synthetic_clips import Footage, SyntheticClip
 from headsplat.camera import project
-from headsplat.errors import UserError
-from headsplat.files import read_json
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.track_io import read_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import read_track
 from headsplat.tracking.basis import LandmarkBasis
-from headsplat.tracking.keeper import Keeper
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
-from headsplat.tracking.photometric.colour import find_shade, fit_colour, harmonics
+from headsplat.tracking.photometric.color import find_shade, fit_colour, harmonics
 from headsplat.tracking.photometric.gauge import common_motions, settle
-from headsplat.tracking.photometric.pictures import Pictures, look_up
+from headsplat.tracking.photometric.images import Pictures, look_up
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import build_priors
+from headsplat.tracking.solve_checkpoint import Keeper
 from headsplat.tracking.solver import ClipSolver
 from headsplat.tracking.terms import Terms
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.deform.flashavatar_checkpoint import read_checkpoint
-from headsplat.errors import UserError
-from headsplat.frame_io import read_frame
+from headsplat.formats.flashavatar.checkpoint import read_checkpoint
+from headsplat.formats.frame import read_frame
 from headsplat.heads.unpickle import dense, load_pickle
 from headsplat.networks.checkpoints import read_state
 from headsplat.networks.torch_archive import TorchArchive
-from headsplat.pickles.machine import MOST_STEPS
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.pickles.machine import MOST_STEPS
 from tests.unit.pickle_fuzz import older_file
 
 ROOT = Path(__file__).resolve().parents[2]

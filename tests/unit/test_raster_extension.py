@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.raster import extension
+from headsplat.gaussians.raster import extension
+from headsplat.runtime.errors import UserError
 from tests.unit.fake_compilers import GOOD, calls, card, compiler, failing, installed
 
 SCRIPTS = Path(extension.__file__).resolve().parents[2]
@@ -240,7 +240,7 @@ def test_four_jobs_build_once(tmp_path):
     """Each compiler call leaves a line; four processes at once leave as many lines as one."""
     fake = compiler(tmp_path / "counting")
     code = (
-        "from headsplat.raster import extension as e; e.torch.ops.load_library = lambda p: None;"
+        "from headsplat.gaussians.raster import extension as e; e.torch.ops.load_library = lambda p: None;"
         "e.load()"
     )
     environment = {

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from tests.oracles.gaussian_check import INPUTS, ORDER, compare, gradients_of
 from tests.oracles.gaussian_scenes import scene, scenes
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headsplat.raster.triangles import interpolate, rasterize_triangles
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 
 
 def _oracle(points, faces, width, height, cull=False):

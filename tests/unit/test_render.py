@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from headsplat.avatar import Avatar
-from headsplat.deform.codes import head_pose, pose_head
 from headsplat.evaluate.evaluation import _speed
 from headsplat.evaluate.pairs import rendered
 from headsplat.gaussians.anchors import Anchors
+from headsplat.gaussians.deform.codes import head_pose, pose_head
 from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.render import FrameRenderer, _padded

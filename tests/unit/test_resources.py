@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from headsplat import resources
-from headsplat.resources import (
+from headsplat_workflow import resources
+from headsplat_workflow.resources import (  # fmt: skip
     NEEDS,
     card_percent,
     disk_mb,
@@ -15,7 +15,7 @@ from headsplat.resources import (
     memory_mb,
     minutes,
     probed_frames,
-)  # fmt: skip
+)
 from tests.conftest import ROOT
 
 

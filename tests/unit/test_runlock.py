@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import runlock
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
+from headsplat_workflow import runlock
 from tests.conftest import ROOT
 
-HOLD = "from headsplat import runlock; runlock.hold('run.lock'); print('held', flush=True); input()"
+HOLD = "from headsplat_workflow import runlock; runlock.hold('run.lock'); print('held', flush=True); input()"
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:

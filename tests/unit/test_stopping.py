@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import process, stopping
+from headsplat.runtime import process, stopping
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 HEADER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from headsplat.cli import stage
-from headsplat.files import publish
-from headsplat.stopping import Stopped, postponed
+from headsplat_workflow.stage import stage
+from headsplat.runtime.files import publish
+from headsplat.runtime.stopping import Stopped, postponed
 here = Path(sys.argv[1])
 def ready():
     (here / "ready").touch()
@@ -119,7 +119,7 @@ stage(main)
 
 def test_the_kernel_ends_a_stage_that_does_not_end(tmp_path: Path) -> None:
     code = """
-from headsplat import stopping
+from headsplat.runtime import stopping
 stopping.PATIENCE = 1
 def main():
     with postponed():

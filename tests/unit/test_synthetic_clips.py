@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.synthetic_clips import Footage, SyntheticClip
 from benchmarks.synthetic_tracks import make_truth
-from headsplat.heads.procedural.head import procedural_head
+from headsplat.synthetic.head.head import procedural_head
 
 SIZE = 96
 

@@ -10,7 +10,7 @@ from tests.unit.fake_compilers import compiler, failing
 @pytest.fixture
 def toolchain(loader):
     """The compilers' module, away from the machine's own compilers."""
-    from headsplat.raster import extension
+    from headsplat.gaussians.raster import extension
 
     return extension._toolchain()
 

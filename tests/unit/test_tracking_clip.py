@@ -9,17 +9,17 @@ import torch
 
 from benchmarks.synthetic_tracks import detect, head_inputs, make_truth, write_inputs
 from headsplat.camera import project
-from headsplat.errors import UserError
-from headsplat.files import write_npz
-from headsplat.frame_io import read_frame
+from headsplat.formats.frame import read_frame
+from headsplat.formats.frame_export import export_frames
 from headsplat.heads.landmarks import points
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
-from headsplat.scratch import Scratch, state_key
-from headsplat.track_io import camera_moves, check_head, read_track, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_npz
+from headsplat.runtime.scratch import Scratch, state_key
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import camera_moves, check_head, read_track, write_track
 from headsplat.tracking import run, schedule
-from headsplat.tracking.export import export_frames
 
 FRAMES, MISSING = 72, (30, 31, 32, 33)
 

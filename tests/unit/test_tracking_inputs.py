@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.files import write_npz
+from headsplat.frames.crop import Crop
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_npz
 from headsplat.tracking.intrinsics import default_intrinsics, given_intrinsics
 from headsplat.tracking.observations import read_observations, split_cuts
 from headsplat.tracking.priors import measure_noise

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
-from headsplat.errors import UserError
-from headsplat.exports.vhap import flame_parameters
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.imports.clip import make_track
-from headsplat.imports.flame_pose import fold, unfold
+from headsplat.formats.flame_pose import fold, unfold
+from headsplat.formats.importing.clip import make_track
+from headsplat.formats.vhap.writer import flame_parameters
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
-from headsplat.track_io import read_track, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import read_track, write_track
 from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.run import track_head
 

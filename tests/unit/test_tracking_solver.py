@@ -9,9 +9,9 @@ import torch
 from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
 from headsplat.camera import project
 from headsplat.heads.landmarks import contour_points, pick, points
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.synthetic.head.head import procedural_head
 from headsplat.tracking.banded import factorise, pair_blocks
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.initial import initial_state

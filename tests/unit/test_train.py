@@ -15,11 +15,10 @@ import torch
 
 import train_avatar as script
 from headsplat.avatar import load_avatar
-from headsplat.codehash import code_version
-from headsplat.errors import UserError
-from headsplat.files import read_json
 from headsplat.heads.model import HeadModel
-from headsplat.stopping import SIGNALS, Stopped
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
+from headsplat.runtime.stopping import SIGNALS, Stopped
 from headsplat.train import run, step, trainer
 from headsplat.train.checkpoint import State, load_state, save_state
 from headsplat.train.dataset import PictureReader, open_pictures
@@ -28,6 +27,7 @@ from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
 from headsplat.train.track import load_track
+from headsplat_workflow.codehash import code_version
 from tests.unit.tiny_clip import make_clip
 
 SMALL = ["--gaussians", "400", "--bases", "4", "--batch", "2", "--steps", "40", "--device", "cpu"]

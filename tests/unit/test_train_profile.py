@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from headsplat.raster import extension
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.raster import extension
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.train import profile
 from headsplat.train.profile import REST, WALL, part_of, parts_of, profile_steps
 from tests.oracles.gaussian_check import ORDER

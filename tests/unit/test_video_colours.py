@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
 from headsplat.video.decode import read_pictures
 from headsplat.video.probe import probe_video
 from tests.unit.video_files import make_video

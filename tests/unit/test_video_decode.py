@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.video.colour import HLG, PQ, tone_map
+from headsplat.runtime.errors import UserError
+from headsplat.video.color import HLG, PQ, tone_map
 from headsplat.video.decode import read_pictures
 from headsplat.video.probe import probe_video
 from tests.unit.video_files import GOP, make_video, number_of, numbered_picture

@@ -11,14 +11,14 @@ from pathlib import Path
 import av
 import pytest
 
-from headsplat.doctor.space import clip_frames
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
 from headsplat.video.container import MAX_PIXELS, open_media, packets
 from headsplat.video.decode import read_pictures
 from headsplat.video.encode import VideoWriter
 from headsplat.video.join import join_films
 from headsplat.video.probe import probe_video
 from headsplat.video.sound import read_sound
+from headsplat_workflow.doctor.space import clip_frames
 from tests.conftest import ROOT
 from tests.unit.video_files import make_video, number_of, numbered_picture
 

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
 from headsplat.video.encode import VideoWriter
 from headsplat.video.sound import read_sound
 from tests.unit.video_files import number_of, numbered_picture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import probe_video as script
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 from tests.conftest import ROOT

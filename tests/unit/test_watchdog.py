@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import process, stopping, watching
-from headsplat.watchdog import Silence
+from headsplat.runtime import process, stopping, watching
+from headsplat.runtime.watchdog import Silence
 
 from .test_stopping import SCRIPTS, start
 
@@ -49,7 +49,7 @@ def wait_until_gone(*pids: int) -> None:
 def test_a_pipe_in_the_place_of_an_input_ends_the_stage(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.json")
     code = """
-from headsplat.heartbeat import beat
+from headsplat.runtime.heartbeat import beat
 def main():
     beat("frames", 3, 40)
     ready()
@@ -120,7 +120,7 @@ stage(main)
 def test_progress_and_pauses_are_no_hang(tmp_path: Path) -> None:
     """As a batch system stops all, for longer than the limit; then the stage alone, forgotten."""
     code = """
-from headsplat.cli import progress
+from headsplat.runtime.progress import progress
 def main():
     for _ in progress(range(30), 30, "steps", every=100):
         ready()
@@ -208,7 +208,7 @@ def test_imports_are_watched(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "scripts/library.py").write_text(f"open({str(tmp_path / 'pipe')!r})\n")
     script = tmp_path / "scripts/solve_it.py"
-    script.write_text("from headsplat.cli import stage\nimport library\n")
+    script.write_text("from headsplat_workflow.stage import stage\nimport library\n")
     run = subprocess.run(
         [sys.executable, script], env=os.environ | limits(1, 0), capture_output=True, text=True,
         timeout=20,

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat.deform.codes import pose_head
-from headsplat.files import publish, write_json
-from headsplat.frame_zips import FrameZipWriter
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.gaussians.deform.codes import pose_head
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.images import encode_jpeg, encode_png
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.track_io import Track, head_moves, write_track
+from headsplat.runtime.files import publish, write_json
+from headsplat.track import Track, head_moves, write_track
 from tests.unit.sphere_head import sphere_head
 
 IDENTITY = np.array([1, 0, 0, 0, 1, 0], dtype=np.float32)

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from headsplat.camera import project, vector_from_matrix
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import interpolate, rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
 
 FLIP = np.diag([1.0, -1.0, -1.0])

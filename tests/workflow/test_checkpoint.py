@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat.deform.codes import condition_size
 from headsplat.gaussians.anchors import texel_count
+from headsplat.gaussians.deform.codes import condition_size
 from headsplat.heads.model import HeadModel
 from tests.unit import published_checkpoint as official
 

@@ -8,7 +8,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SNAKEFILE = f"""
 import sys
 sys.path.insert(0, {str(SCRIPTS)!r})
-from headsplat import failed_jobs
+from headsplat_workflow import failed_jobs
 failed_jobs.install()
 
 rule last:

@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from headsplat.files import read_npz
-from headsplat.frame_io import read_frame
-from headsplat.frame_zips import FrameStore
-from headsplat.images import decode_image, encode_png
+from headsplat.formats.frame import read_frame
+from headsplat.frames.images import decode_image, encode_png
+from headsplat.frames.packs import FrameStore
+from headsplat.runtime.files import read_npz
 
 from .conftest import TINY, Checkout, copy_repository
 

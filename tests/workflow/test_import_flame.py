@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from headsplat.frame_zips import FrameStore
+from headsplat.frames.images import decode_image
+from headsplat.frames.packs import FrameStore
 from headsplat.heads.model import HeadModel
-from headsplat.images import decode_image
-from headsplat.track_io import read_track
+from headsplat.track import read_track
 
 from .conftest import TINY, Checkout, copy_repository
 from .foreign_clips import (

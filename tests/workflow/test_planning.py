@@ -16,7 +16,7 @@ import json, sys
 from snakemake.cli import main  # before its parts, which import each other
 from snakemake.dag import DAG
 from snakemake.output_index import OutputIndex
-from headsplat.operate import planning
+from headsplat_workflow import planning
 if sys.argv[1] == "plain":
     planning.install = planning.keep_signatures = lambda *arguments: None
 sought, dags = [], []
@@ -72,7 +72,7 @@ def test_who_makes_a_file_is_looked_up_once(checkout: Checkout) -> None:
 NESTED = """
 import sys
 sys.path.insert(0, {scripts!r})
-from headsplat.operate import planning
+from headsplat_workflow import planning
 planning.install()
 rule all:
     input: "out/a/b.txt", "out/a", "out/a2"

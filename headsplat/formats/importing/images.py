@@ -1,0 +1,101 @@
+"""One picture of a foreign folder as an array, checked against what the track says of its size."""
+
+from pathlib import Path
+
+import numpy as np
+
+from headsplat.formats.importing.clip import Picture
+from headsplat.frames.images import open_image, pixels
+from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
+from headsplat.runtime.errors import UserError, one_line
+from headsplat.runtime.npz import Npz
+from headsplat.runtime.zips import BROKEN
+
+_ORDERS = {"bisenet": BISENET, "celebamask": CELEBAMASK}
+
+
+def read_image(picture: Picture, img_size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB.
+
+    Args:
+        picture: where it lies.
+        img_size: height, width that it must have.
+
+    Raises:
+        UserError: it cannot be read, or has another size.
+    """
+    pixels = _pixels(picture, img_size, convert="RGB")
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+
+
+def read_matte(picture: Picture, img_size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8; errors as `read_image`."""
+    pixels = _pixels(picture, img_size, convert="L")
+    return pixels if pixels.ndim == 2 else pixels[..., 0]
+
+
+def read_mask(picture: Picture, img_size: tuple[int, int], part: str) -> np.ndarray:
+    """(H, W) uint8, the mask `part` ("head_mask" or "mouth_mask"), 128 and more inside.
+
+    Raises:
+        UserError: as `read_image`; class ids that the order of labels lacks; a mask of 0 and 1,
+            which every reader of this layout takes for black.
+    """
+    if picture.labels is None:
+        mask = read_matte(picture, img_size)
+        if mask.max(initial=0) == 1:
+            raise UserError(f"{_name(picture)}: its pixels are 0 and 1; write masks as 0 and 255")
+        return mask
+    labels = _pixels(picture, img_size, convert=None)
+    labels = labels if labels.ndim == 2 else labels[..., 0]
+    try:
+        head, mouth = masks_from_labels(labels.astype(np.int64), _ORDERS[picture.labels])
+    except ValueError as error:
+        raise UserError(f"{_name(picture)}: {error}; give the parser's class ids") from error
+    return head if part == "head_mask" else mouth
+
+
+def _name(picture: Picture) -> str:
+    return str(picture.path) if picture.array is None else f"{picture.path}: '{picture.array}'"
+
+
+def _pixels(picture: Picture, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
+    if picture.array is None:
+        pixels = _file(picture.path, img_size, convert)
+    else:
+        pixels = _array(picture)
+        _check_size(_name(picture), pixels.shape[:2] if pixels.ndim in (2, 3) else (), img_size)
+    if pixels.dtype.kind == "f":
+        pixels = np.rint(np.clip(pixels, 0, 1) * 255)
+    return pixels if convert is None else pixels.astype(np.uint8)
+
+
+def _check_size(name: str, size: tuple[int, ...], img_size: tuple[int, int]) -> None:
+    if size != img_size:
+        shown = " x ".join(map(str, size[::-1]))
+        raise UserError(
+            f"{name}: is {shown} pixels, the track is of {img_size[1]} x {img_size[0]}; "
+            "give the images that belong to it"
+        )
+
+
+def _file(path: Path, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
+    """Pixels of a picture file; class ids (`convert` None) keep their values, palette or not."""
+    with open_image(path) as image:
+        _check_size(str(path), (image.height, image.width), img_size)
+        return np.array(image) if convert is None else pixels(image, convert)
+
+
+def _array(picture: Picture) -> np.ndarray:
+    try:
+        with Npz(picture.path) as archive:
+            array = archive.read(picture.array)
+        if array.dtype.kind not in "biuf":
+            raise ValueError("it holds no numbers")
+    except BROKEN as error:
+        raise UserError(
+            f"{_name(picture)}: cannot be read ({one_line(error)}); export the file again"
+        ) from error
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    return array

@@ -1,0 +1,53 @@
+"""metrical-tracker's output folder: `checkpoint/*.frame` and the pictures in `input/`."""
+
+from pathlib import Path
+
+from headsplat.formats.frame_clip import (
+    CAMERA_DRIFT,
+    SHAPE_DRIFT,
+    check_head_of_frames,
+    join,
+    track_of_frames,
+)
+from headsplat.formats.frame_folder import read_frame_folder
+from headsplat.formats.importing.clip import ImportedClip, ImportOptions, Picture
+from headsplat.formats.importing.numbered import numbered_pictures
+from headsplat.formats.importing.offset import measure_offset, resolve_offset
+from headsplat.runtime.errors import UserError
+
+TOOL = "metrical-tracker"
+
+
+def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
+    """Read `output/<actor>`; see `headsplat.formats.importing.clip.ReadClip`.
+
+    `input/<k>.png` is the picture that `<k>.frame` was fitted to. The user's own pictures may
+    be numbered otherwise: then the offset is stated or measured. Image id is frame number + 1.
+    """
+    head_note = check_head_of_frames(options, TOOL)
+    frames = read_frame_folder(folder / "checkpoint", options.head)
+    drift, file = frames.drift("shape")
+    if drift > SHAPE_DRIFT:
+        raise UserError(
+            f"{file}: 'flame.shape' differs from that of {frames.files[0].name} by {drift:.3g}; "
+            "frames of two runs are mixed, track the clip again"
+        )
+    drift, file = frames.drift("K")
+    if drift > CAMERA_DRIFT:
+        raise UserError(
+            f"{file}: 'opencv.K' differs from that of {frames.files[0].name} by {drift:.3g} px; "
+            "frames of two runs are mixed, track the clip again"
+        )
+    where = options.pictures or folder / "input"
+    pictures = numbered_pictures(where)
+    usual = None if options.pictures else 0
+    stated = options.frame_delta
+    centre = next((value for value in (stated, usual) if value is not None), 0)
+    measured = measure_offset(options.head, frames, pictures, centre, options.detect)
+    offset, note = resolve_offset(measured, stated, usual, where)
+    rows, dropped = join(frames, pictures, offset, where)
+    return ImportedClip(
+        track_of_frames(frames, rows, options),
+        {int(row) + 1: Picture(pictures[int(row) + offset]) for row in rows},
+        notes=(*head_note, note, *dropped),
+    )
