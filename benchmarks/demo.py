@@ -32,7 +32,10 @@ from headsplat.heads.skinning import HeadGeometry  # noqa: E402
 from headsplat.runtime.files import read_json, read_npz, write_json  # noqa: E402
 from headsplat.train.track import load_track  # noqa: E402
 
-PARTS = ("Snakefile", "rules", "envs", "workflow_scripts", "cuda_ext", "config", "profiles", "docs")
+PARTS = (
+    "Snakefile", "rules", "envs", "headsplat", "workflow_scripts", "cuda_ext", "config", "profiles",
+    "docs",
+)  # fmt: skip
 
 
 def run_demo(folder: Path, cores: int) -> float:

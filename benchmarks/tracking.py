@@ -34,10 +34,15 @@ sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 from benchmarks import tracking_scale  # noqa: E402
 from benchmarks.synthetic_tracks import Truth, detect, head_inputs, make_truth, write_inputs  # noqa: E402
 from headsplat.camera import project  # noqa: E402
-from headsplat.heads.landmarks import EYELID_DISTANCE_PAIRS, MEDIAPIPE_GROUPS, compact, points
+from headsplat.heads.landmarks import (  # noqa: E402
+    EYELID_DISTANCE_PAIRS,
+    MEDIAPIPE_GROUPS,
+    compact,
+    points,
+)
 from headsplat.heads.model import HeadModel  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
-from headsplat.rotations import (
+from headsplat.rotations import (  # noqa: E402
     axis_angle_from_matrix,
     matrix_from_6d,
     matrix_from_axis_angle,

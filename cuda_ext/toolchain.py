@@ -2,8 +2,8 @@
 
 The library registers its operators with PyTorch's dispatcher and holds no Python code, so it needs
 no Python headers and no ninja. Two users share this file: `setup.py` (a wheel) and the loader in
-`headsplat.gaussians.raster.extension` (a library in the working folder). It imports neither torch nor
-headsplat, because pip builds wheels in an environment that has neither.
+`headsplat.gaussians.raster.extension` (a library in the working folder). It imports neither torch
+nor headsplat, because pip builds wheels in an environment that has neither.
 """
 
 import hashlib

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from headsplat_workflow.stage import stage
+
 from headsplat.gaussians.raster.extension import load
 from headsplat.runtime.files import write_json
-from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.detect.chunk import detect_chunk
 from headsplat_workflow.stage import stage
+
+from headsplat.detect.chunk import detect_chunk
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,9 +5,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from headsplat.doctor.compilers import check_cxx
-from headsplat.doctor.finding import Finding
-from headsplat.doctor.software import check_libraries, check_snakemake
 from headsplat_workflow.aloud import aloud
 from headsplat_workflow.assets.needs import parse
 from headsplat_workflow.config import read_subjects
@@ -17,6 +14,10 @@ from headsplat_workflow.doctor.machine import check_machine
 from headsplat_workflow.doctor.run import examine
 from headsplat_workflow.doctor.subjects import check_subjects
 from headsplat_workflow.stage import stage
+
+from headsplat.doctor.compilers import check_cxx
+from headsplat.doctor.finding import Finding
+from headsplat.doctor.software import check_libraries, check_snakemake
 
 
 def cards() -> Iterator[Finding]:

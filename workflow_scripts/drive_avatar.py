@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
-from headsplat.drive.run import drive_avatar
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
+
+from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.drive.run import drive_avatar
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from headsplat_workflow.codehash import code_version
+from headsplat_workflow.stage import stage
+
 from headsplat.avatar import load_avatar
 from headsplat.evaluate.evaluation import evaluate
 from headsplat.gaussians.raster.extension import serving_device
@@ -15,8 +18,6 @@ from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
 from headsplat.video.sound import read_sound
 from headsplat.video.timeline import FPS
-from headsplat_workflow.codehash import code_version
-from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.formats.imavatar.writer import export_imavatar
 from headsplat_workflow.stage import stage
+
+from headsplat.formats.imavatar.writer import export_imavatar
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.formats.vhap.writer import export_vhap
 from headsplat_workflow.stage import stage
+
+from headsplat.formats.vhap.writer import export_vhap
 
 
 def main(argv: list[str] | None = None) -> None:

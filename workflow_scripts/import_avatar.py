@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.train.from_checkpoint import import_avatar
 from headsplat_workflow.stage import stage
+
+from headsplat.train.from_checkpoint import import_avatar
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,9 +4,10 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from headsplat.heads.flame import FlameFiles, import_flame_head
 from headsplat_workflow.assets.locate import unpacked
 from headsplat_workflow.stage import stage
+
+from headsplat.heads.flame import FlameFiles, import_flame_head
 
 
 def main(argv: list[str] | None = None) -> None:

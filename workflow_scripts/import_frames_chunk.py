@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.formats.importing.pack import pack_frames
 from headsplat_workflow.stage import stage
+
+from headsplat.formats.importing.pack import pack_frames
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.heads.ict.build import import_ict_head
 from headsplat_workflow.stage import stage
+
+from headsplat.heads.ict.build import import_ict_head
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
+from headsplat_workflow.stage import stage
+
 from headsplat.formats.importing.clip import ImportOptions
 from headsplat.formats.importing.faces import FaceDetector
 from headsplat.formats.importing.registry import READERS
 from headsplat.formats.importing.run import Outputs, import_track
 from headsplat.heads.model import HeadModel
-from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from headsplat.tracking.overlay import overlay_track
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
+
+from headsplat.tracking.overlay import overlay_track
 
 
 def main(argv: list[str] | None = None) -> None:

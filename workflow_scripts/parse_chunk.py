@@ -6,9 +6,10 @@ By geometry, from mesh, matte and picture; or, with --weights, by a face-parsing
 import argparse
 from pathlib import Path
 
+from headsplat_workflow.stage import stage
+
 from headsplat.masks.parse import parse_chunk
 from headsplat.masks.parse_network import parse_chunk_by_network
-from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

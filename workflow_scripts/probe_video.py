@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.video.probe import probe_video
 from headsplat_workflow.stage import stage
+
+from headsplat.video.probe import probe_video
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.runtime.gpu import claim_card
 from headsplat_workflow.stage import stage
+
+from headsplat.runtime.gpu import claim_card
 
 
 def main(argv: list[str] | None = None) -> None:

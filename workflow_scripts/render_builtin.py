@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.synthetic.clip import render_clip
 from headsplat_workflow.stage import stage
+
+from headsplat.synthetic.clip import render_clip
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.detect.solve import solve_crop
 from headsplat_workflow.stage import stage
+
+from headsplat.detect.solve import solve_crop
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from headsplat.runtime.logs import log
+from headsplat_workflow.stage import stage
 
 from headsplat.evaluate.split import split_frames
 from headsplat.frames.table import read_frames
 from headsplat.runtime.files import write_json
-from headsplat_workflow.stage import stage
+from headsplat.runtime.logs import log
 
 
 def main(argv: list[str] | None = None) -> None:

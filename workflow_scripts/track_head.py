@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.tracking.run import track_head
 from headsplat_workflow.stage import stage
+
+from headsplat.tracking.run import track_head
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,10 +4,11 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from headsplat.runtime.gpu import claim_card
-from headsplat.train.options import HELP, TrainOptions
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
+
+from headsplat.runtime.gpu import claim_card
+from headsplat.train.options import HELP, TrainOptions
 
 
 def main(argv: list[str] | None = None) -> None:

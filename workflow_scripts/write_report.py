@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.evaluate.report.write import Sources, write_report
 from headsplat_workflow.stage import stage
+
+from headsplat.evaluate.report.write import Sources, write_report
 
 
 def main(argv: list[str] | None = None) -> None:

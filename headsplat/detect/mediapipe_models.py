@@ -35,6 +35,7 @@ PRESENCE = "facelandmarkcpu__face_presence_score"  # inside the graph above
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
+    """Discard what C++ libraries write to standard error while they start."""
     # The C++ libraries announce themselves on file descriptor 2 before any logger of theirs
     # can be configured; errors come as exceptions, so nothing is lost while starting up.
     sys.stderr.flush()

@@ -128,8 +128,9 @@ class HeadGeometry:
 
 
 class SubjectGeometry:
-    """Some vertices of one person's head, in few large operations: `HeadGeometry.vertices` for a
-    fixed identity and a still neck, equal to rounding.
+    """Some vertices of one person's head, in few large operations.
+
+    Equal, up to rounding, to `HeadGeometry.vertices` for a fixed identity and a still neck.
 
     The identity is folded into the template, and the joints that turn are further rows of the one
     product with the code. As the rows of the skinning weights sum to one, a vertex p moves by

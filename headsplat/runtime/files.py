@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 
-# Packed frames are to be had here too, where all other files are.
-from headsplat.frames.packs import FrameStore as FrameStore
-from headsplat.frames.packs import FrameZipWriter as FrameZipWriter
 from headsplat.runtime.checksum import (
     json_text,
     json_value,

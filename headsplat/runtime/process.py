@@ -111,8 +111,16 @@ def end(status: int) -> None:
 def prepare_stages() -> None:
     """Set the environment that the workflow's jobs inherit.
 
-    Stages run with the Python that runs Snakemake, unless a conda environment is activated
-    later, and die with it.
+    Jobs run with the Python that runs Snakemake, unless a conda environment is activated later.
+    They end when the workflow's process ends.
     """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     os.environ[PARENT_VARIABLE] = str(os.getpid())
+
+
+def available_threads() -> int:
+    """CPU threads this process may use: Snakemake's OMP_NUM_THREADS, else the affinity mask."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdigit() and int(limit) > 0:
+        return int(limit)
+    return len(os.sched_getaffinity(0))

@@ -2,8 +2,8 @@
 
 Native code may hold Python's lock for minutes: then no thread of the stage runs, and no handler of
 a signal. This process needs nothing of the stage but `/proc`, the memory in which it says that it
-goes on (`headsplat.runtime.heartbeat`), and a pipe into which Python writes each signal the moment it comes
-(`signal.set_wakeup_fd`). `headsplat.runtime.watching` starts it. It ends with the stage.
+goes on (`headsplat.runtime.heartbeat`), and a pipe into which Python writes each signal the moment
+it comes (`signal.set_wakeup_fd`). `headsplat.runtime.watching` starts it. It ends with the stage.
 
 A stage hangs that shows no progress for long: shorter if it does not use the CPU either, or stands
 at its memory limit; longer while it computes. Time in which the stage, this process or the whole
@@ -36,7 +36,8 @@ _USE = 0.05
 _LOOKS = 20  # within the shorter limit
 _HALTED = 2  # looks at which a child may be stopped before it is continued
 _PAUSE = (0.05, 5.0)  # seconds between looks, at least and at most
-_SCRIPTS = f"/{Path(__file__).resolve().parents[1].name}/"  # in the paths of this project's code
+_ROOT = f"{Path(__file__).resolve().parents[2]}/"
+_OUR_CODE = (f"{_ROOT}headsplat/", f"{_ROOT}workflow_scripts/")
 _OWN_THREAD = "in _obey\n"  # of `headsplat.runtime.watching`
 _GAP = 10  # pauses after which this process must have been stopped itself
 
@@ -246,13 +247,17 @@ def _duration(seconds: float) -> str:
 
 def _place(thread: str) -> str:
     """Where in this project's code a thread stands, and who called it there."""
-    frames = [frame.split('"') for frame in thread.splitlines() if _SCRIPTS in frame]
+    frames = [
+        frame.split('"')
+        for frame in thread.splitlines()
+        if any(folder in frame for folder in _OUR_CODE)
+    ]
     if not frames:
         return ""
     _, file, line = frames[0]
     callers = [frame[2].rpartition(" in ")[2] for frame in frames[1:3]]
     called = f", called by {', '.join(callers)}" if callers else ""
-    return f" at {file.rpartition(_SCRIPTS)[2]}{line}{called}"
+    return f" at {file.removeprefix(_ROOT)}{line}{called}"
 
 
 def _special_files(stage: int) -> list[str]:

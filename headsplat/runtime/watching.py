@@ -1,4 +1,4 @@
-"""A stage's side of its watchdog (`headsplat.runtime.watchdog`): starts it, and does what it says."""
+"""Starts the watchdog of a stage (`headsplat.runtime.watchdog`) and obeys it."""
 
 import atexit
 import faulthandler
@@ -10,7 +10,6 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
 from headsplat.runtime import heartbeat, process
 from headsplat.runtime.errors import UserError
@@ -20,7 +19,7 @@ from headsplat.runtime.watchdog import DUMP
 # Holds the limits of `config/config.yaml`: seconds without use of the CPU, seconds with it.
 LIMITS_VARIABLE = "HEADSPLAT_WATCHDOG"
 DEFAULT_MINUTES = (15.0, 60.0)
-SCRIPTS = Path(__file__).resolve().parents[1]
+_LIBRARY = Path(__file__).resolve().parents[2]
 
 log = logging.getLogger("headsplat")
 _watchdog: subprocess.Popen[bytes] | None = None
@@ -34,12 +33,6 @@ def set_limits(idle: float | None, busy: float | None) -> None:
         busy: the same, while it computes.
     """
     os.environ[LIMITS_VARIABLE] = f"{60 * (idle or 0)},{60 * (busy or 0)}"
-
-
-def is_stage(module: ModuleType) -> bool:
-    """Whether a program is the script of a stage."""
-    file = getattr(module, "__file__", None)
-    return file is not None and Path(file).resolve().parent == SCRIPTS
 
 
 def start() -> None:
@@ -68,8 +61,8 @@ def start() -> None:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             _watchdog = subprocess.Popen(
-                [sys.executable, "-S", "-m", "headsplat.runtime.watchdog", *words],
-                env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+                [sys.executable, "-S", "-P", "-m", "headsplat.runtime.watchdog", *words],
+                env=os.environ | {"PYTHONPATH": str(_LIBRARY)},
                 pass_fds=handles, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             )  # fmt: skip
         finally:

@@ -263,6 +263,11 @@ def joint_parts(
     identity: Space,
     expression: np.ndarray,
 ) -> list[dict]:
+    """The landmark basis split by what turns it: trunk and neck, jaw, left eye, right eye.
+
+    Returns:
+        one dictionary per part, its bases weighted with the part's skinning weights.
+    """
     regressor = head.joint_regressor.astype(np.float64)
     joint_mean = regressor @ (head.template + head.shape_basis @ identity.mean)
     joint_identity = np.tensordot(regressor, head.shape_basis, 1) @ identity.matrix

@@ -98,8 +98,9 @@ def _residuals(
 
 
 def jitter(layout: Layout, state: State, linked: Tensor) -> dict[str, float]:
-    """High-pass motion: root mean square third difference over sqrt(20), which for white noise
-    is its standard deviation and for smooth motion almost nothing.
+    """High-pass motion: root mean square of the third difference over sqrt(20).
+
+    For white noise that is its standard deviation, for smooth motion almost nothing.
 
     Args:
         layout: of the unknowns.

@@ -14,8 +14,9 @@ Result = TypeVar("Result")
 
 
 def each(work: Callable[[Item], Result], items: list[Item], cuda: bool) -> Iterator[Result]:
-    """Results of `work` in order. Threads over items, one for each: the matrices are too small
-    to be shared out themselves, and waiting threads starve when the machine is busy.
+    """Yield the results of `work` in order, on one thread per item.
+
+    The matrices are too small to be split, and waiting threads starve on a busy machine.
     """
     threads = min(available_threads(), len(items))
     if cuda or threads == 1:

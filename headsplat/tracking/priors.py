@@ -142,8 +142,11 @@ def build_priors(
 
 
 def landmark_noise(basis: LandmarkBasis) -> np.ndarray:
-    """(L, 2) tabulated standard deviation of the points of `basis`, along the line through the
-    eyes and across it, fractions of the inter-ocular distance.
+    """Tabulated standard deviation of the landmarks of `basis`.
+
+    Returns:
+        (L, 2) along the line through the eyes and across it, as fractions of the inter-ocular
+        distance.
     """
     noise = np.ones((len(basis.index), 2))
     for name, rows in basis.groups.items():

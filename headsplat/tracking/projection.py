@@ -108,8 +108,11 @@ class _Camera:
 
 @dataclass(frozen=True)
 class LandmarkView:
-    """The MediaPipe points of `basis.index` in the picture: pixels (N, L, 2) from the principal
-    point; facing (N, L), cosine between the surface's normal and the line of sight.
+    """The MediaPipe points of `basis.index` in the picture.
+
+    Attributes:
+        pixels: (N, L, 2) from the principal point.
+        facing: (N, L) cosine between the surface's normal and the line of sight.
     """
 
     pixels: Tensor

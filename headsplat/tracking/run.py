@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from headsplat_workflow.codehash import code_version
+
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npy, write_npy
@@ -19,7 +21,6 @@ from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import jitter, pack_track
 from headsplat.tracking.schedule import ClipTracker
 from headsplat.tracking.solve_checkpoint import Keeper
-from headsplat_workflow.codehash import code_version
 
 
 def track_head(

@@ -203,7 +203,7 @@ def test_a_stage_hangs(copy: Checkout) -> None:
     with (copy.folder / "tiny.yaml").open("a") as settings:
         settings.write(limits)
     split = "work/demo/split.json"
-    fails(copy, split, message="split_frames hangs at split_frames.py, line ")
+    fails(copy, split, message="split_frames hangs at workflow_scripts/split_frames.py, line ")
     script.write_text(code)
     finishes(copy, split)
 

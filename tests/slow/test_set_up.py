@@ -34,7 +34,7 @@ class Checkout:
 
     def __init__(self, folder: Path, wheels: Path):
         self.folder, self.wheels = folder, wheels
-        library = folder / "workflow_scripts" / "headsplat"
+        library = folder / "workflow_scripts/headsplat_workflow"
         library.mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", folder)
         shutil.copy(ROOT / "workflow_scripts/headsplat_workflow/set_up.py", library)

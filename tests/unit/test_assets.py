@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.runtime.errors import UserError
-from headsplat.runtime.fingerprint import file_digest
 from headsplat_workflow.assets.catalogue import CATALOGUE, Asset
 from headsplat_workflow.assets.check import check_assets, verify_used
 from headsplat_workflow.assets.locate import locate, unpacked
 from headsplat_workflow.assets.needs import FLAME_PARTS, Assets, Need, as_flags, parse
 from headsplat_workflow.assets.verify import HashRecord, glance
+
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.fingerprint import file_digest
 
 EMPTY = {"rvm": None, "bisenet": None, "mica": None, "face_landmarker": None}
 

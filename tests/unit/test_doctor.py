@@ -12,12 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat.doctor import gpu, networks, operators
-from headsplat.doctor.compilers import check_cxx, check_nvcc
-from headsplat.doctor.finding import FAILS, OK, WARNING, Finding, fails, ok, warning
-from headsplat.doctor.software import check_libraries, check_snakemake
-from headsplat.gaussians.raster import extension
-from headsplat.runtime.errors import UserError
 from headsplat_workflow import system_check
 from headsplat_workflow.assets.needs import Need
 from headsplat_workflow.doctor.assets import check_files
@@ -25,6 +19,14 @@ from headsplat_workflow.doctor.folders import check_folders
 from headsplat_workflow.doctor.machine import check_machine
 from headsplat_workflow.doctor.run import examine
 from headsplat_workflow.doctor.space import clip_frames, needed_mib
+
+from headsplat.doctor import gpu, networks, operators
+from headsplat.doctor.compilers import check_cxx, check_nvcc
+from headsplat.doctor.finding import FAILS, OK, WARNING, Finding, fails, ok, warning
+from headsplat.doctor.software import check_libraries, check_snakemake
+from headsplat.gaussians.raster import extension
+from headsplat.runtime.errors import UserError
+from tests.conftest import PYTHON_PATH
 from tests.disks import mounted
 from tests.unit.video_files import make_video
 
@@ -171,7 +173,7 @@ def test_operators_draw_or_say_why_not(tmp_path: Path) -> None:
         "from headsplat.doctor.operators import check_operators\n"
         "for found in check_operators():\n    print(found.state, found.line)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    environment = {**os.environ, "PYTHONPATH": PYTHON_PATH}
     environment |= {"HEADSPLAT_EXT_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     before = time.monotonic()
     folder = tmp_path / extension.plan().key

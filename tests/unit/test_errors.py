@@ -10,6 +10,7 @@ import pytest
 from headsplat.frames.table import FrameRow, read_frames, write_frames
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.regular import read_regular
+from tests.conftest import PYTHON_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,7 @@ def test_the_log_escapes_names(tmp_path):
         "stage(lambda: logging.getLogger('x').warning('%s: odd', 'a\\nerror: b'))\n"
     )
     command = [sys.executable, "stage.py"]
-    environment = {"PYTHONPATH": str(ROOT / "workflow_scripts"), "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": PYTHON_PATH, "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.stderr.splitlines()[0].endswith("a\\nerror: b: odd"), done.stderr
 

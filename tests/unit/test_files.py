@@ -25,7 +25,7 @@ from headsplat.runtime.files import (
 )
 from headsplat.runtime.storage import require_room, storage_error, unreadable
 from headsplat.video.encode import VideoWriter
-from tests.conftest import ROOT
+from tests.conftest import PYTHON_PATH
 from tests.disks import small_disk  # noqa: F401 - a fixture
 
 NOISE = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     )
     process = subprocess.Popen(
         [sys.executable, "-c", writer, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -117,7 +117,7 @@ def write_in_another_process(path: Path, text: str) -> None:
     )
     subprocess.run(
         [sys.executable, "-c", code, str(path), text],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         check=True,
     )
 
@@ -189,14 +189,15 @@ def test_a_folder_that_is_read_only_ends_in_one_line(
 def test_a_file_size_limit_ends_in_one_line(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys, numpy as np; from pathlib import Path\n"
-        "from headsplat_workflow.stage import stage; from headsplat.runtime.files import write_npz\n"
+        "from headsplat_workflow.stage import stage\n"
+        "from headsplat.runtime.files import write_npz\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "stage(lambda: write_npz(sys.argv[1], a=np.zeros(100_000)))\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.npz")],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         capture_output=True,
         text=True,
     )
@@ -333,7 +334,7 @@ def test_more_chunks_than_files_may_be_open(tmp_path: Path) -> None:
     def run(limit: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code, str(limit), *map(str, paths)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+            env={**os.environ, "PYTHONPATH": PYTHON_PATH},
             capture_output=True,
             text=True,
         )

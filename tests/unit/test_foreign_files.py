@@ -19,6 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
+from headsplat_workflow.assets.verify import glance
+
 from headsplat.detect.task_models import check_task
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.formats.frame import read_frame
@@ -39,7 +41,6 @@ from headsplat.runtime.tars import tar_members
 from headsplat.tracking.run import read_identity
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, load_lpips
 from headsplat.video.sound import read_sound
-from headsplat_workflow.assets.verify import glance
 from tests.unit import ict_head
 from tests.unit.pickle_samples import make_samples
 

@@ -12,7 +12,7 @@ import pytest
 
 from headsplat.runtime import gpu
 
-SCRIPTS = Path(gpu.__file__).parents[1]
+LIBRARY = Path(gpu.__file__).parents[2]
 A, B, C = (f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abc")
 SLICES = [f"MIG-{number * 8}-5555-6666-7777-888888888888" for number in "12"]
 
@@ -56,7 +56,7 @@ class Machine:
         environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
         environment |= {
             "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
-            "PYTHONPATH": f"{self.folder / 'site'}:{SCRIPTS}",
+            "PYTHONPATH": f"{self.folder / 'site'}:{LIBRARY}",
         }
         if visible is not None:
             environment["CUDA_VISIBLE_DEVICES"] = visible

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.runtime.errors import UserError
 from headsplat_workflow.config import read_subjects
+
+from headsplat.runtime.errors import UserError
 
 HEADER = "subject\tvideo\thead\tpreset\timport\tframe_delta\tflame_version\tidentity\n"
 PRESETS = {"standard": {}}

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from headsplat.runtime.fingerprint import fingerprint
 from headsplat_workflow import codehash, job_logs
 from headsplat_workflow.config import pattern_among, pattern_of
 from headsplat_workflow.dag import Plan, PlannedJob
@@ -16,6 +15,8 @@ from headsplat_workflow.progress import Running, describe
 from headsplat_workflow.reasons import explain_params
 from headsplat_workflow.stages import stages_of
 from headsplat_workflow.summary import DONE, FAILED, LEFT, STOPPED, Job, jobs_of, summary
+
+from headsplat.runtime.fingerprint import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 

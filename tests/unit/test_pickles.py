@@ -23,9 +23,9 @@ from headsplat.networks.checkpoints import read_state
 from headsplat.networks.torch_archive import TorchArchive
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.pickles.machine import MOST_STEPS
+from tests.conftest import PYTHON_PATH
 from tests.unit.pickle_fuzz import older_file
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "touch ran-by-a-pickle"
 
 
@@ -334,10 +334,9 @@ def test_mutants_and_random_programs_give_values_or_errors(tmp_path):
 
 
 def run_fuzz(folder: Path, seed: int, count: int, seconds: float) -> None:
-    paths = os.pathsep.join((str(ROOT / "workflow_scripts"), str(ROOT)))
     result = subprocess.run(
         [sys.executable, "-m", "tests.unit.pickle_fuzz", str(folder), str(seed), str(count)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]

@@ -13,10 +13,11 @@ import pytest
 
 from headsplat.gaussians.raster import extension
 from headsplat.runtime.errors import UserError
+from tests.conftest import PYTHON_PATH, ROOT
 from tests.unit.fake_compilers import GOOD, calls, card, compiler, failing, installed
 
-SCRIPTS = Path(extension.__file__).resolve().parents[2]
-CUDA_EXT = SCRIPTS.parent / "cuda_ext"
+SCRIPTS = ROOT / "workflow_scripts"
+CUDA_EXT = ROOT / "cuda_ext"
 
 
 @pytest.fixture
@@ -240,12 +241,13 @@ def test_four_jobs_build_once(tmp_path):
     """Each compiler call leaves a line; four processes at once leave as many lines as one."""
     fake = compiler(tmp_path / "counting")
     code = (
-        "from headsplat.gaussians.raster import extension as e; e.torch.ops.load_library = lambda p: None;"
+        "from headsplat.gaussians.raster import extension as e;"
+        "e.torch.ops.load_library = lambda p: None;"
         "e.load()"
     )
     environment = {
         "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": str(SCRIPTS),
+        "PYTHONPATH": PYTHON_PATH,
         "CXX": str(fake),
         "HEADSPLAT_EXT_DIR": str(tmp_path / "libraries"),
         "CUDA_VISIBLE_DEVICES": "",

@@ -16,6 +16,7 @@ from headsplat_workflow.resources import (  # fmt: skip
     minutes,
     probed_frames,
 )
+
 from tests.conftest import ROOT
 
 

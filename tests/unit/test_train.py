@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from headsplat_workflow.codehash import code_version
+
 import train_avatar as script
 from headsplat.avatar import load_avatar
 from headsplat.heads.model import HeadModel
@@ -27,7 +29,6 @@ from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
 from headsplat.train.track import load_track
-from headsplat_workflow.codehash import code_version
 from tests.unit.tiny_clip import make_clip
 
 SMALL = ["--gaussians", "400", "--bases", "4", "--batch", "2", "--steps", "40", "--device", "cpu"]

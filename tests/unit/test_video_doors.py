@@ -11,6 +11,8 @@ from pathlib import Path
 import av
 import pytest
 
+from headsplat_workflow.doctor.space import clip_frames
+
 from headsplat.runtime.errors import UserError
 from headsplat.video.container import MAX_PIXELS, open_media, packets
 from headsplat.video.decode import read_pictures
@@ -18,7 +20,6 @@ from headsplat.video.encode import VideoWriter
 from headsplat.video.join import join_films
 from headsplat.video.probe import probe_video
 from headsplat.video.sound import read_sound
-from headsplat_workflow.doctor.space import clip_frames
 from tests.conftest import ROOT
 from tests.unit.video_files import make_video, number_of, numbered_picture
 

@@ -165,12 +165,12 @@ def statement(source: str) -> str:
         ("headsplat/evaluate/pairs.py", EVALUATE),
         ("headsplat/evaluate/report/charts.py", REPORT),
         ("headsplat/runtime/files.py", EVERYTHING),
-        ("train_avatar.py", TRAIN),
-        ("overlay_track.py", {"overlay_track": 1}),
+        ("workflow_scripts/train_avatar.py", TRAIN),
+        ("workflow_scripts/overlay_track.py", {"overlay_track": 1}),
     ],
 )
 def test_code(run: Checkout, source: str, planned: dict[str, int]) -> None:
-    with changed(run.folder / "workflow_scripts" / source, text(statement)):
+    with changed(run.folder / source, text(statement)):
         assert run.planned("demo") == planned
 
 
@@ -182,20 +182,20 @@ def test_a_kernel(run: Checkout) -> None:
 
 def test_what_changes_no_result_reruns_nothing(run: Checkout) -> None:
     """Comments, formatting, dates, environments without conda, profiles, other subjects' rows."""
-    scripts = run.folder / "workflow_scripts"
-    for path in scripts.rglob("*.py"):
+    library, scripts = run.folder / "headsplat", run.folder / "workflow_scripts"
+    for path in [*library.rglob("*.py"), *scripts.rglob("*.py")]:
         path.touch()
     for path in [*(run.folder / "rules").iterdir(), *(run.folder / "cuda_ext").rglob("*.cpp")]:
         path.touch()
     remark = text(lambda source: source + "\n# a remark\n")
     other = "another\tother.mp4\tict\tstandard\n"
     with (
-        changed(scripts / "headsplat/rotations.py", remark),
+        changed(library / "rotations.py", remark),
         changed(
-            scripts / "headsplat/masks/refine.py",
+            library / "masks/refine.py",
             text(lambda source: source.replace("\ndef ", "\n\n\ndef ").replace('"""', '"""An ', 1)),
         ),
-        changed(scripts / "headsplat/runtime/gpu.py", text(statement)),
+        changed(library / "runtime/gpu.py", text(statement)),
         changed(run.folder / "Snakefile", remark),
         changed(run.folder / "rules/avatar.smk", remark),
         changed(run.folder / "config/config.yaml", remark),

@@ -23,8 +23,9 @@ def busy(edited: Checkout) -> Iterator[Checkout]:  # noqa: F811
         [
             sys.executable,
             "-c",
-            "import sys; sys.path.insert(0, 'workflow_scripts'); "
-            "from headsplat_workflow import runlock; runlock.hold(); print('held', flush=True); input()",
+            "import sys; sys.path[:0] = ['.', 'workflow_scripts']; "
+            "from headsplat_workflow import runlock; runlock.hold(); "
+            "print('held', flush=True); input()",
         ],
         cwd=edited.folder,
         stdin=subprocess.PIPE,

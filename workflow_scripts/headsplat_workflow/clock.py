@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from headsplat.runtime.errors import UserError, shown
 from headsplat_workflow.config import Subjects
+
+from headsplat.runtime.errors import UserError, shown
 
 
 def require_past(files: Iterable[Path | str]) -> None:

@@ -17,26 +17,30 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_json
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-PACKAGE = Path(__file__).resolve().parent.name
+ROOT = SCRIPTS.parent
+# Where the library and the workflow's support modules lie.
+PACKAGES = {"headsplat": ROOT, "headsplat_workflow": SCRIPTS}
 
 # Modules that start, watch and end a stage and cannot change what it writes: an edit in one of
 # them reruns nothing. A module in which results are computed must not stand here.
 _HARNESS = frozenset(
-    SCRIPTS / PACKAGE / f"{name}.py"
+    PACKAGES[name.split(".")[0]] / f"{name.replace('.', '/')}.py"
     for name in (
-        "cli",
-        "codehash",
-        "control_group",
-        "errors",
-        "gpu",
-        "heartbeat",
-        "memory",
-        "process",
-        "stopping",
-        "storage",
-        "watchdog",
-        "watching",
-    )  # fmt: skip
+        "headsplat.runtime.control_group",
+        "headsplat.runtime.errors",
+        "headsplat.runtime.gpu",
+        "headsplat.runtime.heartbeat",
+        "headsplat.runtime.logs",
+        "headsplat.runtime.memory",
+        "headsplat.runtime.process",
+        "headsplat.runtime.progress",
+        "headsplat.runtime.stopping",
+        "headsplat.runtime.storage",
+        "headsplat.runtime.watchdog",
+        "headsplat.runtime.watching",
+        "headsplat_workflow.codehash",
+        "headsplat_workflow.stage",
+    )
 )
 
 # Of one file: the hash of its syntax tree, and the names of the package's modules it may import.
@@ -46,7 +50,7 @@ _sources: dict[Path, _Source] = {}
 
 @functools.cache
 def _module_file(module: str) -> Path | None:
-    base = SCRIPTS / module.replace(".", "/")
+    base = PACKAGES[module.split(".")[0]] / module.replace(".", "/")
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.exists():
             return candidate
@@ -76,7 +80,7 @@ def _parse(path: Path) -> _Source:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     digest = hashlib.sha256(ast.dump(_strip_docstrings(tree)).encode()).hexdigest()
-    return digest, sorted(m for m in modules if m.split(".")[0] == PACKAGE)
+    return digest, sorted(m for m in modules if m.split(".")[0] in PACKAGES)
 
 
 def _read(path: Path) -> _Source:
@@ -100,7 +104,7 @@ def read_sources(memo: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         known = {}
     sources = {}
-    for path in sorted(SCRIPTS.rglob("*.py")):
+    for path in sorted([*SCRIPTS.rglob("*.py"), *(ROOT / "headsplat").rglob("*.py")]):
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         entry = known.get(str(path))
@@ -128,6 +132,6 @@ def code_version(script: str, *extra: str) -> str:
             files = (_module_file(module) for module in modules)
             todo.extend(file for file in files if file and file not in _HARNESS)
     for name in extra:
-        path = SCRIPTS.parent / name
+        path = ROOT / name
         seen[path] = hashlib.sha256(path.read_bytes()).hexdigest()
     return hashlib.sha256("".join(seen[p] for p in sorted(seen)).encode()).hexdigest()[:12]

@@ -14,11 +14,12 @@ from typing import Any
 import jsonschema
 import yaml
 
+from headsplat_workflow.named_rows import NAME, NamedRows
+from headsplat_workflow.user_files import file_problem, folder_problem
+
 from headsplat.formats.importing.kinds import FRAME_DELTA_KINDS, KINDS, OWN_PICTURES
 from headsplat.runtime.errors import LONGEST, UserError, shown
 from headsplat.runtime.tables import Row, read_rows
-from headsplat_workflow.named_rows import NAME, NamedRows
-from headsplat_workflow.user_files import file_problem, folder_problem
 
 HEADS = ("procedural", "ict", "flame")
 BUILTIN_VIDEO = "builtin"
@@ -155,9 +156,9 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> Subjects:
             (fx,fy,cx,cy in the video's pixels), `identity` (a MICA code), `checkpoint`
             (FlashAvatar's chkpntN.pth that training goes on from) and `avatar` (one to be drawn as
             it is) are optional columns.
-            `import` (`<kind>:<folder>` of another tool's track, see `headsplat.formats.importing.kinds`)
-            takes the place of a video: `video` is then empty, '-' or, for some kinds, a folder
-            of pictures; the row gains `kind` and `folder`, and an empty `video`.
+            `import` (`<kind>:<folder>` of another tool's track) takes the place of a video:
+            `video` is then empty, '-' or, for some kinds, a folder of pictures;
+            the row gains `kind` and `folder`, and an empty `video`.
             `frame_delta` and `flame_version` belong to `import`. Lines that start with '#' are
             comments.
         presets: the presets of the configuration; an empty cell means 'standard'.

@@ -16,9 +16,10 @@ from snakemake.settings.types import (
     ResourceSettings,
 )  # fmt: skip
 
-from headsplat.runtime.errors import UserError
 from headsplat_workflow.reasons import explain
 from headsplat_workflow.refusals import subject_of
+
+from headsplat.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

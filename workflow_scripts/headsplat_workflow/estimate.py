@@ -67,8 +67,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Attributes: seconds left, the least where rules are unknown; share of the work that is done
-    or None; rules of which nothing is known.
+    """What is left of a run.
+
+    Attributes:
+        seconds: left, at least where rules are unknown.
+        share: of the work that is done, or None.
+        unknown: rules that were never measured.
     """
 
     seconds: float

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
+from headsplat_workflow.named_rows import NamedRows
+from headsplat_workflow.user_files import file_problem
+
 from headsplat.drive.kinds import DIFFPOSETALK, HEAD_MOTIONS, KINDS, RELATIVE, TRACK
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
-from headsplat_workflow.named_rows import NamedRows
-from headsplat_workflow.user_files import file_problem
 
 COLUMNS = ("name", "kind", "file")
 OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.evaluate.report.costs import read_costs
 from headsplat_workflow.dag import Plan, PlannedJob
+
+from headsplat.evaluate.report.costs import read_costs
 
 SHARED = "what all share"
 # Subjects whose last costs are read; the others' are taken to be alike.

@@ -12,10 +12,11 @@ from typing import Any
 
 from snakemake.logging import logger
 
-from headsplat.evaluate.report.costs import read_costs
 from headsplat_workflow import job_logs
 from headsplat_workflow.estimate import Costs, Estimate, Task, estimate
 from headsplat_workflow.resources import probed_frames
+
+from headsplat.evaluate.report.costs import read_costs
 
 # Seconds between looks at the run; between lines, on a terminal and in a file.
 LOOK_EVERY, TERMINAL_EVERY, FILE_EVERY = 5.0, 5.0, 30.0

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from headsplat.runtime.errors import shown
 from headsplat_workflow.refusals import RULE
+
+from headsplat.runtime.errors import shown
 
 CODE, NEW = "code changed", "new"
 _FLAG, _ARGUMENT = re.compile(r"--([\w-]+) (\S+)"), re.compile(r"(?s)--([\w-]+)=(.+)")

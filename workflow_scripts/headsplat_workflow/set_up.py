@@ -105,7 +105,8 @@ def _forget_half_installed(venv: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    scripts = Path(__file__).resolve().parents[1]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(scripts.parent), str(scripts)])}
 
 
 if __name__ == "__main__":

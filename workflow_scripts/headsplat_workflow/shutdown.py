@@ -3,8 +3,8 @@
 On SIGTERM Snakemake itself waits until the running jobs are done, which for a training is hours,
 and takes a lock in the signal's handler that the interrupted code may hold. On SIGINT it forgets
 the jobs that finish while it waits. Here the stages are told, they save and end
-(`headsplat.runtime.stopping`), and Snakemake's scheduler is asked, from a thread, to book what finished and
-start nothing new.
+(`headsplat.runtime.stopping`), and Snakemake's scheduler is asked, from a thread, to book what
+finished and start nothing new.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""Check, once after installation, what pip cannot install: `python -m headsplat_workflow.system_check`."""
+"""Check, once after installation, what pip cannot install."""
 
 import sys
 

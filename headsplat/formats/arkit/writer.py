@@ -55,8 +55,10 @@ def blendshapes(track: Track, head: HeadModel) -> np.ndarray:
 
 
 def rotations(track: Track) -> np.ndarray:
-    """(N, 9) radians of head, left and right eye: yaw to the subject's left, pitch down, roll
-    towards the subject's right shoulder (all positive about the head's y, x and z).
+    """Yaw, pitch and roll of the head, the left and the right eye, (N, 9) radians.
+
+    Yaw is positive to the subject's left, pitch downwards, roll towards the subject's right
+    shoulder: about the head's y, x and z axes.
     """
     eyes = axis_angle_from_six(track.eyes).reshape(-1, 2, 3)
     columns = [_angles(FLIP @ np.asarray(track.R, np.float64))]

@@ -1,9 +1,10 @@
 """FlashAvatar's `chkpntN.pth`: the tuple (deform, gauss, iteration) that its code saves.
 
 `deform` is the network's state dict and its Adam's, `gauss` what the Gaussians are and their Adam's
-(`headsplat.formats.flashavatar.checkpoint_layout`). The network sees every covered texel of the UV map, but
-point by point; the Gaussians are the texels whose triangle has no boundary vertex, and only their
-number shows in a file. torch's zip archives are read, and the form that it wrote before 1.6.
+(`headsplat.formats.flashavatar.checkpoint_layout`). The network sees every covered texel of the UV
+map, but point by point; the Gaussians are the texels whose triangle has no boundary vertex, and
+only their number shows in a file. Both forms of torch's archives are read: zip files, and what
+torch wrote before 1.6.
 """
 
 import pickle

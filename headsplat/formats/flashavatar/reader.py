@@ -21,7 +21,7 @@ FRAME_DELTA = 1  # its loader adds one to the number of the `.frame`
 
 
 def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
-    """Read `dataset/<id>` as the original's loader does; see `headsplat.formats.importing.clip.ReadClip`.
+    """Read `dataset/<id>` as the original's loader does.
 
     The `.frame` files lie in `checkpoint/`, or where the original looks for them,
     `../../metrical-tracker/output/<id>/checkpoint`. Image id is frame number + 1; the pictures

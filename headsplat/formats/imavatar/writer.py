@@ -1,4 +1,4 @@
-"""A clip in IMavatar's layout (see `headsplat.formats.imavatar.reader`): parameters, pictures, classes.
+"""Writes a clip in IMavatar's layout, which `headsplat.formats.imavatar.reader` reads.
 
 The head stands still and `world_mat` moves, so that no slot of the pose turns the whole head.
 Classes are three of BiSeNet's, as far as two masks tell: skin for the head, mouth, and cloth for

@@ -138,8 +138,10 @@ def transforms(track: Track, ids: np.ndarray, pads: tuple[int, int, int, int]) -
 
 
 def centring_margin(K: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    """Whole pixels left, top, right, bottom that bring the principal point within 0.25 px of the
-    middle.
+    """Padding that brings the principal point within 0.25 px of the middle.
+
+    Returns:
+        whole pixels left, top, right, bottom.
     """
     across, down = round(width - 2 * float(K[0, 2])), round(height - 2 * float(K[1, 2]))
     return max(across, 0), max(down, 0), max(-across, 0), max(-down, 0)

@@ -2,8 +2,8 @@
 
 Python's own unpickler calls what a file names, and a list of allowed names does not help: numpy's
 constructors alone can make pointers of plain bytes. Here a global is a `Name`, and what a call of
-it, or the state of an object, means is our own code (`headsplat.runtime.pickles.names`). Values are None,
-bool, int, float, str, bytes, tuple, list, dict, set and what that code makes.
+it, or the state of an object, means is our own code (`headsplat.runtime.pickles.names`). Values are
+None, bool, int, float, str, bytes, tuple, list, dict, set and what that code makes.
 
 Strings of Python 2 are latin-1. Time and memory are bounded by the file's size.
 """
@@ -318,9 +318,7 @@ def key_of(value: Any) -> Any:
 
 
 def _bits(part: Any) -> int:
-    """What a part of a key adds to its hash that the file can choose; texts are hashed with a
-    secret.
-    """
+    """Bits of a key's hash that the file can choose; strings are hashed with a secret."""
     if type(part) is float:
         return _KEY_BITS + 1
     return part.bit_length() if type(part) is int else 0

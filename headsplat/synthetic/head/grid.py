@@ -69,8 +69,9 @@ class Assembly:
 
 
 def loop_quads(outer: Array, inner: Array) -> Array:
-    """Quads between two closed loops of equal length, facing the viewer for loops that run
-    counter-clockwise with `outer` round `inner`.
+    """Quads between two closed loops of equal length, `outer` round `inner`.
+
+    They face the viewer where the loops run counter-clockwise.
     """
     return np.stack([outer, np.roll(outer, -1), np.roll(inner, -1), inner], 1)
 

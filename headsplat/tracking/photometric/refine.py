@@ -1,5 +1,7 @@
-"""Photometric refinement of a solved clip: landmarks, priors and smoothness as before, and every
-frame's picture against the clip's own colours.
+"""Photometric refinement of a solved clip.
+
+Landmarks, priors and smoothness count as in the first solve. In addition each frame's picture is
+compared with colours that are found in the clip itself.
 
 Gauss-Newton on all frames at once; the identity is freed together with the albedos that follow
 it. Clips longer than `JOINT` frames find the identity and the colours from runs spread over the
@@ -136,8 +138,9 @@ class Refiner:
     def _descend(
         self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
     ) -> State:
-        """All levels for some frames, from where an earlier run left them; the identity is free
-        where the colours are.
+        """Solve all levels for some frames, from where an earlier run left them.
+
+        The identity is free where the colours are.
         """
         linked = (frames[1:] == frames[:-1] + 1) & self._linked[frames[:-1]]
         solver = ClipSolver(self._terms, self._priors, frames, linked)

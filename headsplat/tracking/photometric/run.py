@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from headsplat_workflow.codehash import code_version
+
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
@@ -30,7 +32,6 @@ from headsplat.tracking.priors import INDEPENDENT_FRAMES, build_priors
 from headsplat.tracking.run import read_identity
 from headsplat.tracking.solve_checkpoint import Keeper
 from headsplat.tracking.terms import Terms
-from headsplat_workflow.codehash import code_version
 
 # The landmarks' places on the head are found again at the track, from so many frames.
 OFFSET_FRAMES, OFFSET_ROUNDS = 400, 3

@@ -128,8 +128,9 @@ class PhotometricTerms:
         return Samples(*parts, self._normal)
 
     def explain(self, samples: Samples) -> Explained:
-        """Fit the colours (the frames' own light alone, where they are given) and weigh what they
-        do not explain.
+        """Fit the colours and weigh what they do not explain.
+
+        Where the colours are given, only the light of the frames is fitted.
         """
         weight = samples.weight
         for _ in range(2):

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from headsplat.runtime.errors import UserError
 from headsplat_workflow.assets.needs import Need, problem
 from headsplat_workflow.assets.verify import HashRecord
+
+from headsplat.runtime.errors import UserError
 
 RECORD = Path("work/assets.json")
 

@@ -6,14 +6,14 @@ import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
-from headsplat.runtime.logs import log
-
-from headsplat.runtime.errors import UserError, one_line, shown
-from headsplat.runtime.fingerprint import file_digest
 from headsplat_workflow.assets.catalogue import CATALOGUE
 from headsplat_workflow.assets.download import Broken, Download, Refused, address
 from headsplat_workflow.assets.needs import Need
 from headsplat_workflow.assets.verify import glance
+
+from headsplat.runtime.errors import UserError, one_line, shown
+from headsplat.runtime.fingerprint import file_digest
+from headsplat.runtime.logs import log
 
 USER, PASSWORD = "HEADSPLAT_FLAME_USER", "HEADSPLAT_FLAME_PASSWORD"
 

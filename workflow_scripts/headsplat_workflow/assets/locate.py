@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from headsplat_workflow.assets.catalogue import CATALOGUE
+
 from headsplat.runtime.errors import UserError, one_line, shown
 from headsplat.runtime.regular import open_regular
 from headsplat.runtime.zips import BROKEN, ZipRoom, size_of
-from headsplat_workflow.assets.catalogue import CATALOGUE
 
 
 def locate(key: str, folder: Path | str, named: str | None = None) -> Path | None:

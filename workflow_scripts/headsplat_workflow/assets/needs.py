@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headsplat.runtime.errors import UserError
 from headsplat_workflow.assets.catalogue import CATALOGUE
 from headsplat_workflow.assets.locate import expected, locate
 from headsplat_workflow.assets.verify import HashRecord, glance
+
+from headsplat.runtime.errors import UserError
 
 FOLDER = "assets"
 FLAME_PARTS = ("model", "mesh", "masks", "landmarks", "mediapipe", "eyelids")

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from headsplat.doctor.finding import Finding, fails, ok
 from headsplat_workflow.assets.check import RECORD
 from headsplat_workflow.assets.needs import Need, problem
 from headsplat_workflow.assets.verify import HashRecord
+
+from headsplat.doctor.finding import Finding, fails, ok
 
 
 def check_files(needs: Sequence[Need], record_path: Path = RECORD) -> Iterator[Finding]:

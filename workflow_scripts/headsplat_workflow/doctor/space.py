@@ -5,10 +5,11 @@ from pathlib import Path
 
 import av
 
-from headsplat.runtime.errors import UserError
-from headsplat.video.container import open_media
 from headsplat_workflow.config import BUILTIN_VIDEO
 from headsplat_workflow.resources import NEEDS, frames_by_size, probed_frames
+
+from headsplat.runtime.errors import UserError
+from headsplat.video.container import open_media
 
 FPS = 25
 # Opening a video costs milliseconds; of long tables only so many are opened, the rest go by size.

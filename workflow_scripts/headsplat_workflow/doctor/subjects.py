@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat_workflow.config import Subjects
+
+from headsplat.doctor.finding import Finding, fails, ok, warning
 
 
 def check_subjects(subjects: Subjects) -> Iterator[Finding]:
