@@ -172,7 +172,7 @@ inline GradientTensors new_gradients(const GaussianTask& task, const at::TensorO
 }
 
 // Rows are looked at where that costs nothing: on the CPU, by the caller.
-inline PictureLossTask check_picture_loss(const at::Tensor& image, const at::Tensor& pictures,
+inline PictureLossTask check_picture_loss(const at::Tensor& rendered, const at::Tensor& pictures,
                                           const at::Tensor& rows, const at::Tensor& background,
                                           double mouth, int64_t reduction) {
   TORCH_CHECK_VALUE(reduction == 1 || reduction == 2, "reduction: expected 1 or 2, got ",
@@ -184,16 +184,16 @@ inline PictureLossTask check_picture_loss(const at::Tensor& image, const at::Ten
   int64_t batch = rows.size(0);
   check_size(width, height);
   check_size(width / reduction, height / reduction);
-  at::Device device = image.device();
+  at::Device device = rendered.device();
   check_packed(pictures, "pictures", at::kByte, {frames, height, width, kPlanes}, device);
   TORCH_CHECK_VALUE(frames >= 1, "pictures: expected at least one frame, got none");
   check_packed(rows, "rows", at::kLong, {batch}, device);
-  check_packed(image, "image", at::kFloat, {batch, height / reduction, width / reduction, 3},
+  check_packed(rendered, "image", at::kFloat, {batch, height / reduction, width / reduction, 3},
                device);
   check_packed(background, "background", at::kFloat, {batch, 3}, device);
   return {static_cast<int>(batch), static_cast<int>(frames), static_cast<int>(height),
           static_cast<int>(width), static_cast<int>(reduction), static_cast<float>(mouth),
-          image.const_data_ptr<float>(), pictures.const_data_ptr<uint8_t>(),
+          rendered.const_data_ptr<float>(), pictures.const_data_ptr<uint8_t>(),
           rows.const_data_ptr<int64_t>(), background.const_data_ptr<float>()};
 }
 

@@ -65,23 +65,23 @@ void check_rows(const PictureLossTask& task) {
                       " names picture ", task.rows[b], " of ", task.frames);
 }
 
-at::Tensor picture_loss(const at::Tensor& image, const at::Tensor& pictures,
+at::Tensor picture_loss(const at::Tensor& rendered, const at::Tensor& pictures,
                         const at::Tensor& rows, const at::Tensor& background, double mouth,
                         int64_t reduction) {
-  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  PictureLossTask task = check_picture_loss(rendered, pictures, rows, background, mouth, reduction);
   check_rows(task);
-  at::Tensor loss = at::empty({task.batch}, image.options());
+  at::Tensor loss = at::empty({task.batch}, rendered.options());
   picture_loss_cpu(task, loss.data_ptr<float>(), at::get_num_threads());
   return loss;
 }
 
-at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& image,
+at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& rendered,
                                  const at::Tensor& pictures, const at::Tensor& rows,
                                  const at::Tensor& background, double mouth, int64_t reduction) {
-  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  PictureLossTask task = check_picture_loss(rendered, pictures, rows, background, mouth, reduction);
   check_rows(task);
-  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, image.device());
-  at::Tensor d_image = at::empty(image.sizes(), image.options());
+  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, rendered.device());
+  at::Tensor d_image = at::empty(rendered.sizes(), rendered.options());
   picture_loss_backward_cpu(task, d_loss.const_data_ptr<float>(), d_image.data_ptr<float>(),
                             at::get_num_threads());
   return d_image;
@@ -106,10 +106,10 @@ TORCH_LIBRARY(headsplat, library) {
       "(Tensor means, Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, "
       "Tensor rotation, Tensor translation)");
   library.def(
-      "picture_loss(Tensor image, Tensor pictures, Tensor rows, Tensor background, float mouth, "
+      "picture_loss(Tensor rendered, Tensor pictures, Tensor rows, Tensor background, float mouth, "
       "int reduction) -> Tensor");
   library.def(
-      "picture_loss_backward(Tensor d_loss, Tensor image, Tensor pictures, Tensor rows, "
+      "picture_loss_backward(Tensor d_loss, Tensor rendered, Tensor pictures, Tensor rows, "
       "Tensor background, float mouth, int reduction) -> Tensor");
   // On CUDA only: elsewhere PyTorch's own operators serve LPIPS.
   library.def(

@@ -117,33 +117,33 @@ GaussianGradients gaussians_backward(
   return out.tuple();
 }
 
-PictureLossTask picture_task(const at::Tensor& image, const at::Tensor& pictures,
+PictureLossTask picture_task(const at::Tensor& rendered, const at::Tensor& pictures,
                              const at::Tensor& rows, const at::Tensor& background, double mouth,
                              int64_t reduction) {
-  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  PictureLossTask task = check_picture_loss(rendered, pictures, rows, background, mouth, reduction);
   TORCH_CHECK_VALUE(task.batch <= 65535, "rows: expected at most 65535, got ", task.batch);
   return task;
 }
 
-at::Tensor picture_loss(const at::Tensor& image, const at::Tensor& pictures,
+at::Tensor picture_loss(const at::Tensor& rendered, const at::Tensor& pictures,
                         const at::Tensor& rows, const at::Tensor& background, double mouth,
                         int64_t reduction) {
-  PictureLossTask task = picture_task(image, pictures, rows, background, mouth, reduction);
-  c10::cuda::CUDAGuard guard(image.device());
-  at::Tensor parts = at::empty({task.batch, picture_loss_parts(task)}, image.options());
-  at::Tensor loss = at::empty({task.batch}, image.options());
+  PictureLossTask task = picture_task(rendered, pictures, rows, background, mouth, reduction);
+  c10::cuda::CUDAGuard guard(rendered.device());
+  at::Tensor parts = at::empty({task.batch, picture_loss_parts(task)}, rendered.options());
+  at::Tensor loss = at::empty({task.batch}, rendered.options());
   check(picture_loss_cuda(task, parts.data_ptr<float>(), loss.data_ptr<float>(), stream()),
         "picture_loss");
   return loss;
 }
 
-at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& image,
+at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& rendered,
                                  const at::Tensor& pictures, const at::Tensor& rows,
                                  const at::Tensor& background, double mouth, int64_t reduction) {
-  PictureLossTask task = picture_task(image, pictures, rows, background, mouth, reduction);
-  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, image.device());
-  c10::cuda::CUDAGuard guard(image.device());
-  at::Tensor d_image = at::empty(image.sizes(), image.options());
+  PictureLossTask task = picture_task(rendered, pictures, rows, background, mouth, reduction);
+  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, rendered.device());
+  c10::cuda::CUDAGuard guard(rendered.device());
+  at::Tensor d_image = at::empty(rendered.sizes(), rendered.options());
   check(picture_loss_backward_cuda(task, d_loss.const_data_ptr<float>(),
                                    d_image.data_ptr<float>(), stream()),
         "picture_loss_backward");

@@ -40,7 +40,7 @@ struct PictureLossTask {
   int batch, frames, height, width;  // of the stored pictures
   int reduction;                     // 1 or 2
   float mouth;
-  const float* image;        // (batch, out_height, out_width, 3)
+  const float* rendered;        // (batch, out_height, out_width, 3)
   const uint8_t* pictures;   // (frames, height, width, 5)
   const int64_t* rows;       // (batch,) into the frames
   const float* backgrounds;  // (batch, 3)

@@ -98,26 +98,26 @@ inline __attribute__((always_inline)) Floats slope_of(Floats difference) {  // h
   return held > kHuberDelta ? splat(kHuberDelta) : held;
 }
 
-float charge(const float* image, const Values& values, int count) {
+float charge(const float* rendered, const Values& values, int count) {
   Floats sums{};
   int i = 0;
   for (; i + kLanes <= 3 * count; i += kLanes) {
-    Floats difference = load(image + i) - load(values.target + i), held = slope_of(difference);
+    Floats difference = load(rendered + i) - load(values.target + i), held = slope_of(difference);
     sums += load(values.weight + i) * (held * (difference - 0.5f * held));
   }
   float rest = 0;
-  for (; i < 3 * count; ++i) rest += values.weight[i] * huber(image[i] - values.target[i]);
+  for (; i < 3 * count; ++i) rest += values.weight[i] * huber(rendered[i] - values.target[i]);
   return sum(sums) + rest;
 }
 
-void slope(const float* image, const Values& values, int count, float* d_image) {
+void slope(const float* rendered, const Values& values, int count, float* d_image) {
   int i = 0;
   for (; i + kLanes <= 3 * count; i += kLanes) {
-    Floats out = slope_of(load(image + i) - load(values.target + i)) * load(values.weight + i);
+    Floats out = slope_of(load(rendered + i) - load(values.target + i)) * load(values.weight + i);
     std::memcpy(d_image + i, &out, sizeof out);
   }
   for (; i < 3 * count; ++i)
-    d_image[i] = huber_slope(image[i] - values.target[i]) * values.weight[i];
+    d_image[i] = huber_slope(rendered[i] - values.target[i]) * values.weight[i];
 }
 
 // Spreads out every run of a band; `visit` gets the place of its first value, values, and pixels.
@@ -151,7 +151,7 @@ void picture_loss_cpu(const PictureLossTask& task, float* loss, int threads) {
     for (int band = 0; band < bands; ++band) {
       double sum = 0;
       each_run(task, frame, band, 1, [&](int64_t at, const Values& values, int count) {
-        sum += charge(task.image + at, values, count);
+        sum += charge(task.rendered + at, values, count);
       });
       parts[static_cast<size_t>(frame) * bands + band] = sum;
     }
@@ -170,7 +170,7 @@ void picture_loss_backward_cpu(const PictureLossTask& task, const float* d_loss,
     for (int band = 0; band < bands; ++band)
       each_run(task, frame, band, d_loss[frame] / task.values(),
                [&](int64_t at, const Values& values, int count) {
-                 slope(task.image + at, values, count, d_image + at);
+                 slope(task.rendered + at, values, count, d_image + at);
                });
 }
 

@@ -55,7 +55,7 @@ struct Transfer {
 template <int kReduction>
 struct Shared {
   static constexpr int kRowBytes = kPlanes * kReduction * kSize;
-  alignas(16) float image[3 * kSize];
+  alignas(16) float rendered[3 * kSize];
   alignas(16) uint8_t planes[kReduction][kRowBytes];
 };
 
@@ -67,14 +67,14 @@ template <int kReduction, bool kAligned>
 __device__ void fetch(const PictureLossTask& task, int frame, const Run<kSize>& run, int lane,
                       Shared<kReduction>& shared) {
   constexpr int kRowBytes = Shared<kReduction>::kRowBytes;
-  ImageTransfer<kAligned> image;
+  ImageTransfer<kAligned> rendered;
   Transfer<typename Words<kAligned>::Planes, kRowBytes> planes[kReduction];
   int row_bytes = kPlanes * kReduction * run.count;
-  image.load(task.image + 3 * (frame * task.pixels() + run.pixel), 12 * run.count, lane);
+  rendered.load(task.rendered + 3 * (frame * task.pixels() + run.pixel), 12 * run.count, lane);
 #pragma unroll
   for (int row = 0; row < kReduction; ++row)
     planes[row].load(run.bytes + row * kPlanes * task.width, row_bytes, lane);
-  image.store(shared.image, 12 * run.count, lane);
+  rendered.store(shared.rendered, 12 * run.count, lane);
 #pragma unroll
   for (int row = 0; row < kReduction; ++row)
     planes[row].store(shared.planes[row], row_bytes, lane);
@@ -127,12 +127,12 @@ __global__ void __launch_bounds__(kThreads) charge_runs(PictureLossTask task, fl
     Mixer mixer(task, frame, 1);
     Area areas[kEach];
     areas_of(shared[warp], lane, areas);
-    const float* image = shared[warp].image + 3 * kEach * lane;
+    const float* rendered = shared[warp].rendered + 3 * kEach * lane;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       float charge = 0;
 #pragma unroll
-      for (int k = 0; k < 3; ++k) charge += huber(image[3 * i + k] - mixer.target(areas[i], k));
+      for (int k = 0; k < 3; ++k) charge += huber(rendered[3 * i + k] - mixer.target(areas[i], k));
       if (kEach * lane + i < run.count) sum += mixer.weight(areas[i]) * charge;
     }
   }
@@ -163,17 +163,17 @@ __global__ void __launch_bounds__(kThreads)
   Mixer mixer(task, frame, d_loss[frame] / task.values());
   Area areas[kEach];
   areas_of(shared[warp], lane, areas);
-  float* image = shared[warp].image + 3 * kEach * lane;
+  float* rendered = shared[warp].rendered + 3 * kEach * lane;
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     float weight = mixer.weight(areas[i]);
 #pragma unroll
     for (int k = 0; k < 3; ++k)
-      image[3 * i + k] = huber_slope(image[3 * i + k] - mixer.target(areas[i], k)) * weight;
+      rendered[3 * i + k] = huber_slope(rendered[3 * i + k] - mixer.target(areas[i], k)) * weight;
   }
   __syncwarp();
   ImageTransfer<kAligned> out;
-  out.load(shared[warp].image, 12 * run.count, lane);
+  out.load(shared[warp].rendered, 12 * run.count, lane);
   out.store(d_image + 3 * (frame * task.pixels() + run.pixel), 12 * run.count, lane);
 }
 
@@ -183,7 +183,7 @@ bool aligned(const PictureLossTask& task, const float* d_image) {
     return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
   };
   return task.length() % 4 == 0 && (task.reduction == 1 || task.width % 4 == 0) &&
-         on(task.image, 16) && on(d_image, 16) && on(task.pictures, 4);
+         on(task.rendered, 16) && on(d_image, 16) && on(task.pictures, 4);
 }
 
 dim3 grid(const PictureLossTask& task) {

@@ -110,8 +110,8 @@ class TaskModels:
     def _faces(self, picture: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Points (478, 3) in pixels, and scores (52,), NaN without the model, of every face."""
         height, width = picture.shape[:2]
-        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
-        answer = self._landmarker.detect(image)
+        wrapped = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
+        answer = self._landmarker.detect(wrapped)
         faces = []
         for number, marks in enumerate(answer.face_landmarks):
             flat = [v for mark in marks for v in (mark.x, mark.y, mark.z)]

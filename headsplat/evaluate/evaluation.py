@@ -65,7 +65,7 @@ def evaluate(
     Raises:
         UserError: a frame of the split is missing from the track.
     """
-    ids, film = list(split["test"]), ClipFilm(split["test"], unused)
+    ids, comparison = list(split["test"]), ClipFilm(split["test"], unused)
     clip, tested = sorted(int(i) for i in track.ids), frozenset(split["test"])
     sample = frozenset(split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)])
     track.rows([*ids, *sample])  # it has them all
@@ -87,7 +87,7 @@ def evaluate(
                 for name, value in found.items():
                     values.setdefault(name, []).extend(value)
                 previous = some if some.ids else previous
-                for picture in film.pictures(batch):
+                for picture in comparison.pictures(batch):
                     out.write(picture)
         write_npz(measures, **{name: np.array(v, np.float32) for name, v in values.items()})
 

@@ -10,7 +10,7 @@ from headsplat.formats.frame_clip import (
     track_of_frames,
 )
 from headsplat.formats.frame_folder import read_frame_folder
-from headsplat.formats.importing.clip import ImportedClip, ImportOptions, Picture
+from headsplat.formats.importing.clip import ImportedClip, ImportOptions, ImageSource
 from headsplat.formats.importing.numbered import numbered_pictures
 from headsplat.formats.importing.offset import measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
@@ -48,6 +48,6 @@ def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
     rows, dropped = join(frames, pictures, offset, where)
     return ImportedClip(
         track_of_frames(frames, rows, options),
-        {int(row) + 1: Picture(pictures[int(row) + offset]) for row in rows},
+        {int(row) + 1: ImageSource(pictures[int(row) + offset]) for row in rows},
         notes=(*head_note, note, *dropped),
     )

@@ -32,7 +32,7 @@ def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     height, width = alpha.shape
     # The averages are smooth: half the size is enough for them.
     half = (max(width // 2, 1), max(height // 2, 1))
-    picture = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.float32)
     share = cv2.resize(alpha, half, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     reach = max(1, round(_REACH * half[0]))
 
@@ -40,7 +40,7 @@ def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         weight = share**_PURITY + _FAINT * share + _FAINT**2
         colours, weights = (
             cv2.resize(cv2.blur(summed, (2 * reach + 1, 2 * reach + 1)), (width, height))
-            for summed in (picture * weight[..., None], weight)
+            for summed in (small * weight[..., None], weight)
         )
         return colours[rows, columns] / weights[rows, columns, None]
 

@@ -45,18 +45,18 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
         return encode_png(neckhead), encode_png(mouth)
 
     with (
-        FrameStore([frames]) as pictures,
+        FrameStore([frames]) as store,
         publish(out) as temporary,
         FrameZipWriter(temporary, ".png") as pack,
     ):
         coded = overlapped(
-            pictures.ids,
-            lambda frame_id: decode_rgb(pictures.read(frame_id)),
+            store.ids,
+            lambda frame_id: decode_rgb(store.read(frame_id)),
             labels,
             masks,
             parser.batch,
             threads,
         )
-        for frame_id, (neckhead, mouth) in progress(coded, len(pictures.ids), "parse"):
+        for frame_id, (neckhead, mouth) in progress(coded, len(store.ids), "parse"):
             pack.add(frame_id, neckhead, role="_neckhead")
             pack.add(frame_id, mouth, role="_mouth")

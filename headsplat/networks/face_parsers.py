@@ -33,14 +33,14 @@ class FaceParser(Protocol):
 
 def normalised(images: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, H, W, 3) uint8 RGB -> (B, 3, 512, 512), resized as Pillow's bilinear does it."""
-    pictures = images.permute(0, 3, 1, 2).float()
-    if pictures.shape[2:] != (SIZE, SIZE):
-        pictures = functional.interpolate(
-            pictures, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True
+    prepared = images.permute(0, 3, 1, 2).float()
+    if prepared.shape[2:] != (SIZE, SIZE):
+        prepared = functional.interpolate(
+            prepared, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True
         ).round()
-    mean = pictures.new_tensor(_MEAN)[:, None, None] * 255
-    deviation = pictures.new_tensor(_DEVIATION)[:, None, None] * 255
-    return ((pictures - mean) / deviation).to(dtype)
+    mean = prepared.new_tensor(_MEAN)[:, None, None] * 255
+    deviation = prepared.new_tensor(_DEVIATION)[:, None, None] * 255
+    return ((prepared - mean) / deviation).to(dtype)
 
 
 def as_labels(scores: Tensor, height: int, width: int) -> Tensor:
@@ -75,8 +75,8 @@ class TorchParser:
     @torch.inference_mode()
     def labels(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, H, W) uint8."""
-        pictures = normalised(images.to(self._device), self._dtype)
-        return as_labels(self._network(pictures)[0], *images.shape[1:3])
+        prepared = normalised(images.to(self._device), self._dtype)
+        return as_labels(self._network(prepared)[0], *images.shape[1:3])
 
 
 class OnnxParser:
@@ -114,10 +114,10 @@ class OnnxParser:
 
     def labels(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, H, W) uint8."""
-        pictures = normalised(images, torch.float32).numpy().astype(self._float)
+        prepared = normalised(images, torch.float32).numpy().astype(self._float)
         parts = [
-            self._session.run([self._output], {self._input: pictures[k : k + self.batch]})[0]
-            for k in range(0, len(pictures), self.batch)
+            self._session.run([self._output], {self._input: prepared[k : k + self.batch]})[0]
+            for k in range(0, len(prepared), self.batch)
         ]
         scores = np.concatenate(parts)
         if scores.shape[1] != CLASSES:

@@ -86,14 +86,14 @@ class OnnxMatting:
 
     def alphas(self, images: Tensor) -> Tensor:
         """(T, H, W, 3) uint8 RGB -> (T, H, W) uint8."""
-        pictures = images.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255
-        pictures = pictures.contiguous()
-        height, width = pictures.shape[2:]
-        alphas = pictures.new_empty((len(pictures), height, width))
+        prepared = images.to(self._device).permute(0, 3, 1, 2).to(self._dtype) / 255
+        prepared = prepared.contiguous()
+        height, width = prepared.shape[2:]
+        alphas = prepared.new_empty((len(prepared), height, width))
         ratio = self._value(np.array([working_ratio(height, width)], np.float32))
-        if pictures.is_cuda:
+        if prepared.is_cuda:
             torch.cuda.synchronize()  # the two libraries compute on streams of their own
-        for picture, alpha in zip(pictures, alphas, strict=True):
+        for picture, alpha in zip(prepared, alphas, strict=True):
             binding = self._session.io_binding()
             place = (self._device.type, self._number, self._element)
             binding.bind_input("src", *place, (1, *picture.shape), picture.data_ptr())
@@ -149,8 +149,8 @@ class TorchMatting:
 
     def _step(self, images: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         # Channels are innermost in memory already: this is torch's channels_last.
-        pictures = images.permute(0, 3, 1, 2).to(self._dtype) / 255
-        _, alphas, states = self._network(pictures, states, working_ratio(*pictures.shape[2:]))
+        prepared = images.permute(0, 3, 1, 2).to(self._dtype) / 255
+        _, alphas, states = self._network(prepared, states, working_ratio(*prepared.shape[2:]))
         return ((alphas[:, 0].float() * 255).round().to(torch.uint8), *states)
 
     def _captured_step(self, images: Tensor) -> Captured:

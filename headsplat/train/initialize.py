@@ -71,13 +71,13 @@ def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor
         picture = view.pictures[..., :3].float() / 255 * matte
         colours = view.positions.new_zeros(view.positions.shape).requires_grad_(True)
         black = torch.zeros(len(view.pictures), 3, device=spacing.device)
-        image, _ = rasterize_gaussians(
+        rendered, _ = rasterize_gaussians(
             view.positions, view.rotations, scale, opacity, colours,
             view.rotation, view.translation, view.intrinsics, width, height, black,
         )  # fmt: skip
-        (seen,) = torch.autograd.grad(image, colours, picture, retain_graph=True)
+        (seen,) = torch.autograd.grad(rendered, colours, picture, retain_graph=True)
         masks = torch.cat([matte, torch.ones_like(matte), torch.zeros_like(matte)], -1)
-        (sums,) = torch.autograd.grad(image, colours, masks)
+        (sums,) = torch.autograd.grad(rendered, colours, masks)
         total += seen.sum(0)
         inside.append(sums[..., 0])
         weight.append(sums[..., 1])

@@ -11,7 +11,7 @@ _ready = False
 
 
 def picture_loss(
-    image: Tensor,
+    rendered: Tensor,
     pictures: Tensor,
     rows: Tensor,
     background: Tensor,
@@ -28,7 +28,7 @@ def picture_loss(
     Nothing waits for the device, and calls can be captured in a CUDA graph.
 
     Args:
-        image: (B, H // reduction, W // reduction, 3) float32 in 0..1, differentiable.
+        rendered: (B, H // reduction, W // reduction, 3) float32 in 0..1, differentiable.
         pictures: (T, H, W, 5) uint8: red, green, blue, matte, mouth. No gradient.
         rows: (B,) long, the picture of each image. On a GPU a row outside of 0..T-1 counts as the
             nearest inside: it cannot be reported without waiting.
@@ -49,8 +49,8 @@ def picture_loss(
     """
     if not _ready:
         _prepare()
-    extension.require(image.device)
-    return torch.ops.headsplat.picture_loss(image, pictures, rows, background, mouth, reduction)
+    extension.require(rendered.device)
+    return torch.ops.headsplat.picture_loss(rendered, pictures, rows, background, mouth, reduction)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -72,12 +72,12 @@ def _prepare() -> None:
     extension.load()
 
     @torch.library.register_fake("headsplat::picture_loss")
-    def _(image, pictures, rows, background, mouth, reduction):
-        return image.new_empty(image.shape[:1])
+    def _(rendered, pictures, rows, background, mouth, reduction):
+        return rendered.new_empty(rendered.shape[:1])
 
     @torch.library.register_fake("headsplat::picture_loss_backward")
-    def _(d_loss, image, pictures, rows, background, mouth, reduction):
-        return torch.empty_like(image)
+    def _(d_loss, rendered, pictures, rows, background, mouth, reduction):
+        return torch.empty_like(rendered)
 
     torch.library.register_autograd(
         "headsplat::picture_loss", _backward, setup_context=_setup_context

@@ -88,7 +88,7 @@ class FusedDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx, image: Tensor, target: Tensor, layers: Layers) -> Tensor:
         """Twice through the layers, block by block."""
-        have, want = (_seen(picture, layers) for picture in (image, target))
+        have, want = (_seen(side, layers) for side in (image, target))
         kept, distances = [], []
         for block, weight in zip(layers.blocks, layers.linear, strict=True):
             for layer in block:

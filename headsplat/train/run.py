@@ -146,9 +146,9 @@ def train_avatar(
         if isinstance(avatar.deformation, FlashAvatarDeformation):
             with torch.no_grad():
                 last = trainer.gaussians(plan.rows[-1, :1].to(device))
-            images = options.steps * options.batch + (start.iteration if start else 0)
+            images_seen = options.steps * options.batch + (start.iteration if start else 0)
             save_checkpoint(
-                folder, avatar.deformation, last.means[0], outcome.optimiser, images,
+                folder, avatar.deformation, last.means[0], outcome.optimiser, images_seen,
                 avatar.centred,
             )  # fmt: skip
     scratch.clear()

@@ -116,14 +116,14 @@ def read_pictures(
             frames = deinterlaced(frames, info.fields)
         else:
             frames = _frames_from(path, threads, container, stream, info, start)
-        for image, shape, frame in frames:
+        for index, shape, frame in frames:
             wanted = info.images[frame_id - 1]
-            if image < wanted:
+            if index < wanted:
                 continue
-            if image > wanted:
+            if index > wanted:
                 break
             picture = make(frame, shape)
-            while frame_id < stop and info.images[frame_id - 1] == image:
+            while frame_id < stop and info.images[frame_id - 1] == index:
                 yield frame_id, picture
                 frame_id += 1
             if frame_id == stop:

@@ -298,7 +298,7 @@ def test_lpips_of_crops_can_be_recorded():
     # cuDNN may choose an algorithm that adds in any order.
     assert relative(gradient, expected) < 1e-2
     outside = torch.ones_like(leaf, dtype=torch.bool)
-    for picture, (row, column) in zip(outside, corners.tolist(), strict=True):
-        picture[row : row + 64, column : column + 64] = False
+    for region, (row, column) in zip(outside, corners.tolist(), strict=True):
+        region[row : row + 64, column : column + 64] = False
     assert (gradient[outside] == 0).all()
     assert (gradient[~outside] != 0).float().mean() > 0.9

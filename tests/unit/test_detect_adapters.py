@@ -108,13 +108,13 @@ class Landmarker:
         return cls()
 
     def detect(self, image):
-        picture = image.numpy_view()
-        height, width = picture.shape[:2]
+        pixels = image.numpy_view()
+        height, width = pixels.shape[:2]
         answer = types.SimpleNamespace(face_landmarks=[], face_blendshapes=[])
-        levels = (picture[..., 0].astype(int) + 16) // 32
+        levels = (pixels[..., 0].astype(int) + 16) // 32
         for level in np.unique(levels[levels > 1]):
             rows, columns = np.nonzero(levels == level)
-            shade = picture[rows, columns, 0].mean()
+            shade = pixels[rows, columns, 0].mean()
             x0, y0 = columns.min(), rows.min()
             side = columns.max() + 1 - x0
             if len(rows) < side**2 / 2:

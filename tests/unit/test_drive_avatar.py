@@ -42,10 +42,10 @@ def drive(subject, out: Path, motion: Path, kind: str, *more: str) -> np.ndarray
     arguments = [*subject.arguments(), "--motion", str(motion), "--kind", kind]
     scratch = ["--scratch", str(subject.head.parent / "scratch")]
     script.main([*arguments, *scratch, "--out", str(out), *more])
-    return pictures(out)
+    return random_pictures(out)
 
 
-def pictures(path: Path) -> np.ndarray:
+def random_pictures(path: Path) -> np.ndarray:
     with av.open(str(path)) as file:
         assert file.streams.video[0].average_rate == 25
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
@@ -108,7 +108,7 @@ def test_batches_do_not_change_the_film(ball, tmp_path, monkeypatch):
     drive(ball, tmp_path / "b.mp4", ball.track, "track")
     assert sizes == [8, 4, 5, 5, 2]
     np.testing.assert_allclose(
-        pictures(tmp_path / "a.mp4").astype(int), pictures(tmp_path / "b.mp4"), atol=2
+        random_pictures(tmp_path / "a.mp4").astype(int), random_pictures(tmp_path / "b.mp4"), atol=2
     )
 
 
@@ -184,7 +184,7 @@ def test_the_film_is_its_parts_at_even_times(doll, tmp_path, monkeypatch):
     monkeypatch.setattr(Scratch, "clear", lambda self: None)
     joined = drive(doll, tmp_path / "parts.mp4", motion, "diffposetalk", "--audio", str(voice))
     states = sorted((doll.head.parent / "scratch").rglob("*.mp4"))
-    separate = [pictures(path) for path in states]
+    separate = [random_pictures(path) for path in states]
     assert [len(part) for part in separate] == [16, 16, 16, 2]
     np.testing.assert_array_equal(joined, np.concatenate(separate))
     with av.open(str(tmp_path / "parts.mp4")) as file:

@@ -6,7 +6,7 @@ import torch
 from headsplat.metrics import frame_metrics, psnr_head, ssim, temporal_error
 
 
-def pictures(seed: int) -> torch.Tensor:
+def random_pictures(seed: int) -> torch.Tensor:
     return torch.rand(2, 24, 20, 3, generator=torch.Generator().manual_seed(seed))
 
 
@@ -34,14 +34,14 @@ def test_paint_outside_the_head_counts_only_in_full() -> None:
 
 
 def test_psnr_head_alone_is_that_of_all_metrics() -> None:
-    truth, render = pictures(0), 2 * pictures(1) - 0.5
-    mask = (pictures(2)[..., 0] > 0.5).float()
+    truth, render = random_pictures(0), 2 * random_pictures(1) - 0.5
+    mask = (random_pictures(2)[..., 0] > 0.5).float()
     expected = frame_metrics(truth, render, mask)["psnr_head"]
     assert torch.equal(psnr_head(truth, render, mask), expected)
 
 
 def test_ssim_against_the_definition() -> None:
-    a, b = pictures(0).double(), pictures(1).double()
+    a, b = random_pictures(0).double(), random_pictures(1).double()
     grid = torch.arange(11, dtype=torch.float64) - 5
     line = torch.exp(-grid.square() / 4.5)
     window = (line[:, None] * line[None]) / line.sum() ** 2
@@ -63,7 +63,7 @@ def test_ssim_against_the_definition() -> None:
 
 
 def test_temporal_error_ignores_a_constant_difference_and_sees_flicker() -> None:
-    before, now = pictures(2), pictures(3)
+    before, now = random_pictures(2), random_pictures(3)
     mask = torch.ones(2, 24, 20)
     still = temporal_error(now, before, now + 0.1, before + 0.1, mask)
     flicker = temporal_error(now, before, now + 0.1, before - 0.1, mask)

@@ -25,7 +25,7 @@ from headsplat.detect.task_models import check_task
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.formats.frame import read_frame
 from headsplat.formats.importing.arrays import read_arrays
-from headsplat.formats.importing.clip import Picture
+from headsplat.formats.importing.clip import ImageSource
 from headsplat.formats.importing.images import read_image, read_matte
 from headsplat.frames.images import MOST_PIXELS, decode_image, encode_png, read_image_file
 from headsplat.heads.ict.source import read_source
@@ -76,8 +76,8 @@ DOORS = {
     "json": read_json,
     "mesh": read_textured_mesh,
     "image": read_image_file,
-    "picture": lambda path: read_image(Picture(path), (4, 4)),
-    "picture in arrays": lambda path: read_matte(Picture(path, "img"), (4, 4)),
+    "picture": lambda path: read_image(ImageSource(path), (4, 4)),
+    "picture in arrays": lambda path: read_matte(ImageSource(path, "img"), (4, 4)),
     "ict": read_source,
     "task": check_task,
     "onnx": open_session,
@@ -315,7 +315,7 @@ def test_images_of_too_many_pixels(tmp_path, size):
     with pytest.raises(UserError):
         decode_image(path.read_bytes())
     with pytest.raises(UserError):
-        read_image(Picture(path), (4, 4))
+        read_image(ImageSource(path), (4, 4))
 
 
 def test_an_image_of_8k_video_is_read(tmp_path):
@@ -329,7 +329,7 @@ def test_an_image_of_another_size_is_not_decoded(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png(6000, 6000))
     with pytest.raises(UserError, match="is 6000 x 6000 pixels, the track is of 4 x 4"):
-        read_image(Picture(path), (4, 4))
+        read_image(ImageSource(path), (4, 4))
 
 
 def test_formats_that_start_other_programs_are_no_images(tmp_path):
@@ -435,4 +435,4 @@ def test_grey_values_of_sixteen_bits_are_scaled(tmp_path):
     found = decode_image((tmp_path / "a.png").read_bytes())
     assert found.shape == (8, 8, 3)
     assert (found == (values // 257)[..., None]).all()
-    assert (read_matte(Picture(tmp_path / "a.png"), (8, 8)) == values // 257).all()
+    assert (read_matte(ImageSource(tmp_path / "a.png"), (8, 8)) == values // 257).all()

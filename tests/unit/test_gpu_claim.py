@@ -78,26 +78,26 @@ def machine(tmp_path):
         process.communicate()
 
 
-def card(process: subprocess.Popen[str]) -> str:
+def claimed(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
 def test_jobs_get_cards_of_their_own_and_the_next_waits_for_any_of_them(machine):
     machine.cards(A, B)
     first, second = machine.job(), machine.job()
-    assert {card(first), taken := card(second)} == {A, B}
+    assert {claimed(first), taken := claimed(second)} == {A, B}
     third = machine.job()
     time.sleep(1.5)
     assert third.poll() is None
     second.send_signal(signal.SIGKILL)
-    assert card(third) == taken
+    assert claimed(third) == taken
     assert first.poll() is None
 
 
 def test_waiting_ends_in_one_line(machine):
     machine.cards(A)
     first = machine.job()
-    assert card(first) == A
+    assert claimed(first) == A
     second = machine.job(wait=0.2)
     _, said = second.communicate(timeout=30)
     assert second.returncode == 1
@@ -123,15 +123,15 @@ def test_waiting_ends_in_one_line(machine):
 def test_a_given_choice_is_kept(machine, visible, expected):
     machine.cards(A, B, C)
     for name in expected:
-        assert card(machine.job(visible)) == name
+        assert claimed(machine.job(visible)) == name
     if not expected:
-        assert card(machine.job(visible)) == "None"
+        assert claimed(machine.job(visible)) == "None"
 
 
 def test_an_index_and_a_uuid_mean_one_card(machine):
     """As in a batch job, where the card with the UUID B may be number 0."""
     machine.cards(A, B)
-    assert card(machine.job("1")) == "1"
+    assert claimed(machine.job("1")) == "1"
     assert machine.job(B, wait=0.1).wait(30) == 1
     machine.cards(B)
     assert machine.job("0", wait=0.1).wait(30) == 1
@@ -141,24 +141,24 @@ def test_slices_of_a_card_are_claimed_one_by_one(machine):
     lines = [f"GPU 0: NVIDIA H100 (UUID: {A})"]
     lines += [f"  MIG 3g.40gb     Device  {i}: (UUID: {name})" for i, name in enumerate(SLICES)]
     machine.driver("\n".join([*lines, f"GPU 1: NVIDIA H100 (UUID: {B})"]) + "\n")
-    assert {card(machine.job()) for _ in range(3)} == {*SLICES, B}
+    assert {claimed(machine.job()) for _ in range(3)} == {*SLICES, B}
     assert machine.job(SLICES[1], wait=0.1).wait(30) == 1
     older = f"MIG-{A}/1/0"
-    assert card(machine.job(older)) == older
+    assert claimed(machine.job(older)) == older
 
 
 def test_what_computes_on_the_cpu_takes_no_card(machine):
     machine.cards(A)
     machine.torch_part.unlink()
-    assert card(machine.job()) == "None"
+    assert claimed(machine.job()) == "None"
     machine.torch_part.touch()
-    assert card(machine.job()) == A
+    assert claimed(machine.job()) == A
 
 
 def test_no_driver_is_no_card(machine):
-    assert card(machine.job()) == "None"
+    assert claimed(machine.job()) == "None"
     machine.driver("NVIDIA-SMI has failed because it could not talk to the driver\n", status=9)
-    assert card(machine.job()) == "None"
+    assert claimed(machine.job()) == "None"
 
 
 def test_a_released_card_is_free_again(machine, monkeypatch, tmp_path):
@@ -173,7 +173,7 @@ def test_a_released_card_is_free_again(machine, monkeypatch, tmp_path):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         assert machine.job(wait=0.1).wait(30) == 1
         gpu.release_card()
-        assert card(machine.job()) == A
+        assert claimed(machine.job()) == A
     finally:
         gpu._listed.cache_clear()
 
@@ -182,7 +182,7 @@ def test_the_locks_serve_every_user_of_the_machine(machine, tmp_path):
     machine.cards(A)
     before = os.umask(0o077)
     try:
-        assert card(machine.job()) == A
+        assert claimed(machine.job()) == A
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "locks").stat().st_mode) == 0o1777

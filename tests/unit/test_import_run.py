@@ -13,7 +13,7 @@ import import_frames_chunk
 import import_parsing_chunk
 import import_track as script
 from headsplat.formats.flashavatar.reader import read_flashavatar
-from headsplat.formats.importing.clip import ImportedClip, ImportOptions, Picture, make_track
+from headsplat.formats.importing.clip import ImportedClip, ImportOptions, ImageSource, make_track
 from headsplat.formats.importing.images import read_image, read_mask, read_matte
 from headsplat.formats.importing.kinds import KINDS
 from headsplat.formats.importing.record import ImportRecord
@@ -134,18 +134,18 @@ def test_arrays_inside_npz(tmp_path):
     labels = rng.integers(0, 19, (1, 6, 8))
     path = tmp_path / "3.npz"
     np.savez_compressed(path, img=image, parsing=labels, alpha=image[..., 0] / 255.0)
-    np.testing.assert_array_equal(read_image(Picture(path, "img"), (6, 8)), image[0])
-    np.testing.assert_array_equal(read_matte(Picture(path, "alpha"), (6, 8)), image[0, ..., 0])
-    where = Picture(path, "parsing", "bisenet")
+    np.testing.assert_array_equal(read_image(ImageSource(path, "img"), (6, 8)), image[0])
+    np.testing.assert_array_equal(read_matte(ImageSource(path, "alpha"), (6, 8)), image[0, ..., 0])
+    where = ImageSource(path, "parsing", "bisenet")
     head, mouth = (read_mask(where, (6, 8), part) for part in ("head_mask", "mouth_mask"))
     np.testing.assert_array_equal(head > 0, ~np.isin(labels[0], (0, 16)))
     np.testing.assert_array_equal(mouth > 0, np.isin(labels[0], (11, 12, 13)))
     with pytest.raises(UserError, match=r"3\.npz: 'nothing': cannot be read"):
-        read_image(Picture(path, "nothing"), (6, 8))
+        read_image(ImageSource(path, "nothing"), (6, 8))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"3\.npz: 'img': cannot be read"):
-        read_image(Picture(path, "img"), (6, 8))
+        read_image(ImageSource(path, "img"), (6, 8))
 
 
 def test_label_pictures_with_and_without_a_palette(tmp_path):
@@ -155,13 +155,13 @@ def test_label_pictures_with_and_without_a_palette(tmp_path):
     palette.putpalette([k for i in range(256) for k in (255 - i, i, 7)])
     for image in (plain, palette):
         image.save(tmp_path / "1.png")
-        picture = Picture(tmp_path / "1.png", labels="bisenet")
+        source = ImageSource(tmp_path / "1.png", labels="bisenet")
         np.testing.assert_array_equal(
-            read_mask(picture, (2, 3), "head_mask") > 0, [[0, 1, 1], [0, 1, 1]]
+            read_mask(source, (2, 3), "head_mask") > 0, [[0, 1, 1], [0, 1, 1]]
         )
     Image.fromarray(labels + 10).save(tmp_path / "1.png")
     with pytest.raises(UserError, match=r"1\.png: labels: ids 10\.\.27 for 19 classes"):
-        read_mask(picture, (2, 3), "head_mask")
+        read_mask(source, (2, 3), "head_mask")
 
 
 def wide_track(head, size: tuple[int, int], x: float, depth: float):
@@ -207,8 +207,8 @@ def test_the_window_carries_the_projection():
 def test_the_record_survives_the_disk(tmp_path):
     track = wide_track(sphere_head(), (360, 640), 0.0, 0.8)
     ids = [1, 2, 5, 6]
-    images = {i: Picture(Path(f"a/{i}.npz"), "img") for i in ids}
-    labelled = {i: Picture(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
+    images = {i: ImageSource(Path(f"a/{i}.npz"), "img") for i in ids}
+    labelled = {i: ImageSource(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
     clip = ImportedClip(track, images, {}, labelled, labelled, ("A gap.",))
     ImportRecord.of("vhap", Path("x"), clip).save(tmp_path / "import.json")
     record = ImportRecord.load(tmp_path / "import.json")

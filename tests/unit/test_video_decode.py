@@ -29,7 +29,7 @@ KINDS = {
 }
 
 
-def pictures(path: Path, info, first: int, stop: int) -> list[tuple[int, bytes]]:
+def random_pictures(path: Path, info, first: int, stop: int) -> list[tuple[int, bytes]]:
     return [(k, p.tobytes()) for k, p in read_pictures(path, info, first, stop)]
 
 
@@ -38,11 +38,11 @@ def test_chunks_equal_a_pass_over_the_whole(tmp_path: Path, name: str) -> None:
     path = make_video(tmp_path / name, range(90), THIRTY, **KINDS[name])
     info = probe_video(path, tmp_path / "video.json")
     assert (info.n_source, info.n_undecodable, info.n_frames) == (90, 0, 75)
-    whole = pictures(path, info, 1, 76)
+    whole = random_pictures(path, info, 1, 76)
     assert [k for k, _ in whole] == list(range(1, 76))
     for first in range(1, 76, 6):
         stop = min(first + 6, 76)
-        assert pictures(path, info, first, stop) == whole[first - 1 : stop - 1]
+        assert random_pictures(path, info, first, stop) == whole[first - 1 : stop - 1]
 
 
 def test_pictures_are_the_ones_nearest_in_time(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_pictures_that_the_edit_list_hides_are_not_there(tmp_path: Path) -> None
     path.write_bytes(data)
     info = probe_video(path, tmp_path / "video.json")
     assert (info.n_source, info.n_undecodable, info.n_frames) == (90, 0, 75)
-    whole = pictures(path, info, 1, 76)
+    whole = random_pictures(path, info, 1, 76)
     assert number_of(next(read_pictures(path, info, 1, 2))[1]) == 15
     assert number_of(next(read_pictures(path, info, 51, 52))[1]) == 75
-    assert pictures(path, info, 30, 40) == whole[29:39]
+    assert random_pictures(path, info, 30, 40) == whole[29:39]
 
 
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_damaged_pictures_inside_are_listed_and_replaced(tmp_path: Path) -> None
     assert stamp not in info.pts
     hit = [k for k in range(1, 76) if abs((k - 1) / 25 - stamp * info.time_base) < 1 / 100]
     assert set(hit) <= set(info.undecodable)
-    whole = pictures(path, info, 1, 76)
-    assert pictures(path, info, 40, 60) == whole[39:59]
+    whole = random_pictures(path, info, 1, 76)
+    assert random_pictures(path, info, 40, 60) == whole[39:59]
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])

@@ -51,7 +51,7 @@ td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:5
 """
 
 
-def picture(image: np.ndarray, alt: str) -> str:
+def image_tag(image: np.ndarray, alt: str) -> str:
     """An RGB uint8 (H, W, 3) picture inside the page."""
     data = base64.b64encode(encode_jpeg(image, quality=90)).decode()
     return f'<img alt="{html.escape(alt)}" loading="lazy" src="data:image/jpeg;base64,{data}">'

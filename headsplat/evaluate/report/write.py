@@ -173,7 +173,7 @@ def _sheet(evaluation: Any) -> str:
 def _trio(truth: np.ndarray, render: np.ndarray, caption: str) -> str:
     difference = (np.abs(truth.astype(int) - render.astype(int)) * 4).clip(0, 255)
     pictures = {"truth": truth, "render": render, "difference": difference.astype(np.uint8)}
-    trio = "".join(page.picture(image, f"{caption}: {what}") for what, image in pictures.items())
+    trio = "".join(page.image_tag(image, f"{caption}: {what}") for what, image in pictures.items())
     return (
         f'<figure><div class="trio">{trio}</div>'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"

@@ -21,7 +21,7 @@ from headsplat.formats.importing.arrays import read_arrays
 from headsplat.formats.importing.clip import (
     ImportedClip,
     ImportOptions,
-    Picture,
+    ImageSource,
     fit_codes,
     make_track,
     require_flame,
@@ -104,7 +104,7 @@ def read_flame_head_tracker(folder: Path, options: ImportOptions) -> ImportedCli
     notes = _notes(options, list(files), spread)
     if options.pictures is not None:
         return _in_the_video(track, options, notes)
-    images = {number + 1: Picture(path, picture) for number, path in files.items()}
+    images = {number + 1: ImageSource(path, picture) for number, path in files.items()}
     return ImportedClip(track, images, notes=(f"poses belong to '{picture}'", *notes))
 
 
@@ -228,17 +228,17 @@ def _unreadable(path: Path, name: str, error: BaseException) -> UserError:
 
 def _in_the_video(track: Track, options: ImportOptions, notes: tuple[str, ...]) -> ImportedClip:
     """The clip in the user's own pictures: every frame's alignment is found there and undone."""
-    pictures = numbered_pictures(options.pictures)
+    numbered = numbered_pictures(options.pictures)
     # Frame 0 is the first picture unless the user says otherwise.
-    delta = min(pictures) if options.frame_delta is None else options.frame_delta
+    delta = min(numbered) if options.frame_delta is None else options.frame_delta
     rows, cameras, sizes = [], [], set()
     for row, frame in enumerate(progress((track.ids - 1).tolist(), len(track.ids), "undo")):
-        if frame + delta not in pictures:
+        if frame + delta not in numbered:
             raise UserError(
                 f"{options.pictures}: has no picture {frame + delta} for frame {frame}; give all "
                 "pictures of the video, or state 'frame_delta'"
             )
-        picture = read_image_file(pictures[frame + delta])
+        picture = read_image_file(numbered[frame + delta])
         sizes.add(picture.shape[:2])
         points = options.detect(picture)
         if points is not None:
@@ -260,7 +260,7 @@ def _in_the_video(track: Track, options: ImportOptions, notes: tuple[str, ...]) 
         options.head, kept, track.shape, track.exp[rows], track.jaw[rows], track.eyes[rows],
         track.eyelids[rows], R, t, shared, sizes.pop(),
     )  # fmt: skip
-    images = {int(i): Picture(pictures[int(i) - 1 + delta]) for i in kept}
+    images = {int(i): ImageSource(numbered[int(i) - 1 + delta]) for i in kept}
     undone = (
         f"the alignment is undone; one camera leaves {np.median(left):.2f} px (at most "
         f"{left.max():.2f}) of it",

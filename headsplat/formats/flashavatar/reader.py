@@ -10,7 +10,7 @@ from headsplat.formats.frame_clip import (
     track_of_frames,
 )
 from headsplat.formats.frame_folder import read_frame_folder
-from headsplat.formats.importing.clip import ImportedClip, ImportOptions, Picture, refuse_pictures
+from headsplat.formats.importing.clip import ImportedClip, ImportOptions, ImageSource, refuse_pictures
 from headsplat.formats.importing.numbered import numbered_pictures
 from headsplat.formats.importing.offset import Measured, measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
@@ -41,16 +41,16 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
         if frames.drift(name)[0] > limit
     )
     where = folder / "imgs"
-    pictures = numbered_pictures(where)
+    numbered = numbered_pictures(where)
     stated = options.frame_delta
     centre = FRAME_DELTA if stated is None else stated
-    measured = measure_offset(options.head, frames, pictures, centre, options.detect)
+    measured = measure_offset(options.head, frames, numbered, centre, options.detect)
     if stated is None and measured is not None and FRAME_DELTA in measured.worse:
         offset, note = FRAME_DELTA, _lag(measured)
         log.warning(note)
     else:
         offset, note = resolve_offset(measured, stated, FRAME_DELTA, where)
-    rows, dropped = join(frames, pictures, offset, where)
+    rows, dropped = join(frames, numbered, offset, where)
     parts = {}
     for name, subfolder, role in (
         ("alpha", "alpha", ""),
@@ -64,8 +64,8 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
                     f"{folder / subfolder}: the picture {row + offset:05d}{role} is missing; "
                     "make the masks of this dataset again"
                 )
-        parts[name] = {int(row) + 1: Picture(files[int(row) + offset]) for row in rows}
-    images = {int(row) + 1: Picture(pictures[int(row) + offset]) for row in rows}
+        parts[name] = {int(row) + 1: ImageSource(files[int(row) + offset]) for row in rows}
+    images = {int(row) + 1: ImageSource(numbered[int(row) + offset]) for row in rows}
     track = track_of_frames(frames, rows, options)
     return ImportedClip(track, images, **parts, notes=(*head_note, *drifts, note, *dropped))
 

@@ -23,7 +23,7 @@ from headsplat.formats.flame_pose import (
 from headsplat.formats.importing.clip import (
     ImportedClip,
     ImportOptions,
-    Picture,
+    ImageSource,
     fit_codes,
     make_track,
     refuse_pictures,
@@ -153,7 +153,7 @@ def _size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def _pictures(folder: Path, ids: list[int]) -> tuple[dict[int, Picture], ...]:
+def _pictures(folder: Path, ids: list[int]) -> tuple[dict[int, ImageSource], ...]:
     """Images, mattes, head masks and mouth masks; the last three only where the folder has them."""
     found: dict[str, dict[int, Path]] = {}
     for part in ("image", "mask", "semantic"):
@@ -166,8 +166,8 @@ def _pictures(folder: Path, ids: list[int]) -> tuple[dict[int, Picture], ...]:
                     f"{path}: is missing, {PARAMETERS} names its frame; copy it or remove the frame"
                 )
         found[part] = paths
-    plain = [{i: Picture(p) for i, p in found[part].items()} for part in ("image", "mask")]
-    labelled = {i: Picture(p, labels="bisenet") for i, p in found["semantic"].items()}
+    plain = [{i: ImageSource(p) for i, p in found[part].items()} for part in ("image", "mask")]
+    labelled = {i: ImageSource(p, labels="bisenet") for i, p in found["semantic"].items()}
     return (*plain, labelled, labelled)
 
 

@@ -14,7 +14,7 @@ FPS = 25.0
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageSource:
     """Where one picture, matte or mask lies; it is opened only when its chunk is packed.
 
     Attributes:
@@ -48,10 +48,10 @@ class ImportedClip:
     """
 
     track: Track
-    images: Mapping[int, Picture]
-    alpha: Mapping[int, Picture] = field(default_factory=dict)
-    head_mask: Mapping[int, Picture] = field(default_factory=dict)
-    mouth_mask: Mapping[int, Picture] = field(default_factory=dict)
+    images: Mapping[int, ImageSource]
+    alpha: Mapping[int, ImageSource] = field(default_factory=dict)
+    head_mask: Mapping[int, ImageSource] = field(default_factory=dict)
+    mouth_mask: Mapping[int, ImageSource] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

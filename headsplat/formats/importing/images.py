@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.formats.importing.clip import Picture
+from headsplat.formats.importing.clip import ImageSource
 from headsplat.frames.images import open_image, pixels
 from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
 from headsplat.runtime.errors import UserError, one_line
@@ -14,7 +14,7 @@ from headsplat.runtime.zips import BROKEN
 _ORDERS = {"bisenet": BISENET, "celebamask": CELEBAMASK}
 
 
-def read_image(picture: Picture, img_size: tuple[int, int]) -> np.ndarray:
+def read_image(picture: ImageSource, img_size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 RGB.
 
     Args:
@@ -28,13 +28,13 @@ def read_image(picture: Picture, img_size: tuple[int, int]) -> np.ndarray:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
 
 
-def read_matte(picture: Picture, img_size: tuple[int, int]) -> np.ndarray:
+def read_matte(picture: ImageSource, img_size: tuple[int, int]) -> np.ndarray:
     """(H, W) uint8; errors as `read_image`."""
     pixels = _pixels(picture, img_size, convert="L")
     return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
-def read_mask(picture: Picture, img_size: tuple[int, int], part: str) -> np.ndarray:
+def read_mask(picture: ImageSource, img_size: tuple[int, int], part: str) -> np.ndarray:
     """(H, W) uint8, the mask `part` ("head_mask" or "mouth_mask"), 128 and more inside.
 
     Raises:
@@ -55,11 +55,11 @@ def read_mask(picture: Picture, img_size: tuple[int, int], part: str) -> np.ndar
     return head if part == "head_mask" else mouth
 
 
-def _name(picture: Picture) -> str:
+def _name(picture: ImageSource) -> str:
     return str(picture.path) if picture.array is None else f"{picture.path}: '{picture.array}'"
 
 
-def _pixels(picture: Picture, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
+def _pixels(picture: ImageSource, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
     if picture.array is None:
         pixels = _file(picture.path, img_size, convert)
     else:
@@ -86,7 +86,7 @@ def _file(path: Path, img_size: tuple[int, int], convert: str | None) -> np.ndar
         return np.array(image) if convert is None else pixels(image, convert)
 
 
-def _array(picture: Picture) -> np.ndarray:
+def _array(picture: ImageSource) -> np.ndarray:
     try:
         with Npz(picture.path) as archive:
             array = archive.read(picture.array)

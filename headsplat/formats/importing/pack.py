@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from headsplat.formats.importing.clip import Picture
+from headsplat.formats.importing.clip import ImageSource
 from headsplat.formats.importing.images import read_image, read_mask, read_matte
 from headsplat.formats.importing.record import ImportRecord
 from headsplat.frames.chunks import chunk_bounds
@@ -29,11 +29,11 @@ def pack_frames(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path) 
     source, window = ImportRecord.load(record), Crop.load(crop)
     whole = (window.x0, window.y0, window.side) == (0, 0, window.size)
     with publish(out) as temporary, FrameZipWriter(temporary, ".jpg") as pack:
-        for frame, picture in _chunk(source, "images", chunk, n_chunks):
-            image = read_image(picture, source.img_size)
-            as_it_is = whole and picture.array is None and _is_rgb_jpeg(picture.path)
+        for frame, origin in _chunk(source, "images", chunk, n_chunks):
+            image = read_image(origin, source.img_size)
+            as_it_is = whole and origin.array is None and _is_rgb_jpeg(origin.path)
             data = (
-                picture.path.read_bytes()
+                origin.path.read_bytes()
                 if as_it_is
                 else encode_jpeg(crop_picture(image, window), QUALITY)
             )
@@ -65,7 +65,7 @@ def pack_parsing(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path)
 
 def _chunk(
     source: ImportRecord, part: str, chunk: int, n_chunks: int
-) -> Iterator[tuple[int, Picture]]:
+) -> Iterator[tuple[int, ImageSource]]:
     """The chunk's ids and pictures: chunks share out the frames there are, gaps or not."""
     cv2.setNumThreads(1)
     first, stop = chunk_bounds(len(source.ids), n_chunks, chunk)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.formats.importing.clip import ImportedClip, Picture
+from headsplat.formats.importing.clip import ImportedClip, ImageSource
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.storage import AGAIN
@@ -30,7 +30,7 @@ class ImportRecord:
     folder: str
     img_size: tuple[int, int]
     ids: list[int]
-    parts: Mapping[str, Mapping[int, Picture]]
+    parts: Mapping[str, Mapping[int, ImageSource]]
     notes: tuple[str, ...]
 
     @classmethod
@@ -57,7 +57,7 @@ class ImportRecord:
         try:
             parts = {
                 name: {
-                    int(i): Picture(Path(file), array, labels)
+                    int(i): ImageSource(Path(file), array, labels)
                     for i, (file, array, labels) in value["parts"][name].items()
                 }
                 for name in PARTS

@@ -23,7 +23,7 @@ from headsplat.formats.importing.arrays import read_arrays
 from headsplat.formats.importing.clip import (
     ImportedClip,
     ImportOptions,
-    Picture,
+    ImageSource,
     fit_codes,
     make_track,
     refuse_pictures,
@@ -261,7 +261,7 @@ def _intrinsics(rows: list[dict[str, Any]], table: Path) -> tuple[np.ndarray, tu
 
 def _pictures(
     folder: Path, ids: np.ndarray, rows: list[dict[str, Any]], key: str, table: Path
-) -> dict[int, Picture]:
+) -> dict[int, ImageSource]:
     """The files that `key` names, by id."""
     pictures = {}
     for i, row in zip(ids.tolist(), rows, strict=True):
@@ -273,7 +273,7 @@ def _pictures(
         path = path if path.suffix else path.with_suffix(".png")
         if not path.is_file():
             raise UserError(f"{path}: is missing, '{key}' of {table.name} names it; copy it")
-        pictures[i] = Picture(path)
+        pictures[i] = ImageSource(path)
     return pictures
 
 
