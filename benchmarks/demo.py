@@ -71,8 +71,8 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
     """Rows of {what, value, unit, target, peer, peer_value, ratio, machine}."""
     metrics = read_json(folder / "results/demo/avatar/metrics.json")
     training = read_json(folder / "results/demo/avatar/model/training.json")
-    truth = read_npz(folder / "work/builtin/truth.npz")
-    errors = compare(read_npz(folder / "work/demo/track/track.npz"), truth)
+    ground_truth = read_npz(folder / "work/builtin/ground_truth.npz")
+    errors = compare(read_npz(folder / "work/demo/track/track.npz"), ground_truth)
     peak = max(cost.peak_mib for cost in read_costs(folder / "logs")) / 1024
     here = machine()
     values = [
@@ -83,9 +83,14 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
         ("psnr_head_pixels, held out", metrics["psnr_head_pixels"], "dB", None),
         ("ssim_head, held out", metrics["ssim_head"], "", None),
         ("temporal error, held out", metrics["temporal_error"], "", None),
-        ("head rotation against the truth, median", errors["rotation_deg_median"], "degrees", 1.0),
-        ("jaw against the truth, correlation", errors["jaw_correlation"], "", 0.9),
-        ("lids against the truth, correlation", errors["lids_correlation"], "", 0.9),
+        (
+            "head rotation against the ground truth, median",
+            errors["rotation_deg_median"],
+            "degrees",
+            1.0,
+        ),
+        ("jaw against the ground truth, correlation", errors["jaw_correlation"], "", 0.9),
+        ("lids against the ground truth, correlation", errors["lids_correlation"], "", 0.9),
         ("landmark residual, median", 100 * errors["residual_iod_median"], "% of eye distance", 1),
         (
             "the same, landmarks unshifted",

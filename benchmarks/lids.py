@@ -3,7 +3,7 @@
     python benchmarks/lids.py work/anna work/ben
 
 For each eye, the correlation of the lid code with the eye-aspect ratio (opening over the eye's
-width in the picture), and with the opening over the head's size in the picture. Turning the head
+width in the image), and with the opening over the head's size in the image. Turning the head
 shortens the eye's width and not its opening, so the ratio is compared over the frames within 15
 degrees of frontal too; on clips with turned heads only that and the opening tell of the lids.
 """

@@ -1,4 +1,4 @@
-"""What holding the track against the pictures does for the avatar: held-out PSNR with and without.
+"""What holding the track against the images does for the avatar: held-out PSNR with and without.
 
 Trains the defaults on a subject's refined track and on its landmarks' track, same split, masks and
 seeds, and writes benchmarks/results/refined_quality.json. The subject must have been run with

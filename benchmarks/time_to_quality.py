@@ -4,7 +4,7 @@
 
 Runs 30,000 batch-1 iterations of FlashAvatar's recipe through this project's own model of it, then
 the default recipe until it is as good, and each model batched against batch 1 at equal images.
-Meant for a graphics card.
+Meant for a GPU.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A trained avatar: its files, and pictures of it for any code and camera.
+"""A trained avatar: its files, and images of it for any code and camera.
 
 `avatar.npz` holds arrays only (anchors, identity, the deformation's parameters), `avatar.json` what
 they are: model, sizes, the head model's name, version and licence, facts of the training.
@@ -18,7 +18,7 @@ from headsplat.gaussians.deform.codes import (
     EYELIDS,
     EYES,
     JAW,
-    camera_centre,
+    camera_center,
     condition_size,
     head_pose,
 )
@@ -47,7 +47,7 @@ class Avatar:
         deformation: from codes to Gaussians.
         device: where it is evaluated.
         facts: what `avatar.json` says beyond the contract: training facts.
-        centred: whether it is drawn with the principal point in the middle of the picture, whatever
+        centered: whether it is drawn with the principal point in the middle of the image, whatever
             the camera says, because it was trained so (as the original FlashAvatar does).
     """
 
@@ -57,7 +57,7 @@ class Avatar:
     deformation: Deformation
     device: torch.device
     facts: dict[str, Any] = field(default_factory=dict)
-    centred: bool = False
+    centered: bool = False
 
     def __post_init__(self) -> None:
         self.shape = self.shape.to(self.device)
@@ -92,11 +92,11 @@ class Avatar:
     ) -> FrameInputs:
         """Gather what the deformation sees of a batch; all arguments lead with B."""
         positions, rotations = self.place(vertices)
-        centre = camera_centre(rotation, translation)
+        center = camera_center(rotation, translation)
         pose = matrix_to_6d(rotation) * self._facing
-        return FrameInputs(condition, pose, positions, rotations, centre)
+        return FrameInputs(condition, pose, positions, rotations, center)
 
-    def rasterise(
+    def rasterize(
         self,
         gaussians: Gaussians,
         rotation: Tensor,
@@ -108,7 +108,7 @@ class Avatar:
         budget: InstanceBudget | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draw Gaussians, differentiably; arguments and results as in `render`."""
-        if self.centred:
+        if self.centered:
             fx, fy = intrinsics[..., 0], intrinsics[..., 1]
             middle = torch.full_like(fx, width / 2), torch.full_like(fy, height / 2)
             intrinsics = torch.stack([fx, fy, *middle], -1)
@@ -117,7 +117,7 @@ class Avatar:
             gaussians.quats,
             gaussians.scales,
             gaussians.opacities,
-            gaussians.colours,
+            gaussians.colors,
             rotation,
             translation,
             intrinsics,
@@ -139,30 +139,30 @@ class Avatar:
         background: Tensor,
         budget: InstanceBudget | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Pictures of a batch of frames.
+        """Images of a batch of frames.
 
         Args:
             condition: (B, C) codes exp | jaw 6D | eyes 12 | eyelids 2.
             rotation: (B, 3, 3) head to OpenCV camera.
             translation: (B, 3) metres.
             intrinsics: (B, 4) or (4,): fx, fy, cx, cy in pixels.
-            width: of the pictures.
-            height: of the pictures.
-            background: (B, 3) or (3,) colour.
-            budget: fixed buffers of the rasteriser on a GPU; see `InstanceBudget`.
+            width: of the images.
+            height: of the images.
+            background: (B, 3) or (3,) color.
+            budget: fixed buffers of the rasterizer on a GPU; see `InstanceBudget`.
 
         Returns:
-            colour (B, H, W, 3) in 0..1 and alpha (B, H, W).
+            color (B, H, W, 3) in 0..1 and alpha (B, H, W).
         """
         move = [v.to(self.device) for v in (condition, rotation, translation, background)]
         condition, rotation, translation, background = move
         k4 = intrinsics.to(self.device).expand(len(condition), 4)
         frames = self.inputs(condition, self.vertices(condition), rotation, translation)
         gaussians = self.deformation(frames)
-        colour, alpha = self.rasterise(
+        color, alpha = self.rasterize(
             gaussians, rotation, translation, k4, width, height, background, budget
         )
-        return colour.clamp_(0, 1), alpha
+        return color.clamp_(0, 1), alpha
 
 
 def save_avatar(folder: Path | str, avatar: Avatar) -> None:
@@ -186,7 +186,7 @@ def save_avatar(folder: Path | str, avatar: Avatar) -> None:
         "model": avatar.deformation.name,
         "settings": avatar.deformation.settings(),
         "gaussians": len(anchors),
-        "centred": avatar.centred,
+        "centered": avatar.centered,
         "condition_size": condition_size(head),
         "head_name": head.name,
         "head_version": head.version,
@@ -235,5 +235,5 @@ def load_avatar(folder: Path | str, head: HeadModel, device: torch.device | str)
     shape = torch.from_numpy(arrays["shape"])
     return Avatar(
         head, shape, anchors, deformation.eval(), torch.device(device), facts["training"],
-        facts.get("centred", False),
+        facts.get("centered", False),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """One camera for all stages: OpenCV axes (x right, y down, z forward), continuous pixels.
 
-A picture spans [0, W] x [0, H] and the centre of its first pixel is (0.5, 0.5). The principal
-point is carried everywhere: a crop moves it, and nothing re-centres it.
+An image spans [0, W] x [0, H] and the center of its first pixel is (0.5, 0.5). The principal
+point is carried everywhere: a crop moves it, and nothing re-centers it.
 """
 
 import torch
@@ -22,8 +22,8 @@ def project(vertices: Tensor, rotation: Tensor, translation: Tensor, intrinsics:
     """
     camera = vertices @ rotation.transpose(-1, -2) + translation[..., None, :]
     depth = camera[..., 2:]
-    focal, centre = intrinsics[..., None, :2], intrinsics[..., None, 2:]
-    return torch.cat([camera[..., :2] / depth * focal + centre, depth], -1)
+    focal, center = intrinsics[..., None, :2], intrinsics[..., None, 2:]
+    return torch.cat([camera[..., :2] / depth * focal + center, depth], -1)
 
 
 def vector_from_matrix(matrix: Tensor) -> Tensor:

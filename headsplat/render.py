@@ -1,4 +1,4 @@
-"""Frames of one avatar at the speed of the card: from codes to pictures as one CUDA graph.
+"""Frames of one avatar at the speed of the GPU: from codes to images as one CUDA graph.
 
 A frame takes some hundred short kernels, and launching them one by one costs several times what
 they compute. A graph launches them all at once; for that, all buffers are fixed, and nothing on
@@ -19,7 +19,7 @@ from headsplat.runtime.cuda_graph import recorded
 # Pairs of Gaussian and strip to begin with, per Gaussian; the first pass finds the true number.
 FIRST_PAIRS = 4
 
-Pictures = tuple[Tensor, Tensor]
+Images = tuple[Tensor, Tensor]
 
 
 class FrameRenderer:
@@ -27,19 +27,19 @@ class FrameRenderer:
 
     On the CPU this is `Avatar.render`. On a GPU the first call captures that very function; later
     calls copy the codes in and replay it. Parameters changed in place are seen, an avatar that was
-    moved or given other parameters is not. Pictures that lack Gaussians because a frame needed
+    moved or given other parameters is not. Images that lack Gaussians because a frame needed
     larger buffers than any before never come out: the buffers grow and the batch is drawn again.
 
-    Pictures lie in fixed buffers. They hold until the next call on the same CUDA stream: copy what
+    Images lie in fixed buffers. They hold until the next call on the same CUDA stream: copy what
     is to stay.
 
     Args:
         avatar: whose frames.
         batch: most frames of one call, and what a shorter one costs as well on a GPU.
-        width: of the pictures.
-        height: of the pictures.
+        width: of the images.
+        height: of the images.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
-        background: (3,) colour.
+        background: (3,) color.
 
     Raises:
         ValueError: a size or shape is wrong, here or in a call.
@@ -68,8 +68,8 @@ class FrameRenderer:
         # Two, so that one batch is drawn while the caller works on the one before.
         self._recordings: list[_Recording] = []
 
-    def render(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> Pictures:
-        """Pictures of up to `batch` frames, drawn when this returns: it waits once.
+    def render(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> Images:
+        """Images of up to `batch` frames, drawn when this returns: it waits once.
 
         Args:
             condition: (B, C) codes exp | jaw 6D | eyes 12 | eyelids 2, on the CPU or the device.
@@ -77,7 +77,7 @@ class FrameRenderer:
             translation: (B, 3) metres.
 
         Returns:
-            colour (B, H, W, 3) in 0..1 and alpha (B, H, W), on the avatar's device.
+            color (B, H, W, 3) in 0..1 and alpha (B, H, W), on the avatar's device.
         """
         count = self._check(condition, rotation, translation)
         if count > self.batch:
@@ -90,16 +90,14 @@ class FrameRenderer:
         recording = self._recording(0)
         return recording.finish(recording.start(condition, rotation, translation), count)
 
-    def frames(
-        self, condition: Tensor, rotation: Tensor, translation: Tensor
-    ) -> Iterator[Pictures]:
-        """Pictures of any number of frames, a batch at a time; arguments as in `render`.
+    def frames(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> Iterator[Images]:
+        """Images of any number of frames, a batch at a time; arguments as in `render`.
 
         On a GPU the next batch is being drawn while the caller works on one, and the GPU is waited
         for only where a batch is handed out. Another call before the end breaks off the iteration.
 
         Yields:
-            colour and alpha of up to `batch` frames, which hold until the next batch is asked for.
+            color and alpha of up to `batch` frames, which hold until the next batch is asked for.
         """
         self._check(condition, rotation, translation)
         parts = zip(*(v.split(self.batch) for v in (condition, rotation, translation)), strict=True)
@@ -130,7 +128,7 @@ class FrameRenderer:
         rotation: Tensor,
         translation: Tensor,
         budget: InstanceBudget | None = None,
-    ) -> Pictures:
+    ) -> Images:
         count = len(condition)
         return self.avatar.render(
             condition, rotation, translation, self._intrinsics[:count], *self._size,
@@ -161,7 +159,7 @@ class _Recording:
     """One graph, with its inputs and outputs.
 
     Args:
-        draw: (condition, rotation, translation, budget) -> pictures, of `batch` frames.
+        draw: (condition, rotation, translation, budget) -> images, of `batch` frames.
         batch: frames.
         code: numbers in a frame's code.
         device: the GPU.
@@ -170,7 +168,7 @@ class _Recording:
 
     def __init__(
         self,
-        draw: Callable[[Tensor, Tensor, Tensor, InstanceBudget], Pictures],
+        draw: Callable[[Tensor, Tensor, Tensor, InstanceBudget], Images],
         batch: int,
         code: int,
         device: torch.device,
@@ -184,7 +182,7 @@ class _Recording:
         self._given = [v.view(s) for v, s in zip(self._input.split(sizes), shapes, strict=True)]
         self._budget = _SeenBudget(pairs)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._pictures: Pictures | None = None
+        self._images: Images | None = None
         self._done = torch.cuda.Event()
         self._turn = 0
 
@@ -205,8 +203,8 @@ class _Recording:
         self._replay()
         return self._turn
 
-    def finish(self, turn: int, count: int) -> Pictures:
-        """Wait for the drawing that `start` queued; its first `count` pictures."""
+    def finish(self, turn: int, count: int) -> Images:
+        """Wait for the drawing that `start` queued; its first `count` images."""
         if turn != self._turn:
             raise ValueError("frames: broken off by a later call of the same renderer")
         self._done.synchronize()
@@ -214,8 +212,8 @@ class _Recording:
             self._capture()
             self._replay()
             self._done.synchronize()
-        colour, alpha = self._pictures
-        return colour[:count], alpha[:count]
+        color, alpha = self._images
+        return color[:count], alpha[:count]
 
     def _replay(self) -> None:
         self._graph.replay()
@@ -223,7 +221,7 @@ class _Recording:
 
     @torch.no_grad()
     def _capture(self) -> None:
-        self._graph = self._pictures = None  # what the last one held is free again
+        self._graph = self._images = None  # what the last one held is free again
         # Libraries make their handles in a first pass; it also finds how large buffers must be.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -234,7 +232,7 @@ class _Recording:
                 self._draw(*self._given, self._budget)
                 side.synchronize()
         with recorded() as graph:
-            self._pictures = self._draw(*self._given, self._budget)
+            self._images = self._draw(*self._given, self._budget)
         self._graph = graph
 
 

@@ -76,7 +76,7 @@ def quaternion_from_matrix(matrix: Tensor) -> Tensor:
 
 
 def matrix_from_quaternion(quaternion: Tensor) -> Tensor:
-    """(..., 4), normalised here -> (..., 3, 3)."""
+    """(..., 4), normalized here -> (..., 3, 3)."""
     w, x, y, z = torch.nn.functional.normalize(quaternion, dim=-1).unbind(-1)
     rows = [
         1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),

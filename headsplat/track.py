@@ -39,7 +39,7 @@ class Track:
 
     Attributes:
         ids: (N,) 1-based frame ids; status (N,) of the frame table; confidence (N,).
-        interpolated: (N,) True where no face was seen and neighbours give the pose.
+        interpolated: (N,) True where no face was seen and neighbors give the pose.
         shape: (S,); exp (N, E); jaw (N, 6) and eyes (N, 12 = left | right) 6D rows;
             eyelids (N, 2) left, right in 0..1.
         R, t: camera-moves form, metres; K (3, 3) pixels; img_size [height, width].

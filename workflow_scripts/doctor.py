@@ -20,11 +20,11 @@ from headsplat.doctor.finding import Finding
 from headsplat.doctor.software import check_libraries, check_snakemake
 
 
-def cards() -> Iterator[Finding]:
+def gpus() -> Iterator[Finding]:
     """Imported late, as the two below: a library that does not load is a finding of its own."""
-    from headsplat.doctor.gpu import check_cards
+    from headsplat.doctor.gpu import check_gpus
 
-    return check_cards()
+    return check_gpus()
 
 
 def operators() -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
             "folders": places,
             "subjects": lambda: check_subjects(subjects),
             "assets": lambda: check_files(needs),
-            "graphics card": cards,
+            "GPU": gpus,
             "operators": operators,
             "ONNX Runtime": onnx,
             "face detector": detector,

@@ -1,4 +1,4 @@
-"""Write a clip in IMavatar's layout: track, pictures and masks -> flame_params.json and folders."""
+"""Write a clip in IMavatar's layout: track, images and masks -> flame_params.json and folders."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write a clip in VHAP's layout for GaussianAvatars: track, pictures and mattes -> a folder."""
+"""Write a clip in VHAP's layout for GaussianAvatars: track, images and mattes -> a folder."""
 
 import argparse
 from pathlib import Path

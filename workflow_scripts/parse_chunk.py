@@ -1,6 +1,6 @@
 """Parse one chunk -> head-and-neck and mouth masks, PNG of 0 or 255.
 
-By geometry, from mesh, matte and picture; or, with --weights, by a face-parsing network.
+By geometry, from mesh, matte and image; or, with --weights, by a face-parsing network.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Decode a video once: its size, frame rate, sound, and the source picture of each 25 fps frame."""
+"""Decode a video once: its size, frame rate, sound, and the source image of each 25 fps frame."""
 
 import argparse
 from pathlib import Path

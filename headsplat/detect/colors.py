@@ -1,4 +1,4 @@
-"""The colours of a face at the points of its mesh: what one face is told from another by."""
+"""The colors of a face at the points of its mesh: what one face is told from another by."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,10 @@ FACE_PIXELS = 64  # longer side of the face's box that is sampled, so that size 
 SAMPLES = 2  # along each side of such a pixel
 
 
-def face_colours(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Colours under the points of the mesh, of a face brought to 64 pixels.
+def face_colors(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Colors under the points of the mesh, of a face brought to 64 pixels.
 
-    A point outside the image gets the colour of the nearest edge.
+    A point outside the image gets the color of the nearest edge.
 
     Args:
         image: RGB uint8 (H, W, 3).

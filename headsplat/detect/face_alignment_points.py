@@ -36,11 +36,11 @@ class FaceAlignmentPoints:
         except (OSError, RuntimeError) as error:
             raise UserError(f"face-alignment cannot start ({error}); see its own help") from error
 
-    def points(self, picture: np.ndarray, face: np.ndarray) -> np.ndarray:
+    def points(self, image: np.ndarray, face: np.ndarray) -> np.ndarray:
         """The 68 points of one face.
 
         Args:
-            picture: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB.
             face: (478, 3) points of the first detector, pixels.
 
         Returns:
@@ -48,7 +48,7 @@ class FaceAlignmentPoints:
         """
         low, high = face[:, :2].min(0), face[:, :2].max(0)
         box = [*low.tolist(), *high.tolist(), 1.0]
-        found = self._network.get_landmarks_from_image(picture, detected_faces=[box])
+        found = self._network.get_landmarks_from_image(image, detected_faces=[box])
         if not found:
             return np.full((POINTS_68, 2), np.nan, np.float32)
         points = np.asarray(found[0], np.float32)

@@ -16,28 +16,28 @@ def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) 
     """Square around the head in all but the most extreme frames.
 
     The union of the faces' boxes is taken between percentiles, widened by half a face height
-    on every side, and cut to the picture, because outside there is nothing to see. Where the
-    picture is too narrow for that square, the room shrinks, down to a minimum, before the
-    square leaves the picture.
+    on every side, and cut to the image, because outside there is nothing to see. Where the
+    image is too narrow for that square, the room shrinks, down to a minimum, before the
+    square leaves the image.
 
     Args:
         points: (n, 478, 3) px, the frames with a face.
-        source_size: (width, height) of the source picture.
-        size: side of the cropped pictures in pixels.
+        source_size: (width, height) of the source image.
+        size: side of the cropped images in pixels.
     """
-    picture = np.array(source_size, float)
+    image = np.array(source_size, float)
     low = np.percentile(points[..., :2].min(axis=1), TAIL, axis=0)
     high = np.percentile(points[..., :2].max(axis=1), 100 - TAIL, axis=0)
     face = float(np.median(face_heights(points)))
     for room in (WANTED, LEAST):
-        box_low = np.clip(low - face * np.array([room["left"], room["top"]]), 0, picture)
-        box_high = np.clip(high + face * np.array([room["right"], room["bottom"]]), 0, picture)
+        box_low = np.clip(low - face * np.array([room["left"], room["top"]]), 0, image)
+        box_high = np.clip(high + face * np.array([room["right"], room["bottom"]]), 0, image)
         side = round(float((box_high - box_low).max()))
-        if side <= picture.min():
+        if side <= image.min():
             break
     if room is LEAST:
-        side = max(side, int(picture.min()))
+        side = max(side, int(image.min()))
     corner = np.rint((box_low + box_high - side) / 2)
-    slack = picture - side
+    slack = image - side
     corner = np.clip(corner, np.minimum(slack, 0), np.maximum(slack, 0))
     return Crop(int(corner[0]), int(corner[1]), side, size, *source_size)

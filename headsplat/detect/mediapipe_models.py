@@ -90,7 +90,7 @@ class Detection:
 
 
 class FaceModels:
-    """The models of the wheel, stateless: nothing is remembered from picture to picture."""
+    """The models of the wheel, stateless: nothing is remembered from image to image."""
 
     def __init__(self) -> None:
         with quiet_stderr():
@@ -112,10 +112,10 @@ class FaceModels:
             self.detect(blank, far=True)
             self.landmarks(blank, Region(32, 32, 48, 0))
 
-    def detect(self, picture: np.ndarray, far: bool = False) -> list[Detection]:
-        """Faces in an RGB picture, uint8 (H, W, 3); `far` looks for smaller ones, slower."""
-        height, width = picture.shape[:2]
-        small = _shrink(picture, max(picture.shape[:2]) // DETECTOR_PIXELS)
+    def detect(self, image: np.ndarray, far: bool = False) -> list[Detection]:
+        """Faces in an RGB image, uint8 (H, W, 3); `far` looks for smaller ones, slower."""
+        height, width = image.shape[:2]
+        small = _shrink(image, max(image.shape[:2]) // DETECTOR_PIXELS)
         found = (self._far if far else self._near).process(small).detections or []
         result = []
         for face in found:
@@ -131,14 +131,14 @@ class FaceModels:
             result.append(Detection(region, face.score[0]))
         return result
 
-    def landmarks(self, picture: np.ndarray, region: Region) -> tuple[np.ndarray | None, float]:
+    def landmarks(self, image: np.ndarray, region: Region) -> tuple[np.ndarray | None, float]:
         """The 478 points of the face in `region`, and the presence of a face in [0, 1].
 
         Returns:
-            points float32 (478, 3) in pixels of `picture` (z on the same scale, towards the
+            points float32 (478, 3) in pixels of `image` (z on the same scale, towards the
             camera is negative), or None where the model sees no face; and the presence.
         """
-        window, x0, y0 = _window(picture, region)
+        window, x0, y0 = _window(image, region)
         if window.size == 0:
             return None, 0.0
         factor = max(1, int(region.side) // MESH_PIXELS)
@@ -158,14 +158,14 @@ class FaceModels:
         flat = [v for point in answer.landmarks.landmark for v in (point.x, point.y, point.z)]
         points = np.array(flat, np.float32).reshape(POINTS, 3)
         points *= np.array([width, height, width], np.float32)
-        # The mesh counts from the centre of the first pixel, we from its corner; measured by
-        # turning pictures by 180 degrees, which mirrors the points about W - 1 instead of W.
+        # The mesh counts from the center of the first pixel, we from its corner; measured by
+        # turning images by 180 degrees, which mirrors the points about W - 1 instead of W.
         points[:, :2] += np.array([x0, y0], np.float32) + 0.5 * factor
         return points, presence
 
 
 def region_around(points: np.ndarray) -> Region:
-    """The region for the next picture from the points (478, 3) of this one."""
+    """The region for the next image from the points (478, 3) of this one."""
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     x, y = (low + high) / 2
     across = points[263, :2] - points[33, :2]  # outer eye corners, right to left
@@ -173,19 +173,19 @@ def region_around(points: np.ndarray) -> Region:
     return Region(float(x), float(y), 1.5 * float((high - low).max()), angle)
 
 
-def _window(picture: np.ndarray, region: Region) -> tuple[np.ndarray, int, int]:
-    """The part of `picture` that holds the turned square, and its corner."""
-    height, width = picture.shape[:2]
+def _window(image: np.ndarray, region: Region) -> tuple[np.ndarray, int, int]:
+    """The part of `image` that holds the turned square, and its corner."""
+    height, width = image.shape[:2]
     reach = region.side * 0.71 + 4  # half a diagonal
     x0, x1 = max(0, int(region.x - reach)), min(width, int(region.x + reach) + 1)
     y0, y1 = max(0, int(region.y - reach)), min(height, int(region.y + reach) + 1)
-    return np.ascontiguousarray(picture[y0 : max(y0, y1), x0 : max(x0, x1)]), x0, y0
+    return np.ascontiguousarray(image[y0 : max(y0, y1), x0 : max(x0, x1)]), x0, y0
 
 
-def _shrink(picture: np.ndarray, factor: int) -> np.ndarray:
+def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
     """Means of factor x factor blocks, so that nothing aliases; a rest at the edge is cut."""
-    height, width = picture.shape[0] // max(1, factor), picture.shape[1] // max(1, factor)
+    height, width = image.shape[0] // max(1, factor), image.shape[1] // max(1, factor)
     if factor <= 1 or not height or not width:
-        return np.ascontiguousarray(picture)
-    blocks = picture[: height * factor, : width * factor]
+        return np.ascontiguousarray(image)
+    blocks = image[: height * factor, : width * factor]
     return cv2.resize(blocks, (width, height), interpolation=cv2.INTER_AREA)

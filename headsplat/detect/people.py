@@ -1,6 +1,6 @@
 """Who is who: faces told apart by the pattern of light and dark around eyes, nose and forehead.
 
-A face's colours at the mesh's points are compared with those around them, so that skin tone,
+A face's colors at the mesh's points are compared with those around them, so that skin tone,
 exposure, white balance and most of the light cancel. What remains, brows, lids, eye sockets and
 the nose's relief, is compared at similar head poses.
 """
@@ -17,8 +17,8 @@ NOSE_BASE, FOREHEAD, CHIN, EYE_CORNERS = 2, 10, 152, (33, 263)
 BROWS = (
     276, 282, 283, 285, 293, 295, 296, 300, 334, 336, 46, 52, 53, 55, 63, 65, 66, 70, 105, 107,
 )  # fmt: skip
-AROUND = 0.3  # eye distances: standard deviation of the neighbourhood that is subtracted
-DARKEST = 8.0  # grey values; keeps the noise of shadows out of the logarithm
+AROUND = 0.3  # eye distances: standard deviation of the neighborhood that is subtracted
+DARKEST = 8.0  # gray values; keeps the noise of shadows out of the logarithm
 REFERENCE_FACES = 200
 PART = 2048  # faces worked on at once, so that long clips need no large temporaries
 POSE_STEP = 10.0  # degrees; frames of one piece are averaged where their poses are this near
@@ -56,12 +56,12 @@ class FacePatterns:
     mirror: np.ndarray
 
 
-def face_patterns(faces: np.ndarray, colours: np.ndarray) -> FacePatterns:
+def face_patterns(faces: np.ndarray, colors: np.ndarray) -> FacePatterns:
     """Patterns of all faces of a clip.
 
     Args:
         faces: (m, 478, 3) px, m > 0.
-        colours: (m, 468, 3) uint8, of `face_colours`.
+        colors: (m, 468, 3) uint8, of `face_colors`.
     """
     reference, upper = _reference(faces[:, :SKIN_POINTS])
     size = np.linalg.norm(reference[EYE_CORNERS[0]] - reference[EYE_CORNERS[1]])
@@ -75,7 +75,7 @@ def face_patterns(faces: np.ndarray, colours: np.ndarray) -> FacePatterns:
     for low in range(0, len(faces), PART):
         part = slice(low, low + PART)
         poses[part] = _poses(faces[part, :SKIN_POINTS], reference, upper)
-        relieved = relief @ np.log(colours[part].astype(np.float32) + DARKEST)
+        relieved = relief @ np.log(colors[part].astype(np.float32) + DARKEST)
         relieved -= relieved.mean(axis=1, keepdims=True)
         patterns[part] = _unit(relieved.reshape(len(relieved), -1))
     return FacePatterns(patterns, poses, _mirror(reference[upper]))
@@ -91,8 +91,8 @@ def _reference(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     still = still[(some[0] @ upright)[still] > some[0, NOSE_BASE] @ upright]
     for _ in range(2):
         turns = _turns(some, reference, still)
-        centred = some - some[:, still].mean(axis=1, keepdims=True)
-        turned = centred @ turns
+        centered = some - some[:, still].mean(axis=1, keepdims=True)
+        turned = centered @ turns
         turned /= np.linalg.norm(turned, axis=(1, 2), keepdims=True)
         reference = turned.mean(axis=0)
     return _upright(reference), still

@@ -6,7 +6,7 @@ from headsplat.detect.subject import face_heights
 
 BLUR_SHARE = 0.4  # of the clip's median sharpness; below, a frame counts as blurred
 OUTSIDE_SHARE = 0.02  # of the face's points; above, a frame counts as clipped
-GLITCH = 0.04  # face heights; a jump against both neighbours that halves the confidence
+GLITCH = 0.04  # face heights; a jump against both neighbors that halves the confidence
 FULL_HEIGHT = 160  # px; smaller faces carry less detail and less confidence
 
 
@@ -28,8 +28,8 @@ def frame_status(
 
     Args:
         seen: (N,) bool, the subject was found.
-        undecodable: (N,) bool, the frame shows a neighbour's picture.
-        outside: (N,) share of the face outside the crop or the picture.
+        undecodable: (N,) bool, the frame shows a neighbor's image.
+        outside: (N,) share of the face outside the crop or the image.
         sharpness: (N,), NaN where no face.
         faces: (N,) number of faces.
         others: (N,) bool, somebody else is seen, and the subject is not.
@@ -51,7 +51,7 @@ def frame_confidence(
     """Confidence (N,) in [0, 1]; 0 where there is no face.
 
     The product of the model's own score, of how well the face agrees with the mean of its
-    two neighbours in time, of its sharpness against the clip's median, of its size, and of
+    two neighbors in time, of its sharpness against the clip's median, of its size, and of
     the share of it that is inside.
 
     Args:

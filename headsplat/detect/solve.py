@@ -20,7 +20,7 @@ from headsplat.video.timeline import FPS
 log = logging.getLogger(__name__)
 SMALLEST = 120  # px from forehead to chin; below, there is not enough detail for an avatar
 EXTRAS = ("blendshapes", "points68")
-COLOURS = "colours"
+COLORS = "colors"
 SPANS_TOLD = 8
 LEAST_PRESENCE = 0.2  # share of the frames that must show the subject
 
@@ -29,7 +29,7 @@ LEAST_PRESENCE = 0.2  # share of the frames that must show the subject
 class Detections:
     """All faces of a clip: frame id, points (m, 478, 3) px, score and sharpness of each.
 
-    `colours` is (m, 468, 3) uint8, or None where people cannot be told apart by it. `extras` is
+    `colors` is (m, 468, 3) uint8, or None where people cannot be told apart by it. `extras` is
     what some detectors give besides: `blendshapes` (m, 52), `points68` (m, 68, 2).
     """
 
@@ -37,7 +37,7 @@ class Detections:
     faces: np.ndarray
     score: np.ndarray
     sharpness: np.ndarray
-    colours: np.ndarray | None
+    colors: np.ndarray | None
     extras: dict[str, np.ndarray]
 
 
@@ -128,12 +128,12 @@ def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
             f"{info.n_frames}; {fault}; find the landmarks again"
         )
     extras = [name for name in EXTRAS if all(name in part for part in parts)]
-    colours = None
-    if all(COLOURS in part for part in parts):
-        colours = np.concatenate([part[COLOURS] for part in parts])
+    colors = None
+    if all(COLORS in part for part in parts):
+        colors = np.concatenate([part[COLORS] for part in parts])
     return Detections(
         *(np.concatenate([part[key] for part in parts]) for key in keys[1:]),
-        colours=colours,
+        colors=colors,
         extras={name: np.concatenate([part[name] for part in parts]) for name in extras},
     )
 
@@ -144,7 +144,7 @@ def _subject(found: Detections, info: VideoInfo) -> Subject:
             f"{info.path}: no face in any frame; give a video that shows one head from near"
         )
     size = np.array([info.width, info.height])
-    chosen = find_subject(found.face_frame, found.faces, found.colours, size, SMALLEST)
+    chosen = find_subject(found.face_frame, found.faces, found.colors, size, SMALLEST)
     # Rounded down: a number that falls short must not be printed as the one it falls short of.
     if chosen.track is None:
         raise UserError(

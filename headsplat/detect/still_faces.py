@@ -12,8 +12,8 @@ SPREAD = (5, 95)  # percentiles between which a distance varies
 LEAST_FRAMES = 100  # fewer do not tell
 
 
-def is_picture(faces: np.ndarray, rows: np.ndarray, heights: np.ndarray) -> bool | None:
-    """Whether a face followed over time is a still picture of one; None where that is unclear.
+def is_image(faces: np.ndarray, rows: np.ndarray, heights: np.ndarray) -> bool | None:
+    """Whether a face followed over time is a still image of one; None where that is unclear.
 
     Args:
         faces: (m, 478, 3) px, of all faces.

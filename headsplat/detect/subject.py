@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headsplat.detect.people import changes, face_patterns, tell_people
-from headsplat.detect.still_faces import is_picture
+from headsplat.detect.still_faces import is_image
 
 GAP = 50  # frames a face may be away and still be continued
 REACH = 0.6  # face heights a face may move from one frame to the next
@@ -18,18 +18,18 @@ UNTOLD, NEITHER = -1, -2
 
 @dataclass
 class FaceTrack:
-    """One face over time: its frame ids, rows in the detection arrays, centres and heights."""
+    """One face over time: its frame ids, rows in the detection arrays, centers and heights."""
 
     ids: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    centres: list[np.ndarray] = field(default_factory=list)
+    centers: list[np.ndarray] = field(default_factory=list)
     heights: list[float] = field(default_factory=list)
 
-    def add(self, frame_id: int, row: int, centre: np.ndarray, height: float) -> None:
+    def add(self, frame_id: int, row: int, center: np.ndarray, height: float) -> None:
         """Continue the track."""
         self.ids.append(frame_id)
         self.rows.append(row)
-        self.centres.append(centre)
+        self.centers.append(center)
         self.heights.append(height)
 
     def part(self, rows: np.ndarray) -> "FaceTrack":
@@ -38,7 +38,7 @@ class FaceTrack:
         return FaceTrack(
             *(
                 [getattr(self, name)[i] for i in keep]
-                for name in ("ids", "rows", "centres", "heights")
+                for name in ("ids", "rows", "centers", "heights")
             )
         )
 
@@ -49,7 +49,7 @@ class FaceTrack:
         return FaceTrack(
             *(
                 [(getattr(first, name) + getattr(second, name))[i] for i in order]
-                for name in ("ids", "rows", "centres", "heights")
+                for name in ("ids", "rows", "centers", "heights")
             )
         )
 
@@ -69,7 +69,7 @@ def link_faces(face_frame: np.ndarray, faces: np.ndarray) -> list[FaceTrack]:
         faces: (m, 478, 3) px.
     """
     heights = face_heights(faces)
-    centres = faces[..., :2].mean(axis=1)
+    centers = faces[..., :2].mean(axis=1)
     tracks: list[FaceTrack] = []
     for frame_id in np.unique(face_frame):
         rows = np.flatnonzero(face_frame == frame_id)
@@ -78,27 +78,27 @@ def link_faces(face_frame: np.ndarray, faces: np.ndarray) -> list[FaceTrack]:
             (cost, row, index)
             for row in rows
             for index, track in enumerate(live)
-            if (cost := _cost(track, int(frame_id), centres[row], heights[row])) is not None
+            if (cost := _cost(track, int(frame_id), centers[row], heights[row])) is not None
         )
         used_rows, used_tracks = set(), set()
         for _, row, index in pairs:
             if row not in used_rows and index not in used_tracks:
-                live[index].add(int(frame_id), int(row), centres[row], float(heights[row]))
+                live[index].add(int(frame_id), int(row), centers[row], float(heights[row]))
                 used_rows.add(row)
                 used_tracks.add(index)
         for row in rows:
             if row not in used_rows:
                 track = FaceTrack()
-                track.add(int(frame_id), int(row), centres[row], float(heights[row]))
+                track.add(int(frame_id), int(row), centers[row], float(heights[row]))
                 tracks.append(track)
     return tracks
 
 
-def _cost(track: FaceTrack, frame_id: int, centre: np.ndarray, height: float) -> float | None:
+def _cost(track: FaceTrack, frame_id: int, center: np.ndarray, height: float) -> float | None:
     ratio = height / track.heights[-1]
     if not 1 / SIZE_RATIO < ratio < SIZE_RATIO:
         return None
-    distance = float(np.linalg.norm(centre - track.centres[-1])) / track.heights[-1]
+    distance = float(np.linalg.norm(center - track.centers[-1])) / track.heights[-1]
     # The longer a face was away, the farther off it may return, up to three times as far.
     allowed = REACH * min(3.0, 1 + 0.1 * (frame_id - track.ids[-1] - 1))
     return distance if distance < allowed else None
@@ -117,7 +117,7 @@ def choose_subject(tracks: list[FaceTrack]) -> FaceTrack | None:
     for other in order[1:]:
         height = float(np.median(subject.heights))
         ratio = float(np.median(other.heights)) / height
-        away = np.median(subject.centres, axis=0) - np.median(other.centres, axis=0)
+        away = np.median(subject.centers, axis=0) - np.median(other.centers, axis=0)
         near = np.linalg.norm(away) < 2 * height
         if 1 / SIZE_RATIO < ratio < SIZE_RATIO and near and not set(subject.ids) & set(other.ids):
             subject = subject.extended(other)
@@ -142,25 +142,25 @@ class Subject:
 def find_subject(
     face_frame: np.ndarray,
     faces: np.ndarray,
-    colours: np.ndarray | None,
+    colors: np.ndarray | None,
     size: np.ndarray,
     smallest: float,
 ) -> Subject:
     """Link the faces, tell people apart, and choose the person with the most presence times size.
 
-    A still picture of a face is passed over where a living face is seen beside it.
+    A still image of a face is passed over where a living face is seen beside it.
 
     Args:
         face_frame: (m,) frame id of each face, ascending, m > 0.
         faces: (m, 478, 3) px.
-        colours: (m, 468, 3) uint8 under the mesh's points, or None: then all are one person.
+        colors: (m, 468, 3) uint8 under the mesh's points, or None: then all are one person.
         size: (2,) width and height of the image.
         smallest: px, least median height of a track.
     """
-    linked = _without_pictures(link_faces(face_frame, faces), faces, smallest)
+    linked = _without_images(link_faces(face_frame, faces), faces, smallest)
     tracks = [(track, UNTOLD) for track in linked]
-    if colours is not None:
-        tracks = _split_people(linked, faces, colours, size)
+    if colors is not None:
+        tracks = _split_people(linked, faces, colors, size)
     presence: dict[int, float] = {}
     for track, person in tracks:
         if person >= 0 and np.median(track.heights) >= smallest:
@@ -175,30 +175,28 @@ def find_subject(
     return Subject(subject, np.array(sorted(others), int), largest)
 
 
-def _without_pictures(
-    tracks: list[FaceTrack], faces: np.ndarray, smallest: float
-) -> list[FaceTrack]:
-    still = [is_picture(faces, np.array(track.rows), np.array(track.heights)) for track in tracks]
+def _without_images(tracks: list[FaceTrack], faces: np.ndarray, smallest: float) -> list[FaceTrack]:
+    still = [is_image(faces, np.array(track.rows), np.array(track.heights)) for track in tracks]
     living = [
         set(track.ids)
-        for track, picture in zip(tracks, still, strict=True)
-        if picture is False and np.median(track.heights) >= smallest
+        for track, image in zip(tracks, still, strict=True)
+        if image is False and np.median(track.heights) >= smallest
     ]
     return [
         track
-        for track, picture in zip(tracks, still, strict=True)
-        if not (picture and any(ids & set(track.ids) for ids in living))
+        for track, image in zip(tracks, still, strict=True)
+        if not (image and any(ids & set(track.ids) for ids in living))
     ]
 
 
 def _split_people(
-    tracks: list[FaceTrack], faces: np.ndarray, colours: np.ndarray, size: np.ndarray
+    tracks: list[FaceTrack], faces: np.ndarray, colors: np.ndarray, size: np.ndarray
 ) -> list[tuple[FaceTrack, int]]:
     """Tracks of one person each, and the person's number.
 
     A track is cut where the face changes.
     """
-    looks = face_patterns(faces, colours)
+    looks = face_patterns(faces, colors)
     outside = np.any((faces[..., :2] < 0) | (faces[..., :2] > size), axis=-1).mean(axis=-1)
     telling = (face_heights(faces) >= TELLING_HEIGHT) & (outside <= TELLING_OUTSIDE)
     pieces: list[np.ndarray] = []
@@ -223,7 +221,7 @@ def _split_people(
 
 
 def _filled(people: np.ndarray) -> list[int]:
-    """Persons of a track's pieces, where those that cannot be judged go with their neighbours.
+    """Persons of a track's pieces, where those that cannot be judged go with their neighbors.
 
     Between two people they are neither's.
     """

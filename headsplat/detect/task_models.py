@@ -74,25 +74,25 @@ class TaskModels:
             ) from error
         self._scores: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=16)
 
-    def detect(self, picture: np.ndarray, far: bool = False) -> list[Detection]:
-        """Faces in an RGB picture, uint8 (H, W, 3); there is one model for near and far."""
-        return [Detection(region_around(points), 1.0) for points, _ in self._faces(picture)]
+    def detect(self, image: np.ndarray, far: bool = False) -> list[Detection]:
+        """Faces in an RGB image, uint8 (H, W, 3); there is one model for near and far."""
+        return [Detection(region_around(points), 1.0) for points, _ in self._faces(image)]
 
-    def landmarks(self, picture: np.ndarray, region: Region) -> tuple[np.ndarray | None, float]:
+    def landmarks(self, image: np.ndarray, region: Region) -> tuple[np.ndarray | None, float]:
         """The 478 points of the face in `region`, and 1 where there is one.
 
         Returns:
-            points float32 (478, 3) in pixels of `picture` (z on the same scale, towards the
+            points float32 (478, 3) in pixels of `image` (z on the same scale, towards the
             camera is negative), or None where the model sees no face; and the presence.
         """
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         reach = _AROUND * region.side / 2
         x0, x1 = max(0, int(region.x - reach)), min(width, int(region.x + reach) + 1)
         y0, y1 = max(0, int(region.y - reach)), min(height, int(region.y + reach) + 1)
         if x1 <= x0 or y1 <= y0:
             return None, 0.0
         best, nearest = None, region.side / 2
-        for points, scores in self._faces(np.ascontiguousarray(picture[y0:y1, x0:x1])):
+        for points, scores in self._faces(np.ascontiguousarray(image[y0:y1, x0:x1])):
             points[:, :2] += (x0, y0)
             found = region_around(points)
             distance = float(np.hypot(found.x - region.x, found.y - region.y))
@@ -107,17 +107,17 @@ class TaskModels:
         """(52,) float32 scores of a face that `landmarks` lately gave, by its very array."""
         return next(scores for known, scores in reversed(self._scores) if known is points)
 
-    def _faces(self, picture: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _faces(self, image: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Points (478, 3) in pixels, and scores (52,), NaN without the model, of every face."""
-        height, width = picture.shape[:2]
-        wrapped = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
+        height, width = image.shape[:2]
+        wrapped = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
         answer = self._landmarker.detect(wrapped)
         faces = []
         for number, marks in enumerate(answer.face_landmarks):
             flat = [v for mark in marks for v in (mark.x, mark.y, mark.z)]
             points = np.array(flat, np.float32).reshape(POINTS, 3)
             points *= np.array([width, height, width], np.float32)
-            points[:, :2] += 0.5  # it counts from the centre of the first pixel, as the mesh does
+            points[:, :2] += 0.5  # it counts from the center of the first pixel, as the mesh does
             scores = np.full(BLENDSHAPES, np.nan, np.float32)
             if answer.face_blendshapes:
                 scores[:] = [category.score for category in answer.face_blendshapes[number]]

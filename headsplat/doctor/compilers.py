@@ -52,7 +52,7 @@ def _version(compiler: str) -> str:
 
 
 def check_nvcc(nvcc: str | None, wanted: str) -> Iterator[Finding]:
-    """The CUDA compiler of a machine with a card.
+    """The CUDA compiler of a machine with a GPU.
 
     Args:
         nvcc: where it is, or None.

@@ -1,4 +1,4 @@
-"""The graphics card: its driver, its memory, and whether PyTorch computes on it."""
+"""The GPU: its driver, its memory, and whether PyTorch computes on it."""
 
 import re
 import subprocess
@@ -11,30 +11,30 @@ from headsplat.doctor.finding import Finding, ok, warning
 from headsplat.gaussians.raster import extension
 from headsplat.runtime.errors import UserError
 
-_LEAST_MIB = 4000  # free memory of a card that the standard preset trains in
+_LEAST_MIB = 4000  # free memory of a GPU that the standard preset trains in
 _PAGE = "https://pytorch.org/get-started/previous-versions/"
 
 
-def check_cards() -> Iterator[Finding]:
-    """Driver and cards as the driver sees them, then as PyTorch does."""
+def check_gpus() -> Iterator[Finding]:
+    """Driver and GPUs as the driver sees them, then as PyTorch does."""
     driver, supported = driver_versions()
     if driver is None:
-        yield ok("graphics card", "no driver; everything is computed on the CPU")
+        yield ok("GPU", "no driver; everything is computed on the CPU")
         return
     built = torch.version.cuda
     yield ok("driver", f"{driver}, for CUDA up to {supported}; PyTorch {torch.__version__}")
     if built is None:
         cure = f"install a PyTorch for CUDA up to {supported} ({_PAGE})"
-        yield warning("graphics card", "PyTorch is not for CUDA, so the CPU computes", cure)
+        yield warning("GPU", "PyTorch is not for CUDA, so the CPU computes", cure)
         return
     if not torch.cuda.is_available():
         cure = f"update the driver, or install a PyTorch for CUDA up to {supported} ({_PAGE})"
         if _number(built)[0] <= _number(supported)[0]:
             cure = "look at CUDA_VISIBLE_DEVICES and at nvidia-smi"
-        yield warning("graphics card", f"PyTorch for CUDA {built} sees none", cure)
+        yield warning("GPU", f"PyTorch for CUDA {built} sees none", cure)
         return
     for number in range(torch.cuda.device_count()):
-        yield _card(number)
+        yield _gpu(number)
     try:
         yield from check_nvcc(extension.plan().nvcc, built)
     except UserError:  # no C++ compiler, which has a row of its own
@@ -56,17 +56,17 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)) or (0,)
 
 
-def _card(number: int) -> Finding:
-    what, name = f"card {number}", torch.cuda.get_device_name(number)
+def _gpu(number: int) -> Finding:
+    what, name = f"GPU {number}", torch.cuda.get_device_name(number)
     try:
         total = int(torch.arange(1000, device=f"cuda:{number}").sum())
         free, size = (part >> 20 for part in torch.cuda.mem_get_info(number))
     except RuntimeError as error:
-        cure = "look at nvidia-smi; a card that is broken or in exclusive use cannot be computed on"
+        cure = "look at nvidia-smi; a GPU that is broken or in exclusive use cannot be computed on"
         return warning(what, f"{name}: {str(error).splitlines()[0]}", cure)
     says = f"{name}, {free} of {size} MiB free"
     if total != 499500:
-        return warning(what, f"{says}: computes wrongly", "take another card")
+        return warning(what, f"{says}: computes wrongly", "take another GPU")
     if free < _LEAST_MIB:
-        return warning(what, says, "end what else uses the card, or train with fewer Gaussians")
+        return warning(what, says, "end what else uses the GPU, or train with fewer Gaussians")
     return ok(what, says)

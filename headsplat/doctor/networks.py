@@ -10,7 +10,7 @@ from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.doctor.finding import Finding, fails, ok, warning
 
 _SIZE = 256
-# Ellipses of a face, from back to front: centre and half axes from the middle of the picture, RGB.
+# Ellipses of a face, from back to front: center and half axes from the middle of the image, RGB.
 _FACE = (
     (0, 120, 90, 60, (60, 60, 90)),
     (0, 60, 32, 55, (190, 145, 120)),
@@ -38,12 +38,12 @@ def check_onnx() -> Iterator[Finding]:
     for provider in ("CPUExecutionProvider", "CUDAExecutionProvider"):
         if provider in available:
             yield _adds(provider)
-    if "CUDAExecutionProvider" not in available and _card():
+    if "CUDAExecutionProvider" not in available and _gpu():
         cure = "pip install onnxruntime-gpu in place of onnxruntime, if ONNX weights are used"
         yield warning("ONNX Runtime", "has no CUDA provider, so the CPU computes", cure)
 
 
-def _card() -> bool:
+def _gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
@@ -80,13 +80,13 @@ def _adds(provider: str) -> Finding:
 def check_detector() -> Iterator[Finding]:
     """Find a drawn face and the corners of its eyes."""
     cure = "install mediapipe anew, in the version of requirements.lock"
-    picture = drawn_face()
+    image = drawn_face()
     models = FaceModels()
-    found = models.detect(picture)
+    found = models.detect(image)
     if len(found) != 1:
         yield fails("face detector", f"finds {len(found)} faces where one is drawn", cure)
         return
-    points, presence = models.landmarks(picture, found[0].region)
+    points, presence = models.landmarks(image, found[0].region)
     middle = _SIZE / 2
     off = [
         np.hypot(points[index, 0] - middle - x, points[index, 1] - middle - y)
@@ -102,9 +102,9 @@ def check_detector() -> Iterator[Finding]:
 
 def drawn_face() -> np.ndarray:
     """A face of ellipses, RGB uint8 (256, 256, 3)."""
-    picture = np.full((_SIZE, _SIZE, 3), (120, 135, 150), np.uint8)
+    image = np.full((_SIZE, _SIZE, 3), (120, 135, 150), np.uint8)
     middle = _SIZE // 2
-    for x, y, wide, high, colour in _FACE:
-        centre = (middle + x, middle + y)
-        cv2.ellipse(picture, centre, (wide, high), 0, 0, 360, colour, -1, cv2.LINE_AA)
-    return cv2.GaussianBlur(picture, (0, 0), 1.2)
+    for x, y, wide, high, color in _FACE:
+        center = (middle + x, middle + y)
+        cv2.ellipse(image, center, (wide, high), 0, 0, 360, color, -1, cv2.LINE_AA)
+    return cv2.GaussianBlur(image, (0, 0), 1.2)

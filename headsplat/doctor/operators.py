@@ -9,7 +9,7 @@ from headsplat.gaussians.raster import extension
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.runtime.errors import UserError
 
-_OPACITY, _COLOUR = 0.75, (0.2, 0.4, 0.8)
+_OPACITY, _COLOR = 0.75, (0.2, 0.4, 0.8)
 _SIZE = 16
 
 
@@ -27,19 +27,19 @@ def check_operators() -> Iterator[Finding]:
     if facts["cuda"]:
         yield _draws("cuda")
     elif torch.cuda.is_available():
-        yield warning("operators on the card", facts["no_cuda"], "until then the CPU computes")
+        yield warning("operators on the GPU", facts["no_cuda"], "until then the CPU computes")
 
 
 def _draws(device: str) -> Finding:
-    what = f"operators on the {'card' if device == 'cuda' else 'CPU'}"
+    what = f"operators on the {'gpu' if device == 'cuda' else 'CPU'}"
     try:
-        centre, corner = draw_one(device)
+        center, corner = draw_one(device)
     except (RuntimeError, UserError) as error:
         return fails(what, str(error).splitlines()[0], f"remove {extension.folder()} and run again")
-    expected = _OPACITY * torch.tensor(_COLOUR)
-    off = max((centre - expected).abs().max().item(), corner.abs().max().item())
+    expected = _OPACITY * torch.tensor(_COLOR)
+    off = max((center - expected).abs().max().item(), corner.abs().max().item())
     if not off < 1e-3:
-        says = f"a Gaussian's pixel is {centre.tolist()}, not {expected.tolist()}"
+        says = f"a Gaussian's pixel is {center.tolist()}, not {expected.tolist()}"
         return fails(what, says, f"remove {extension.folder()} and run again")
     return ok(what, "one Gaussian drawn, its pixel is right")
 
@@ -47,13 +47,13 @@ def _draws(device: str) -> Finding:
 def draw_one(device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Pixels (3,) at the middle and at a far corner of one small Gaussian on black."""
     place = {"device": device, "dtype": torch.float32}
-    middle = _SIZE / 2 + 0.5  # the centre of a pixel
-    colour, _ = rasterize_gaussians(
+    middle = _SIZE / 2 + 0.5  # the center of a pixel
+    color, _ = rasterize_gaussians(
         torch.tensor([[[0.0, 0, 1]]], **place),
         torch.tensor([[[1.0, 0, 0, 0]]], **place),
         torch.full((1, 1, 3), 0.02, **place),
         torch.full((1, 1), _OPACITY, **place),
-        torch.tensor([[_COLOUR]], **place),
+        torch.tensor([[_COLOR]], **place),
         torch.eye(3, **place)[None],
         torch.zeros(1, 3, **place),
         torch.tensor([[50.0, 50, middle, middle]], **place),
@@ -61,4 +61,4 @@ def draw_one(device: str) -> tuple[torch.Tensor, torch.Tensor]:
         _SIZE,
         torch.zeros(1, 3, **place),
     )
-    return colour[0, _SIZE // 2, _SIZE // 2].cpu(), colour[0, 0, 0].cpu()
+    return color[0, _SIZE // 2, _SIZE // 2].cpu(), color[0, 0, 0].cpu()

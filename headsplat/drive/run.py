@@ -1,6 +1,6 @@
 """An avatar and a motion -> mp4: the subject's own camera, a plain background, sound if there is.
 
-Without a card a minute of film takes minutes, so it is made in parts that stay in keyed scratch
+Without a GPU a minute of video takes minutes, so it is made in parts that stay in keyed scratch
 until the whole is joined; what was stopped goes on behind the last complete part.
 """
 
@@ -28,8 +28,8 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import check_head, read_track
 from headsplat.video.encode import VideoWriter
-from headsplat.video.join import join_films
-from headsplat.video.parts import FilmParts
+from headsplat.video.join import join_videos
+from headsplat.video.parts import VideoParts
 from headsplat.video.sound import read_sound
 
 BATCH = 8
@@ -64,7 +64,7 @@ def drive_avatar(
     out: Path,
     code: str,
 ) -> None:
-    """Publish a film of an avatar that does what the motion says, at the frame rate of its clip.
+    """Publish a video of an avatar that does what the motion says, at the frame rate of its clip.
 
     Args:
         avatar_folder: the trained avatar.
@@ -99,18 +99,18 @@ def drive_avatar(
     log.info("%d frames, %.1f s, %d codes each", count, count / track.fps, condition_size(head))
     rate = Fraction(track.fps).limit_denominator(1001)
     inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
-    # The sound is laid under the whole film at the end, so that another one draws nothing anew.
+    # The sound is laid under the whole video at the end, so that another one draws nothing anew.
     parameters = {"kind": kind, "head_motion": head_motion, "blinks": with_blinks}
     scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
 
     def draw(rows: slice, path: Path) -> None:
         with VideoWriter(path, width, height, rate) as writer:
-            for colour, _ in renderer.frames(*(v[rows] for v in codes)):
-                for picture in (colour * 255).round().byte().cpu().numpy():
-                    writer.write(picture)
+            for color, _ in renderer.frames(*(v[rows] for v in codes)):
+                for image in (color * 255).round().byte().cpu().numpy():
+                    writer.write(image)
 
-    (films,) = FilmParts(scratch.folder).complete(count, draw)
-    join_films(films, out, rate, sound)
+    (videos,) = VideoParts(scratch.folder).complete(count, draw)
+    join_videos(videos, out, rate, sound)
     scratch.clear()
 
 

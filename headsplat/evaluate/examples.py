@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headsplat.evaluate.pairs import rendered
 from headsplat.render import FrameRenderer
-from headsplat.train.dataset import PictureReader
+from headsplat.train.dataset import ImageReader
 from headsplat.train.track import Track
 
 # Frames of the sheet, and the longer side of its images, pixels.
@@ -18,7 +18,7 @@ SHEET, SHEET_SIZE = 12, 256
 def examples(
     renderer: FrameRenderer,
     track: Track,
-    reader: PictureReader,
+    reader: ImageReader,
     ids: Sequence[int],
     psnr: np.ndarray,
 ) -> dict[str, np.ndarray]:
@@ -33,7 +33,7 @@ def examples(
 
     Returns:
         For `example` and for `sheet`, spread evenly over the held-out frames: `_ids`, `_psnr`,
-        `_truth` and `_render` (n, H, W, 3) uint8; and `example_names`.
+        `_ground_truth` and `_render` (n, H, W, 3) uint8; and `example_names`.
     """
     order = np.argsort(psnr)
     chosen = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
@@ -43,26 +43,26 @@ def examples(
     largest = {"example": max(track.width, track.height), "sheet": SHEET_SIZE}
     for name, rows in (("example", np.array(list(chosen.values()))), ("sheet", sheet)):
         frames = [int(ids[row]) for row in rows]
-        pictures = [
-            (_shrunk(_bytes(truth), largest[name]), _shrunk(_bytes(render), largest[name]))
+        images = [
+            (_shrunk(_bytes(ground_truth), largest[name]), _shrunk(_bytes(render), largest[name]))
             for batch in rendered(renderer, track, reader, frames)
-            for truth, render in zip(batch.truth, batch.render, strict=True)
+            for ground_truth, render in zip(batch.ground_truth, batch.render, strict=True)
         ]
         arrays[f"{name}_ids"] = np.array(frames, np.int32)
         arrays[f"{name}_psnr"] = psnr[rows]
-        arrays[f"{name}_truth"] = np.stack([truth for truth, _ in pictures])
-        arrays[f"{name}_render"] = np.stack([render for _, render in pictures])
+        arrays[f"{name}_ground_truth"] = np.stack([ground_truth for ground_truth, _ in images])
+        arrays[f"{name}_render"] = np.stack([render for _, render in images])
     return arrays
 
 
-def _bytes(picture: Tensor) -> np.ndarray:
-    return (picture * 255).round().byte().cpu().numpy()
+def _bytes(image: Tensor) -> np.ndarray:
+    return (image * 255).round().byte().cpu().numpy()
 
 
-def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
     """An image whose longer side is at most `side`."""
-    scale = side / max(picture.shape[:2])
+    scale = side / max(image.shape[:2])
     if scale >= 1:
-        return picture
-    size = tuple(round(scale * n) for n in picture.shape[1::-1])
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return image
+    size = tuple(round(scale * n) for n in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -85,12 +85,12 @@ def p3d_camera(
     height, width = img_size
     half = min(height, width) / 2
     rotation = np.asarray(R, dtype=np.float64).T * flip
-    centre = np.array([K[0, 2] - width / 2, K[1, 2] - height / 2], dtype=np.float64)
+    center = np.array([K[0, 2] - width / 2, K[1, 2] - height / 2], dtype=np.float64)
     parts = {
         "R": rotation[:2].reshape(1, 6),
         "t": (flip * t)[None],
         "fl": np.array([[math.sqrt(K[0, 0] * K[1, 1]) / half]]),
-        "pp": -centre[None] / half,
+        "pp": -center[None] / half,
     }
     return {key: value.astype(np.float32) for key, value in parts.items()}
 
@@ -108,8 +108,8 @@ def opencv_camera(
     second = second / np.linalg.norm(second)
     rotation = (np.stack([first, second, np.cross(first, second)]) * flip).T
     focal = float(camera["fl"][0, 0]) * half
-    centre = np.array([width, height]) / 2 - np.asarray(camera["pp"], dtype=np.float64)[0] * half
-    matrix = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
+    center = np.array([width, height]) / 2 - np.asarray(camera["pp"], dtype=np.float64)[0] * half
+    matrix = np.array([[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1]])
     return rotation, flip * np.asarray(camera["t"], dtype=np.float64)[0], matrix
 
 

@@ -1,4 +1,4 @@
-"""What the layouts with `.frame` files share: the head, the join with pictures, the track."""
+"""What the layouts with `.frame` files share: the head, the join with images, the track."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,29 +25,29 @@ def check_head_of_frames(options: ImportOptions, tool: str) -> tuple[str, ...]:
 
 
 def join(
-    frames: FrameFolder, pictures: Mapping[int, Path], offset: int, where: Path
+    frames: FrameFolder, images: Mapping[int, Path], offset: int, where: Path
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Rows of the frames that have a picture, and a note about those at the ends that have none.
+    """Rows of the frames that have an image, and a note about those at the ends that have none.
 
     Raises:
-        UserError: a picture is missing between others, or none joins.
+        UserError: an image is missing between others, or none joins.
     """
-    there = np.array([number + offset in pictures for number in range(len(frames.files))])
+    there = np.array([number + offset in images for number in range(len(frames.files))])
     rows = np.flatnonzero(there)
     if not len(rows):
         raise UserError(
-            f"{where}: with frame_delta {offset} no picture belongs to any .frame; state another "
+            f"{where}: with frame_delta {offset} no image belongs to any .frame; state another "
             "in the column 'frame_delta'"
         )
     gaps = np.flatnonzero(~there[rows[0] : rows[-1] + 1])
     if len(gaps):
         row = int(rows[0] + gaps[0])
         raise UserError(
-            f"{where}: the picture {row + offset:05d} of {frames.files[row].name} is missing "
+            f"{where}: the image {row + offset:05d} of {frames.files[row].name} is missing "
             f"({len(gaps)} in all); put it back or remove the frames from there on"
         )
     left = len(there) - len(rows)
-    note = (f"{left} frames at the ends have no picture and were left out.",) if left else ()
+    note = (f"{left} frames at the ends have no image and were left out.",) if left else ()
     return rows, note
 
 

@@ -28,7 +28,7 @@ class FrameFolder:
     Attributes:
         files: (N,) the files.
         shape: (N, S) codes of the head model; exp (N, E); jaw (N, 6) and eyes (N, 12) as they
-            are, not orthonormalised; eyelids (N, 2).
+            are, not orthonormalized; eyelids (N, 2).
         R: (N, 3, 3) head to OpenCV camera; t (N, 3) metres; K (N, 3, 3) pixels.
         img_size: height, width.
     """
@@ -58,7 +58,7 @@ def read_frame_folder(folder: Path, head: HeadModel) -> FrameFolder:
         UserError: no such files; a number that is missing, there twice, or not that of the
             `frame_id` inside; a file that `read_frame` refuses; codes of other lengths than the
             format's, or that the head model has no room for; R that is no rotation, 6D rows that
-            span none, a picture size that changes.
+            span none, an image size that changes.
     """
     files = _numbered(folder)
     frames = []

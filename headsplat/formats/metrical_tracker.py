@@ -1,4 +1,4 @@
-"""metrical-tracker's output folder: `checkpoint/*.frame` and the pictures in `input/`."""
+"""metrical-tracker's output folder: `checkpoint/*.frame` and the images in `input/`."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from headsplat.formats.frame_clip import (
     track_of_frames,
 )
 from headsplat.formats.frame_folder import read_frame_folder
-from headsplat.formats.importing.clip import ImportedClip, ImportOptions, ImageSource
-from headsplat.formats.importing.numbered import numbered_pictures
+from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions
+from headsplat.formats.importing.numbered import numbered_images
 from headsplat.formats.importing.offset import measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
 
@@ -21,7 +21,7 @@ TOOL = "metrical-tracker"
 def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
     """Read `output/<actor>`; see `headsplat.formats.importing.clip.ReadClip`.
 
-    `input/<k>.png` is the picture that `<k>.frame` was fitted to. The user's own pictures may
+    `input/<k>.png` is the image that `<k>.frame` was fitted to. The user's own images may
     be numbered otherwise: then the offset is stated or measured. Image id is frame number + 1.
     """
     head_note = check_head_of_frames(options, TOOL)
@@ -38,16 +38,16 @@ def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
             f"{file}: 'opencv.K' differs from that of {frames.files[0].name} by {drift:.3g} px; "
             "frames of two runs are mixed, track the clip again"
         )
-    where = options.pictures or folder / "input"
-    pictures = numbered_pictures(where)
-    usual = None if options.pictures else 0
+    where = options.images or folder / "input"
+    images = numbered_images(where)
+    usual = None if options.images else 0
     stated = options.frame_delta
-    centre = next((value for value in (stated, usual) if value is not None), 0)
-    measured = measure_offset(options.head, frames, pictures, centre, options.detect)
+    center = next((value for value in (stated, usual) if value is not None), 0)
+    measured = measure_offset(options.head, frames, images, center, options.detect)
     offset, note = resolve_offset(measured, stated, usual, where)
-    rows, dropped = join(frames, pictures, offset, where)
+    rows, dropped = join(frames, images, offset, where)
     return ImportedClip(
         track_of_frames(frames, rows, options),
-        {int(row) + 1: ImageSource(pictures[int(row) + offset]) for row in rows},
+        {int(row) + 1: ImageSource(images[int(row) + offset]) for row in rows},
         notes=(*head_note, note, *dropped),
     )

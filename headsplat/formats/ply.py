@@ -49,7 +49,7 @@ def export_ply(
     avatar = load_avatar(model, head, "cpu")
     track = load_track(track_path, head)
     if frame is None:
-        # Seen from the front at the clip's distance: colours may depend on where the camera is.
+        # Seen from the front at the clip's distance: colors may depend on where the camera is.
         condition = neutral_condition(head, "cpu")
         rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
         translation = torch.tensor([[0.0, 0.0, float(track.translation[:, 2].median())]])
@@ -83,8 +83,8 @@ def posed(
         features = torch.cat([deformation.features_dc, deformation.features_rest], 1)
         harmonics[:, :used] = features[:, :used]
     else:
-        colours = gaussians.colours.expand(1, count, 3)[0]
-        harmonics[:, 0] = sh.constant_coefficient(colours)
+        colors = gaussians.colors.expand(1, count, 3)[0]
+        harmonics[:, 0] = sh.constant_coefficient(colors)
     return gaussians, harmonics
 
 

@@ -14,7 +14,7 @@ from headsplat.runtime.storage import AGAIN
 class Crop:
     """crop = (source - (x0, y0)) * size / side, in continuous pixels.
 
-    The window may leave the source picture; outside is black.
+    The window may leave the source image; outside is black.
     """
 
     x0: float
@@ -51,11 +51,11 @@ class Crop:
         return out * self.scale
 
     def intrinsics(self, source: np.ndarray) -> np.ndarray:
-        """(3, 3) K of the source picture -> (3, 3) K of the crop, exactly."""
+        """(3, 3) K of the source image -> (3, 3) K of the crop, exactly."""
         shift = np.array([[1, 0, -self.x0], [0, 1, -self.y0], [0, 0, 1]], dtype=np.float64)
         return np.diag([self.scale, self.scale, 1.0]) @ shift @ source
 
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """Where the source camera's principal point, (W/2, H/2), lies in the crop."""
         return (
             (self.source_width / 2 - self.x0) * self.scale,

@@ -27,7 +27,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 98) -> bytes:
-    """JPEG without chroma subsampling, so that lips and irises keep their colour edges."""
+    """JPEG without chroma subsampling, so that lips and irises keep their color edges."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
@@ -74,7 +74,7 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
 def pixels(image: Image.Image, mode: str) -> np.ndarray:
     """An opened image as uint8 of mode "L" or "RGB".
 
-    Pillow cuts grey values of 16 bits off at 255, which makes the whole image white.
+    Pillow cuts gray values of 16 bits off at 255, which makes the whole image white.
     """
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))

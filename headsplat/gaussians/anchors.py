@@ -8,7 +8,7 @@ import numpy as np
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 
-# Anchors per unit of area relative to plain skin. What is small in the picture but looked at
+# Anchors per unit of area relative to plain skin. What is small in the image but looked at
 # (eyes, lips, teeth) needs more; the neck needs less.
 REGION_DENSITY: dict[str, float] = {
     "neck": 0.6,
@@ -63,7 +63,7 @@ def faces_touching(model: HeadModel, region: str) -> np.ndarray:
 
 
 def texel_anchors(model: HeadModel, size: int = 128) -> Anchors:
-    """FlashAvatar's points: the centres of covered UV texels, without the open neck edge.
+    """FlashAvatar's points: the centers of covered UV texels, without the open neck edge.
 
     Texel (row r, column c) samples u = (c + 0.5) / size, v = 1 - (r + 0.5) / size and is covered
     if it lies strictly inside a UV triangle; order is row-major. Texels of faces that touch the
@@ -100,7 +100,7 @@ def rasterize_uv(uv: np.ndarray, uv_faces: np.ndarray, size: int) -> tuple[np.nd
     Returns:
         (n,) i32 face of each covered texel and (n, 3) f32 barycentric weights.
     """
-    # Continuous texel coordinates: x = column + 0.5, y = row + 0.5 at texel centres.
+    # Continuous texel coordinates: x = column + 0.5, y = row + 0.5 at texel centers.
     corners = np.stack([uv[:, 0], 1 - uv[:, 1]], -1).astype(np.float64)[uv_faces] * size
     low = np.clip(np.ceil(corners.min(1) - 0.5), 0, size).astype(np.int64)
     high = np.clip(np.floor(corners.max(1) - 0.5) + 1, 0, size).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by brute force in blocks: point sets here are tens of thousands."""
+"""Exact nearest neighbors by brute force in blocks: point sets here are tens of thousands."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def nearest(points: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor
     Args:
         points: (N, 3).
         queries: (Q, 3).
-        count: neighbours per query, at most N.
+        count: neighbors per query, at most N.
 
     Returns:
         (Q, count) squared distances in ascending order, and (Q, count) long indices.

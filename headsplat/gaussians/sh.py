@@ -1,4 +1,4 @@
-"""Colours that change with the view: real spherical harmonics in 3DGS's order and signs."""
+"""Colors that change with the view: real spherical harmonics in 3DGS's order and signs."""
 
 import torch
 from torch import Tensor
@@ -7,17 +7,17 @@ from headsplat.gaussians.raster.operators import Operator
 
 C0 = 0.28209479177387814
 
-_harmonic_colours = Operator(
-    "harmonic_colours",
+_harmonic_colors = Operator(
+    "harmonic_colors",
     lambda constant, rest, means, *_: torch.empty_like(means),
     differentiable=3,
 )
 
 
-def harmonic_colours(
-    constant: Tensor, rest: Tensor, means: Tensor, centres: Tensor, degree: int
+def harmonic_colors(
+    constant: Tensor, rest: Tensor, means: Tensor, centers: Tensor, degree: int
 ) -> Tensor:
-    """Colours as 3DGS evaluates them, max(0, sum + 0.5), of Gaussians seen by cameras.
+    """Colors as 3DGS evaluates them, max(0, sum + 0.5), of Gaussians seen by cameras.
 
     Gradients to coefficients and means are exact; see `cuda_ext/csrc/harmonics.h`. Sums over frames
     have a fixed order: the same bits in every run.
@@ -27,7 +27,7 @@ def harmonic_colours(
         rest: (N, M, 3) float32, those of the higher degrees, M >= (degree + 1)^2 - 1; those beyond
             get a gradient of zero.
         means: (B, N, 3) float32 metres.
-        centres: (B, 3) float32 the cameras' centres in the same frame. No gradient.
+        centers: (B, 3) float32 the cameras' centers in the same frame. No gradient.
         degree: 0 to 3.
 
     Returns:
@@ -38,9 +38,9 @@ def harmonic_colours(
         ValueError: a shape, device or memory layout is wrong; all must be contiguous.
         UserError: the operators cannot be built, or not for this device.
     """
-    return _harmonic_colours(constant, rest, means, centres, degree)
+    return _harmonic_colors(constant, rest, means, centers, degree)
 
 
-def constant_coefficient(colour: Tensor) -> Tensor:
-    """The degree-0 coefficient that shows `colour` from every side."""
-    return (colour - 0.5) / C0
+def constant_coefficient(color: Tensor) -> Tensor:
+    """The degree-0 coefficient that shows `color` from every side."""
+    return (color - 0.5) / C0

@@ -1,7 +1,7 @@
-"""Where MediaPipe's 478 points lie on a head model, found by showing it pictures of the model.
+"""Where MediaPipe's 478 points lie on a head model, found by showing it images of the model.
 
 The head is rendered from several sides with several expressions, the face mesh detector looks at
-each picture, and every landmark votes for the surface point beneath it. Points that mean a border
+each image, and every landmark votes for the surface point beneath it. Points that mean a border
 (lid margins, lip borders) vote for the nearest visible piece of that border instead, so that a
 landmark a pixel beside it does not fall onto the eyeball or the wrong lip.
 """
@@ -39,21 +39,21 @@ class Calibration:
     Attributes:
         landmarks: the reliable points, `index` ascending.
         spread: (478,) f64 metres, root mean square distance of a landmark's votes from their
-            centre on the template; NaN without votes.
-        votes: (478,) i64, number of pictures that voted.
-        pictures: number of pictures in which a face was found.
+            center on the template; NaN without votes.
+        votes: (478,) i64, number of images that voted.
+        images: number of images in which a face was found.
     """
 
     landmarks: LandmarkSet
     spread: np.ndarray
     votes: np.ndarray
-    pictures: int
+    images: int
 
 
 def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     """Find the surface points of MediaPipe's landmarks on `head`, which must have an albedo.
 
-    Deterministic. A landmark is given when at least 40 % of the pictures voted for it and the
+    Deterministic. A landmark is given when at least 40 % of the images voted for it and the
     votes scatter by at most `largest_spread` metres; the points of `ALWAYS` are given in any case.
 
     Raises:
@@ -82,7 +82,7 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     always = np.isin(np.arange(POINTS), ALWAYS)
     lost = np.flatnonzero(always & ~known)
     if len(lost):
-        raise UserError(f"head model {head.name}: no picture shows MediaPipe points {lost}")
+        raise UserError(f"head model {head.name}: no image shows MediaPipe points {lost}")
     index = np.flatnonzero(good | always)
     landmarks = _snap(head, positions[index], index)
     return Calibration(landmarks, spread, votes, len(samples))
@@ -92,15 +92,15 @@ def with_mediapipe(head: HeadModel) -> HeadModel:
     """`head` with its "mediapipe" landmarks replaced by calibrated ones."""
     found = calibrate(head)
     log.info(
-        "%s: %d MediaPipe points placed from %d pictures, votes scatter by %.1f mm (median)",
-        head.name, len(found.landmarks.index), found.pictures,
+        "%s: %d MediaPipe points placed from %d images, votes scatter by %.1f mm (median)",
+        head.name, len(found.landmarks.index), found.images,
         1e3 * np.median(found.spread[found.landmarks.index]),
     )  # fmt: skip
     return replace(head, landmarks={**head.landmarks, "mediapipe": found.landmarks})
 
 
 def _pixels(face: Any, view: View) -> np.ndarray:
-    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of the picture."""
+    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of the image."""
     height, width = view.image.shape[:2]
     return np.array([(p.x * width, p.y * height) for p in face.landmark])
 
@@ -145,7 +145,7 @@ def _borders(view: View) -> list[tuple[tuple[int, ...], np.ndarray]]:
 
 
 def _beside(mask: np.ndarray) -> np.ndarray:
-    """Pixels with a 4-neighbour in `mask`."""
+    """Pixels with a 4-neighbor in `mask`."""
     out = np.zeros_like(mask)
     out[1:] |= mask[:-1]
     out[:-1] |= mask[1:]
@@ -162,8 +162,8 @@ def _border_votes(
     rows, columns = np.nonzero(border)
     if len(rows) == 0:
         return votes
-    centres = np.stack([columns, rows], 1) + 0.5
-    distance = np.linalg.norm(points[:, None] - centres, axis=2)
+    centers = np.stack([columns, rows], 1) + 0.5
+    distance = np.linalg.norm(points[:, None] - centers, axis=2)
     nearest = distance.argmin(1)
     near = distance.min(1) < 0.02 * view.face.shape[0]
     row, column = rows[nearest[near]], columns[nearest[near]]
@@ -174,7 +174,7 @@ def _border_votes(
 def _consensus(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(n, 478, 3) votes with NaN -> positions (478, 3), spread (478,), number of votes (478,).
 
-    The centre is the mean of the votes within 2.5 robust standard deviations of the median.
+    The center is the mean of the votes within 2.5 robust standard deviations of the median.
     """
     valid = np.isfinite(samples[..., 0])
     count = valid.sum(0)

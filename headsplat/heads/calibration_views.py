@@ -1,4 +1,4 @@
-"""Pictures of a head model under soft light, and what each of their pixels shows."""
+"""Images of a head model under soft light, and what each of their pixels shows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,11 +54,11 @@ class ViewLabels:
 
 @dataclass(frozen=True)
 class View:
-    """One picture.
+    """One image.
 
     Attributes:
         image: (H, W, 3) u8 RGB.
-        face: (H, W) i32 triangle under each pixel's centre, -1 for the background.
+        face: (H, W) i32 triangle under each pixel's center, -1 for the background.
         barycentric: (H, W, 3) f32 on the surface.
         eye_face: (H, W) i32 triangle of an eyeball there, lids looked through, or -1.
         eye_barycentric: (H, W, 3) f32 on it.
@@ -92,9 +92,9 @@ def render_views(head: HeadModel) -> Iterator[View]:
     poses = _poses(head)
     vertices = geometry.vertices(torch.zeros(head.shape_basis.shape[2]), **poses)
     labels = ViewLabels.of_faces(head)
-    centre = torch.from_numpy(head.template[head.regions["face"]].mean(0))
+    center = torch.from_numpy(head.template[head.regions["face"]].mean(0))
     for posed, (yaw, pitch) in product(vertices, TURNS):
-        yield _render(head, labels, posed, _turn(yaw, pitch), centre)
+        yield _render(head, labels, posed, _turn(yaw, pitch), center)
 
 
 def _poses(head: HeadModel) -> dict[str, torch.Tensor]:
@@ -126,12 +126,12 @@ def _render(
     labels: np.ndarray,
     vertices: torch.Tensor,
     rotation: torch.Tensor,
-    centre: torch.Tensor,
+    center: torch.Tensor,
 ) -> View:
-    # The face, about 0.2 m high, fills 55 % of the picture.
+    # The face, about 0.2 m high, fills 55 % of the image.
     focal = 0.55 * SIZE * DISTANCE / 0.2
     intrinsics = torch.tensor([focal, focal, SIZE / 2, SIZE / 2])
-    translation = torch.tensor([0.0, 0.0, DISTANCE]) - rotation @ centre
+    translation = torch.tensor([0.0, 0.0, DISTANCE]) - rotation @ center
     points = project(vertices[None], rotation[None], translation[None], intrinsics)
     faces = torch.from_numpy(head.faces)
     face, bary = rasterize_triangles(points, faces, SIZE, SIZE)

@@ -60,7 +60,7 @@ def contour_bins(rotation: Tensor) -> Tensor:
 
     Bins 0..39 are 0..39 degrees towards the subject's left, 40..78 are 1..39 degrees towards
     the subject's right; larger yaw stays in the last bin. The yaw is that of the Z-Y-X
-    factorisation, so that roll does not move it.
+    factorization, so that roll does not move it.
 
     Args:
         rotation: (B, 3, 3) from head to an OpenCV camera.

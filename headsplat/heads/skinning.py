@@ -210,8 +210,8 @@ def _chain(joints: Tensor, neck: Tensor, rotations: Tensor) -> tuple[Tensor, Ten
     matrices = torch.cat([root[:, None], neck[:, None], below], 1)
     pivot = joints[:, 1:2]
     neck_offset = pivot - torch.einsum("brc,bjc->bjr", neck, pivot)
-    centres = joints[:, 2:]
-    carried = torch.einsum("brc,bjc->bjr", neck, centres) + neck_offset
-    below_offset = carried - torch.einsum("bjrc,bjc->bjr", below, centres)
+    centers = joints[:, 2:]
+    carried = torch.einsum("brc,bjc->bjr", neck, centers) + neck_offset
+    below_offset = carried - torch.einsum("bjrc,bjc->bjr", below, centers)
     offsets = torch.cat([torch.zeros_like(pivot), neck_offset, below_offset], 1)
     return matrices, offsets

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def closest_points(
-    vertices: np.ndarray, faces: np.ndarray, queries: np.ndarray, neighbours: int = 48
+    vertices: np.ndarray, faces: np.ndarray, queries: np.ndarray, neighbors: int = 48
 ) -> tuple[np.ndarray, np.ndarray]:
     """The point of some triangles nearest to each query.
 
@@ -12,19 +12,19 @@ def closest_points(
         vertices: (V, 3).
         faces: (F, 3) corners, F >= 1; only these triangles are looked at.
         queries: (Q, 3).
-        neighbours: how many triangles with the nearest centres are tried per query; enough for
+        neighbors: how many triangles with the nearest centers are tried per query; enough for
             meshes whose triangles have similar sizes.
 
     Returns:
         (Q,) rows of `faces` and (Q, 3) barycentric weights, float64.
     """
     corners = np.asarray(vertices, dtype=np.float64)[faces]
-    centres = corners.mean(1)
+    centers = corners.mean(1)
     rows = np.empty(len(queries), dtype=np.int64)
     weights = np.empty((len(queries), 3))
-    count = min(neighbours, len(faces))
+    count = min(neighbors, len(faces))
     for number, query in enumerate(np.asarray(queries, dtype=np.float64)):
-        near = np.argpartition(((centres - query) ** 2).sum(1), count - 1)[:count]
+        near = np.argpartition(((centers - query) ** 2).sum(1), count - 1)[:count]
         near.sort()
         candidate = _closest_barycentric(corners[near], query)
         points = (corners[near] * candidate[..., None]).sum(1)

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 
 _SIDE = 32
-# Mean colour difference of two small pictures, 0..255, from which they are different shots.
-# Neighbours in one shot, a whole body that walks included, were seen to stay below 10.
+# Mean color difference of two small images, 0..255, from which they are different shots.
+# Neighbors in one shot, a whole body that walks included, were seen to stay below 10.
 _CUT = 18.0
 
 
 class CutDetector:
-    """Compares each picture with the one before it."""
+    """Compares each image with the one before it."""
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None

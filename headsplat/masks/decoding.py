@@ -1,4 +1,4 @@
-"""Decoding of pictures on threads: OpenCV's, which lets others run meanwhile, as Pillow's does not.
+"""Decoding of images on threads: OpenCV's, which lets others run meanwhile, as Pillow's does not.
 
 Both give the same pixels: they rest on the same library.
 """
@@ -13,9 +13,9 @@ def decode_rgb(data: bytes) -> np.ndarray:
     """Decode to uint8 (H, W, 3) RGB.
 
     Raises:
-        UserError: the bytes are no picture.
+        UserError: the bytes are no image.
     """
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise UserError("a picture of the chunk cannot be decoded; remake the frames")
+        raise UserError("an image of the chunk cannot be decoded; remake the frames")
     return image

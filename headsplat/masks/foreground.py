@@ -1,8 +1,8 @@
-"""The subject's own colour where a matte is soft: a half-covered pixel still shows its background.
+"""The subject's own color where a matte is soft: a half-covered pixel still shows its background.
 
-Composing such pixels elsewhere drags the old background along as a halo. The colours of both sides
+Composing such pixels elsewhere drags the old background along as a halo. The colors of both sides
 are local averages, and what they leave unexplained in a pixel is shared out between them
-(Forte: Approximate Fast Foreground Colour Estimation, 2021).
+(Forte: Approximate Fast Foreground Color Estimation, 2021).
 """
 
 import cv2
@@ -16,8 +16,8 @@ _PURITY = 3
 _FAINT = 1e-5
 
 
-def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours of the subject without what shines through from behind.
+def foreground_colors(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colors of the subject without what shines through from behind.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -38,16 +38,16 @@ def foreground_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
     def average(share: np.ndarray) -> np.ndarray:
         weight = share**_PURITY + _FAINT * share + _FAINT**2
-        colours, weights = (
+        colors, weights = (
             cv2.resize(cv2.blur(summed, (2 * reach + 1, 2 * reach + 1)), (width, height))
             for summed in (small * weight[..., None], weight)
         )
-        return colours[rows, columns] / weights[rows, columns, None]
+        return colors[rows, columns] / weights[rows, columns, None]
 
     front, behind = average(share), average(1 - share)
     cover = alpha[rows, columns].astype(np.float32)[:, None] / 255
     unexplained = image[rows, columns] - cover * front - (1 - cover) * behind
-    # The part of it that is the subject's: the smallest change of both colours that explains it.
+    # The part of it that is the subject's: the smallest change of both colors that explains it.
     front += cover / (cover**2 + (1 - cover) ** 2) * unexplained
     out = image.copy()
     out[rows, columns] = np.rint(np.clip(front, 0, 255))

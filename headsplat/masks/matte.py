@@ -23,10 +23,10 @@ class MatteOptions:
     """What a matting model may want to know.
 
     Attributes:
-        edge_radius: reach of the edge refinement, in pixels of a picture 512 wide (mediapipe).
+        edge_radius: reach of the edge refinement, in pixels of an image 512 wide (mediapipe).
         temporal_window: how many earlier frames steady a matte (mediapipe).
         weights: of the network (rvm), or None.
-        turn: number of the chunk: chunks take turns over the cards (rvm).
+        turn: number of the chunk: chunks take turns over the GPUs (rvm).
     """
 
     edge_radius: float
@@ -46,14 +46,14 @@ def _rvm(options: MatteOptions) -> Matter:
     import torch
 
     from headsplat.masks.rvm_matter import RvmMatter
-    from headsplat.networks.placement import shared_card
+    from headsplat.networks.placement import shared_gpu
     from headsplat.networks.rvm_sessions import open_matting
 
     if options.weights is None:
         raise UserError("--model rvm: needs its weights; pass --weights rvm_mobilenetv3_fp32.onnx")
     torch.set_num_threads(available_threads())
-    cv2.setNumThreads(1)  # the threads that load and finish pictures are enough
-    return RvmMatter(open_matting(options.weights, *shared_card(options.turn)))
+    cv2.setNumThreads(1)  # the threads that load and finish images are enough
+    return RvmMatter(open_matting(options.weights, *shared_gpu(options.turn)))
 
 
 # Another model is one more entry: it is shown frames in order.
@@ -72,12 +72,12 @@ def matte_chunk(
     """Write the alpha zip of one chunk: 8-bit PNG, background 0, interior 255.
 
     Args:
-        frames: zip of the chunk's pictures, and zips of frames before it, which warm the model
+        frames: zip of the chunk's images, and zips of frames before it, which warm the model
             up, so that mattes do not jump where one chunk ends and the next begins.
         chunk: stem of the chunk's own zip among `frames`.
         out: the zip to write, one `<id:05d>.png` per frame.
         model: a key of `MATTERS`, or `auto`: `rvm` where `weights` are given, else `mediapipe`.
-        edge_radius: reach of the edge refinement, in pixels of a picture 512 wide.
+        edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
         temporal_window: how many earlier frames steady a matte.
         weights: of Robust Video Matting, `.onnx` or `.pth`.
 

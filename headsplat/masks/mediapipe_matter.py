@@ -12,7 +12,7 @@ from headsplat.masks.temporal import TemporalSmoother
 
 # The general network's input (the other's is 256x144): avoids a second resampling.
 _NETWORK_SIZE = 256
-# A frame's picture (H, W, 3) uint8 RGB, and its mask (256, 256) float32.
+# A frame's image (H, W, 3) uint8 RGB, and its mask (256, 256) float32.
 Coarse = tuple[np.ndarray, np.ndarray]
 
 
@@ -20,7 +20,7 @@ class MediaPipeMatter:
     """Segment at 256x256, steady over time, keep the subject, refine at full size.
 
     Args:
-        edge_radius: reach of the edge refinement, in pixels of a picture 512 wide.
+        edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
         temporal_window: how many earlier frames steady a mask; 0 switches it off.
     """
 

@@ -1,24 +1,24 @@
-"""Head, hair and neck without clothes, from the matte, the picture and the projected mesh.
+"""Head, hair and neck without clothes, from the matte, the image and the projected mesh.
 
 The mesh says where the head is and about where the neck ends; it knows neither the hair nor the
-collar. Those are told apart by colour: skin as the face shows it, hair as it lies above and around
-the face, clothes as they lie below the neck. Where colours do not decide, distance to the mesh
+collar. Those are told apart by color: skin as the face shows it, hair as it lies above and around
+the face, clothes as they lie below the neck. Where colors do not decide, distance to the mesh
 does.
 """
 
 import cv2
 import numpy as np
 
-from headsplat.masks.color_model import ColourBins
+from headsplat.masks.color_model import ColorBins
 from headsplat.masks.projected_head import HEAD, NECK, ProjectedHead
 
 _LIMIT = 4.0
 # Lengths in units of the head's size, the root of its area: notches up to twice this width are
-# closed where colours say this little against it (nats), and the cut is as smooth as the last.
+# closed where colors say this little against it (nats), and the cut is as smooth as the last.
 _NOTCH, _UNSURE, _SMOOTH = 0.08, 1.0, 0.01
 # A little more than half: the collar's edge is mixed, and rather cut off.
 _MAJORITY = 0.55
-# Variance of the picture across which the cut is smooth.
+# Variance of the image across which the cut is smooth.
 _EDGE = 1e-3 * 255.0**2
 # The wider surrounding, in pixels, of strands with so few of the person's pixels close to them.
 _FAR, _FEW, _TINY = 4.0, 0.02, 1e-6
@@ -27,11 +27,11 @@ _FAR, _FEW, _TINY = 4.0, 0.02, 1e-6
 def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> np.ndarray:
     """Pixels of head, hair and neck.
 
-    All three pictures have the same, moderate size (256 wide is enough; the cut is smooth).
+    All three images have the same, moderate size (256 wide is enough; the cut is smooth).
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        alpha: (H, W) uint8 matte; 0 also where the crop leaves the source picture.
+        alpha: (H, W) uint8 matte; 0 also where the crop leaves the source image.
         head: the mesh in this frame.
 
     Returns:
@@ -47,13 +47,13 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
     away = cv2.distanceTransform((head.parts == 0).astype(np.uint8), cv2.DIST_L2, 3) / size
     on_neck = head.parts == NECK
 
-    colours = ColourBins(image)
-    skin = colours.log_density(head.face & person)
-    hair = colours.log_density(person & (depth < -0.5) & ~head.face & (away < 0.6))
+    colors = ColorBins(image)
+    skin = colors.log_density(head.face & person)
+    hair = colors.log_density(person & (depth < -0.5) & ~head.face & (away < 0.6))
     clothes_at = (
         person & ~core & (((depth > 1) & (drop > 0.06 * size)) | ((away > 0.45) & (depth > 0.4)))
     )
-    clothes = colours.log_density(clothes_at)
+    clothes = colors.log_density(clothes_at)
 
     below = np.clip(depth, 0, 2)
     for_skin = np.where(on_neck, 1.0 - 1.2 * below, -0.5 - 3 * away - 0.5 * below)
@@ -63,7 +63,7 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
     like_hair = person & (head.parts == 0) & (as_hair > np.maximum(as_skin + 1, 0))
     apart = like_hair & ~_hangs(like_hair, person & (depth < 0))
     score = np.where(apart, -_LIMIT / 2, score)
-    # Nothing below the mesh's rim, whatever its colour: skin of the chest does not follow the head.
+    # Nothing below the mesh's rim, whatever its color: skin of the chest does not follow the head.
     score = np.where(depth > 1, np.minimum(score, 8 * (1 - depth)), score)
     # Above the mouth all that is near is head: hair, ears, glasses, a hat.
     near = _LIMIT - 10 * np.maximum(away - 0.5, 0)
@@ -95,13 +95,13 @@ def _depth_below_mouth(
 
 
 def _hangs(hair: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """(H, W) bool: hair that joins what is above the mouth; a collar of its colour lies apart."""
+    """(H, W) bool: hair that joins what is above the mouth; a collar of its color lies apart."""
     _, labels = cv2.connectedComponents((hair | above).astype(np.uint8), connectivity=4)
     return np.isin(labels, np.unique(labels[above])) & hair
 
 
 def _closed(score: np.ndarray, reach: int) -> np.ndarray:
-    """Fill notches where the colours are unsure."""
+    """Fill notches where the colors are unsure."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     closed = cv2.morphologyEx((score > 0).astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
     return np.where(closed & (score > -_UNSURE), np.abs(score), score)

@@ -18,7 +18,7 @@ from headsplat.runtime.files import publish, read_npz
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
-# The neck cut is a smooth line: it is found in a picture about this wide.
+# The neck cut is a smooth line: it is found in an image about this wide.
 _WORKING_WIDTH = 256
 # The mouth mask reaches beyond the lips' outline by this part of the mouth's width, so that the
 # lips' own edge lies inside.
@@ -41,7 +41,7 @@ def parse_chunk(
     Args:
         head: the head model.
         track: `track.npz`.
-        frames: zip of the chunk's pictures.
+        frames: zip of the chunk's images.
         alpha: zip of the chunk's mattes.
         landmarks: `landmarks.npz` of the clip, in source pixels.
         crop: `crop.json`.
@@ -58,22 +58,22 @@ def parse_chunk(
     projector = HeadProjector(HeadModel.load(head), track)
     inside = _inside_source(window)
     with (
-        FrameStore([frames]) as pictures,
+        FrameStore([frames]) as images,
         FrameStore([alpha]) as mattes,
         publish(out) as temporary,
         FrameZipWriter(temporary, ".png") as pack,
     ):
-        ids = require_same_ids({str(frames): pictures.ids, str(alpha): mattes.ids})
+        ids = require_same_ids({str(frames): images.ids, str(alpha): mattes.ids})
         missing = [frame for frame in ids if frame not in row]
         if missing:
             raise UserError(f"{landmarks}: lacks the frames {missing[:10]}; detect again")
         scale = min(1.0, _WORKING_WIDTH / projector.width)
         projected = projector.frames(ids, scale)
         for frame, mesh in progress(zip(ids, projected, strict=True), len(ids), "parse"):
-            image, matte = decode_image(pictures.read(frame)), decode_image(mattes.read(frame))
+            image, matte = decode_image(images.read(frame)), decode_image(mattes.read(frame))
             if not (image.shape[:2] == matte.shape == (projector.height, projector.width)):
                 raise UserError(
-                    f"frame {frame}: picture {image.shape[:2]}, matte {matte.shape}, track "
+                    f"frame {frame}: image {image.shape[:2]}, matte {matte.shape}, track "
                     f"{(projector.height, projector.width)}; remake the chunks"
                 )
             matte = matte * inside
@@ -105,7 +105,7 @@ def mouth_mask(outline: np.ndarray, matte: np.ndarray) -> np.ndarray:
     """Lips and mouth interior: the hull of points of the lips, a little widened.
 
     Args:
-        outline: (n, 2) pixels; pixel centres are at +0.5.
+        outline: (n, 2) pixels; pixel centers are at +0.5.
         matte: (H, W) uint8; the mouth of a turned head does not reach beyond it.
 
     Returns:
@@ -114,7 +114,7 @@ def mouth_mask(outline: np.ndarray, matte: np.ndarray) -> np.ndarray:
     hull = cv2.convexHull(outline.astype(np.float32))[:, 0]
     margin = max(1.0, _MOUTH_MARGIN * float(np.ptp(hull, axis=0).max()))
     mask = np.zeros(matte.shape, np.uint8)
-    # OpenCV counts from the centre of the first pixel, in 1/16 pixels here.
+    # OpenCV counts from the center of the first pixel, in 1/16 pixels here.
     corners = np.round((hull - 0.5) * 16).astype(np.int32)[:, None]
     cv2.fillPoly(mask, [corners], 255, shift=4)
     reach = 2 * round(margin) + 1
@@ -124,7 +124,7 @@ def mouth_mask(outline: np.ndarray, matte: np.ndarray) -> np.ndarray:
 
 def _inside_source(window: Crop) -> np.ndarray:
     """(size, size) uint8: 1 where the crop shows the source, 0 on its black padding."""
-    centres = (np.arange(window.size) + 0.5) / window.scale
-    columns = (centres + window.x0 > 0) & (centres + window.x0 < window.source_width)
-    rows = (centres + window.y0 > 0) & (centres + window.y0 < window.source_height)
+    centers = (np.arange(window.size) + 0.5) / window.scale
+    columns = (centers + window.x0 > 0) & (centers + window.x0 < window.source_width)
+    rows = (centers + window.y0 > 0) & (centers + window.y0 < window.source_height)
     return (rows[:, None] & columns).astype(np.uint8)

@@ -11,7 +11,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.networks.face_parsers import open_parser
-from headsplat.networks.placement import shared_card
+from headsplat.networks.placement import shared_gpu
 from headsplat.networks.rvm_sessions import stack
 from headsplat.networks.transfer import Download, Row
 from headsplat.runtime.files import publish
@@ -24,7 +24,7 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
     """Write `<id>_neckhead.png` and `<id>_mouth.png` of every frame of one chunk, 0 or 255.
 
     Args:
-        frames: zip of the chunk's pictures.
+        frames: zip of the chunk's images.
         weights: BiSeNet's `79999_iter.pth`, or an ONNX export of it.
         out: the zip to write.
 
@@ -33,9 +33,9 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
     """
     threads = available_threads()
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)  # the threads that load and finish pictures are enough
+    cv2.setNumThreads(1)  # the threads that load and finish images are enough
     turn = int(frames.stem) if frames.stem.isdigit() else 0
-    parser = open_parser(weights, *shared_card(turn))
+    parser = open_parser(weights, *shared_gpu(turn))
 
     def labels(images: list[np.ndarray]) -> list[Row]:
         return Download(parser.labels(stack(images))).rows()

@@ -24,14 +24,14 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class ProjectedHead:
-    """One frame's mesh in a picture of `width` columns.
+    """One frame's mesh in an image of `width` columns.
 
     Attributes:
         parts: (height, width) uint8: NOTHING, HEAD or NECK is the nearest surface.
         face: (height, width) bool: the surface is skin of the face, without scalp, eyes and neck.
         boundary: (n, 2) f32 pixels: the front half of the mesh's lower rim, from left to right.
         lips: (m, 2) f32 pixels: the lips' vertices.
-        mouth_level: y of the mouth's centre in pixels.
+        mouth_level: y of the mouth's center in pixels.
     """
 
     parts: np.ndarray
@@ -79,7 +79,7 @@ class HeadProjector:
         self._skin = np.r_[False, skin[head.faces].all(1)]
 
     def frames(self, ids: Sequence[int], scale: float) -> Iterator[ProjectedHead]:
-        """The frames `ids` in pictures `scale` times the track's size, in the order given."""
+        """The frames `ids` in images `scale` times the track's size, in the order given."""
         row = {frame: k for k, frame in enumerate(self.ids)}
         missing = [frame for frame in ids if frame not in row]
         if missing:

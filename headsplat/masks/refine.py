@@ -1,6 +1,6 @@
-"""From a coarse person mask to a matte: keep the subject, follow the picture's edges, sharpen.
+"""From a coarse person mask to a matte: keep the subject, follow the image's edges, sharpen.
 
-The edge filter is OpenCV's colour guided filter (He, Sun, Tang: Guided Image Filtering, 2013) in
+The edge filter is OpenCV's color guided filter (He, Sun, Tang: Guided Image Filtering, 2013) in
 its subsampled form (He, Sun: Fast Guided Filter, 2015); mediapipe's wheel brings the contrib
 build of OpenCV that holds it.
 """
@@ -31,7 +31,7 @@ def keep_subject(coarse: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W) float32: a copy that is 0 outside one connected component of `coarse > 0.1`, the
-        one with the most mass near the centre, because the crop is laid around the subject.
+        one with the most mass near the center, because the crop is laid around the subject.
     """
     count, labels = cv2.connectedComponents((coarse > 0.1).astype(np.uint8), connectivity=8)
     if count <= 2:
@@ -40,7 +40,7 @@ def keep_subject(coarse: np.ndarray) -> np.ndarray:
 
 
 def central_component(labels: np.ndarray, count: int, coarse: np.ndarray) -> int:
-    """The component with the most mass near the centre of the picture.
+    """The component with the most mass near the center of the image.
 
     Args:
         labels: (H, W) int32, 0 where there is none.
@@ -57,7 +57,7 @@ def central_component(labels: np.ndarray, count: int, coarse: np.ndarray) -> int
 
 
 def refine_edges(image: np.ndarray, coarse: np.ndarray, radius: float) -> np.ndarray:
-    """Pull a coarse mask onto the edges of the picture and sharpen it to a clean matte.
+    """Pull a coarse mask onto the edges of the image and sharpen it to a clean matte.
 
     One pass finds the edge within the coarse mask's uncertainty, a second one follows it: a single
     pass leaves a veil over the background, as wide as its reach.
@@ -65,7 +65,7 @@ def refine_edges(image: np.ndarray, coarse: np.ndarray, radius: float) -> np.nda
     Args:
         image: (H, W, 3) uint8 RGB.
         coarse: (h, w) float32 person probability at any resolution of the same window.
-        radius: reach of the edge search in pixels of a picture 512 wide; 0 leaves the edges.
+        radius: reach of the edge search in pixels of an image 512 wide; 0 leaves the edges.
 
     Returns:
         (H, W) float32 in [0, 1]: exactly 0 in the background and exactly 1 inside, fractions

@@ -11,7 +11,7 @@ from headsplat.networks.rvm_sessions import MattingEngine, stack
 from headsplat.networks.transfer import Download, Row
 
 _FAINT = 25  # of 255: what is fainter joins no regions
-_BYSTANDER = 0.005  # of the picture: what is smaller is hair, not a person
+_BYSTANDER = 0.005  # of the image: what is smaller is hair, not a person
 
 
 class RvmMatter:
@@ -39,7 +39,7 @@ class RvmMatter:
         return begun
 
     def _shots(self, images: Sequence[np.ndarray]) -> Iterator[tuple[list[np.ndarray], bool]]:
-        """Runs of pictures of one shot and size, and whether each begins a new one."""
+        """Runs of images of one shot and size, and whether each begins a new one."""
         run: list[np.ndarray] = []
         fresh = False
         for image in images:

@@ -5,16 +5,16 @@ from collections import deque
 import cv2
 import numpy as np
 
-# Difference of colours (0..255, weighted as luma, mean over 5x5 pixels) at which an earlier frame
+# Difference of colors (0..255, weighted as luma, mean over 5x5 pixels) at which an earlier frame
 # counts 0.6 as much: above the noise of a compressed video, below the step of a moving edge.
-_SAME_COLOUR = 4.0
-_WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOUR) ** 2)
+_SAME_COLOR = 4.0
+_WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOR) ** 2)
 
 
 class TemporalSmoother:
-    """Average a mask with its predecessors, pixel by pixel, where the picture stands still.
+    """Average a mask with its predecessors, pixel by pixel, where the image stands still.
 
-    The weight of an earlier frame falls with the colour difference to the present one (a
+    The weight of an earlier frame falls with the color difference to the present one (a
     bilateral filter in time), so still regions stop flickering and moving edges do not lag. The
     memory is `window` earlier frames and nothing older: results do not depend on where a clip
     is cut into chunks once `window` frames have been shown.

@@ -127,7 +127,7 @@ class _Output(nn.Module):
 
 
 class BiSeNet(nn.Module):
-    """Normalised pictures (B, 3, H, W), H and W multiples of 32, to scores of 19 classes.
+    """Normalized images (B, 3, H, W), H and W multiples of 32, to scores of 19 classes.
 
     `conv_out16` and `conv_out32` are heads that only training used; the file holds them.
     """

@@ -1,4 +1,4 @@
-"""Recording of a computation on a card as a CUDA graph: hundreds of launches become one."""
+"""Recording of a computation on a GPU as a CUDA graph: hundreds of launches become one."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,8 +12,8 @@ class Captured:
     """A function of tensors of fixed shapes, recorded once and replayed.
 
     Args:
-        function: tensors -> tensors; it must not wait for the card or read values from it.
-        examples: inputs, of the shapes and on the card of all later ones.
+        function: tensors -> tensors; it must not wait for the GPU or read values from it.
+        examples: inputs, of the shapes and on the GPU of all later ones.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Face parsing: pictures to label maps of 19 classes, in the order of `masks.labels.BISENET`.
+"""Face parsing: images to label maps of 19 classes, in the order of `masks.labels.BISENET`.
 
-Two engines with one interface: `79999_iter.pth` through `bisenet.py`, many pictures at once, and
+Two engines with one interface: `79999_iter.pth` through `bisenet.py`, many images at once, and
 the ONNX exports in circulation through ONNX Runtime.
 """
 
@@ -22,7 +22,7 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class FaceParser(Protocol):
-    """Label maps of pictures, each for itself."""
+    """Label maps of images, each for itself."""
 
     batch: int
 
@@ -31,7 +31,7 @@ class FaceParser(Protocol):
         ...
 
 
-def normalised(images: Tensor, dtype: torch.dtype) -> Tensor:
+def normalized(images: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, H, W, 3) uint8 RGB -> (B, 3, 512, 512), resized as Pillow's bilinear does it."""
     prepared = images.permute(0, 3, 1, 2).float()
     if prepared.shape[2:] != (SIZE, SIZE):
@@ -44,7 +44,7 @@ def normalised(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def as_labels(scores: Tensor, height: int, width: int) -> Tensor:
-    """(B, 19, 512, 512) scores -> (B, height, width) uint8, by nearest neighbours."""
+    """(B, 19, 512, 512) scores -> (B, height, width) uint8, by nearest neighbors."""
     labels = scores.argmax(1, keepdim=True)
     if labels.shape[2:] != (height, width):
         labels = functional.interpolate(labels.float(), (height, width), mode="nearest-exact")
@@ -75,7 +75,7 @@ class TorchParser:
     @torch.inference_mode()
     def labels(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, H, W) uint8."""
-        prepared = normalised(images.to(self._device), self._dtype)
+        prepared = normalized(images.to(self._device), self._dtype)
         return as_labels(self._network(prepared)[0], *images.shape[1:3])
 
 
@@ -86,21 +86,21 @@ class OnnxParser:
     so shapes are checked instead of names.
 
     Raises:
-        UserError: other inputs or outputs than one 512-pixel picture in, 19 scores a pixel out.
+        UserError: other inputs or outputs than one 512-pixel image in, 19 scores a pixel out.
     """
 
-    def __init__(self, path: Path | str, card: int | None = 0) -> None:
-        self._session = open_session(path, card)
+    def __init__(self, path: Path | str, gpu: int | None = 0) -> None:
+        self._session = open_session(path, gpu)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        picture, scores = inputs[0], outputs[0]
-        sizes = [n for n in (*picture.shape[2:], *scores.shape[2:]) if isinstance(n, int)]
+        image, scores = inputs[0], outputs[0]
+        sizes = [n for n in (*image.shape[2:], *scores.shape[2:]) if isinstance(n, int)]
         fits = (
             len(inputs) == 1
-            and len(picture.shape) == len(scores.shape) == 4
-            and picture.shape[1] == 3
+            and len(image.shape) == len(scores.shape) == 4
+            and image.shape[1] == 3
             and not (isinstance(scores.shape[1], int) and scores.shape[1] != CLASSES)
             and all(n == SIZE for n in sizes)
-            and picture.type in DTYPES
+            and image.type in DTYPES
         )
         if not fits:
             raise UserError(
@@ -108,13 +108,13 @@ class OnnxParser:
                 f"a face parser takes (B, 3, {SIZE}, {SIZE}) and gives {CLASSES} scores a pixel; "
                 "give an export of 79999_iter.pth"
             )
-        self._input, self._output = picture.name, scores.name
-        self._float = DTYPES[picture.type]
+        self._input, self._output = image.name, scores.name
+        self._float = DTYPES[image.type]
         self.batch = int(min(4, batch_limit(self._session)))
 
     def labels(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, H, W) uint8."""
-        prepared = normalised(images, torch.float32).numpy().astype(self._float)
+        prepared = normalized(images, torch.float32).numpy().astype(self._float)
         parts = [
             self._session.run([self._output], {self._input: prepared[k : k + self.batch]})[0]
             for k in range(0, len(prepared), self.batch)
@@ -132,8 +132,8 @@ def _described(nodes: list) -> str:
     return ", ".join(f"{node.name} {list(node.shape)}" for node in nodes)
 
 
-def open_parser(path: Path | str, device: torch.device, card: int | None) -> FaceParser:
+def open_parser(path: Path | str, device: torch.device, gpu: int | None) -> FaceParser:
     """The engine for a weight file, by its suffix (`.onnx`, else torch's)."""
     if Path(path).suffix == ".onnx":
-        return OnnxParser(path, card)
+        return OnnxParser(path, gpu)
     return TorchParser(path, device)

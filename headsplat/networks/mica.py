@@ -1,4 +1,4 @@
-"""MICA (Zielonka et al., ECCV 2022): a face's FLAME shape code from one aligned picture.
+"""MICA (Zielonka et al., ECCV 2022): a face's FLAME shape code from one aligned image.
 
 `mica.tar` embeds the FLAME model and a training state beside the two networks that are needed;
 only the bytes of those two are read.

@@ -1,4 +1,4 @@
-"""Opening of ONNX files for ONNX Runtime: on the card where it can, checked before first use."""
+"""Opening of ONNX files for ONNX Runtime: on the GPU where it can, checked before first use."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.process import available_threads
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-_CARD = "CUDAExecutionProvider"
+_GPU = "CUDAExecutionProvider"
 
 
-def open_session(path: Path | str, card: int | None = 0) -> onnxruntime.InferenceSession:
-    """A session on card number `card` where ONNX Runtime has its CUDA provider, else on the CPU.
+def open_session(path: Path | str, gpu: int | None = 0) -> onnxruntime.InferenceSession:
+    """A session on GPU number `gpu` where ONNX Runtime has its CUDA provider, else on the CPU.
 
     Raises:
         UserError: the file is missing or not an ONNX model that ONNX Runtime can run.
@@ -27,8 +27,8 @@ def open_session(path: Path | str, card: int | None = 0) -> onnxruntime.Inferenc
     options.intra_op_num_threads = available_threads()
     options.log_severity_level = 3
     providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
-    if card is not None and _CARD in onnxruntime.get_available_providers():
-        providers.insert(0, (_CARD, {"device_id": str(card)}))
+    if gpu is not None and _GPU in onnxruntime.get_available_providers():
+        providers.insert(0, (_GPU, {"device_id": str(gpu)}))
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
@@ -40,9 +40,9 @@ def open_session(path: Path | str, card: int | None = 0) -> onnxruntime.Inferenc
     return session
 
 
-def on_card(session: onnxruntime.InferenceSession) -> bool:
-    """Whether the session computes on a graphics card."""
-    return session.get_providers()[0] == _CARD
+def on_gpu(session: onnxruntime.InferenceSession) -> bool:
+    """Whether the session computes on a GPU."""
+    return session.get_providers()[0] == _GPU
 
 
 def check_signature(

@@ -1,13 +1,13 @@
-"""Which card a network job computes on."""
+"""Which GPU a network job computes on."""
 
 import torch
 
 
-def shared_card(turn: int) -> tuple[torch.device, int]:
-    """Device of torch, and number of the card for ONNX Runtime, for job number `turn`.
+def shared_gpu(turn: int) -> tuple[torch.device, int]:
+    """Device of torch, and number of the GPU for ONNX Runtime, for job number `turn`.
 
-    Inference takes about a gigabyte of a card and seconds of it, so jobs take turns over the
-    cards and claim none, where training claims one for itself (`headsplat.runtime.gpu`).
+    Inference takes about a gigabyte of a GPU and seconds of it, so jobs take turns over the
+    GPUs and claim none, where training claims one for itself (`headsplat.runtime.gpu`).
     """
     count = torch.cuda.device_count()
     if count == 0:

@@ -80,9 +80,9 @@ class _Upsampling(nn.Module):
         self.gru = _ConvGru(outputs // 2)
 
     def forward(
-        self, x: Tensor, skip: Tensor, picture: Tensor, state: Tensor
+        self, x: Tensor, skip: Tensor, image: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
-        x = self.conv(torch.cat([_double(x, picture), skip, picture], 1))
+        x = self.conv(torch.cat([_double(x, image), skip, image], 1))
         through, remembered = x.chunk(2, 1)
         remembered, state = self.gru(remembered, state)
         return torch.cat([through, remembered], 1), state
@@ -93,8 +93,8 @@ class _Output(nn.Module):
         super().__init__()
         self.conv = nn.Sequential(*_conv_norm(inputs + 3, outputs), *_conv_norm(outputs, outputs))
 
-    def forward(self, x: Tensor, picture: Tensor) -> Tensor:
-        return self.conv(torch.cat([_double(x, picture), picture], 1))
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        return self.conv(torch.cat([_double(x, image), image], 1))
 
 
 class _Decoder(nn.Module):
@@ -107,16 +107,16 @@ class _Decoder(nn.Module):
         self.decode0 = _Output(channels[2], channels[3])
 
     def forward(
-        self, picture: Tensor, features: Sequence[Tensor], states: States
+        self, image: Tensor, features: Sequence[Tensor], states: States
     ) -> tuple[Tensor, States]:
         pool = nn.AvgPool2d(2, 2, count_include_pad=False, ceil_mode=True)
-        half = pool(picture)
+        half = pool(image)
         quarter = pool(half)
         x, fourth = self.decode4(features[3], states[3])
         x, third = self.decode3(x, features[2], pool(quarter), states[2])
         x, second = self.decode2(x, features[1], quarter, states[1])
         x, first = self.decode1(x, features[0], half, states[0])
-        return self.decode0(x, picture), (first, second, third, fourth)
+        return self.decode0(x, image), (first, second, third, fourth)
 
 
 class _Projection(nn.Module):
@@ -160,7 +160,7 @@ class _Refiner(nn.Module):
 
 
 class RobustVideoMatting(nn.Module):
-    """RGB pictures of consecutive frames to foreground and alpha, with the memory carried on.
+    """RGB images of consecutive frames to foreground and alpha, with the memory carried on.
 
     Args:
         variant: encoder.
@@ -184,7 +184,7 @@ class RobustVideoMatting(nn.Module):
     def answer(
         self, full: Tensor, small: Tensor, states: States, resize: Resize | None
     ) -> tuple[Tensor, Tensor, States]:
-        """The network on given pictures.
+        """The network on given images.
 
         Args:
             full: (T, 3, H, W) RGB in 0..1, T consecutive frames.

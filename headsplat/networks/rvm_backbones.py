@@ -1,4 +1,4 @@
-"""The two encoders of Robust Video Matting: features at 1/2, 1/4, 1/8 and 1/16 of the picture.
+"""The two encoders of Robust Video Matting: features at 1/2, 1/4, 1/8 and 1/16 of the image.
 
 Names are torchvision's, whose models the original derives from; dilation keeps the last stage at
 1/16.
@@ -82,7 +82,7 @@ class _Inverted(nn.Module):
 
 
 class MobileNetV3Large(nn.Module):
-    """The small encoder; it normalises colours itself."""
+    """The small encoder; it normalizes colors itself."""
 
     channels = (16, 24, 40, 960)
 
@@ -98,7 +98,7 @@ class MobileNetV3Large(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(T, 3, H, W) RGB in 0..1 -> features at 1/2, 1/4, 1/8, 1/16."""
-        # Numbers, not tensors, so that nothing has to be sent to a card on the way.
+        # Numbers, not tensors, so that nothing has to be sent to a GPU on the way.
         channels = zip(x.split(1, 1), _MEAN, _DEVIATION, strict=True)
         x = torch.cat([(channel - mean) / deviation for channel, mean, deviation in channels], 1)
         features = []
@@ -141,7 +141,7 @@ def _stage(inputs: int, width: int, blocks: int, stride: int, dilation: int) -> 
 
 
 class ResNet50(nn.Module):
-    """The large encoder; unlike the small one it takes colours as they are."""
+    """The large encoder; unlike the small one it takes colors as they are."""
 
     channels = (64, 256, 512, 2048)
 

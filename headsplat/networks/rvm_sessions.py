@@ -15,7 +15,7 @@ from torch import Tensor
 
 from headsplat.networks.captured import Captured
 from headsplat.networks.checkpoints import load_strict, read_state
-from headsplat.networks.onnx_session import check_signature, on_card, open_session
+from headsplat.networks.onnx_session import check_signature, on_gpu, open_session
 from headsplat.networks.rvm import RobustVideoMatting, variant_of
 
 _STATES = ("r1", "r2", "r3", "r4")
@@ -27,7 +27,7 @@ SMALLEST, LARGEST = 256, 512
 def working_ratio(height: int, width: int) -> float:
     """Working size over full size: the authors' rule, min(512 / longer side, 1).
 
-    Pictures under 256 pixels are enlarged to 256, because the network was not made for less.
+    Images under 256 pixels are enlarged to 256, because the network was not made for less.
     """
     longest = max(height, width)
     return SMALLEST / longest if longest < SMALLEST else min(LARGEST / longest, 1.0)
@@ -50,8 +50,8 @@ class MattingEngine(Protocol):
 class OnnxMatting:
     """The official `rvm_{mobilenetv3,resnet50}_{fp32,fp16}.onnx`, frame by frame.
 
-    Pictures and alphas are bound by address and the memory never leaves ONNX Runtime, so on a
-    card nothing but them crosses the bus.
+    Images and alphas are bound by address and the memory never leaves ONNX Runtime, so on a
+    GPU nothing but them crosses the bus.
 
     Raises:
         UserError: the file's inputs or outputs are not those of the official files.
@@ -59,8 +59,8 @@ class OnnxMatting:
 
     batch = 16
 
-    def __init__(self, path: Path | str, card: int | None = 0) -> None:
-        self._session = open_session(path, card)
+    def __init__(self, path: Path | str, gpu: int | None = 0) -> None:
+        self._session = open_session(path, gpu)
         inputs = {"src": (None, 3, None, None)}
         inputs |= {f"{s}i": (None, None, None, None) for s in _STATES} | {"downsample_ratio": (1,)}
         outputs = {"fgr": (None, 3, None, None), "pha": (None, 1, None, None)}
@@ -69,8 +69,8 @@ class OnnxMatting:
             self._session, path, inputs, outputs, float32=("downsample_ratio",)
         )
         self._dtype, self._element = _ONNX_FLOAT[self._float]
-        # Without torch's own CUDA the pictures are copied over by ONNX Runtime.
-        self._place, self._number = ("cuda", card or 0) if on_card(self._session) else ("cpu", 0)
+        # Without torch's own CUDA the images are copied over by ONNX Runtime.
+        self._place, self._number = ("cuda", gpu or 0) if on_gpu(self._session) else ("cpu", 0)
         shared = self._place == "cuda" and torch.cuda.is_available()
         self._device = torch.device("cuda", self._number) if shared else torch.device("cpu")
         self._memory: list[onnxruntime.OrtValue] = []
@@ -93,10 +93,10 @@ class OnnxMatting:
         ratio = self._value(np.array([working_ratio(height, width)], np.float32))
         if prepared.is_cuda:
             torch.cuda.synchronize()  # the two libraries compute on streams of their own
-        for picture, alpha in zip(prepared, alphas, strict=True):
+        for image, alpha in zip(prepared, alphas, strict=True):
             binding = self._session.io_binding()
             place = (self._device.type, self._number, self._element)
-            binding.bind_input("src", *place, (1, *picture.shape), picture.data_ptr())
+            binding.bind_input("src", *place, (1, *image.shape), image.data_ptr())
             binding.bind_output("pha", *place, (1, 1, height, width), alpha.data_ptr())
             binding.bind_ortvalue_input("downsample_ratio", ratio)
             for name, value in zip(_STATES, self._memory, strict=True):
@@ -154,7 +154,7 @@ class TorchMatting:
         return ((alphas[:, 0].float() * 255).round().to(torch.uint8), *states)
 
     def _captured_step(self, images: Tensor) -> Captured:
-        """The step for whole batches of this picture size."""
+        """The step for whole batches of this image size."""
         if self._captured is None or self._captured[0] != images.shape:
             here = images.to(self._device)
             _, *states = self._step(here, *self._memory)
@@ -162,19 +162,19 @@ class TorchMatting:
         return self._captured[1]
 
 
-def open_matting(path: Path | str, device: torch.device, card: int | None) -> MattingEngine:
+def open_matting(path: Path | str, device: torch.device, gpu: int | None) -> MattingEngine:
     """The engine for a weight file, by its suffix.
 
     Args:
         path: `.onnx` or `.pth`.
         device: of torch, for `.pth`.
-        card: of ONNX Runtime, for `.onnx`; None for the CPU.
+        gpu: of ONNX Runtime, for `.onnx`; None for the CPU.
     """
     if Path(path).suffix == ".onnx":
-        return OnnxMatting(path, card)
+        return OnnxMatting(path, gpu)
     return TorchMatting(path, device)
 
 
 def stack(images: Sequence[np.ndarray]) -> Tensor:
-    """Pictures (H, W, 3) uint8 of one size -> (T, H, W, 3)."""
+    """Images (H, W, 3) uint8 of one size -> (T, H, W, 3)."""
     return torch.from_numpy(np.stack(images))

@@ -1,6 +1,6 @@
 """Parts of a `torch.save` archive, read without running, or even reading, the rest of it.
 
-Training checkpoints carry optimisers, counters and embedded models beside the weights that are
+Training checkpoints carry optimizers, counters and embedded models beside the weights that are
 wanted. Here every class but tensors is inert, tensors stay references into the archive, and only
 the bytes of those that are asked for are read.
 """

@@ -1,4 +1,4 @@
-"""Results on their way from a card, so that the next batch starts before they have arrived."""
+"""Results on their way from a GPU, so that the next batch starts before they have arrived."""
 
 from dataclasses import dataclass
 

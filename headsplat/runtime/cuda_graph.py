@@ -11,7 +11,7 @@ import torch
 def recorded(stream: torch.cuda.Stream | None = None) -> Iterator[torch.cuda.CUDAGraph]:
     """What is queued within becomes a graph; nothing of it runs before `replay`.
 
-    Other threads may use the card meanwhile: only this one's calls are judged. Garbage is not
+    Other threads may use the GPU meanwhile: only this one's calls are judged. Garbage is not
     collected: a graph, event or stream among it would call the driver in a way that a recording
     does not allow, and PyTorch ends the process where a destructor fails.
 

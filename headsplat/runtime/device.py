@@ -1,4 +1,4 @@
-"""Where tensors live: the claimed card, or the CPU."""
+"""Where tensors live: the claimed GPU, or the CPU."""
 
 import re
 
@@ -8,16 +8,16 @@ from headsplat.runtime.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first visible card, else the CPU.
+    """`auto` is the first visible GPU, else the CPU.
 
     For stages that call the operators, `raster.extension.serving_device` also asks whether they
-    serve the card.
+    serve the GPU.
 
     Raises:
         UserError: `cuda` was asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        why = "no graphics card is visible"
+        why = "no GPU is visible"
         if torch.version.cuda is None:
             why += f" to PyTorch {torch.__version__}, which is not for CUDA: install one that is"
         raise UserError(f"--device cuda: {why}; or use --device cpu")
@@ -25,10 +25,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def memory_advice(error: torch.OutOfMemoryError, estimate_mib: float, setting: str) -> UserError:
-    """The line to end in when a card's memory ran out.
+    """The line to end in when a GPU's memory ran out.
 
     Args:
-        error: what PyTorch raised; what it says of the card's size and rest is kept.
+        error: what PyTorch raised; what it says of the GPU's size and rest is kept.
         estimate_mib: what the work was expected to take, MiB.
         setting: the settings to lower, as the user writes them: "train.batch or crop.size".
     """

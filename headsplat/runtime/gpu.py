@@ -1,8 +1,8 @@
-"""Claiming a graphics card: a lock file per card that dies with the process that holds it.
+"""Claiming a GPU: a lock file per GPU that dies with the process that holds it.
 
-Snakemake's resource `gpu` counts cards and does not say which. Here each job finds its own, among
+Snakemake's resource `gpu` counts GPUs and does not say which. Here each job finds its own, among
 those that CUDA_VISIBLE_DEVICES leaves it: a batch system's choice, or the user's. Locks are named
-by the card's UUID, because an index means another card inside another container or batch job.
+by the GPU's UUID, because an index means another GPU inside another container or batch job.
 Formats: `nvidia-smi -L`; CUDA Programming Guide, CUDA_VISIBLE_DEVICES.
 """
 
@@ -23,7 +23,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.heartbeat import beat
 
 # One for all users of a machine, and never in TMPDIR, which differs between jobs.
-LOCKS = Path("/tmp/headsplat-cards")
+LOCKS = Path("/tmp/headsplat-gpus")
 WAIT = 24 * 3600.0
 _POLL = 0.5
 _GPU = re.compile(r"GPU \d+: .*\(UUID: (GPU-[^)]+)\)")
@@ -35,7 +35,7 @@ _held: int | None = None
 
 @functools.cache
 def _listed() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(UUID, UUIDs of its MIG slices) of every card that the driver shows, by its index."""
+    """(UUID, UUIDs of its MIG slices) of every GPU that the driver shows, by its index."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -45,19 +45,19 @@ def _listed() -> tuple[tuple[str, tuple[str, ...]], ...]:
         ).stdout
     except (OSError, subprocess.SubprocessError):  # no driver behind it
         return ()
-    cards: list[tuple[str, tuple[str, ...]]] = []
+    gpus: list[tuple[str, tuple[str, ...]]] = []
     for line in listing.splitlines():
         if found := _GPU.match(line):
-            cards.append((found[1], ()))
-        elif cards and (found := _MIG.match(line)):
-            cards[-1] = (cards[-1][0], (*cards[-1][1], found[1]))
-    return tuple(cards)
+            gpus.append((found[1], ()))
+        elif gpus and (found := _MIG.match(line)):
+            gpus[-1] = (gpus[-1][0], (*gpus[-1][1], found[1]))
+    return tuple(gpus)
 
 
-def visible_cards() -> dict[str, str]:
-    """Name for CUDA_VISIBLE_DEVICES -> name of the lock, for each card this process may use.
+def visible_gpus() -> dict[str, str]:
+    """Name for CUDA_VISIBLE_DEVICES -> name of the lock, for each GPU this process may use.
 
-    CUDA reads a list up to its first invalid entry, and sees one slice of a card in MIG mode.
+    CUDA reads a list up to its first invalid entry, and sees one slice of a GPU in MIG mode.
     """
     listed = _listed()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -65,13 +65,13 @@ def visible_cards() -> dict[str, str]:
         return {name: name for uuid, slices in listed for name in slices or (uuid,)}
     if not listed and not _driver():
         return {}
-    cards = {}
+    gpus = {}
     for entry in (part.strip() for part in visible.split(",")):
         lock = _lock_name(entry, listed)
-        if lock is None or lock in cards.values():
+        if lock is None or lock in gpus.values():
             break
-        cards[entry] = lock
-    return cards
+        gpus[entry] = lock
+    return gpus
 
 
 def _lock_name(entry: str, listed: tuple[tuple[str, tuple[str, ...]], ...]) -> str | None:
@@ -101,16 +101,16 @@ def _driver() -> bool:
     return True
 
 
-def torch_can_use_cards() -> bool:
+def torch_can_use_gpus() -> bool:
     """Whether the installed PyTorch has its CUDA part; PyTorch itself is not imported."""
     spec = importlib.util.find_spec("torch")
     folders = spec.submodule_search_locations if spec else None
     return any(Path(folder, "lib", "libtorch_cuda.so").exists() for folder in folders or ())
 
 
-def card_count() -> int:
-    """Cards that jobs started by this process can claim; 0 where they compute on the CPU."""
-    return len(visible_cards()) if torch_can_use_cards() else 0
+def gpu_count() -> int:
+    """GPUs that jobs started by this process can claim; 0 where they compute on the CPU."""
+    return len(visible_gpus()) if torch_can_use_gpus() else 0
 
 
 def _open_lock(folder: Path, name: str) -> int:
@@ -146,11 +146,11 @@ def lock_folder() -> Path:
         if stat.S_ISDIR(LOCKS.lstat().st_mode) and os.access(LOCKS, os.W_OK):
             return LOCKS
         time.sleep(0.05)
-    raise UserError(f"{LOCKS}, where graphics cards are claimed, is not writable; remove it")
+    raise UserError(f"{LOCKS}, where GPUs are claimed, is not writable; remove it")
 
 
-def claim_card(wait: float = WAIT) -> str | None:
-    """Claim one free card and make it the only one this process sees.
+def claim_gpu(wait: float = WAIT) -> str | None:
+    """Claim one free GPU and make it the only one this process sees.
 
     Must run before torch is imported. While all are taken it waits for whichever is free first. The
     stage's log says which it became.
@@ -159,22 +159,22 @@ def claim_card(wait: float = WAIT) -> str | None:
         wait: seconds after which waiting is given up.
 
     Returns:
-        The card's name in CUDA_VISIBLE_DEVICES, or None where there is none, or PyTorch cannot use
-        it: what computes on the CPU takes no card.
+        The GPU's name in CUDA_VISIBLE_DEVICES, or None where there is none, or PyTorch cannot use
+        it: what computes on the CPU takes no GPU.
 
     Raises:
-        UserError: no card became free in time.
+        UserError: no GPU became free in time.
     """
     global _held
-    cards = list(visible_cards().items()) if torch_can_use_cards() else []
-    if not cards:
-        log.info("card: none, computing on the CPU")
+    gpus = list(visible_gpus().items()) if torch_can_use_gpus() else []
+    if not gpus:
+        log.info("GPU: none, computing on the CPU")
         return None
     folder = lock_folder()
     start = time.monotonic()
     told = False
     while True:
-        for name, lock in cards:
+        for name, lock in gpus:
             handle = _open_lock(folder, lock)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,24 +183,22 @@ def claim_card(wait: float = WAIT) -> str | None:
                 continue
             _held = handle  # open for the rest of this process's life
             os.environ["CUDA_VISIBLE_DEVICES"] = name
-            log.info("card: %s", name)
+            log.info("GPU: %s", name)
             return name
         if time.monotonic() - start > wait:
             raise UserError(
-                f"none of {len(cards)} graphics cards became free in {wait:.0f} s; see who holds "
+                f"none of {len(gpus)} GPUs became free in {wait:.0f} s; see who holds "
                 f"the files in {folder} (fuser -v {folder}/*), or give Snakemake --resources gpu=N"
             )
         if not told:
-            log.info(
-                "all %d graphics cards are taken; waiting for the first that is free", len(cards)
-            )
+            log.info("all %d GPUs are taken; waiting for the first that is free", len(gpus))
             told = True
         beat("waiting for a GPU")
         time.sleep(_POLL)
 
 
-def release_card() -> None:
-    """Give the claimed card back, once it is clear that this process computes on the CPU."""
+def release_gpu() -> None:
+    """Give the claimed GPU back, once it is clear that this process computes on the CPU."""
     global _held
     if _held is not None:
         os.close(_held)

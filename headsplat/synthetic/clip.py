@@ -1,4 +1,4 @@
-"""The built-in clip: composed, acted, lit, drawn and encoded, with its truth written aside."""
+"""The built-in clip: composed, acted, lit, drawn and encoded, with its ground truth written aside."""
 
 import dataclasses
 from collections import deque
@@ -28,23 +28,28 @@ CRF = 13
 # A short tele lens: 27 degrees across.
 FOCAL_PER_SIDE = 2.1
 DISTANCE = 0.82
-# Where the camera looks, above the neck's end; faces sit a little above the picture's middle.
+# Where the camera looks, above the neck's end; faces sit a little above the image's middle.
 LOOK_ABOVE_NECK = 0.135
 TORSO_YAW = 0.2
 
 
 def render_clip(
-    head: Path, video: Path, truth: Path, seconds: float = 12.0, size: int = 512, fps: int = 25
+    head: Path,
+    video: Path,
+    ground_truth: Path,
+    seconds: float = 12.0,
+    size: int = 512,
+    fps: int = 25,
 ) -> None:
     """Render the built-in subject talking.
 
     Args:
         head: file of the procedural head model, whose paint the subject wears.
-        video: the mp4 to write: H.264 pictures and AAC sound.
-        truth: the npz to write: what was done at each frame, in the video's pixels.
+        video: the mp4 to write: H.264 images and AAC sound.
+        ground_truth: the npz to write: what was done at each frame, in the video's pixels.
         seconds: length, at least one.
-        size: side of the square picture, even.
-        fps: pictures per second.
+        size: side of the square image, even.
+        fps: images per second.
 
     Raises:
         UserError: for a length or size outside what can be rendered, or an unfit head.
@@ -77,7 +82,7 @@ def render_clip(
         for frame in progress(frames, count, "render_builtin"):
             writer.write(frame)
     write_npz(
-        truth,
+        ground_truth,
         ids=np.arange(1, count + 1, dtype=np.int32),
         K=np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]], np.float32),
         head_name=np.array(model.name),
@@ -90,7 +95,7 @@ def _frames(
 ) -> Iterator[np.ndarray]:
     """All frames in order; as many batches at a time as there are threads.
 
-    Every batch is drawn by one thread: the pictures then do not depend on the number of cores,
+    Every batch is drawn by one thread: the images then do not depend on the number of cores,
     and nobody waits at the barriers of many small operations.
     """
 

@@ -17,8 +17,8 @@ def paint_cloth(torso: Torso, size: int, seed: int = 9) -> np.ndarray:
     knit = 0.05 * np.cos(around * 2 * np.pi * 150) * np.cos(down * 2 * np.pi * 60)
     grain = 0.05 * generator.standard_normal((size, size))
     cloth = YARN * (1 + knit + grain)[..., None]
-    for centre in (end_of_collar + 0.20, end_of_collar + 0.27):
-        band = (np.abs(down - centre) < 0.022)[..., None]
+    for center in (end_of_collar + 0.20, end_of_collar + 0.27):
+        band = (np.abs(down - center) < 0.022)[..., None]
         cloth = np.where(band, BAND * (1 + knit + grain)[..., None], cloth)
     ribs = RIB * (1 + 0.22 * np.cos(around * 2 * np.pi * 70) + grain)[..., None]
     cloth = np.where((down < end_of_collar)[..., None], ribs, cloth)

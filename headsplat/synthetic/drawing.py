@@ -1,6 +1,6 @@
-"""From a lit mesh to a picture with smooth edges.
+"""From a lit mesh to an image with smooth edges.
 
-Every pixel is shaded once at its centre; only where the surface breaks inside a pixel (an outline,
+Every pixel is shaded once at its center; only where the surface breaks inside a pixel (an outline,
 a lip before teeth, an eye in its lids) are its finer samples shaded too and averaged.
 """
 
@@ -28,7 +28,7 @@ class Surface:
         corner_uv: (F, 3, 2) in [0, 1], v up.
         part: (F,) float, equal numbers for faces of one smooth sheet.
         is_eye: (F,) bool.
-        texels: (height, width, 3) linear colours.
+        texels: (height, width, 3) linear colors.
     """
 
     faces: Tensor
@@ -43,7 +43,7 @@ class Painter:
 
     Args:
         surface: the mesh's constant part.
-        background: (size, size, 3) linear colours.
+        background: (size, size, 3) linear colors.
     """
 
     def __init__(self, surface: Surface, background: Tensor) -> None:
@@ -54,13 +54,13 @@ class Painter:
         texels = torch.nn.functional.pad(
             surface.texels.permute(2, 0, 1)[None], (0, 1, 0, 1), mode="replicate"
         )[0].permute(1, 2, 0)
-        # A texel with its right and lower neighbours in one row: one look-up instead of four.
+        # A texel with its right and lower neighbors in one row: one look-up instead of four.
         self._quads = torch.cat(
             [texels[:-1, :-1], texels[:-1, 1:], texels[1:, :-1], texels[1:, 1:]], -1
         ).reshape(-1, 12)
 
     def draw(self, pixels: Tensor, places: Tensor, light: Tensor, normals: Tensor) -> Tensor:
-        """Pictures in linear colours.
+        """Images in linear colors.
 
         Args:
             pixels: (B, V, 3) x, y in pixels, and depth.
@@ -104,7 +104,7 @@ class Painter:
         canvas = self._background.reshape(-1, 3).clone()
         face = face.reshape(-1)
         whole = torch.nonzero((face >= 0) & ~broken)[:, 0]
-        canvas[whole] = self._colours(
+        canvas[whole] = self._colors(
             face[whole].long(), bary.reshape(-1, 3)[whole], places, light, normals
         )
 
@@ -113,7 +113,7 @@ class Painter:
         at = self._fine_index(mixed)
         samples = canvas[mixed][:, None].repeat(1, SAMPLES**2, 1)
         hit = parts >= 0
-        samples[hit] = self._colours(
+        samples[hit] = self._colors(
             parts[hit].long(), fine_bary.reshape(-1, 3)[at[hit]], places, light, normals
         )
         canvas[mixed] = samples.mean(1)
@@ -125,26 +125,26 @@ class Painter:
         return torch.cat([torch.full((1,), -10.0), depth])
 
     def _fine_index(self, pixel: Tensor) -> Tensor:
-        """(n,) pixels -> (n, SAMPLES**2) rows of the flattened fine picture."""
+        """(n,) pixels -> (n, SAMPLES**2) rows of the flattened fine image."""
         row, column = pixel // self._size, pixel % self._size
         step = torch.arange(SAMPLES)
         rows = (row[:, None] * SAMPLES + step)[:, :, None]
         columns = (column[:, None] * SAMPLES + step)[:, None, :]
         return (rows * (self._size * SAMPLES) + columns).flatten(1)
 
-    def _colours(
+    def _colors(
         self, face: Tensor, weight: Tensor, places: Tensor, light: Tensor, normals: Tensor
     ) -> Tensor:
-        """(n, 3) linear colours of n surface points."""
+        """(n, 3) linear colors of n surface points."""
         corners = self._surface.faces[face]
         shade = _blend(light, corners, weight)
         uv = (self._surface.corner_uv[face] * weight[..., None]).sum(1)
-        colour = self._texture(uv) * shade[:, :3] + shade[:, 3:]
+        color = self._texture(uv) * shade[:, :3] + shade[:, 3:]
         eye = torch.nonzero(self._surface.is_eye[face])[:, 0]
         corners, weight = corners[eye], weight[eye]
         glint = _catch_light(_blend(normals, corners, weight), _blend(places, corners, weight))
-        colour[eye] += glint[:, None]
-        return colour.clamp_(0, 1)
+        color[eye] += glint[:, None]
+        return color.clamp_(0, 1)
 
     def _texture(self, uv: Tensor) -> Tensor:
         """Bilinear look-up, (n, 2) -> (n, 3)."""

@@ -18,11 +18,11 @@ class Phone:
         formants: first three resonances of the mouth, Hz.
         voice: loudness of the glottal sound, 0..1.
         hiss: loudness of the turbulence, 0..1.
-        hiss_hertz: centre of the turbulence's spectrum.
+        hiss_hertz: center of the turbulence's spectrum.
         jaw, press, round, spread, lift, lower, tuck: lip and jaw targets, 0..1: jaw opening,
             lips pressed together, lips rounded, corners drawn apart, upper lip raised, lower lip
             lowered, lower lip tucked under the upper teeth.
-        firmness: how strongly the targets win over those of the neighbours.
+        firmness: how strongly the targets win over those of the neighbors.
     """
 
     seconds: float

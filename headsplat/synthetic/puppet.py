@@ -34,7 +34,7 @@ SHAPES_OF_CHANNEL: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Puppet:
-    """Head-model parameters of every frame; the truth of the clip.
+    """Head-model parameters of every frame; the ground truth of the clip.
 
     Attributes:
         shape: (S,) identity.

@@ -19,7 +19,7 @@ class Score:
     Attributes:
         names: phone names, "-" for silence.
         starts: (n + 1,) seconds; phone i lasts from starts[i] to starts[i + 1].
-        accents: (m,) seconds at which a stressed vowel has its centre.
+        accents: (m,) seconds at which a stressed vowel has its center.
     """
 
     names: tuple[str, ...]
@@ -67,13 +67,13 @@ def compose_score(seconds: float) -> Score:
     keep = int(np.searchsorted(starts, seconds - 1e-9))
     starts = np.append(starts[:keep], seconds)
     names = names[:keep]
-    centres = (starts[1:] + starts[:-1]) / 2
+    centers = (starts[1:] + starts[:-1]) / 2
     stressed = [PHONES[name].voice >= 0.9 for name in names]
-    return Score(tuple(names), starts, centres[np.array(stressed)])
+    return Score(tuple(names), starts, centers[np.array(stressed)])
 
 
 def lip_tracks(score: Score, times: np.ndarray) -> np.ndarray:
-    """Lip and jaw targets blended over neighbouring phones.
+    """Lip and jaw targets blended over neighboring phones.
 
     Each phone dominates around its own middle, with a strength that falls off exponentially; the
     blend is the mean of all targets weighted by dominance, after Cohen and Massaro, "Modeling
@@ -94,6 +94,6 @@ def lip_tracks(score: Score, times: np.ndarray) -> np.ndarray:
     inside = np.minimum(times[:, None] - begin, end - times[:, None]).clip(0.0)
     dominance = firmness * np.exp(-outside / REACH_SECONDS)
     dominance *= 1 + inside / REACH_SECONDS
-    # Squared: neighbours colour a sound, they do not drown it.
+    # Squared: neighbors color a sound, they do not drown it.
     dominance = dominance**2
     return dominance @ targets / dominance.sum(1, keepdims=True)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 
-# Directions towards the lights in camera axes (x right, y down, z forward), and linear colours.
+# Directions towards the lights in camera axes (x right, y down, z forward), and linear colors.
 LIGHTS = (
     ((-0.55, -0.60, -0.60), (0.86, 0.80, 0.72)),
     ((0.75, -0.10, -0.55), (0.20, 0.23, 0.28)),
@@ -48,14 +48,14 @@ def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Ten
     sheen = torch.zeros(*normals.shape[:2], 1)
     # Direct light is blocked too where little of the sky is seen, but less than the ambient one.
     direct = (0.25 + 0.75 * openness)[:, None]
-    for direction, colour in LIGHTS:
+    for direction, color in LIGHTS:
         towards = torch.nn.functional.normalize(torch.tensor(direction), dim=0)
         cosine = (normals @ towards)[..., None]
         soft = (0.25 + 0.5 * cosine + 5 / 32 * (3 * cosine**2 - 1)).clamp_min(0)
-        diffuse = diffuse + soft * direct * torch.tensor(colour)
+        diffuse = diffuse + soft * direct * torch.tensor(color)
         half = torch.nn.functional.normalize(view + towards, dim=-1)
         glance = (normals * half).sum(-1, keepdim=True).clamp_min(0) ** SHEEN_EXPONENT
-        sheen = sheen + glance * (gloss * openness)[:, None] * colour[1]
+        sheen = sheen + glance * (gloss * openness)[:, None] * color[1]
     return torch.cat([diffuse, sheen], -1)
 
 
@@ -69,7 +69,7 @@ def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: in
         vertices: (V, 3) metres.
         faces: (F, 3).
         directions: how many, a multiple of eight.
-        size: side of the depth pictures in pixels.
+        size: side of the depth images in pixels.
 
     Returns:
         (V,) in 0..1.
@@ -85,12 +85,12 @@ def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: in
     frame = torch.stack([right, torch.linalg.cross(towards, right), -towards], 1)
 
     middle = (vertices.amax(0) + vertices.amin(0)) / 2
-    centred = vertices - middle
-    radius = centred.norm(dim=1).max()
+    centered = vertices - middle
+    radius = centered.norm(dim=1).max()
     seen = torch.zeros(len(vertices))
     weight = torch.zeros(len(vertices))
     for axes, direction in zip(frame.split(8), towards.split(8), strict=True):
-        turned = centred @ axes.transpose(1, 2)
+        turned = centered @ axes.transpose(1, 2)
         pixels = (turned[..., :2] / radius + 1) * (size / 2)
         # Far away, so that perspective-correct weights are the plain ones.
         depth = turned[..., 2:] + 50 * radius

@@ -21,7 +21,7 @@ GAMMA = 2.2
 NOISE = 1.3
 NOISE_FIELDS = 16
 ATLAS_SIDE = 1024
-# Not the head's default colours: the subject is somebody.
+# Not the head's default colors: the subject is somebody.
 PERSON = Person(
     skin=(0.84, 0.64, 0.53), hair=(0.30, 0.16, 0.09), brows=(0.22, 0.12, 0.08),
     iris=(0.36, 0.46, 0.34), brow_width=4.8, blush=0.35,
@@ -43,7 +43,7 @@ class StageSet:
     Args:
         model: the procedural head.
         shape: (S,) its identity.
-        size: side of the picture in pixels.
+        size: side of the image in pixels.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
         seed: of the camera's noise.
     """

@@ -6,7 +6,7 @@ import numpy as np
 
 AROUND = 96
 RINGS = 56
-# Height above the neck's end, then half width, half depth and how far back the centre lies, all in
+# Height above the neck's end, then half width, half depth and how far back the center lies, all in
 # metres. The first two columns of radii are added to the neck's own radius in the collar rows.
 COLLAR = np.array(
     [
@@ -47,11 +47,11 @@ class Torso:
     collar: np.ndarray
 
 
-def build_torso(centre: np.ndarray, radius: tuple[float, float]) -> Torso:
+def build_torso(center: np.ndarray, radius: tuple[float, float]) -> Torso:
     """Shoulders under a neck.
 
     Args:
-        centre: (3,) middle of the neck's lower end, metres.
+        center: (3,) middle of the neck's lower end, metres.
         radius: its half width and half depth, metres.
     """
     collar = COLLAR + [0, radius[0], radius[1], 0]
@@ -75,7 +75,7 @@ def build_torso(centre: np.ndarray, radius: tuple[float, float]) -> Torso:
     # Shoulders slope: the sides of the upper rings hang lower than the middle.
     below = np.clip(-rings[:, :1] / 0.06, 0, 1)
     y -= 0.03 * below * np.abs(sine) ** 2
-    vertices = np.stack([x, y, z], -1).reshape(-1, 3) + centre
+    vertices = np.stack([x, y, z], -1).reshape(-1, 3) + center
     row = np.arange(RINGS - 1)[:, None] * (AROUND + 1)
     first = (row + np.arange(AROUND)).reshape(-1)
     lower = first + AROUND + 1

@@ -1,4 +1,4 @@
-"""A small formant synthesiser: the score as sound.
+"""A small formant synthesizer: the score as sound.
 
 Source and filter: a band-limited glottal sound and noise are cut into short windows, each window's
 spectrum is multiplied by the response of the mouth at that time, and the windows are overlapped
@@ -40,7 +40,7 @@ def synthesize(score: Score, seed: int = 5) -> np.ndarray:
     band = np.exp(-0.5 * ((hertz[None] - hiss_hertz[:, None]) / (0.3 * hiss_hertz[:, None])) ** 2)
     turbulence = band * hiss[:, None]
     sound = _filtered(glottal, mouth) + 0.55 * _filtered(noise, turbulence)
-    # Samples of block b start at b * HOP; the first window is centred on time zero.
+    # Samples of block b start at b * HOP; the first window is centered on time zero.
     sound = sound[WINDOW // 2 :][:n]
     peak = np.abs(sound).max()
     return (0.6 * sound / max(peak, 1e-9)).astype(np.float32)
@@ -58,13 +58,13 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _control_tracks(score: Score, times: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Formants (t, 3), voice (t,), hiss (t,) and its centre (t,) at the block times."""
+    """Formants (t, 3), voice (t,), hiss (t,) and its center (t,) at the block times."""
     phones = [PHONES[name] for name in score.names]
     where = np.searchsorted(score.starts[1:-1], times, side="right")
     formants = np.array([phone.formants for phone in phones])[where]
     voice = np.array([phone.voice for phone in phones])[where]
     hiss = np.array([phone.hiss for phone in phones])[where]
-    centre = np.array([phone.hiss_hertz for phone in phones])[where]
+    center = np.array([phone.hiss_hertz for phone in phones])[where]
     formants = _smooth(formants, 13)
     voice, hiss = _smooth(voice, 7), _smooth(hiss, 5)
     for index, name in enumerate(score.names):
@@ -72,8 +72,8 @@ def _control_tracks(score: Score, times: np.ndarray) -> tuple[np.ndarray, ...]:
             # A stop is released by a burst of some 15 ms.
             burst = np.exp(-0.5 * ((times - score.starts[index + 1]) / 0.006) ** 2)
             hiss = hiss + 0.12 * burst
-            centre = np.where(burst > 0.05, STOPS[name], centre)
-    return formants, voice, hiss, centre
+            center = np.where(burst > 0.05, STOPS[name], center)
+    return formants, voice, hiss, center
 
 
 def _glottal_sound(
@@ -116,7 +116,7 @@ def _filtered(source: np.ndarray, response: np.ndarray) -> np.ndarray:
     pieces = source[starts[:, None] + np.arange(WINDOW)] * window
     shaped = np.fft.irfft(np.fft.rfft(pieces, FFT, axis=1) * response, FFT, axis=1)
     # Windows overlap WINDOW / HOP times; blocks of equal phase do not overlap within FFT samples
-    # when taken FFT / HOP apart, so adding whole hops at a time is vectorised.
+    # when taken FFT / HOP apart, so adding whole hops at a time is vectorized.
     hops = -(-FFT // HOP)
     shaped = np.pad(shaped, ((0, 0), (0, hops * HOP - FFT))).reshape(blocks, hops, HOP)
     out = np.zeros((blocks + hops, HOP))

@@ -1,9 +1,9 @@
-"""Cholesky factorisation and solves of symmetric block-tridiagonal systems, batched.
+"""Cholesky factorization and solves of symmetric block-tridiagonal systems, batched.
 
 A temporal term of second order couples a frame with the next two; with two frames a block the
 matrix becomes block-tridiagonal. Blocks are eliminated by cyclic reduction (Heller 1976): every
-other block at once, then every other one of those that are left. That is Cholesky's factorisation
-in another order; time and memory stay linear in the clip, and a card works on whole levels, of
+other block at once, then every other one of those that are left. That is Cholesky's factorization
+in another order; time and memory stay linear in the clip, and a GPU works on whole levels, of
 which there are only log2 of the number of blocks.
 """
 
@@ -67,10 +67,10 @@ class BandedFactor:
         return known
 
 
-def factorise(diagonal: Tensor, below: Tensor) -> BandedFactor:
+def factorize(diagonal: Tensor, below: Tensor) -> BandedFactor:
     """Factor the matrix with the given blocks.
 
-    A matrix that is not positive definite gives a useless factor, no error, because a card would
+    A matrix that is not positive definite gives a useless factor, no error, because a GPU would
     have to be waited for: who solves with it has to look at what comes out.
 
     Args:
@@ -98,7 +98,7 @@ def _reduce(diagonal: Tensor, below: Tensor) -> tuple[_Level, Tensor, Tensor]:
 
 
 def cholesky(blocks: Tensor) -> Tensor:
-    """Lower factors, without waiting to learn whether there are any; see `factorise`."""
+    """Lower factors, without waiting to learn whether there are any; see `factorize`."""
     return torch.linalg.cholesky_ex(blocks).L
 
 
@@ -145,7 +145,7 @@ def pair_blocks(diagonal: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor
         second: (B, T-2, p), likewise t and t+2.
 
     Returns:
-        (B, T/2, 2p, 2p) and (B, T/2-1, 2p, 2p) for `factorise`.
+        (B, T/2, 2p, 2p) and (B, T/2-1, 2p, 2p) for `factorize`.
     """
     batch, frames, size, _ = diagonal.shape
     count = frames // 2

@@ -116,7 +116,7 @@ class LandmarkBasis:
         second: bool = False,
         skin: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        # The oval is where the face ends in the picture, no fixed place on the head: the sliding
+        # The oval is where the face ends in the image, no fixed place on the head: the sliding
         # contour is compared with it.
         known = tuple(
             i for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for i in group

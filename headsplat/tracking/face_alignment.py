@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 
 SIZE = 112
-# ArcFace's template for 112 pixels: eyes, nose, corners of the mouth, from the picture's left.
+# ArcFace's template for 112 pixels: eyes, nose, corners of the mouth, from the image's left.
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655],
      [70.7299, 92.2041]]
 )  # fmt: skip
-# The same points in MediaPipe's mesh: centres of the irises, tip of the nose, corners of the mouth.
+# The same points in MediaPipe's mesh: centers of the irises, tip of the nose, corners of the mouth.
 FIVE = (468, 473, 4, 61, 291)
 _EYES_68 = (slice(36, 42), slice(42, 48))
 
@@ -48,12 +48,12 @@ def template_error(five: np.ndarray) -> float:
 
 
 def aligned_face(image: np.ndarray, five: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 picture -> (112, 112, 3) uint8, black outside the picture.
+    """(H, W, 3) uint8 image -> (112, 112, 3) uint8, black outside the image.
 
     Args:
-        image: the picture.
-        five: (5, 2) continuous pixels (the first pixel's centre is 0.5).
+        image: the image.
+        five: (5, 2) continuous pixels (the first pixel's center is 0.5).
     """
-    # The template, and OpenCV, count from the centre of the first pixel.
+    # The template, and OpenCV, count from the center of the first pixel.
     fit = similarity(five - 0.5, TEMPLATE)
     return cv2.warpAffine(image, fit, (SIZE, SIZE), flags=cv2.INTER_LINEAR)

@@ -11,7 +11,7 @@ from headsplat.frames.images import decode_image
 from headsplat.frames.packs import FrameStore
 from headsplat.frames.table import read_frames
 from headsplat.networks.mica import load_mica
-from headsplat.networks.placement import shared_card
+from headsplat.networks.placement import shared_gpu
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npy
 from headsplat.runtime.logs import log
@@ -28,7 +28,7 @@ def solve_identity(
     """Write the code, `.npy` (300,) float32: the median over the best frames of the clip.
 
     Args:
-        frames: zips of the clip's pictures.
+        frames: zips of the clip's images.
         landmarks: `landmarks.npz` of the clip, in source pixels.
         crop: `crop.json`.
         table: `frames.tsv`.
@@ -52,7 +52,7 @@ def solve_identity(
         raise UserError(f"{table}: no frame shows a face that MICA could use; give --identity")
     with FrameStore(frames) as store:
         faces = [aligned_face(decode_image(store.read(i)), points[row[i]]) for i in good.tolist()]
-    device, _ = shared_card(0)
+    device, _ = shared_gpu(0)
     codes = encode(np.stack(faces), weights, device)
     code = np.median(codes, 0).astype(np.float32)
     spread = np.abs(codes - code).mean() / max(float(np.abs(code).mean()), 1e-9)
@@ -86,9 +86,9 @@ def encode(faces: np.ndarray, weights: Path, device: torch.device) -> np.ndarray
         UserError: weights that are not MICA's, or codes that are not finite.
     """
     network = load_mica(weights, device)
-    pictures = torch.from_numpy(faces).to(device).permute(0, 3, 1, 2).float()
+    images = torch.from_numpy(faces).to(device).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
-        codes = network((pictures - 127.5) / 127.5).cpu().numpy()
+        codes = network((images - 127.5) / 127.5).cpu().numpy()
     if not np.isfinite(codes).all():
         raise UserError(f"{weights}: gives codes that are not finite; download it again")
     return codes

@@ -16,7 +16,7 @@ STEADY = (33, 133, 263, 362, 168, 6, 197, 195, 5, 4, 129, 358, 98, 327, 46, 276,
 def initial_state(terms: Terms, layout: Layout, shared: Tensor, linked: np.ndarray) -> State:
     """Mean head, neutral face, and a pose for every frame.
 
-    Frames without a face take the pose between their neighbours (at a cut or at the ends, the
+    Frames without a face take the pose between their neighbors (at a cut or at the ends, the
     nearest frame's of the same piece), so that the temporal terms start near their solution.
 
     Args:
@@ -61,14 +61,14 @@ def _orthographic(model: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (n, 3, 3) rotations into the camera and (n, 3) places as `Layout` defines them.
     """
-    centre, middle = model.mean(0), observed.mean(1)
-    affine = (torch.linalg.pinv(model - centre) @ (observed - middle[:, None])).mT  # [n, 2, 3]
+    center, middle = model.mean(0), observed.mean(1)
+    affine = (torch.linalg.pinv(model - center) @ (observed - middle[:, None])).mT  # [n, 2, 3]
     left, sizes, right = torch.linalg.svd(affine, full_matrices=False)
     rows = left @ right
     scale = sizes.mean(-1)
     third = torch.linalg.cross(rows[:, 0], rows[:, 1])
     rotation = torch.cat([rows, third[:, None]], 1)
-    origin = middle - scale[:, None] * (rows @ centre)
+    origin = middle - scale[:, None] * (rows @ center)
     return rotation, torch.cat([origin, scale.log()[:, None]], 1)
 
 

@@ -8,14 +8,14 @@ import numpy as np
 from headsplat.frames.crop import Crop
 from headsplat.runtime.errors import UserError
 
-# Portrait video shows about this much of the world over the shorter side of the picture; between
+# Portrait video shows about this much of the world over the shorter side of the image; between
 # a webcam (45 degrees) and a cropped broadcast (12).
 DEFAULT_FIELD_OF_VIEW = 25.0
 # The estimate is used when the clip narrows log f to less than this (the prior has 0.3).
 OBSERVABLE = 0.15
 
-# Lenses are centred better than this share of the picture; what is not was measured on another.
-OFF_CENTRE = 0.2
+# Lenses are centered better than this share of the image; what is not was measured on another.
+OFF_CENTER = 0.2
 _EXPECTED = (
     "intrinsics '{}': expected fx,fy,cx,cy in pixels of the source video, and after them, if you "
     "like, the width and height they belong to"
@@ -27,22 +27,22 @@ class Intrinsics:
     """Focal length in crop pixels and principal point in the crop; `fixed` if the user gave it."""
 
     focal: float
-    centre: tuple[float, float]
+    center: tuple[float, float]
     fixed: bool
 
     def matrix(self, focal: float | None = None) -> np.ndarray:
         """(3, 3) K, with another focal length if one is given."""
         value = self.focal if focal is None else focal
         return np.array(
-            [[value, 0, self.centre[0]], [0, value, self.centre[1]], [0, 0, 1]], dtype=np.float64
+            [[value, 0, self.center[0]], [0, value, self.center[1]], [0, 0, 1]], dtype=np.float64
         )
 
 
 def default_intrinsics(crop: Crop) -> Intrinsics:
-    """The stated default: the principal point at the source's centre, carried by the crop."""
+    """The stated default: the principal point at the source's center, carried by the crop."""
     short = min(crop.source_width, crop.source_height)
     focal = 0.5 * short / math.tan(math.radians(DEFAULT_FIELD_OF_VIEW) / 2)
-    return Intrinsics(focal * crop.scale, crop.centre(), fixed=False)
+    return Intrinsics(focal * crop.scale, crop.center(), fixed=False)
 
 
 def given_intrinsics(text: str, crop: Crop) -> Intrinsics:
@@ -50,7 +50,7 @@ def given_intrinsics(text: str, crop: Crop) -> Intrinsics:
 
     Raises:
         UserError: not four or six numbers, pixels that are not square, or intrinsics of another
-            picture size: another width and height, or a principal point far from the middle.
+            image size: another width and height, or a principal point far from the middle.
     """
     try:
         values = [float(part) for part in text.split(",")]
@@ -67,13 +67,13 @@ def given_intrinsics(text: str, crop: Crop) -> Intrinsics:
     width, height = crop.source_width, crop.source_height
     if size and (size[0], size[1]) != (width, height):
         raise UserError(
-            f"intrinsics '{text}': they are of a {size[0]:g}x{size[1]:g} picture, the video is "
+            f"intrinsics '{text}': they are of a {size[0]:g}x{size[1]:g} image, the video is "
             f"{width}x{height}; scale them to the video's size"
         )
-    if abs(cx / width - 0.5) > OFF_CENTRE or abs(cy / height - 0.5) > OFF_CENTRE:
+    if abs(cx / width - 0.5) > OFF_CENTER or abs(cy / height - 0.5) > OFF_CENTER:
         raise UserError(
             f"intrinsics '{text}': the principal point is far from the middle of the {width}x"
-            f"{height} source; give intrinsics for this picture size"
+            f"{height} source; give intrinsics for this image size"
         )
     source = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     matrix = crop.intrinsics(source)

@@ -18,7 +18,7 @@ class Layout:
     `place` is (a, b, s): the head's origin lies a, b pixels from the principal point if seen
     without perspective, and exp(s) pixels are one metre. It stands for the translation
     (a exp(-s), b exp(-s), f exp(-s)), so that a change of the focal length f changes only the
-    perspective and leaves the picture's size and position alone.
+    perspective and leaves the image's size and position alone.
 
     Shared: identity | log of the focal length in pixels. A solve frees none of these, the
     identity, or all.
@@ -54,7 +54,7 @@ class Layout:
 
     @property
     def place(self) -> slice:
-        """Columns of position and size in the picture."""
+        """Columns of position and size in the image."""
         return slice(self.turn.stop, self.turn.stop + 3)
 
     @property

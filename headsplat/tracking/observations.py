@@ -40,7 +40,7 @@ class Observations:
         seen: (N,) whether `points` counts.
         linked: (N - 1,) whether a frame and the next are one motion (False at a cut).
         size: inter-ocular distance of a frontal face of this clip, in crop pixels.
-        centre: principal point in crop pixels.
+        center: principal point in crop pixels.
         crop: the window.
         fps: frames a second.
     """
@@ -52,18 +52,18 @@ class Observations:
     seen: np.ndarray
     linked: np.ndarray
     size: float
-    centre: tuple[float, float]
+    center: tuple[float, float]
     crop: Crop
     fps: float
     second: np.ndarray | None = None
 
-    def shifted(self, by: np.ndarray, centre: tuple[float, float]) -> "Observations":
-        """The same detections from another principal point; `by` is old centre minus new."""
+    def shifted(self, by: np.ndarray, center: tuple[float, float]) -> "Observations":
+        """The same detections from another principal point; `by` is old center minus new."""
         points = self.points + np.where(self.seen[:, None, None], by, 0.0).astype(np.float32)
         second = None if self.second is None else self.second.copy()
         if second is not None:
             second[..., :2] += np.where(second[..., 2:] > 0, by, 0.0)
-        return replace(self, points=points, second=second, centre=centre)
+        return replace(self, points=points, second=second, center=center)
 
 
 def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations:
@@ -108,10 +108,10 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
             f"are needed; of the others, {_lost(status[~seen])}; "
             "use a clip that shows one face most of the time"
         )
-    centre = window.centre()
+    center = window.center()
     points[~seen] = 0
     pixels = in_parts(
-        lambda part: (window.points(part[..., :2]) - np.asarray(centre)).astype(np.float32), points
+        lambda part: (window.points(part[..., :2]) - np.asarray(center)).astype(np.float32), points
     )
     pixels[~seen] = 0
     size = _frontal_size(pixels[seen])
@@ -124,7 +124,7 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
         log.info("cuts before frames %s", ", ".join(str(ids[c + 1]) for c in cuts[:20]))
     fps = float(1 / np.median(np.diff(arrays["time"]))) if count > 1 else 25.0
     return Observations(
-        ids, status, confidence, pixels, seen, linked, size, centre, window, round(fps, 6),
+        ids, status, confidence, pixels, seen, linked, size, center, window, round(fps, 6),
         second,
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def _second(points: np.ndarray, seen: np.ndarray, window: Crop, path: Path) -> n
     good = np.isfinite(points).all(-1) & seen[:, None]
     if (good & ((weight < 0) | (weight > 1))).any():
         raise UserError(f"{path}: weights of points68 outside 0..1; remake the landmarks")
-    pixels = window.points(points[..., :2]) - np.asarray(window.centre())
+    pixels = window.points(points[..., :2]) - np.asarray(window.center())
     both = np.concatenate([pixels, weight[..., None]], -1)
     return np.where(good[..., None], both, 0.0).astype(np.float32)
 

@@ -105,10 +105,10 @@ def jitter(layout: Layout, state: State, linked: Tensor) -> dict[str, float]:
     Args:
         layout: of the unknowns.
         state: of consecutive frames.
-        linked: (N - 1,) bool, neighbours of one piece.
+        linked: (N - 1,) bool, neighbors of one piece.
 
     Returns:
-        "turn" and "jaw" in degrees, "place" as a fraction of the head's size in the picture.
+        "turn" and "jaw" in degrees, "place" as a fraction of the head's size in the image.
     """
     if len(linked) < 3:
         return {"turn": 0.0, "jaw": 0.0, "place": 0.0}

@@ -1,6 +1,6 @@
-"""The tracked mesh and landmarks drawn over the pictures, for the eye.
+"""The tracked mesh and landmarks drawn over the images, for the eye.
 
-A minute of film takes more than a minute, so it is made in parts that stay in keyed scratch until
+A minute of video takes more than a minute, so it is made in parts that stay in keyed scratch until
 the whole is joined; what was cut off goes on behind the last complete part.
 """
 
@@ -26,8 +26,8 @@ from headsplat.runtime.files import read_npz
 from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import Track, check_head, read_track
 from headsplat.video.encode import VideoWriter
-from headsplat.video.join import join_films
-from headsplat.video.parts import FilmParts
+from headsplat.video.join import join_videos
+from headsplat.video.parts import VideoParts
 
 BATCH = 8
 # Smaller crops are shown at twice their size, so that lines are thin beside an eye.
@@ -67,13 +67,13 @@ class Overlay:
         self._marks = pick(head.landmarks["mediapipe"], known)
         self._place = {int(mark): row for row, mark in enumerate(self._marks.index)}
         rest = torch.as_tensor(head.template)
-        # Lines of equal x and y; depth would only crowd the picture.
+        # Lines of equal x and y; depth would only crowd the image.
         self._painted = torch.cat([rest[:, :2] / GRID, self._away(rest)[:, None]], 1)
         self._camera = vector_from_matrix(torch.as_tensor(track.K))
 
     @property
     def scale(self) -> int:
-        """How many times larger than the crop the pictures are."""
+        """How many times larger than the crop the images are."""
         return 2 if self._track.img_size[0] < LEAST_HEIGHT else 1
 
     def _away(self, rest: Tensor) -> Tensor:
@@ -84,9 +84,9 @@ class Overlay:
             rows = self._rows(MEDIAPIPE_GROUPS[name])
             if len(rows) < 3:
                 continue
-            centre = marks[rows].mean(0)
-            reach = (marks[rows] - centre).norm(dim=1).max()
-            beyond = (rest - centre).norm(dim=1) / reach
+            center = marks[rows].mean(0)
+            reach = (marks[rows] - center).norm(dim=1).max()
+            beyond = (rest - center).norm(dim=1) / reach
             strength = strength.minimum(((beyond - CLEAR) / (FULL - CLEAR)).clamp(0, 1))
         return strength
 
@@ -95,7 +95,7 @@ class Overlay:
         return [self._place[mark] for mark in wanted if mark in self._place]
 
     def draw(self, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Pictures with the mesh's outline and grid, model lines green, detected points red.
+        """Images with the mesh's outline and grid, model lines green, detected points red.
 
         Args:
             rows: (n,) rows of the track.
@@ -123,7 +123,7 @@ class Overlay:
         face, bary = rasterize_triangles(screen, faces, width, height, cull_backfaces=True)
         mesh = face >= 0
         base = torch.as_tensor(images).float()
-        # The head fills a part of the picture, and only there is something to draw.
+        # The head fills a part of the image, and only there is something to draw.
         part = (slice(None), *(_extent(mesh.any(0).any(1 - axis)) for axis in (0, 1)))
         grid = _grid_lines(interpolate(face[part], bary[part], faces, self._painted))
         base[part] = torch.lerp(base[part], torch.tensor(MESH).float(), grid)
@@ -131,23 +131,23 @@ class Overlay:
         model = project(points(vertices, self._marks), rotation, translation, self._camera)
         drawn = []
         for k, row in enumerate(rows):
-            picture = _enlarged(base[k], self.scale)
-            _outline(picture, mesh[k].numpy(), self.scale)
-            self._lines(picture, model[k].numpy() * self.scale)
-            _dots(picture, self._landmarks[row][self._marks.index] * self.scale, DETECTED)
-            drawn.append(picture)
+            image = _enlarged(base[k], self.scale)
+            _outline(image, mesh[k].numpy(), self.scale)
+            self._lines(image, model[k].numpy() * self.scale)
+            _dots(image, self._landmarks[row][self._marks.index] * self.scale, DETECTED)
+            drawn.append(image)
         return np.stack(drawn)
 
-    def _lines(self, picture: np.ndarray, marks: np.ndarray) -> None:
+    def _lines(self, image: np.ndarray, marks: np.ndarray) -> None:
         """The model's lids, irises, lips, brows and nose, half transparent, in place."""
-        ink = picture.copy()
+        ink = image.copy()
         curves = [(marks[self._rows(loop)], True) for loop in _CLOSED]
         curves += [(marks[self._rows(line)], False) for line in _OPEN]
         curves += [(_ellipse(marks[self._rows(iris)]), True) for iris in _IRISES]
         for curve, closed in curves:
             if len(curve) > 1 and np.isfinite(curve).all():
                 cv2.polylines(ink, [_fixed(curve)], closed, MODEL, 1, cv2.LINE_AA, SHIFT)
-        cv2.addWeighted(ink, LINE, picture, 1 - LINE, 0, picture)
+        cv2.addWeighted(ink, LINE, image, 1 - LINE, 0, image)
 
 
 def _extent(covered: Tensor) -> slice:
@@ -172,14 +172,14 @@ def _grid_lines(painted: Tensor) -> Tensor:
     return lines.amax(-1, keepdim=True) * painted[..., 2:] * STRENGTH
 
 
-def _enlarged(picture: np.ndarray, scale: int) -> np.ndarray:
-    """A copy of a picture, `scale` times as large."""
+def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
+    """A copy of an image, `scale` times as large."""
     if scale == 1:
-        return picture.copy()
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        return image.copy()
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
-def _outline(picture: np.ndarray, covered: np.ndarray, scale: int) -> None:
+def _outline(image: np.ndarray, covered: np.ndarray, scale: int) -> None:
     """The mesh's silhouette, in place."""
     mask = covered.astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -187,7 +187,7 @@ def _outline(picture: np.ndarray, covered: np.ndarray, scale: int) -> None:
         # Steps of whole pixels become a curve.
         curve = np.stack([np.roll(contour[:, 0], k, 0) for k in range(-2, 3)]).mean(0)
         curve = _fixed((curve + 0.5) * scale)
-        cv2.polylines(picture, [curve], True, MESH, 1, cv2.LINE_AA, SHIFT)
+        cv2.polylines(image, [curve], True, MESH, 1, cv2.LINE_AA, SHIFT)
 
 
 def _ellipse(rim: np.ndarray) -> np.ndarray:
@@ -200,15 +200,15 @@ def _ellipse(rim: np.ndarray) -> np.ndarray:
 
 
 def _fixed(curve: np.ndarray) -> np.ndarray:
-    """Pixels, whose first centre is at 0.5, as OpenCV's fixed-point numbers, counted from it."""
+    """Pixels, whose first center is at 0.5, as OpenCV's fixed-point numbers, counted from it."""
     return np.round((curve[:, :2] - 0.5) * 2**SHIFT).astype(np.int32)[:, None]
 
 
-def _dots(image: np.ndarray, where: np.ndarray, colour: tuple[int, int, int]) -> None:
+def _dots(image: np.ndarray, where: np.ndarray, color: tuple[int, int, int]) -> None:
     """A dot at each finite point."""
     where = where[np.isfinite(where[:, :2]).all(1), :2]
     for x, y in _fixed(where)[:, 0].tolist():
-        cv2.circle(image, (x, y), RADIUS, colour, -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(image, (x, y), RADIUS, color, -1, cv2.LINE_AA, SHIFT)
 
 
 def overlay_track(
@@ -256,11 +256,11 @@ def overlay_track(
             with VideoWriter(path, *size, rate, quick=True) as writer:
                 for batch in np.split(rows, np.arange(BATCH, len(rows), BATCH)):
                     images = [decode_image(store.read(int(i))) for i in track.ids[batch]]
-                    for picture in overlay.draw(batch, np.stack(images)):
-                        writer.write(picture)
+                    for image in overlay.draw(batch, np.stack(images)):
+                        writer.write(image)
 
         inputs = [head_path, track_path, landmarks, crop, *frames]
         scratch = Scratch(scratch_root, state_key(inputs, {}, code))
-        (films,) = FilmParts(scratch.folder).complete(len(everything), draw)
-    join_films(films, out, rate)
+        (videos,) = VideoParts(scratch.folder).complete(len(everything), draw)
+    join_videos(videos, out, rate)
     scratch.clear()

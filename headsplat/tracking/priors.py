@@ -1,7 +1,7 @@
 """Numbers of the probabilistic model: landmark noise, priors, temporal strengths, bounds.
 
 All are standard deviations in stated units, so that each can be read and doubted by itself.
-Lengths on the picture are fractions of the inter-ocular distance (outer eye corners).
+Lengths on the image are fractions of the inter-ocular distance (outer eye corners).
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ def build_priors(
     Args:
         basis: gives the expression's statistics and range.
         layout: of the unknowns.
-        size: inter-ocular distance in pixels, the unit of positions in the picture.
+        size: inter-ocular distance in pixels, the unit of positions in the image.
         log_focal: mean of the focal length's prior.
         fps: slower clips change more from frame to frame.
     """
@@ -161,7 +161,7 @@ def measure_noise(points: np.ndarray, seen: np.ndarray, linked: np.ndarray) -> n
     Args:
         points: (N, K, 2) pixels.
         seen: (N,) frames that count.
-        linked: (N - 1,) neighbours of one motion.
+        linked: (N - 1,) neighbors of one motion.
     """
     runs = np.convolve(seen, np.ones(4), "valid") == 4 if len(seen) >= 4 else np.zeros(0, bool)
     if len(runs):

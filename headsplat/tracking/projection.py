@@ -1,4 +1,4 @@
-"""Landmarks of many frames in the picture, with their derivatives in closed form.
+"""Landmarks of many frames in the image, with their derivatives in closed form.
 
 Positions are float64. Derivatives are float32 and written where the caller wants them: they only
 say which way to step, and most of a solve's time goes into moving them through memory.
@@ -108,7 +108,7 @@ class _Camera:
 
 @dataclass(frozen=True)
 class LandmarkView:
-    """The MediaPipe points of `basis.index` in the picture.
+    """The MediaPipe points of `basis.index` in the image.
 
     Attributes:
         pixels: (N, L, 2) from the principal point.
@@ -180,7 +180,7 @@ class ContourView:
 
         Args:
             out: (N, 17, P + free) float32.
-            along: (N, 17, 2), directions in the picture times a factor.
+            along: (N, 17, 2), directions in the image times a factor.
         """
         layout = self._camera.layout
         out.zero_()

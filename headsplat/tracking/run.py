@@ -63,8 +63,8 @@ def track_head(
         camera = default_intrinsics(observed.crop)
     else:
         camera = given_intrinsics(intrinsics, observed.crop)
-        shift = np.asarray(observed.centre) - np.asarray(camera.centre)
-        observed = observed.shifted(shift, camera.centre)
+        shift = np.asarray(observed.center) - np.asarray(camera.center)
+        observed = observed.shifted(shift, camera.center)
     store = None
     if scratch is not None:
         inputs = [head_path, landmarks, crop, frames, *([identity] if identity else [])]

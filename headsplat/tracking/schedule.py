@@ -32,8 +32,8 @@ KEY_ITERATIONS = 2
 OFFSET_ROUNDS = 8
 JOINT = 1600
 JOINT_ITERATIONS = 8
-# A card wants larger windows than a core's cache does.
-WINDOW, CARD_WINDOW, OVERLAP = 1000, 4000, 50
+# A GPU wants larger windows than a core's cache does.
+WINDOW, GPU_WINDOW, OVERLAP = 1000, 4000, 50
 # Robustness is tightened while poses settle, in units of `priors.OUTLIER`.
 EASE = 4.0
 
@@ -100,7 +100,7 @@ class ClipTracker:
     def _key_frames(self, state: State) -> Tensor:
         """Frames that differ most from each other: farthest-point sampling of the landmarks.
 
-        Positions in the picture are taken out, size and turns and mouth shapes remain.
+        Positions in the image are taken out, size and turns and mouth shapes remain.
         """
         known = (self.terms.weight > 0.5 * self.terms.weight.max()).nonzero().squeeze(1)
         known = known[:: 1 + len(known) // KEY_CANDIDATES]
@@ -153,7 +153,7 @@ class ClipTracker:
         )  # fmt: skip
         if self.intrinsics.fixed:
             return progress.state.shared, 0.0
-        normal = solver.linearise(progress.state, numbers.OUTLIER, free)
+        normal = solver.linearize(progress.state, numbers.OUTLIER, free)
         held = solver.held(normal, progress.state)
         reduced = solver.solve(normal, held, 0.0)[2] / solver.shared_weight
         spread = float(torch.linalg.inv(reduced)[layout.focal, layout.focal].sqrt())
@@ -204,7 +204,7 @@ class ClipTracker:
         rows = torch.as_tensor(sample, device=self.device)
         shared = self._solve_run("sample", state.part(rows), rows, free).shared
         frame, rotation = state.frame.clone(), state.rotation.clone()
-        window = CARD_WINDOW if frames.is_cuda else WINDOW
+        window = GPU_WINDOW if frames.is_cuda else WINDOW
         for low in range(0, count, window):
             high = min(low + window, count)
             first, last = max(low - OVERLAP, 0), min(high + OVERLAP, count)

@@ -1,6 +1,6 @@
 """Levenberg-Marquardt over a whole clip; the unknowns that all frames share are eliminated.
 
-The normal equations have an arrow shape: one block per frame, tied to its neighbours by the
+The normal equations have an arrow shape: one block per frame, tied to its neighbors by the
 temporal term, and one border for identity and focal length. The frames' part is factored as a
 band, the border by its Schur complement (Triggs et al. 2000, "Bundle adjustment: a modern
 synthesis"). Bounds are kept by projection: an unknown at its bound whose gradient points outward
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from headsplat.runtime.heartbeat import beat
-from headsplat.tracking.banded import BandedFactor, cholesky, factorise, pair_blocks
+from headsplat.tracking.banded import BandedFactor, cholesky, factorize, pair_blocks
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.parallel import each
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors
 from headsplat.tracking.temporal import Smoothness
 from headsplat.tracking.terms import Frozen, Terms
 
-# Frames whose Jacobians are in memory at one time: what fits a core's cache; what fills a card.
-BATCH, CARD_BATCH = 32, 1024
+# Frames whose Jacobians are in memory at one time: what fits a core's cache; what fills a GPU.
+BATCH, GPU_BATCH = 32, 1024
 DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-8, 1e6
 
 
@@ -76,10 +76,10 @@ class ClipSolver:
 
     def batches(self) -> list[slice]:
         """Rows of `frames` that are evaluated together."""
-        step = CARD_BATCH if self.frames.is_cuda else BATCH
+        step = GPU_BATCH if self.frames.is_cuda else BATCH
         return [slice(low, low + step) for low in range(0, len(self.frames), step)]
 
-    def linearise(self, state: State, outlier: float, free: int) -> Normal:
+    def linearize(self, state: State, outlier: float, free: int) -> Normal:
         """Normal equations at `state`.
 
         Args:
@@ -95,7 +95,7 @@ class ClipSolver:
         )  # fmt: skip
 
         def batch(rows: slice) -> tuple[Frozen, Tensor, Tensor, Tensor]:
-            data = self.terms.linearise(state.part(rows), self.frames[rows], outlier, free)
+            data = self.terms.linearize(state.part(rows), self.frames[rows], outlier, free)
             own, common = data.jacobian[..., :size], data.jacobian[..., size:]
             matrix = own.mT @ data.jacobian
             normal.frame[rows] = matrix[..., :size]
@@ -132,7 +132,7 @@ class ClipSolver:
         return cost + self.smooth.cost(state) if self.tied else cost
 
     def cost(self, state: State, frozen: list[Frozen], outlier: float) -> float:
-        """Cost at `state` with the weights of a linearisation."""
+        """Cost at `state` with the weights of a linearization."""
 
         def batch(pair: tuple[slice, Frozen]) -> Tensor:
             rows, weights = pair
@@ -153,7 +153,7 @@ class ClipSolver:
         """Step of the damped normal equations.
 
         Factored in float32 after scaling to a unit diagonal: the step is then right to about five
-        digits, and the next linearisation starts from exact residuals anyway.
+        digits, and the next linearization starts from exact residuals anyway.
 
         Returns:
             frame step (N, P), step of the free shared unknowns, and their reduced matrix (the
@@ -164,8 +164,8 @@ class ClipSolver:
         diagonal = blocks.diagonal(dim1=1, dim2=2)
         diagonal += damping * diagonal + 1e-9 + (1 - move)
         if self.tied:
-            centre, near, far = self.smooth.bands()
-            diagonal += centre * move
+            center, near, far = self.smooth.bands()
+            diagonal += center * move
         unit = diagonal.rsqrt()
         blocks = (blocks * unit[:, :, None] * unit[:, None, :]).float()
         right = torch.cat([normal.border, normal.frame_gradient[..., None]], -1)
@@ -175,7 +175,7 @@ class ClipSolver:
             near, far = near * unit[1:] * unit[:-1], far * unit[2:] * unit[:-2]
             factor, right = _tied_factor(blocks, near.float(), far.float(), right)
         else:
-            factor = factorise(blocks[:, None], blocks[:, None][:, :0])
+            factor = factorize(blocks[:, None], blocks[:, None][:, :0])
             right = right[:, None]
         half = factor.half_solve(right)
         free = normal.border.shape[-1]
@@ -208,14 +208,14 @@ class ClipSolver:
         Args:
             progress: where to start.
             iterations: the last iteration's number.
-            outlier: see `linearise`.
-            free: see `linearise`.
+            outlier: see `linearize`.
+            free: see `linearize`.
             tolerance: relative fall of the cost that counts as none.
             after: called after every step, to keep the state.
         """
         while not progress.finished:
             beat("solve, iteration", progress.iteration, iterations)
-            normal = self.linearise(progress.state, outlier, free)
+            normal = self.linearize(progress.state, outlier, free)
             held = self.held(normal, progress.state)
             better = self._search(progress, normal, held, outlier, free)
             if better is None:
@@ -261,7 +261,7 @@ def _tied_factor(
         blocks, right = torch.cat([blocks, eye[None]]), _pad(right)
         near, far = _pad(near), _pad(far)
     bands = pair_blocks(blocks[None], near[None], far[None])
-    return factorise(*bands), right.reshape(1, len(right) // 2, -1, right.shape[-1])
+    return factorize(*bands), right.reshape(1, len(right) // 2, -1, right.shape[-1])
 
 
 def _finite(step: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from headsplat.tracking.priors import Priors
 class Smoothness:
     """Quadratic energy 0.5 sum first |x[t+1]-x[t]|^2 + second |x[t+1]-2x[t]+x[t-1]|^2.
 
-    Rotations enter by the axis-angle of the turn between neighbours; for the small turns of
+    Rotations enter by the axis-angle of the turn between neighbors; for the small turns of
     video frames its derivative by the left increments is the identity.
 
     Args:
@@ -54,13 +54,13 @@ class Smoothness:
     def bands(self) -> tuple[Tensor, Tensor, Tensor]:
         """The Hessian's diagonals: (N, P), couplings to the next frame, and to the one after."""
         frames = len(self.first) + 1
-        centre = self.first.new_zeros(frames, self.first.shape[1])
-        centre[1:] += self.first
-        centre[:-1] += self.first
+        center = self.first.new_zeros(frames, self.first.shape[1])
+        center[1:] += self.first
+        center[:-1] += self.first
         near = -self.first.clone()
-        centre[2:] += self.second
-        centre[1:-1] += 4 * self.second
-        centre[:-2] += self.second
+        center[2:] += self.second
+        center[1:-1] += 4 * self.second
+        center[:-2] += self.second
         near[1:] -= 2 * self.second
         near[:-1] -= 2 * self.second
-        return centre, near, self.second.clone()
+        return center, near, self.second.clone()

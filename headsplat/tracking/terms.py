@@ -32,7 +32,7 @@ IRIS_OPENING = (0.03, 0.07)
 
 @dataclass(frozen=True)
 class Frozen:
-    """What one linearisation holds fixed: visibility weights, and lines of the jaw contour."""
+    """What one linearization holds fixed: visibility weights, and lines of the jaw contour."""
 
     landmark: Tensor  # [n, L]
     pairs: Tensor  # [n, D]
@@ -134,7 +134,7 @@ class Terms:
         self.basis.shift(offsets)
         self.moved = self.moved + offsets
 
-    def linearise(self, state: State, frames: Tensor, outlier: float, free: int) -> Rows:
+    def linearize(self, state: State, frames: Tensor, outlier: float, free: int) -> Rows:
         """Rows of the frames numbered `frames`, whose state is `state`.
 
         Args:
@@ -167,7 +167,7 @@ class Terms:
         return Rows(torch.cat(values, 1), jacobian, sum(costs), frozen)
 
     def cost(self, state: State, frames: Tensor, frozen: Frozen, outlier: float) -> Tensor:
-        """(n,) cost at `state` with the weights of a linearisation."""
+        """(n,) cost at `state` with the weights of a linearization."""
         view, line = self.projector.landmarks(state), self.projector.contour(state)
         pieces = self._pieces(view.pixels, line.pixels, frames, frozen)
         return sum(piece.robust(outlier)[0] for piece in pieces)
@@ -202,7 +202,7 @@ class Terms:
         Args:
             state: of the frames numbered `frames`.
             frames: (n,) long.
-            outlier: see `linearise`.
+            outlier: see `linearize`.
             weight: of the prior, in frames that count as independent.
 
         Returns:

@@ -1,6 +1,6 @@
 """A function of device state, run again and again: recorded once as a CUDA graph, then replayed.
 
-On a card a training step is some hundred kernels of a few microseconds; launched one by one they
+On a GPU a training step is some hundred kernels of a few microseconds; launched one by one they
 wait for the host. Replaying a recorded graph launches them all at once. What a graph does is fixed:
 shapes, addresses and every number the host chose. So the function may depend on the host only
 through its `phase`; a new phase is recorded anew.

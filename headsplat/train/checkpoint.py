@@ -27,7 +27,7 @@ class State:
     step: int
     seconds: float
     model: dict[str, Tensor]
-    optimiser: dict[str, Any]
+    optimizer: dict[str, Any]
     per_image: Tensor
     terms: Tensor
 

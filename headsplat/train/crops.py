@@ -1,4 +1,4 @@
-"""Square crops of a batch at places that lie on the device, for losses too dear for whole pictures.
+"""Square crops of a batch at places that lie on the device, for losses too dear for whole images.
 
 A crop is a gather of pixel rows by their number in the flattened batch. No number occurs twice, so
 the gradient is written back without a sort or atomics: the same bits each time, and nothing that a
@@ -16,7 +16,7 @@ SMALLEST = 16
 
 
 def crop_size(height: int, width: int) -> int:
-    """Side of the crops of a picture: half its shorter side, but no less than LPIPS can take."""
+    """Side of the crops of an image: half its shorter side, but no less than LPIPS can take."""
     side = min(height, width)
     return min(side, max(SMALLEST, side // 2))
 
@@ -24,21 +24,21 @@ def crop_size(height: int, width: int) -> int:
 def draw_corners(
     generator: torch.Generator, steps: int, batch: int, height: int, width: int, size: int
 ) -> Tensor:
-    """Draw the upper left corners of crops, uniform over the places inside the picture.
+    """Draw the upper left corners of crops, uniform over the places inside the image.
 
     Args:
         generator: of the run, on the CPU.
         steps: S of the plan.
-        batch: B pictures per step.
-        height: of the pictures, pixels.
-        width: of the pictures, pixels.
+        batch: B images per step.
+        height: of the images, pixels.
+        width: of the images, pixels.
         size: side of the crops, pixels.
 
     Returns:
         (S, B, 2) long, row and column.
 
     Raises:
-        ValueError: a crop is larger than the picture.
+        ValueError: a crop is larger than the image.
     """
     if size > min(height, width):
         raise ValueError(f"crops of {size} pixels do not fit into {width}x{height}")
@@ -71,12 +71,12 @@ class _Gather(torch.autograd.Function):
 
 
 def random_crops(image: Tensor, corners: Tensor, size: int) -> Tensor:
-    """Cut one square out of each picture, differentiably.
+    """Cut one square out of each image, differentiably.
 
-    LPIPS of crops at uniform places, a fresh one each step, estimates LPIPS of the whole pictures
+    LPIPS of crops at uniform places, a fresh one each step, estimates LPIPS of the whole images
     at the crop's share of the cost, a quarter for half the side. Its mean over the places is the
     mean of the per-pixel distances weighted by how many places cover a pixel, which for half the
-    side falls linearly from the picture's centre, where heads are, to its edges. Two things differ
+    side falls linearly from the image's center, where heads are, to its edges. Two things differ
     from that: pixels near a crop's edge see the network's zero padding in place of their
     surroundings, and one step's gradient covers the crop alone and is the noisier for it.
 
@@ -97,22 +97,22 @@ def random_crops(image: Tensor, corners: Tensor, size: int) -> Tensor:
     return _Gather.apply(image.reshape(-1, channels), numbers).view(batch, size, size, channels)
 
 
-def crop_pictures(pictures: Tensor, rows: Tensor, corners: Tensor, size: int) -> Tensor:
-    """Cut the same squares out of stored pictures, without gathering whole pictures first.
+def crop_images(images: Tensor, rows: Tensor, corners: Tensor, size: int) -> Tensor:
+    """Cut the same squares out of stored images, without gathering whole images first.
 
     Args:
-        pictures: (T, H, W, C) bytes, all that are stored.
-        rows: (B,) long, which pictures.
+        images: (T, H, W, C) bytes, all that are stored.
+        rows: (B,) long, which images.
         corners: (B, 2) long, as in `random_crops`.
         size: side of the crops, pixels.
 
     Returns:
         (B, size, size, C) bytes.
     """
-    check_shape(pictures, "T H W C", "pictures")
+    check_shape(images, "T H W C", "images")
     sizes = check_shape(rows, "B", "rows")
     check_shape(corners, f"{sizes['B']} 2", "corners")
-    _, height, width, channels = pictures.shape
+    _, height, width, channels = images.shape
     numbers = _pixels(rows, corners, height, width, size)
-    chosen = pictures.view(-1, channels).index_select(0, numbers)
+    chosen = images.view(-1, channels).index_select(0, numbers)
     return chosen.view(len(rows), size, size, channels)

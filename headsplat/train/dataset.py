@@ -1,7 +1,7 @@
-"""Training pictures as bytes: all resident when they fit, else decoded ahead into a bounded cache.
+"""Training images as bytes: all resident when they fit, else decoded ahead into a bounded cache.
 
-A picture is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
-the head mask, multiplied once, here. Where the matte is soft, the colours are the subject's without
+An image is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
+the head mask, multiplied once, here. Where the matte is soft, the colors are the subject's without
 the background that shines through: over another one they leave no halo.
 """
 
@@ -17,25 +17,25 @@ from torch import Tensor
 
 from headsplat.frames.images import decode_image
 from headsplat.frames.packs import FrameStore
-from headsplat.masks.foreground import foreground_colours
+from headsplat.masks.foreground import foreground_colors
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
 PLANES = 5
-# Steps whose pictures are decoded ahead of their use when they do not all fit.
+# Steps whose images are decoded ahead of their use when they do not all fit.
 AHEAD = 4
 
 
-class PictureReader:
-    """Decodes the pictures of frames from the packed chunks.
+class ImageReader:
+    """Decodes the images of frames from the packed chunks.
 
     Args:
         frames: zips of crops, `00001.jpg`.
         alpha: zips of mattes, `00001.png`.
         parsing: zips with `00001_neckhead.png` and `00001_mouth.png`.
-        width: the track's picture width; pictures of another size are a `UserError`.
+        width: the track's image width; images of another size are a `UserError`.
         height: likewise.
     """
 
@@ -61,17 +61,17 @@ class PictureReader:
                 self._parsing.read(frame_id, "_neckhead"),
                 self._parsing.read(frame_id, "_mouth"),
             ]
-        picture, alpha, head, mouth = map(decode_image, data)
+        image, alpha, head, mouth = map(decode_image, data)
         expected = (self.height, self.width)
-        for what, plane in (("frame", picture), ("alpha", alpha), ("head", head), ("mouth", mouth)):
+        for what, plane in (("frame", image), ("alpha", alpha), ("head", head), ("mouth", mouth)):
             if plane.shape[:2] != expected or plane.ndim != (3 if what == "frame" else 2):
                 raise UserError(
-                    f"frame {frame_id}: {what} picture has shape {list(plane.shape)}, the track "
+                    f"frame {frame_id}: {what} image has shape {list(plane.shape)}, the track "
                     f"says {self.width}x{self.height}; remake the chunks"
                 )
-        picture = foreground_colours(picture, alpha)
+        image = foreground_colors(image, alpha)
         matte = (alpha.astype(np.uint16) * head + 127) // 255
-        planes = [picture, matte.astype(np.uint8)[..., None], mouth[..., None]]
+        planes = [image, matte.astype(np.uint8)[..., None], mouth[..., None]]
         return np.concatenate(planes, -1)
 
     def close(self) -> None:
@@ -80,28 +80,28 @@ class PictureReader:
             store.close()
 
 
-class ResidentPictures:
-    """All pictures in one byte tensor on the device.
+class ResidentImages:
+    """All images in one byte tensor on the device.
 
     Attributes:
-        planes: (T, H, W, 5) uint8, one picture a row.
+        planes: (T, H, W, 5) uint8, one image a row.
     """
 
-    def __init__(self, reader: PictureReader, ids: Sequence[int], device: torch.device) -> None:
-        pictures = torch.empty(
+    def __init__(self, reader: ImageReader, ids: Sequence[int], device: torch.device) -> None:
+        images = torch.empty(
             (len(ids), reader.height, reader.width, PLANES), dtype=torch.uint8, device=device
         )
         with ThreadPoolExecutor(available_threads()) as pool:
             decoded = pool.map(reader.read, ids)
-            for row, planes in enumerate(progress(decoded, len(ids), "pictures")):
-                pictures[row] = torch.from_numpy(planes)
-        self.planes = pictures
+            for row, planes in enumerate(progress(decoded, len(ids), "images")):
+                images[row] = torch.from_numpy(planes)
+        self.planes = images
 
     def prepare(self, step: int) -> None:
-        """Nothing to do: every step's pictures are there."""
+        """Nothing to do: every step's images are there."""
 
     def places(self, rows: Tensor) -> Tensor:
-        """Where in `planes` the pictures of a step's rows lie, (B,) long."""
+        """Where in `planes` the images of a step's rows lie, (B,) long."""
         return rows
 
     def rows(self, rows: Sequence[int]) -> Tensor:
@@ -112,16 +112,16 @@ class ResidentPictures:
         """Nothing is held open."""
 
 
-class StreamedPictures:
-    """Pictures decoded ahead by a pool, the most recently used kept up to a limit.
+class StreamedImages:
+    """Images decoded ahead by a pool, the most recently used kept up to a limit.
 
     Attributes:
-        planes: (B, H, W, 5) uint8 on the device: the pictures of the step last prepared.
+        planes: (B, H, W, 5) uint8 on the device: the images of the step last prepared.
     """
 
     def __init__(
         self,
-        reader: PictureReader,
+        reader: ImageReader,
         ids: Sequence[int],
         plan: Tensor,
         device: torch.device,
@@ -134,7 +134,7 @@ class StreamedPictures:
         shape = (batch, reader.height, reader.width, PLANES)
         self.planes = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._places = torch.arange(batch, device=device)
-        # Copies to a card run behind the host: a buffer is filled again once its copy is done.
+        # Copies to a GPU run behind the host: a buffer is filled again once its copy is done.
         pin = device.type == "cuda"
         self._staging = [
             (torch.empty(shape, dtype=torch.uint8, pin_memory=pin), _Done(pin)) for _ in range(2)
@@ -151,7 +151,7 @@ class StreamedPictures:
         return self._cache[row]
 
     def prepare(self, step: int) -> None:
-        """Put the pictures of a step of the plan into `planes`; decode those of the next ahead."""
+        """Put the images of a step of the plan into `planes`; decode those of the next ahead."""
         wanted = [self._fetch(row) for row in self._plan[step]]
         for later in self._plan[step + 1 : step + 1 + AHEAD]:
             for row in later:
@@ -164,7 +164,7 @@ class StreamedPictures:
         done.record()
 
     def places(self, rows: Tensor) -> Tensor:
-        """Where in `planes` the pictures of a step's rows lie, (B,) long."""
+        """Where in `planes` the images of a step's rows lie, (B,) long."""
         del rows
         return self._places
 
@@ -193,31 +193,31 @@ class _Done:
             self._event.synchronize()
 
 
-def open_pictures(
-    reader: PictureReader,
+def open_images(
+    reader: ImageReader,
     ids: Sequence[int],
     plan: Tensor,
     device: torch.device,
     limit_mib: int,
     cache_mib: int,
-) -> ResidentPictures | StreamedPictures:
-    """Keep the pictures of `ids` resident when they need at most `limit_mib`, else stream them.
+) -> ResidentImages | StreamedImages:
+    """Keep the images of `ids` resident when they need at most `limit_mib`, else stream them.
 
     Args:
-        reader: where pictures come from.
+        reader: where images come from.
         ids: frame ids by row.
         plan: (steps, B) long rows, what each step will ask for.
         device: where batches are wanted.
-        limit_mib: bound on the device's memory that pictures may take.
-        cache_mib: bound on the host's memory that streamed pictures may take.
+        limit_mib: bound on the device's memory that images may take.
+        cache_mib: bound on the host's memory that streamed images may take.
     """
     each = reader.height * reader.width * PLANES
     need = len(ids) * each / 2**20
     log.info(
-        "%d pictures %dx%d need %.0f MiB on %s (limit %d MiB): %s",
+        "%d images %dx%d need %.0f MiB on %s (limit %d MiB): %s",
         len(ids), reader.width, reader.height, need, device, limit_mib,
         "resident" if need <= limit_mib else "streamed",
     )  # fmt: skip
     if need <= limit_mib:
-        return ResidentPictures(reader, ids, device)
-    return StreamedPictures(reader, ids, plan, device, cache_mib * 2**20 // each)
+        return ResidentImages(reader, ids, device)
+    return StreamedImages(reader, ids, plan, device, cache_mib * 2**20 // each)

@@ -64,7 +64,7 @@ def load_checkpoint(avatar: Avatar, checkpoint: Checkpoint) -> None:
     rest, _ = avatar.place(avatar.vertices(neutral_condition(avatar.head, avatar.device)))
     avatar.deformation.rest_positions.copy_(rest[0])
     load_parameters(avatar.deformation, checkpoint)
-    avatar.centred = checkpoint.centred
+    avatar.centered = checkpoint.centered
 
 
 def import_avatar(

@@ -1,4 +1,4 @@
-"""What is known before the first step: how anchors lie, what colours the pictures show there."""
+"""What is known before the first step: how anchors lie, what colors the images show there."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from headsplat.gaussians.deform.base import Start
 from headsplat.gaussians.knn import mean_square_distance, nearest
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 
-# Opacity of the disks that look up colours: high enough to hide the back of the head.
+# Opacity of the disks that look up colors: high enough to hide the back of the head.
 _DISK_OPACITY = 0.8
 # An anchor whose weight is less than this many pixels was not seen.
 _SEEN = 0.5
@@ -21,7 +21,7 @@ POSE_FLOOR = 0.05
 
 @dataclass(frozen=True)
 class View:
-    """One batch of training frames for looking up colours.
+    """One batch of training frames for looking up colors.
 
     Attributes:
         positions: (B, N, 3) anchors, metres.
@@ -29,7 +29,7 @@ class View:
         rotation: (B, 3, 3) head to camera.
         translation: (B, 3) metres.
         intrinsics: (B, 4) pixels.
-        pictures: (B, H, W, 5) uint8, see `headsplat.train.dataset`.
+        images: (B, H, W, 5) uint8, see `headsplat.train.dataset`.
     """
 
     positions: Tensor
@@ -37,7 +37,7 @@ class View:
     rotation: Tensor
     translation: Tensor
     intrinsics: Tensor
-    pictures: Tensor
+    images: Tensor
 
 
 def anchor_spacing(points: Tensor) -> Tensor:
@@ -46,10 +46,10 @@ def anchor_spacing(points: Tensor) -> Tensor:
 
 
 def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean colour at each anchor, weighted by how much its disk shows in each pixel.
+    """Mean color at each anchor, weighted by how much its disk shows in each pixel.
 
-    A render is linear in the colours, so its gradient with respect to them IS the splat weight:
-    one backward pass gives sum(w * picture), another sum(w * matte) and sum(w), frame by frame.
+    A render is linear in the colors, so its gradient with respect to them IS the splat weight:
+    one backward pass gives sum(w * image), another sum(w * matte) and sum(w), frame by frame.
 
     Args:
         views: batches of frames.
@@ -57,27 +57,27 @@ def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor
         opacity: (N,) of the disks.
 
     Returns:
-        colours (N, 3); the share of an anchor's weight that lies inside the matte (N,), of the
+        colors (N, 3); the share of an anchor's weight that lies inside the matte (N,), of the
         frames that show it a low one, so that what some view shows to be air is carved away;
-        which anchors were seen (N,) bool. Colours of the others are meaningless.
+        which anchors were seen (N,) bool. Colors of the others are meaningless.
     """
     scale = torch.stack([spacing, spacing, spacing / 4], -1)
     total = spacing.new_zeros(len(spacing), 3)
     inside: list[Tensor] = []
     weight: list[Tensor] = []
     for view in views:
-        height, width = view.pictures.shape[1:3]
-        matte = view.pictures[..., 3:4].float() / 255
-        picture = view.pictures[..., :3].float() / 255 * matte
-        colours = view.positions.new_zeros(view.positions.shape).requires_grad_(True)
-        black = torch.zeros(len(view.pictures), 3, device=spacing.device)
+        height, width = view.images.shape[1:3]
+        matte = view.images[..., 3:4].float() / 255
+        image = view.images[..., :3].float() / 255 * matte
+        colors = view.positions.new_zeros(view.positions.shape).requires_grad_(True)
+        black = torch.zeros(len(view.images), 3, device=spacing.device)
         rendered, _ = rasterize_gaussians(
-            view.positions, view.rotations, scale, opacity, colours,
+            view.positions, view.rotations, scale, opacity, colors,
             view.rotation, view.translation, view.intrinsics, width, height, black,
         )  # fmt: skip
-        (seen,) = torch.autograd.grad(rendered, colours, picture, retain_graph=True)
+        (seen,) = torch.autograd.grad(rendered, colors, image, retain_graph=True)
         masks = torch.cat([matte, torch.ones_like(matte), torch.zeros_like(matte)], -1)
-        (sums,) = torch.autograd.grad(rendered, colours, masks)
+        (sums,) = torch.autograd.grad(rendered, colors, masks)
         total += seen.sum(0)
         inside.append(sums[..., 0])
         weight.append(sums[..., 1])
@@ -88,12 +88,12 @@ def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor
     return total / summed[:, None].clamp_min(1e-6), share, summed > _SEEN
 
 
-def fill_unseen(colours: Tensor, seen: Tensor, points: Tensor) -> Tensor:
-    """Give anchors no picture showed the colour of the nearest that one did (grey if none)."""
+def fill_unseen(colors: Tensor, seen: Tensor, points: Tensor) -> Tensor:
+    """Give anchors no image showed the color of the nearest that one did (gray if none)."""
     if not seen.any():
-        return torch.full_like(colours, 0.5)
+        return torch.full_like(colors, 0.5)
     _, index = nearest(points[seen], points, 1)
-    return torch.where(seen[:, None], colours, colours[seen][index[:, 0]])
+    return torch.where(seen[:, None], colors, colors[seen][index[:, 0]])
 
 
 def make_start(
@@ -108,17 +108,17 @@ def make_start(
     Args:
         rest_points: (N, 3) anchors on the neutral head, heights included.
         lifted: (N,) bool, anchors that stand off the surface.
-        views: training frames to take colours from.
+        views: training frames to take colors from.
         condition: (T, C) codes of all training frames.
         pose: (T, 6) head poses of all training frames.
     """
     spacing = anchor_spacing(rest_points)
     disks = torch.full_like(spacing, _DISK_OPACITY)
-    first_colours, first_share, front = observe(views, spacing, disks)
+    first_colors, first_share, front = observe(views, spacing, disks)
     # What the first look carved away hides nothing in the second.
     disks = disks * first_share.clamp(0.02, 1) ** 2
-    colours, share, seen = observe(views, spacing, disks)
-    colours = torch.where(seen[:, None], colours, first_colours)
+    colors, share, seen = observe(views, spacing, disks)
+    colors = torch.where(seen[:, None], colors, first_colors)
     share, seen = torch.minimum(share, first_share), seen | front
     # A disk that mostly covers background (a hair shell above short hair) starts transparent.
     opacity = 0.02 + 0.88 * share.clamp(0, 1) ** 2
@@ -127,7 +127,7 @@ def make_start(
     return Start(
         rest_positions=rest_points,
         spacing=spacing,
-        colours=fill_unseen(colours, seen, rest_points),
+        colors=fill_unseen(colors, seen, rest_points),
         opacities=opacity,
         condition_mean=condition.mean(0),
         condition_scale=condition.std(0, correction=0).clamp_min(CONDITION_FLOOR),

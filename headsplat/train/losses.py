@@ -10,39 +10,39 @@ from headsplat.gaussians.raster import extension
 _ready = False
 
 
-def picture_loss(
+def image_loss(
     rendered: Tensor,
-    pictures: Tensor,
+    images: Tensor,
     rows: Tensor,
     background: Tensor,
     mouth: float,
     reduction: int = 1,
 ) -> Tensor:
-    """Huber loss of rendered pictures against stored bytes, in one pass each way.
+    """Huber loss of rendered images against stored bytes, in one pass each way.
 
-    The target is a stored picture, laid over a plain background by its matte; a pixel weighs
+    The target is a stored image, laid over a plain background by its matte; a pixel weighs
     1 + mouth in the mouth. Huber's delta is 0.1, FlashAvatar's: d < 0.1: d^2 / 2, else
     0.1 (d - 0.05). With a mouth of 40 the loss equals the paper's sum of a whole-image term and 40
-    times a masked one. See the top of `cuda_ext/csrc/picture_loss.h`.
+    times a masked one. See the top of `cuda_ext/csrc/image_loss.h`.
 
     Nothing waits for the device, and calls can be captured in a CUDA graph.
 
     Args:
         rendered: (B, H // reduction, W // reduction, 3) float32 in 0..1, differentiable.
-        pictures: (T, H, W, 5) uint8: red, green, blue, matte, mouth. No gradient.
-        rows: (B,) long, the picture of each image. On a GPU a row outside of 0..T-1 counts as the
+        images: (T, H, W, 5) uint8: red, green, blue, matte, mouth. No gradient.
+        rows: (B,) long, the image of each image. On a GPU a row outside of 0..T-1 counts as the
             nearest inside: it cannot be reported without waiting.
         background: (B, 3) float32. No gradient.
         mouth: what a mouth pixel weighs beyond the others.
         reduction: 1, or 2 for targets and weights that are means over 2x2 pixels; odd last rows
-            and columns of the pictures are left out then.
+            and columns of the images are left out then.
 
     Returns:
         (B,) means over all pixels and channels. The order of every sum is fixed: the same bits in
         every run; CPU and GPU differ in the loss's rounding, not in the gradient.
 
     Raises:
-        IndexError: a row is outside of the pictures (CPU).
+        IndexError: a row is outside of the images (CPU).
         TypeError: a tensor has the wrong type.
         ValueError: a shape, device or memory layout is wrong; all must be contiguous.
         UserError: the operators cannot be built, or not for this device.
@@ -50,7 +50,7 @@ def picture_loss(
     if not _ready:
         _prepare()
     extension.require(rendered.device)
-    return torch.ops.headsplat.picture_loss(rendered, pictures, rows, background, mouth, reduction)
+    return torch.ops.headsplat.image_loss(rendered, images, rows, background, mouth, reduction)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -61,7 +61,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
     d_image = None
     if ctx.needs_input_grad[0]:
-        d_image = torch.ops.headsplat.picture_loss_backward(
+        d_image = torch.ops.headsplat.image_loss_backward(
             d_loss.contiguous(), *ctx.saved_tensors, ctx.mouth, ctx.reduction
         )
     return (d_image, None, None, None, None, None)
@@ -71,29 +71,29 @@ def _prepare() -> None:
     global _ready
     extension.load()
 
-    @torch.library.register_fake("headsplat::picture_loss")
-    def _(rendered, pictures, rows, background, mouth, reduction):
+    @torch.library.register_fake("headsplat::image_loss")
+    def _(rendered, images, rows, background, mouth, reduction):
         return rendered.new_empty(rendered.shape[:1])
 
-    @torch.library.register_fake("headsplat::picture_loss_backward")
-    def _(d_loss, rendered, pictures, rows, background, mouth, reduction):
+    @torch.library.register_fake("headsplat::image_loss_backward")
+    def _(d_loss, rendered, images, rows, background, mouth, reduction):
         return torch.empty_like(rendered)
 
     torch.library.register_autograd(
-        "headsplat::picture_loss", _backward, setup_context=_setup_context
+        "headsplat::image_loss", _backward, setup_context=_setup_context
     )
     _ready = True
 
 
-def composite(picture: Tensor, matte: Tensor, background: Tensor) -> Tensor:
-    """Lay the head over a plain colour.
+def composite(image: Tensor, matte: Tensor, background: Tensor) -> Tensor:
+    """Lay the head over a plain color.
 
     Args:
-        picture: (B, H, W, 3) in 0..1.
+        image: (B, H, W, 3) in 0..1.
         matte: (B, H, W) in 0..1.
         background: (B, 3).
 
     Returns:
         (B, H, W, 3).
     """
-    return torch.lerp(background[:, None, None].expand_as(picture), picture, matte[..., None])
+    return torch.lerp(background[:, None, None].expand_as(image), image, matte[..., None])

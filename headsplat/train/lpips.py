@@ -2,7 +2,7 @@
 
 `vgg16-397923af.pth` is torchvision's VGG16 (ImageNet) and `vgg.pth` the five linear layers of
 LPIPS 0.1. Both are read with `weights_only=True`. `headsplat.train.crops` says how training sees
-parts of a picture only, `headsplat.train.lpips_fused` how a card computes it in bfloat16.
+parts of an image only, `headsplat.train.lpips_fused` how a GPU computes it in bfloat16.
 """
 
 from itertools import islice
@@ -20,7 +20,7 @@ BACKBONE_FILE = "vgg16-397923af.pth"
 LINEAR_FILE = "vgg.pth"
 # Convolutions of each block; features are taken after a block's last ReLU, before pooling.
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-# Mean and deviation of ImageNet colours, for pictures in [-1, 1].
+# Mean and deviation of ImageNet colors, for images in [-1, 1].
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
@@ -45,7 +45,7 @@ class Lpips(nn.Module):
         """Make the convolutions work in `dtype` as tensor cores like it best; returns itself.
 
         That is with channels last in memory and in multiples of 8: zeros fill up the three of the
-        picture. Pictures in and distances out stay in single precision. On a card, bfloat16 takes
+        image. Images in and distances out stay in single precision. On a GPU, bfloat16 takes
         the kernels made for it.
         """
         first = self.convolutions[0]
@@ -53,8 +53,8 @@ class Lpips(nn.Module):
         self.convolutions.to(dtype=dtype, memory_format=torch.channels_last)
         return self
 
-    def _features(self, picture: Tensor) -> list[Tensor]:
-        value = torch.addcmul(self.offset, picture, self.factor).permute(0, 3, 1, 2)
+    def _features(self, image: Tensor) -> list[Tensor]:
+        value = torch.addcmul(self.offset, image, self.factor).permute(0, 3, 1, 2)
         first = self.convolutions[0].weight
         value = value.to(first.dtype)
         if first.shape[1] > value.shape[1]:
@@ -70,7 +70,7 @@ class Lpips(nn.Module):
         return features
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """(B, H, W, 3) pictures in 0..1, at least 16 pixels a side -> (B,) distances.
+        """(B, H, W, 3) images in 0..1, at least 16 pixels a side -> (B,) distances.
 
         Only the image has a gradient.
         """
@@ -125,7 +125,7 @@ class _Distance(torch.autograd.Function):
     def forward(ctx, have: Tensor, want: Tensor, weight: Tensor) -> Tensor:
         """(B, C, H, W) features, the target's unit vectors, (1, C, 1, 1) -> (B,)."""
         inverse = _inverse_length(have)
-        # Rounded as the target's were, so that equal pictures are at distance 0.
+        # Rounded as the target's were, so that equal images are at distance 0.
         difference = _scaled(have, inverse).sub_(want)
         ctx.save_for_backward(have, difference, inverse, weight)
         length = torch.linalg.vector_norm(difference, dim=(2, 3), dtype=inverse.dtype)
@@ -151,7 +151,7 @@ def load_lpips(
     Args:
         folder: where the two files lie.
         device: where it is evaluated.
-        dtype: of the network's layers; float32 to report distances, bfloat16 to train on a card.
+        dtype: of the network's layers; float32 to report distances, bfloat16 to train on a GPU.
 
     Raises:
         UserError: a file is there but is not what its name says.

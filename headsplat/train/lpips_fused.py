@@ -1,9 +1,9 @@
-"""LPIPS on a card: VGG16's layers and the distance, forward and backward written out.
+"""LPIPS on a GPU: VGG16's layers and the distance, forward and backward written out.
 
 Memory limits all but the convolutions, so the features are passed over as rarely as can be. A
 convolution adds its bias and applies its ReLU itself; the end of a block is one kernel each way,
 which does the distance, the maxima and the ReLU's share of the gradient (`cuda_ext/csrc/lpips.h`).
-Either picture goes through a block before the next one begins, so that of the target only the ends
+Either image goes through a block before the next one begins, so that of the target only the ends
 of blocks are kept.
 """
 
@@ -27,7 +27,7 @@ class Layers:
         blocks: weight (O, I, 3, 3) and bias (O,) of each convolution, block by block, bfloat16 with
             channels last; the first takes 3 channels or more, the further ones zeros.
         linear: (O,) float32 weights of each block's distance, by channel.
-        factor: (3,) float32; a colour times this plus `offset` is what the network sees.
+        factor: (3,) float32; a color times this plus `offset` is what the network sees.
         offset: (3,) float32.
     """
 
@@ -43,7 +43,7 @@ def convolution(value: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def lpips_block(have: Tensor, want: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the end of a block does to the features of two pictures.
+    """What the end of a block does to the features of two images.
 
     Args:
         have: (B, C, H, W) bfloat16 with channels last, C one of 64, 128, 256 and 512.
@@ -83,7 +83,7 @@ def lpips_block_backward(
 
 
 class FusedDistance(torch.autograd.Function):
-    """(B, H, W, 3) pictures in 0..1, a target and `Layers` -> (B,) distances."""
+    """(B, H, W, 3) images in 0..1, a target and `Layers` -> (B,) distances."""
 
     @staticmethod
     def forward(ctx, image: Tensor, target: Tensor, layers: Layers) -> Tensor:
@@ -121,11 +121,11 @@ class FusedDistance(torch.autograd.Function):
         return push[:, :3].permute(0, 2, 3, 1) * layers.factor, None, None
 
 
-def _seen(picture: Tensor, layers: Layers) -> Tensor:
+def _seen(image: Tensor, layers: Layers) -> Tensor:
     """(B, H, W, 3) -> what the first convolution takes, (B, C, H, W)."""
     filters, _ = layers.blocks[0][0]
-    value = filters.new_zeros((*picture.shape[:3], filters.shape[1]))
-    torch.addcmul(layers.offset, picture, layers.factor, out=value[..., :3])
+    value = filters.new_zeros((*image.shape[:3], filters.shape[1]))
+    torch.addcmul(layers.offset, image, layers.factor, out=value[..., :3])
     return value.permute(0, 3, 1, 2)
 
 

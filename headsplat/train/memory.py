@@ -1,4 +1,4 @@
-"""What training asks of a card's memory, estimated before it is asked for."""
+"""What training asks of a GPU's memory, estimated before it is asked for."""
 
 from headsplat.avatar import Avatar
 from headsplat.gaussians.deform.flashavatar import HIDDEN, WIDTH, FlashAvatarDeformation
@@ -6,12 +6,12 @@ from headsplat.train.crops import crop_size
 from headsplat.train.dataset import PLANES
 from headsplat.train.options import TrainOptions
 
-# Bytes of a step, counted from the tensors that are alive at once: a pixel (picture, alpha,
+# Bytes of a step, counted from the tensors that are alive at once: a pixel (image, alpha,
 # transmittance, reached, gradients), a Gaussian (its attributes and their gradients, its splat,
 # sums for the strips it usually meets), a feature of VGG (kept in half precision, and a second
 # copy that its gradient passes through).
 _PIXEL, _GAUSSIAN, _FEATURE = 60, 1500, 6
-# Features of VGG16's thirteen convolutions for one pixel of the picture.
+# Features of VGG16's thirteen convolutions for one pixel of the image.
 _FEATURES = 64 * 2 + 128 * 2 / 4 + 256 * 3 / 16 + 512 * 3 / 64 + 512 * 3 / 256
 # A parameter is kept with its gradient, two moments and their three copies.
 _PARAMETER = 7 * 4
@@ -25,7 +25,7 @@ def training_mib(
     frames: int,
     size: tuple[int, int],
     lpips: bool,
-    pictures_limit: int,
+    images_limit: int,
 ) -> float:
     """Estimate of a run's peak, MiB.
 
@@ -33,9 +33,9 @@ def training_mib(
         avatar: with its anchors and deformation.
         options: of the run.
         frames: training frames.
-        size: height and width of the pictures.
+        size: height and width of the images.
         lpips: whether LPIPS is part of the loss.
-        pictures_limit: MiB that pictures may take.
+        images_limit: MiB that images may take.
     """
     height, width = size
     gaussians = len(avatar.anchors)
@@ -46,5 +46,5 @@ def training_mib(
         step += crop_size(height, width) ** 2 * _FEATURES * _FEATURE
     parameters = sum(value.numel() for value in avatar.deformation.parameters())
     fixed = parameters * _PARAMETER + frames * avatar.vertex_count * 12
-    pictures = frames * height * width * PLANES / 2**20
-    return _FIXED_MIB + min(pictures, pictures_limit) + (fixed + options.batch * step) / 2**20
+    images = frames * height * width * PLANES / 2**20
+    return _FIXED_MIB + min(images, images_limit) + (fixed + options.batch * step) / 2**20

@@ -7,8 +7,8 @@ from headsplat.runtime.errors import UserError
 MODEL_NAMES = ("blendshapes", "flashavatar")
 HELP = {
     "model": "deformation model: blendshapes or flashavatar",
-    "steps": "optimiser steps",
-    "batch": "pictures per step",
+    "steps": "optimizer steps",
+    "batch": "images per step",
     "gaussians": "how many Gaussians blendshapes has (flashavatar: one per UV texel)",
     "uv_size": "texels per side of the UV map, for flashavatar",
     "bases": "learned bases of blendshapes",

@@ -16,11 +16,11 @@ from headsplat.train.options import TrainOptions
 
 @dataclass(frozen=True)
 class Plan:
-    """Tables of a run of S steps of B pictures.
+    """Tables of a run of S steps of B images.
 
     Attributes:
         rows: (S, B) long, which training frames; each frame once per pass, passes shuffled.
-        backgrounds: (S, B, 3) colours in 0..1.
+        backgrounds: (S, B, 3) colors in 0..1.
         jitter: (S, B, C) normal noise for the frames' codes.
         corners: (S, B, 2) long, row and column of the crops that LPIPS looks at.
         rates: S factors on the learning rates.
@@ -47,7 +47,7 @@ def make_plan(
         frames: number of training frames.
         options: steps S, batch B, seed of everything drawn here, deviation of the jitter.
         code_size: C, numbers in a frame's code and pose.
-        size: height and width of the pictures.
+        size: height and width of the images.
         warm: steps over which the rate rises linearly.
         final: the factor at the last step; between, it falls along a half cosine.
     """

@@ -1,4 +1,4 @@
-"""From a head, a track and pictures to what the trainer steps on."""
+"""From a head, a track and images to what the trainer steps on."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from headsplat.avatar import Avatar
 from headsplat.gaussians.anchors import Anchors, sample_anchors, texel_anchors
 from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
 from headsplat.gaussians.deform.codes import (
-    camera_centre,
+    camera_center,
     condition_size,
     head_pose,
     neutral_condition,
@@ -20,13 +20,13 @@ from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.logs import log
-from headsplat.train.dataset import ResidentPictures, StreamedPictures
+from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.initialize import View, make_start
 from headsplat.train.options import TrainOptions
 from headsplat.train.track import Track
 
-# Frames that say where the surface shows, and frames that colours are taken from.
-_VISIBILITY_FRAMES, _COLOUR_FRAMES, _VIEW_BATCH = 48, 24, 4
+# Frames that say where the surface shows, and frames that colors are taken from.
+_VISIBILITY_FRAMES, _COLOR_FRAMES, _VIEW_BATCH = 48, 24, 4
 # Faces no frame shows still carry a few anchors, so that other viewpoints see no hole.
 _HIDDEN_DENSITY = 0.12
 
@@ -68,8 +68,8 @@ def face_visibility(head: HeadModel, track: Track, rows: Tensor) -> np.ndarray:
         vertices = pose_head(geometry, track.shape, track.condition[row])
         a, b, c = (vertices[:, geometry.faces[:, k]] for k in range(3))
         normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
-        centre = camera_centre(track.rotation[row], track.translation[row])
-        view = torch.nn.functional.normalize(centre[:, None] - a, dim=-1)
+        center = camera_center(track.rotation[row], track.translation[row])
+        view = torch.nn.functional.normalize(center[:, None] - a, dim=-1)
         best = torch.maximum(best, (normal * view).sum(-1).amax(0))
     # A little past edge-on: hair and disks of the rim show from there.
     return torch.where(best > -0.15, 1.0, _HIDDEN_DENSITY).numpy()
@@ -87,7 +87,7 @@ def make_anchors(head: HeadModel, track: Track, rows: Tensor, options: TrainOpti
 def empty_avatar(
     head: HeadModel, track: Track, rows: Tensor, options: TrainOptions, device: torch.device
 ) -> Avatar:
-    """An avatar with its anchors and a deformation of the right shapes, not yet initialised."""
+    """An avatar with its anchors and a deformation of the right shapes, not yet initialized."""
     anchors = make_anchors(head, track, rows, options)
     torch.manual_seed(options.seed)
     size = condition_size(head)
@@ -119,11 +119,11 @@ def training_frames(avatar: Avatar, track: Track, ids: list[int]) -> TrainingFra
     )
 
 
-def initialise(
-    avatar: Avatar, frames: TrainingFrames, pictures: ResidentPictures | StreamedPictures
+def initialize(
+    avatar: Avatar, frames: TrainingFrames, images: ResidentImages | StreamedImages
 ) -> None:
-    """Set the deformation's start from the geometry and the colours of some frames."""
-    some = spread_rows(len(frames.ids), _COLOUR_FRAMES)
+    """Set the deformation's start from the geometry and the colors of some frames."""
+    some = spread_rows(len(frames.ids), _COLOR_FRAMES)
     views = []
     for first in range(0, len(some), _VIEW_BATCH):
         rows = some[first : first + _VIEW_BATCH]
@@ -133,11 +133,11 @@ def initialise(
                 frames.rotation[rows],
                 frames.translation[rows],
                 frames.intrinsics.expand(len(rows), 4).contiguous(),
-                pictures.rows(rows),
+                images.rows(rows),
             )
         )
     neutral = neutral_condition(avatar.head, avatar.device)
     rest, _ = avatar.place(avatar.vertices(neutral))
     pose = head_pose(frames.rotation)
     lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
-    avatar.deformation.initialise(make_start(rest[0], lifted, views, frames.condition, pose))
+    avatar.deformation.initialize(make_start(rest[0], lifted, views, frames.condition, pose))

@@ -1,6 +1,6 @@
 """Where a training step's time goes: steps under PyTorch's profiler, summed by part.
 
-On a card the parts are told by the names of its kernels, so that a step may be the replay of one
+On a GPU the parts are told by the names of its kernels, so that a step may be the replay of one
 CUDA graph; on the CPU by the operators, each with the time it spends outside of other operators.
 """
 
@@ -21,11 +21,11 @@ from headsplat.runtime.logs import log
 # Part -> pattern of the names of its kernels and operators; the first that matches takes a name.
 PARTS = (
     (
-        "rasteriser, backward",
+        "rasterizer, backward",
         r"undraw_strips|finish_gaussians|add_cameras|rasterize_gaussians_backward",
     ),
     (
-        "rasteriser, forward",
+        "rasterizer, forward",
         r"project_gaussians|scan_tiles|fill_tiles|sort_small|sort_large|draw_tiles"
         r"|rasterize_gaussians",
     ),
@@ -33,9 +33,9 @@ PARTS = (
         "deformation",
         r"place_anchors|blendshape_g|flashavatar_g|harmonic_|mask_gradient|add_masked|relu_g",
     ),
-    ("picture loss", r"charge_runs|add_parts|slope_runs|picture_loss"),
+    ("image loss", r"charge_runs|add_parts|slope_runs|image_loss"),
     ("LPIPS, less its convolutions", r"charge_quads|add_charges|slope_quads|lpips_block"),
-    ("optimiser", r"multi_tensor_apply|fusedadam|_fused_adam_"),
+    ("optimizer", r"multi_tensor_apply|fusedadam|_fused_adam_"),
     (
         "matrix products and convolutions",
         r"gemm|gemv|cublas|cutlass|cudnn|nvjet|xmma|splitk|implicit|winograd"
@@ -44,7 +44,7 @@ PARTS = (
     ("copies and fills", r"^mem(cpy|set)|aten::(copy|fill|zero)_$"),
 )
 REST = "elementwise and gathers"
-# What no kernel or operator fills: the card waits, or Python runs between operators.
+# What no kernel or operator fills: the GPU waits, or Python runs between operators.
 IDLE = {"cuda": "idle", "cpu": "between operators"}
 WALL = "wall"
 
@@ -63,7 +63,7 @@ def profile_steps(
     costs the parts and the trace, with a warning, never the steps; their own errors pass through.
 
     Args:
-        step: does one step; on a card it may return before the card is done.
+        step: does one step; on a GPU it may return before the GPU is done.
         count: how often to call it, at least once.
         device: where it works.
         trace: Chrome trace to publish, a `.json.gz`.

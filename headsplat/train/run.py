@@ -1,4 +1,4 @@
-"""The stage `train_avatar`: head, track, split and packed pictures to a trained avatar's folder."""
+"""The stage `train_avatar`: head, track, split and packed images to a trained avatar's folder."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from headsplat.runtime.files import publish_folder, read_json, write_json
 from headsplat.runtime.logs import log
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.scratch import Scratch, state_key
-from headsplat.train.dataset import PictureReader, open_pictures
+from headsplat.train.dataset import ImageReader, open_images
 from headsplat.train.from_checkpoint import load_checkpoint, read_fitting
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.memory import training_mib
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
-from headsplat.train.prepare import empty_avatar, initialise, training_frames
+from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.step import TERMS
 from headsplat.train.track import load_track
 from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
@@ -37,12 +37,12 @@ WARM_STEPS, FINAL_RATE = 20, 0.03
 _CURVE_POINTS = 300
 
 
-def picture_limit(device: torch.device, cache_mib: int, card_percent: int) -> int:
-    """MiB that pictures may take where training computes: on a card a share of what is free."""
+def image_limit(device: torch.device, cache_mib: int, gpu_percent: int) -> int:
+    """MiB that images may take where training computes: on a GPU a share of what is free."""
     if device.type == "cpu":
         return cache_mib
     free, _ = torch.cuda.mem_get_info(device)
-    return free * card_percent // 100 // 2**20
+    return free * gpu_percent // 100 // 2**20
 
 
 def train_avatar(
@@ -58,7 +58,7 @@ def train_avatar(
     assets: Path,
     device_name: str,
     cache_mib: int,
-    card_percent: int,
+    gpu_percent: int,
     code: str,
     checkpoint: Path | None = None,
 ) -> None:
@@ -76,12 +76,12 @@ def train_avatar(
         options: of the training.
         assets: folder where LPIPS weights may lie.
         device_name: auto, cpu or cuda.
-        cache_mib: bound on decoded pictures in the host's memory.
-        card_percent: share of the card's free memory that pictures may take; it decides where they
+        cache_mib: bound on decoded images in the host's memory.
+        gpu_percent: share of the GPU's free memory that images may take; it decides where they
             lie, never what is computed.
         code: version of the code, part of the key.
         checkpoint: FlashAvatar's `chkpntN.pth` to go on from, with its parameters and Adam's
-            moments, at full resolution throughout; None to start from the pictures.
+            moments, at full resolution throughout; None to start from the images.
 
     Raises:
         UserError: an input cannot be used, or training failed; it says which or where.
@@ -114,24 +114,24 @@ def train_avatar(
     code_size = condition_size(head) + POSE
     plan = make_plan(len(ids), options, code_size, size, WARM_STEPS, FINAL_RATE)
     avatar = empty_avatar(head, track, track.rows(ids), options, device)
-    reader = PictureReader(frames, alpha, parsing, track.width, track.height)
-    limit = picture_limit(device, cache_mib, card_percent)
+    reader = ImageReader(frames, alpha, parsing, track.width, track.height)
+    limit = image_limit(device, cache_mib, gpu_percent)
     need = training_mib(avatar, options, len(ids), size, lpips is not None, limit)
     if device.type == "cuda":
-        log.info("memory of the card that training takes, estimated: %.0f MiB", need)
+        log.info("memory of the GPU that training takes, estimated: %.0f MiB", need)
     try:
-        pictures = open_pictures(reader, ids, plan.rows, device, limit, cache_mib)
+        images = open_images(reader, ids, plan.rows, device, limit, cache_mib)
         training = training_frames(avatar, track, ids)
         if start is None:
-            initialise(avatar, training, pictures)
+            initialize(avatar, training, images)
         else:
             load_checkpoint(avatar, start)
             log.info("going on from %s, after %d images", checkpoint, start.iteration)
-        trainer = Trainer(avatar, training, pictures, plan, options, lpips, start)
+        trainer = Trainer(avatar, training, images, plan, options, lpips, start)
         outcome = trainer.run(scratch.folder)
     except torch.OutOfMemoryError as error:
         raise memory_advice(error, need, f"train.batch (now {options.batch})") from error
-    pictures.close()
+    images.close()
     reader.close()
 
     facts = training_facts(outcome, options, avatar, (track.width, track.height), len(ids))
@@ -148,8 +148,8 @@ def train_avatar(
                 last = trainer.gaussians(plan.rows[-1, :1].to(device))
             images_seen = options.steps * options.batch + (start.iteration if start else 0)
             save_checkpoint(
-                folder, avatar.deformation, last.means[0], outcome.optimiser, images_seen,
-                avatar.centred,
+                folder, avatar.deformation, last.means[0], outcome.optimizer, images_seen,
+                avatar.centered,
             )  # fmt: skip
     scratch.clear()
 

@@ -1,4 +1,4 @@
-"""A copy of parameters and optimiser on the device: the last state that is known to be good."""
+"""A copy of parameters and optimizer on the device: the last state that is known to be good."""
 
 import torch
 from torch import Tensor, nn
@@ -9,23 +9,23 @@ class Snapshot:
 
     Args:
         model: its parameters are kept.
-        optimiser: its state is kept.
+        optimizer: its state is kept.
 
     Attributes:
         step: steps done when it was taken.
     """
 
-    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._parameters = list(model.parameters())
-        self._optimiser = optimiser
+        self._optimizer = optimizer
         self._copies: list[Tensor] = []
         self.take(0)
 
     def _state(self) -> list[Tensor]:
         moments = [
-            self._optimiser.state[parameter][name]
+            self._optimizer.state[parameter][name]
             for parameter in self._parameters
-            for name in sorted(self._optimiser.state.get(parameter, {}))
+            for name in sorted(self._optimizer.state.get(parameter, {}))
         ]
         return [*self._parameters, *moments]
 
@@ -47,7 +47,7 @@ class Snapshot:
     def restore(self) -> int:
         """Put the copied state back, in place; returns its step."""
         if len(self._copies) == len(self._parameters):
-            self._optimiser.state.clear()  # it was taken before the first step
+            self._optimizer.state.clear()  # it was taken before the first step
         for value, copy in zip(self._state(), self._copies, strict=True):
             value.copy_(copy)
         return self.step

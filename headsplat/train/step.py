@@ -1,7 +1,7 @@
 """One training step: frames of the plan are deformed, drawn, charged, and the parameters moved.
 
 Everything a step reads or writes lies on the device, the number of the step included, so that on a
-card one recorded CUDA graph serves all steps of a phase (`headsplat.train.captured`).
+GPU one recorded CUDA graph serves all steps of a phase (`headsplat.train.captured`).
 """
 
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ from headsplat.avatar import Avatar
 from headsplat.gaussians.deform.base import Gaussians
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.metrics import ssim
-from headsplat.train.crops import crop_pictures, crop_size, random_crops
-from headsplat.train.dataset import ResidentPictures, StreamedPictures
-from headsplat.train.losses import composite, picture_loss
+from headsplat.train.crops import crop_images, crop_size, random_crops
+from headsplat.train.dataset import ResidentImages, StreamedImages
+from headsplat.train.losses import composite, image_loss
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import Plan
@@ -46,28 +46,28 @@ class TrainingStep:
     Args:
         avatar: its deformation's parameters are trained in place.
         frames: the training frames by row.
-        pictures: their pictures.
+        images: their images.
         plan: what each step draws.
         options: of the run.
         lpips: the distance, or None.
 
     Attributes:
         cursor: (1,) long, the number of the next step.
-        per_image: (S, B) loss of each picture of each step done.
+        per_image: (S, B) loss of each image of each step done.
         terms: (S, len(TERMS)) weighted loss terms.
-        budget: of the rasteriser's pairs, None on a CPU.
+        budget: of the rasterizer's pairs, None on a CPU.
     """
 
     def __init__(
         self,
         avatar: Avatar,
         frames: TrainingFrames,
-        pictures: ResidentPictures | StreamedPictures,
+        images: ResidentImages | StreamedImages,
         plan: Plan,
         options: TrainOptions,
         lpips: Lpips | None,
     ) -> None:
-        self._avatar, self._frames, self._pictures = avatar, frames, pictures
+        self._avatar, self._frames, self._images = avatar, frames, images
         self._options, self._lpips = options, lpips
         device = avatar.device
         self._tables = (
@@ -79,7 +79,7 @@ class TrainingStep:
         groups = avatar.deformation.parameter_groups(self.batch)
         self._base_rates = torch.tensor([group["lr"] for group in groups], device=device)
         self._now = self._base_rates.clone()
-        self.optimiser = torch.optim.Adam(groups, fused=True, capturable=device.type == "cuda")
+        self.optimizer = torch.optim.Adam(groups, fused=True, capturable=device.type == "cuda")
         self._bind_rates()
         self.cursor = torch.zeros(1, dtype=torch.long, device=device)
         self.per_image = torch.zeros(steps, self.batch, device=device)
@@ -89,12 +89,12 @@ class TrainingStep:
 
     def _bind_rates(self) -> None:
         # Adam reads the rates from the device, where the step itself puts those of its number.
-        for index, group in enumerate(self.optimiser.param_groups):
+        for index, group in enumerate(self.optimizer.param_groups):
             group["lr"] = self._now[index]
 
-    def load_optimiser(self, state: dict[str, Any]) -> None:
+    def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take over Adam's moments."""
-        self.optimiser.load_state_dict(state)
+        self.optimizer.load_state_dict(state)
         self._bind_rates()
 
     def phase(self, step: int) -> Phase:
@@ -118,10 +118,10 @@ class TrainingStep:
     def __call__(self, phase: Phase) -> None:
         """Do the step at the cursor and move the cursor on; nothing waits for the device."""
         torch.mul(self._base_rates, self._rates[self.cursor], out=self._now)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         per_image, terms, penalties = self._loss(phase)
         sum(penalties.values(), per_image.mean()).backward()
-        self.optimiser.step()
+        self.optimizer.step()
         self._note(per_image.detach(), terms | penalties)
         self.cursor += 1
 
@@ -132,34 +132,34 @@ class TrainingStep:
         self.terms.index_copy_(0, self.cursor, row[None])
 
     def _loss(self, phase: Phase) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """(B,) loss per picture; scalars of its terms by name; penalties on the parameters."""
-        options, frames, pictures = self._options, self._frames, self._pictures
+        """(B,) loss per image; scalars of its terms by name; penalties on the parameters."""
+        options, frames, images = self._options, self._frames, self._images
         rows, background, jitter, corners = (table[self.cursor][0] for table in self._tables)
         gaussians = self.gaussians(rows, jitter)
         intrinsics = (frames.intrinsics / phase.reduction).expand(len(rows), 4).contiguous()
-        height, width = (size // phase.reduction for size in pictures.planes.shape[1:3])
-        image, _ = self._avatar.rasterise(
+        height, width = (size // phase.reduction for size in images.planes.shape[1:3])
+        image, _ = self._avatar.rasterize(
             gaussians, frames.rotation[rows], frames.translation[rows], intrinsics, width, height,
             background, self.budget,
         )  # fmt: skip
-        places = pictures.places(rows)
+        places = images.places(rows)
         each = {
-            "huber": picture_loss(
-                image, pictures.planes, places, background, options.mouth, phase.reduction
+            "huber": image_loss(
+                image, images.planes, places, background, options.mouth, phase.reduction
             )
         }
         if phase.reduction == 1:
             if options.ssim > 0:
-                target = _target(pictures.planes[places], background)
+                target = _target(images.planes[places], background)
                 each["ssim"] = options.ssim * (1 - ssim(target, image))
             if self._lpips is not None:
                 size = crop_size(height, width)
-                target = _target(crop_pictures(pictures.planes, places, corners, size), background)
+                target = _target(crop_images(images.planes, places, corners, size), background)
                 crops = random_crops(image, corners, size)
                 each["lpips"] = options.lpips * self._lpips(crops, target)
         per_image = sum(each.values()) * frames.weight[rows]
         terms = {name: value.mean() for name, value in each.items()}
-        return per_image, terms, self._avatar.deformation.regularisation(gaussians)
+        return per_image, terms, self._avatar.deformation.regularization(gaussians)
 
 
 def _target(planes: Tensor, background: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.stopping import Stopped, postponed
 from headsplat.train.captured import CapturedFunction
 from headsplat.train.checkpoint import State, load_state, save_state
-from headsplat.train.dataset import ResidentPictures, StreamedPictures
+from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import Plan
@@ -27,7 +27,7 @@ from headsplat.train.profile import profile_steps
 from headsplat.train.snapshot import Snapshot
 from headsplat.train.step import TrainingStep
 
-# Steps between looks at the losses and at the rasteriser's budget: each look waits for the device.
+# Steps between looks at the losses and at the rasterizer's budget: each look waits for the device.
 CHECK_EVERY = 50
 # Saving may take this share of the time; within bounds, it is what sets how often that is done.
 SAVE_SHARE = 0.02
@@ -41,17 +41,17 @@ class Outcome:
     """What a finished run reports.
 
     Attributes:
-        per_image: (S, B) loss of each picture of each step.
+        per_image: (S, B) loss of each image of each step.
         terms: (S, len(TERMS)) weighted loss terms.
         seconds: of stepping, over all sessions of a resumed run.
-        optimiser: Adam's state dict, its rates as plain numbers.
+        optimizer: Adam's state dict, its rates as plain numbers.
         profile: microseconds of a step by part, empty when none was asked for.
     """
 
     per_image: Tensor
     terms: Tensor
     seconds: float
-    optimiser: dict[str, Any]
+    optimizer: dict[str, Any]
     profile: dict[str, float]
 
 
@@ -62,12 +62,12 @@ def save_pause(cost: float) -> float:
 
 
 class Trainer:
-    """Steps an initialised avatar along a plan.
+    """Steps an initialized avatar along a plan.
 
     Args:
         avatar: its deformation's parameters are trained in place.
         frames: the training frames by row.
-        pictures: their pictures.
+        images: their images.
         plan: what each step draws.
         options: of the run.
         lpips: the distance, or None.
@@ -81,25 +81,25 @@ class Trainer:
         self,
         avatar: Avatar,
         frames: TrainingFrames,
-        pictures: ResidentPictures | StreamedPictures,
+        images: ResidentImages | StreamedImages,
         plan: Plan,
         options: TrainOptions,
         lpips: Lpips | None,
         start: Checkpoint | None = None,
     ) -> None:
-        self.avatar, self.frames, self.pictures = avatar, frames, pictures
+        self.avatar, self.frames, self.images = avatar, frames, images
         self.options, self._plan = options, plan
         self.steps, self.batch = plan.rows.shape
-        self._step = TrainingStep(avatar, frames, pictures, plan, options, lpips)
+        self._step = TrainingStep(avatar, frames, images, plan, options, lpips)
         self._captured = CapturedFunction(self._step, avatar.device)
         self.done = 0
         # Steps that the images seen before make, by which the deformation has opened up.
         self._earlier = 0
         if start is not None:
             self._earlier = start.iteration // self.batch
-            groups = self._step.optimiser.state_dict()["param_groups"]
-            self._step.load_optimiser(adam_state(start, groups))
-        self._snapshot = Snapshot(avatar.deformation, self._step.optimiser)
+            groups = self._step.optimizer.state_dict()["param_groups"]
+            self._step.load_optimizer(adam_state(start, groups))
+        self._snapshot = Snapshot(avatar.deformation, self._step.optimizer)
         self._profile: dict[str, float] = {}
 
     def gaussians(self, rows: Tensor) -> Gaussians:
@@ -108,7 +108,7 @@ class Trainer:
 
     def step(self, number: int) -> None:
         """Step `number` of the plan; nothing in it waits for the device."""
-        self.pictures.prepare(number)
+        self.images.prepare(number)
         self._captured(self._step.phase(self._earlier + number))
 
     def advance(self, end: int) -> None:
@@ -131,7 +131,7 @@ class Trainer:
         Raises:
             Stopped: the process was asked to stop, and the state is saved.
             UserError: as `advance`. The last good state stays.
-            torch.OutOfMemoryError: the card has too little memory; the last good state is saved.
+            torch.OutOfMemoryError: the GPU has too little memory; the last good state is saved.
         """
         with postponed() as asked, self._captured.stream():
             seconds = self._run(scratch, asked)
@@ -139,7 +139,7 @@ class Trainer:
             self._step.per_image.cpu(),
             self._step.terms.cpu(),
             seconds,
-            self._optimiser_state(),
+            self._optimizer_state(),
             self._profile,
         )
 
@@ -190,7 +190,7 @@ class Trainer:
         try:
             self.step(self.done)
         except ValueError as error:
-            # The rasteriser refuses parameters that are not finite: an earlier loss was at fault,
+            # The rasterizer refuses parameters that are not finite: an earlier loss was at fault,
             # or else these frames' geometry is.
             self._check_losses()
             ids = sorted(self.frames.ids[int(row)] for row in self._plan.rows[self.done])
@@ -214,7 +214,7 @@ class Trainer:
                 "the track, or lower the rates"
             ) from error
         if short:
-            # Some pictures lacked Gaussians: their steps are done again with larger buffers.
+            # Some images lacked Gaussians: their steps are done again with larger buffers.
             self._captured.forget()
             self._go_to(self._snapshot.restore())
         else:
@@ -240,7 +240,7 @@ class Trainer:
     def _rescue(self, scratch: Path, seconds: float) -> None:
         """Save the last good state after memory ran out."""
         self._captured.forget()
-        self._step.optimiser.zero_grad(set_to_none=True)
+        self._step.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         self._go_to(self._snapshot.restore())
         if self.done:
@@ -255,8 +255,8 @@ class Trainer:
             self._profile = profile_steps(self._guarded_step, count, self.avatar.device, trace)
             self._settle()
 
-    def _optimiser_state(self) -> dict[str, Any]:
-        state = self._step.optimiser.state_dict()
+    def _optimizer_state(self) -> dict[str, Any]:
+        state = self._step.optimizer.state_dict()
         groups = [
             {**group, "lr": float(group["lr"]), "capturable": False}
             for group in state["param_groups"]
@@ -269,7 +269,7 @@ class Trainer:
         save_state(
             scratch,
             State(
-                self.done, seconds, model, step.optimiser.state_dict(),
+                self.done, seconds, model, step.optimizer.state_dict(),
                 step.per_image[: self.done].cpu(), step.terms[: self.done].cpu(),
             ),
         )  # fmt: skip
@@ -280,7 +280,7 @@ class Trainer:
             return 0.0
         self.avatar.deformation.load_state_dict(state.model)
         step = self._step
-        step.load_optimiser(state.optimiser)
+        step.load_optimizer(state.optimizer)
         step.per_image[: state.step] = state.per_image.to(self.avatar.device)
         step.terms[: state.step] = state.terms.to(self.avatar.device)
         self._go_to(state.step)

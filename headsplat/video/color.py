@@ -55,12 +55,12 @@ LUMA = {
 }
 _NAMES = {PQ: "PQ", HLG: "HLG", BT2020: "BT.2020", DCI_P3: "DCI-P3", DISPLAY_P3: "Display P3"}
 FAST = Interpolation.BILINEAR | Interpolation.BITEXACT
-# Interpolates the halved colour planes instead of repeating their pixels; 15 times slower.
+# Interpolates the halved color planes instead of repeating their pixels; 15 times slower.
 FINE = FAST | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
-class Colours:
+class Colors:
     """How code values are meant, in FFmpeg's numbers.
 
     Attributes:
@@ -76,7 +76,7 @@ class Colours:
     full: bool | None = None
 
     @classmethod
-    def of(cls, source: VideoFrame | VideoCodecContext, container: "Colours") -> "Colours":
+    def of(cls, source: VideoFrame | VideoCodecContext, container: "Colors") -> "Colors":
         """What the stream says of itself, and where it is silent what its container says."""
         spread = {ColorRange.MPEG: False, ColorRange.JPEG: True}.get(source.color_range)
 
@@ -113,51 +113,51 @@ class RgbConverter:
     """Convert decoded frames to uint8 RGB (height, width, 3) of a given size.
 
     Sources without a tagged matrix count as BT.709 from 720 lines on and as BT.601 below,
-    as players do. `fine` pictures have smooth colour edges, the others are quick to make.
+    as players do. `fine` images have smooth color edges, the others are quick to make.
 
     Args:
         fine: see above.
-        container: what the container says of the colours.
+        container: what the container says of the colors.
     """
 
-    def __init__(self, fine: bool, container: Colours) -> None:
+    def __init__(self, fine: bool, container: Colors) -> None:
         self._flags = FINE if fine else FAST
         self._container = container
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
-        """RGB picture of one decoded frame; HDR and wide colours become SDR BT.709."""
-        colours = Colours.of(frame, self._container)
-        matrix = colours.matrix
+        """RGB image of one decoded frame; HDR and wide colors become SDR BT.709."""
+        colors = Colors.of(frame, self._container)
+        matrix = colors.matrix
         if matrix == UNSPECIFIED:
             matrix = BT709 if frame.height >= 720 else BT601
-        full = colours.full and frame.color_range == ColorRange.UNSPECIFIED
+        full = colors.full and frame.color_range == ColorRange.UNSPECIFIED
         scaled = self._scaler.reformat(
             frame,
             width=width,
             height=height,
-            # Packed 16-bit RGB overflows in strong colours where colour planes are interpolated.
-            format="gbrp16le" if colours.hdr or colours.wide else "rgb24",
+            # Packed 16-bit RGB overflows in strong colors where color planes are interpolated.
+            format="gbrp16le" if colors.hdr or colors.wide else "rgb24",
             src_colorspace=matrix,
             src_color_range=ColorRange.JPEG if full else None,
             dst_color_range=ColorRange.JPEG,
             interpolation=self._flags,
             threads=1,
         )
-        picture = scaled.to_ndarray()
-        if colours.hdr:
-            return tone_map(picture, colours.transfer, colours.primaries)
-        return narrow(picture, colours) if colours.wide else picture
+        image = scaled.to_ndarray()
+        if colors.hdr:
+            return tone_map(image, colors.transfer, colors.primaries)
+        return narrow(image, colors) if colors.wide else image
 
 
-def tone_map(picture: np.ndarray, transfer: int, primaries: int = BT2020) -> np.ndarray:
+def tone_map(image: np.ndarray, transfer: int, primaries: int = BT2020) -> np.ndarray:
     """Map PQ or HLG code values to SDR of BT.709's primaries.
 
     Light up to 0.7 of reference white keeps its brightness, highlights roll off towards
     white; the largest of the three channels decides, so that hues stay.
 
     Args:
-        picture: uint16 (H, W, 3), full range.
+        image: uint16 (H, W, 3), full range.
         transfer: AVColorTransferCharacteristic of the source.
         primaries: AVColorPrimaries of the source; BT.2020's where they are unspecified.
 
@@ -167,11 +167,11 @@ def tone_map(picture: np.ndarray, transfer: int, primaries: int = BT2020) -> np.
     if primaries == UNSPECIFIED:
         primaries = BT2020
     luma = LUMA.get(primaries, np.array([0.2126, 0.7152, 0.0722], np.float32))
-    result = np.empty(picture.shape, np.uint8)
+    result = np.empty(image.shape, np.uint8)
     encode = _sdr_table(SDR_GAMMA)
-    # Strips bound the memory of the float intermediates for pictures of any size.
-    for top in range(0, len(picture), 128):
-        light = _linear_table(transfer)[picture[top : top + 128]]
+    # Strips bound the memory of the float intermediates for images of any size.
+    for top in range(0, len(image), 128):
+        light = _linear_table(transfer)[image[top : top + 128]]
         if transfer == HLG:
             scene = light @ luma
             scene_to_display = np.maximum(scene, 1e-6) ** 0.2 * (HLG_PEAK / REFERENCE_WHITE)
@@ -187,21 +187,21 @@ def tone_map(picture: np.ndarray, transfer: int, primaries: int = BT2020) -> np.
     return result
 
 
-def narrow(picture: np.ndarray, colours: Colours) -> np.ndarray:
+def narrow(image: np.ndarray, colors: Colors) -> np.ndarray:
     """SDR of wide primaries to the same curve with BT.709's; what lies outside is clipped.
 
     Args:
-        picture: uint16 (H, W, 3), full range.
-        colours: of the source.
+        image: uint16 (H, W, 3), full range.
+        colors: of the source.
 
     Returns:
         uint8 (H, W, 3).
     """
-    gamma = {GAMMA22: 2.2, GAMMA28: 2.8, SRGB: 2.2}.get(colours.transfer, SDR_GAMMA)
-    result = np.empty(picture.shape, np.uint8)
-    encode, matrix = _sdr_table(gamma), TO_709[colours.primaries]
-    for top in range(0, len(picture), 128):
-        light = _power_table(gamma)[picture[top : top + 128]] @ matrix.T
+    gamma = {GAMMA22: 2.2, GAMMA28: 2.8, SRGB: 2.2}.get(colors.transfer, SDR_GAMMA)
+    result = np.empty(image.shape, np.uint8)
+    encode, matrix = _sdr_table(gamma), TO_709[colors.primaries]
+    for top in range(0, len(image), 128):
+        light = _power_table(gamma)[image[top : top + 128]] @ matrix.T
         index = np.rint(np.clip(light, 0, 1) * (len(encode) - 1)).astype(np.int32)
         result[top : top + 128] = encode[index]
     return result

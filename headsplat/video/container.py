@@ -133,7 +133,7 @@ def _counts(path: Path | str) -> Counter[int]:
         return Counter(packet.stream.index for packet in shown)
 
 
-def count_films(path: Path | str) -> int:
+def count_videos(path: Path | str) -> int:
     """How many mp4 or mov files lie in a file one behind the other; the first alone is read."""
     count = 0
     with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""Cropping of one chunk of a video to its pack of JPEG pictures: the crop stage."""
+"""Cropping of one chunk of a video to its pack of JPEG images: the crop stage."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from headsplat.frames.packs import FrameZipWriter
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.progress import progress
-from headsplat.video.decode import read_pictures
+from headsplat.video.decode import read_images
 from headsplat.video.info import VideoInfo
 
 QUALITY = 98
@@ -35,24 +35,24 @@ def crop_chunk(
     first, stop = chunk_bounds(info.n_frames, n_chunks, chunk)
     cv2.setNumThreads(1)
     with publish(out) as temporary, FrameZipWriter(temporary, ".jpg") as pack:
-        pictures = read_pictures(video, info, first, stop)
+        images = read_images(video, info, first, stop)
         last, data = None, b""
-        for frame_id, picture in progress(pictures, stop - first, f"crop {chunk}"):
-            if picture is not last:
-                last, data = picture, encode_jpeg(crop_picture(picture, box), QUALITY)
+        for frame_id, image in progress(images, stop - first, f"crop {chunk}"):
+            if image is not last:
+                last, data = image, encode_jpeg(crop_image(image, box), QUALITY)
             pack.add(frame_id, data)
 
 
-def crop_picture(picture: np.ndarray, box: Crop) -> np.ndarray:
+def crop_image(image: np.ndarray, box: Crop) -> np.ndarray:
     """Crop RGB uint8 (H, W, 3) to (size, size, 3) with exact pixel geometry.
 
     Box and crop share their corners, so continuous coordinates map by (p - corner) * size /
     side. Shrinking averages over each target pixel's area, enlarging is bicubic.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     x0, y0 = max(0, box.x0), max(0, box.y0)
     x1, y1 = min(width, box.x0 + box.side), min(height, box.y0 + box.side)
-    part = picture[y0:y1, x0:x1]
+    part = image[y0:y1, x0:x1]
     if part.shape[:2] != (box.side, box.side):
         padded = np.zeros((box.side, box.side, 3), np.uint8)
         padded[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = part

@@ -1,4 +1,4 @@
-"""Decoding of the pictures of some ids, bit-equal to a pass over the whole video."""
+"""Decoding of the images of some ids, bit-equal to a pass over the whole video."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,11 @@ from av.video.stream import VideoStream
 
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.process import available_threads
-from headsplat.video.color import Colours
+from headsplat.video.color import Colors
 from headsplat.video.container import MAX_PIXELS, main_video, open_media, packets
 from headsplat.video.info import VideoInfo
 from headsplat.video.interlace import Decoded, deinterlaced
-from headsplat.video.shown import PictureMaker, Shapes
+from headsplat.video.shown import ImageMaker, Shapes
 
 TRIES = 8  # key frames to start at, before decoding from the start of the file
 
@@ -32,8 +32,8 @@ def open_video(
 
     Args:
         path: the file.
-        threads: of the decoder; the pictures of an intact stream do not depend on it.
-        strict: report damaged pictures instead of painting them over with their neighbours.
+        threads: of the decoder; the images of an intact stream do not depend on it.
+        strict: report damaged images instead of painting them over with their neighbors.
             Only for a pass from the start: after a seek into an open group, the references
             that are missing by design count as damage too.
 
@@ -59,11 +59,11 @@ def checksum(packet: Packet) -> int:
 
 
 def decode_packet(packet: Packet, number: int) -> list[VideoFrame]:
-    """Intact pictures that come out of the decoder with this packet, in display order.
+    """Intact images that come out of the decoder with this packet, in display order.
 
     Time stamps may be missing, repeated or wrong, so the number of the packet takes their place:
-    the `pts` of each picture is the number of the packet that it was stored in. A damaged packet
-    gives no picture.
+    the `pts` of each image is the number of the packet that it was stored in. A damaged packet
+    gives no image.
 
     Args:
         packet: to decode; its time stamps are overwritten.
@@ -78,15 +78,15 @@ def decode_packet(packet: Packet, number: int) -> list[VideoFrame]:
     return [frame for frame in frames if frame.pts is not None and not frame.is_corrupt]
 
 
-def read_pictures(
+def read_images(
     path: Path | str, info: VideoInfo, first: int, stop: int, fine: bool = True
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (id, upright RGB uint8 (H, W, 3)) for ids first .. stop - 1.
 
-    Seeks to the last key frame at or before the first needed picture and decodes until the
-    last one; holds one picture at a time. Ids that share a source picture share the array.
-    Without `fine`, colour edges are as coarse as the stored colour planes, and decoding of
-    large pictures is several times faster.
+    Seeks to the last key frame at or before the first needed image and decodes until the
+    last one; holds one image at a time. Ids that share a source image share the array.
+    Without `fine`, color edges are as coarse as the stored color planes, and decoding of
+    large images is several times faster.
 
     Raises:
         UserError: the file is not the one that was probed.
@@ -102,16 +102,16 @@ def read_pictures(
     # With several threads, a damaged stream may decode differently from run to run.
     threads = 1 if info.n_undecodable else available_threads()
     with open_video(path, threads) as (container, stream):
-        make = PictureMaker(
+        make = ImageMaker(
             info.width,
             info.height,
             stream.sample_aspect_ratio,
             fine,
-            Colours.of(stream.codec_context, Colours()),
+            Colors.of(stream.codec_context, Colors()),
         )
         start = info.images[first - 1]
         if info.fields:
-            # The earlier neighbour counts too.
+            # The earlier neighbor counts too.
             frames = _frames_from(path, threads, container, stream, info, max(0, start - 1))
             frames = deinterlaced(frames, info.fields)
         else:
@@ -122,9 +122,9 @@ def read_pictures(
                 continue
             if index > wanted:
                 break
-            picture = make(frame, shape)
+            image = make(frame, shape)
             while frame_id < stop and info.images[frame_id - 1] == index:
-                yield frame_id, picture
+                yield frame_id, image
                 frame_id += 1
             if frame_id == stop:
                 return
@@ -142,11 +142,11 @@ def _frames_from(
     info: VideoInfo,
     start: int,
 ) -> Iterator[Decoded]:
-    """The decodable source pictures from number `start` on.
+    """The decodable source images from number `start` on.
 
     Tries the last key frame before it, then earlier ones, at last the start of the file:
     containers index by decoding time, so a seek may land late, and streams that refresh in
-    slices are whole only some pictures after their key frame. Where a seek landed is known by
+    slices are whole only some images after their key frame. Where a seek landed is known by
     the content of the key frame and its place in the file, because time stamps may repeat.
     """
     order = {packet: image for image, packet in enumerate(info.packets)}
@@ -190,7 +190,7 @@ def _from_key_frame(
 ) -> Iterator[tuple[int, Packet]]:
     """(number, packet) from the first known key frame on; none if that comes after `start`.
 
-    Pictures that follow an open key frame in the file but are shown before it are left out: they
+    Images that follow an open key frame in the file but are shown before it are left out: they
     need the previous group, which is not there after a seek, and nothing later refers to them.
     """
     for packet in source:

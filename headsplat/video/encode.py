@@ -1,4 +1,4 @@
-"""Encoding of mp4 files: H.264 pictures and AAC sound, the same bytes for the same input."""
+"""Encoding of mp4 files: H.264 images and AAC sound, the same bytes for the same input."""
 
 from contextlib import ExitStack
 from fractions import Fraction
@@ -23,23 +23,23 @@ MP4_OPTIONS = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
 class VideoWriter:
-    """Write RGB pictures (and sound) to an mp4 that appears under its name only when complete.
+    """Write RGB images (and sound) to an mp4 that appears under its name only when complete.
 
-    Pictures are BT.709 yuv420p and tagged so; an odd last row or column is repeated once,
-    because yuv420p needs even sizes. The sound starts with the first picture and is cut or
-    padded with silence to the pictures' length. Nothing in the file depends on the time, the
+    Images are BT.709 yuv420p and tagged so; an odd last row or column is repeated once,
+    because yuv420p needs even sizes. The sound starts with the first image and is cut or
+    padded with silence to the images' length. Nothing in the file depends on the time, the
     machine's core count or the library's build string.
 
     Args:
         path: the mp4 to publish on leaving the context.
-        width, height: size of the pictures in pixels.
-        fps: picture rate, exact.
+        width, height: size of the images in pixels.
+        fps: image rate, exact.
         audio: None, or (samples (n,) or (n, 1|2) in [-1, 1], sample rate in Hz).
         crf: x264's constant rate factor; lower is better and larger.
-        quick: for films that are only looked at: half the time, and the same bytes at any size.
+        quick: for videos that are only looked at: half the time, and the same bytes at any size.
 
     Raises:
-        ValueError: for sound that is neither mono nor stereo or pictures of another size.
+        ValueError: for sound that is neither mono nor stereo or images of another size.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class VideoWriter:
         return self
 
     def write(self, rgb: np.ndarray) -> None:
-        """Append one picture, uint8 (H, W, 3)."""
+        """Append one image, uint8 (H, W, 3)."""
         if rgb.shape != (self._height, self._width, 3) or rgb.dtype != np.uint8:
             raise ValueError(
-                f"picture {rgb.shape} {rgb.dtype}, expected uint8 of "
+                f"image {rgb.shape} {rgb.dtype}, expected uint8 of "
                 f"{self._height} x {self._width} x 3"
             )
         if self._height % 2 or self._width % 2:
@@ -130,7 +130,7 @@ class VideoWriter:
 
 
 class SoundTrack:
-    """The sound track of a film: blocks follow the pictures, so the file is interleaved."""
+    """The sound track of a video: blocks follow the images, so the file is interleaved."""
 
     def __init__(self, samples: np.ndarray, rate: int) -> None:
         samples = np.asarray(samples, np.float32)
@@ -146,7 +146,7 @@ class SoundTrack:
         self._done = 0
 
     def open(self, file: av.container.OutputContainer) -> None:
-        """Add the track to a file, behind its pictures' stream."""
+        """Add the track to a file, behind its images' stream."""
         self._file = file
         self._stream = file.add_stream("aac", rate=self._rate, layout=self._layout)
         self._stream.options = {"flags": "+bitexact"}
@@ -159,7 +159,7 @@ class SoundTrack:
             self._encode(AAC_BLOCK)
 
     def finish(self, seconds: Fraction) -> None:
-        """Encode what is left before `seconds`, the length of the pictures."""
+        """Encode what is left before `seconds`, the length of the images."""
         self.write_until(seconds)
         rest = round(seconds * self._rate) - self._done
         if rest > 0:

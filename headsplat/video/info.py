@@ -17,24 +17,24 @@ class VideoInfo:
     Attributes:
         path: the video as it was given.
         bytes, sha256: size and hash of the file.
-        width, height: size in pixels of the upright picture with square pixels.
-        rotation: degrees counter-clockwise by which the stored picture is turned for display.
-        source_fps: mean picture rate of the source, exact.
-        n_source: decodable source pictures.
-        n_undecodable: source pictures that are in the file but do not decode.
-        n_frames: pictures at 25 per second.
+        width, height: size in pixels of the upright image with square pixels.
+        rotation: degrees counter-clockwise by which the stored image is turned for display.
+        source_fps: mean image rate of the source, exact.
+        n_source: decodable source images.
+        n_undecodable: source images that are in the file but do not decode.
+        n_frames: images at 25 per second.
         duration: seconds.
-        pts: per id, the time stamp (ticks) of the source picture used.
+        pts: per id, the time stamp (ticks) of the source image used.
         keyframes: where decoding can start: for each key frame its number among the packets of
             the video stream, time stamp, place in the file in bytes (0 if unknown), and CRC-32 of
             its content.
-        undecodable: ids whose own source picture is damaged.
+        undecodable: ids whose own source image is damaged.
         time_base: seconds per tick.
         audio: None or {"sample_rate", "channels"}.
         hdr: the source has a PQ or HLG transfer curve.
-        images: per id, the number of the source picture used, in display order, from 0.
-        packets: per source picture, the number of the packet that holds it.
-        fields: field order of interlaced pictures, `tff` or `bff`; None for whole ones.
+        images: per id, the number of the source image used, in display order, from 0.
+        packets: per source image, the number of the packet that holds it.
+        fields: field order of interlaced images, `tff` or `bff`; None for whole ones.
     """
 
     path: str

@@ -120,7 +120,7 @@ def _luma(frame: VideoFrame) -> np.ndarray | None:
 def deinterlaced(frames: Iterable[Decoded], order: str) -> Iterator[Decoded]:
     """Whole images of combed ones, of the time of their earlier field.
 
-    An image depends on its two neighbours alone.
+    An image depends on its two neighbors alone.
 
     Args:
         frames: in display order.

@@ -1,4 +1,4 @@
-"""The display matrix of a video: quarter turns and mirrors between stored and shown picture."""
+"""The display matrix of a video: quarter turns and mirrors between stored and shown image."""
 
 import struct
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from av.video.frame import VideoFrame
 
 @dataclass(frozen=True)
 class Orientation:
-    """Shown picture = stored picture, transposed first, then mirrored."""
+    """Shown image = stored image, transposed first, then mirrored."""
 
     transpose: bool = False
     mirror_x: bool = False
@@ -34,12 +34,12 @@ class Orientation:
             return 90 if self.mirror_y else 270
         return 180 if self.mirror_y else 0
 
-    def apply(self, picture: np.ndarray) -> np.ndarray:
-        """The shown picture, contiguous (H, W, 3)."""
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """The shown image, contiguous (H, W, 3)."""
         if self.transpose:
-            picture = picture.transpose(1, 0, 2)
+            image = image.transpose(1, 0, 2)
         if self.mirror_x:
-            picture = picture[:, ::-1]
+            image = image[:, ::-1]
         if self.mirror_y:
-            picture = picture[::-1]
-        return np.ascontiguousarray(picture)
+            image = image[::-1]
+        return np.ascontiguousarray(image)

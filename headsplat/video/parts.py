@@ -1,4 +1,4 @@
-"""A film in parts of equal length, each kept in scratch as soon as it is complete."""
+"""A video in parts of equal length, each kept in scratch as soon as it is complete."""
 
 import os
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from headsplat.runtime.fingerprint import file_digest
 from headsplat.runtime.logs import log
 from headsplat.runtime.progress import progress
 
-# Pictures of a part, a whole number of every stage's batches. A kill costs half a part on average,
-# 2 % of a film of 400 pictures. Each begins with a key frame, and the encoder plans within it only:
-# an overlay of 400 pictures at 512 px gets 5.6 % larger (2.3 % in parts of 32, 0.1 % of 128).
+# Images of a part, a whole number of every stage's batches. A kill costs half a part on average,
+# 2 % of a video of 400 images. Each begins with a key frame, and the encoder plans within it only:
+# an overlay of 400 images at 512 px gets 5.6 % larger (2.3 % in parts of 32, 0.1 % of 128).
 PART = 16
 
 
-class FilmParts:
+class VideoParts:
     """The parts that a folder holds, `<number>-<start of the file's SHA-256>.mp4`.
 
     Args:
@@ -26,21 +26,21 @@ class FilmParts:
         self._folder, self._suffixes = folder, (".mp4", *beside)
 
     def complete(self, frames: int, make: Callable[..., None]) -> tuple[list[Path], ...]:
-        """All parts of a film, of which those that are missing or damaged are made.
+        """All parts of a video, of which those that are missing or damaged are made.
 
         Args:
-            frames: of the film.
-            make: (slice of the film's frames, path of each suffix) publishes a part's files.
+            frames: of the video.
+            make: (slice of the video's frames, path of each suffix) publishes a part's files.
 
         Returns:
-            For each suffix the files in order, first the films.
+            For each suffix the files in order, first the videos.
         """
         numbers = range(-(-frames // PART))
         kept = self._kept()
         missing = [n for n in numbers if any((n, suffix) not in kept for suffix in self._suffixes)]
         if len(missing) < len(numbers):
             log.info("%d of %d parts are there", len(numbers) - len(missing), len(numbers))
-        for number in progress(missing, len(missing), f"parts of {PART} pictures"):
+        for number in progress(missing, len(missing), f"parts of {PART} images"):
             paths = [self._folder / f"{number:05d}{suffix}" for suffix in self._suffixes]
             make(slice(number * PART, min((number + 1) * PART, frames)), *paths)
             for path in paths:

@@ -11,8 +11,8 @@ from av.video.stream import VideoStream
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.fingerprint import file_digest
 from headsplat.runtime.process import available_threads
-from headsplat.video.color import UNSPECIFIED, Colours, RgbConverter
-from headsplat.video.container import BARE, MAX_PIXELS, count_films
+from headsplat.video.color import UNSPECIFIED, Colors, RgbConverter
+from headsplat.video.container import BARE, MAX_PIXELS, count_videos
 from headsplat.video.decode import open_video
 from headsplat.video.info import VideoInfo
 from headsplat.video.scan import Scan, Times, scan_video
@@ -34,15 +34,15 @@ NOT_READ = (8, 11, 12, 13, 14, 16, 17)
 def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     """Decode the whole video once and publish what was found as `video.json`.
 
-    Pictures that are in the file but do not decode are listed; undecodable pictures at the
+    Images that are in the file but do not decode are listed; undecodable images at the
     end (a file cut off by a crash or an incomplete download) only shorten the clip.
 
     Raises:
         UserError: no such file, not a video, no video stream, no times, less than two seconds
-            that decode, pictures that cannot be shown, or the file changed meanwhile.
+            that decode, images that cannot be shown, or the file changed meanwhile.
     """
     before = _stamp(path)
-    # One damaged picture can take its neighbours with it when several threads decode.
+    # One damaged image can take its neighbors with it when several threads decode.
     for threads in (available_threads(), 1):
         with open_video(path, threads, strict=True) as (container, stream):
             scan = scan_video(container, stream)
@@ -77,10 +77,10 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
             f"({count} of {total} images), at least {SHORTEST} s are needed; "
             "give a longer or an undamaged file"
         )
-    _check_colours(path, scan, tag)
+    _check_colors(path, scan, tag)
     lost = total - count
     if lost:
-        log.warning("%s: %d of %d pictures do not decode", path, lost, total)
+        log.warning("%s: %d of %d images do not decode", path, lost, total)
     main = max(scan.shapes, key=scan.shapes.__getitem__)
     width, height = _size(path, main, aspect)
     _tell(path, scan, times, main)
@@ -102,7 +102,7 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
         undecodable=timeline.undecodable,
         time_base=time_base,
         audio=sound,
-        hdr=scan.colours.hdr,
+        hdr=scan.colors.hdr,
         images=timeline.images,
         packets=scan.images,
         fields=scan.fields,
@@ -148,10 +148,10 @@ def _sound(container: InputContainer, path: Path | str) -> dict[str, int] | None
 
 def _check_whole(path: Path | str, scan: Scan, one_by_one: bool) -> None:
     if not one_by_one:
-        films = count_films(path)
-        if films > 1:
+        videos = count_videos(path)
+        if videos > 1:
             raise UserError(
-                f"{path}: {films} videos one behind the other, of which only the first would be "
+                f"{path}: {videos} videos one behind the other, of which only the first would be "
                 "read; join them with ffmpeg's concat"
             )
         return
@@ -165,21 +165,21 @@ def _check_whole(path: Path | str, scan: Scan, one_by_one: bool) -> None:
         )
 
 
-def _check_colours(path: Path | str, scan: Scan, tag: str) -> None:
-    colours = scan.colours
+def _check_colors(path: Path | str, scan: Scan, tag: str) -> None:
+    colors = scan.colors
     enhanced = tag in DOLBY_VISION or scan.sample.side_data.get("DOVI_METADATA") is not None
-    if colours.matrix == IPT or (enhanced and colours.transfer == UNSPECIFIED):
+    if colors.matrix == IPT or (enhanced and colors.transfer == UNSPECIFIED):
         raise UserError(
             f"{path}: Dolby Vision without a fallback (profile 5), which is not read; record as "
             "HLG, HDR10 or SDR, or convert it"
         )
-    if colours.matrix in NOT_READ:
+    if colors.matrix in NOT_READ:
         raise UserError(
-            f"{path}: its colours are coded by a rare matrix (number {int(colours.matrix)} of "
+            f"{path}: its colors are coded by a rare matrix (number {int(colors.matrix)} of "
             "ITU-T H.273), which is not read; convert the video to H.264"
         )
     try:
-        RgbConverter(False, Colours())(scan.sample, 16, 16)
+        RgbConverter(False, Colors())(scan.sample, 16, 16)
     except (ValueError, av.error.FFmpegError) as error:
         raise UserError(
             f"{path}: images of the format {scan.sample.format.name} cannot be read; convert the "
@@ -199,7 +199,7 @@ def _size(path: Path | str, shape: Shape, aspect: Fraction | None) -> tuple[int,
 
 def _tell(path: Path | str, scan: Scan, times: Times, main: Shape) -> None:
     """Log what is done to a video that is not plain."""
-    conversion = scan.colours.conversion()
+    conversion = scan.colors.conversion()
     if conversion:
         log.info("%s: %s", path, conversion)
     if scan.fields:

@@ -1,4 +1,4 @@
-"""One pass over a video's packets and pictures: what is there, before times are laid over it."""
+"""One pass over a video's packets and images: what is there, before times are laid over it."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from headsplat.video.color import Colours
+from headsplat.video.color import Colors
 from headsplat.video.container import packets
 from headsplat.video.decode import checksum, decode_packet, is_end
 from headsplat.video.interlace import Combing
@@ -76,7 +76,7 @@ class Scan:
         keyframes: of those among them, as in `VideoInfo`.
         shapes: how many images have each shape.
         turns: number of each image whose shape is not that of the one before, and its shape.
-        colours: of the first image.
+        colors: of the first image.
         fields: as in `VideoInfo`.
         sample: the first image.
         final_duration: ticks that the last image shows, as stored; 0 if it is not.
@@ -88,7 +88,7 @@ class Scan:
     keyframes: list[list[int]]
     shapes: Counter[Shape]
     turns: list[tuple[int, Shape]]
-    colours: Colours | None
+    colors: Colors | None
     fields: str | None
     sample: VideoFrame | None
     final_duration: int
@@ -97,7 +97,7 @@ class Scan:
 
 def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
     """Decode a video from its start to its end, one image at a time."""
-    tags = Colours.of(stream.codec_context, Colours())
+    tags = Colors.of(stream.codec_context, Colors())
     scan = Scan(PacketLog(stream.time_base), [], [], Counter(), [], None, None, None, 0, 0)
     shapes, combing = Shapes(), Combing()
     seen: set[int] = set()
@@ -132,7 +132,7 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
         for number, stamp, place, content in keys
         if number in seen and (places[place, content] if place else contents[content]) == 1
     ]
-    scan.colours = scan.sample and Colours.of(scan.sample, tags)
+    scan.colors = scan.sample and Colors.of(scan.sample, tags)
     scan.fields = combing.order()
     return scan
 

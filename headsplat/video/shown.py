@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 from av.video.frame import VideoFrame
 
-from headsplat.video.color import Colours, RgbConverter
+from headsplat.video.color import Colors, RgbConverter
 from headsplat.video.orientation import Orientation
 
 
@@ -54,7 +54,7 @@ class Shapes:
         return self._shape
 
 
-class PictureMaker:
+class ImageMaker:
     """Make upright RGB images, uint8 (height, width, 3), of decoded frames.
 
     Frames of another shape are fitted in: as large as possible, their aspect kept, the middle
@@ -64,11 +64,11 @@ class PictureMaker:
         width, height: of the images.
         aspect: width of a stored pixel over its height; None for square ones.
         fine: see `RgbConverter`.
-        container: what the container says of the colours.
+        container: what the container says of the colors.
     """
 
     def __init__(
-        self, width: int, height: int, aspect: Fraction | None, fine: bool, container: Colours
+        self, width: int, height: int, aspect: Fraction | None, fine: bool, container: Colors
     ) -> None:
         self._size = width, height
         self._aspect = aspect
@@ -82,10 +82,10 @@ class PictureMaker:
         part = shape.orientation.apply(self._to_rgb(frame, *stored))
         if (width, height) == self._size:
             return part
-        picture = np.zeros((self._size[1], self._size[0], 3), np.uint8)
+        image = np.zeros((self._size[1], self._size[0], 3), np.uint8)
         left, top = (self._size[0] - width) // 2, (self._size[1] - height) // 2
-        picture[top : top + height, left : left + width] = part
-        return picture
+        image[top : top + height, left : left + width] = part
+        return image
 
 
 def fitted(shown: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:

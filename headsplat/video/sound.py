@@ -1,4 +1,4 @@
-"""Reading of a file's sound, on the time axis of its pictures."""
+"""Reading of a file's sound, on the time axis of its images."""
 
 import logging
 import math
@@ -19,15 +19,15 @@ from headsplat.video.timeline import Pieces, Recordings
 
 log = logging.getLogger(__name__)
 GAP = 0.02  # seconds; smaller jumps of the time stamps are rounding, not silence
-RATES = (8_000, 192_000)  # Hz; other rates are no sound of a film
+RATES = (8_000, 192_000)  # Hz; other rates are no sound of a video
 USUAL_RATE = 48_000  # Hz; what they become
 LONGEST = 3600.0  # seconds that are read where nobody says how many are needed; memory is bounded
 
 
 def read_sound(path: Path | str, seconds: float = LONGEST) -> tuple[np.ndarray, int] | None:
-    """Sound of a video or audio file, starting at the time of the first picture.
+    """Sound of a video or audio file, starting at the time of the first image.
 
-    Sound before the first picture is cut, and so is what sounds while the video pauses; a later
+    Sound before the first image is cut, and so is what sounds while the video pauses; a later
     start and gaps inside become silence; more than two channels are mixed down to stereo. Of
     several tracks it is the first that can be decoded.
 
@@ -65,11 +65,11 @@ def sound_tracks(container: InputContainer, path: Path | str) -> list[AudioStrea
 
 
 def _pieces(path: Path | str) -> Pieces | None:
-    """What the video's clip consists of, from its packets alone; None without pictures."""
+    """What the video's clip consists of, from its packets alone; None without images."""
     try:
         with open_media(path) as file:
             stream = main_video(file, path)
-            first = _first_picture(file, stream)
+            first = _first_image(file, stream)
     except UserError:
         return None
     with open_media(path) as file:
@@ -84,8 +84,8 @@ def _pieces(path: Path | str) -> Pieces | None:
         return Pieces.lay(stamps.from_stamp(start), stream.time_base)
 
 
-def _first_picture(file: InputContainer, stream: av.video.stream.VideoStream) -> int | None:
-    """Number of the packet of the first picture that decodes."""
+def _first_image(file: InputContainer, stream: av.video.stream.VideoStream) -> int | None:
+    """Number of the packet of the first image that decodes."""
     for number, packet in enumerate(packets(file, stream)):
         for frame in decode_packet(packet, number):
             return frame.pts

@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import groupby, pairwise
 from statistics import median_low
 
-FPS = 25  # pictures per second of every clip after ingest
+FPS = 25  # images per second of every clip after ingest
 PAUSE = 2  # seconds; a longer stretch without an image is cut out
 JUMP_BACK = 1  # seconds; a clock that goes back by more belongs to another recording
 
@@ -141,12 +141,12 @@ def spread(ticks: Sequence[int], step: int) -> list[int | Fraction]:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Which source picture shows at each output time.
+    """Which source image shows at each output time.
 
     Attributes:
-        images: number of the decodable source picture used for ids 1, 2, ..., from 0.
-        undecodable: ids whose own source picture is damaged, so a neighbour stands in.
-        duration: seconds from the first picture's start to the last one's end.
+        images: number of the decodable source image used for ids 1, 2, ..., from 0.
+        undecodable: ids whose own source image is damaged, so a neighbor stands in.
+        duration: seconds from the first image's start to the last one's end.
     """
 
     images: list[int]
@@ -160,15 +160,15 @@ def lay_timeline(
     last_duration: int,
     time_base: Fraction,
 ) -> Timeline:
-    """Choose for each time (k - 1) / 25 s the source picture with the nearest time stamp.
+    """Choose for each time (k - 1) / 25 s the source image with the nearest time stamp.
 
-    Time zero is the first decodable picture; pictures that only exist damaged count when
-    they lie between decodable ones. All arithmetic is exact, a tie takes the earlier picture.
+    Time zero is the first decodable image; images that only exist damaged count when
+    they lie between decodable ones. All arithmetic is exact, a tie takes the earlier image.
 
     Args:
-        decoded: ascending distinct time stamps of the pictures that decode, ticks.
-        damaged: time stamps of the pictures that do not.
-        last_duration: how long the last picture shows, in ticks.
+        decoded: ascending distinct time stamps of the images that decode, ticks.
+        damaged: time stamps of the images that do not.
+        last_duration: how long the last image shows, in ticks.
         time_base: seconds per tick.
     """
     start, end = decoded[0], decoded[-1]

@@ -1,4 +1,4 @@
-"""Photometric refinement does on a card what it does on the processor."""
+"""Photometric refinement does on a GPU what it does on the processor."""
 
 import numpy as np
 import pytest

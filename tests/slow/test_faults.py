@@ -185,7 +185,7 @@ def test_a_truncated_output_is_named_and_made_again(copy: Checkout) -> None:
         assert store.ids[-1] == FRAMES
 
 
-def test_a_damaged_picture_is_named(copy: Checkout) -> None:
+def test_a_damaged_image_is_named(copy: Checkout) -> None:
     damaged = copy.folder / "work/demo/frames/001.zip"
     with open(damaged, "r+b") as handle:
         handle.seek(2000)

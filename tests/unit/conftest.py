@@ -27,7 +27,7 @@ def loader(monkeypatch, tmp_path):
     """The loader as in a new process on a machine with a C++ compiler that writes empty files.
 
     Nothing is really loaded; the libraries' paths are noted in the list this gives. Neither the
-    machine's own compilers nor its own card nor an installed package is seen.
+    machine's own compilers nor its own GPU nor an installed package is seen.
     """
     loaded: list[str] = []
     monkeypatch.setattr(extension, "_loaded", None)

@@ -83,10 +83,10 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
     settings = {"count": count, "condition_size": condition_size(head), "bases": 3}
     deformation = build_deformation("blendshapes", settings)
     with torch.no_grad():
-        _, quat, scale, opacity, colour = deformation._split(deformation.weights[0])
+        _, quat, scale, opacity, color = deformation._split(deformation.weights[0])
         quat[:, 0], opacity[:] = 50, 60
         scale.fill_(-250)
-        colour.copy_(100 * torch.rand(count, 3))
+        color.copy_(100 * torch.rand(count, 3))
     return Avatar(head, torch.from_numpy(shape).float(), anchors, deformation, torch.device("cpu"))
 
 

@@ -37,7 +37,7 @@ def avatar(request, head) -> Avatar:
         else:
             shape = dict(
                 zip(
-                    ("offset", "quat", "scale", "opacity", "colour"),
+                    ("offset", "quat", "scale", "opacity", "color"),
                     deformation._split(deformation.weights[0]),
                     strict=True,
                 )

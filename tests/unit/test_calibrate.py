@@ -78,7 +78,7 @@ def test_is_deterministic_and_sure(head):
     np.testing.assert_array_equal(result.landmarks.index, known.index)
     np.testing.assert_array_equal(result.landmarks.face, known.face)
     np.testing.assert_array_equal(result.landmarks.barycentric, known.barycentric)
-    assert result.pictures == 36
+    assert result.images == 36
     assert np.median(result.spread[known.index]) < 0.003
 
 

@@ -166,8 +166,8 @@ def test_assets_that_are_missing_or_broken(tmp_path: Path) -> None:
 
 
 def test_operators_draw_or_say_why_not(tmp_path: Path) -> None:
-    centre, corner = operators.draw_one("cpu")
-    assert centre.tolist() == pytest.approx([0.15, 0.3, 0.6], abs=1e-5)
+    center, corner = operators.draw_one("cpu")
+    assert center.tolist() == pytest.approx([0.15, 0.3, 0.6], abs=1e-5)
     assert corner.tolist() == [0, 0, 0]
     code = (
         "from headsplat.doctor.operators import check_operators\n"
@@ -206,11 +206,11 @@ def test_a_wrong_pixel_is_noticed(monkeypatch) -> None:
     "said",
     ["| NVIDIA-SMI 550.54  Driver Version: 550.54.15  CUDA Version: 12.4 |", "no devices"],
 )
-def test_a_driver_whose_card_pytorch_does_not_see(tmp_path, monkeypatch, said) -> None:
+def test_a_driver_whose_gpu_pytorch_does_not_see(tmp_path, monkeypatch, said) -> None:
     script(tmp_path / "nvidia-smi", f"echo '{said}'")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
-    found = list(gpu.check_cards())
+    found = list(gpu.check_gpus())
     if "Driver" in said:
         assert states(found) == [OK, WARNING]
         assert "550.54.15, for CUDA up to 12.4" in found[0].says
@@ -219,7 +219,7 @@ def test_a_driver_whose_card_pytorch_does_not_see(tmp_path, monkeypatch, said) -
         assert states(found) == [OK]
 
 
-def test_onnx_runs_and_the_detector_is_held_to_the_picture(monkeypatch) -> None:
+def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
     found = list(networks.check_onnx())
     assert OK in states(found)
     assert FAILS not in states(found)

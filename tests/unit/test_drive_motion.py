@@ -42,7 +42,7 @@ def test_the_same_rate_changes_nothing():
     assert len(motion.sampled(25).times) == 9
 
 
-def test_a_late_start_stands_still_and_one_moment_is_a_picture():
+def test_a_late_start_stands_still_and_one_moment_is_a_image():
     sampled = turning([0.2, 0.4]).sampled(10)
     assert sampled.condition[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.3, 0.4])
     assert len(turning([0.0]).sampled(25).times) == 1

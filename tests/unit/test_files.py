@@ -349,7 +349,7 @@ def test_more_chunks_than_files_may_be_open(tmp_path: Path) -> None:
     assert "delete" not in result.stderr
 
 
-def test_a_damaged_picture_of_a_chunk_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_of_a_chunk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "000.zip"
     with publish(path) as temporary, FrameZipWriter(temporary, ".png") as pack:
         for frame in (1, 2):

@@ -76,8 +76,8 @@ DOORS = {
     "json": read_json,
     "mesh": read_textured_mesh,
     "image": read_image_file,
-    "picture": lambda path: read_image(ImageSource(path), (4, 4)),
-    "picture in arrays": lambda path: read_matte(ImageSource(path, "img"), (4, 4)),
+    "image": lambda path: read_image(ImageSource(path), (4, 4)),
+    "image in arrays": lambda path: read_matte(ImageSource(path, "img"), (4, 4)),
     "ict": read_source,
     "task": check_task,
     "onnx": open_session,
@@ -170,7 +170,7 @@ BAD_ARRAYS = {
     "is negative": npy(header("(-1,)")),
     "has a name for a size": npy(header("('a',)")),
     "has a list for a shape": npy(header("[1]"), b"12345678"),
-    "has truth for a size": npy(header("(True,)"), b"12345678"),
+    "has ground truth for a size": npy(header("(True,)"), b"12345678"),
     "of objects": npy(header("(1,)", "'|O'"), b"12345678"),
     "of raw memory": npy(header("(1,)", "'|V8'"), b"12345678"),
     "of fields": npy(header("(1,)", "[('a', '<f8')]"), b"12345678"),
@@ -202,7 +202,7 @@ def test_arrays_are_those_of_numpy(tmp_path):
     arrays = {
         "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "none": np.zeros((0, 3)),
         "one": np.float32(3), "text": np.array(["a", "\u20acx"]), "raw": np.array([b"a"]),
-        "truth": np.array([True, False]), "big": np.arange(3, dtype=">i4"),
+        "ground_truth": np.array([True, False]), "big": np.arange(3, dtype=">i4"),
         "large": np.arange(500_000),
     }  # fmt: skip
     np.savez(tmp_path / "a.npz", **arrays)
@@ -429,7 +429,7 @@ def test_meshes_with_impossible_numbers(tmp_path, monkeypatch, line):
         read_textured_mesh(path)
 
 
-def test_grey_values_of_sixteen_bits_are_scaled(tmp_path):
+def test_gray_values_of_sixteen_bits_are_scaled(tmp_path):
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "a.png")
     found = decode_image((tmp_path / "a.png").read_bytes())

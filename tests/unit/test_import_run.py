@@ -1,4 +1,4 @@
-"""From a reader's clip to what later stages read: window, intrinsics, packed pictures, record."""
+"""From a reader's clip to what later stages read: window, intrinsics, packed images, record."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ import import_frames_chunk
 import import_parsing_chunk
 import import_track as script
 from headsplat.formats.flashavatar.reader import read_flashavatar
-from headsplat.formats.importing.clip import ImportedClip, ImportOptions, ImageSource, make_track
+from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, make_track
 from headsplat.formats.importing.images import read_image, read_mask, read_matte
 from headsplat.formats.importing.kinds import KINDS
 from headsplat.formats.importing.record import ImportRecord
@@ -91,9 +91,9 @@ def test_scripts_leave_what_later_stages_read(tmp_path):
             assert frames.ids == alpha.ids == parsing.ids
             ids += frames.ids
             for frame in frames.ids:
-                picture = decode_image(frames.read(frame))
-                assert picture.shape == (SIZE // 2, SIZE // 2, 3)
-                np.testing.assert_allclose(picture, frame, atol=1)
+                image = decode_image(frames.read(frame))
+                assert image.shape == (SIZE // 2, SIZE // 2, 3)
+                np.testing.assert_allclose(image, frame, atol=1)
                 head = decode_image(parsing.read(frame, "_neckhead"))
                 assert set(np.unique(head)) == {0, 255}
                 assert head[SIZE // 4, SIZE // 4] == 255
@@ -103,7 +103,7 @@ def test_scripts_leave_what_later_stages_read(tmp_path):
     assert ids == [r.id for r in rows]
 
 
-def test_pictures_of_the_right_size_are_copied(tmp_path):
+def test_images_of_the_right_size_are_copied(tmp_path):
     folder = flashavatar_dataset(tmp_path / "data", COUNT)
     run(folder, tmp_path, SIZE)
     with pack(import_frames_chunk, tmp_path, 0, 1) as frames:
@@ -148,7 +148,7 @@ def test_arrays_inside_npz(tmp_path):
         read_image(ImageSource(path, "img"), (6, 8))
 
 
-def test_label_pictures_with_and_without_a_palette(tmp_path):
+def test_label_images_with_and_without_a_palette(tmp_path):
     labels = np.array([[0, 1, 11], [16, 17, 12]], np.uint8)
     plain = Image.fromarray(labels)
     palette = Image.fromarray(labels, mode="P")
@@ -175,18 +175,18 @@ def wide_track(head, size: tuple[int, int], x: float, depth: float):
 
 
 @pytest.mark.parametrize(("size", "x"), [((360, 640), 0.1), ((640, 360), 0.0), ((360, 640), -0.2)])
-def test_window_of_pictures_that_are_not_square(size, x):
+def test_window_of_images_that_are_not_square(size, x):
     head = sphere_head(24, 40)
     window = square_window(head, wide_track(head, size, x, 0.8), 128)
     assert 0 <= window.x0 <= window.x0 + window.side <= size[1]
     assert 0 <= window.y0 <= window.y0 + window.side <= size[0]
-    centre = np.array([[900 * x / 0.8 + size[1] / 2, size[0] / 2]])
+    center = np.array([[900 * x / 0.8 + size[1] / 2, size[0] / 2]])
     across = 2 * 900 * 0.1 / 0.8  # the ball's diameter in pixels
     assert 1.1 * across < window.side < 1.6 * across
-    assert (abs(window.points(centre) - 64) < 0.2 * 128).all()
+    assert (abs(window.points(center) - 64) < 0.2 * 128).all()
 
 
-def test_a_head_larger_than_the_short_side_leaves_the_picture():
+def test_a_head_larger_than_the_short_side_leaves_the_image():
     head = sphere_head(24, 40)
     window = square_window(head, wide_track(head, (640, 360), 0.0, 0.4), 128)
     assert window.side > 360

@@ -80,7 +80,7 @@ def test_subjects_with_the_same_plan_share_their_lines(tmp_path):
 
 def test_the_summary_says_who_failed_where_and_why(tmp_path):
     log = tmp_path / "a.log"
-    log.write_text("one\nerror: no face; film one\n")
+    log.write_text("one\nerror: no face; video one\n")
     silent = tmp_path / "none.log"
     jobs = [
         *(Job("train_avatar", f"good{n:03d}", None, DONE) for n in range(100)),
@@ -96,7 +96,7 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
     assert lines[0].endswith(" and 92 more")
     assert lines[1:] == [
         "bad: FAILED in solve_crop; 1 job after it did not start",
-        "    error: no face; film one",
+        "    error: no face; video one",
         f"    log: {log}",
         "lost: FAILED in detect_chunk 003",
         f"    no log was written ({silent})",
@@ -113,7 +113,7 @@ def test_a_job_that_was_stopped_did_not_fail(tmp_path):
         "saved": "saved after step 3 of 9\nstopped; the same command continues\n",
         "early": "",
         "loading": "Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n",
-        "bad": "error: no face; film one\n",
+        "bad": "error: no face; video one\n",
         "before": "",
     }
     jobs = []

@@ -298,7 +298,7 @@ def test_tensors_keep_their_views(tmp_path, older):
     base = torch.arange(24.0).reshape(4, 6)
     value = OrderedDict(
         a=base, t=base.T, part=base[1:3, ::2], empty=torch.zeros(0, 5), one=torch.tensor(3),
-        half=torch.arange(3).half(), brain=torch.arange(3).bfloat16(), truth=base > 5,
+        half=torch.arange(3).half(), brain=torch.arange(3).bfloat16(), ground_truth=base > 5,
     )  # fmt: skip
     path = tmp_path / "a.pth"
     path.write_bytes(saved(value, _use_new_zipfile_serialization=not older))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
+from benchmarks.synthetic_tracks import detect, make_ground_truth, write_inputs
 from headsplat.formats.flame_pose import fold, unfold
 from headsplat.formats.importing.clip import make_track
 from headsplat.formats.vhap.writer import flame_parameters
@@ -119,8 +119,8 @@ def test_vhap_carries_the_neck_and_the_face_stays():
 def test_the_track_holds_a_neck_only_where_one_is_wanted(tmp_path):
     head = procedural_head()
     head.save(tmp_path / "head.npz")
-    truth = make_truth(head, 12, seed=2)
-    write_inputs(tmp_path, *detect(head, truth))
+    ground_truth = make_ground_truth(head, 12, seed=2)
+    write_inputs(tmp_path, *detect(head, ground_truth))
     paths = [tmp_path / n for n in ("head.npz", "landmarks.npz", "crop.json", "frames.tsv")]
     tracks = []
     for name, neck in (("without", False), ("with", True)):

@@ -17,7 +17,7 @@ import yaml
 from headsplat_workflow.named_rows import NAME, NamedRows
 from headsplat_workflow.user_files import file_problem, folder_problem
 
-from headsplat.formats.importing.kinds import FRAME_DELTA_KINDS, KINDS, OWN_PICTURES
+from headsplat.formats.importing.kinds import FRAME_DELTA_KINDS, KINDS, OWN_IMAGES
 from headsplat.runtime.errors import LONGEST, UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 
@@ -157,7 +157,7 @@ def read_subjects(table: Path, presets: dict[str, Any]) -> Subjects:
             (FlashAvatar's chkpntN.pth that training goes on from) and `avatar` (one to be drawn as
             it is) are optional columns.
             `import` (`<kind>:<folder>` of another tool's track) takes the place of a video:
-            `video` is then empty, '-' or, for some kinds, a folder of pictures;
+            `video` is then empty, '-' or, for some kinds, a folder of images;
             the row gains `kind` and `folder`, and an empty `video`.
             `frame_delta` and `flame_version` belong to `import`. Lines that start with '#' are
             comments.
@@ -259,8 +259,8 @@ def _check_import(row: dict[str, str], where: str) -> None:
             raise UserError(f"{where}: '{column}' comes with the import; leave it empty")
     if row["video"] in NO_VIDEO:
         row["video"] = ""
-    elif row["kind"] not in OWN_PICTURES:
-        raise UserError(f"{where}: {row['kind']} brings its own pictures; write '-' under 'video'")
+    elif row["kind"] not in OWN_IMAGES:
+        raise UserError(f"{where}: {row['kind']} brings its own images; write '-' under 'video'")
     elif trouble := folder_problem(row["video"]):
         raise UserError(
             f"{where}: with an import, 'video' is '-' or a folder of numbered images; "
@@ -270,7 +270,7 @@ def _check_import(row: dict[str, str], where: str) -> None:
     if delta and not re.fullmatch(r"-?\d{1,6}", delta):
         raise UserError(f"{where}: 'frame_delta' is '{shown(delta)}', expected a whole number")
     if delta and row["kind"] not in FRAME_DELTA_KINDS:
-        raise UserError(f"{where}: {row['kind']} names its pictures; leave 'frame_delta' empty")
+        raise UserError(f"{where}: {row['kind']} names its images; leave 'frame_delta' empty")
     if row.get("flame_version") not in (None, "", "2020", "2023"):
         raise UserError(
             f"{where}: 'flame_version' is '{shown(row['flame_version'])}', expected 2020 or 2023"

@@ -132,7 +132,7 @@ def ask_outputs_in_turn() -> None:
 def look_up_folders() -> None:
     """Let Snakemake find outputs within another job's output by a look at each folder, once.
 
-    It makes a `Path` of every output, sorts them and splits neighbours into their parts.
+    It makes a `Path` of every output, sorts them and splits neighbors into their parts.
     """
 
     def check_directory_outputs(self: DAG) -> None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 FOLDER, RULE = "work/.refused", "refuse"
-# What the wildcard of the rule matches: `subject-anna`, `motion-talk`, `film-anna.talk`.
-NAME = r"(subject|motion|film)-[A-Za-z0-9_.-]+"
-SUBJECT, MOTION, FILM = "subject", "motion", "film"
+# What the wildcard of the rule matches: `subject-anna`, `motion-talk`, `video-anna.talk`.
+NAME = r"(subject|motion|video)-[A-Za-z0-9_.-]+"
+SUBJECT, MOTION, VIDEO = "subject", "motion", "video"
 _OF_SUBJECT = re.compile(r"(?:\./)?(?:work|results)/([^/]+)(?:/.*)?")
 _OF_MOTION = re.compile(r"(?:\./)?results/[^/]+/driven/([^/]+)\.mp4")
 

@@ -2,7 +2,7 @@
 
 The figures are about twice what was measured on two cores at 512 px, so that a batch system neither
 kills a job nor keeps a node empty. A job that failed may have run out of one of them, so each
-attempt asks for more of the host, and training for less of its card.
+attempt asks for more of the host, and training for less of its GPU.
 """
 
 import os
@@ -54,13 +54,13 @@ NEEDS = {
     "matte_chunk": Need(mem=(2500, 0), minutes=(10, 60), disk=(20, 60)),
     "parse_chunk": Need(mem=(2500, 0), minutes=(10, 60), disk=(20, 60)),
     "track_head": Need(mem=(1500, 100), minutes=(20, 10), disk=(50, 30)),
-    # Half a second a frame on a CPU, hundredths on a card; frames are refined window by window.
+    # Half a second a frame on a CPU, hundredths on a GPU; frames are refined window by window.
     "refine_track": Need(mem=(2500, 100), minutes=(20, 60), disk=(50, 30)),
     "export_frames": Need(mem=(500, 50), minutes=(5, 2), disk=(20, 20)),
     "overlay_track": Need(mem=(1000, 50), minutes=(5, 10), disk=(50, 100)),
     "split_frames": Need(mem=(500, 10), minutes=(5, 0), disk=(10, 1)),
     "export_dataset": Need(mem=(500, 50), minutes=(5, 10), disk=(50, 800)),
-    # On a CPU; a card needs seconds to minutes. Decoded pictures are kept up to --cache-mib.
+    # On a CPU; a GPU needs seconds to minutes. Decoded images are kept up to --cache-mib.
     "train_avatar": Need(mem=(3500, 100), minutes=(240, 10), disk=(200, 0)),
     "import_avatar": Need(mem=(2000, 20), minutes=(5, 0)),
     "evaluate_avatar": Need(mem=(2000, 100), minutes=(10, 30), disk=(50, 100)),
@@ -92,8 +92,8 @@ def disk_mb(stage: str, frames: float) -> int:
     return int(_of(NEEDS.get(stage, Need()).disk, frames) * 1.048576) + 1
 
 
-def card_percent(attempt: int = 1) -> int:
-    """Share of the card's free memory that pictures may take: half, a tenth, nothing."""
+def gpu_percent(attempt: int = 1) -> int:
+    """Share of the GPU's free memory that images may take: half, a tenth, nothing."""
     return {1: 50, 2: 10}.get(attempt, 0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from headsplat.runtime import watching
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.gpu import claim_card
+from headsplat.runtime.gpu import claim_gpu
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.memory import memory_error
@@ -23,7 +23,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 def stage(main: Callable[[], None], gpu: bool = False) -> None:
     """Run the `main` of a stage script as a process of its own.
 
-    With `gpu` the process claims one card of the machine, where there is one, for its lifetime.
+    With `gpu` the process claims one GPU of the machine, where there is one, for its lifetime.
 
     A `UserError`, a disk that refuses a write, or memory that ran out ends in one line on standard
     error and exit status 1, a request to stop in one line and status 143; anything else is a bug
@@ -39,7 +39,7 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
         handler.addFilter(_beat_at_record)
     try:
         if gpu:
-            claim_card()
+            claim_gpu()
         main()
     except Stopped:
         print("stopped; the same command continues", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 from headsplat_workflow import job_logs
 from headsplat_workflow.stages import Stage, stages_of
 
-# A running stage writes to its log at least this often; pictures that take longer are rare.
+# A running stage writes to its log at least this often; images that take longer are rare.
 FRESH = 90.0  # seconds
 DONE, FAILED, RUNNING, PARTLY, NEW = "done", "failed", "running", "partly done", "not started"
 

@@ -1,6 +1,6 @@
-"""Small SVG charts for a self-contained page: no script, no font, no picture from elsewhere.
+"""Small SVG charts for a self-contained page: no script, no font, no image from elsewhere.
 
-Every chart scales with its container (viewBox) and takes its colours from the page's CSS
+Every chart scales with its container (viewBox) and takes its colors from the page's CSS
 variables, so that it follows the light and the dark theme.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 520, 220
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 12, 36
-COLOURS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)", "var(--e)")
+COLORS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)", "var(--e)")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _legend(series: Sequence[Series]) -> str:
     if len(series) < 2:
         return ""
     keys = "".join(
-        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{html.escape(s.label)}</span>'
+        f'<span><i style="background:{COLORS[i % len(COLORS)]}"></i>{html.escape(s.label)}</span>'
         for i, s in enumerate(series)
     )
     return f'<div class="legend">{keys}</div>'
@@ -126,8 +126,8 @@ def lines(
                 continue
             path.append(f"{pen}{axes.x(x):.1f} {axes.y(y):.1f}")
             pen = "L"
-        colour = COLOURS[i % len(COLOURS)]
-        parts.append(f'<path class="line" style="stroke:{colour}" d="{"".join(path)}"/>')
+        color = COLORS[i % len(COLORS)]
+        parts.append(f'<path class="line" style="stroke:{color}" d="{"".join(path)}"/>')
     return _svg("".join(parts), title) + _legend(series)
 
 
@@ -140,7 +140,7 @@ def scatter(series: Sequence[Series], x_label: str, y_label: str, title: str) ->
             f'<circle cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="2.2"/>'
             for x, y in zip(s.x, s.y, strict=True)
         )
-        parts.append(f'<g style="fill:{COLOURS[i % len(COLOURS)]}" opacity=".6">{points}</g>')
+        parts.append(f'<g style="fill:{COLORS[i % len(COLORS)]}" opacity=".6">{points}</g>')
     return _svg("".join(parts), title) + _legend(series)
 
 

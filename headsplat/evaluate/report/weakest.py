@@ -38,7 +38,7 @@ def stage_health(
             "detection",
             f"{100 * usable_share:.0f} % of the frames are usable (goal 95 %)",
             (1 - usable_share) / 0.05,
-            "keep one face in sight, well lit and not cut by the picture's edge",
+            "keep one face in sight, well lit and not cut by the image's edge",
         ),
         StageHealth(
             "training",
@@ -47,7 +47,7 @@ def stage_health(
             "more steps, more Gaussians, or a better track",
         ),
         StageHealth(
-            "generalisation",
+            "generalization",
             f"held-out frames lose {gap:.1f} dB against training frames (goal 2 dB)",
             gap / 2,
             "record more varied poses and expressions",

@@ -28,7 +28,7 @@ EXPRESSIONS_SHOWN = 14
 class Sources:
     """Where the stages left what the report shows.
 
-    `truth` is the built-in clip's, or None; `refinement` is None for a track from elsewhere.
+    `ground_truth` is the built-in clip's, or None; `refinement` is None for a track from elsewhere.
     """
 
     metrics: Path
@@ -40,7 +40,7 @@ class Sources:
     frames_table: Path
     info: Path
     logs: Path
-    truth: Path | None
+    ground_truth: Path | None
     refinement: Path | None
 
 
@@ -63,7 +63,7 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         page.section(
             "Held-out frames",
             _examples(evaluation),
-            "Worst, median and best by psnr_head: truth, render, and four times their difference.",
+            "Worst, median and best by psnr_head: ground truth, render, and four times their difference.",
         ),
         _sheet(evaluation),
         _over_time(evaluation, track, rows),
@@ -73,8 +73,8 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         step_time(training),
         _costs(sources.logs, sources.logs.parent / "assets"),
     ]
-    if sources.truth is not None:
-        parts.append(_truth(compare(track, read_npz(sources.truth))))
+    if sources.ground_truth is not None:
+        parts.append(_ground_truth(compare(track, read_npz(sources.ground_truth))))
     text = page.document(f"headsplat: {subject}", "".join(parts))
     with publish(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -139,25 +139,25 @@ def _tiles(metrics: Any, training: Any) -> str:
 def _examples(evaluation: Any) -> str:
     figures = [
         _trio(
-            evaluation["example_truth"][i],
+            evaluation["example_ground_truth"][i],
             evaluation["example_render"][i],
             f"{name}: frame {evaluation['example_ids'][i]}, {evaluation['example_psnr'][i]:.1f} dB",
         )
         for i, name in enumerate(evaluation["example_names"])
     ]
-    film = (
+    video = (
         '<p class="soft"><a href="test.mp4">test.mp4</a> beside this page shows the whole clip, '
         "with the held-out stretches marked.</p>"
     )
-    return f'{film}<div class="examples">{"".join(figures)}</div>'
+    return f'{video}<div class="examples">{"".join(figures)}</div>'
 
 
 def _sheet(evaluation: Any) -> str:
     """Held-out frames from all over the clip, in their order."""
     figures = [
-        _trio(truth, render, f"{(frame - 1) / FPS:.1f} s, frame {frame}, {psnr:.1f} dB")
-        for frame, psnr, truth, render in zip(
-            *(evaluation[f"sheet_{part}"] for part in ("ids", "psnr", "truth", "render")),
+        _trio(ground_truth, render, f"{(frame - 1) / FPS:.1f} s, frame {frame}, {psnr:.1f} dB")
+        for frame, psnr, ground_truth, render in zip(
+            *(evaluation[f"sheet_{part}"] for part in ("ids", "psnr", "ground_truth", "render")),
             strict=True,
         )
     ]
@@ -166,14 +166,18 @@ def _sheet(evaluation: Any) -> str:
     return page.section(
         "Held-out frames over the clip",
         f'<div class="sheet">{"".join(figures)}</div>',
-        f"Truth, render and four times their difference of {which}, evenly spread.",
+        f"GroundTruth, render and four times their difference of {which}, evenly spread.",
     )
 
 
-def _trio(truth: np.ndarray, render: np.ndarray, caption: str) -> str:
-    difference = (np.abs(truth.astype(int) - render.astype(int)) * 4).clip(0, 255)
-    pictures = {"truth": truth, "render": render, "difference": difference.astype(np.uint8)}
-    trio = "".join(page.image_tag(image, f"{caption}: {what}") for what, image in pictures.items())
+def _trio(ground_truth: np.ndarray, render: np.ndarray, caption: str) -> str:
+    difference = (np.abs(ground_truth.astype(int) - render.astype(int)) * 4).clip(0, 255)
+    images = {
+        "ground_truth": ground_truth,
+        "render": render,
+        "difference": difference.astype(np.uint8),
+    }
+    trio = "".join(page.image_tag(image, f"{caption}: {what}") for what, image in images.items())
     return (
         f'<figure><div class="trio">{trio}</div>'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -283,7 +287,7 @@ def _refinement(path: Path | None) -> str:
         "It was not better where it had not been fitted: the landmarks' track is used."
     )  # fmt: skip
     return page.section(
-        "Track against the pictures", page.table(("what", "landmarks", "refined"), rows), note
+        "Track against the images", page.table(("what", "landmarks", "refined"), rows), note
     )
 
 
@@ -330,7 +334,7 @@ def _costs(*folders: Path) -> str:
     return page.section("What each stage cost", body, note)
 
 
-def _truth(errors: dict[str, float]) -> str:
+def _ground_truth(errors: dict[str, float]) -> str:
     rows = [
         ("head rotation, median", f"{errors['rotation_deg_median']:.2f} degrees"),
         ("head rotation, 95 %", f"{errors['rotation_deg_95']:.2f} degrees"),
@@ -340,4 +344,4 @@ def _truth(errors: dict[str, float]) -> str:
         ("landmark residual, median", f"{100 * errors['residual_iod_median']:.2f} %"),
     ]
     note = "The built-in clip is rendered, so the track can be held against what was true."
-    return page.section("Track against the truth", page.table(("what", "value"), rows), note)
+    return page.section("Track against the ground truth", page.table(("what", "value"), rows), note)

@@ -1,4 +1,4 @@
-"""flame-head-tracker's alignment undone: from poses in face-aligned pictures to the source's own.
+"""flame-head-tracker's alignment undone: from poses in face-aligned images to the source's own.
 
 The tracker cuts every frame by a similarity that follows eyes and mouth. Undone exactly, that gives
 each frame intrinsics of its own; a track has one camera, so a rigid motion is fitted to what those
@@ -17,11 +17,11 @@ _STEPS = 6
 
 
 def alignment(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The similarity from a source picture to the aligned one.
+    """The similarity from a source image to the aligned one.
 
     Args:
         points: (478, 2 or 3) MediaPipe points in source pixels.
-        size: width and height of the aligned picture.
+        size: width and height of the aligned image.
 
     Returns:
         A (2, 2), a rotation times a scale, and d (2,): p_aligned = A p_source + d.
@@ -40,12 +40,12 @@ def alignment(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 def undo_alignment(
     R: np.ndarray, t: np.ndarray, K: np.ndarray, A: np.ndarray, d: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A camera of the aligned picture as one of the source picture, exactly.
+    """A camera of the aligned image as one of the source image, exactly.
 
     Args:
         R: (3, 3) head to camera.
         t: (3,) metres.
-        K: (3, 3) of the aligned picture, with equal focal lengths.
+        K: (3, 3) of the aligned image, with equal focal lengths.
         A: (2, 2) and d (2,) as `alignment` gives them.
         d: see `A`.
 

@@ -1,13 +1,13 @@
 """flame-head-tracker's results, `<frame>.npz`, of versions 3.4 and 4.1.
 
 Frame numbers start at 0 and frames without a face are absent. `cam` is a camera-to-world pose:
-three angles about Y, X and Z, then the camera's centre, in OpenGL axes,
+three angles about Y, X and Z, then the camera's center, in OpenGL axes,
 
     Rc = Rz(e_2) Ry(e_0) Rx(e_1),   R = F Rc^T,   t = -F Rc^T c,   F = diag(1, -1, -1).
 
-Intrinsics are those of a picture squeezed to 256 x 256; version 3.4 writes none and has a field of
-view of 20 degrees. Pictures lie in the files: aligned to the face one by one (`img_aligned`), or
-the video's own (`img`) when the tracker ran without realigning. Given the video's pictures beside
+Intrinsics are those of an image squeezed to 256 x 256; version 3.4 writes none and has a field of
+view of 20 degrees. Images lie in the files: aligned to the face one by one (`img_aligned`), or
+the video's own (`img`) when the tracker ran without realigning. Given the video's images beside
 aligned poses, the alignment is found again in them and undone.
 """
 
@@ -19,14 +19,14 @@ from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera
 from headsplat.formats.flame_pose import FLIP, fold, matrices, root_and_neck, six_from_axis_angle
 from headsplat.formats.importing.arrays import read_arrays
 from headsplat.formats.importing.clip import (
+    ImageSource,
     ImportedClip,
     ImportOptions,
-    ImageSource,
     fit_codes,
     make_track,
     require_flame,
 )
-from headsplat.formats.importing.numbered import numbered_pictures
+from headsplat.formats.importing.numbered import numbered_images
 from headsplat.frames.ids import frame_number
 from headsplat.frames.images import read_image_file
 from headsplat.runtime.errors import UserError, one_line
@@ -38,7 +38,7 @@ from headsplat.track import Track, camera_moves
 TOOL = "flame-head-tracker"
 SHAPE, EXPRESSION = 300, 100
 RENDER_SIZE, ALIGNED_SIZE = 256, 512
-# Version 3.4: half the picture over the tangent of half of 20 degrees.
+# Version 3.4: half the image over the tangent of half of 20 degrees.
 OLD_FOCAL = RENDER_SIZE / 2 / np.tan(np.deg2rad(10.0))
 # Rows of MediaPipe's 52 scores, of which the first is `_neutral`: eyeBlinkLeft, eyeBlinkRight.
 BLINK_LEFT, BLINK_RIGHT = 9, 10
@@ -60,10 +60,10 @@ def read_flame_head_tracker(folder: Path, options: ImportOptions) -> ImportedCli
         UserError: names the file and the key.
     """
     require_flame(options, "2020", TOOL)
-    if options.frame_delta is not None and options.pictures is None:
+    if options.frame_delta is not None and options.images is None:
         raise UserError(
-            f"{folder}: brings its pictures frame by frame; 'frame_delta' is only for a folder of "
-            "the video's pictures in the column 'video'"
+            f"{folder}: brings its images frame by frame; 'frame_delta' is only for a folder of "
+            "the video's images in the column 'video'"
         )
     files = _files(folder)
     parts: dict[str, list[np.ndarray]] = {key: [] for key in (*_ARRAYS, "neck_pose", "K")}
@@ -86,8 +86,8 @@ def read_flame_head_tracker(folder: Path, options: ImportOptions) -> ImportedCli
     values = {key: np.stack(rows) for key, rows in parts.items()}
     ids = np.array(list(files)) + 1
 
-    picture = _picture_array(next(iter(files.values())), names, options)
-    size = _picture_size(files, picture)
+    image = _image_array(next(iter(files.values())), names, options)
+    size = _image_size(files, image)
     shape, exp_codes = np.median(shapes, axis=0), np.stack(exp)
     R, t = opencv_camera(values["cam"])
     if values["head_pose"].any() or values["neck_pose"].any():
@@ -102,10 +102,10 @@ def read_flame_head_tracker(folder: Path, options: ImportOptions) -> ImportedCli
     )  # fmt: skip
     spread = float(np.abs(np.stack(shapes) - shape).max())
     notes = _notes(options, list(files), spread)
-    if options.pictures is not None:
+    if options.images is not None:
         return _in_the_video(track, options, notes)
-    images = {number + 1: ImageSource(path, picture) for number, path in files.items()}
-    return ImportedClip(track, images, notes=(f"poses belong to '{picture}'", *notes))
+    images = {number + 1: ImageSource(path, image) for number, path in files.items()}
+    return ImportedClip(track, images, notes=(f"poses belong to '{image}'", *notes))
 
 
 def opencv_camera(cam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +119,7 @@ def opencv_camera(cam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scaled_intrinsics(K: np.ndarray, height: int, width: int) -> np.ndarray:
-    """K (3, 3) at 256 x 256 -> of the picture (height, width) that was squeezed to that."""
+    """K (3, 3) at 256 x 256 -> of the image (height, width) that was squeezed to that."""
     return np.diag([width / RENDER_SIZE, height / RENDER_SIZE, 1.0]) @ K
 
 
@@ -167,31 +167,31 @@ def _shared(K: np.ndarray, files: dict[int, Path]) -> np.ndarray:
     return shared
 
 
-def _picture_array(path: Path, names: frozenset[str], options: ImportOptions) -> str | None:
-    """Which array the poses belong to; None where the files have no pictures, but the user has.
+def _image_array(path: Path, names: frozenset[str], options: ImportOptions) -> str | None:
+    """Which array the poses belong to; None where the files have no images, but the user has.
 
     With realigning, `img` is a copy of `img_aligned`.
     """
     found = {"img", "img_aligned"} & names
-    if not found and options.pictures is None:
+    if not found and options.images is None:
         raise UserError(
-            f"{path}: 'img' and 'img_aligned' are missing; give the video's pictures in the "
+            f"{path}: 'img' and 'img_aligned' are missing; give the video's images in the "
             "column 'video'"
         )
     name = min(found) if found else None
     if len(found) == 2:
         realigned = np.array_equal(_image(path, "img"), _image(path, "img_aligned"))
         name = "img_aligned" if realigned else "img"
-    if name == "img" and options.pictures is not None:
+    if name == "img" and options.images is not None:
         raise UserError(
-            f"{path}: was tracked without realigning, so its own 'img' are the video's pictures; "
+            f"{path}: was tracked without realigning, so its own 'img' are the video's images; "
             "write '-' in the column 'video'"
         )
     return name
 
 
-def _picture_size(files: dict[int, Path], name: str | None) -> tuple[int, int]:
-    """Height and width of the first picture; all files must have the array."""
+def _image_size(files: dict[int, Path], name: str | None) -> tuple[int, int]:
+    """Height and width of the first image; all files must have the array."""
     if name is None:
         return ALIGNED_SIZE, ALIGNED_SIZE
     shape: tuple[int, int] | None = None
@@ -227,28 +227,28 @@ def _unreadable(path: Path, name: str, error: BaseException) -> UserError:
 
 
 def _in_the_video(track: Track, options: ImportOptions, notes: tuple[str, ...]) -> ImportedClip:
-    """The clip in the user's own pictures: every frame's alignment is found there and undone."""
-    numbered = numbered_pictures(options.pictures)
-    # Frame 0 is the first picture unless the user says otherwise.
+    """The clip in the user's own images: every frame's alignment is found there and undone."""
+    numbered = numbered_images(options.images)
+    # Frame 0 is the first image unless the user says otherwise.
     delta = min(numbered) if options.frame_delta is None else options.frame_delta
     rows, cameras, sizes = [], [], set()
     for row, frame in enumerate(progress((track.ids - 1).tolist(), len(track.ids), "undo")):
         if frame + delta not in numbered:
             raise UserError(
-                f"{options.pictures}: has no picture {frame + delta} for frame {frame}; give all "
-                "pictures of the video, or state 'frame_delta'"
+                f"{options.images}: has no image {frame + delta} for frame {frame}; give all "
+                "images of the video, or state 'frame_delta'"
             )
-        picture = read_image_file(numbered[frame + delta])
-        sizes.add(picture.shape[:2])
-        points = options.detect(picture)
+        image = read_image_file(numbered[frame + delta])
+        sizes.add(image.shape[:2])
+        points = options.detect(image)
         if points is not None:
             rows.append(row)
             found = alignment(points, int(track.img_size[0]))
             cameras.append(undo_alignment(track.R[row], track.t[row], track.K, *found))
     if not rows or len(sizes) != 1:
         raise UserError(
-            f"{options.pictures}: {'no face is seen' if not rows else 'pictures differ in size'}; "
-            "give the pictures of the video that was tracked"
+            f"{options.images}: {'no face is seen' if not rows else 'images differ in size'}; "
+            "give the images of the video that was tracked"
         )
     R, t, K = (np.stack(values) for values in zip(*cameras, strict=True))
     head = options.head
@@ -264,11 +264,11 @@ def _in_the_video(track: Track, options: ImportOptions, notes: tuple[str, ...]) 
     undone = (
         f"the alignment is undone; one camera leaves {np.median(left):.2f} px (at most "
         f"{left.max():.2f}) of it",
-        f"frame k is picture k + {delta}",
+        f"frame k is image k + {delta}",
     )
     lost = len(track.ids) - len(rows)
     if lost:
-        undone = (*undone, f"{lost} frames are dropped: no face is seen in their picture")
+        undone = (*undone, f"{lost} frames are dropped: no face is seen in their image")
     return ImportedClip(moved, images, notes=(*undone, *notes))
 
 

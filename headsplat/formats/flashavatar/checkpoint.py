@@ -43,7 +43,7 @@ class Checkpoint:
 
     Attributes:
         network: state dict of the network.
-        network_adam: state dict of its optimiser.
+        network_adam: state dict of its optimizer.
         gauss: the twelve entries of `gauss` by the names in `flashavatar_layout.GAUSS`.
         iteration: training images seen.
     """
@@ -64,8 +64,8 @@ class Checkpoint:
         return self.network["fcs.0.weight"].shape[1] - ENCODED
 
     @property
-    def centred(self) -> bool:
-        """Whether it was trained with the principal point in the middle of the picture."""
+    def centered(self) -> bool:
+        """Whether it was trained with the principal point in the middle of the image."""
         return _MARK not in getattr(self.network, "_metadata", {}).get("", {})
 
 
@@ -113,7 +113,7 @@ def write_checkpoint(folder: Path | str, checkpoint: Checkpoint) -> Path:
 
 
 class _Pickler(pickle._Pickler):  # the Python one: the C pickler's `save_pers` is not open
-    """Says that tensors lay on the first card, as the original's do.
+    """Says that tensors lay on the first GPU, as the original's do.
 
     The original loads without a `map_location` and works where the tensors come to lie. Adam's
     counts are tensors of one number and lie on the CPU.
@@ -130,23 +130,23 @@ _module = types.SimpleNamespace(Pickler=_Pickler, __name__=__name__, dumps=pickl
 def make_checkpoint(
     model: FlashAvatarDeformation,
     positions: Tensor,
-    optimiser: dict[str, Any],
+    optimizer: dict[str, Any],
     iteration: int,
-    centred: bool = False,
+    centered: bool = False,
 ) -> Checkpoint:
-    """A model and its optimiser as the original's classes would capture them.
+    """A model and its optimizer as the original's classes would capture them.
 
     Args:
         model: trained.
-        positions: (N, 3) the Gaussians' centres in some frame, metres.
-        optimiser: state dict of one Adam over `model.parameter_groups()`.
+        positions: (N, 3) the Gaussians' centers in some frame, metres.
+        optimizer: state dict of one Adam over `model.parameter_groups()`.
         iteration: training images seen, as the published code counts with batch 1.
-        centred: whether training took the principal point to be in the middle.
+        centered: whether training took the principal point to be in the middle.
     """
     network = model.mlp.state_dict()
     for key, value in network.items():
         network[key] = _copy(value)
-    if not centred:
+    if not centered:
         network._metadata[""][_MARK] = True
     count = len(model.opacity)
     # The groups' own rates, not those of the last step: the original takes them over for good.
@@ -158,10 +158,10 @@ def make_checkpoint(
         "max_radii2D": torch.zeros(count),
         "xyz_gradient_accum": torch.zeros(count, 1),
         "denom": torch.zeros(count, 1),
-        "optimizer": _adam_over(groups[1:], optimiser["state"], len(network)),
+        "optimizer": _adam_over(groups[1:], optimizer["state"], len(network)),
         "spatial_lr_scale": 0,
     }
-    network_adam = _adam_over(groups[:1], optimiser["state"], 0)
+    network_adam = _adam_over(groups[:1], optimizer["state"], 0)
     return Checkpoint(network, network_adam, gauss, iteration)
 
 
@@ -169,12 +169,12 @@ def save_checkpoint(
     folder: Path | str,
     model: FlashAvatarDeformation,
     positions: Tensor,
-    optimiser: dict[str, Any],
+    optimizer: dict[str, Any],
     iteration: int,
-    centred: bool = False,
+    centered: bool = False,
 ) -> Path:
     """Write `chkpnt<iteration>.pth` of a model; arguments as in `make_checkpoint`."""
-    checkpoint = make_checkpoint(model, positions, optimiser, iteration, centred)
+    checkpoint = make_checkpoint(model, positions, optimizer, iteration, centered)
     return write_checkpoint(folder, checkpoint)
 
 
@@ -199,7 +199,7 @@ def _adam_over(
         for number in numbers:
             entry = state[first + number]
             written[number] = {moment: _copy(entry[moment]) for moment in MOMENTS}
-        # The published network optimiser has one unnamed group.
+        # The published network optimizer has one unnamed group.
         name = {"name": group["name"]} if group["name"] in GROUPS else {}
         rates = {"lr": group["lr"], **name, "betas": (0.9, 0.999), "eps": group["eps"]}
         packed.append({**rates, **_GROUP, "params": numbers})

@@ -10,8 +10,8 @@ from headsplat.formats.frame_clip import (
     track_of_frames,
 )
 from headsplat.formats.frame_folder import read_frame_folder
-from headsplat.formats.importing.clip import ImportedClip, ImportOptions, ImageSource, refuse_pictures
-from headsplat.formats.importing.numbered import numbered_pictures
+from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, refuse_images
+from headsplat.formats.importing.numbered import numbered_images
 from headsplat.formats.importing.offset import Measured, measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
@@ -24,11 +24,11 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     """Read `dataset/<id>` as the original's loader does.
 
     The `.frame` files lie in `checkpoint/`, or where the original looks for them,
-    `../../metrical-tracker/output/<id>/checkpoint`. Image id is frame number + 1; the pictures
+    `../../metrical-tracker/output/<id>/checkpoint`. Image id is frame number + 1; the images
     are `imgs/<number>.jpg` with number = frame number + 1 unless `frame_delta` says otherwise.
     The layout as it is counts: where the landmarks fit another offset, a note says so.
     """
-    refuse_pictures(options, TOOL)
+    refuse_images(options, TOOL)
     head_note = check_head_of_frames(options, TOOL)
     frames = read_frame_folder(_checkpoint(folder), options.head)
     drifts = tuple(
@@ -41,10 +41,10 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
         if frames.drift(name)[0] > limit
     )
     where = folder / "imgs"
-    numbered = numbered_pictures(where)
+    numbered = numbered_images(where)
     stated = options.frame_delta
-    centre = FRAME_DELTA if stated is None else stated
-    measured = measure_offset(options.head, frames, numbered, centre, options.detect)
+    center = FRAME_DELTA if stated is None else stated
+    measured = measure_offset(options.head, frames, numbered, center, options.detect)
     if stated is None and measured is not None and FRAME_DELTA in measured.worse:
         offset, note = FRAME_DELTA, _lag(measured)
         log.warning(note)
@@ -57,11 +57,11 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
         ("head_mask", "parsing", "_neckhead"),
         ("mouth_mask", "parsing", "_mouth"),
     ):
-        files = numbered_pictures(folder / subfolder, role)
+        files = numbered_images(folder / subfolder, role)
         for row in rows:
             if int(row) + offset not in files:
                 raise UserError(
-                    f"{folder / subfolder}: the picture {row + offset:05d}{role} is missing; "
+                    f"{folder / subfolder}: the image {row + offset:05d}{role} is missing; "
                     "make the masks of this dataset again"
                 )
         parts[name] = {int(row) + 1: ImageSource(files[int(row) + offset]) for row in rows}
@@ -86,7 +86,7 @@ def _checkpoint(folder: Path) -> Path:
 
 def _lag(measured: Measured) -> str:
     return (
-        f"The pictures fit frame_delta {measured.describe(measured.best)} better than "
+        f"The images fit frame_delta {measured.describe(measured.best)} better than "
         f"{measured.describe(FRAME_DELTA)}, which this layout means: the dataset lags; write "
         f"{measured.best} into the column 'frame_delta' to mend it."
     )

@@ -21,36 +21,36 @@ def export_dataset(
 ) -> None:
     """Write `imgs/<id>.jpg`, `alpha/<id>.jpg`, `parsing/<id>_neckhead.png` and `_mouth.png`.
 
-    Ids are 1-based with five digits: id k belongs to `checkpoint/<k - 1>.frame`. Pictures and
+    Ids are 1-based with five digits: id k belongs to `checkpoint/<k - 1>.frame`. Images and
     parsing masks are copied byte for byte; mattes become single-channel JPEG, as that code
     expects them.
 
     Args:
-        frames: chunk zips of pictures.
+        frames: chunk zips of images.
         alpha: chunk zips of mattes.
         parsing: chunk zips with both masks of every frame.
         out: the folder to write; one that is there is replaced.
 
     Raises:
-        UserError: an id that one of the parts lacks, pictures that are not all square and of
+        UserError: an id that one of the parts lacks, images that are not all square and of
             one size, or masks that are not single-channel; nothing is written then.
     """
     with (
-        FrameStore(frames) as pictures,
+        FrameStore(frames) as images,
         FrameStore(alpha) as mattes,
         FrameStore(parsing) as masks,
         publish_folder(out) as folder,
     ):
-        ids = require_same_ids({"frames": pictures.ids, "alpha": mattes.ids, "parsing": masks.ids})
+        ids = require_same_ids({"frames": images.ids, "alpha": mattes.ids, "parsing": masks.ids})
         for name in ("imgs", "alpha", "parsing"):
             (folder / name).mkdir()
         size: tuple[int, int] | None = None
         for frame in progress(ids, len(ids), "export"):
             stem = f"{frame:05d}"
-            picture = pictures.read(frame)
-            size = size or _checked(picture, "RGB", None, f"picture {stem}")
-            _checked(picture, "RGB", size, f"picture {stem}")
-            (folder / "imgs" / f"{stem}.jpg").write_bytes(picture)
+            image = images.read(frame)
+            size = size or _checked(image, "RGB", None, f"image {stem}")
+            _checked(image, "RGB", size, f"image {stem}")
+            (folder / "imgs" / f"{stem}.jpg").write_bytes(image)
             matte = mattes.read(frame)
             _checked(matte, "L", size, f"matte {stem}")
             encoded = encode_jpeg(decode_image(matte), quality=_ALPHA_QUALITY)
@@ -62,7 +62,7 @@ def export_dataset(
 
 
 def _checked(data: bytes, mode: str, size: tuple[int, int] | None, what: str) -> tuple[int, int]:
-    """Size of an encoded picture from its header; a wrong mode or size is a `UserError`."""
+    """Size of an encoded image from its header; a wrong mode or size is a `UserError`."""
     with Image.open(io.BytesIO(data)) as image:
         found = image.size
         if image.mode != mode or found != (size or (found[0], found[0])):

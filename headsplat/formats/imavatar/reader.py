@@ -1,4 +1,4 @@
-"""IMavatar's data folder (also PointAvatar's and DynAvatar's): `flame_params.json` and pictures.
+"""IMavatar's data folder (also PointAvatar's and DynAvatar's): `flame_params.json` and images.
 
 Frame k is `image/<k>.png`, its matte `mask/<k>.png`, its BiSeNet classes `semantic/<k>.png`; k
 starts at 1. The tool multiplies FLAME by 4 before an OpenGL camera,
@@ -21,12 +21,12 @@ from headsplat.formats.flame_pose import (
     six_from_axis_angle,
 )
 from headsplat.formats.importing.clip import (
+    ImageSource,
     ImportedClip,
     ImportOptions,
-    ImageSource,
     fit_codes,
     make_track,
-    refuse_pictures,
+    refuse_images,
     require_flame,
 )
 from headsplat.frames.ids import frame_number
@@ -39,7 +39,7 @@ TOOL = "imavatar"
 PARAMETERS = "flame_params.json"
 SCALE = 4.0
 SHAPE, EXPRESSION = 100, 50
-# Files with the principal point in pixels are of pictures of this size.
+# Files with the principal point in pixels are of images of this size.
 OLD_SIZE = 512
 # Keys of a frame, and the shapes of their numbers.
 _FRAME = {"world_mat": (3, 4), "expression": (EXPRESSION,), "pose": (15,)}
@@ -51,7 +51,7 @@ def read_imavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     Raises:
         UserError: names the file and the key.
     """
-    refuse_pictures(options, TOOL)
+    refuse_images(options, TOOL)
     path = folder / PARAMETERS
     table = read_json(path, "export it again")
     frames = _frames_by_id(table, path)
@@ -80,7 +80,7 @@ def read_imavatar(folder: Path, options: ImportOptions) -> ImportedClip:
         head, ids, shape, exp, six_from_axis_angle(pose[:, 6:9]), six_from_axis_angle(pose[:, 9:]),
         lids, R, t, intrinsics(table, path, width, height), (height, width),
     )  # fmt: skip
-    return ImportedClip(track, *_pictures(folder, ids.tolist()), notes=_notes(pose, frames))
+    return ImportedClip(track, *_images(folder, ids.tolist()), notes=_notes(pose, frames))
 
 
 def opencv_camera(world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +89,7 @@ def opencv_camera(world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def intrinsics(table: Any, path: Path, width: int, height: int) -> np.ndarray:
-    """K (3, 3) in pixels from the file's four numbers, normalised or of the old pixel form."""
+    """K (3, 3) in pixels from the file's four numbers, normalized or of the old pixel form."""
     values = _numbers(table, "intrinsics", f"{path}: 'intrinsics'")
     if values.shape != (4,) or not np.isfinite(values).all() or values[0] >= 0 or values[1] <= 0:
         raise UserError(
@@ -148,12 +148,12 @@ def _numbers(table: dict[str, Any], key: str, where: str) -> np.ndarray:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture, from its header."""
+    """Height and width of an image, from its header."""
     with open_image(path) as image:
         return image.height, image.width
 
 
-def _pictures(folder: Path, ids: list[int]) -> tuple[dict[int, ImageSource], ...]:
+def _images(folder: Path, ids: list[int]) -> tuple[dict[int, ImageSource], ...]:
     """Images, mattes, head masks and mouth masks; the last three only where the folder has them."""
     found: dict[str, dict[int, Path]] = {}
     for part in ("image", "mask", "semantic"):

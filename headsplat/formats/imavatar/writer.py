@@ -50,14 +50,14 @@ def export_imavatar(
     lost = millimetres_lost(head, track, SHAPE, EXPRESSION)
     log.info("codes beyond %d and %d are left out: up to %.2f mm", SHAPE, EXPRESSION, lost)
     with (
-        FrameStore(frames) as pictures,
+        FrameStore(frames) as images,
         FrameStore(alpha) as mattes,
         FrameStore(parsing) as masks,
         publish_folder(out) as folder,
     ):
         ids = track.ids.tolist()
         require_same_ids(
-            {"track": ids, "frames": pictures.ids, "alpha": mattes.ids, "parsing": masks.ids}
+            {"track": ids, "frames": images.ids, "alpha": mattes.ids, "parsing": masks.ids}
         )
         write_plain_json(folder / PARAMETERS, parameters(track, head))
         for name in ("image", "mask", "semantic"):
@@ -66,7 +66,7 @@ def export_imavatar(
             matte = mattes.read(i)
             neckhead, mouth = (decode_image(masks.read(i, f"_{m}")) for m in ("neckhead", "mouth"))
             labels = classes(decode_image(matte), neckhead, mouth)
-            (folder / "image" / f"{i}.png").write_bytes(encode_png(decode_image(pictures.read(i))))
+            (folder / "image" / f"{i}.png").write_bytes(encode_png(decode_image(images.read(i))))
             (folder / "mask" / f"{i}.png").write_bytes(matte)
             (folder / "semantic" / f"{i}.png").write_bytes(encode_png(labels))
 

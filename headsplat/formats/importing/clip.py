@@ -1,4 +1,4 @@
-"""What a reader of a foreign folder hands over: a track and pictures in headsplat's conventions."""
+"""What a reader of a foreign folder hands over: a track and images in headsplat's conventions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ FPS = 25.0
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where one picture, matte or mask lies; it is opened only when its chunk is packed.
+    """Where one image, matte or mask lies; it is opened only when its chunk is packed.
 
     Attributes:
-        path: a picture file, or an `.npz`.
-        array: the array of the `.npz` at `path` that holds the picture, (H, W, 3) RGB or (H, W),
-            leading axes of length 1 allowed; uint8, or float in 0..1. None: `path` is a picture.
+        path: an image file, or an `.npz`.
+        array: the array of the `.npz` at `path` that holds the image, (H, W, 3) RGB or (H, W),
+            leading axes of length 1 allowed; uint8, or float in 0..1. None: `path` is an image.
         labels: the pixels are class ids in the order of "bisenet" or "celebamask" (see
             `headsplat.masks.labels`); packing turns them into the mask that is wanted. Only for
             `head_mask` and `mouth_mask`.
@@ -38,9 +38,9 @@ class ImportedClip:
     Attributes:
         track: camera-moves form in OpenCV axes, codes of `ImportOptions.head`; make it with
             `make_track`. Ids are 1-based and ascending and may have gaps; `K` and `img_size`
-            belong to the pictures as they lie in the folder, which need not be square: packing
+            belong to the images as they lie in the folder, which need not be square: packing
             cuts and scales them, and the intrinsics with them.
-        images: id -> picture, for every id of the track and no other; all of `track.img_size`.
+        images: id -> image, for every id of the track and no other; all of `track.img_size`.
         alpha: id -> matte of the same size, or empty when the tool brings none.
         head_mask: id -> head, hair and neck without clothes, likewise (128 and more is inside).
         mouth_mask: id -> lips and mouth interior; there whenever `head_mask` is.
@@ -61,19 +61,19 @@ class ImportOptions:
 
     Attributes:
         head: the subject's head model. Codes that are FLAME's need `require_flame`.
-        frame_delta: picture number minus frame number as stated, or None to measure it or to
+        frame_delta: image number minus frame number as stated, or None to measure it or to
             take the layout's own.
-        pictures: the user's own folder of pictures instead of the tool's, or None. A reader
-            that takes none refuses it with `refuse_pictures`.
+        images: the user's own folder of images instead of the tool's, or None. A reader
+            that takes none refuses it with `refuse_images`.
         flame_version: "2020" or "2023" where the user says whose codes they are, or None.
         blink_gain: eyelid closure per unit of a blink score.
-        detect: picture (H, W, 3) uint8 RGB -> (478, 2) MediaPipe points in its pixels, or None
+        detect: image (H, W, 3) uint8 RGB -> (478, 2) MediaPipe points in its pixels, or None
             where it shows no face.
     """
 
     head: HeadModel
     frame_delta: int | None = None
-    pictures: Path | None = None
+    images: Path | None = None
     flame_version: str | None = None
     blink_gain: float = 0.5
     detect: Callable[[np.ndarray], np.ndarray | None] | None = None
@@ -110,9 +110,9 @@ def make_track(
         eyelids: (N, 2) left, right; 0 open, 1 closed.
         R: (N, 3, 3) head to OpenCV camera.
         t: (N, 3) metres.
-        K: (3, 3) pixels of the pictures.
+        K: (3, 3) pixels of the images.
         img_size: their height and width.
-        fps: pictures a second.
+        fps: images a second.
     """
     count = len(ids)
     head_R, head_t, camera_R, camera_t = head_moves(R, t)
@@ -211,10 +211,10 @@ def require_flame(options: ImportOptions, default: str, tool: str) -> str:
     return year
 
 
-def refuse_pictures(options: ImportOptions, tool: str) -> None:
-    """Raise `UserError` if own pictures were given to a tool that brings the only fitting ones."""
-    if options.pictures is not None:
+def refuse_images(options: ImportOptions, tool: str) -> None:
+    """Raise `UserError` if own images were given to a tool that brings the only fitting ones."""
+    if options.images is not None:
         raise UserError(
-            f"{tool}: brings its own pictures, '{options.pictures}' cannot replace them; "
+            f"{tool}: brings its own images, '{options.images}' cannot replace them; "
             "write '-' in the column 'video'"
         )

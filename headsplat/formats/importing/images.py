@@ -1,4 +1,4 @@
-"""One picture of a foreign folder as an array, checked against what the track says of its size."""
+"""One image of a foreign folder as an array, checked against what the track says of its size."""
 
 from pathlib import Path
 
@@ -14,57 +14,57 @@ from headsplat.runtime.zips import BROKEN
 _ORDERS = {"bisenet": BISENET, "celebamask": CELEBAMASK}
 
 
-def read_image(picture: ImageSource, img_size: tuple[int, int]) -> np.ndarray:
+def read_image(image: ImageSource, img_size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 RGB.
 
     Args:
-        picture: where it lies.
+        image: where it lies.
         img_size: height, width that it must have.
 
     Raises:
         UserError: it cannot be read, or has another size.
     """
-    pixels = _pixels(picture, img_size, convert="RGB")
+    pixels = _pixels(image, img_size, convert="RGB")
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
 
 
-def read_matte(picture: ImageSource, img_size: tuple[int, int]) -> np.ndarray:
+def read_matte(image: ImageSource, img_size: tuple[int, int]) -> np.ndarray:
     """(H, W) uint8; errors as `read_image`."""
-    pixels = _pixels(picture, img_size, convert="L")
+    pixels = _pixels(image, img_size, convert="L")
     return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
-def read_mask(picture: ImageSource, img_size: tuple[int, int], part: str) -> np.ndarray:
+def read_mask(image: ImageSource, img_size: tuple[int, int], part: str) -> np.ndarray:
     """(H, W) uint8, the mask `part` ("head_mask" or "mouth_mask"), 128 and more inside.
 
     Raises:
         UserError: as `read_image`; class ids that the order of labels lacks; a mask of 0 and 1,
             which every reader of this layout takes for black.
     """
-    if picture.labels is None:
-        mask = read_matte(picture, img_size)
+    if image.labels is None:
+        mask = read_matte(image, img_size)
         if mask.max(initial=0) == 1:
-            raise UserError(f"{_name(picture)}: its pixels are 0 and 1; write masks as 0 and 255")
+            raise UserError(f"{_name(image)}: its pixels are 0 and 1; write masks as 0 and 255")
         return mask
-    labels = _pixels(picture, img_size, convert=None)
+    labels = _pixels(image, img_size, convert=None)
     labels = labels if labels.ndim == 2 else labels[..., 0]
     try:
-        head, mouth = masks_from_labels(labels.astype(np.int64), _ORDERS[picture.labels])
+        head, mouth = masks_from_labels(labels.astype(np.int64), _ORDERS[image.labels])
     except ValueError as error:
-        raise UserError(f"{_name(picture)}: {error}; give the parser's class ids") from error
+        raise UserError(f"{_name(image)}: {error}; give the parser's class ids") from error
     return head if part == "head_mask" else mouth
 
 
-def _name(picture: ImageSource) -> str:
-    return str(picture.path) if picture.array is None else f"{picture.path}: '{picture.array}'"
+def _name(image: ImageSource) -> str:
+    return str(image.path) if image.array is None else f"{image.path}: '{image.array}'"
 
 
-def _pixels(picture: ImageSource, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
-    if picture.array is None:
-        pixels = _file(picture.path, img_size, convert)
+def _pixels(image: ImageSource, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
+    if image.array is None:
+        pixels = _file(image.path, img_size, convert)
     else:
-        pixels = _array(picture)
-        _check_size(_name(picture), pixels.shape[:2] if pixels.ndim in (2, 3) else (), img_size)
+        pixels = _array(image)
+        _check_size(_name(image), pixels.shape[:2] if pixels.ndim in (2, 3) else (), img_size)
     if pixels.dtype.kind == "f":
         pixels = np.rint(np.clip(pixels, 0, 1) * 255)
     return pixels if convert is None else pixels.astype(np.uint8)
@@ -80,21 +80,21 @@ def _check_size(name: str, size: tuple[int, ...], img_size: tuple[int, int]) -> 
 
 
 def _file(path: Path, img_size: tuple[int, int], convert: str | None) -> np.ndarray:
-    """Pixels of a picture file; class ids (`convert` None) keep their values, palette or not."""
+    """Pixels of an image file; class ids (`convert` None) keep their values, palette or not."""
     with open_image(path) as image:
         _check_size(str(path), (image.height, image.width), img_size)
         return np.array(image) if convert is None else pixels(image, convert)
 
 
-def _array(picture: ImageSource) -> np.ndarray:
+def _array(image: ImageSource) -> np.ndarray:
     try:
-        with Npz(picture.path) as archive:
-            array = archive.read(picture.array)
+        with Npz(image.path) as archive:
+            array = archive.read(image.array)
         if array.dtype.kind not in "biuf":
             raise ValueError("it holds no numbers")
     except BROKEN as error:
         raise UserError(
-            f"{_name(picture)}: cannot be read ({one_line(error)}); export the file again"
+            f"{_name(image)}: cannot be read ({one_line(error)}); export the file again"
         ) from error
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]

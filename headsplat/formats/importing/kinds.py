@@ -37,7 +37,7 @@ KINDS: dict[str, Callable[[Path], frozenset[str]]] = {
     "vhap": _vhap,
     "flashavatar": _flashavatar,
 }
-# The kinds whose pictures the user may replace by a folder of their own.
-OWN_PICTURES = ("metrical-tracker", "flame-head-tracker")
-# The kinds whose frames do not name their pictures.
+# The kinds whose images the user may replace by a folder of their own.
+OWN_IMAGES = ("metrical-tracker", "flame-head-tracker")
+# The kinds whose frames do not name their images.
 FRAME_DELTA_KINDS = ("metrical-tracker", "flame-head-tracker", "flashavatar")

@@ -1,4 +1,4 @@
-"""Folders of numbered pictures: `00001.png`, `2.jpg`, `00001_mouth.png`."""
+"""Folders of numbered images: `00001.png`, `2.jpg`, `00001_mouth.png`."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from headsplat.runtime.errors import UserError
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def numbered_pictures(folder: Path, role: str = "") -> dict[int, Path]:
-    """Number -> picture of every file `<number><role>.<png|jpg|jpeg>`; other names are skipped.
+def numbered_images(folder: Path, role: str = "") -> dict[int, Path]:
+    """Number -> image of every file `<number><role>.<png|jpg|jpeg>`; other names are skipped.
 
     Raises:
-        UserError: no such folder, no such picture in it, or one number twice.
+        UserError: no such folder, no such image in it, or one number twice.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: is not there; give the folder that holds it")
@@ -26,5 +26,5 @@ def numbered_pictures(folder: Path, role: str = "") -> dict[int, Path]:
         if twin != file:
             raise UserError(f"{file}: has the same number as {twin.name}; remove one")
     if not found:
-        raise UserError(f"{folder}: holds no pictures <number>{role}.png or .jpg")
+        raise UserError(f"{folder}: holds no images <number>{role}.png or .jpg")
     return found

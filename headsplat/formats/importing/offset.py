@@ -1,6 +1,6 @@
-"""Which picture belongs to which `.frame`: the offset, stated or measured.
+"""Which image belongs to which `.frame`: the offset, stated or measured.
 
-A tracker numbers its frames from 0 whatever pictures it was shown, so that picture and frame
+A tracker numbers its frames from 0 whatever images it was shown, so that image and frame
 number differ by a constant (0 to 2 in practice). A wrong one is a lag that no later stage could
 tell from a bad track; here the model's landmarks are held against detected ones.
 """
@@ -25,8 +25,8 @@ from headsplat.runtime.logs import log
 # Offsets -2 .. 2 around the expected one are what occurs; one more on each side tells a fit at
 # the rim from a slope that goes on.
 REACH = 3
-SAMPLES = 40  # pictures in which the face is sought
-LEAST = 8  # pictures with a face from which the measurement counts
+SAMPLES = 40  # images in which the face is sought
+LEAST = 8  # images with a face from which the measurement counts
 SIGMAS = 4.0  # by how many standard errors another offset must fit worse
 _BATCH = 512
 Detect = Callable[[np.ndarray], np.ndarray | None]
@@ -41,13 +41,13 @@ class Measured:
             of each landmark (detector and model place the same point 1 to 2 mm apart).
         best: the offset of the least residual.
         worse: the offsets that fit significantly worse than `best`.
-        pictures: how many showed a face.
+        images: how many showed a face.
     """
 
     residual: Mapping[int, float]
     best: int
     worse: frozenset[int]
-    pictures: int
+    images: int
 
     def describe(self, offset: int) -> str:
         """e.g. "1 (0.92 px)"."""
@@ -86,31 +86,31 @@ def project_landmarks(head: HeadModel, frames: FrameFolder) -> tuple[np.ndarray,
 def measure_offset(
     head: HeadModel,
     frames: FrameFolder,
-    pictures: Mapping[int, Path],
-    centre: int,
+    images: Mapping[int, Path],
+    center: int,
     detect: Detect | None,
 ) -> Measured | None:
-    """Find the offset, picture number minus frame number, around `centre`.
+    """Find the offset, image number minus frame number, around `center`.
 
-    Looks at the pictures in which the head moves most, spread over the clip.
+    Looks at the images in which the head moves most, spread over the clip.
 
     Returns:
-        None without a detector, where too few pictures show a face, or the clip is too short.
+        None without a detector, where too few images show a face, or the clip is too short.
     """
     if detect is None:
         return None
     model, index = project_landmarks(head, frames)
-    offsets = range(centre - REACH, centre + REACH + 1)
-    chosen = _fast_pictures(model, pictures, centre)
+    offsets = range(center - REACH, center + REACH + 1)
+    chosen = _fast_images(model, images, center)
     differences = []
     for number in chosen:
-        found = detect(_open(pictures[number], frames.img_size))
+        found = detect(_open(images[number], frames.img_size))
         if found is not None:
             candidates = model[[number - offset for offset in offsets]]
             differences.append(candidates - found[index, :2])
     if len(differences) < LEAST:
         return None
-    # (M pictures, D offsets, L points, 2)
+    # (M images, D offsets, L points, 2)
     apart = np.stack(differences)
     apart -= apart.mean(0)
     cost = np.square(apart).sum(-1).mean(-1)
@@ -126,26 +126,26 @@ def measure_offset(
     )
 
 
-def _fast_pictures(model: np.ndarray, pictures: Mapping[int, Path], centre: int) -> list[int]:
-    """At most `SAMPLES` picture numbers whose candidates all exist, the fastest of each part."""
-    first, stop = centre + REACH, len(model) + centre - REACH
-    usable = np.array([n for n in range(first, stop) if n in pictures], dtype=int)
+def _fast_images(model: np.ndarray, images: Mapping[int, Path], center: int) -> list[int]:
+    """At most `SAMPLES` image numbers whose candidates all exist, the fastest of each part."""
+    first, stop = center + REACH, len(model) + center - REACH
+    usable = np.array([n for n in range(first, stop) if n in images], dtype=int)
     if not len(usable):
         return []
-    frame = usable - centre
+    frame = usable - center
     speed = np.linalg.norm(model[frame + 1] - model[frame - 1], axis=-1).mean(-1)
     parts = np.array_split(np.arange(len(usable)), min(SAMPLES, len(usable)))
     return [int(usable[part[speed[part].argmax()]]) for part in parts]
 
 
 def _open(path: Path, img_size: tuple[int, int]) -> np.ndarray:
-    picture = read_image_file(path)
-    if picture.shape[:2] != img_size:
+    image = read_image_file(path)
+    if image.shape[:2] != img_size:
         raise UserError(
-            f"{path}: is {picture.shape[1]} x {picture.shape[0]} pixels, the track is of "
-            f"{img_size[1]} x {img_size[0]}; give the pictures that the tracker saw"
+            f"{path}: is {image.shape[1]} x {image.shape[0]} pixels, the track is of "
+            f"{img_size[1]} x {img_size[0]}; give the images that the tracker saw"
         )
-    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, -1)
 
 
 def resolve_offset(
@@ -157,7 +157,7 @@ def resolve_offset(
         measured: what the landmarks say, or None.
         stated: what the user says in the column `frame_delta`, or None.
         usual: what the layout says, or None where it says nothing.
-        where: the folder of pictures, for messages.
+        where: the folder of images, for messages.
 
     Returns:
         the offset, and one sentence for the notes.
@@ -170,13 +170,13 @@ def resolve_offset(
     if measured is None:
         if expected is None:
             raise UserError(
-                f"{where}: too few pictures show a face to measure which picture belongs to which "
-                ".frame; state picture number minus frame number in the column 'frame_delta'"
+                f"{where}: too few images show a face to measure which image belongs to which "
+                ".frame; state image number minus frame number in the column 'frame_delta'"
             )
         return expected, f"frame_delta {expected} ({said}) was not measured: too few faces."
     log.info(
-        "frame_delta: residual of the landmarks in %d pictures: %s",
-        measured.pictures,
+        "frame_delta: residual of the landmarks in %d images: %s",
+        measured.images,
         ", ".join(measured.describe(offset) for offset in measured.residual),
     )
     best = measured.describe(measured.best)
@@ -186,17 +186,17 @@ def resolve_offset(
     if not measured.inside:
         low, high = min(measured.residual) + 1, max(measured.residual) - 1
         raise UserError(
-            f"{where}: no frame_delta of {low} .. {high} fits these pictures; it lies beyond "
-            f"{measured.best}: state picture number minus frame number in the column 'frame_delta'"
+            f"{where}: no frame_delta of {low} .. {high} fits these images; it lies beyond "
+            f"{measured.best}: state image number minus frame number in the column 'frame_delta'"
         )
     if expected is not None:
         raise UserError(
             f"{where}: frame_delta {measured.describe(expected)}, {said}, does not fit these "
-            f"pictures; {best} does: write that into the column 'frame_delta'"
+            f"images; {best} does: write that into the column 'frame_delta'"
         )
     if rivals:
         raise UserError(
             f"{where}: the head moves too little to tell frame_delta {best} from "
             f"{measured.describe(min(rivals))}; state it in the column 'frame_delta'"
         )
-    return measured.best, f"frame_delta {best} was measured in {measured.pictures} pictures."
+    return measured.best, f"frame_delta {best} was measured in {measured.images} images."

@@ -1,4 +1,4 @@
-"""Packing of an import's pictures and masks: cut, scaled, one zip a chunk."""
+"""Packing of an import's images and masks: cut, scaled, one zip a chunk."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from headsplat.frames.images import encode_jpeg, encode_png, open_image
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.runtime.files import publish
 from headsplat.runtime.progress import progress
-from headsplat.video.crop import QUALITY, crop_picture
+from headsplat.video.crop import QUALITY, crop_image
 
 
 def pack_frames(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path) -> None:
@@ -24,7 +24,7 @@ def pack_frames(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path) 
     JPEG files that need neither cutting nor scaling are copied byte for byte.
 
     Raises:
-        UserError: a picture cannot be read or has another size than the track says.
+        UserError: an image cannot be read or has another size than the track says.
     """
     source, window = ImportRecord.load(record), Crop.load(crop)
     whole = (window.x0, window.y0, window.side) == (0, 0, window.size)
@@ -35,7 +35,7 @@ def pack_frames(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path) 
             data = (
                 origin.path.read_bytes()
                 if as_it_is
-                else encode_jpeg(crop_picture(image, window), QUALITY)
+                else encode_jpeg(crop_image(image, window), QUALITY)
             )
             pack.add(frame, data)
 
@@ -44,8 +44,8 @@ def pack_alpha(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path) -
     """Write the mattes of one chunk, `<id:05d>.png`, 8 bit; errors as `pack_frames`."""
     source, window = ImportRecord.load(record), Crop.load(crop)
     with publish(out) as temporary, FrameZipWriter(temporary, ".png") as pack:
-        for frame, picture in _chunk(source, "alpha", chunk, n_chunks):
-            pack.add(frame, encode_png(_cut(read_matte(picture, source.img_size), window)))
+        for frame, image in _chunk(source, "alpha", chunk, n_chunks):
+            pack.add(frame, encode_png(_cut(read_matte(image, source.img_size), window)))
 
 
 def pack_parsing(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path) -> None:
@@ -53,9 +53,9 @@ def pack_parsing(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path)
     source, window = ImportRecord.load(record), Crop.load(crop)
     mouths = source.parts["mouth_mask"]
     with publish(out) as temporary, FrameZipWriter(temporary, ".png") as pack:
-        for frame, picture in _chunk(source, "head_mask", chunk, n_chunks):
+        for frame, image in _chunk(source, "head_mask", chunk, n_chunks):
             for role, part, where in (
-                ("_neckhead", "head_mask", picture),
+                ("_neckhead", "head_mask", image),
                 ("_mouth", "mouth_mask", mouths[frame]),
             ):
                 mask = _cut(read_mask(where, source.img_size, part), window)
@@ -66,7 +66,7 @@ def pack_parsing(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path)
 def _chunk(
     source: ImportRecord, part: str, chunk: int, n_chunks: int
 ) -> Iterator[tuple[int, ImageSource]]:
-    """The chunk's ids and pictures: chunks share out the frames there are, gaps or not."""
+    """The chunk's ids and images: chunks share out the frames there are, gaps or not."""
     cv2.setNumThreads(1)
     first, stop = chunk_bounds(len(source.ids), n_chunks, chunk)
     ids = source.ids[first - 1 : stop - 1]
@@ -75,8 +75,8 @@ def _chunk(
 
 
 def _cut(mask: np.ndarray, window: Crop) -> np.ndarray:
-    """`crop_picture` for (H, W) uint8."""
-    return crop_picture(np.repeat(mask[..., None], 3, -1), window)[..., 0]
+    """`crop_image` for (H, W) uint8."""
+    return crop_image(np.repeat(mask[..., None], 3, -1), window)[..., 0]
 
 
 def _is_rgb_jpeg(path: Path) -> bool:

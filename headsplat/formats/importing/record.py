@@ -1,10 +1,10 @@
-"""`import.json`: where an import came from, what was assumed, and where each picture lies."""
+"""`import.json`: where an import came from, what was assumed, and where each image lies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.formats.importing.clip import ImportedClip, ImageSource
+from headsplat.formats.importing.clip import ImageSource, ImportedClip
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.storage import AGAIN
@@ -19,9 +19,9 @@ class ImportRecord:
     Attributes:
         kind: of the folder.
         folder: as the table names it.
-        img_size: height, width of the pictures as they lie there.
+        img_size: height, width of the images as they lie there.
         ids: all frame ids, ascending.
-        parts: "images", "alpha", "head_mask", "mouth_mask" -> id -> picture; empty where the
+        parts: "images", "alpha", "head_mask", "mouth_mask" -> id -> image; empty where the
             folder brings none.
         notes: one sentence each.
     """
@@ -42,10 +42,10 @@ class ImportRecord:
         return cls(kind, str(folder), (height, width), ids, parts, clip.notes)
 
     def save(self, path: Path) -> None:
-        """Publish as JSON; a picture is [path, array, labels]."""
+        """Publish as JSON; an image is [path, array, labels]."""
         parts = {
-            name: {str(i): [str(p.path), p.array, p.labels] for i, p in pictures.items()}
-            for name, pictures in self.parts.items()
+            name: {str(i): [str(p.path), p.array, p.labels] for i, p in images.items()}
+            for name, images in self.parts.items()
         }
         fields = {name: getattr(self, name) for name in ("kind", "folder", "img_size", "ids")}
         write_json(path, {**fields, "notes": self.notes, "parts": parts})

@@ -40,7 +40,7 @@ class Outputs:
 def import_track(
     kind: str, folder: Path, options: ImportOptions, size: int, outputs: Outputs
 ) -> None:
-    """Read a foreign folder and publish everything but the pictures, which are packed in chunks.
+    """Read a foreign folder and publish everything but the images, which are packed in chunks.
 
     The landmarks are written as never seen (NaN): later stages then go by the mesh.
 
@@ -48,7 +48,7 @@ def import_track(
         kind: a key of `READERS`.
         folder: what the user named.
         options: of the import.
-        size: side of the square pictures that later stages see.
+        size: side of the square images that later stages see.
         outputs: files to write.
 
     Raises:

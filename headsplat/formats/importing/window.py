@@ -1,4 +1,4 @@
-"""The square of an import's pictures that the rest of the workflow sees."""
+"""The square of an import's images that the rest of the workflow sees."""
 
 import numpy as np
 import torch
@@ -17,15 +17,15 @@ ROOM = {"left": 0.15, "right": 0.15, "top": 0.2, "bottom": 0.05}
 
 
 def square_window(head: HeadModel, track: Track, size: int) -> Crop:
-    """The whole picture where it is square, else a square around the tracked head.
+    """The whole image where it is square, else a square around the tracked head.
 
-    The square is cut to the picture where it fits, and leaves it (black) where the head fills
+    The square is cut to the image where it fits, and leaves it (black) where the head fills
     the longer side.
 
     Args:
         head: of the track.
-        track: `K` and `img_size` of the uncropped pictures.
-        size: side of the cropped pictures in pixels.
+        track: `K` and `img_size` of the uncropped images.
+        size: side of the cropped images in pixels.
     """
     height, width = (int(n) for n in track.img_size)
     if height == width:
@@ -34,11 +34,11 @@ def square_window(head: HeadModel, track: Track, size: int) -> Crop:
     low = np.percentile(pixels.min(1), TAIL, axis=0)
     high = np.percentile(pixels.max(1), 100 - TAIL, axis=0)
     tall = high[1] - low[1]
-    picture = np.array([width, height], float)
-    low = np.clip(low - tall * np.array([ROOM["left"], ROOM["top"]]), 0, picture)
-    high = np.clip(high + tall * np.array([ROOM["right"], ROOM["bottom"]]), 0, picture)
+    image = np.array([width, height], float)
+    low = np.clip(low - tall * np.array([ROOM["left"], ROOM["top"]]), 0, image)
+    high = np.clip(high + tall * np.array([ROOM["right"], ROOM["bottom"]]), 0, image)
     side = max(2, round(float((high - low).max())))
-    slack = picture - side
+    slack = image - side
     corner = np.clip(np.rint((low + high - side) / 2), np.minimum(slack, 0), np.maximum(slack, 0))
     return Crop(int(corner[0]), int(corner[1]), side, size, width, height)
 

@@ -1,6 +1,6 @@
 """VHAP's export, the dataset of GaussianAvatars: `transforms*.json` and `flame_param/*.npz`.
 
-Each picture has an OpenGL camera-to-world matrix and pixel intrinsics, each time step FLAME's
+Each image has an OpenGL camera-to-world matrix and pixel intrinsics, each time step FLAME's
 parameters with a translation added after skinning. Of several cameras the one that sees the face
 most from the front is read. `static_offset` (a personal displacement of the template) has no place
 in a linear head model; only its effect on the joints is kept.
@@ -21,12 +21,12 @@ from headsplat.formats.flame_pose import (
 )
 from headsplat.formats.importing.arrays import read_arrays
 from headsplat.formats.importing.clip import (
+    ImageSource,
     ImportedClip,
     ImportOptions,
-    ImageSource,
     fit_codes,
     make_track,
-    refuse_pictures,
+    refuse_images,
     require_flame,
 )
 from headsplat.frames.ids import LARGEST
@@ -54,7 +54,7 @@ def read_vhap(folder: Path, options: ImportOptions) -> ImportedClip:
     Raises:
         UserError: names the file and the key.
     """
-    refuse_pictures(options, TOOL)
+    refuse_images(options, TOOL)
     frames, table = _frames(folder)
     # Exports of headsplat say whose codes they are.
     require_flame(options, str(frames[0].get("flame_version", "2023")), TOOL)
@@ -86,10 +86,10 @@ def read_vhap(folder: Path, options: ImportOptions) -> ImportedClip:
         t[order],
         *_intrinsics(rows, table),
     )
-    images = _pictures(folder, ids, rows, "file_path", table)
+    images = _images(folder, ids, rows, "file_path", table)
     alpha = {}
     if (folder / "fg_masks").is_dir():
-        alpha = _pictures(folder, ids, rows, "fg_mask_path", table)
+        alpha = _images(folder, ids, rows, "fg_mask_path", table)
     return ImportedClip(track, images, alpha, notes=_notes(values, cameras, chosen))
 
 
@@ -100,7 +100,7 @@ def opencv_camera(transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _frames(folder: Path) -> tuple[list[dict[str, Any]], Path]:
-    """All pictures that the tables name, and the table to name in messages."""
+    """All images that the tables name, and the table to name in messages."""
     whole, parts = TABLES
     found = [folder / name for name in whole if (folder / name).is_file()]
     found = found or [folder / name for name in parts if (folder / name).is_file()]
@@ -259,11 +259,11 @@ def _intrinsics(rows: list[dict[str, Any]], table: Path) -> tuple[np.ndarray, tu
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), (round(height), round(width))
 
 
-def _pictures(
+def _images(
     folder: Path, ids: np.ndarray, rows: list[dict[str, Any]], key: str, table: Path
 ) -> dict[int, ImageSource]:
     """The files that `key` names, by id."""
-    pictures = {}
+    images = {}
     for i, row in zip(ids.tolist(), rows, strict=True):
         if key not in row:
             raise UserError(f"{table}: {row['file_path']}, '{key}' is missing; export it again")
@@ -273,8 +273,8 @@ def _pictures(
         path = path if path.suffix else path.with_suffix(".png")
         if not path.is_file():
             raise UserError(f"{path}: is missing, '{key}' of {table.name} names it; copy it")
-        pictures[i] = ImageSource(path)
-    return pictures
+        images[i] = ImageSource(path)
+    return images
 
 
 def _notes(

@@ -2,7 +2,7 @@
 
 As its monocular exports have it, one camera stands still and FLAME moves: head motion goes into
 `rotation` and `translation`, and the neck's part into `neck_pose` where the track has one.
-GaussianAvatars ignores `cx` and `cy`, so pictures get a white margin
+GaussianAvatars ignores `cx` and `cy`, so images get a white margin
 of whole pixels that puts the principal point into their middle. `eyelids` and
 `flame_version` are keys of ours, which other readers skip.
 """
@@ -19,7 +19,7 @@ from headsplat.formats.flame_pose import FLIP, axis_angle_from_six, root_and_nec
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore
 from headsplat.heads.model import HeadModel
-from headsplat.masks.foreground import foreground_colours
+from headsplat.masks.foreground import foreground_colors
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish_folder, read_json, write_plain_json
 from headsplat.runtime.logs import log
@@ -58,9 +58,9 @@ def export_vhap(
         log.info("%d frames neither train nor test, left out", len(track.ids) - len(rows))
     if flame_year(head) != "2023":
         log.info("these are codes of FLAME %s; GaussianAvatars loads 2023", flame_year(head))
-    pads = centring_margin(track.K, *track.img_size.tolist())
+    pads = centering_margin(track.K, *track.img_size.tolist())
     with (
-        FrameStore(frames) as pictures,
+        FrameStore(frames) as images,
         FrameStore(alpha) as mattes,
         FrameStore(parsing) as masks,
         publish_folder(out) as folder,
@@ -71,7 +71,7 @@ def export_vhap(
         for step, i in enumerate(progress(ids.tolist(), len(ids), "export")):
             alpha = decode_image(mattes.read(i))
             matte = alpha * (decode_image(masks.read(i, "_neckhead")) > 127)
-            image = _on_white(decode_image(pictures.read(i)), alpha, matte)
+            image = _on_white(decode_image(images.read(i)), alpha, matte)
             name = f"{step:05d}_00.png"
             (folder / "images" / name).write_bytes(encode_png(_with_margin(image, pads, 255)))
             (folder / "fg_masks" / name).write_bytes(encode_png(_with_margin(matte, pads, 0)))
@@ -137,7 +137,7 @@ def transforms(track: Track, ids: np.ndarray, pads: tuple[int, int, int, int]) -
     return {"frames": frames, **camera, **indices}
 
 
-def centring_margin(K: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
+def centering_margin(K: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
     """Padding that brings the principal point within 0.25 px of the middle.
 
     Returns:
@@ -165,10 +165,10 @@ def _canonical(parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _on_white(image: np.ndarray, alpha: np.ndarray, matte: np.ndarray) -> np.ndarray:
     if image.shape[:2] != matte.shape:
         raise UserError(
-            f"pictures of {image.shape[:2]} and mattes of {matte.shape} pixels; remake the chunks"
+            f"images of {image.shape[:2]} and mattes of {matte.shape} pixels; remake the chunks"
         )
     weight = matte[..., None] / 255.0
-    return np.rint(foreground_colours(image, alpha) * weight + 255 * (1 - weight)).astype(np.uint8)
+    return np.rint(foreground_colors(image, alpha) * weight + 255 * (1 - weight)).astype(np.uint8)
 
 
 def _with_margin(image: np.ndarray, pads: tuple[int, int, int, int], value: int) -> np.ndarray:

@@ -20,7 +20,7 @@ class FrameInputs:
         head_pose: (B, 6) rotation of the head to the camera, 6D; a frontal head is the identity.
         positions: (B, N, 3) metres.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
-        camera_centre: (B, 3) metres.
+        camera_center: (B, 3) metres.
         jitter: (B, C + 6) what training adds to the code and pose, in their standard deviations;
             None outside of training.
     """
@@ -29,27 +29,27 @@ class FrameInputs:
     head_pose: Tensor
     positions: Tensor
     rotations: Tensor
-    camera_centre: Tensor
+    camera_center: Tensor
     jitter: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Gaussians:
-    """What the rasteriser takes; leading (B,) or shared.
+    """What the rasterizer takes; leading (B,) or shared.
 
     Attributes:
         means: (B, N, 3) metres.
         quats: (B, N, 4) (w, x, y, z), any length.
         scales: (B, N, 3) or (N, 3) standard deviations, metres.
         opacities: (B, N) or (N,) in (0, 1).
-        colours: (B, N, 3) or (N, 3), unclamped.
+        colors: (B, N, 3) or (N, 3), unclamped.
     """
 
     means: Tensor
     quats: Tensor
     scales: Tensor
     opacities: Tensor
-    colours: Tensor
+    colors: Tensor
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Start:
     Attributes:
         rest_positions: (N, 3) anchors on the subject's neutral head, metres.
         spacing: (N,) distance to the nearest anchors, metres.
-        colours: (N, 3) mean colour seen at each anchor.
+        colors: (N, 3) mean color seen at each anchor.
         opacities: (N,) in (0, 1).
         condition_mean: (C,) over the training frames.
         condition_scale: (C,) standard deviation, with a floor.
@@ -70,7 +70,7 @@ class Start:
 
     rest_positions: Tensor
     spacing: Tensor
-    colours: Tensor
+    colors: Tensor
     opacities: Tensor
     condition_mean: Tensor
     condition_scale: Tensor
@@ -89,7 +89,7 @@ class Deformation(nn.Module, ABC):
         """Keyword arguments that build an empty model of the same shapes."""
 
     @abstractmethod
-    def initialise(self, start: Start) -> None:
+    def initialize(self, start: Start) -> None:
         """Set parameters and buffers before the first step; called once."""
 
     @abstractmethod
@@ -98,10 +98,10 @@ class Deformation(nn.Module, ABC):
 
     @abstractmethod
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
-        """Adam's groups for steps of `batch` pictures, in a fixed order: name, params, lr, eps."""
+        """Adam's groups for steps of `batch` images, in a fixed order: name, params, lr, eps."""
 
     @abstractmethod
-    def regularisation(self, gaussians: Gaussians) -> dict[str, Tensor]:
+    def regularization(self, gaussians: Gaussians) -> dict[str, Tensor]:
         """Weighted penalty terms by name, each a scalar."""
 
     def advance(self, images: int) -> None:
@@ -109,6 +109,6 @@ class Deformation(nn.Module, ABC):
         del images
 
 
-def standardise(value: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+def standardize(value: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """(B, C) -> zero mean and unit deviation over the training frames."""
     return torch.addcdiv(-mean / scale, value, scale.expand_as(value))

@@ -1,7 +1,7 @@
 """Reduced Gaussian blendshapes: base attributes plus K learned bases mixed once per frame.
 
 The idea of RGBAvatar (CVPR 2025): a small MLP turns the frame's code into K weights, and every
-attribute of every Gaussian (offset, rotation, scale, opacity, colour) is linear in them. Offsets
+attribute of every Gaussian (offset, rotation, scale, opacity, color) is linear in them. Offsets
 and rotations are in the frame of the anchor's triangle, so they follow the surface. The mixing is
 one matrix product, thousands of times cheaper than an MLP per Gaussian.
 
@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, Start, standardise
+from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, Start, standardize
 from headsplat.gaussians.raster.operators import Operator
 
 # Attributes in the order of storage and of the operator: numbers per Gaussian, and the unit of
 # one stored number. Units make one learning rate fit all attributes: a step of Adam moves an offset
-# by 0.2 mm where it moves a colour by 0.005 (at batch 4).
+# by 0.2 mm where it moves a color by 0.005 (at batch 4).
 LAYOUT: tuple[tuple[str, int, float], ...] = (
     ("offset", 3, 0.0004),
     ("quat", 4, 0.02),
     ("log_scale", 3, 0.02),
     ("opacity", 1, 0.05),
-    ("colour", 3, 0.01),
+    ("color", 3, 0.01),
 )
 PER_GAUSSIAN = sum(size for _, size, _ in LAYOUT)
 LARGEST_SCALE = 0.02  # metres; a Gaussian larger than this is a floating blot
@@ -78,8 +78,8 @@ class BlendshapeDeformation(Deformation):
         return {"count": self.count, "condition_size": size, "bases": self.bases}
 
     @torch.no_grad()
-    def initialise(self, start: Start) -> None:
-        """Flat disks in the surface with the colours seen; all bases zero."""
+    def initialize(self, start: Start) -> None:
+        """Flat disks in the surface with the colors seen; all bases zero."""
         self.code_mean.copy_(torch.cat([start.condition_mean, start.pose_mean]))
         self.code_scale.copy_(torch.cat([start.condition_scale, start.pose_scale]))
         wide = torch.full((2, 6), 1.0, device=start.pose_mean.device)
@@ -92,7 +92,7 @@ class BlendshapeDeformation(Deformation):
         in_plane = start.spacing.log() - 0.2
         base["log_scale"].copy_(torch.stack([in_plane, in_plane, in_plane - 1.0], -1))
         base["opacity"].copy_(torch.logit(start.opacities)[:, None])
-        base["colour"].copy_(start.colours)
+        base["color"].copy_(start.colors)
         self.weights[0] /= self.units
 
     def _split(self, row: Tensor) -> list[Tensor]:
@@ -108,7 +108,7 @@ class BlendshapeDeformation(Deformation):
         """(B, K) weights of the bases; codes far outside of training are clamped."""
         code = torch.cat([frames.condition, frames.head_pose], -1)
         code = torch.minimum(torch.maximum(code, self.code_range[0]), self.code_range[1])
-        code = standardise(code, self.code_mean, self.code_scale)
+        code = standardize(code, self.code_mean, self.code_scale)
         if frames.jitter is not None:
             code = code + frames.jitter
         return self.linear(code) + self.output(torch.relu(self.hidden(code)))
@@ -139,7 +139,7 @@ class BlendshapeDeformation(Deformation):
             {"name": "mixture", "params": network, "lr": 1e-3 * math.sqrt(batch), "eps": 1e-8},
         ]
 
-    def regularisation(self, gaussians: Gaussians) -> dict[str, Tensor]:
+    def regularization(self, gaussians: Gaussians) -> dict[str, Tensor]:
         """Pull offsets weakly to the surface, forbid blots, keep the bases small."""
         del gaussians
         base = self._split(self.weights[0] * self.units)

@@ -43,6 +43,6 @@ def head_pose(rotation: Tensor) -> Tensor:
     return matrix_to_6d(flip[:, None] * rotation)
 
 
-def camera_centre(rotation: Tensor, translation: Tensor) -> Tensor:
+def camera_center(rotation: Tensor, translation: Tensor) -> Tensor:
     """(B, 3, 3), (B, 3) -> (B, 3): where the camera is in the head's frame, metres."""
     return -(rotation.transpose(1, 2) @ translation[..., None])[..., 0]

@@ -2,7 +2,7 @@
 
 An MLP of 6 x 256 sees the encoded canonical position of a point (51 numbers) and the frame's
 code, and gives an offset, a rotation and a factor on the LOG scale, all through tanh; opacity and
-colour (spherical harmonics of degree 3) do not change with the frame. Parameter names and shapes
+color (spherical harmonics of degree 3) do not change with the frame. Parameter names and shapes
 are those of the published checkpoints.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, Start
 from headsplat.gaussians.deform.relu_network import relu_network
 from headsplat.gaussians.raster.operators import Operator
-from headsplat.gaussians.sh import constant_coefficient, harmonic_colours
+from headsplat.gaussians.sh import constant_coefficient, harmonic_colors
 
 FREQUENCIES = 8
 ENCODED = 3 * (1 + 2 * FREQUENCIES)
@@ -62,7 +62,7 @@ class DeformationMlp(nn.Module):
 
         What follows the ten outputs is padding. The first layer is linear in [point | code], so
         its two halves are computed once per point and once per frame and only their sum is per
-        point and frame. On a card the layers are in bfloat16, on a processor in the parameters'
+        point and frame. On a GPU the layers are in bfloat16, on a processor in the parameters'
         precision.
         """
         if encoded.is_cuda:
@@ -148,10 +148,10 @@ class FlashAvatarDeformation(Deformation):
         }
 
     @torch.no_grad()
-    def initialise(self, start: Start) -> None:
-        """The published start, but with the colours seen in place of grey."""
+    def initialize(self, start: Start) -> None:
+        """The published start, but with the colors seen in place of gray."""
         self.rest_positions.copy_(start.rest_positions)
-        self.features_dc.copy_(constant_coefficient(start.colours)[:, None])
+        self.features_dc.copy_(constant_coefficient(start.colors)[:, None])
         self.opacity.fill_(torch.logit(torch.tensor(0.1)).item())
         self.scaling_base.copy_(start.spacing.clamp_min(1e-7**0.5).log()[:, None].expand(-1, 3))
         self.rotation_base.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(len(self.opacity), 4))
@@ -167,10 +167,10 @@ class FlashAvatarDeformation(Deformation):
         means, quats, scales = _place_gaussians(
             outputs, self.rotation_base, self.scaling_base, frames.positions
         )
-        colours = harmonic_colours(
-            self.features_dc, self.features_rest, means, frames.camera_centre, self.active_degree
+        colors = harmonic_colors(
+            self.features_dc, self.features_rest, means, frames.camera_center, self.active_degree
         )
-        return Gaussians(means, quats, scales, torch.sigmoid(self.opacity[:, 0]), colours)
+        return Gaussians(means, quats, scales, torch.sigmoid(self.opacity[:, 0]), colors)
 
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """The published groups: the network's, then the Gaussians' by name.
@@ -190,7 +190,7 @@ class FlashAvatarDeformation(Deformation):
             group["lr"] *= math.sqrt(batch)
         return groups
 
-    def regularisation(self, gaussians: Gaussians) -> dict[str, Tensor]:
+    def regularization(self, gaussians: Gaussians) -> dict[str, Tensor]:
         """The paper has none."""
         del gaussians
         return {}

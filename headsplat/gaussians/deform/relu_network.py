@@ -27,7 +27,7 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _column_sums(rows: Tensor) -> Tensor:
-    """(R, C) -> (C,) by a product with ones, which takes a card a third of a reduction's time.
+    """(R, C) -> (C,) by a product with ones, which takes a GPU a third of a reduction's time.
 
     Eight equal rows of ones, because products of a single row are slow.
     """
@@ -43,7 +43,7 @@ def _mask(gradient: Tensor, values: Tensor) -> Tensor:
 
 
 def _cast(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Copies in another precision, on a card in one launch."""
+    """Copies in another precision, on a GPU in one launch."""
     copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
     torch._foreach_copy_(copies, tensors)
     return copies
@@ -80,7 +80,7 @@ class _ReluNetwork(torch.autograd.Function):
 def relu_network(rows: Tensor, *layers: tuple[Tensor, Tensor]) -> Tensor:
     """Linear layers with a ReLU between each two, in the precision of `rows`.
 
-    Widths that are multiples of 8 are what half-precision products on a card are fast at.
+    Widths that are multiples of 8 are what half-precision products on a GPU are fast at.
 
     Args:
         rows: (R, K); no gradient goes to them.

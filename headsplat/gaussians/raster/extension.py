@@ -1,14 +1,14 @@
 """Finds or builds the operators' shared library and loads it, once per process.
 
 Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
-card; a library built earlier in the working folder; a new build there. Libraries are kept by a key
+GPU; a library built earlier in the working folder; a new build there. Libraries are kept by a key
 over sources, PyTorch, compilers' flags, GPU architecture and processor, so an edited kernel or
 another machine never meets a stale one. Each stands beside its SHA-256, because a damaged one would
 end the process that loads it without a word; it is built anew. A build runs under a lock that the
 kernel drops when its process dies: jobs that need it at once wait for one build, and a killed build
 blocks nobody.
 
-Where the card cannot be served, a library for the CPU takes its place, and says why; a failed build
+Where the GPU cannot be served, a library for the CPU takes its place, and says why; a failed build
 with CUDA is noted beside the libraries, so that not every process tries it again, unless it failed
 for want of memory or disk.
 """
@@ -30,7 +30,7 @@ from headsplat.runtime.device import choose_device
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.fingerprint import file_digest
-from headsplat.runtime.gpu import release_card
+from headsplat.runtime.gpu import release_gpu
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
 
@@ -50,7 +50,7 @@ def load() -> dict[str, Any]:
 
     Returns:
         {library, sha256, torch, cuda, no_cuda, key}: the file, its hash, the PyTorch it is for,
-        whether it serves the card, why not although there is one, and its key (None for the
+        whether it serves the GPU, why not although there is one, and its key (None for the
         installed package).
 
     Raises:
@@ -63,16 +63,16 @@ def load() -> dict[str, Any]:
 
 
 def serving_device(name: str) -> torch.device:
-    """Where a stage that calls the operators computes: `choose_device`, if they serve the card.
+    """Where a stage that calls the operators computes: `choose_device`, if they serve the GPU.
 
-    Only a visible card makes this load, and maybe build, the operators.
+    Only a visible GPU makes this load, and maybe build, the operators.
 
     Args:
-        name: `auto` takes the CPU, with a warning that says why, where they do not serve the card;
+        name: `auto` takes the CPU, with a warning that says why, where they do not serve the GPU;
             `cpu` or `cuda`.
 
     Raises:
-        UserError: `cuda` was asked for, and there is no card or they do not serve it.
+        UserError: `cuda` was asked for, and there is no GPU or they do not serve it.
     """
     device = choose_device(name)
     if device.type == "cuda" and not load()["cuda"]:
@@ -82,12 +82,12 @@ def serving_device(name: str) -> torch.device:
         log.warning("computing on the CPU: %s", reason)
         device = torch.device("cpu")
     if device.type == "cpu":
-        release_card()
+        release_gpu()
     return device
 
 
 def plan() -> Any:
-    """What a build would use here: compilers, flags, and why not the card although there is one.
+    """What a build would use here: compilers, flags, and why not the GPU although there is one.
 
     Raises:
         UserError: there is no C++ compiler.
@@ -177,7 +177,7 @@ def _installed() -> dict[str, Any] | None:
 
 
 def _lacks(arch: str | None, no_cuda: str | None) -> str | None:
-    """Why a package built for `arch` does not serve the card: code runs on later minors only."""
+    """Why a package built for `arch` does not serve the GPU: code runs on later minors only."""
     major, minor = torch.cuda.get_device_capability()
     if arch is None:
         return f"{PACKAGE} was built without CUDA kernels ({no_cuda or 'no GPU was visible'})"
@@ -224,12 +224,12 @@ def _toolchain() -> ModuleType:
 
 
 def _torch_facts(toolchain: ModuleType) -> Any:
-    card = torch.cuda.is_available()
+    gpu = torch.cuda.is_available()
     return toolchain.Torch(
         version=torch.__version__,
         folder=str(Path(torch.__file__).parent),
         cuda=torch.version.cuda,
-        arch="".join(map(str, torch.cuda.get_device_capability())) if card else None,
+        arch="".join(map(str, torch.cuda.get_device_capability())) if gpu else None,
         cxx11_abi=bool(torch.compiled_with_cxx11_abi()),
     )
 

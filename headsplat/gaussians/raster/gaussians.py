@@ -1,4 +1,4 @@
-"""Rasterising batches of Gaussians with exact gradients, on CPU and CUDA.
+"""Rasterizing batches of Gaussians with exact gradients, on CPU and CUDA.
 
 The image formation and where it differs from the published 3D Gaussian splatting kernels stand at
 the top of `cuda_ext/csrc/gaussians.h`.
@@ -23,7 +23,7 @@ class InstanceBudget:
     Without a budget, every call on a GPU reads the number of pairs back to size its buffers.
     With one, buffers have a fixed size and calls can be captured in a CUDA graph; what was needed
     is noted on the device. Call `grow` off the hot path, e.g. once in a hundred steps: when it
-    returns True, some pictures since the last call lacked Gaussians, and the work since then has to
+    returns True, some images since the last call lacked Gaussians, and the work since then has to
     be done again (from a kept state, with the graph captured anew).
 
     On the CPU a budget changes nothing.
@@ -67,12 +67,12 @@ def rasterize_gaussians(
     background: Tensor,
     budget: InstanceBudget | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Pictures of a batch of frames, each with its own Gaussians and camera; all float32.
+    """Images of a batch of frames, each with its own Gaussians and camera; all float32.
 
-    3D Gaussian splatting's picture (Kerbl et al. 2023), with the principal point honoured.
-    Deviations: quaternions are normalised here; the divisions carry no epsilon; gradients are the
+    3D Gaussian splatting's image (Kerbl et al. 2023), with the principal point honoured.
+    Deviations: quaternions are normalized here; the divisions carry no epsilon; gradients are the
     true derivatives on either side of the steps, so none passes where alpha is held at 0.99; the
-    field of view at which the projection's slope is clamped is that of the off-centre camera.
+    field of view at which the projection's slope is clamped is that of the off-center camera.
 
     Args:
         means: (B, N, 3) world.

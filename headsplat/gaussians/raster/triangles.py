@@ -1,7 +1,7 @@
-"""Rasterising triangle meshes: which face shows at each pixel, and where on it.
+"""Rasterizing triangle meshes: which face shows at each pixel, and where on it.
 
-Pixels are continuous: the centre of the pixel in row r and column c is (c + 0.5, r + 0.5). A pixel
-belongs to a triangle when its centre lies inside or on an edge, so meshes are watertight.
+Pixels are continuous: the center of the pixel in row r and column c is (c + 0.5, r + 0.5). A pixel
+belongs to a triangle when its center lies inside or on an edge, so meshes are watertight.
 """
 
 import torch
@@ -62,7 +62,7 @@ def interpolate(face: Tensor, bary: Tensor, faces: Tensor, attributes: Tensor) -
     Args:
         face: (B, H, W) from `rasterize_triangles`.
         bary: (B, H, W, 3).
-        faces: (F, 3), indices into `attributes`; may differ from the rasterised ones (UV faces).
+        faces: (F, 3), indices into `attributes`; may differ from the rasterized ones (UV faces).
         attributes: (B, V, C) or (V, C).
 
     Returns:

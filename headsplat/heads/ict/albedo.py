@@ -1,4 +1,4 @@
-"""A plain painted face for the ICT head, so that a face detector recognises it."""
+"""A plain painted face for the ICT head, so that a face detector recognizes it."""
 
 import numpy as np
 import torch
@@ -30,18 +30,18 @@ def paint(
     faces: np.ndarray,
     regions: dict[str, np.ndarray],
     landmarks: np.ndarray,
-    eye_centres: np.ndarray,
+    eye_centers: np.ndarray,
 ) -> np.ndarray:
-    """(V, 3) sRGB colours in 0..1.
+    """(V, 3) sRGB colors in 0..1.
 
     Args:
         vertices: (V, 3) neutral in metres, ICT's numbering.
         faces: (F, 3) triangles that are kept.
         regions: masks of `build_regions`.
         landmarks: (68,) vertices in Multi-PIE order.
-        eye_centres: (2, 3) left and right.
+        eye_centers: (2, 3) left and right.
     """
-    colour = np.tile(np.array(SKIN), (len(vertices), 1))
+    color = np.tile(np.array(SKIN), (len(vertices), 1))
     graph = Graph(faces, vertices)
 
     def soft(name: str) -> np.ndarray:
@@ -49,7 +49,7 @@ def paint(
 
     def blend(weight: np.ndarray, tint: tuple[float, float, float], where: np.ndarray) -> None:
         amount = np.where(where, weight, 0.0)[:, None]
-        colour[:] = colour * (1 - amount) + amount * np.array(tint)
+        color[:] = color * (1 - amount) + amount * np.array(tint)
 
     front = vertices[:, :2]
     for side in (-1, 1):
@@ -73,23 +73,23 @@ def paint(
     blend(_inside_nose(vertices, faces, landmarks), NOSTRIL, regions["face"])
     blend(soft("scalp"), HAIR, np.ones(len(vertices), dtype=bool))
     for name in ("left_socket", "right_socket"):
-        colour[parts.PARTS[name].vertices] = BLUSH
+        color[parts.PARTS[name].vertices] = BLUSH
     depth = _fade(-vertices[:, 2], -0.045, -0.005)
-    colour[parts.PARTS["mouth_socket"].vertices] = CAVITY
-    colour[parts.PARTS["gums"].vertices] = GUMS
-    colour[parts.PARTS["teeth"].vertices] = TEETH
+    color[parts.PARTS["mouth_socket"].vertices] = CAVITY
+    color[parts.PARTS["gums"].vertices] = GUMS
+    color[parts.PARTS["teeth"].vertices] = TEETH
     inside = np.zeros(len(vertices), dtype=bool)
     for name in ("mouth_socket", "gums", "teeth"):
         inside[parts.PARTS[name].vertices] = True
-    colour[inside] *= (0.25 + 0.75 * depth[inside])[:, None]
-    for name, centre in zip(("left_eyeball", "right_eyeball"), eye_centres, strict=True):
+    color[inside] *= (0.25 + 0.75 * depth[inside])[:, None]
+    for name, center in zip(("left_eyeball", "right_eyeball"), eye_centers, strict=True):
         ids = np.array(parts.PARTS[name].vertices)
-        colour[ids] = _eye(vertices[ids] - centre)
-    return colour.astype(np.float32)
+        color[ids] = _eye(vertices[ids] - center)
+    return color.astype(np.float32)
 
 
 def gaze_axis(offsets: np.ndarray) -> np.ndarray:
-    """Unit axis of an eyeball, (n, 3) offsets from its centre: the middle of the cornea's bulge."""
+    """Unit axis of an eyeball, (n, 3) offsets from its center: the middle of the cornea's bulge."""
     radius = np.linalg.norm(offsets, axis=1)
     bulge = (radius - np.quantile(radius, 0.5) - 0.0002).clip(0)
     axis = (offsets / radius[:, None] * bulge[:, None]).sum(0)
@@ -109,8 +109,8 @@ def _eye(offsets: np.ndarray) -> np.ndarray:
         IRIS_RADIUS,
         IRIS_RADIUS + 6e-4,
     )
-    colours = np.array([PUPIL, PUPIL, IRIS, IRIS, LIMBUS, SCLERA])
-    return np.stack([np.interp(across, rings, colours[:, c]) for c in range(3)], 1)
+    colors = np.array([PUPIL, PUPIL, IRIS, IRIS, LIMBUS, SCLERA])
+    return np.stack([np.interp(across, rings, colors[:, c]) for c in range(3)], 1)
 
 
 def _inside_nose(vertices: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

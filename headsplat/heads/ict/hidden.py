@@ -16,15 +16,15 @@ PITCHES = (-30.0, 0.0, 30.0)
 
 
 def seen_triangles(
-    poses: list[np.ndarray], faces: np.ndarray, centre: np.ndarray, extent: float
+    poses: list[np.ndarray], faces: np.ndarray, center: np.ndarray, extent: float
 ) -> np.ndarray:
     """(F,) bool: triangles that are in front in some pixel of some view of some pose.
 
     Args:
         poses: (V, 3) vertices each, in metres.
         faces: (F, 3).
-        centre: (3,) where the cameras look.
-        extent: metres around `centre` that the picture shows.
+        center: (3,) where the cameras look.
+        extent: metres around `center` that the image shows.
     """
     seen = np.zeros(len(faces) + 1, dtype=bool)
     focal = SIZE * DISTANCE / extent
@@ -35,7 +35,7 @@ def seen_triangles(
         angles = torch.deg2rad(torch.tensor([[0.0, yaw, 0.0], [pitch, 0.0, 0.0]]))
         around, over = matrix_from_axis_angle(angles)
         rotation = flip @ over @ around
-        offset = torch.from_numpy(centre.astype(np.float32))
+        offset = torch.from_numpy(center.astype(np.float32))
         translation = torch.tensor([0.0, 0.0, DISTANCE]) - rotation @ offset
         points = torch.from_numpy(vertices.astype(np.float32))[None]
         image = project(points, rotation[None], translation[None], intrinsics)

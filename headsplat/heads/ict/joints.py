@@ -72,7 +72,7 @@ def build_rig(
     skinning[left, 3] = skinning[right, 4] = 1
     skinning[:, 1] = 1 - skinning.sum(1)
     joints = np.array(
-        [ROOT, NECK, pivot, _ball_centre(vertices[left]), _ball_centre(vertices[right])]
+        [ROOT, NECK, pivot, _ball_center(vertices[left]), _ball_center(vertices[right])]
     )
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
@@ -147,8 +147,8 @@ def _correctives(
     return out
 
 
-def _ball_centre(points: np.ndarray) -> np.ndarray:
-    """Centre of the sphere through the back 60 % of an eyeball, where no cornea bulges."""
+def _ball_center(points: np.ndarray) -> np.ndarray:
+    """Center of the sphere through the back 60 % of an eyeball, where no cornea bulges."""
     back = points[points[:, 2] < np.quantile(points[:, 2], 0.6)]
     system = np.concatenate([2 * back, np.ones((len(back), 1))], 1)
     return np.linalg.lstsq(system, (back**2).sum(1), rcond=None)[0][:3]

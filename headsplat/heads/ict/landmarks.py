@@ -37,7 +37,7 @@ def at_vertices(
 def contour(
     template: np.ndarray, faces: np.ndarray, skin: np.ndarray, vertices: np.ndarray
 ) -> ContourSet:
-    """The jaw line of each yaw: on each of 17 curves, the point that lies outermost in the picture.
+    """The jaw line of each yaw: on each of 17 curves, the point that lies outermost in the image.
 
     At zero yaw, and on the side that turns towards the camera, that is the resting vertex or close
     to it; on the other side the outline moves over the cheek towards the mouth.
@@ -63,7 +63,7 @@ def contour(
         outwards = rest[point, :2] - np.array(FRONT)
         for row in range(CONTOUR_BINS):
             yaw = np.deg2rad(row if row < 40 else 39 - row)
-            # Turned by yaw about y, seen along z: the picture's x and y.
+            # Turned by yaw about y, seen along z: the image's x and y.
             x = np.cos(yaw) * positions[:, 0] + np.sin(yaw) * positions[:, 2]
             pick = int((x * outwards[0] + positions[:, 1] * outwards[1]).argmax())
             face[row, point], barycentric[row, point] = curve_face[pick], curve_weights[pick]

@@ -61,11 +61,11 @@ class Graph:
                 continue
             around = self.around(vertex)
             steps = np.linalg.norm(self.vertices[around] - self.vertices[vertex], axis=1)
-            for neighbour, step in zip(around.tolist(), steps.tolist(), strict=True):
+            for neighbor, step in zip(around.tolist(), steps.tolist(), strict=True):
                 total = length + step
-                if total < best.get(neighbour, np.inf):
-                    best[neighbour], previous[neighbour] = total, vertex
-                    heapq.heappush(queue, (total, neighbour))
+                if total < best.get(neighbor, np.inf):
+                    best[neighbor], previous[neighbor] = total, vertex
+                    heapq.heappush(queue, (total, neighbor))
         way = [stop]
         while way[-1] != start:
             way.append(previous[way[-1]])
@@ -98,7 +98,7 @@ class Graph:
         return mask
 
     def smooth(self, values: np.ndarray, rounds: int, fixed: np.ndarray) -> np.ndarray:
-        """(V,) values, `rounds` times halfway towards the mean of the neighbours, but `fixed`."""
+        """(V,) values, `rounds` times halfway towards the mean of the neighbors, but `fixed`."""
         degree = np.maximum(np.diff(self.start), 1)
         for _ in range(rounds):
             total = np.bincount(self.source, values[self.target], minlength=len(values))

@@ -7,13 +7,13 @@ from headsplat.heads.ict.joints import neck_height
 from headsplat.heads.ict.mesh import Graph, rim
 
 # FLAME ends at the base of the neck; ICT's shoulders would only follow the head where clothes are.
-TRUNK_CENTRE, TRUNK_RADII, TRUNK_TOP, TRUNK_BOTTOM = -0.058, (0.097, 0.096), -0.12, -0.19
+TRUNK_CENTER, TRUNK_RADII, TRUNK_TOP, TRUNK_BOTTOM = -0.058, (0.097, 0.096), -0.12, -0.19
 
 
 def inside_bust(vertices: np.ndarray) -> np.ndarray:
     """(V,) bool: not part of the shoulders and chest that are cut off."""
     x, y, z = vertices.T
-    ellipse = (x / TRUNK_RADII[0]) ** 2 + ((z - TRUNK_CENTRE) / TRUNK_RADII[1]) ** 2
+    ellipse = (x / TRUNK_RADII[0]) ** 2 + ((z - TRUNK_CENTER) / TRUNK_RADII[1]) ** 2
     return (y > TRUNK_TOP) | ((ellipse < 1) & (y > TRUNK_BOTTOM))
 
 
@@ -94,8 +94,8 @@ def _ear(vertices: np.ndarray, skin: np.ndarray, graph: Graph, sign: int) -> np.
 def _around_eye(
     vertices: np.ndarray, lid_rim: range, socket: np.ndarray, face: np.ndarray
 ) -> np.ndarray:
-    centre = vertices[lid_rim].mean(0)
-    offset = (vertices - centre)[:, :2] / (0.029, 0.021)
+    center = vertices[lid_rim].mean(0)
+    offset = (vertices - center)[:, :2] / (0.029, 0.021)
     return (face & ((offset**2).sum(1) < 1)) | socket
 
 

@@ -56,7 +56,7 @@ def _long(size: int) -> Callable[[Machine], None]:
 
 def _int_line(m: Machine) -> None:
     text = m.line(_MOST_DIGITS)
-    # Truth values are integers with a zero in front.
+    # GroundTruth values are integers with a zero in front.
     m.stack.append(text == b"01" if text in (b"00", b"01") else int(text))
 
 

@@ -18,7 +18,7 @@ from headsplat.synthetic.head.expressions import expression_basis
 from headsplat.synthetic.head.grid import LEFT_EAR, RIGHT_EAR, SKIN
 from headsplat.synthetic.head.identity import identity_basis
 from headsplat.synthetic.head.surface import hair_amount
-from headsplat.synthetic.head.texture import vertex_colours
+from headsplat.synthetic.head.texture import vertex_colors
 
 Array = np.ndarray
 
@@ -59,7 +59,7 @@ def procedural_head() -> HeadModel:
         expression_std=np.full(len(names), 0.35, dtype=np.float32),
         expression_range=np.tile(np.float32([0, 1]), (len(names), 1)),
         expression_names=names,
-        albedo=vertex_colours(head),
+        albedo=vertex_colors(head),
         name="procedural",
         version=VERSION,
         licence="MIT",

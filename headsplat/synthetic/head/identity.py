@@ -89,10 +89,10 @@ def identity_basis(anatomy: Anatomy) -> tuple[tuple[str, ...], Array]:
         return np.stack([np.broadcast_to(p, len(where)) for p in parts], 1).astype(np.float64)
 
     basis = np.stack([displace(field, points) for field in fields], 2)
-    for centre in (EYE, EYE * (-1, 1, 1)):
-        distance = np.linalg.norm(points - centre, axis=1)
+    for center in (EYE, EYE * (-1, 1, 1)):
+        distance = np.linalg.norm(points - center, axis=1)
         hold = smoothstep(distance, 24, 16.5)[:, None, None]
-        rigid = np.stack([displace(field, centre[None]) for field in fields], 2)
+        rigid = np.stack([displace(field, center[None]) for field in fields], 2)
         basis += hold * (rigid - basis)
     # Fields of the lips must not push the teeth about; broad fields carry them along.
     inner = smoothstep(anatomy.surface, 0, 1)[:, None, None]

@@ -78,8 +78,8 @@ def eye_loops(start: Array, lower: int, surface: Surface) -> list[tuple[float, A
         bag = 0.5 * gauss((ring - 0.72) / 0.2) * (-upper).clip(0)
         points[:, 2] = points[:, 2] + lid * (depth - points[:, 2]) + crease + bag
         loops.append((ring, upper, points))
-    centre = EYE
-    edge = centre + (loops[-1][2] - centre) * ((EYE_RADIUS + 0.15) / LID_RADIUS)
+    center = EYE
+    edge = center + (loops[-1][2] - center) * ((EYE_RADIUS + 0.15) / LID_RADIUS)
     loops.append((EDGE_RING, upper, edge))
     # Lids tuck in behind themselves; at the corners they meet the eyeball instead.
     reach = np.abs(upper)

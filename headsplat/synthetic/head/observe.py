@@ -34,7 +34,7 @@ _SAMPLES_PER_EDGE = 12
 
 @dataclass(frozen=True)
 class _Sight:
-    """One picture of the head: what MediaPipe found and what is really there."""
+    """One image of the head: what MediaPipe found and what is really there."""
 
     found: Array  # (478, 2) pixels
     vertices: Array  # (V, 2) pixels
@@ -45,7 +45,7 @@ def observed_targets(model: HeadModel, head: Head) -> dict[int, Array]:
     """MediaPipe index -> (3,) place at rest in the millimetres of `head`.
 
     Raises:
-        UserError: the detector finds the face in too few of the pictures.
+        UserError: the detector finds the face in too few of the images.
     """
     sights = list(_look(model, head))
     if len(sights) < 0.9 * VIEWS:
@@ -127,7 +127,7 @@ def draw(
         texture: (1, 3, size, size) sRGB in the atlas.
 
     Returns:
-        picture (SIZE, SIZE, 3) u8; triangle (SIZE, SIZE), -1 beside the head; barycentrics
+        image (SIZE, SIZE, 3) u8; triangle (SIZE, SIZE), -1 beside the head; barycentrics
         (SIZE, SIZE, 3); cosine between normal and view axis (SIZE, SIZE); pixels of the vertices
         (V, 2).
     """
@@ -143,9 +143,9 @@ def draw(
     normal = torch.nn.functional.normalize(normal, dim=-1)
     uv = interpolate(face, bary, torch.from_numpy(model.uv_faces), torch.from_numpy(model.uv))
     grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
-    colour = torch.nn.functional.grid_sample(texture, grid, align_corners=False)[0]
+    color = torch.nn.functional.grid_sample(texture, grid, align_corners=False)[0]
     light = torch.nn.functional.normalize(torch.tensor([-0.35, -0.45, -0.8]), dim=0)
-    shaded = colour.permute(1, 2, 0) * (0.38 + 0.6 * (normal @ light).clamp_min(0))[..., None]
+    shaded = color.permute(1, 2, 0) * (0.38 + 0.6 * (normal @ light).clamp_min(0))[..., None]
     shaded = torch.where((face[0] >= 0)[..., None], shaded, torch.tensor(0.6))
     small = torch.nn.functional.avg_pool2d(shaded.permute(2, 0, 1)[None], fine)[0]
     image = (small.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -20,7 +20,7 @@ from headsplat.synthetic.head.surface import EYE, EYE_RADIUS
 Array = np.ndarray
 
 EYE_SEGMENTS = 26
-# Angles from the pupil's centre, degrees; loops sit at the edges of pupil and iris.
+# Angles from the pupil's center, degrees; loops sit at the edges of pupil and iris.
 EYE_LOOPS = (7, 13, 19, 25, 29, 35, 43, 53, 65, 80, 98, 120, 148)
 IRIS_DEGREES, PUPIL_DEGREES = 27.5, 11.0
 _EYE_ATLAS = {LEFT_EYE: (0.104, 0.108), RIGHT_EYE: (0.314, 0.108)}
@@ -38,21 +38,21 @@ def _sphere_uv(degrees: Array) -> Array:
 def add_eyeball(assembly: Assembly, part: int) -> Array:
     """Append one eyeball with its pole at the pupil; returns its ids, the pole first."""
     side = 1 if part == LEFT_EYE else -1
-    centre = EYE * (side, 1, 1)
+    center = EYE * (side, 1, 1)
     angle = 2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS
     circle = np.stack([np.cos(angle), np.sin(angle)], 1)
     place = np.array(_EYE_ATLAS[part])
     uv_pole = assembly.add_uv(place[None])
-    pole = assembly.add((centre + (0, 0, EYE_RADIUS))[None], part)
+    pole = assembly.add((center + (0, 0, EYE_RADIUS))[None], part)
     rings, uv_rings = [], []
     for degrees in EYE_LOOPS:
         tilt = np.deg2rad(degrees)
         ring = np.column_stack(
             [EYE_RADIUS * np.sin(tilt) * circle, np.full(EYE_SEGMENTS, EYE_RADIUS * np.cos(tilt))]
         )
-        rings.append(assembly.add(centre + ring, part))
+        rings.append(assembly.add(center + ring, part))
         uv_rings.append(assembly.add_uv(place + 0.1 * _sphere_uv(degrees) * circle))
-    back = assembly.add((centre - (0, 0, EYE_RADIUS))[None], part)
+    back = assembly.add((center - (0, 0, EYE_RADIUS))[None], part)
     # The sphere's back shrinks to a thin outer band; its tip is repeated all round.
     uv_back = assembly.add_uv(
         place
@@ -153,7 +153,7 @@ def add_tongue(assembly: Assembly) -> Array:
 _ear_radius = PchipInterpolator(
     np.linspace(0, 360, 13), (31, 29.5, 24.5, 20.5, 20, 24, 29, 25, 17, 13.5, 15.5, 24, 31)
 )
-_EAR_CENTRE = np.array([78.5, 13.0, -12.0])
+_EAR_CENTER = np.array([78.5, 13.0, -12.0])
 _EAR_SEGMENTS = 28
 # Loops from the middle outwards: share of the outline, height above the ear's plane in mm.
 _EAR_LOOPS = (
@@ -179,7 +179,7 @@ def add_ear(assembly: Assembly, part: int) -> Array:
         y = up * np.cos(lean) + back * np.sin(lean) * 0.3
         z = -back - up * np.sin(lean)
         x = back * np.tan(flare) + height
-        points = _EAR_CENTRE + np.stack([x, y, z * np.cos(flare)], 1)
+        points = _EAR_CENTER + np.stack([x, y, z * np.cos(flare)], 1)
         points *= (side, 1, 1)
         disc = place + 0.064 * (k + 0.001) / 10 * np.stack(
             [side * np.sin(angle), 1.55 * np.cos(angle)], 1
@@ -204,7 +204,7 @@ def add_ear(assembly: Assembly, part: int) -> Array:
 
 
 def eye_angles(points: Array, part: Array) -> tuple[Array, Array]:
-    """Angle from the pupil's centre (degrees) and round it (radians) of points on the eyeballs."""
+    """Angle from the pupil's center (degrees) and round it (radians) of points on the eyeballs."""
     side = np.where(part == LEFT_EYE, 1.0, -1.0)
     arm = points - EYE * np.stack([side, np.ones_like(side), np.ones_like(side)], 1)
     degrees = np.rad2deg(np.arctan2(np.hypot(arm[:, 0], arm[:, 1]), arm[:, 2]))

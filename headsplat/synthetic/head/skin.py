@@ -100,11 +100,11 @@ def _atlas_axes(columns: Array, rows: Array) -> tuple[Array, Array]:
 def _loop_uv(outer: Array, count: int, lower: int) -> list[Array]:
     """Atlas places of `count` loops inside the rectangle `outer` (n, 2), shrinking evenly."""
     fraction, upper = around(lower, len(outer) - lower)
-    centre = (outer.min(0) + outer.max(0)) / 2
+    center = (outer.min(0) + outer.max(0)) / 2
     half = (outer.max(0) - outer.min(0)) / 2
     angle = np.where(upper < 0, np.pi * (1 + fraction), np.pi * (1 - fraction))
     angle[0], inner = np.pi, 0.14
-    end = centre + inner * half * np.stack([np.cos(angle), np.sin(angle)], 1)
+    end = center + inner * half * np.stack([np.cos(angle), np.sin(angle)], 1)
     return [outer + (k + 1) / count * (end - outer) for k in range(count)]
 
 
@@ -203,17 +203,17 @@ def _add_cavity(assembly: Assembly, start_ids: Array, upper: Array, start: Array
     """Append the mouth's inside behind the innermost lip loop, on an atlas island of its own."""
     loops = cavity_loops(start, upper)
     u0, v0, u1, v1 = _CAVITY_ATLAS
-    centre, half = np.array([u0 + u1, v0 + v1]) / 2, (u1 - u0) / 2
+    center, half = np.array([u0 + u1, v0 + v1]) / 2, (u1 - u0) / 2
     count = len(start_ids)
     angle = np.pi + 2 * np.pi * np.arange(count) / count
     circle = np.stack([np.cos(angle), np.sin(angle)], 1)
-    chain, uv_chain = [start_ids], [assembly.add_uv(centre + half * circle)]
+    chain, uv_chain = [start_ids], [assembly.add_uv(center + half * circle)]
     for k, points in enumerate(loops, 1):
         chain.append(assembly.add(points, CAVITY, mouth=(2.5 + k, upper)))
         radius = half * (1 - k / (len(loops) + 1))
-        uv_chain.append(assembly.add_uv(centre + radius * circle))
+        uv_chain.append(assembly.add_uv(center + radius * circle))
     throat = assembly.add(loops[-1].mean(0, keepdims=True) - (0, 0, 4), CAVITY, mouth=(8.5, 0))
-    uv_throat = assembly.add_uv(centre[None])
+    uv_throat = assembly.add_uv(center[None])
     positions = assembly.positions()
     for k in range(len(loops)):
         corners = loop_quads(chain[k], chain[k + 1])

@@ -68,7 +68,7 @@ _AROUND = CubicSpline(
 )
 _UPWARD = CubicSpline(np.arange(LEVELS), np.eye(LEVELS), bc_type="natural")
 
-EYE = np.array([32.5, 33.0, 53.0])  # centre of the left eyeball
+EYE = np.array([32.5, 33.0, 53.0])  # center of the left eyeball
 EYE_RADIUS = 13.0
 SEAM_Y = -36.0  # where the lips meet
 

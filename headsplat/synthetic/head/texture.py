@@ -1,6 +1,6 @@
 """The procedural head's paint, per vertex and as a texture.
 
-A renderer that has `HeadModel.uv` wants `paint_texture(size, person)`: an sRGB picture in the
+A renderer that has `HeadModel.uv` wants `paint_texture(size, person)`: an sRGB image in the
 model's atlas (row 0 is v = 1), the same for the same arguments. `Person` holds the choices.
 """
 
@@ -29,7 +29,7 @@ def paint_texture(size: int, person: Person | None = None) -> Array:
     """Paint the whole atlas.
 
     Args:
-        size: texels per side; 1024 shows single brow hairs, 512 is enough for a 512 px picture.
+        size: texels per side; 1024 shows single brow hairs, 512 is enough for a 512 px image.
         person: skin tone, hair, irises, brows; the default one when None.
 
     Returns:
@@ -38,14 +38,14 @@ def paint_texture(size: int, person: Person | None = None) -> Array:
     """
     head = assemble()
     texels = _cover(head, size)
-    picture = np.zeros((size * size, 3), dtype=np.float32)
-    picture[texels.ids] = paint(texels.attributes, texels.part, person or Person())
+    image = np.zeros((size * size, 3), dtype=np.float32)
+    image[texels.ids] = paint(texels.attributes, texels.part, person or Person())
     covered = np.zeros(size * size, dtype=bool)
     covered[texels.ids] = True
-    return _grow(picture.reshape(size, size, 3), covered.reshape(size, size), max(2, size // 128))
+    return _grow(image.reshape(size, size, 3), covered.reshape(size, size), max(2, size // 128))
 
 
-def vertex_colours(head: Head, person: Person | None = None) -> Array:
+def vertex_colors(head: Head, person: Person | None = None) -> Array:
     """The paint at the vertices, (V, 3) float32 sRGB."""
     return paint(head.attributes, head.anatomy.part, person or Person())
 
@@ -62,20 +62,20 @@ def _cover(head: Head, size: int) -> _Texels:
     return _Texels(ids, part, shown.numpy().reshape(-1, values.shape[1])[ids])
 
 
-def _grow(picture: Array, covered: Array, steps: int) -> Array:
-    """Spread the colours of covered texels outwards, one texel a step."""
+def _grow(image: Array, covered: Array, steps: int) -> Array:
+    """Spread the colors of covered texels outwards, one texel a step."""
     for _ in range(steps):
-        known, colour = np.pad(covered, 1), np.pad(picture, ((1, 1), (1, 1), (0, 0)))
-        total, count = np.zeros_like(picture), np.zeros(covered.shape, dtype=np.float32)
+        known, color = np.pad(covered, 1), np.pad(image, ((1, 1), (1, 1), (0, 0)))
+        total, count = np.zeros_like(image), np.zeros(covered.shape, dtype=np.float32)
         for rows, columns in (
             (slice(2, None), slice(1, -1)),
             (slice(0, -2), slice(1, -1)),
             (slice(1, -1), slice(2, None)),
             (slice(1, -1), slice(0, -2)),
         ):
-            total += colour[rows, columns] * known[rows, columns, None]
+            total += color[rows, columns] * known[rows, columns, None]
             count += known[rows, columns]
         fresh = ~covered & (count > 0)
-        picture[fresh] = total[fresh] / count[fresh][:, None]
+        image[fresh] = total[fresh] / count[fresh][:, None]
         covered = covered | fresh
-    return picture
+    return image

@@ -28,15 +28,15 @@ def harmonics(normal: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Colour:
-    """The clip's colours: albedo (M,), known (M,) 1 where it has been seen, light (9,)."""
+class Color:
+    """The clip's colors: albedo (M,), known (M,) 1 where it has been seen, light (9,)."""
 
     albedo: Tensor
     known: Tensor
     light: Tensor
 
 
-def fit_colour(value: Tensor, normal: Tensor, weight: Tensor) -> Colour:
+def fit_color(value: Tensor, normal: Tensor, weight: Tensor) -> Color:
     """Albedo, light and drift by alternating weighted least squares.
 
     Args:
@@ -50,9 +50,9 @@ def fit_colour(value: Tensor, normal: Tensor, weight: Tensor) -> Colour:
     known = (weight.sum(0) > SEEN).to(value.dtype)
     for _ in range(ROUNDS):
         light = light + _light_step(value, shade, normal, weight)
-        colour = Colour(_albedo(value, harmonics(normal) @ light, weight), known, light)
-        shade = find_shade(value, colour, normal, weight)
-    return Colour(_albedo(value, shade, weight), known, light)
+        color = Color(_albedo(value, harmonics(normal) @ light, weight), known, light)
+        shade = find_shade(value, color, normal, weight)
+    return Color(_albedo(value, shade, weight), known, light)
 
 
 def _albedo(value: Tensor, shade: Tensor, weight: Tensor) -> Tensor:
@@ -85,12 +85,12 @@ def _light_step(value: Tensor, shade: Tensor, normal: Tensor, weight: Tensor) ->
     return torch.linalg.solve_ex(matrix + prior, right).result
 
 
-def find_shade(value: Tensor, colour: Colour, normal: Tensor, weight: Tensor) -> Tensor:
+def find_shade(value: Tensor, color: Color, normal: Tensor, weight: Tensor) -> Tensor:
     """(N, M) shade of each frame: the clip's light and the frame's own drift.
 
     Args:
         value: (N, M) brightness.
-        colour: of the clip.
+        color: of the clip.
         normal: (N, M, 3).
         weight: (N, M).
     """
@@ -98,11 +98,11 @@ def find_shade(value: Tensor, colour: Colour, normal: Tensor, weight: Tensor) ->
     prior = torch.tensor(DRIFT_PRIOR, dtype=value.dtype, device=value.device)
     for rows in torch.arange(len(value), device=value.device).split(64):
         basis = harmonics(normal[rows])
-        base = basis @ colour.light
-        lit = basis[..., :DRIFTING] * (colour.albedo * colour.known)[:, None]
+        base = basis @ color.light
+        lit = basis[..., :DRIFTING] * (color.albedo * color.known)[:, None]
         pull = lit * weight[rows, :, None]
         matrix = pull.mT @ lit
-        off = value[rows] - colour.albedo * base
+        off = value[rows] - color.albedo * base
         right = (pull.mT @ off[..., None]).squeeze(-1)
         scale = matrix[:, 0, 0].clamp_min(1e-6)
         matrix = matrix + torch.diag_embed(scale[:, None] * prior + 1e-9)

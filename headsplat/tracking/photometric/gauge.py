@@ -1,6 +1,6 @@
-"""The pose that all frames share: pictures do not tell it, so that landmarks do.
+"""The pose that all frames share: images do not tell it, so that landmarks do.
 
-With free colours a clip looks the same from a head that is turned, shifted or grown a little in all
+With free colors a clip looks the same from a head that is turned, shifted or grown a little in all
 frames alike, and only the frames' weak ties to their landmarks would resist a drift. The common
 turn stays that of the landmarks' solve; where the head then lies, the landmarks say again.
 """
@@ -52,7 +52,7 @@ def settle(solver: ClipSolver, state: State, start: State, outlier: float) -> St
     state = replace(state, rotation=state.rotation @ matrix_from_axis_angle(-turn))
     columns = layout.place
     for _ in range(ROUNDS):
-        normal = solver.linearise(state, outlier, 0)
+        normal = solver.linearize(state, outlier, 0)
         motions = common_motions(state, layout)
         matrix = (motions.mT @ normal.frame[:, columns, columns] @ motions).sum(0)
         pull = (motions.mT @ normal.frame_gradient[:, columns, None]).sum(0)

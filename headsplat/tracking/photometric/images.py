@@ -20,13 +20,13 @@ CHANNEL = 1
 BLUR = 1.0
 
 
-class Pictures:
+class Images:
     """Frames of one clip, by id.
 
     Args:
         frames: `frames/*.zip`.
         mattes: `alpha/*.zip`, or none.
-        size: expected side of the square pictures.
+        size: expected side of the square images.
     """
 
     def __init__(self, frames: Sequence[Path], mattes: Sequence[Path], size: int) -> None:
@@ -38,7 +38,7 @@ class Pictures:
         """(n, 2, H, W) uint8: brightness and matte.
 
         Raises:
-            UserError: a picture is missing or has another size than the track's.
+            UserError: an image is missing or has another size than the track's.
         """
         out = np.full((len(ids), 2, self._size, self._size), 255, dtype=np.uint8)
         with ThreadPoolExecutor(available_threads()) as pool:
@@ -47,18 +47,18 @@ class Pictures:
         return torch.from_numpy(out)
 
     def _read_one(self, frame: int, out: np.ndarray) -> None:
-        picture = decode_image(self._frames.read(frame))
-        if picture.shape[:2] != out.shape[1:]:
-            height, width = picture.shape[:2]
+        image = decode_image(self._frames.read(frame))
+        if image.shape[:2] != out.shape[1:]:
+            height, width = image.shape[:2]
             raise UserError(
-                f"frame {frame}: the picture has {width}x{height} pixels, the track was made "
+                f"frame {frame}: the image has {width}x{height} pixels, the track was made "
                 f"for {self._size}x{self._size}; track the clip again"
             )
-        out[0] = picture[..., CHANNEL]
+        out[0] = image[..., CHANNEL]
         if self._mattes is not None:
             out[1] = decode_image(self._mattes.read(frame))
 
-    def __enter__(self) -> "Pictures":
+    def __enter__(self) -> "Images":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,12 +72,12 @@ def look_up(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor
 
     Args:
         planes: (n, 2, H, W) uint8.
-        pixels: (n, M, 2) continuous pixels of the full picture.
-        factor: 1, 2 or 4: how much the picture is shrunk.
+        pixels: (n, M, 2) continuous pixels of the full image.
+        factor: 1, 2 or 4: how much the image is shrunk.
 
     Returns:
-        value (n, M) in 0..1, slope (n, M, 2) by pixels of the full picture, matte (n, M), which is
-        0 outside the picture.
+        value (n, M) in 0..1, slope (n, M, 2) by pixels of the full image, matte (n, M), which is
+        0 outside the image.
     """
     height, width = planes.shape[-2:]
     scaled = pad(planes.float() / 255, (0, -width % factor, 0, -height % factor))

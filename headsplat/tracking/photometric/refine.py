@@ -1,10 +1,10 @@
 """Photometric refinement of a solved clip.
 
-Landmarks, priors and smoothness count as in the first solve. In addition each frame's picture is
-compared with colours that are found in the clip itself.
+Landmarks, priors and smoothness count as in the first solve. In addition each frame's image is
+compared with colors that are found in the clip itself.
 
 Gauss-Newton on all frames at once; the identity is freed together with the albedos that follow
-it. Clips longer than `JOINT` frames find the identity and the colours from runs spread over the
+it. Clips longer than `JOINT` frames find the identity and the colors from runs spread over the
 clip and are then refined window by window.
 """
 
@@ -20,9 +20,9 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.progress import progress
 from headsplat.tracking import priors as numbers
 from headsplat.tracking.layout import Layout, State
-from headsplat.tracking.photometric.color import Colour
+from headsplat.tracking.photometric.color import Color
 from headsplat.tracking.photometric.gauge import settle
-from headsplat.tracking.photometric.images import Pictures
+from headsplat.tracking.photometric.images import Images
 from headsplat.tracking.photometric.surface import SurfacePoints
 from headsplat.tracking.photometric.terms import PhotometricTerms
 from headsplat.tracking.photometric.visibility import Visibility
@@ -31,7 +31,7 @@ from headsplat.tracking.solver import ClipSolver, Progress
 from headsplat.tracking.terms import Terms
 
 POINTS = 2000
-# How much the pictures are shrunk, and steps at that; what shows is found anew before each.
+# How much the images are shrunk, and steps at that; what shows is found anew before each.
 LEVELS = ((2, 3), (1, 4), (1, 3))
 DAMPING = 1e-4
 JOINT, WINDOW, OVERLAP = 800, 400, 50
@@ -64,12 +64,12 @@ class Refiner:
     Args:
         terms: landmark terms of the clip.
         priors: of the clip.
-        linked: (N - 1,) bool, neighbours of one motion.
+        linked: (N - 1,) bool, neighbors of one motion.
         points: skin points.
         visibility: of the head's mesh.
-        pictures: of the clip.
+        images: of the clip.
         ids: (N,) frame ids.
-        centre: principal point.
+        center: principal point.
         save: keeps the progress of a named run.
         load: gives back what an earlier run of the same key kept, or None.
     """
@@ -81,15 +81,15 @@ class Refiner:
         linked: Tensor,
         points: SurfacePoints,
         visibility: Visibility,
-        pictures: Pictures,
+        images: Images,
         ids: Sequence[int],
-        centre: tuple[float, float],
+        center: tuple[float, float],
         save: Save,
         load: Load,
     ) -> None:
         self._terms, self._priors, self._linked = terms, priors, linked
         self._points, self._visibility = points, visibility
-        self._pictures, self._ids, self._centre = pictures, list(ids), centre
+        self._images, self._ids, self._center = images, list(ids), center
         self._layout: Layout = terms.layout
         self._save, self._load = save, load
 
@@ -103,7 +103,7 @@ class Refiner:
         starts = np.linspace(0, count - OVERLAP, JOINT // OVERLAP).astype(int)
         sample = np.unique(np.concatenate([np.arange(s, s + OVERLAP) for s in starts]))
         rows = torch.as_tensor(sample, device=frames.device)
-        solved, verdict, colour = self._joint(state.part(rows), rows)
+        solved, verdict, color = self._joint(state.part(rows), rows)
         if not verdict.better:
             return state, verdict
         start = State(state.frame, state.rotation, solved.shared)
@@ -113,34 +113,34 @@ class Refiner:
             high = min(low + WINDOW, count)
             first, last = max(low - OVERLAP, 0), min(high + OVERLAP, count)
             part, window = start.part(slice(first, last)), frames[first:last]
-            part = self._descend(f"window-{low}", part, self._photometric(window, colour), window)
+            part = self._descend(f"window-{low}", part, self._photometric(window, color), window)
             state.frame[low:high] = part.frame[low - first : high - first]
             state.rotation[low:high] = part.rotation[low - first : high - first]
         return state, verdict
 
-    def _photometric(self, frames: Tensor, colour: Colour | None = None) -> PhotometricTerms:
-        """Terms of some frames; their colours are `colour`, or else found with the rest."""
+    def _photometric(self, frames: Tensor, color: Color | None = None) -> PhotometricTerms:
+        """Terms of some frames; their colors are `color`, or else found with the rest."""
         rows = frames.tolist()
-        planes = self._pictures.read([self._ids[row] for row in rows])
+        planes = self._images.read([self._ids[row] for row in rows])
         trust = self._terms.weight[frames]
         return PhotometricTerms(
-            self._points, self._visibility, planes.to(frames.device), self._centre, trust, colour
+            self._points, self._visibility, planes.to(frames.device), self._center, trust, color
         )
 
-    def _joint(self, state: State, frames: Tensor) -> tuple[State, Verdict, Colour]:
+    def _joint(self, state: State, frames: Tensor) -> tuple[State, Verdict, Color]:
         photometric = self._photometric(frames)
         before, start = self._held_out(photometric, state), state
         state = self._descend("joint", state, photometric, frames)
         after = self._held_out(photometric, state)
         misses = tuple(self._landmark_misses(s, frames) for s in (start, state))
-        return state, Verdict((before, after), misses), photometric.colour
+        return state, Verdict((before, after), misses), photometric.color
 
     def _descend(
         self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
     ) -> State:
         """Solve all levels for some frames, from where an earlier run left them.
 
-        The identity is free where the colours are.
+        The identity is free where the colors are.
         """
         linked = (frames[1:] == frames[:-1] + 1) & self._linked[frames[:-1]]
         solver = ClipSolver(self._terms, self._priors, frames, linked)
@@ -168,7 +168,7 @@ class Refiner:
         beat(f"refining {len(state.frame)} frames at 1/{factor} of their size")
         samples = photometric.sample(state, factor)
         blocks = photometric.blocks(state, samples, photometric.explain(samples))
-        normal = solver.linearise(state, numbers.OUTLIER, free)
+        normal = solver.linearize(state, numbers.OUTLIER, free)
         normal.frame += blocks.frame
         normal.frame_gradient += blocks.frame_gradient
         normal.border += blocks.border[..., :free]
@@ -182,7 +182,7 @@ class Refiner:
         return state
 
     def _held_out(self, photometric: PhotometricTerms, state: State) -> float:
-        """Brightness that held-out points miss, root mean square, colours fitted to `state`."""
+        """Brightness that held-out points miss, root mean square, colors fitted to `state`."""
         photometric.look(state)
         samples = photometric.sample(state, 1)
         return photometric.held_out(samples, photometric.explain(samples))[1]

@@ -24,7 +24,7 @@ from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import pack_track
-from headsplat.tracking.photometric.images import Pictures
+from headsplat.tracking.photometric.images import Images
 from headsplat.tracking.photometric.refine import POINTS, Refiner, Verdict, log_verdict
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
@@ -53,7 +53,7 @@ def refine_track(
     scratch: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Refine one clip's track against its pictures and publish all three outputs.
+    """Refine one clip's track against its images and publish all three outputs.
 
     Args:
         head_path: head model `.npz` of the track.
@@ -86,8 +86,8 @@ def refine_track(
         head = HeadModel.load(head_path)
         check_head(track, head.name, head.version)
         keeper = Keeper(store, str(serving_device(device)))
-        detections, pictures = (landmarks, crop, frames_table), (frames, mattes)
-        refined, found = _refined(head, track, detections, pictures, identity, keeper)
+        detections, images = (landmarks, crop, frames_table), (frames, mattes)
+        refined, found = _refined(head, track, detections, images, identity, keeper)
         taken = mode == "always" or found.better
         log_verdict(found, taken)
         track = refined if taken else track
@@ -103,7 +103,7 @@ def _refined(
     head: HeadModel,
     track: Track,
     detections: tuple[Path, Path, Path],
-    pictures: tuple[Sequence[Path], Sequence[Path]],
+    images: tuple[Sequence[Path], Sequence[Path]],
     identity: Path | None,
     keeper: Keeper,
 ) -> tuple[Track, Verdict]:
@@ -116,8 +116,8 @@ def _refined(
     camera = Intrinsics(
         float(track.K[0, 0]), (float(track.K[0, 2]), float(track.K[1, 2])), fixed=True
     )
-    shift = np.asarray(observed.centre) - np.asarray(camera.centre)
-    observed = observed.shifted(shift, camera.centre)
+    shift = np.asarray(observed.center) - np.asarray(camera.center)
+    observed = observed.shifted(shift, camera.center)
     prior = None if identity is None else read_identity(identity, len(head.shape_std))
     face, weights = skin_points(head, POINTS)
     # What of the identity shows on the skin alone, as a forehead does, is solved for too.
@@ -130,11 +130,11 @@ def _refined(
     place_landmarks(terms, state)
     size = int(track.img_size[0])
     points = SurfacePoints(head, basis, layout, (face, weights))
-    visibility = Visibility(head, basis, layout, points, size, camera.centre)
+    visibility = Visibility(head, basis, layout, points, size, camera.center)
     linked = torch.as_tensor(observed.linked, device=device)
-    with Pictures(*pictures, size) as shown:
+    with Images(*images, size) as shown:
         refiner = Refiner(
-            terms, priors, linked, points, visibility, shown, observed.ids.tolist(), camera.centre,
+            terms, priors, linked, points, visibility, shown, observed.ids.tolist(), camera.center,
             keeper.save, keeper.load,
         )  # fmt: skip
         refined, verdict = refiner.refine(state)

@@ -18,7 +18,7 @@ from headsplat.tracking.basis import LandmarkBasis, at_points, joint_parts
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.projection import rotation_derivative
 
-# Patches of neighbouring points: what covers one point covers its patch.
+# Patches of neighboring points: what covers one point covers its patch.
 PATCHES = 96
 # Every so many patches one is only looked at, never fitted.
 HELD_OUT_STEP = 8
@@ -35,7 +35,7 @@ JAW_PART, LEFT_EYE_PART, RIGHT_EYE_PART = 1, 2, 3
 
 @dataclass(frozen=True)
 class Placed:
-    """Points in some frames' pictures, and what derivatives are made of.
+    """Points in some frames' images, and what derivatives are made of.
 
     Attributes:
         pixels: (N, M, 2) from the principal point.
@@ -139,7 +139,7 @@ class SurfacePoints:
         return Placed(pixels, turned, q[..., 3:], divisor.squeeze(-1), by_turned, jaw)
 
     def along(self, placed: Placed, state: State, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Chain a picture's slope back to the surface.
+        """Chain an image's slope back to the surface.
 
         Args:
             placed: from `place`.
@@ -230,7 +230,7 @@ def _seen_shapes(
 
 
 def _patches(points: np.ndarray) -> np.ndarray:
-    """(M,) number of the nearest of `PATCHES` centres that lie as far apart as can be."""
+    """(M,) number of the nearest of `PATCHES` centers that lie as far apart as can be."""
     chosen = [0]
     nearest = np.full(len(points), np.inf)
     patch = np.zeros(len(points), dtype=np.int64)

@@ -10,16 +10,16 @@ from torch.nn.functional import one_hot
 
 from headsplat.tracking.layout import State
 from headsplat.tracking.parallel import each
-from headsplat.tracking.photometric.color import Colour, find_shade, fit_colour
+from headsplat.tracking.photometric.color import Color, find_shade, fit_color
 from headsplat.tracking.photometric.images import look_up
 from headsplat.tracking.photometric.surface import PATCHES, SurfacePoints
 from headsplat.tracking.photometric.visibility import Visibility
 
-# Frames whose rows are in memory at one time: what fits a core's cache; what fills a card.
-BATCH, CARD_BATCH = 8, 128
+# Frames whose rows are in memory at one time: what fits a core's cache; what fills a GPU.
+BATCH, GPU_BATCH = 8, 128
 # A patch's own factor keeps to one by this share of the data's weight.
 PATCH_PRIOR = 0.02
-# Neighbouring points err together: this share of the rows counts as independent.
+# Neighboring points err together: this share of the rows counts as independent.
 INDEPENDENT = 0.2
 # Brightness that no albedo and light explain, at the least.
 FLOOR = 0.003
@@ -80,12 +80,12 @@ class PhotometricTerms:
         points: skin points of the head.
         visibility: of its mesh.
         planes: (N, 2, H, W) uint8 brightness and matte.
-        centre: principal point.
+        center: principal point.
         trust: (N,) weight of each frame, 0 where no face was seen.
-        colour: the clip's colours; None finds them with every `explain`.
+        color: the clip's colors; None finds them with every `explain`.
 
     Attributes:
-        colour: the same, or as found last.
+        color: the same, or as found last.
         given: whether they were given.
     """
 
@@ -94,20 +94,20 @@ class PhotometricTerms:
         points: SurfacePoints,
         visibility: Visibility,
         planes: Tensor,
-        centre: tuple[float, float],
+        center: tuple[float, float],
         trust: Tensor,
-        colour: Colour | None = None,
+        color: Color | None = None,
     ) -> None:
         self.points, self._visibility, self._planes = points, visibility, planes
-        self._centre = torch.tensor(centre, device=points.device)
+        self._center = torch.tensor(center, device=points.device)
         self._trust = trust.float()
         self._members = one_hot(points.patch, PATCHES).T.float()
-        self.colour, self.given = colour, colour is not None
+        self.color, self.given = color, color is not None
 
     def _each(self, work: Callable[[Tensor], Result]) -> list[Result]:
         """`work` of the rows of every batch."""
         device = self.points.device
-        step = CARD_BATCH if device.type == "cuda" else BATCH
+        step = GPU_BATCH if device.type == "cuda" else BATCH
         batches = torch.arange(len(self._planes), device=device).split(step)
         return list(each(work, list(batches), device.type == "cuda"))
 
@@ -120,7 +120,7 @@ class PhotometricTerms:
         """Look all points up at `state`."""
 
         def batch(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            pixels = self.points.place(state.part(rows)).pixels + self._centre
+            pixels = self.points.place(state.part(rows)).pixels + self._center
             value, slope, matte = look_up(self._planes[rows], pixels, factor)
             return value, slope, matte * self._shows[rows] * self._trust[rows, None]
 
@@ -128,18 +128,18 @@ class PhotometricTerms:
         return Samples(*parts, self._normal)
 
     def explain(self, samples: Samples) -> Explained:
-        """Fit the colours and weigh what they do not explain.
+        """Fit the colors and weigh what they do not explain.
 
-        Where the colours are given, only the light of the frames is fitted.
+        Where the colors are given, only the light of the frames is fitted.
         """
         weight = samples.weight
         for _ in range(2):
             if not self.given:
-                self.colour = fit_colour(samples.value, samples.normal, weight)
-            shade = find_shade(samples.value, self.colour, samples.normal, weight)
+                self.color = fit_color(samples.value, samples.normal, weight)
+            shade = find_shade(samples.value, self.color, samples.normal, weight)
             shade = self._level(samples.value, shade, weight)
-            residual = samples.value - self.colour.albedo * shade
-            base = samples.weight * self.colour.known
+            residual = samples.value - self.color.albedo * shade
+            base = samples.weight * self.color.known
             deviation = _deviation(residual, base)
             scaled = residual / deviation
             weight = base * self._robust(scaled, base)
@@ -152,14 +152,14 @@ class PhotometricTerms:
         """
         rows = self.points.held_out
         residual = (explained.residual * explained.deviation)[:, rows].abs()
-        weight = (samples.weight * self.colour.known)[:, rows]
+        weight = (samples.weight * self.color.known)[:, rows]
         middle = torch.where(weight > 0.5, residual, torch.nan).nanmedian()
         square = (weight * residual.square().clamp_max(MISS**2)).sum() / weight.sum().clamp_min(1)
         return float(middle), float(square.sqrt())
 
     def _level(self, value: Tensor, shade: Tensor, weight: Tensor) -> Tensor:
         """Shade with a factor of each patch in each frame: what no lamp at infinity explains."""
-        lit = self.colour.albedo * shade
+        lit = self.color.albedo * shade
         return shade * (1 + self._patched((value - lit)[..., None], lit, weight).squeeze(-1))
 
     def _patched(self, rows: Tensor, lit: Tensor, weight: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class PhotometricTerms:
         points = self.points
         weight = explained.weight * (INDEPENDENT * ~points.held_out)
         shade, slope = explained.shade, samples.slope / explained.deviation[:, None]
-        bright = shade * self.colour.albedo
+        bright = shade * self.color.albedo
         share = weight * shade
 
         def follow(rows: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.photometric.surface import SurfacePoints
 
-# Side of the depth pictures, pixels; metres by which a point may lie behind the surface there.
+# Side of the depth images, pixels; metres by which a point may lie behind the surface there.
 DEPTH_SIZE, BEHIND = 192, 0.006
 # Width of edges in depth pixels, and the depth of where there is no head.
 EDGE, BEYOND = 3, 1e3
@@ -30,8 +30,8 @@ class Visibility:
         basis: gives the spaces of identity and expression.
         layout: of the unknowns.
         points: the skin points.
-        size: side of the picture, pixels.
-        centre: principal point in it.
+        size: side of the image, pixels.
+        center: principal point in it.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Visibility:
         layout: Layout,
         points: SurfacePoints,
         size: int,
-        centre: tuple[float, float],
+        center: tuple[float, float],
     ) -> None:
         device = points.device
         self._geometry = HeadGeometry(head, device)
         self._layout, self._points, self._device = layout, points, device
         self._basis = basis
         self._shrink = DEPTH_SIZE / size
-        self._centre = torch.tensor(centre, device=device) * self._shrink
+        self._center = torch.tensor(center, device=device) * self._shrink
 
     def __call__(self, state: State) -> tuple[Tensor, Tensor]:
         """Share of each point that shows (N, M) in 0..1, and normals (N, M, 3) in the camera."""
@@ -72,7 +72,7 @@ class Visibility:
             frame[:, layout.lids].float(),
         )
         focal = (state.shared[layout.focal].exp() * self._shrink).float()
-        camera = torch.cat([focal.expand(2), self._centre])
+        camera = torch.cat([focal.expand(2), self._center])
         screen = project(vertices, rotation, state.translation(layout).float(), camera)
         faces = self._geometry.faces
         face, bary = rasterize_triangles(screen, faces, DEPTH_SIZE, DEPTH_SIZE)
@@ -94,7 +94,7 @@ class Visibility:
             :, :, 0
         ].unbind(1)
         shows = (here[..., 2] < front + BEHIND).float() * (1 - ends)
-        sight = torch.cat([here[..., :2] - self._centre, focal.expand_as(here[..., 2:])], -1)
+        sight = torch.cat([here[..., :2] - self._center, focal.expand_as(here[..., 2:])], -1)
         facing = -(normals * normalize(sight, dim=-1)).sum(-1)
         share = ((facing - FACING_NONE) / (FACING_FULL - FACING_NONE)).clamp(0, 1)
         return shows * share * share * (3 - 2 * share), normals

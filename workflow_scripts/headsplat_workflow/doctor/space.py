@@ -17,7 +17,7 @@ _OPENED = 100
 # What is made for every subject, MiB: of a clip, and for every 1,000 frames of it.
 _NOT_ALWAYS = ("import_", "export_vhap", "export_imavatar")
 _PER_CLIP = 200
-_LEAST_BYTES = 64  # of a picture in a video; a length that needs less is not true
+_LEAST_BYTES = 64  # of an image in a video; a length that needs less is not true
 _PER_1000 = sum(need.disk[1] for name, need in NEEDS.items() if not name.startswith(_NOT_ALWAYS))
 
 

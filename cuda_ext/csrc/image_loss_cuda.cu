@@ -1,7 +1,7 @@
 // The photometric loss on CUDA: a warp takes a run of 128 pixels, a lane four of them.
 //
 // A lane's share, 48 bytes of image and 20 of planes, is no multiple of what a warp loads well at
-// once. So neighbouring lanes copy neighbouring words into shared memory and each lane then reads
+// once. So neighboring lanes copy neighboring words into shared memory and each lane then reads
 // its own share from there; steps of 48 and of 20 bytes meet every bank once. The gradient goes the
 // same way back. Where the sizes put every run on a word's border, words are 16 bytes of image and
 // 4 of planes; elsewhere (widths that are no multiple of 4) they are one float and one byte. Only a
@@ -9,7 +9,7 @@
 
 #include <cuda_runtime.h>
 
-#include "picture_loss.h"
+#include "image_loss.h"
 
 namespace headsplat {
 namespace {
@@ -64,7 +64,7 @@ using ImageTransfer = Transfer<typename Words<kAligned>::Image, 12 * kSize>;
 
 // Brings a run into the warp's shared memory.
 template <int kReduction, bool kAligned>
-__device__ void fetch(const PictureLossTask& task, int frame, const Run<kSize>& run, int lane,
+__device__ void fetch(const ImageLossTask& task, int frame, const Run<kSize>& run, int lane,
                       Shared<kReduction>& shared) {
   constexpr int kRowBytes = Shared<kReduction>::kRowBytes;
   ImageTransfer<kAligned> rendered;
@@ -81,7 +81,7 @@ __device__ void fetch(const PictureLossTask& task, int frame, const Run<kSize>& 
   __syncwarp();
 }
 
-__device__ int64_t clamped_row(const PictureLossTask& task, int frame) {
+__device__ int64_t clamped_row(const ImageLossTask& task, int frame) {
   int64_t row = task.rows[frame];
   return row < 0 ? 0 : (row < task.frames ? row : task.frames - 1);
 }
@@ -114,7 +114,7 @@ __device__ float block_sum(float value, float sums[kWarps]) {  // in the first t
 }
 
 template <int kReduction, bool kAligned>
-__global__ void __launch_bounds__(kThreads) charge_runs(PictureLossTask task, float* parts) {
+__global__ void __launch_bounds__(kThreads) charge_runs(ImageLossTask task, float* parts) {
   task.reduction = kReduction;  // a constant: half of the arithmetic on sizes folds
   __shared__ Shared<kReduction> shared[kWarps];
   __shared__ float sums[kWarps];
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kThreads) charge_runs(PictureLossTask task, fl
 }
 
 __global__ void __launch_bounds__(kThreads)
-    add_parts(PictureLossTask task, const float* parts, int count, float* loss) {
+    add_parts(ImageLossTask task, const float* parts, int count, float* loss) {
   __shared__ float sums[kWarps];
   parts += static_cast<int64_t>(blockIdx.x) * count;
   float sum = 0;
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int kReduction, bool kAligned>
 __global__ void __launch_bounds__(kThreads)
-    slope_runs(PictureLossTask task, const float* d_loss, float* d_image) {
+    slope_runs(ImageLossTask task, const float* d_loss, float* d_image) {
   task.reduction = kReduction;  // a constant: half of the arithmetic on sizes folds
   __shared__ Shared<kReduction> shared[kWarps];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, frame = blockIdx.y;
@@ -178,16 +178,16 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // Whether every run of every frame begins and ends on a word's border.
-bool aligned(const PictureLossTask& task, const float* d_image) {
+bool aligned(const ImageLossTask& task, const float* d_image) {
   auto on = [](const void* pointer, uintptr_t bytes) {
     return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
   };
   return task.length() % 4 == 0 && (task.reduction == 1 || task.width % 4 == 0) &&
-         on(task.rendered, 16) && on(d_image, 16) && on(task.pictures, 4);
+         on(task.rendered, 16) && on(d_image, 16) && on(task.images, 4);
 }
 
-dim3 grid(const PictureLossTask& task) {
-  return dim3(static_cast<unsigned>(picture_loss_parts(task)), static_cast<unsigned>(task.batch));
+dim3 grid(const ImageLossTask& task) {
+  return dim3(static_cast<unsigned>(image_loss_parts(task)), static_cast<unsigned>(task.batch));
 }
 
 const char* last_error() {
@@ -197,11 +197,11 @@ const char* last_error() {
 
 }  // namespace
 
-int64_t picture_loss_parts(const PictureLossTask& task) {
+int64_t image_loss_parts(const ImageLossTask& task) {
   return (Run<kSize>::per_frame(task) + kWarps - 1) / kWarps;
 }
 
-const char* picture_loss_cuda(const PictureLossTask& task, float* parts, float* loss,
+const char* image_loss_cuda(const ImageLossTask& task, float* parts, float* loss,
                               void* stream) {
   if (task.batch == 0) return nullptr;
   cudaStream_t queue = static_cast<cudaStream_t>(stream);
@@ -210,11 +210,11 @@ const char* picture_loss_cuda(const PictureLossTask& task, float* parts, float* 
                                     : (words ? charge_runs<2, true> : charge_runs<2, false>);
   kernel<<<grid(task), kThreads, 0, queue>>>(task, parts);
   add_parts<<<static_cast<unsigned>(task.batch), kThreads, 0, queue>>>(
-      task, parts, static_cast<int>(picture_loss_parts(task)), loss);
+      task, parts, static_cast<int>(image_loss_parts(task)), loss);
   return last_error();
 }
 
-const char* picture_loss_backward_cuda(const PictureLossTask& task, const float* d_loss,
+const char* image_loss_backward_cuda(const ImageLossTask& task, const float* d_loss,
                                        float* d_image, void* stream) {
   if (task.batch == 0) return nullptr;
   cudaStream_t queue = static_cast<cudaStream_t>(stream);

@@ -1,7 +1,7 @@
 // The photometric loss of a training step: the arithmetic both back ends share, their entry points.
 //
-// A rendered picture is charged against a target that is stored as bytes only: red, green, blue,
-// matte and mouth, five interleaved planes of every frame. Target = the picture over the frame's
+// A rendered image is charged against a target that is stored as bytes only: red, green, blue,
+// matte and mouth, five interleaved planes of every frame. Target = the image over the frame's
 // plain background by the matte; weight = 1 + `mouth` in the mouth; in the coarse phase of training
 // both are the mean over 2x2 pixels. The loss is Huber's with delta 0.1 times the weight, its mean
 // over pixels and channels:
@@ -9,7 +9,7 @@
 //   loss = sum over pixels, channels of weight c (d - c / 2) / count,
 //   d = image - target, c = d held within -delta..delta, d loss / d image = weight c / count.
 //
-// As tensor operators this is a dozen passes over float pictures. Here, forward reads the image and
+// As tensor operators this is a dozen passes over float images. Here, forward reads the image and
 // the bytes once and leaves one number a frame; backward reads them once more and writes the
 // gradient once. Nothing is kept in between, since computing target and weight again costs less
 // than reading them would: 17 bytes a pixel forward, 29 backward, and memory is the only limit.
@@ -36,12 +36,12 @@ namespace headsplat {
 constexpr float kHuberDelta = 0.1f;
 constexpr int kPlanes = 5;  // bytes a pixel
 
-struct PictureLossTask {
-  int batch, frames, height, width;  // of the stored pictures
+struct ImageLossTask {
+  int batch, frames, height, width;  // of the stored images
   int reduction;                     // 1 or 2
   float mouth;
   const float* rendered;        // (batch, out_height, out_width, 3)
-  const uint8_t* pictures;   // (frames, height, width, 5)
+  const uint8_t* images;   // (frames, height, width, 5)
   const int64_t* rows;       // (batch,) into the frames
   const float* backgrounds;  // (batch, 3)
 
@@ -58,19 +58,19 @@ struct Run {
   int count;             // pixels
   const uint8_t* bytes;  // under the first pixel; a line's second row is `width` pixels further
 
-  HEADSPLAT_HD static int per_line(const PictureLossTask& task) {
+  HEADSPLAT_HD static int per_line(const ImageLossTask& task) {
     return (task.length() + kSize - 1) / kSize;
   }
-  HEADSPLAT_HD static int per_frame(const PictureLossTask& task) {
+  HEADSPLAT_HD static int per_frame(const ImageLossTask& task) {
     return task.lines() * per_line(task);
   }
-  HEADSPLAT_HD Run(const PictureLossTask& task, int64_t row, int index) {
+  HEADSPLAT_HD Run(const ImageLossTask& task, int64_t row, int index) {
     int line = task.lines() == 1 ? 0 : index / per_line(task);
     int first = (index - line * per_line(task)) * kSize;
     pixel = static_cast<int64_t>(line) * task.length() + first;
     count = task.length() - first < kSize ? task.length() - first : kSize;
     int64_t skipped = task.reduction * (static_cast<int64_t>(line) * task.width + first);
-    bytes = task.pictures + kPlanes * (row * task.height * task.width + skipped);
+    bytes = task.images + kPlanes * (row * task.height * task.width + skipped);
   }
 };
 
@@ -94,7 +94,7 @@ struct Mixer {
   float full;  // matte of an area that is all head
   float per_color, per_matte, mouth, scale;
 
-  HEADSPLAT_HD Mixer(const PictureLossTask& task, int frame, float times) {
+  HEADSPLAT_HD Mixer(const ImageLossTask& task, int frame, float times) {
     int area = task.reduction * task.reduction;
     for (int k = 0; k < 3; ++k) background[k] = task.backgrounds[3 * frame + k];
     full = static_cast<float>(255 * area);
@@ -124,18 +124,18 @@ HEADSPLAT_HD float huber(float difference) {
 }
 
 // `loss`: (batch,). `d_loss`: (batch,); `d_image`: as the image. Rows must lie within the frames.
-void picture_loss_cpu(const PictureLossTask& task, float* loss, int threads);
-void picture_loss_backward_cpu(const PictureLossTask& task, const float* d_loss, float* d_image,
+void image_loss_cpu(const ImageLossTask& task, float* loss, int threads);
+void image_loss_backward_cpu(const ImageLossTask& task, const float* d_loss, float* d_image,
                                int threads);
 
 // Parts of a frame's sum, one a block, that the CUDA side keeps: `parts` is (batch, this).
-int64_t picture_loss_parts(const PictureLossTask& task);
+int64_t image_loss_parts(const ImageLossTask& task);
 
-// Enqueue work on `stream`, synchronise nothing, and return null or what the CUDA runtime said. A
+// Enqueue work on `stream`, synchronize nothing, and return null or what the CUDA runtime said. A
 // row outside of the frames counts as the nearest one inside.
-const char* picture_loss_cuda(const PictureLossTask& task, float* parts, float* loss,
+const char* image_loss_cuda(const ImageLossTask& task, float* parts, float* loss,
                               void* stream);
-const char* picture_loss_backward_cuda(const PictureLossTask& task, const float* d_loss,
+const char* image_loss_backward_cuda(const ImageLossTask& task, const float* d_loss,
                                        float* d_image, void* stream);
 
 }  // namespace headsplat

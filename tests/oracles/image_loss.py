@@ -1,4 +1,4 @@
-"""The photometric loss in float64 from tensor operators, and random pictures to charge."""
+"""The photometric loss in float64 from tensor operators, and random images to charge."""
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ SIZES = [
 
 
 def target_and_weight(
-    pictures: Tensor, rows: Tensor, background: Tensor, mouth: float, reduction: int
+    images: Tensor, rows: Tensor, background: Tensor, mouth: float, reduction: int
 ) -> tuple[Tensor, Tensor]:
     """(B, h, w, 3) and (B, h, w), float64."""
-    planes = pictures[rows].double() / 255
+    planes = images[rows].double() / 255
     matte = planes[..., 3:4]
     target = matte * planes[..., :3] + (1 - matte) * background.double()[:, None, None]
     both = torch.cat((target, 1 + mouth * planes[..., 4:]), -1).permute(0, 3, 1, 2)
@@ -26,16 +26,16 @@ def target_and_weight(
     return both[..., :3], both[..., 3]
 
 
-def picture_loss(
+def image_loss(
     image: Tensor,
-    pictures: Tensor,
+    images: Tensor,
     rows: Tensor,
     background: Tensor,
     mouth: float,
     reduction: int = 1,
 ) -> Tensor:
-    """As `headsplat.train.losses.picture_loss`, in float64."""
-    target, weight = target_and_weight(pictures, rows, background, mouth, reduction)
+    """As `headsplat.train.losses.image_loss`, in float64."""
+    target, weight = target_and_weight(images, rows, background, mouth, reduction)
     each = functional.huber_loss(image.double(), target, reduction="none", delta=0.1)
     return (each * weight[..., None]).flatten(1).mean(1)
 
@@ -51,8 +51,8 @@ def compare(inputs, device="cpu"):
     """Compare the operator with the oracle; returns its (B,) loss and its gradient."""
     inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
     scale = SCALE.to(device)
-    loss, gradient = loss_and_gradient(losses.picture_loss, scale, *inputs.values())
-    true, true_gradient = loss_and_gradient(picture_loss, scale, *inputs.values())
+    loss, gradient = loss_and_gradient(losses.image_loss, scale, *inputs.values())
+    true, true_gradient = loss_and_gradient(image_loss, scale, *inputs.values())
     torch.testing.assert_close(loss.double(), true, rtol=2e-6, atol=0)
     assert gradient.shape == inputs["image"].shape
     limit = 3e-6 * true_gradient.abs().max().item()
@@ -65,9 +65,9 @@ def scene(
 ) -> dict[str, Tensor | int | float]:
     """Arguments by name: random bytes, many of them 0 and 255, and images around the targets."""
     random = torch.Generator().manual_seed(seed)
-    pictures = torch.randint(-60, 316, (frames, height, width, 5), generator=random)
+    images = torch.randint(-60, 316, (frames, height, width, 5), generator=random)
     inputs = {
-        "pictures": pictures.clamp(0, 255).byte(),
+        "images": images.clamp(0, 255).byte(),
         "rows": torch.randint(frames, (batch,), generator=random),
         "background": torch.rand(batch, 3, generator=random),
         "mouth": 40.0,

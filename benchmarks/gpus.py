@@ -1,9 +1,9 @@
-"""Several subjects train side by side on the cards of one machine, each on its own.
+"""Several subjects train side by side on the GPUs of one machine, each on its own.
 
-    python benchmarks/cards.py --clip work/anna --head work/heads/ict.npz [--subjects 4]
+    python benchmarks/gpus.py --clip work/anna --head work/heads/ict.npz [--subjects 4]
 
 The stage's script itself is run, as the workflow runs it: once alone, then as many at once as there
-are subjects, without anyone telling them which card to take. Their logs say which they claimed.
+are subjects, without anyone telling them which GPU to take. Their logs say which they claimed.
 """
 
 import argparse
@@ -20,9 +20,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
 from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.runtime.files import write_json  # noqa: E402
-from headsplat.runtime.gpu import card_count  # noqa: E402
+from headsplat.runtime.gpu import gpu_count  # noqa: E402
 
-# Of one card's rate, at least, for each card that works.
+# Of one GPU's rate, at least, for each GPU that works.
 EFFICIENCY = 0.875
 
 
@@ -37,7 +37,7 @@ def command(clip: Path, head: Path, steps: int, folder: Path) -> list[str]:
 
 
 def together(subjects: int, arguments: argparse.Namespace) -> tuple[float, list[str]]:
-    """Seconds until all have trained, and the card that each claimed."""
+    """Seconds until all have trained, and the GPU that each claimed."""
     with tempfile.TemporaryDirectory() as folder:
         jobs, start = [], time.monotonic()
         for number in range(subjects):
@@ -52,8 +52,8 @@ def together(subjects: int, arguments: argparse.Namespace) -> tuple[float, list[
             if job.wait():
                 sys.exit((own / "log").read_text()[-2000:])
         seconds = time.monotonic() - start
-        cards = [re.search(r"card: (.*)", (own / "log").read_text()) for _, own in jobs]
-        return seconds, [found[1] if found else "none" for found in cards]
+        gpus = [re.search(r"GPU: (.*)", (own / "log").read_text()) for _, own in jobs]
+        return seconds, [found[1] if found else "none" for found in gpus]
 
 
 def main() -> None:
@@ -61,26 +61,26 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, required=True, help="a subject's folder under work/")
     parser.add_argument("--head", type=Path, required=True, help="head model .npz")
     parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--subjects", type=int, help="one for each card without it")
+    parser.add_argument("--subjects", type=int, help="one for each GPU without it")
     arguments = parser.parse_args()
-    cards = card_count()
-    if not cards:
-        sys.exit("error: no card that PyTorch can use; this compares cards")
-    subjects = arguments.subjects or cards
+    gpus = gpu_count()
+    if not gpus:
+        sys.exit("error: no GPU that PyTorch can use; this compares GPUs")
+    subjects = arguments.subjects or gpus
     together(1, argparse.Namespace(**vars(arguments) | {"steps": 50}))  # compiles the operators
     alone, _ = together(1, arguments)
     seconds, claimed = together(subjects, arguments)
-    for number, card in enumerate(claimed):
-        print(f"subject {number}: {card}")
+    for number, gpu in enumerate(claimed):
+        print(f"subject {number}: {gpu}")
     rate = subjects * alone / seconds
-    target = EFFICIENCY * min(cards, subjects)
-    print(f"one: {alone:.1f} s; {subjects} on {cards} cards: {seconds:.1f} s, {rate:.2f}x one card")
+    target = EFFICIENCY * min(gpus, subjects)
+    print(f"one: {alone:.1f} s; {subjects} on {gpus} GPUs: {seconds:.1f} s, {rate:.2f}x one GPU")
     row = {
-        "what": f"{subjects} subjects train side by side on {cards} cards",
-        "value": round(rate, 2), "unit": "x one card's rate", "target": target,
-        "cards": len(set(claimed)), "machine": machine(),
+        "what": f"{subjects} subjects train side by side on {gpus} GPUs",
+        "value": round(rate, 2), "unit": "x one GPU's rate", "target": target,
+        "gpus": len(set(claimed)), "machine": machine(),
     }  # fmt: skip
-    write_json(ROOT / "benchmarks/results/cards.json", [row])
+    write_json(ROOT / "benchmarks/results/GPUs.json", [row])
 
 
 if __name__ == "__main__":

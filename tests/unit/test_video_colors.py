@@ -1,4 +1,4 @@
-"""Colours of SDR and HDR sources, against patches encoded here from their known light."""
+"""Colors of SDR and HDR sources, against patches encoded here from their known light."""
 
 import logging
 from fractions import Fraction
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headsplat.runtime.errors import UserError
-from headsplat.video.decode import read_pictures
+from headsplat.video.decode import read_images
 from headsplat.video.probe import probe_video
 from tests.unit.video_files import make_video
 
@@ -99,7 +99,7 @@ def patches(
         ((1, 1, 5), 8, ""),
     ],
 )
-def test_patches_keep_their_colours(
+def test_patches_keep_their_colors(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, tags: tuple, bits: int, words: str, full: bool
 ) -> None:
     path = patches(tmp_path / "patches.mkv", tags, full, bits)
@@ -109,18 +109,18 @@ def test_patches_keep_their_colours(
     assert (" to SDR " in caplog.text) == bool(words)
     assert info.hdr == (tags[0] in (PQ, HLG))
     for fine in (True, False):
-        _, picture = next(read_pictures(path, info, 10, 11, fine=fine))
-        middles = picture[SIDE // 2 :: SIDE, SIDE // 2 :: SIDE].astype(int)
+        _, image = next(read_images(path, info, 10, 11, fine=fine))
+        middles = image[SIDE // 2 :: SIDE, SIDE // 2 :: SIDE].astype(int)
         assert np.abs(middles - PATCHES).max() <= 4
 
 
-def test_strong_colours_of_hdr_do_not_overflow(tmp_path: Path) -> None:
+def test_strong_colors_of_hdr_do_not_overflow(tmp_path: Path) -> None:
     path = tmp_path / "hdr.mp4"
     options = {"x265-params": "log-level=none"}
     make_video(path, range(60), Fraction(1, 25), "libx265", "yuv420p10le", options, transfer=HLG)
     info = probe_video(path, tmp_path / "video.json")
-    fine, plain = (next(read_pictures(path, info, 1, 2, fine=f))[1] for f in (True, False))
-    # Both ways differ at the edges of colours only.
+    fine, plain = (next(read_images(path, info, 1, 2, fine=f))[1] for f in (True, False))
+    # Both ways differ at the edges of colors only.
     assert np.median(np.abs(fine.astype(int) - plain)) <= 2
 
 

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-#include "picture_loss.h"
+#include "image_loss.h"
 #include "vec.h"
 
 namespace headsplat {
@@ -122,7 +122,7 @@ void slope(const float* rendered, const Values& values, int count, float* d_imag
 
 // Spreads out every run of a band; `visit` gets the place of its first value, values, and pixels.
 template <typename Visit>
-void each_run(const PictureLossTask& task, int frame, int band, float scale, Visit visit) {
+void each_run(const ImageLossTask& task, int frame, int band, float scale, Visit visit) {
   Mixer mixer(task, frame, scale);
   Values values;
   int64_t row_bytes = static_cast<int64_t>(kPlanes) * task.width;
@@ -137,13 +137,13 @@ void each_run(const PictureLossTask& task, int frame, int band, float scale, Vis
   }
 }
 
-int bands_of(const PictureLossTask& task) {
+int bands_of(const ImageLossTask& task) {
   return (Run<kSize>::per_frame(task) + kBand - 1) / kBand;
 }
 
 }  // namespace
 
-void picture_loss_cpu(const PictureLossTask& task, float* loss, int threads) {
+void image_loss_cpu(const ImageLossTask& task, float* loss, int threads) {
   int bands = bands_of(task);
   std::vector<double> parts(static_cast<size_t>(task.batch) * bands);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) collapse(2)
@@ -162,7 +162,7 @@ void picture_loss_cpu(const PictureLossTask& task, float* loss, int threads) {
   }
 }
 
-void picture_loss_backward_cpu(const PictureLossTask& task, const float* d_loss, float* d_image,
+void image_loss_backward_cpu(const ImageLossTask& task, const float* d_loss, float* d_image,
                                int threads) {
   int bands = bands_of(task);
 #pragma omp parallel for num_threads(threads) schedule(dynamic) collapse(2)
