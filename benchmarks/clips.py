@@ -1,4 +1,4 @@
-"""Clips to train on: a synthetic one with known ground truth, or a subject that the workflow prepared."""
+"""Training clips: a synthetic one with known ground truth, or a subject that the workflow prepared."""
 
 import json
 from dataclasses import dataclass

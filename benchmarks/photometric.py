@@ -1,6 +1,7 @@
 """What photometric refinement does to the tracks of synthetic clips; writes its results as JSON.
 
-Errors against the ground truth before and after, and the time, into benchmarks/results/photometric.json.
+Writes errors against the ground truth before and after, and the time, into
+benchmarks/results/photometric.json.
 `turn_spread_degrees` is without the clip's constant turn; `vertices_aligned_mm` is after a
 similarity, because one camera cannot tell a large far head from a small near one.
 

@@ -1,4 +1,4 @@
-"""Clips with known ground truth and images: a head that talks under a lamp, and what spoils footage.
+"""Clips of a talking head with known ground truth, and what spoils footage.
 
 Images are drawn on demand, a few frames at a time, and every frame is the same whenever it is
 drawn.

@@ -1,4 +1,6 @@
-"""Times and checks the tracker on clips with known ground truth; writes benchmarks/results/tracking.json.
+"""Times and checks the tracker on clips with known ground truth.
+
+Writes benchmarks/results/tracking.json.
 
 The peer is an independent fit of each frame by Adam with metrical-tracker's landmark terms,
 weights, learning rates and 314 steps, keeping the best; it is given the true identity and focal

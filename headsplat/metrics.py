@@ -2,7 +2,7 @@
 
 Three PSNRs, because the field's number and an honest one differ:
 
-- `psnr_head`: ground truth and render composited on black outside the head mask, error over the whole
+- `psnr_head`: both images composited on black outside the head mask, error over the whole
   image (as FlashAvatar's successors report it; the empty outside flatters it).
 - `psnr_head_pixels`: the same error over the mask's pixels only.
 - `psnr_full`: the whole image on black, so that what is painted outside the head counts too.

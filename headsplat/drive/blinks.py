@@ -11,7 +11,7 @@ FIRST = 1.3
 
 
 def blinks(times: Tensor) -> Tensor:
-    """Closure of both lids over time: the same for everyone, so that equal inputs give equal videos.
+    """Closure of both lids over time; equal inputs give equal videos.
 
     Args:
         times: (N,) seconds.

@@ -48,7 +48,7 @@ class Batch:
 def rendered(
     renderer: FrameRenderer, track: Track, reader: ImageReader, ids: Sequence[int]
 ) -> Iterator[Batch]:
-    """GroundTruth and render of `ids`, a batch at a time, so that memory does not grow with the clip.
+    """Ground truth and render of `ids`, a batch at a time: memory does not grow with the clip.
 
     Args:
         renderer: draws the avatar with the track's camera on black.

@@ -1,4 +1,4 @@
-"""The built-in clip: composed, acted, lit, drawn and encoded, with its ground truth written aside."""
+"""Renders and encodes the built-in clip, and writes its ground truth."""
 
 import dataclasses
 from collections import deque

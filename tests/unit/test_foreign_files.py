@@ -76,7 +76,7 @@ DOORS = {
     "json": read_json,
     "mesh": read_textured_mesh,
     "image": read_image_file,
-    "image": lambda path: read_image(ImageSource(path), (4, 4)),
+    "image source": lambda path: read_image(ImageSource(path), (4, 4)),
     "image in arrays": lambda path: read_matte(ImageSource(path, "img"), (4, 4)),
     "ict": read_source,
     "task": check_task,

@@ -1,4 +1,4 @@
-"""The track against the ground truth of the built-in clip; only the report and benchmarks may look."""
+"""Errors of the track against the ground truth of the built-in clip."""
 
 import numpy as np
 import torch

@@ -63,7 +63,7 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         page.section(
             "Held-out frames",
             _examples(evaluation),
-            "Worst, median and best by psnr_head: ground truth, render, and four times their difference.",
+            "Worst, median and best by psnr_head: ground truth, render, 4 x their difference.",
         ),
         _sheet(evaluation),
         _over_time(evaluation, track, rows),

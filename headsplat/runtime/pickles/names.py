@@ -1,6 +1,6 @@
 """What the names of model files mean: numpy's arrays, ordered dictionaries, kept states.
 
-Arrays hold ground truth values, integers, floats and strings, and exactly the bytes that the file has for
+Arrays hold booleans, integers, floats and strings, and exactly the bytes that the file has for
 them. Of torch's names see `headsplat.pickles.torch_names`.
 """
 
