@@ -1,4 +1,4 @@
-"""Training clips: a synthetic one with known ground truth, or a subject that the workflow prepared."""
+"""Training clips: a synthetic one with known ground truth, or a subject that the workflow made."""
 
 import json
 from dataclasses import dataclass

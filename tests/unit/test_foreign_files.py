@@ -170,7 +170,7 @@ BAD_ARRAYS = {
     "is negative": npy(header("(-1,)")),
     "has a name for a size": npy(header("('a',)")),
     "has a list for a shape": npy(header("[1]"), b"12345678"),
-    "has ground truth for a size": npy(header("(True,)"), b"12345678"),
+    "has a boolean for a size": npy(header("(True,)"), b"12345678"),
     "of objects": npy(header("(1,)", "'|O'"), b"12345678"),
     "of raw memory": npy(header("(1,)", "'|V8'"), b"12345678"),
     "of fields": npy(header("(1,)", "[('a', '<f8')]"), b"12345678"),

@@ -1,7 +1,7 @@
 """What the names of model files mean: numpy's arrays, ordered dictionaries, kept states.
 
 Arrays hold booleans, integers, floats and strings, and exactly the bytes that the file has for
-them. Of torch's names see `headsplat.pickles.torch_names`.
+them. Names of torch are in `headsplat.runtime.pickles.tensors`.
 """
 
 from collections import OrderedDict
