@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--info", type=Path, required=True, help="video.json")
     parser.add_argument("--logs", type=Path, required=True, help="folder of the subject's logs")
     parser.add_argument(
-        "--ground_truth", type=Path, help="ground_truth.npz, for the built-in clip only"
+        "--ground-truth", type=Path, help="ground_truth.npz, for the built-in clip only"
     )
     parser.add_argument("--refinement", type=Path, help="refinement.json of the track")
     parser.add_argument("--out", type=Path, required=True, help="report.html to write")

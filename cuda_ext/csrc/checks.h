@@ -188,7 +188,7 @@ inline ImageLossTask check_image_loss(const at::Tensor& rendered, const at::Tens
   check_packed(images, "images", at::kByte, {frames, height, width, kPlanes}, device);
   TORCH_CHECK_VALUE(frames >= 1, "images: expected at least one frame, got none");
   check_packed(rows, "rows", at::kLong, {batch}, device);
-  check_packed(rendered, "image", at::kFloat, {batch, height / reduction, width / reduction, 3},
+  check_packed(rendered, "rendered", at::kFloat, {batch, height / reduction, width / reduction, 3},
                device);
   check_packed(background, "background", at::kFloat, {batch, 3}, device);
   return {static_cast<int>(batch), static_cast<int>(frames), static_cast<int>(height),

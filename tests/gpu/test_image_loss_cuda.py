@@ -30,7 +30,7 @@ def test_the_cpus_gradient_and_its_loss_up_to_rounding(height, width, reduction)
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-@pytest.mark.parametrize("name", ["image", "images"])
+@pytest.mark.parametrize("name", ["rendered", "images"])
 def test_views_that_begin_on_no_words_border(name, reduction):
     inputs = scene(2, 16, 32, reduction)
     (_, gradient), _ = _both(inputs)
@@ -52,7 +52,7 @@ def test_bits_do_not_depend_on_the_run_or_the_batch():
     for loss, gradient in runs[1:]:
         assert torch.equal(loss, runs[0][0])
         assert torch.equal(gradient, runs[0][1])
-    one = {k: inputs[k][1:2].clone() for k in ("image", "rows", "background")}
+    one = {k: inputs[k][1:2].clone() for k in ("rendered", "rows", "background")}
     assert torch.equal(image_loss(**(inputs | one)), runs[0][0][1:2])
 
 
@@ -70,7 +70,7 @@ def test_rows_outside_count_as_the_nearest_inside():
 def test_a_step_can_be_captured_in_a_graph(reduction):
     inputs = _to_gpu(scene(5, 96, 128, reduction))
     other = _to_gpu(scene(6, 96, 128, reduction))
-    image = inputs["image"].requires_grad_()
+    image = inputs["rendered"].requires_grad_()
 
     def step():
         loss = image_loss(**inputs)
@@ -85,7 +85,7 @@ def test_a_step_can_be_captured_in_a_graph(reduction):
     with recorded() as graph:
         loss, gradient = step()
     with torch.no_grad():
-        for name in ("image", "images", "rows", "background"):
+        for name in ("rendered", "images", "rows", "background"):
             inputs[name].copy_(other[name])
     graph.replay()
     expected_loss, expected = step()
@@ -95,7 +95,7 @@ def test_a_step_can_be_captured_in_a_graph(reduction):
 
 def test_nothing_waits_for_the_gpu():
     inputs = _to_gpu(scene(7, 64, 64))
-    image = inputs["image"].requires_grad_()
+    image = inputs["rendered"].requires_grad_()
     image_loss(**inputs)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -119,9 +119,9 @@ def test_compiles():
 
     @torch.compile(backend="aot_eager", fullgraph=True)
     def loss(image):
-        return image_loss(**(inputs | {"image": image}))
+        return image_loss(**(inputs | {"rendered": image}))
 
-    image = inputs["image"].clone().requires_grad_()
+    image = inputs["rendered"].clone().requires_grad_()
     found = loss(image)
     assert torch.equal(found, exact[0])
     assert torch.equal(torch.autograd.grad((found * SCALE.cuda()).sum(), image)[0], exact[1])

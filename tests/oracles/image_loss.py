@@ -27,7 +27,7 @@ def target_and_weight(
 
 
 def image_loss(
-    image: Tensor,
+    rendered: Tensor,
     images: Tensor,
     rows: Tensor,
     background: Tensor,
@@ -36,7 +36,7 @@ def image_loss(
 ) -> Tensor:
     """As `headsplat.train.losses.image_loss`, in float64."""
     target, weight = target_and_weight(images, rows, background, mouth, reduction)
-    each = functional.huber_loss(image.double(), target, reduction="none", delta=0.1)
+    each = functional.huber_loss(rendered.double(), target, reduction="none", delta=0.1)
     return (each * weight[..., None]).flatten(1).mean(1)
 
 
@@ -54,7 +54,7 @@ def compare(inputs, device="cpu"):
     loss, gradient = loss_and_gradient(losses.image_loss, scale, *inputs.values())
     true, true_gradient = loss_and_gradient(image_loss, scale, *inputs.values())
     torch.testing.assert_close(loss.double(), true, rtol=2e-6, atol=0)
-    assert gradient.shape == inputs["image"].shape
+    assert gradient.shape == inputs["rendered"].shape
     limit = 3e-6 * true_gradient.abs().max().item()
     torch.testing.assert_close(gradient.double(), true_gradient.double(), rtol=0, atol=limit)
     return loss, gradient
@@ -76,4 +76,4 @@ def scene(
     target, _ = target_and_weight(**inputs)
     # Differences on both sides of the delta.
     noise = 0.1 * torch.randn(target.shape, generator=random, dtype=torch.float64)
-    return {"image": (target + noise).float()} | inputs
+    return {"rendered": (target + noise).float()} | inputs

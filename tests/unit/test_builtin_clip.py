@@ -35,7 +35,7 @@ def clip(head, tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def random_images(clip) -> np.ndarray:
+def images(clip) -> np.ndarray:
     with av.open(str(clip[0])) as file:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 

@@ -43,7 +43,7 @@ def test_weight_of_the_mouth(mouth):
 
 def test_a_image_may_be_drawn_twice():
     inputs = scene(4, 10, 13) | {"rows": torch.tensor([2, 0, 2])}
-    inputs["image"][2], inputs["background"][2] = inputs["image"][0], inputs["background"][0]
+    inputs["rendered"][2], inputs["background"][2] = inputs["rendered"][0], inputs["background"][0]
     loss, gradient = compare(inputs)
     assert loss[0] == loss[2]
     torch.testing.assert_close(gradient[2], gradient[0] * 2, rtol=1e-6, atol=0)
@@ -62,14 +62,14 @@ def test_bits_do_not_depend_on_threads_batch_or_run():
     for other in results[1:]:
         assert torch.equal(other[0], results[0][0])
         assert torch.equal(other[1], results[0][1])
-    one = {k: inputs[k][1:2] for k in ("image", "rows", "background")}
+    one = {k: inputs[k][1:2] for k in ("rendered", "rows", "background")}
     assert torch.equal(image_loss(**(inputs | one)), results[0][0][1:2])
 
 
 def test_what_is_not_a_number_is_noticed_in_its_frame_alone():
     inputs = scene(6, 9, 17)
-    inputs["image"][1, 8, 16, 2] = float("nan")
-    inputs["image"][2, 0, 0, 0] = float("inf")
+    inputs["rendered"][1, 8, 16, 2] = float("nan")
+    inputs["rendered"][2, 0, 0, 0] = float("inf")
     loss, gradient = loss_and_gradient(image_loss, SCALE, *inputs.values())
     assert loss.isfinite().tolist() == [True, False, False]
     assert gradient[1].isnan().sum() == 1
@@ -86,12 +86,12 @@ def test_no_frames():
     ("change", "message"),
     [
         (
-            {"image": torch.zeros(3, 6, 5, 3)},
+            {"rendered": torch.zeros(3, 6, 5, 3)},
             r"image: expected shape \[3, 6, 4, 3\], got \[3, 6, 5",
         ),
-        ({"image": torch.zeros(3, 12, 9, 3), "reduction": 2}, "image: expected shape"),
-        ({"image": torch.zeros(3, 3, 4, 6)[..., ::2]}, "image: expected shape"),
-        ({"image": torch.zeros(3, 6, 4, 6)[..., ::2]}, "image: expected a contiguous tensor"),
+        ({"rendered": torch.zeros(3, 12, 9, 3), "reduction": 2}, "image: expected shape"),
+        ({"rendered": torch.zeros(3, 3, 4, 6)[..., ::2]}, "image: expected shape"),
+        ({"rendered": torch.zeros(3, 6, 4, 6)[..., ::2]}, "image: expected a contiguous tensor"),
         ({"images": torch.zeros(6, 4, 5, dtype=torch.uint8)}, r"expected shape \[T, H, W, 5\]"),
         ({"images": torch.zeros(4, 12, 9, 4, dtype=torch.uint8)}, r"shape \[4, 12, 9, 5\], got"),
         ({"images": torch.zeros(0, 12, 9, 5, dtype=torch.uint8)}, "at least one frame, got none"),
@@ -114,7 +114,7 @@ def test_bad_input_is_named(change, message):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("image", "Float"), ("images", "Byte"), ("rows", "Long"), ("background", "Float")],
+    [("rendered", "Float"), ("images", "Byte"), ("rows", "Long"), ("background", "Float")],
 )
 def test_wrong_type_is_named(name, expected):
     inputs = scene(9, 8, 8)
@@ -141,5 +141,5 @@ def test_a_gradient_of_the_wrong_shape_is_named():
 def test_torch_accepts_the_operator(reduction):
     inputs = scene(12, 9, 12, reduction)
     image_loss(**inputs)
-    inputs["image"].requires_grad_()
+    inputs["rendered"].requires_grad_()
     torch.library.opcheck(torch.ops.headsplat.image_loss, tuple(inputs.values()))
