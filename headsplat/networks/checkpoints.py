@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headsplat.runtime.errors import UserError, shown
-from headsplat.runtime.pickles.nodes import PickleError
+from headsplat.runtime.pickles.placeholders import PickleError
 from headsplat.runtime.pickles.torch_files import read_torch
 
 

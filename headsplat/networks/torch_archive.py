@@ -12,22 +12,23 @@ from typing import Any
 from torch import Tensor
 
 from headsplat.runtime.errors import UserError, shown
-from headsplat.runtime.pickles.names import plain_name
-from headsplat.runtime.pickles.nodes import Name, PickleError
+from headsplat.runtime.pickles.known_globals import plain_global
+from headsplat.runtime.pickles.placeholders import Global, PickleError
 from headsplat.runtime.pickles.tensors import TensorReference
 from headsplat.runtime.pickles.torch_files import TorchZip
 
 
-def _ordered(module: str, name: str) -> Name | None:
+def _ordered_dict(module: str, name: str) -> Global | None:
     ordered = (module, name) == ("collections", "OrderedDict")
-    return plain_name(module, name) if ordered else None
+    return plain_global(module, name) if ordered else None
 
 
 class TorchArchive:
     """A zip archive of `torch.save` (torch 1.6 and later): names and shapes now, bytes on demand.
 
     Attributes:
-        content: what was saved, with `TensorReference` for tensors and `Inert` for other classes.
+        content: the saved value, with `TensorReference` for tensors and `IgnoredObject` for
+            objects of other classes.
 
     Raises:
         UserError: the file is not such an archive, or is truncated.
@@ -38,7 +39,9 @@ class TorchArchive:
         try:
             self._zip = TorchZip(path)
             try:
-                self.content = self._zip.load(lambda reference: reference, _ordered, inert=True)
+                self.content = self._zip.load(
+                    lambda reference: reference, _ordered_dict, inert=True
+                )
             except PickleError:
                 self._zip.close()
                 raise

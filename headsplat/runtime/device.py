@@ -1,4 +1,4 @@
-"""Where tensors live: the claimed GPU, or the CPU."""
+"""Choice of the torch device, and the message for running out of GPU memory."""
 
 import re
 
@@ -8,13 +8,13 @@ from headsplat.runtime.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first visible GPU, else the CPU.
+    """The torch device of an option: `cpu`, `cuda`, or `auto` for the first GPU, else the CPU.
 
-    For stages that call the operators, `raster.extension.serving_device` also asks whether they
-    serve the GPU.
+    For stages that use the compiled operators, `raster.extension.serving_device` also checks that
+    they support the GPU.
 
     Raises:
-        UserError: `cuda` was asked for and there is none.
+        UserError: `cuda` without a visible GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         why = "no GPU is visible"
@@ -25,12 +25,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def memory_advice(error: torch.OutOfMemoryError, estimate_mib: float, setting: str) -> UserError:
-    """The line to end in when a GPU's memory ran out.
+    """The `UserError` for a GPU that ran out of memory.
 
     Args:
-        error: what PyTorch raised; what it says of the GPU's size and rest is kept.
-        estimate_mib: what the work was expected to take, MiB.
-        setting: the settings to lower, as the user writes them: "train.batch or crop.size".
+        error: PyTorch's exception; its numbers of total and free memory are repeated.
+        estimate_mib: estimated memory of the work, MiB.
+        setting: options to lower, as the user writes them: "train.batch or crop.size".
     """
     found = re.search(r"capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", str(error))
     state = f", and {found[2]} of its {found[1]} are free" if found else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.runtime.control_group import memory_limit_is_reached, memory_limit_mib
+from headsplat.runtime.memory import memory_limit_is_reached, memory_limit_mib
 from tests.conftest import PYTHON_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,7 +136,7 @@ def test_a_real_group_where_one_may_be_made() -> None:
         _limit_file(group).write_text(str(1000 << 20))
         code = (
             f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')\n"
-            "from headsplat.runtime.control_group import memory_limit_mib\n"
+            "from headsplat.runtime.memory import memory_limit_mib\n"
             "print(memory_limit_mib())"
         )
         environment = {**os.environ, "PYTHONPATH": PYTHON_PATH}

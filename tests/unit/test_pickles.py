@@ -22,7 +22,7 @@ from headsplat.heads.unpickle import dense, load_pickle
 from headsplat.networks.checkpoints import read_state
 from headsplat.networks.torch_archive import TorchArchive
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.pickles.machine import MOST_STEPS
+from headsplat.runtime.pickles.interpreter import MOST_STEPS
 from tests.conftest import PYTHON_PATH
 from tests.unit.pickle_fuzz import older_file
 

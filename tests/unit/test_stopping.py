@@ -120,7 +120,7 @@ stage(main)
 def test_the_kernel_ends_a_stage_that_does_not_end(tmp_path: Path) -> None:
     code = """
 from headsplat.runtime import stopping
-stopping.PATIENCE = 1
+stopping.GRACE_SECONDS = 1
 def main():
     with postponed():
         ready()

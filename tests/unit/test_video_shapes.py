@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from headsplat.video.decode import read_images
+from headsplat.video.display import fit_inside
 from headsplat.video.interlace import BOTTOM, TOP, field_order
 from headsplat.video.probe import probe_video
-from headsplat.video.shown import fitted
 from tests.unit.video_files import make_video, number_of, numbered_image
 
 BASE = Fraction(1, 25)
@@ -90,10 +90,10 @@ def test_a_stream_that_tells_its_turn_at_key_frames(tmp_path: Path) -> None:
 
 
 def test_fitting() -> None:
-    assert fitted((640, 360), (640, 360)) == (640, 360)
-    assert fitted((360, 640), (640, 360)) == (202, 360)
-    assert fitted((320, 180), (640, 360)) == (640, 360)
-    assert fitted((100_000, 1), (640, 360)) == (640, 1)
+    assert fit_inside((640, 360), (640, 360)) == (640, 360)
+    assert fit_inside((360, 640), (640, 360)) == (202, 360)
+    assert fit_inside((320, 180), (640, 360)) == (640, 360)
+    assert fit_inside((100_000, 1), (640, 360)) == (640, 1)
 
 
 def two_tracks(path: Path, counts: tuple[int, int], sizes: list[tuple[int, int]]) -> Path:

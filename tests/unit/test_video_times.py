@@ -13,7 +13,7 @@ from headsplat.video.decode import read_images
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
 from headsplat.video.sound import read_sound
-from headsplat.video.timeline import Pieces, spread
+from headsplat.video.timeline import Pieces, spread_duplicates
 from tests.unit.video_files import GOP, make_video, number_of, numbered_image
 
 BASE = Fraction(1, 25)
@@ -174,19 +174,19 @@ def test_negative_and_late_first_stamps(tmp_path: Path) -> None:
 
 
 def test_repeated_stamps_are_spread_evenly() -> None:
-    assert spread([0, 0, 80, 80, 160], 40) == [0, 40, 80, 120, 160]
-    assert spread([0, 0, 0], 30) == [0, 10, 20]
+    assert spread_duplicates([0, 0, 80, 80, 160], 40) == [0, 40, 80, 120, 160]
+    assert spread_duplicates([0, 0, 0], 30) == [0, 10, 20]
 
 
 def test_sound_follows_the_pieces() -> None:
     ticks = [0, 40, 80, 100_000, 100_040]
-    pieces = Pieces.lay([(0, t) for t in ticks] + [(1, 500), (1, 540)], MS)
+    pieces = Pieces.from_stamps([(0, t) for t in ticks] + [(1, 500), (1, 540)], MS)
     assert [pieces.tick((0, t)) for t in ticks] == [0, 40, 80, 120, 160]
     assert pieces.tick((1, 500)) == 200
-    assert pieces.second(0, Fraction(1, 20)) == pytest.approx(0.05)
-    assert pieces.second(0, 50.0) is None
-    assert pieces.second(0, 100.0) == pytest.approx(0.12)
-    assert pieces.second(5, 0.54) == pytest.approx(0.24)
+    assert pieces.clip_time(0, Fraction(1, 20)) == pytest.approx(0.05)
+    assert pieces.clip_time(0, 50.0) is None
+    assert pieces.clip_time(0, 100.0) == pytest.approx(0.12)
+    assert pieces.clip_time(5, 0.54) == pytest.approx(0.24)
     assert pieces.pauses() == [(0.12, pytest.approx(99.92))]
     assert pieces.recordings() == 2
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.runtime import process, stopping, watching
-from headsplat.runtime.watchdog import Silence
+from headsplat.runtime import process, stopping, watchdog_launcher
+from headsplat.runtime.watchdog import InactivityTimer
 from tests.conftest import ROOT
 
 from .test_stopping import start
@@ -33,7 +33,7 @@ def compute():
 
 
 def limits(idle: float, busy: float) -> dict[str, str]:
-    return {watching.LIMITS_VARIABLE: f"{idle},{busy}"}
+    return {watchdog_launcher.LIMITS_VARIABLE: f"{idle},{busy}"}
 
 
 def last_line(text: str) -> str:
@@ -42,7 +42,7 @@ def last_line(text: str) -> str:
 
 def wait_until_gone(*pids: int) -> None:
     end = time.monotonic() + 10
-    while [pid for pid in pids if (seen := process.look(pid)) and seen.state != "Z"]:
+    while [pid for pid in pids if (seen := process.process_stat(pid)) and seen.state != "Z"]:
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -64,7 +64,7 @@ stage(main)
     assert said.count("most recent call first") == 1
     line = last_line(said)
     assert line.startswith("error: -c hangs at workflow_scripts/headsplat_workflow/stage.py, line ")
-    assert "no use of the CPU for 1 s (watchdog.idle), last heard: 'frames 3/40'" in line
+    assert "no use of the CPU for 1 s (watchdog.idle), last progress: 'frames 3/40'" in line
 
 
 def test_native_code_that_holds_pythons_lock_is_ended(tmp_path: Path) -> None:
@@ -224,15 +224,15 @@ def test_imports_are_watched(tmp_path: Path) -> None:
 
 
 def test_silence_is_counted_from_the_last_sign_and_the_last_use_of_the_cpu() -> None:
-    silence = Silence()
-    assert silence.heard(1)
-    assert not silence.heard(1)
+    timer = InactivityTimer()
+    assert timer.update_beats(1)
+    assert not timer.update_beats(1)
     for _ in range(6):
-        silence.look(1, seconds=10)
-    assert (silence.silent, silence.idle) == (6, 5), "what it used before is no idling"
-    silence.look(1, seconds=10.9)
-    assert (silence.silent, silence.idle) == (7, 0)
-    silence.look(1, seconds=3)  # a child's time is gone with it
-    assert (silence.silent, silence.idle) == (8, 1)
-    assert silence.heard(2)
-    assert (silence.silent, silence.idle) == (0, 0)
+        timer.update_cpu(1, seconds=10)
+    assert (timer.silent, timer.idle) == (6, 5), "what it used before is no idling"
+    timer.update_cpu(1, seconds=10.9)
+    assert (timer.silent, timer.idle) == (7, 0)
+    timer.update_cpu(1, seconds=3)  # a child's time is gone with it
+    assert (timer.silent, timer.idle) == (8, 1)
+    assert timer.update_beats(2)
+    assert (timer.silent, timer.idle) == (0, 0)

@@ -1,11 +1,12 @@
-"""Pickles read as data: an interpreter of their opcodes in which nothing can be called.
+"""Restricted unpickler: interprets pickle opcodes without importing or calling what a file names.
 
-Python's own unpickler calls what a file names, and a list of allowed names does not help: numpy's
-constructors alone can make pointers of plain bytes. Here a global is a `Name`, and what a call of
-it, or the state of an object, means is our own code (`headsplat.runtime.pickles.names`). Values are
-None, bool, int, float, str, bytes, tuple, list, dict, set and what that code makes.
+Python's own unpickler calls the globals that a file names. An allow list does not help, because
+numpy's constructors alone can make pointers from plain bytes. Here a global is a `Global`
+placeholder, and calls and object states are handled by this project's code
+(`headsplat.runtime.pickles.known_globals`). Values are None, bool, int, float, str, bytes, tuple,
+list, dict, set and what that code makes.
 
-Strings of Python 2 are latin-1. Time and memory are bounded by the file's size.
+Python 2 strings decode as latin-1. Time and memory are bounded by the file's size.
 """
 
 import struct
@@ -14,65 +15,52 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from headsplat.runtime.errors import shown
-from headsplat.runtime.pickles.nodes import Inert, KeptState, Name, PickleError, RefusedError
-from headsplat.runtime.pickles.weight import FREE, TIMES, made_of, weigh
+from headsplat.runtime.pickles.limits import (
+    FREE,
+    TIMES,
+    allocated_bytes,
+    check_size,
+    checked_key,
+    require_version_table,
+)
+from headsplat.runtime.pickles.placeholders import (
+    Global,
+    IgnoredObject,
+    ObjectState,
+    PendingObject,
+    PickleError,
+    RefusedError,
+    SharedObject,
+)
 
-# A hundred times what the largest genuine file has.
+# Opcodes per pickle; the largest genuine file has a hundredth of that.
 MOST_STEPS = 1_000_000
-# Where values can be remembered: of larger numbers, many can have the same hash.
-_PLACES = 1 << 32
-# What a broken stream brings about in the code below, and in that of the names.
+# Bound on memo indices: among larger numbers a file can choose many with the same hash.
+_LARGEST_MEMO_INDEX = 1 << 32
+# Exceptions that a damaged stream raises below and in the handlers of globals.
 _DAMAGE = (
     ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, struct.error,
 )  # fmt: skip
-_LARGEST_KEY, _LONGEST_KEY = 1 << 60, 16
-# Bits that the numbers of a tuple may have together, to be a key: with as many as its hash has,
-# any number of tuples can be made that have the same.
-_KEY_BITS = 48
-_KEYS = frozenset((str, int, float, bool, bytes, type(None)))
 _GET, _SMALL, _TEXT, _CALL, _SINGLE, _PAIR, _TRIPLE = b"hKXR\x85\x86\x87"
 _TUPLE, _MARK, _FALSE, _PUT, _STOP = b"t(\x89q."
 
-Finder = Callable[[str, str], Name | None]
+Finder = Callable[[str, str], Global | None]
 
 
-class Pending:
-    """An object whose state is still to come.
+class Interpreter:
+    """Stack machine that interprets one pickle.
 
-    Attributes:
-        build: takes the state and returns the value that stands for the object from then on.
-        value: that value.
-    """
-
-    __slots__ = ("build", "value")
-
-    def __init__(self, build: Callable[[Any], Any]) -> None:
-        self.build = build
-        self.value: Any = self
-
-
-class Shared:
-    """An object that its state changes, for all who refer to it."""
-
-    __slots__ = ()
-
-    def build(self, state: Any) -> None:
-        """Take the state."""
-        raise NotImplementedError
-
-
-class Machine:
-    """One run over one pickle, by the operations that `headsplat.runtime.pickles.opcodes` gives it.
+    `headsplat.runtime.pickles.opcodes.PickleInterpreter` adds the table of opcodes.
 
     Args:
-        data: the file.
-        find: module and name -> the `Name`, or None for one that is not read.
-        start: where in `data` the pickle begins.
-        persistent: makes the value of a persistent id; without it there may be none.
-        inert: take objects of unknown classes as `Inert`, instead of refusing the file.
+        data: bytes of the file.
+        find: module and name -> the `Global`, or None for one that is not allowed.
+        start: offset in `data` at which the pickle begins.
+        persistent: persistent id -> value; without it a persistent id is an error.
+        inert: represent objects of unknown classes by `IgnoredObject` instead of raising.
     """
 
-    # What each byte means, but for those that `_run` has itself.
+    # Handler of each opcode byte, but for those that `_run` handles itself.
     operations: Sequence[Callable[[Any], None]]
 
     def __init__(
@@ -89,19 +77,19 @@ class Machine:
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         self._left = TIMES * len(data) + FREE
-        self._names: dict[tuple[str, str], Name] = {}
+        self._names: dict[tuple[str, str], Global] = {}
         self._find, self._persistent, self._inert = find, persistent, inert
 
     def run(self) -> Any:
-        """The value; `at` is then behind the pickle.
+        """Interpret the pickle and return its value; `at` is then the offset behind it.
 
         Raises:
-            PickleError: damaged, too large, nested too deep or within itself.
-            RefusedError: it names what is not read here.
+            PickleError: damaged, too large, nested too deep or recursive.
+            RefusedError: it names a global that is not allowed.
         """
         try:
             value = self._run()
-            weigh(value, len(self.data))
+            check_size(value, len(self.data))
         except PickleError:
             raise
         except _DAMAGE as error:
@@ -109,8 +97,8 @@ class Machine:
         return value
 
     def _run(self) -> Any:
-        # The operations that make up nine tenths of a `.frame` stand here, because a call of each
-        # would take longer than what it does: ten thousand frames are read at a time.
+        # The opcodes that make up nine tenths of a `.frame` are inlined, because a call would take
+        # longer than the operation. Clips have ten thousand of these files.
         data, memo, stack, at = self.data, self._memo, self.stack, self.at
         operations = self.operations
         for _ in range(MOST_STEPS):
@@ -119,7 +107,7 @@ class Machine:
             if code == _GET:
                 value = memo[data[at]]
                 at += 1
-                stack.append(value if type(value) is not Pending else value.value)
+                stack.append(value if type(value) is not PendingObject else value.value)
                 continue
             if code == _SMALL:
                 stack.append(data[at])
@@ -134,7 +122,7 @@ class Machine:
             elif code == _CALL:
                 arguments = stack.pop()
                 stack[-1] = value = _called(stack[-1], arguments)
-                self.spend(value)
+                self.charge(value)
             elif code == _SINGLE:
                 stack[-1] = (stack[-1],)
             elif code == _PAIR:
@@ -157,26 +145,26 @@ class Machine:
             elif code == _STOP:
                 self.at = at
                 value = stack.pop()
-                return value if type(value) is not Pending else value.value
+                return value if type(value) is not PendingObject else value.value
             else:
                 self.at = at
                 operations[code](self)
                 stack, at = self.stack, self.at
             if data[at] == _PUT:
-                # Most values are remembered as soon as they are made.
+                # Most values are stored in the memo right after they are made.
                 memo[data[at + 1]] = stack[-1]
                 at += 2
         raise PickleError(f"it has more than {MOST_STEPS} steps")
 
-    # What operations share.
+    # Shared by the opcode handlers.
 
-    def spend(self, value: Any) -> None:
-        """Count what was made of things that may be named again and again."""
-        self._left -= made_of(value)
+    def charge(self, value: Any) -> None:
+        """Count the memory of a new value, because a memoized part can be used many times."""
+        self._left -= allocated_bytes(value)
         if self._left < 0:
             raise PickleError("it makes many times its size of its parts")
 
-    def take(self, count: int) -> memoryview:
+    def read(self, count: int) -> memoryview:
         """The next `count` bytes."""
         end = self.at + count
         if count < 0 or end > len(self.data):
@@ -186,8 +174,8 @@ class Machine:
         return found
 
     def unsigned(self, size: int) -> int:
-        """The next `size` bytes as a number."""
-        return int.from_bytes(self.take(size), "little")
+        """The next `size` bytes as an unsigned little-endian integer."""
+        return int.from_bytes(self.read(size), "little")
 
     def line(self, longest: int | None = None) -> bytes:
         """The rest of the line."""
@@ -200,139 +188,106 @@ class Machine:
         self.at = end + 1
         return text
 
-    def marked(self) -> list[Any]:
-        """What lies above the last mark, which goes."""
+    def pop_mark(self) -> list[Any]:
+        """Pop the last mark and the values above it."""
         items = self.stack
         self.stack = self._below.pop()
         return items
 
     def put(self, index: int) -> None:
-        """Remember what lies on top."""
-        if not 0 <= index < _PLACES:
+        """Store the top of the stack in the memo."""
+        if not 0 <= index < _LARGEST_MEMO_INDEX:
             raise PickleError(f"it remembers a value at place {index}")
         self._memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:
-        """Lay on top what was remembered."""
+        """Push a value from the memo."""
         value = self._memo[index]
-        self.stack.append(value if type(value) is not Pending else value.value)
+        self.stack.append(value if type(value) is not PendingObject else value.value)
 
     def memoize(self) -> None:
-        """Remember what lies on top, at the next place."""
+        """Store the top of the stack at the next memo index."""
         self.put(len(self._memo))
 
-    def name(self, module: str, name: str) -> None:
-        """Lay a global's name on top, or refuse it."""
+    def push_global(self, module: str, name: str) -> None:
+        """Push a `Global`, or raise `RefusedError`."""
         key = (module, name)
         found = self._names.get(key)
         if found is None:
             found = self._find(module, name)
             if found is None and not self._inert:
                 raise RefusedError(module, name)
-            found = self._names[key] = found or Name(module, name, _inert, Inert)
+            found = self._names[key] = found or Global(module, name, _inert, IgnoredObject)
         self.stack.append(found)
 
-    def make(self, kind: Any) -> None:
-        """Lay an object of a class on top."""
-        if type(kind) is not Name or kind.new is None:
+    def push_object(self, kind: Any) -> None:
+        """Push a new object of a class."""
+        if type(kind) is not Global or kind.new is None:
             raise PickleError("it makes an object of no known class")
         self.stack.append(kind.new())
 
-    def build(self) -> None:
-        """Give the state on top to the object below it."""
+    def apply_state(self) -> None:
+        """Pop a state and apply it to the object below (opcode BUILD)."""
         state = self.stack.pop()
         target = self.stack[-1]
-        if type(target) is Pending:
+        if type(target) is PendingObject:
             self.stack[-1] = target.value = target.build(state)
-            self.spend(target.value)
-        elif isinstance(target, KeptState):
+            self.charge(target.value)
+        elif isinstance(target, ObjectState):
             if type(state) is dict:
                 target.state = state
         elif type(target) is OrderedDict:
-            # torch's state dicts carry versions; no other attribute is known.
+            # The only known attribute: torch's state dicts carry versions.
             if type(state) is not dict or not state.keys() <= {"_metadata"}:
                 raise PickleError("an ordered dictionary has a state")
             for versions in state.values():
-                require_tables(versions)
-                self.spend(versions)
+                require_version_table(versions)
+                self.charge(versions)
                 target._metadata = versions
-        elif isinstance(target, Shared):
+        elif isinstance(target, SharedObject):
             target.build(state)
-        elif type(target) is not Inert:
+        elif type(target) is not IgnoredObject:
             raise PickleError(f"a {type(target).__name__} has a state")
 
     def extend(self, items: list[Any]) -> None:
-        """Append to the list on top."""
+        """Append items to the list on top of the stack."""
         target = self.stack[-1]
         if type(target) is list:
             target.extend(items)
-        elif type(target) is not Inert:
+        elif type(target) is not IgnoredObject:
             raise PickleError(f"it appends to a {type(target).__name__}")
 
-    def enter(self, items: list[Any]) -> None:
-        """Keys and values in turn into the dictionary on top."""
+    def set_items(self, items: list[Any]) -> None:
+        """Add alternating keys and values to the dictionary on top of the stack."""
         target = self.stack[-1]
-        if type(target) is Inert:
+        if type(target) is IgnoredObject:
             return
         if type(target) is not dict and type(target) is not OrderedDict:
             raise PickleError(f"it sets an item of a {type(target).__name__}")
         if len(items) % 2:
             raise PickleError("a key has no value")
         for at in range(0, len(items), 2):
-            target[key_of(items[at])] = items[at + 1]
+            target[checked_key(items[at])] = items[at + 1]
 
-    def persist(self, identity: Any) -> None:
-        """Lay on top what lies outside of the pickle."""
+    def push_persistent(self, identity: Any) -> None:
+        """Push the value of a persistent id, which lies outside of the pickle."""
         if self._persistent is None:
             raise PickleError("it holds torch tensors, or refers to another file")
         self.stack.append(self._persistent(identity))
 
 
 def _called(called: Any, arguments: Any) -> Any:
-    if type(called) is Inert:
+    if type(called) is IgnoredObject:
         return called
-    if type(called) is not Name or type(arguments) is not tuple:
+    if type(called) is not Global or type(arguments) is not tuple:
         raise PickleError("it calls what is no function")
     if called.call is None:
         raise RefusedError(called.module, called.name)
     return called.call(*arguments)
 
 
-def key_of(value: Any) -> Any:
-    """`value` if it may be a key or stand in a set: a scalar, or a tuple of scalars.
-
-    Others cannot be hashed, or only in more time than there is; of large integers, and of tuples
-    of numbers, many can have the same hash.
-    """
-    kind = type(value)
-    if kind is str:
-        return value
-    if kind is tuple and len(value) > _LONGEST_KEY:
-        raise PickleError("a long tuple is used as a key")
-    for part in value if kind is tuple else (value,):
-        if type(part) not in _KEYS or (type(part) is int and abs(part) >= _LARGEST_KEY):
-            raise PickleError(f"a {kind.__name__} is used as a key")
-    if kind is tuple and sum(map(_bits, value)) > _KEY_BITS:
-        raise PickleError("a tuple of large numbers is used as a key")
-    return value
-
-
-def _bits(part: Any) -> int:
-    """Bits of a key's hash that the file can choose; strings are hashed with a secret."""
-    if type(part) is float:
-        return _KEY_BITS + 1
-    return part.bit_length() if type(part) is int else 0
-
-
-def require_tables(value: Any) -> None:
-    """Refuse, with a `PickleError`, anything but a dictionary of dictionaries."""
-    kinds = (dict, OrderedDict)
-    if type(value) not in kinds or any(type(part) not in kinds for part in value.values()):
-        raise PickleError("a state dict has versions that are none")
-
-
-def _inert(*_: Any) -> Inert:
-    return Inert()
+def _inert(*_: Any) -> IgnoredObject:
+    return IgnoredObject()
 
 
 def _reason(error: Exception, at: int, size: int) -> str:
