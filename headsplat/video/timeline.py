@@ -65,7 +65,7 @@ class Pieces:
     time_base: Fraction
 
     @classmethod
-    def lay(cls, stamps: Iterable[Stamp], time_base: Fraction) -> "Pieces":
+    def from_stamps(cls, stamps: Iterable[Stamp], time_base: Fraction) -> "Pieces":
         """Cut at pauses and between recordings; after a cut the next piece starts one step later.
 
         Args:

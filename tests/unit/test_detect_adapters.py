@@ -14,7 +14,7 @@ from mediapipe.tasks.python.metadata.metadata_writers.model_asset_bundle_utils i
     create_model_asset_bundle,
 )
 
-from headsplat.detect import task_models
+from headsplat.detect import mediapipe_tasks
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.face_alignment_points import (
     SAME_68,
@@ -23,8 +23,8 @@ from headsplat.detect.face_alignment_points import (
     disagreement,
 )
 from headsplat.detect.mediapipe_models import POINTS, Region, region_around
+from headsplat.detect.mediapipe_tasks import MEMBERS, TaskModels, check_task
 from headsplat.detect.solve import solve_crop
-from headsplat.detect.task_models import MEMBERS, TaskModels, check_task
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz
 from headsplat.video.encode import VideoWriter
@@ -138,7 +138,7 @@ def scene(*faces: tuple[int, int, int, int]) -> np.ndarray:
 
 @pytest.fixture
 def task(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(task_models, "FaceLandmarker", Landmarker)
+    monkeypatch.setattr(mediapipe_tasks, "FaceLandmarker", Landmarker)
     return bundle(tmp_path / "face_landmarker.task", {name: b"x" for name in MEMBERS})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headsplat.detect.chunk import detect_chunk
-from headsplat.detect.colors import FACE_PIXELS, face_colors
+from headsplat.detect.face_colors import FACE_PIXELS, face_colors
 from headsplat.detect.solve import solve_crop
 from headsplat.runtime.files import read_npz
 from headsplat.synthetic import clip, stage_set

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.detect.colors import face_colors
+from headsplat.detect.face_colors import face_colors
 from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.detect.subject import find_subject
 from headsplat.detect.tracker import FaceTracker

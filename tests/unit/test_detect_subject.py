@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat.detect.framing import solve_crop_box
-from headsplat.detect.solve import solve_crop
+from headsplat.detect.solve import solve_crop, solve_crop_box
 from headsplat.detect.subject import choose_subject, link_faces
 from headsplat.frames.crop import Crop
 from headsplat.frames.images import decode_image

@@ -21,7 +21,7 @@ from PIL import Image
 
 from headsplat_workflow.assets.verify import glance
 
-from headsplat.detect.task_models import check_task
+from headsplat.detect.mediapipe_tasks import check_task
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.formats.frame import read_frame
 from headsplat.formats.importing.arrays import read_arrays
