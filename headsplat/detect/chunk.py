@@ -10,7 +10,7 @@ from headsplat.detect.face_colors import SKIN_POINTS, face_colors
 from headsplat.detect.mediapipe_models import POINTS, FaceModels
 from headsplat.detect.mediapipe_tasks import BLENDSHAPES, TaskModels
 from headsplat.detect.tracker import DETECT_EVERY, FaceTracker
-from headsplat.frames.chunks import chunk_bounds
+from headsplat.frames.ids import chunk_bounds
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_npz
 from headsplat.runtime.progress import progress

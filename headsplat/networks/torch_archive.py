@@ -1,8 +1,7 @@
-"""Parts of a `torch.save` archive, read without running, or even reading, the rest of it.
+"""Lazy reader of `torch.save` archives: loads single tensors and runs no code from the file.
 
-Training checkpoints carry optimizers, counters and embedded models beside the weights that are
-wanted. Here every class but tensors is inert, tensors stay references into the archive, and only
-the bytes of those that are asked for are read.
+Training checkpoints contain optimizers, counters and embedded models beside the weights. Objects of
+other classes than tensors are ignored, and a tensor's bytes are read on request only.
 """
 
 from collections.abc import Mapping
@@ -24,14 +23,14 @@ def _ordered_dict(module: str, name: str) -> Global | None:
 
 
 class TorchArchive:
-    """A zip archive of `torch.save` (torch 1.6 and later): names and shapes now, bytes on demand.
+    """A zip archive of `torch.save` (torch 1.6 and later), with tensors loaded on demand.
 
     Attributes:
         content: the saved value, with `TensorReference` for tensors and `IgnoredObject` for
             objects of other classes.
 
     Raises:
-        UserError: the file is not such an archive, or is truncated.
+        UserError: the file is not such an archive, or it is truncated.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -53,7 +52,7 @@ class TorchArchive:
             ) from error
 
     def table(self, *keys: str) -> dict[str, TensorReference]:
-        """The table of tensors under nested `keys`; other entries of it are left out.
+        """The tensors in the dictionary under nested `keys`; its other entries are left out.
 
         Raises:
             UserError: a key is missing.
@@ -69,7 +68,7 @@ class TorchArchive:
         return {str(k): v for k, v in node.items() if isinstance(v, TensorReference)}
 
     def read(self, reference: TensorReference) -> Tensor:
-        """The tensor itself, on the CPU.
+        """Load a tensor on the CPU.
 
         Raises:
             UserError: its bytes are missing or too few.

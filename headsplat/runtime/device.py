@@ -1,4 +1,4 @@
-"""Choice of the torch device, and the message for running out of GPU memory."""
+"""Choice of the torch device for training and inference, and the message for GPU out of memory."""
 
 import re
 
@@ -22,6 +22,18 @@ def choose_device(name: str) -> torch.device:
             why += f" to PyTorch {torch.__version__}, which is not for CUDA: install one that is"
         raise UserError(f"--device cuda: {why}; or use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def shared_gpu(turn: int) -> tuple[torch.device, int]:
+    """Torch device, and GPU number for ONNX Runtime, of inference job number `turn`.
+
+    Inference needs about a gigabyte of GPU memory for some seconds. So jobs are distributed over
+    the GPUs round-robin without a claim, unlike training (`headsplat.runtime.gpu`).
+    """
+    count = torch.cuda.device_count()
+    if count == 0:
+        return torch.device("cpu"), 0
+    return torch.device("cuda", turn % count), turn % count
 
 
 def memory_advice(error: torch.OutOfMemoryError, estimate_mib: float, setting: str) -> UserError:

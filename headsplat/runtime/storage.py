@@ -8,10 +8,10 @@ from pathlib import Path
 from headsplat.runtime.errors import UserError
 
 LEAST_FREE = 1 << 20  # bytes; with less, a disk counts as full
-FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # A network volume or a disk that was disconnected.
-GONE = (
+DISCONNECTED = (
     errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
     errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ENOLINK,
 )  # fmt: skip
@@ -21,7 +21,7 @@ _CURES = {
     errno.ENFILE: "end what else holds files open",
     errno.ENOMEM: "run fewer jobs at once, or on a machine with more memory",
     errno.EIO: "check the disk or volume (dmesg)",
-    **dict.fromkeys(GONE, "mount its file system again"),
+    **dict.fromkeys(DISCONNECTED, "mount its file system again"),
 }
 # Errors of a reader that mean wrong content or no regular file; None: a decoder's own exception.
 _CONTENT_ERRORS = (None, errno.EINVAL, errno.EISDIR, errno.EFBIG, errno.EOVERFLOW)
@@ -43,20 +43,20 @@ def storage_error(error: BaseException, path: Path | str | None = None) -> UserE
     while seen is not None:
         # Some libraries raise errors with an errno that are not an OSError.
         number = getattr(seen, "errno", None)
-        if number in FULL:
+        if number in DISK_FULL:
             return _full(_name(seen, path))
         if number == errno.EFBIG:
             return UserError(
                 f"{_name(seen, path)}: larger than a file may be here; raise the limit "
                 "(ulimit -f), and the same command continues"
             )
-        if number in REFUSED:
-            return _refused(number, _name(seen, path))
+        if number in DENIED:
+            return _denied(number, _name(seen, path))
         if number in _CURES and isinstance(seen, OSError):
-            return _uncured(number, _name(seen, path))
+            return _error_with_cure(number, _name(seen, path))
         seen = seen.__cause__ or seen.__context__
     if path is not None and isinstance(error, RuntimeError):
-        return _of_the_disk(Path(path))
+        return _error_from_disk_state(Path(path))
     return None
 
 
@@ -70,7 +70,7 @@ def unreadable(error: BaseException, path: Path | str, what: str, cure: str = AG
         cure: what to do about damaged content.
     """
     if isinstance(error, MemoryError):
-        return _uncured(errno.ENOMEM, str(path))
+        return _error_with_cure(errno.ENOMEM, str(path))
     number = error.errno if isinstance(error, OSError) else None
     if number in _CONTENT_ERRORS:
         return DamagedFile(f"{path}: {what}; {cure}")
@@ -95,7 +95,7 @@ def require_room(folders: Sequence[Path | str]) -> None:
         there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
         if not os.access(there, os.W_OK):
             number = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
-            raise _refused(number, str(folder))
+            raise _denied(number, str(folder))
         if _free(there) < LEAST_FREE:
             raise _full(str(folder))
 
@@ -105,14 +105,14 @@ def _free(folder: Path) -> int:
     return state.f_bavail * state.f_frsize
 
 
-def _refused(number: int, name: str) -> UserError:
+def _denied(number: int, name: str) -> UserError:
     return UserError(
         f"{name}: {os.strerror(number).lower()}; give this user the right to use it, and the same "
         "command continues"
     )
 
 
-def _uncured(number: int, name: str) -> UserError:
+def _error_with_cure(number: int, name: str) -> UserError:
     return UserError(
         f"{name}: {os.strerror(number).lower()}; {_CURES[number]}, and the same command continues"
     )
@@ -130,11 +130,11 @@ def _name(error: BaseException, path: Path | str | None) -> str:
     return str(named or "a file")
 
 
-def _of_the_disk(path: Path) -> UserError | None:
+def _error_from_disk_state(path: Path) -> UserError | None:
     """As `storage_error` for PyTorch, whose write errors have no errno."""
     try:
         if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
-            return _refused(errno.EROFS, str(path))
+            return _denied(errno.EROFS, str(path))
         return _full(str(path)) if _free(path.parent) < LEAST_FREE else None
     except OSError:
         return None

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from headsplat.frames.chunks import chunk_bounds
 from headsplat.frames.crop import Crop
+from headsplat.frames.ids import chunk_bounds
 from headsplat.frames.images import encode_jpeg
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.runtime.errors import UserError

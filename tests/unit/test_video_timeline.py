@@ -1,4 +1,4 @@
-"""25 fps by time stamps, from any source rate."""
+"""Resampling of source time stamps to 25 fps."""
 
 from fractions import Fraction
 
@@ -11,7 +11,7 @@ from headsplat.video.timeline import build_timeline
     ("rate", "count"),
     [(Fraction(25), 50), (Fraction(30), 60), (Fraction(30000, 1001), 60), (Fraction(60), 120)],
 )
-def test_takes_the_nearest_image_in_time(rate: Fraction, count: int) -> None:
+def test_nearest_image_in_time_is_used(rate: Fraction, count: int) -> None:
     base = Fraction(1, 90000)
     stamps = [round(k / rate / base) for k in range(count)]
     line = build_timeline(stamps, [], round(1 / rate / base), base)
@@ -29,7 +29,7 @@ def test_source_at_25_keeps_every_image_once_in_a_coarse_time_base() -> None:
     assert line.duration == 4
 
 
-def test_variable_rate_holds_a_image_over_a_gap() -> None:
+def test_variable_rate_repeats_an_image_over_a_gap() -> None:
     stamps = [0, 40, 80, 400, 440]
     line = build_timeline(stamps, [], 40, Fraction(1, 1000))
     shown = [stamps[image] for image in line.images]

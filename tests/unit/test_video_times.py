@@ -1,4 +1,4 @@
-"""Time stamps as cameras and recorders leave them: out of order, missing, repeated, with pauses."""
+"""Irregular time stamps: out of order, missing, repeated, with pauses, several recordings."""
 
 import logging
 from fractions import Fraction
@@ -21,7 +21,7 @@ MS = Fraction(1, 1000)
 
 
 def numbers(path: Path, info: VideoInfo) -> list[int]:
-    """The numbers shown by all frames, which are equal from any start."""
+    """The image numbers of all frames, checked to be equal from any start."""
 
     def read(first: int, stop: int) -> list[tuple[int, bytes, int]]:
         images = read_images(path, info, first, stop)
@@ -35,7 +35,7 @@ def numbers(path: Path, info: VideoInfo) -> list[int]:
 
 
 def in_order_of_decoding(path: Path, count: int, options: dict[str, str]) -> Path:
-    """A video whose stamps are those of decoding, as if the table of offsets had been lost."""
+    """A video whose display times are its decoding times, as without composition offsets."""
     plain = make_video(path.with_name("plain.mp4"), range(count), BASE, options=options, rate=25)
     with av.open(str(plain)) as source, av.open(str(path), "w") as file:
         stream = file.add_stream_from_template(source.streams.video[0])
@@ -48,7 +48,7 @@ def in_order_of_decoding(path: Path, count: int, options: dict[str, str]) -> Pat
 
 @pytest.mark.parametrize("options", [{}, {"x264-params": GOP + ":open-gop=1"}])
 @pytest.mark.parametrize("name", ["b.avi", "b.asf", "remuxed.mp4", "b.mkv"])
-def test_images_come_in_their_order_whatever_the_stamps_say(
+def test_wrong_time_stamps_keep_the_display_order(
     tmp_path: Path, name: str, options: dict[str, str]
 ) -> None:
     options = options or {"x264-params": GOP}
@@ -61,7 +61,7 @@ def test_images_come_in_their_order_whatever_the_stamps_say(
     assert numbers(path, info) == list(range(100))
 
 
-def test_a_bare_stream_goes_by_the_rate_it_declares(
+def test_raw_stream_uses_its_declared_rate(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = make_video(tmp_path / "raw.h264", range(90), Fraction(1, 30))
@@ -73,7 +73,7 @@ def test_a_bare_stream_goes_by_the_rate_it_declares(
     ]
 
 
-def test_a_bare_stream_that_declares_no_rate_is_refused(tmp_path: Path) -> None:
+def test_raw_stream_without_a_rate_is_refused(tmp_path: Path) -> None:
     options = {"x265-params": "log-level=none:no-vui-timing-info=1"}
     path = make_video(tmp_path / "raw.hevc", range(60), BASE, "libx265", options=options)
     with pytest.raises(UserError, match="does not say its rate; wrap it .* -framerate RATE"):
@@ -91,7 +91,7 @@ def test_a_pause_is_cut_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, ho
     assert numbers(path, info) == list(range(100))
 
 
-def test_two_seconds_without_an_image_stay(tmp_path: Path) -> None:
+def test_two_seconds_without_an_image_are_kept(tmp_path: Path) -> None:
     stamps = [40 * k for k in range(50)] + [1960 + 2000 + 40 * k for k in range(50)]
     info = probe_video(make_video(tmp_path / "held.mkv", stamps, MS), tmp_path / "video.json")
     assert info.n_frames == 50 + 49 + 50
@@ -112,7 +112,7 @@ def test_a_thousand_images_a_second(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["joined.ts", "joined.mkv", "joined.mpg"])
-def test_recordings_joined_end_to_end_keep_all_images(
+def test_joined_recordings_keep_all_images(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     parts = []
@@ -138,14 +138,14 @@ def test_recordings_joined_end_to_end_keep_all_images(
     assert numbers(path, info) == list(range(120))
 
 
-def test_videos_one_behind_the_other_are_refused(tmp_path: Path) -> None:
+def test_concatenated_mp4_files_are_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "one.mp4", range(60), BASE)
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(UserError, match="2 videos one behind the other"):
         probe_video(path, tmp_path / "video.json")
 
 
-def test_images_that_share_stamps_all_stay(tmp_path: Path) -> None:
+def test_images_with_equal_stamps_are_kept(tmp_path: Path) -> None:
     stamps = [80 * (k // 2) for k in range(100)]
     path = make_video(tmp_path / "pairs.mkv", stamps, MS, options={"x264-params": "bframes=0"})
     info = probe_video(path, tmp_path / "video.json")
@@ -153,7 +153,7 @@ def test_images_that_share_stamps_all_stay(tmp_path: Path) -> None:
     assert numbers(path, info)[:98] == list(range(98))
 
 
-def test_a_file_that_is_read_in_part_says_so(
+def test_partly_decoded_file_logs_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = make_video(tmp_path / "one.flv", range(60), BASE)
@@ -203,7 +203,7 @@ def test_sound_stays_with_the_images_over_a_pause(tmp_path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(numbered_image(index), format="rgb24")
             frame.pts, frame.time_base = stamp, MS
             file.mux(video.encode(frame))
-            # The sound tells the number of its image.
+            # The sound encodes the number of its image.
             block = np.full((1, rate // 25), 200 * index, np.int16)
             heard = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
             heard.sample_rate, heard.pts, heard.time_base = rate, stamp * 48, Fraction(1, rate)
@@ -217,7 +217,7 @@ def test_sound_stays_with_the_images_over_a_pause(tmp_path: Path) -> None:
     assert np.rint(middles).tolist() == list(range(100))
 
 
-def test_logs_say_nothing_of_a_plain_clip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_ordinary_clip_logs_no_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         probe_video(make_video(tmp_path / "a.mp4", range(60), BASE), tmp_path / "video.json")
     assert caplog.text == ""
