@@ -15,8 +15,8 @@ from headsplat.networks.face_parsers import (
     OnnxParser,
     TorchParser,
     labels_from_scores,
-    preprocess,
     open_parser,
+    preprocess,
 )
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
