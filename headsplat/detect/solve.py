@@ -189,7 +189,7 @@ def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
 def _subject(found: Detections, info: VideoInfo) -> Subject:
     if len(found.faces) == 0:
         raise UserError(
-            f"{info.path}: no face in any frame; give a video that shows one head from near"
+            f"{info.path}: no face in any frame; give a video with a close view of one head"
         )
     size = np.array([info.width, info.height])
     chosen = find_subject(found.face_frame, found.faces, found.colors, size, SMALLEST_FACE)

@@ -80,7 +80,7 @@ class FrameStore:
             key = _frame_of(member)
             if key is None:
                 shown = repr(member.filename[:60])
-                raise UserError(f"{path}: holds {shown}, which is no image of a frame; {AGAIN}")
+                raise UserError(f"{path}: holds {shown}, which is not an image of a frame; {AGAIN}")
             if key in self._where:
                 other = self._paths[self._where[key][0]]
                 raise UserError(

@@ -57,7 +57,7 @@ def load_pickle(path: Path | str) -> Any:
             "do not use this file"
         ) from error
     except PickleError as error:
-        raise UserError(f"{path}: not a whole pickle ({error}); download it again") from error
+        raise UserError(f"{path}: not a complete pickle ({error}); download it again") from error
 
 
 def _start(data: bytes) -> int:

@@ -109,7 +109,7 @@ class OnnxParser:
         if not fits:
             raise UserError(
                 f"{path}: inputs {_described(inputs)}, first output {_described(outputs[:1])}; "
-                f"a face parser takes (B, 3, {SIZE}, {SIZE}) and gives {CLASSES} scores a pixel; "
+                f"a face parser takes (B, 3, {SIZE}, {SIZE}) and gives {CLASSES} scores per pixel; "
                 "give an export of 79999_iter.pth"
             )
         self._input, self._output = image.name, scores.name
@@ -126,8 +126,8 @@ class OnnxParser:
         scores = np.concatenate(parts)
         if scores.shape[1] != CLASSES:
             raise UserError(
-                f"the face parser's output '{self._output}' has {scores.shape[1]} scores a pixel, "
-                f"not {CLASSES}; give an export of 79999_iter.pth"
+                f"the face parser's output '{self._output}' has {scores.shape[1]} scores per "
+                f"pixel, not {CLASSES}; give an export of 79999_iter.pth"
             )
         return labels_from_scores(torch.from_numpy(scores), *images.shape[1:3])
 

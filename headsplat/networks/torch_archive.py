@@ -48,7 +48,7 @@ class TorchArchive:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
         except PickleError as error:
             raise UserError(
-                f"{path}: not a whole torch archive ({error}); download it again"
+                f"{path}: not a complete torch archive ({error}); download it again"
             ) from error
 
     def table(self, *keys: str) -> dict[str, TensorReference]:

@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         why = "no GPU is visible"
         if torch.version.cuda is None:
-            why += f" to PyTorch {torch.__version__}, which is not for CUDA: install one that is"
+            why += f" to PyTorch {torch.__version__}, which is a CPU build: install a CUDA build"
         raise UserError(f"--device cuda: {why}; or use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 

@@ -106,7 +106,7 @@ def _read_array(handle: IO[bytes], size: int, name: str) -> np.ndarray:
     fill(handle, memoryview(data), name)
     array = np.ndarray(shape, dtype, data, order="F" if fortran else "C")
     if dtype.kind == "U" and data.size and array.reshape(-1).view(_codes(dtype)).max() > 0x10FFFF:
-        raise ValueError("its strings hold codes that are no characters")
+        raise ValueError("its strings have invalid Unicode code points")
     return array
 
 

@@ -77,7 +77,7 @@ def unreadable(error: BaseException, path: Path | str, what: str, cure: str = AG
     if number == errno.ENOENT:
         return UserError(f"{path}: is not there; put it back, or let the same command make it")
     return storage_error(error, path) or UserError(
-        f"{path}: cannot be read ({os.strerror(number).lower()}); mend that, and the same command "
+        f"{path}: cannot be read ({os.strerror(number).lower()}); fix that, and the same command "
         "continues"
     )
 
@@ -107,7 +107,7 @@ def _free(folder: Path) -> int:
 
 def _denied(number: int, name: str) -> UserError:
     return UserError(
-        f"{name}: {os.strerror(number).lower()}; give this user the right to use it, and the same "
+        f"{name}: {os.strerror(number).lower()}; give this user access to it, and the same "
         "command continues"
     )
 

@@ -98,7 +98,7 @@ def read_images(
     if not Path(path).is_file() or Path(path).stat().st_size != info.bytes:
         raise UserError(
             f"{path}: missing or changed since it was probed; the "
-            "same command goes on with what is there"
+            "same command continues with the file as it is"
         )
     if first >= stop:
         return

@@ -68,8 +68,8 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     step = times.pieces.step * time_base
     if step > SPARSEST:
         raise UserError(
-            f"{path}: an image every {float(step):.1f} s; at least {1 / SPARSEST} images a second "
-            "are needed; give another video"
+            f"{path}: an image every {float(step):.1f} s; at least {1 / SPARSEST} images per "
+            "second are needed; give another video"
         )
     last = times.last_duration(scan.final_duration, PAUSE / time_base)
     timeline = build_timeline(times.ticks, times.damaged, last, time_base)
@@ -131,7 +131,8 @@ def _times(path: Path | str, scan: Scan, stream: VideoStream) -> tuple[Times | N
             "it with the rate of the recording: ffmpeg -framerate RATE -i FILE -c copy clip.mp4"
         )
     log.warning(
-        "%s: its images have no time stamps; taken as %.2f images a second, as the stream says",
+        "%s: its images have no time stamps; %.2f images per second are assumed, as the stream "
+        "declares",
         path,
         float(rate),
     )
@@ -156,7 +157,7 @@ def _check_complete(path: Path | str, scan: Scan, interleaved: bool) -> None:
         videos = count_videos(path)
         if videos > 1:
             raise UserError(
-                f"{path}: {videos} videos one behind the other, of which only the first would be "
+                f"{path}: {videos} concatenated videos, of which only the first would be "
                 "read; join them with ffmpeg's concat"
             )
         return
@@ -175,13 +176,13 @@ def _check_colors(path: Path | str, scan: Scan, tag: str) -> None:
     enhanced = tag in DOLBY_VISION or scan.sample.side_data.get("DOVI_METADATA") is not None
     if colors.matrix == IPT or (enhanced and colors.transfer == UNSPECIFIED):
         raise UserError(
-            f"{path}: Dolby Vision without a fallback (profile 5), which is not read; record as "
+            f"{path}: Dolby Vision without a fallback (profile 5) is not supported; record as "
             "HLG, HDR10 or SDR, or convert it"
         )
     if colors.matrix in UNSUPPORTED_MATRICES:
         raise UserError(
-            f"{path}: its colors are coded by a rare matrix (number {int(colors.matrix)} of "
-            "ITU-T H.273), which is not read; convert the video to H.264"
+            f"{path}: its color matrix (number {int(colors.matrix)} of "
+            "ITU-T H.273) is not supported; convert the video to H.264"
         )
     try:
         RgbConverter(False, Colors())(scan.sample, 16, 16)
@@ -222,7 +223,7 @@ def _log_conversions(path: Path | str, scan: Scan, times: Times, main: Shape) ->
         )
     if times.pieces.recordings() > 1:
         log.warning(
-            "%s: %d recordings that follow each other, taken as one",
+            "%s: %d consecutive recordings are joined",
             path,
             times.pieces.recordings(),
         )

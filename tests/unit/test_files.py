@@ -243,12 +243,12 @@ def test_messages_never_advise_to_delete_an_undamaged_file(tmp_path: Path) -> No
     for number, cure in (
         (errno.EMFILE, "raise the limit (ulimit -n)"),
         (errno.ENOMEM, "run fewer jobs at once"),
-        (errno.EACCES, "give this user the right to use it"),
+        (errno.EACCES, "give this user access to it"),
         (errno.EIO, "check the disk or volume"),
         (errno.ESTALE, "mount its file system again"),
         (errno.ENOTCONN, "mount its file system again"),
         (errno.ENOENT, "let the same command make it"),
-        (errno.ELOOP, "mend that"),
+        (errno.ELOOP, "fix that"),
     ):
         line = str(unreadable(OSError(number, "x", "a.npz"), "a.npz", "not a zip"))
         assert line.startswith("a.npz: ")
@@ -305,7 +305,7 @@ def test_unexpected_zip_members_are_named(tmp_path: Path, name: str) -> None:
 def test_members_that_are_not_stored_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "0.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("00001.jpg", bytes(10**6))
-    with pytest.raises(UserError, match=r"0.zip: holds '00001.jpg', which is no image"):
+    with pytest.raises(UserError, match=r"0.zip: holds '00001.jpg', which is not an image"):
         FrameStore([tmp_path / "0.zip"])
 
 

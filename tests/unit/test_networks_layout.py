@@ -212,8 +212,8 @@ def test_mica_reads_only_its_two_networks(mica, monkeypatch):
     [
         ("no arcface", "'arcface' is missing"),
         ("no mapping", "'network.0.weight' is missing"),
-        ("pickle", "not a whole torch archive"),
-        ("truncated", "not a whole torch archive"),
+        ("pickle", "not a complete torch archive"),
+        ("truncated", "not a complete torch archive"),
     ],
 )
 def test_invalid_mica_files_are_refused(tmp_path, mica, kind, words):

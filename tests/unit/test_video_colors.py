@@ -126,7 +126,7 @@ def test_strong_colors_of_hdr_do_not_overflow(tmp_path: Path) -> None:
 
 def test_rare_matrices_are_refused(tmp_path: Path) -> None:
     path = patches(tmp_path / "ictcp.mkv", (PQ, 9, 9), False, 10, tagged=14)
-    with pytest.raises(UserError, match=r"a rare matrix \(number 14 "):
+    with pytest.raises(UserError, match=r"its color matrix \(number 14 "):
         probe_video(path, tmp_path / "video.json")
 
 

@@ -66,7 +66,7 @@ def test_raw_stream_uses_its_declared_rate(
 ) -> None:
     path = make_video(tmp_path / "raw.h264", range(90), Fraction(1, 30))
     info = probe_video(path, tmp_path / "video.json")
-    assert "no time stamps; taken as 30.00 images a second" in caplog.text
+    assert "no time stamps; 30.00 images per second are assumed" in caplog.text
     assert (info.n_source, info.n_frames) == (90, 75)
     assert numbers(path, info) == [
         min(range(90), key=lambda k: abs(k / 30 - n / 25)) for n in range(75)
@@ -100,7 +100,7 @@ def test_two_seconds_without_an_image_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [10_000, 1_000_000])
 def test_a_file_of_single_images_is_refused(tmp_path: Path, step: int) -> None:
     path = make_video(tmp_path / "slow.mkv", [step * k for k in range(20)], MS)
-    with pytest.raises(UserError, match=r"an image every 10+\.0 s; at least 2 images a second"):
+    with pytest.raises(UserError, match=r"an image every 10+\.0 s; at least 2 images per second"):
         probe_video(path, tmp_path / "video.json")
 
 
@@ -133,7 +133,7 @@ def test_joined_recordings_keep_all_images(
     path = tmp_path / name
     path.write_bytes(b"".join(parts))
     info = probe_video(path, tmp_path / "video.json")
-    assert "2 recordings that follow each other" in caplog.text
+    assert "2 consecutive recordings are joined" in caplog.text
     assert (info.n_source, info.n_frames) == (120, 120)
     assert numbers(path, info) == list(range(120))
 
@@ -141,7 +141,7 @@ def test_joined_recordings_keep_all_images(
 def test_concatenated_mp4_files_are_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "one.mp4", range(60), BASE)
     path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(UserError, match="2 videos one behind the other"):
+    with pytest.raises(UserError, match="2 concatenated videos"):
         probe_video(path, tmp_path / "video.json")
 
 

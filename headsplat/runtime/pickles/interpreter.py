@@ -162,7 +162,7 @@ class Interpreter:
         """Count the memory of a new value, because a memoized part can be used many times."""
         self._left -= allocated_bytes(value)
         if self._left < 0:
-            raise PickleError("it makes many times its size of its parts")
+            raise PickleError("its values need many times the file's size")
 
     def read(self, count: int) -> memoryview:
         """The next `count` bytes."""
@@ -197,7 +197,7 @@ class Interpreter:
     def put(self, index: int) -> None:
         """Store the top of the stack in the memo."""
         if not 0 <= index < _LARGEST_MEMO_INDEX:
-            raise PickleError(f"it remembers a value at place {index}")
+            raise PickleError(f"the memo index {index} is too large")
         self._memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:
@@ -223,7 +223,7 @@ class Interpreter:
     def push_object(self, kind: Any) -> None:
         """Push a new object of a class."""
         if type(kind) is not Global or kind.new is None:
-            raise PickleError("it makes an object of no known class")
+            raise PickleError("it makes an object of an unknown class")
         self.stack.append(kind.new())
 
     def apply_state(self) -> None:
@@ -280,7 +280,7 @@ def _called(called: Any, arguments: Any) -> Any:
     if type(called) is IgnoredObject:
         return called
     if type(called) is not Global or type(arguments) is not tuple:
-        raise PickleError("it calls what is no function")
+        raise PickleError("it calls an object that is not a function")
     if called.call is None:
         raise RefusedError(called.module, called.name)
     return called.call(*arguments)

@@ -41,9 +41,9 @@ class _Dtype(SharedObject):
     def build(self, state: Any) -> None:
         order = state[1]
         if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
-            raise PickleError("numbers of an unknown kind")
+            raise PickleError("an unknown dtype")
         if self.code[0] in "SU" and state[5] not in (-1, self.made.itemsize):
-            raise PickleError("strings of two sizes")
+            raise PickleError("a string dtype with two sizes")
         if order == ">":
             self.made = _numpy_dtype(">" + self.code)
 
@@ -78,12 +78,12 @@ def _array_from_state(state: Any) -> Any:
 
 def _array(shape: Any, kind: Any, data: Any, order: str) -> np.ndarray:
     if type(kind) is not _Dtype or type(shape) is not tuple or len(shape) > _MOST_AXES:
-        raise PickleError("an array without a kind or shape")
+        raise PickleError("an array without a dtype or shape")
     dtype = kind.made
     size = dtype.itemsize
     for axis in shape:
         if type(axis) is not int or axis < 0:
-            raise PickleError("an array without a kind or shape")
+            raise PickleError("an array without a dtype or shape")
         size *= axis
     if type(data) is str:
         data = data.encode("latin-1")
@@ -101,24 +101,24 @@ def require_characters(array: np.ndarray) -> None:
     if array.size:
         codes = array.reshape(-1).view(array.dtype.str[0] + "u4")
         if codes.max() > 0x10FFFF:
-            raise PickleError("a string with codes that are no characters")
+            raise PickleError("a string with invalid Unicode code points")
 
 
 def _dtype(code: Any, align: Any = False, copy: Any = True) -> _Dtype | _ObjectDtype:
     if code in ("O8", "O4", "O"):
         return _ObjectDtype()
     if type(code) is not str or len(code) > 12 or not code.isascii() or not code[1:].isdecimal():
-        raise PickleError("numbers of an unknown kind")
+        raise PickleError("an unknown dtype")
     kind, size = code[0], int(code[1:6])
     fits = size in _ITEM_SIZES.get(kind, ())
     if not fits and not (kind in "SU" and 0 < size <= _LONGEST_STRING and len(code) < 7):
-        raise PickleError(f"numbers of the kind {shown(code)}")
+        raise PickleError(f"unsupported dtype {shown(code)}")
     return _Dtype(f"{kind}{size}")
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> PendingObject:
     if type(kind) is not Global or (kind.module, kind.name) != ("numpy", "ndarray"):
-        raise PickleError("an array of another class than numpy's")
+        raise PickleError("an array class that is not numpy.ndarray")
     return PendingObject(_array_from_state)
 
 
@@ -128,7 +128,7 @@ def _scalar(kind: Any, data: Any) -> Any:
 
 def _encode(text: Any, coding: Any = "latin1") -> bytes:
     if type(text) is not str or coding not in ("latin1", "latin-1"):
-        raise PickleError("bytes in an unknown coding")
+        raise PickleError("bytes in an unknown encoding")
     return text.encode("latin-1")
 
 
@@ -143,7 +143,7 @@ def _ordered(pairs: Any = ()) -> OrderedDict:
 
 def _set(items: Any = ()) -> set:
     if type(items) not in (list, tuple):
-        raise PickleError("a set of no list")
+        raise PickleError("a set that is not made from a list")
     return _without_duplicates(set(map(checked_key, items)), items)
 
 
@@ -157,7 +157,7 @@ def _without_duplicates(made: Any, items: Any) -> Any:
 def _make(kind: Any, base: Any, state: Any) -> Any:
     """As `copyreg._reconstructor`: a new object of a known class."""
     if type(kind) is not Global or kind.new is None:
-        raise PickleError("it makes an object of no known class")
+        raise PickleError("it makes an object of an unknown class")
     return kind.new()
 
 

@@ -52,7 +52,7 @@ def check_size(value: Any, size: int) -> None:
             key = id(child)
             if key in sizes:
                 if sizes[key] is None:
-                    raise PickleError("a part of it lies within itself")
+                    raise PickleError("a part of it contains itself")
                 totals[-1] += sizes[key]
                 continue
             members = _members(child)
@@ -70,7 +70,7 @@ def check_size(value: Any, size: int) -> None:
             if totals:
                 totals[-1] += total
         if len(path) > DEEPEST:
-            raise PickleError(f"its parts lie more than {DEEPEST} deep within each other")
+            raise PickleError(f"it is nested more than {DEEPEST} levels deep")
 
 
 def _members(value: Any) -> Iterable[Any] | None:
@@ -137,4 +137,4 @@ def require_version_table(value: Any) -> None:
     """Raise `PickleError` unless `value` is a dictionary of dictionaries."""
     kinds = (dict, OrderedDict)
     if type(value) not in kinds or any(type(part) not in kinds for part in value.values()):
-        raise PickleError("a state dict has versions that are none")
+        raise PickleError("the version table of a state dict is invalid")

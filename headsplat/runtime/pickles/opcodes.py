@@ -15,12 +15,12 @@ _LONGEST_INT, _MOST_DIGITS = 16, 40
 
 def _unknown(machine: Interpreter) -> None:
     code = machine.data[machine.at - 1]
-    raise PickleError(f"byte {machine.at - 1} ({code:#04x}) is no operation that is read here")
+    raise PickleError(f"byte {machine.at - 1} ({code:#04x}) is not a supported opcode")
 
 
 def _protocol(m: Interpreter) -> None:
     if m.unsigned(1) > 5:
-        raise PickleError("it is of an unknown protocol")
+        raise PickleError("unknown pickle protocol")
 
 
 def _frame(m: Interpreter) -> None:

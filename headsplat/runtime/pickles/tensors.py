@@ -86,10 +86,10 @@ def storage_of(identity: Any, fetch: Callable[[str, int], bytearray]) -> Storage
         fetch: (key, number of bytes) -> the bytes.
     """
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
-        raise PickleError("it refers to what is no storage")
+        raise PickleError("a persistent id is not a storage")
     _, kind, key, _, numbers = identity[:5]
     if type(kind) is not Global or kind.module != "torch" or kind.name not in _STORAGES:
-        raise PickleError("a storage of an unknown kind")
+        raise PickleError("a storage of an unknown type")
     if type(key) is not str or type(numbers) is not int or numbers < 0:
         raise PickleError("a storage without a name or length")
     dtype = _STORAGES[kind.name]
@@ -159,7 +159,7 @@ class TensorGlobals:
 
 def _gradient(wanted: Any, dtype: torch.dtype) -> bool:
     if type(wanted) is not bool or (wanted and not dtype.is_floating_point):
-        raise PickleError("a tensor of whole numbers has a gradient")
+        raise PickleError("an integer tensor requires a gradient")
     return wanted
 
 

@@ -47,7 +47,7 @@ class TorchZip:
             self._pickle = bytes(self._member("data.pkl"))
             order = f"{self._root}byteorder"
             if order in self._zip.namelist() and self._member("byteorder") != b"little":
-                raise PickleError("its numbers are of the other byte order")
+                raise PickleError("its numbers are big-endian")
         except BaseException as error:
             self._file.close()
             if isinstance(error, BROKEN):
@@ -140,9 +140,9 @@ def read_legacy(data: bytes, make: Make) -> Any:
         # Only integers are compared, because a comparison with an array is elementwise.
         start = [value for value in values[:2] if type(value) is int]
         if start != [_MAGIC, _VERSION][: len(values)]:
-            raise PickleError("it is no file of torch.save")
+            raise PickleError("it is not a torch.save file")
     if type(values[2]) is not dict or values[2].get("little_endian") is False:
-        raise PickleError("its numbers are of the other byte order")
+        raise PickleError("its numbers are big-endian")
     held.fill(data, at, values[4])
     return values[3]
 
@@ -160,7 +160,7 @@ class _LegacyStorages:
 
     def storage(self, identity: Any) -> Storage:
         if type(identity) is tuple and identity[5:6] not in ((), (None,)):
-            raise PickleError("a storage that is a part of another")
+            raise PickleError("a storage that is a view of another one")
         storage = storage_of(identity, lambda key, _: self._kept[key][1])
         known = self._kept.get(storage.key)
         if known is None:
