@@ -150,11 +150,11 @@ class FaceModels:
             height=region.side / height,
             rotation=region.angle,
         )
-        answer = self._mesh.process({"image": small, "roi": roi})
-        presence = float(getattr(answer, PRESENCE))
-        if answer.landmarks is None:
+        output = self._mesh.process({"image": small, "roi": roi})
+        presence = float(getattr(output, PRESENCE))
+        if output.landmarks is None:
             return None, presence
-        flat = [v for point in answer.landmarks.landmark for v in (point.x, point.y, point.z)]
+        flat = [v for point in output.landmarks.landmark for v in (point.x, point.y, point.z)]
         points = np.array(flat, np.float32).reshape(POINTS, 3)
         points *= np.array([width, height, width], np.float32)
         # The model's origin is the center of the first pixel, ours its corner. Measured by

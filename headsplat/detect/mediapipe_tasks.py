@@ -111,15 +111,15 @@ class TaskModels:
         """Points (478, 3) in px and scores (52,) of every face; NaN without the score model."""
         height, width = image.shape[:2]
         wrapped = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
-        answer = self._landmarker.detect(wrapped)
+        output = self._landmarker.detect(wrapped)
         faces = []
-        for number, marks in enumerate(answer.face_landmarks):
+        for number, marks in enumerate(output.face_landmarks):
             flat = [v for mark in marks for v in (mark.x, mark.y, mark.z)]
             points = np.array(flat, np.float32).reshape(POINTS, 3)
             points *= np.array([width, height, width], np.float32)
             points[:, :2] += 0.5  # its origin is the center of the first pixel, ours the corner
             scores = np.full(BLENDSHAPES, np.nan, np.float32)
-            if answer.face_blendshapes:
-                scores[:] = [category.score for category in answer.face_blendshapes[number]]
+            if output.face_blendshapes:
+                scores[:] = [category.score for category in output.face_blendshapes[number]]
             faces.append((points, scores))
         return faces

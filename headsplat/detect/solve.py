@@ -79,18 +79,13 @@ def solve_crop(
     found = _read_detections(landmark_paths, info)
     chosen = _subject(found, info)
     rows, at = np.array(chosen.track.rows), np.array(chosen.track.ids) - 1
-    points = np.full((info.n_frames, *found.faces.shape[1:]), np.nan, np.float32)
-    score = np.full(info.n_frames, np.nan, np.float32)
-    sharpness = np.full(info.n_frames, np.nan, np.float32)
-    points[at], score[at], sharpness[at] = (
-        found.faces[rows],
-        found.score[rows],
-        found.sharpness[rows],
+    points, score, sharpness = (
+        _per_frame(values[rows], at, info.n_frames)
+        for values in (found.faces, found.score, found.sharpness)
     )
-    extras = {}
-    for name, values in found.extras.items():
-        extras[name] = np.full((info.n_frames, *values.shape[1:]), np.nan, np.float32)
-        extras[name][at] = values[rows]
+    extras = {
+        name: _per_frame(values[rows], at, info.n_frames) for name, values in found.extras.items()
+    }
     if "points68" in extras:
         apart = 100 * disagreement(points, extras["points68"])
         log.info("the second detector's points are %.1f %% of the eye distance off", apart)
@@ -123,14 +118,15 @@ def solve_crop(
         **extras,
     )
     names, counts = np.unique(status, return_counts=True)
-    log.info(
-        "crop %d x %d px at (%d, %d); frames: %s",
-        box.side,
-        box.side,
-        box.x0,
-        box.y0,
-        ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)),
-    )
+    frames = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+    log.info("crop %d x %d px at (%d, %d); frames: %s", box.side, box.side, box.x0, box.y0, frames)
+
+
+def _per_frame(values: np.ndarray, at: np.ndarray, n_frames: int) -> np.ndarray:
+    """(n_frames, ...) float32 with `values` at the frame indices `at`, NaN elsewhere."""
+    result = np.full((n_frames, *values.shape[1:]), np.nan, np.float32)
+    result[at] = values
+    return result
 
 
 def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) -> Crop:
@@ -221,5 +217,5 @@ def _describe_removed(ids: np.ndarray) -> str:
     parts = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
     spans = [f"from {(part[0] - 1) / FPS:.1f} s to {part[-1] / FPS:.1f} s" for part in parts]
     more = f" and {len(spans) - LOGGED_SPANS} times more" if len(spans) > LOGGED_SPANS else ""
-    told = ", ".join(spans[:LOGGED_SPANS])
-    return f"another person {told}{more}: {len(ids)} frames left out"
+    listed = ", ".join(spans[:LOGGED_SPANS])
+    return f"another person {listed}{more}: {len(ids)} frames left out"

@@ -2,7 +2,7 @@
 
 The pickles name numpy's classes as numpy 1 does, so that old and new environments load them with
 a plain `torch.load(path, weights_only=False)`; here they are read back as data
-(`headsplat.pickles`).
+(`headsplat.runtime.pickles`).
 """
 
 import io

@@ -73,8 +73,8 @@ class MediaPipeMatting:
 
     def _next(self, image: np.ndarray) -> np.ndarray:
         small = cv2.resize(image, (_NETWORK_SIZE, _NETWORK_SIZE), interpolation=cv2.INTER_AREA)
-        answers = [network.process(small).segmentation_mask for network in self._networks]
-        mask = np.minimum(*answers)
+        outputs = [network.process(small).segmentation_mask for network in self._networks]
+        mask = np.minimum(*outputs)
         return keep_subject(self._smoother(small, mask))
 
     def finish(self, begun: Coarse) -> np.ndarray:

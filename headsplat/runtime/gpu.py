@@ -171,7 +171,7 @@ def claim_gpu(wait: float = WAIT) -> str | None:
         return None
     folder = lock_folder()
     start = time.monotonic()
-    told = False
+    logged = False
     while True:
         for name, lock in gpus:
             handle = _open_lock(folder, lock)
@@ -189,9 +189,9 @@ def claim_gpu(wait: float = WAIT) -> str | None:
                 f"none of {len(gpus)} GPUs became free in {wait:.0f} s; see who holds "
                 f"the files in {folder} (fuser -v {folder}/*), or give Snakemake --resources gpu=N"
             )
-        if not told:
+        if not logged:
             log.info("all %d GPUs are taken; waiting for the first that is free", len(gpus))
-            told = True
+            logged = True
         beat("waiting for a GPU")
         time.sleep(_POLL)
 

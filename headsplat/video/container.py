@@ -120,7 +120,7 @@ def main_video(container: InputContainer, path: Path | str) -> VideoStream:
     context = stream.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise UserError(
-            f"{path}: says that its images have {context.width} x {context.height} pixels; at most "
+            f"{path}: declares images of {context.width} x {context.height} pixels; at most "
             f"{MAX_PIXELS >> 20} megapixels can be read; give a smaller video"
         )
     return stream

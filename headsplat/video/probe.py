@@ -3,6 +3,7 @@
 import logging
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -42,24 +43,16 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
         out: `video.json` to write.
 
     Raises:
-        UserError: no such file, not a video, no video stream, no time stamps, less than two
-            decodable seconds, an unsupported image format, or the file changed meanwhile.
+        UserError: the file is not a decodable video with time stamps, is shorter than two seconds,
+            has an unsupported image format, or changed meanwhile.
     """
     before = _file_state(path)
     # With several threads one damaged image can make its neighbors undecodable, so retry with one.
     for threads in (available_threads(), 1):
-        with open_video(path, threads, strict=True) as (container, stream):
-            scan = scan_video(container, stream)
-            declared, aspect = stream.frames, stream.sample_aspect_ratio
-            tag = stream.codec_context.codec_tag
-            sound = _sound(container, path)
-            if container.format.name in BARE:
-                scan.log.discard_stamps()
-            times, time_base = _times(path, scan, stream)
-            # mov and mp4 may store the index and the sound behind all images.
-            interleaved = not container.format.name.startswith("mov")
-        if times and not times.damaged:
+        decoded = _decode_all(path, threads)
+        if decoded.times and not decoded.times.damaged:
             break
+    scan, times, time_base = decoded.scan, decoded.times, decoded.time_base
     if times is None:
         raise UserError(
             f"{path}: no image of the video can be decoded: it is damaged, or its images are too "
@@ -74,21 +67,21 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     last = times.last_duration(scan.final_duration, PAUSE / time_base)
     timeline = build_timeline(times.ticks, times.damaged, last, time_base)
     count = len(scan.images)
-    total = max(declared - len(scan.log.hidden), count + len(times.damaged))
+    total = max(decoded.declared - len(scan.log.hidden), count + len(times.damaged))
     if timeline.duration < SHORTEST:
         raise UserError(
             f"{path}: {float(timeline.duration):.2f} s of video can be decoded "
             f"({count} of {total} images), at least {SHORTEST} s are needed; "
             "give a longer or an undamaged file"
         )
-    _check_colors(path, scan, tag)
+    _check_colors(path, scan, decoded.codec_tag)
     lost = total - count
     if lost:
         log.warning("%s: %d of %d images do not decode", path, lost, total)
     main = max(scan.shapes, key=scan.shapes.__getitem__)
-    width, height = _size(path, main, aspect)
+    width, height = _size(path, main, decoded.aspect)
     _log_conversions(path, scan, times, main)
-    _check_complete(path, scan, interleaved)
+    _check_complete(path, scan, decoded.interleaved)
     info = VideoInfo(
         path=str(path),
         bytes=Path(path).stat().st_size,
@@ -105,7 +98,7 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
         keyframes=scan.keyframes,
         undecodable=timeline.undecodable,
         time_base=time_base,
-        audio=sound,
+        audio=decoded.sound,
         hdr=scan.colors.hdr,
         images=timeline.images,
         packets=scan.images,
@@ -115,6 +108,44 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
         raise UserError(f"{path}: changed while it was read; let it be whole, and run again")
     info.save(Path(out))
     return info
+
+
+class _Decoded(NamedTuple):
+    """Result of decoding a whole video.
+
+    Attributes:
+        scan: the decoding pass.
+        times: times of its images; None without decodable images.
+        time_base: seconds per tick of `times`.
+        declared: number of images that the container declares.
+        aspect: sample aspect ratio, or None.
+        codec_tag: FourCC of the stream.
+        sound: {"sample_rate", "channels"}, or None.
+        interleaved: whether the format stores images and sound interleaved, without a moov box.
+    """
+
+    scan: Scan
+    times: Times | None
+    time_base: Fraction
+    declared: int
+    aspect: Fraction | None
+    codec_tag: str
+    sound: dict[str, int] | None
+    interleaved: bool
+
+
+def _decode_all(path: Path | str, threads: int) -> _Decoded:
+    with open_video(path, threads, strict=True) as (container, stream):
+        scan = scan_video(container, stream)
+        declared, aspect = stream.frames, stream.sample_aspect_ratio
+        tag = stream.codec_context.codec_tag
+        sound = _sound(container, path)
+        if container.format.name in BARE:
+            scan.log.discard_stamps()
+        times, time_base = _times(path, scan, stream)
+        # mov and mp4 may store the index and the sound behind all images.
+        interleaved = not container.format.name.startswith("mov")
+    return _Decoded(scan, times, time_base, declared, aspect, tag, sound, interleaved)
 
 
 def _times(path: Path | str, scan: Scan, stream: VideoStream) -> tuple[Times | None, Fraction]:
