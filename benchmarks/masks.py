@@ -34,8 +34,8 @@ from headsplat.frames.packs import FrameZipWriter  # noqa: E402
 from headsplat.masks.matte import matte_chunk  # noqa: E402
 from headsplat.masks.parse_network import parse_chunk_by_network  # noqa: E402
 from headsplat.networks.face_parsers import open_parser  # noqa: E402
-from headsplat.networks.placement import shared_gpu  # noqa: E402
-from headsplat.networks.rvm_sessions import open_matting  # noqa: E402
+from headsplat.networks.rvm_inference import open_matting  # noqa: E402
+from headsplat.runtime.device import shared_gpu  # noqa: E402
 from headsplat.runtime.files import publish, write_json  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
 

@@ -120,7 +120,7 @@ class _RvmGraph(nn.Module):
     def forward(self, src: Tensor, *states_and_ratio: Tensor) -> tuple[Tensor, ...]:
         *states, ratio = states_and_ratio
         small = _ByFactor.apply(src, ratio)
-        foreground, alpha, states = self.network.answer(src, small, tuple(states), _ToSize.apply)
+        foreground, alpha, states = self.network.run(src, small, tuple(states), _ToSize.apply)
         return (foreground, alpha, *states)
 
 

@@ -1,7 +1,7 @@
-"""One camera for all stages: OpenCV axes (x right, y down, z forward), continuous pixels.
+"""Pinhole camera: OpenCV axes (x right, y down, z forward), continuous pixel coordinates.
 
-An image spans [0, W] x [0, H] and the center of its first pixel is (0.5, 0.5). The principal
-point is carried everywhere: a crop moves it, and nothing re-centers it.
+An image spans [0, W] x [0, H], and the center of its first pixel is (0.5, 0.5). A crop shifts the
+principal point; no code assumes that it is the image center.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def project(vertices: Tensor, rotation: Tensor, translation: Tensor, intrinsics: Tensor) -> Tensor:
-    """World points to pixels and depth.
+    """Project world points to pixels and depth.
 
     Args:
         vertices: (B, V, 3) metres.
@@ -27,6 +27,6 @@ def project(vertices: Tensor, rotation: Tensor, translation: Tensor, intrinsics:
 
 
 def vector_from_matrix(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) K -> (..., 4): fx, fy, cx, cy."""
+    """Intrinsic matrix K (..., 3, 3) -> (..., 4): fx, fy, cx, cy in pixels."""
     parts = [matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 0, 2], matrix[..., 1, 2]]
     return torch.stack(parts, -1)

@@ -1,11 +1,11 @@
-"""How far a render is from the ground truth: PSNR, SSIM, and flicker.
+"""Image metrics of renders against ground truth: PSNR, SSIM, L1, and temporal error (flicker).
 
-Three PSNRs, because the field's number and an honest one differ:
+There are three PSNRs, because the usual definition depends on the share of empty background:
 
-- `psnr_head`: both images composited on black outside the head mask, error over the whole
-  image (as FlashAvatar's successors report it; the empty outside flatters it).
-- `psnr_head_pixels`: the same error over the mask's pixels only.
-- `psnr_full`: the whole image on black, so that what is painted outside the head counts too.
+- `psnr_head`: both images on black outside the head mask, error over the whole image. This is
+  what FlashAvatar's successors report; the empty background raises it.
+- `psnr_head_pixels`: the error over the head mask's pixels only.
+- `psnr_full`: the whole image on black, so Gaussians outside the head mask count too.
 """
 
 import torch
@@ -19,19 +19,19 @@ SSIM_SIZE, SSIM_SIGMA = 11, 1.5
 METRICS = {
     "psnr_head": "dB; both on black outside the head mask, error over the whole image",
     "psnr_head_pixels": "dB; error over the head mask's pixels only",
-    "psnr_full": "dB; the whole image on black, paint outside the head counts",
+    "psnr_full": "dB; the whole image on black, so what is rendered outside the head counts",
     "ssim_head": "both on black outside the head mask, 11x11 Gaussian window",
     "ssim_full": "the whole image on black",
     "lpips_head": "LPIPS-VGG, unscaled, both on black outside the head mask; needs its weights",
     "l1_head": "mean absolute error of colors (0..1) over the head mask's pixels",
     "temporal_error": "mean absolute error of consecutive differences over the head, 0..1",
     "fps_batched": "deformation and rasterization of a batch, held-out frames per second",
-    "fps_single": "the same, one frame at a time, waiting for each",
+    "fps_single": "the same, one frame at a time, synchronized after each",
 }
 
 
 def psnr(error: Tensor) -> Tensor:
-    """Mean squared error of colors in [0, 1] -> dB; a perfect image is capped at 100 dB."""
+    """PSNR in dB of a mean squared error of colors in [0, 1]; at most 100 dB."""
     return -10 * torch.log10(error.clamp_min(1e-10))
 
 
@@ -53,7 +53,7 @@ def ssim(ground_truth: Tensor, render: Tensor) -> Tensor:
     line = line / line.sum()
 
     def blur(value: Tensor) -> Tensor:
-        # As channels of one image: many times faster on a CPU than as images of one channel.
+        # Planes as channels of one image are many times faster on a CPU than as a batch.
         planes = value.permute(0, 3, 1, 2).flatten(0, 1)[None]
         count = planes.shape[1]
         planes = functional.conv2d(planes, line.expand(count, 1, 1, -1), groups=count)
@@ -71,7 +71,7 @@ def ssim(ground_truth: Tensor, render: Tensor) -> Tensor:
 
 
 def psnr_head(ground_truth: Tensor, render: Tensor, mask: Tensor) -> Tensor:
-    """The metric of that name alone, arguments as `frame_metrics`: SSIM takes most of the time."""
+    """`psnr_head` without the slower metrics; arguments as `frame_metrics`, returns (B,) dB."""
     mask = mask[..., None]
     return psnr((ground_truth * mask - render.clamp(0, 1) * mask).square().mean((1, 2, 3)))
 
@@ -80,8 +80,8 @@ def frame_metrics(ground_truth: Tensor, render: Tensor, mask: Tensor) -> dict[st
     """Metrics of a batch of frames.
 
     Args:
-        ground_truth: (B, H, W, 3) the target on black, colors in [0, 1].
-        render: (B, H, W, 3) the avatar on black.
+        ground_truth: (B, H, W, 3) target on black, colors in [0, 1].
+        render: (B, H, W, 3) render on black, clamped here to [0, 1].
         mask: (B, H, W) head mask, 0 or 1.
 
     Returns:
@@ -111,10 +111,17 @@ def temporal_error(
     previous_render: Tensor,
     mask: Tensor,
 ) -> Tensor:
-    """Difference of consecutive differences over the head, (B, H, W, 3) each -> (B,), 0..1.
+    """Mean absolute error of temporal differences over the head mask, (B,) in 0..1.
 
-    Flicker and swimming that a per-frame metric averages away: zero when the render changes
-    from frame to frame exactly as the ground truth does.
+    It measures flicker, which per-frame metrics do not show. It is zero if the render changes from
+    frame to frame exactly as the ground truth does.
+
+    Args:
+        ground_truth: (B, H, W, 3) frames, colors in [0, 1].
+        previous_ground_truth: (B, H, W, 3) the frames before them.
+        render: (B, H, W, 3) renders of the frames.
+        previous_render: (B, H, W, 3) renders of the frames before them.
+        mask: (B, H, W) head mask, 0 or 1.
     """
     error = ((ground_truth - previous_ground_truth) - (render - previous_render)).abs().sum(-1) / 3
     return (error * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1)

@@ -1,7 +1,8 @@
-"""Rotations in torch; matrices act on column vectors, quaternions are (w, x, y, z).
+"""Rotation conversions in torch: matrix, 6D (Zhou et al., CVPR 2019), axis-angle, quaternion.
 
-The 6D form is the first two ROWS of the matrix, as in PyTorch3D and metrical-tracker's `.frame`
-files (the column form of other libraries decodes to the inverse rotation).
+Matrices act on column vectors; quaternions are (w, x, y, z). The 6D form is the first two ROWS of
+the matrix, as in PyTorch3D and metrical-tracker's `.frame` files. Other libraries use columns,
+which decode to the inverse rotation.
 """
 
 import torch
@@ -14,7 +15,7 @@ def matrix_to_6d(matrix: Tensor) -> Tensor:
 
 
 def matrix_from_6d(six: Tensor) -> Tensor:
-    """(..., 6) -> (..., 3, 3): Gram-Schmidt over two rows, the third is their cross product."""
+    """(..., 6) -> (..., 3, 3): Gram-Schmidt on two rows; the third row is their cross product."""
     a, b = six[..., :3], six[..., 3:]
     first = torch.nn.functional.normalize(a, dim=-1)
     second = b - (first * b).sum(-1, keepdim=True) * first
@@ -38,7 +39,7 @@ def matrix_from_axis_angle(vector: Tensor) -> Tensor:
 
 
 def axis_angle_from_matrix(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) -> (..., 3) radians, through the quaternion, which is stable at any angle."""
+    """(..., 3, 3) -> (..., 3) radians, via the quaternion, which is stable at any angle."""
     quaternion = quaternion_from_matrix(matrix)
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     axis = quaternion[..., 1:]
@@ -48,7 +49,7 @@ def axis_angle_from_matrix(matrix: Tensor) -> Tensor:
 
 
 def quaternion_from_matrix(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) -> (..., 4): of the four equivalent forms the one with the largest divisor."""
+    """(..., 3, 3) -> (..., 4): of four equivalent formulas the one with the largest divisor."""
     m = matrix
     d0, d1, d2 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     yz, zx, xy = (
@@ -76,7 +77,7 @@ def quaternion_from_matrix(matrix: Tensor) -> Tensor:
 
 
 def matrix_from_quaternion(quaternion: Tensor) -> Tensor:
-    """(..., 4), normalized here -> (..., 3, 3)."""
+    """(..., 4) -> (..., 3, 3); the quaternion is normalized first."""
     w, x, y, z = torch.nn.functional.normalize(quaternion, dim=-1).unbind(-1)
     rows = [
         1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from headsplat_workflow import clock, config as settings_module, motions, runlock, shutdown
 from headsplat.runtime import process, storage
 from headsplat_workflow import failed_jobs, named_rows, resources as requests
-from headsplat.runtime import gpu, watching
+from headsplat.runtime import gpu, watchdog_launcher
 from headsplat_workflow.assets.check import verify_used
 from headsplat_workflow.arguments import argument, arguments
 from headsplat_workflow.assets.needs import Assets, as_flags
@@ -58,7 +58,7 @@ or_exit(
     Path(workflow.basedir) / "config/schema.yaml",
     " or ".join(option_files()),
 )
-watching.set_limits(**config["watchdog"])
+watchdog_launcher.set_limits(**config["watchdog"])
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
 settings_module.refuse_checkpoints(SUBJECTS, config)
 if workflow.is_main_process:  # clocks of other machines differ

@@ -1,26 +1,26 @@
-"""Landmarks of one chunk of a video: the detect stage."""
+"""Detect stage: face landmarks of one chunk of a video."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from headsplat.detect.colors import SKIN_POINTS, face_colors
 from headsplat.detect.face_alignment_points import POINTS_68, FaceAlignmentPoints
+from headsplat.detect.face_colors import SKIN_POINTS, face_colors
 from headsplat.detect.mediapipe_models import POINTS, FaceModels
-from headsplat.detect.task_models import BLENDSHAPES, TaskModels
-from headsplat.detect.tracker import LOOK_EVERY, FaceTracker
-from headsplat.frames.chunks import chunk_bounds
+from headsplat.detect.mediapipe_tasks import BLENDSHAPES, TaskModels
+from headsplat.detect.tracker import DETECT_EVERY, FaceTracker
+from headsplat.frames.ids import chunk_bounds
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_npz
 from headsplat.runtime.progress import progress
 from headsplat.video.decode import read_images
 from headsplat.video.info import VideoInfo
 
-# Images before the chunk that are tracked and thrown away: one look for new faces is among
-# them, and the regions have forgotten where following began.
-WARM_UP = LOOK_EVERY + 2
-SHARPNESS_PIXELS = 128  # faces are compared at this size, so that sharpness is not size
+# Images before the chunk that are tracked but not written. They include one scheduled detection,
+# so the result does not depend on where the tracking started.
+WARM_UP = DETECT_EVERY + 2
+SHARPNESS_PIXELS = 128  # sharpness is measured at this size, for independence of the face's size
 
 
 def detect_chunk(
@@ -33,22 +33,22 @@ def detect_chunk(
     weights: Path | None = None,
     second: str = "none",
 ) -> None:
-    """Find all faces in the frames of a chunk and publish them.
+    """Detect all faces in the frames of a chunk and write them as `.npz`.
 
-    Writes `ids` (n,), and per face `face_frame` (m,) its id, `faces` (m, 478, 3) in pixels
-    of the full upright image (continuous, z on the same scale), `score` (m,) presence in
-    [0, 1], `sharpness` (m,), `colors` (m, 468, 3) uint8 RGB under the mesh's points; with the
-    Tasks landmarker also `blendshapes` (m, 52), with a second detector also `points68`
-    (m, 68, 2) in pixels, NaN where it finds nothing.
+    Arrays: `ids` (n,) of the frames. Per face: `face_frame` (m,) frame id; `faces` (m, 478, 3) in
+    px of the full upright image (continuous, z on the same scale); `score` (m,) presence in
+    [0, 1]; `sharpness` (m,); `colors` (m, 468, 3) uint8 RGB at the mesh points. With the Tasks
+    landmarker also `blendshapes` (m, 52). With a second detector also `points68` (m, 68, 2) in px,
+    NaN where it finds nothing.
 
     Args:
-        video: of the subject.
+        video: the subject's video.
         info_path: its `video.json`.
         chunk: number of the chunk, from 0.
-        n_chunks: how many there are.
+        n_chunks: number of chunks.
         out: `.npz` to write.
-        model: `mediapipe` for the wheel's models, `tasks` for `weights`, `auto` for `tasks`
-            where `weights` are given.
+        model: `mediapipe` for the models in MediaPipe's wheel, `tasks` for `weights`, or `auto`:
+            `tasks` if `weights` are given.
         weights: `face_landmarker.task`.
         second: `face_alignment` or `none`.
 
@@ -59,12 +59,12 @@ def detect_chunk(
     first, stop = chunk_bounds(info.n_frames, n_chunks, chunk)
     rows: list[tuple[int, np.ndarray, float, float, np.ndarray]] = []
     scores: list[np.ndarray] = []
-    more: list[np.ndarray] = []
+    points68: list[np.ndarray] = []
     tasks = model == "tasks" or (model == "auto" and weights is not None)
     if first < stop:
         cv2.setNumThreads(1)
         models = _task_models(weights) if tasks else FaceModels()
-        other = FaceAlignmentPoints() if second == "face_alignment" else None
+        second_detector = FaceAlignmentPoints() if second == "face_alignment" else None
         tracker = FaceTracker(models)
         start = max(1, first - WARM_UP)
         images = read_images(video, info, start, stop, fine=False)
@@ -76,13 +76,13 @@ def detect_chunk(
                 rows.append((frame_id, points, score, sharpness, colors))
                 if tasks:
                     scores.append(models.blendshapes(points))
-                if other is not None:
-                    more.append(other.points(image, points))
+                if second_detector is not None:
+                    points68.append(second_detector.points(image, points))
     extras = {}
     if tasks:
         extras["blendshapes"] = np.array(scores, np.float32).reshape(-1, BLENDSHAPES)
     if second == "face_alignment":
-        extras["points68"] = np.array(more, np.float32).reshape(-1, POINTS_68, 2)
+        extras["points68"] = np.array(points68, np.float32).reshape(-1, POINTS_68, 2)
     write_npz(
         out,
         ids=np.arange(first, stop, dtype=np.int32),
@@ -102,13 +102,13 @@ def _task_models(weights: Path | None) -> TaskModels:
 
 
 def face_sharpness(image: np.ndarray, points: np.ndarray) -> float:
-    """Mean square of the Laplacian over the variance of the face's gray values.
+    """Sharpness: mean square of the Laplacian divided by the variance of gray values.
 
-    The face box is brought to 128 x 128 pixels first; the ratio does not depend on contrast.
+    The face box is resized to 128 x 128 pixels first. The ratio does not depend on contrast.
 
     Args:
         image: RGB uint8 (H, W, 3).
-        points: (478, 3) in pixels of the image.
+        points: (478, 3) px.
     """
     height, width = image.shape[:2]
     x0, y0 = np.floor(points[:, :2].min(axis=0)).astype(int)

@@ -1,4 +1,4 @@
-"""A second detector, where it is installed: the 68 points of face-alignment (Bulat, ICCV 2017)."""
+"""Optional second detector: 68 landmarks of face-alignment (Bulat and Tzimiropoulos, ICCV 2017)."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import numpy as np
 from headsplat.runtime.errors import UserError
 
 POINTS_68 = 68
-# The same places in both sets: corners of the eyes, tip of the nose, corners of the mouth.
+# Corresponding points of both sets: eye corners, nose tip, mouth corners.
 SAME_68 = (36, 39, 42, 45, 30, 48, 54)
 SAME_478 = (33, 133, 362, 263, 4, 61, 291)
 
 
 class FaceAlignmentPoints:
-    """face-alignment's 2D network on faces whose place is known.
+    """face-alignment's 2D network, applied to faces that are already detected.
 
     Raises:
         UserError: the package is not installed, or cannot start.
@@ -37,14 +37,14 @@ class FaceAlignmentPoints:
             raise UserError(f"face-alignment cannot start ({error}); see its own help") from error
 
     def points(self, image: np.ndarray, face: np.ndarray) -> np.ndarray:
-        """The 68 points of one face.
+        """The 68 landmarks of one face.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            face: (478, 3) points of the first detector, pixels.
+            face: (478, 3) landmarks of the first detector, px.
 
         Returns:
-            (68, 2) float32 pixels, NaN where the network finds nothing.
+            (68, 2) float32 px; NaN if the network finds nothing.
         """
         low, high = face[:, :2].min(0), face[:, :2].max(0)
         box = [*low.tolist(), *high.tolist(), 1.0]
@@ -68,14 +68,14 @@ def _flat_landmarks(kinds: Any) -> Any:
 
 
 def disagreement(points: np.ndarray, second: np.ndarray) -> float:
-    """Median distance of the two detectors, in parts of the distance of the outer eye corners.
+    """Median distance between the landmarks of two detectors, relative to the eye distance.
 
     Args:
-        points: (n, 478, 3) pixels, NaN without a face.
-        second: (n, 68, 2) pixels, likewise.
+        points: (n, 478, 3) px, NaN without a face.
+        second: (n, 68, 2) px, NaN without a face.
 
     Returns:
-        NaN where no frame has both.
+        Distance over the distance of the outer eye corners; NaN if no frame has both.
     """
     ours = points[:, SAME_478, :2]
     apart = np.linalg.norm(ours - second[:, SAME_68], axis=-1)

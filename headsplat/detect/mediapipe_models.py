@@ -1,7 +1,6 @@
-"""Adapter to the face models inside the MediaPipe wheel: detection and the 478-point mesh.
+"""Adapter to the face models in MediaPipe's wheel: face detector and 478-point face mesh.
 
-Everything that knows MediaPipe's interface is here; another implementation (the Tasks face
-landmarker) only has to offer `detect` and `landmarks`.
+Another implementation, such as the Tasks face landmarker, only needs `detect` and `landmarks`.
 """
 
 import os
@@ -15,8 +14,8 @@ import cv2
 import numpy as np
 
 POINTS = 478  # 468 of the mesh and 5 per iris
-MESH_PIXELS = 288  # the mesh samples 192 x 192; from twice this on, a region is averaged first
-DETECTOR_PIXELS = 320  # the detectors sample 128 x 128 and 192 x 192; likewise
+MESH_PIXELS = 288  # the mesh model's input is 192 x 192; larger regions are shrunk to this first
+DETECTOR_PIXELS = 320  # the detectors' inputs are 128 x 128 and 192 x 192; likewise
 LANDMARK_GRAPH = """
 input_stream: "image"
 input_stream: "roi"
@@ -36,8 +35,8 @@ PRESENCE = "facelandmarkcpu__face_presence_score"  # inside the graph above
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Discard what C++ libraries write to standard error while they start."""
-    # The C++ libraries announce themselves on file descriptor 2 before any logger of theirs
-    # can be configured; errors come as exceptions, so nothing is lost while starting up.
+    # C++ libraries print to file descriptor 2 before their loggers can be configured. Errors are
+    # raised as exceptions, so none is lost.
     sys.stderr.flush()
     saved = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -52,8 +51,8 @@ def quiet_stderr() -> Iterator[None]:
 
 @contextmanager
 def _without_matplotlib() -> Iterator[None]:
-    # MediaPipe's drawing tools want it, and loading it takes longer than all the rest together,
-    # in the process of every chunk.
+    # MediaPipe's drawing utilities import matplotlib, which takes longer than all other imports
+    # together, in the process of every chunk.
     names = [n for n in ("matplotlib", "matplotlib.pyplot") if n not in sys.modules]
     sys.modules.update({name: ModuleType(name) for name in names})
     try:
@@ -73,7 +72,7 @@ with quiet_stderr(), _without_matplotlib():
 
 @dataclass(frozen=True)
 class Region:
-    """Where the mesh model looks: a square turned by `angle` (radians), in pixels."""
+    """Input region of the mesh model: a square in pixels, rotated by `angle` (radians)."""
 
     x: float
     y: float
@@ -90,7 +89,7 @@ class Detection:
 
 
 class FaceModels:
-    """The models of the wheel, stateless: nothing is remembered from image to image."""
+    """The models in MediaPipe's wheel, without state between images."""
 
     def __init__(self) -> None:
         with quiet_stderr():
@@ -106,14 +105,14 @@ class FaceModels:
                     "landmarks": PacketDataType.PROTO,
                 },
             )
-            # The first run of each model prints as well.
+            # The first run of each model also prints, so it is done here.
             blank = np.zeros((64, 64, 3), np.uint8)
             self.detect(blank)
             self.detect(blank, far=True)
             self.landmarks(blank, Region(32, 32, 48, 0))
 
     def detect(self, image: np.ndarray, far: bool = False) -> list[Detection]:
-        """Faces in an RGB image, uint8 (H, W, 3); `far` looks for smaller ones, slower."""
+        """Faces in an RGB image, uint8 (H, W, 3); `far` also finds smaller ones, slower."""
         height, width = image.shape[:2]
         small = _shrink(image, max(image.shape[:2]) // DETECTOR_PIXELS)
         found = (self._far if far else self._near).process(small).detections or []
@@ -132,11 +131,11 @@ class FaceModels:
         return result
 
     def landmarks(self, image: np.ndarray, region: Region) -> tuple[np.ndarray | None, float]:
-        """The 478 points of the face in `region`, and the presence of a face in [0, 1].
+        """Landmarks of the face in `region`, and the presence score.
 
         Returns:
-            points float32 (478, 3) in pixels of `image` (z on the same scale, towards the
-            camera is negative), or None where the model sees no face; and the presence.
+            Points float32 (478, 3) in px of `image` (z on the same scale, negative towards the
+            camera), or None without a face; and the presence of a face in [0, 1].
         """
         window, x0, y0 = _window(image, region)
         if window.size == 0:
@@ -151,21 +150,21 @@ class FaceModels:
             height=region.side / height,
             rotation=region.angle,
         )
-        answer = self._mesh.process({"image": small, "roi": roi})
-        presence = float(getattr(answer, PRESENCE))
-        if answer.landmarks is None:
+        output = self._mesh.process({"image": small, "roi": roi})
+        presence = float(getattr(output, PRESENCE))
+        if output.landmarks is None:
             return None, presence
-        flat = [v for point in answer.landmarks.landmark for v in (point.x, point.y, point.z)]
+        flat = [v for point in output.landmarks.landmark for v in (point.x, point.y, point.z)]
         points = np.array(flat, np.float32).reshape(POINTS, 3)
         points *= np.array([width, height, width], np.float32)
-        # The mesh counts from the center of the first pixel, we from its corner; measured by
-        # turning images by 180 degrees, which mirrors the points about W - 1 instead of W.
+        # The model's origin is the center of the first pixel, ours its corner. Measured by
+        # rotating images by 180 degrees, which mirrors the points about W - 1 instead of W.
         points[:, :2] += np.array([x0, y0], np.float32) + 0.5 * factor
         return points, presence
 
 
 def region_around(points: np.ndarray) -> Region:
-    """The region for the next image from the points (478, 3) of this one."""
+    """The region for the next image, from the points (478, 3) of this one."""
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     x, y = (low + high) / 2
     across = points[263, :2] - points[33, :2]  # outer eye corners, right to left
@@ -174,7 +173,7 @@ def region_around(points: np.ndarray) -> Region:
 
 
 def _window(image: np.ndarray, region: Region) -> tuple[np.ndarray, int, int]:
-    """The part of `image` that holds the turned square, and its corner."""
+    """The part of `image` that contains the rotated square, and its upper left corner (x, y)."""
     height, width = image.shape[:2]
     reach = region.side * 0.71 + 4  # half a diagonal
     x0, x1 = max(0, int(region.x - reach)), min(width, int(region.x + reach) + 1)
@@ -183,7 +182,7 @@ def _window(image: np.ndarray, region: Region) -> tuple[np.ndarray, int, int]:
 
 
 def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
-    """Means of factor x factor blocks, so that nothing aliases; a rest at the edge is cut."""
+    """Means of factor x factor blocks, against aliasing; incomplete blocks are cut off."""
     height, width = image.shape[0] // max(1, factor), image.shape[1] // max(1, factor)
     if factor <= 1 or not height or not width:
         return np.ascontiguousarray(image)

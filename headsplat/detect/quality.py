@@ -1,17 +1,26 @@
-"""How good the subject's face is in each frame: the status and the confidence."""
+"""Per-frame quality of the subject's face: status and confidence."""
 
 import numpy as np
 
 from headsplat.detect.subject import face_heights
 
-BLUR_SHARE = 0.4  # of the clip's median sharpness; below, a frame counts as blurred
-OUTSIDE_SHARE = 0.02  # of the face's points; above, a frame counts as clipped
-GLITCH = 0.04  # face heights; a jump against both neighbors that halves the confidence
-FULL_HEIGHT = 160  # px; smaller faces carry less detail and less confidence
+BLUR_SHARE = 0.4  # share of the clip's median sharpness below which a frame is `blurred`
+OUTSIDE_SHARE = 0.02  # share of face points outside above which a frame is `clipped`
+GLITCH = 0.04  # face heights; a jump of this size against both neighbors halves the confidence
+FULL_HEIGHT = 160  # px; below this height the confidence is reduced in proportion
 
 
 def share_outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Share of each frame's points outside a box: (N, 478, >=2) px, (2,), (2,) -> (N,)."""
+    """Share of each frame's points outside a box.
+
+    Args:
+        points: (N, 478, 2 or 3) px.
+        low: (2,) upper left corner, px.
+        high: (2,) lower right corner, px.
+
+    Returns:
+        (N,) in [0, 1].
+    """
     xy = points[..., :2]
     return np.mean(np.any((xy < low) | (xy > high), axis=-1), axis=-1)
 
@@ -24,15 +33,15 @@ def frame_status(
     faces: np.ndarray,
     others: np.ndarray,
 ) -> np.ndarray:
-    """Status string per frame; where several apply, the one that harms most.
+    """(N,) status strings as in `frames.tsv`; of several that apply, the worst.
 
     Args:
-        seen: (N,) bool, the subject was found.
-        undecodable: (N,) bool, the frame shows a neighbor's image.
+        seen: (N,) bool, whether the subject was found.
+        undecodable: (N,) bool, whether the frame shows a neighbor's image.
         outside: (N,) share of the face outside the crop or the image.
-        sharpness: (N,), NaN where no face.
+        sharpness: (N,), NaN without a face.
         faces: (N,) number of faces.
-        others: (N,) bool, somebody else is seen, and the subject is not.
+        others: (N,) bool, whether other people are seen but not the subject.
     """
     limit = BLUR_SHARE * np.nanmedian(sharpness)
     status = np.full(len(seen), "ok", "U16")
@@ -48,17 +57,16 @@ def frame_status(
 def frame_confidence(
     points: np.ndarray, score: np.ndarray, sharpness: np.ndarray, outside: np.ndarray
 ) -> np.ndarray:
-    """Confidence (N,) in [0, 1]; 0 where there is no face.
+    """Confidence (N,) in [0, 1]; 0 without a face.
 
-    The product of the model's own score, of how well the face agrees with the mean of its
-    two neighbors in time, of its sharpness against the clip's median, of its size, and of
-    the share of it that is inside.
+    It is a product of five factors: the model's score, the agreement with the mean of the two
+    neighboring frames, the sharpness relative to the clip's median, the size, the share inside.
 
     Args:
-        points: (N, 478, 3) px, NaN where no face.
-        score: (N,) presence in [0, 1], NaN where no face.
-        sharpness: (N,), NaN where no face.
-        outside: (N,) share of the face outside, NaN where no face.
+        points: (N, 478, 3) px, NaN without a face.
+        score: (N,) presence in [0, 1], NaN without a face.
+        sharpness: (N,), NaN without a face.
+        outside: (N,) share of the face outside, NaN without a face.
     """
     height = face_heights(points)
     jump = np.zeros(len(points))

@@ -1,4 +1,4 @@
-"""The subject's landmarks, the state of every frame, and the crop: the solve_crop stage."""
+"""Crop stage, part one: subject selection, status of every frame, and the square crop window."""
 
 import logging
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from headsplat.detect.face_alignment_points import disagreement
-from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.quality import frame_confidence, frame_status, share_outside
-from headsplat.detect.subject import Subject, find_subject
+from headsplat.detect.subject import Subject, face_heights, find_subject
+from headsplat.frames.crop import Crop
 from headsplat.frames.table import FrameRow, write_frames
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npz
@@ -18,19 +18,29 @@ from headsplat.video.info import VideoInfo
 from headsplat.video.timeline import FPS
 
 log = logging.getLogger(__name__)
-SMALLEST = 120  # px from forehead to chin; below, there is not enough detail for an avatar
+SMALLEST_FACE = 120  # px from forehead to chin; smaller faces lack detail for an avatar
 EXTRAS = ("blendshapes", "points68")
 COLORS = "colors"
-SPANS_TOLD = 8
+LOGGED_SPANS = 8
 LEAST_PRESENCE = 0.2  # share of the frames that must show the subject
+CROP_TAIL = 2.0  # percent of extreme frames on each side that do not determine the crop
+# Margins around the face boxes in face heights (forehead to chin): for hair and neck, and the
+# smaller ones used before the crop leaves the image.
+WANTED_MARGIN = {"left": 0.5, "right": 0.5, "top": 0.5, "bottom": 0.5}
+LEAST_MARGIN = {"left": 0.2, "right": 0.2, "top": 0.3, "bottom": 0.15}
 
 
 @dataclass(frozen=True)
 class Detections:
-    """All faces of a clip: frame id, points (m, 478, 3) px, score and sharpness of each.
+    """All detected faces of a clip.
 
-    `colors` is (m, 468, 3) uint8, or None where people cannot be told apart by it. `extras` is
-    what some detectors give besides: `blendshapes` (m, 52), `points68` (m, 68, 2).
+    Attributes:
+        face_frame: (m,) frame ids.
+        faces: (m, 478, 3) points in px.
+        score: (m,) in [0, 1].
+        sharpness: (m,).
+        colors: (m, 468, 3) uint8 RGB; None if the files do not have them.
+        extras: optional outputs of some detectors: `blendshapes` (m, 52), `points68` (m, 68, 2).
     """
 
     face_frame: np.ndarray
@@ -49,30 +59,33 @@ def solve_crop(
     landmarks_out: Path,
     size: int,
 ) -> None:
-    """Choose the subject and the crop and publish `crop.json`, `frames.tsv`, `landmarks.npz`.
+    """Choose the subject and the crop; write `crop.json`, `frames.tsv` and `landmarks.npz`.
 
-    Frames that show somebody else instead of the subject are left out, and the log says which.
+    Frames that show other people and not the subject are marked in `frames.tsv` and logged.
+
+    Args:
+        info_path: `video.json`.
+        landmark_paths: `.npz` files of `detect_chunk`, all chunks.
+        crop_out: `crop.json` to write.
+        frames_out: `frames.tsv` to write.
+        landmarks_out: `landmarks.npz` to write.
+        size: side of the cropped images in pixels.
 
     Raises:
-        UserError: frames are missing among the landmark files; there is no face, only faces
-            that are too small, or a face in less than a fifth of the frames.
+        UserError: the landmark files lack frames; or there is no face, no face that is large
+            enough, or a face in less than a fifth of the frames.
     """
     info = VideoInfo.load(info_path)
     found = _read_detections(landmark_paths, info)
     chosen = _subject(found, info)
     rows, at = np.array(chosen.track.rows), np.array(chosen.track.ids) - 1
-    points = np.full((info.n_frames, *found.faces.shape[1:]), np.nan, np.float32)
-    score = np.full(info.n_frames, np.nan, np.float32)
-    sharpness = np.full(info.n_frames, np.nan, np.float32)
-    points[at], score[at], sharpness[at] = (
-        found.faces[rows],
-        found.score[rows],
-        found.sharpness[rows],
+    points, score, sharpness = (
+        _per_frame(values[rows], at, info.n_frames)
+        for values in (found.faces, found.score, found.sharpness)
     )
-    extras = {}
-    for name, values in found.extras.items():
-        extras[name] = np.full((info.n_frames, *values.shape[1:]), np.nan, np.float32)
-        extras[name][at] = values[rows]
+    extras = {
+        name: _per_frame(values[rows], at, info.n_frames) for name, values in found.extras.items()
+    }
     if "points68" in extras:
         apart = 100 * disagreement(points, extras["points68"])
         log.info("the second detector's points are %.1f %% of the eye distance off", apart)
@@ -105,14 +118,45 @@ def solve_crop(
         **extras,
     )
     names, counts = np.unique(status, return_counts=True)
-    log.info(
-        "crop %d x %d px at (%d, %d); frames: %s",
-        box.side,
-        box.side,
-        box.x0,
-        box.y0,
-        ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)),
-    )
+    frames = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+    log.info("crop %d x %d px at (%d, %d); frames: %s", box.side, box.side, box.x0, box.y0, frames)
+
+
+def _per_frame(values: np.ndarray, at: np.ndarray, n_frames: int) -> np.ndarray:
+    """(n_frames, ...) float32 with `values` at the frame indices `at`, NaN elsewhere."""
+    result = np.full((n_frames, *values.shape[1:]), np.nan, np.float32)
+    result[at] = values
+    return result
+
+
+def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) -> Crop:
+    """Compute the square crop window around the head in all but the most extreme frames.
+
+    The union of the face boxes, between percentiles, is widened by half a face height on every
+    side and clipped to the image. If the image is too narrow for that square, the margins shrink
+    to a minimum before the square leaves the image.
+
+    Args:
+        points: (n, 478, 3) px, the frames with a face.
+        source_size: (width, height) of the source image in px.
+        size: side of the cropped images in pixels.
+    """
+    image = np.array(source_size, float)
+    low = np.percentile(points[..., :2].min(axis=1), CROP_TAIL, axis=0)
+    high = np.percentile(points[..., :2].max(axis=1), 100 - CROP_TAIL, axis=0)
+    face = float(np.median(face_heights(points)))
+    for room in (WANTED_MARGIN, LEAST_MARGIN):
+        box_low = np.clip(low - face * np.array([room["left"], room["top"]]), 0, image)
+        box_high = np.clip(high + face * np.array([room["right"], room["bottom"]]), 0, image)
+        side = round(float((box_high - box_low).max()))
+        if side <= image.min():
+            break
+    if room is LEAST_MARGIN:
+        side = max(side, int(image.min()))
+    corner = np.rint((box_low + box_high - side) / 2)
+    slack = image - side
+    corner = np.clip(corner, np.minimum(slack, 0), np.maximum(slack, 0))
+    return Crop(int(corner[0]), int(corner[1]), side, size, *source_size)
 
 
 def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
@@ -141,16 +185,16 @@ def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
 def _subject(found: Detections, info: VideoInfo) -> Subject:
     if len(found.faces) == 0:
         raise UserError(
-            f"{info.path}: no face in any frame; give a video that shows one head from near"
+            f"{info.path}: no face in any frame; give a video with a close view of one head"
         )
     size = np.array([info.width, info.height])
-    chosen = find_subject(found.face_frame, found.faces, found.colors, size, SMALLEST)
-    # Rounded down: a number that falls short must not be printed as the one it falls short of.
+    chosen = find_subject(found.face_frame, found.faces, found.colors, size, SMALLEST_FACE)
+    # Rounded down, so that a number below a limit is not printed as the limit.
     if chosen.track is None:
         raise UserError(
             f"{info.path}: no face in any frame is large enough: the largest measures "
             f"{int(chosen.largest)} px from forehead to chin (median of its frames), "
-            f"{SMALLEST} are needed; give a video filmed closer to the head"
+            f"{SMALLEST_FACE} are needed; give a video filmed closer to the head"
         )
     seen = len(chosen.track.ids)
     if seen / info.n_frames < LEAST_PRESENCE:
@@ -164,14 +208,14 @@ def _subject(found: Detections, info: VideoInfo) -> Subject:
             f"give a video {cure}"
         )
     if len(chosen.others):
-        log.info("%s", _left_out(chosen.others))
+        log.info("%s", _describe_removed(chosen.others))
     return chosen
 
 
-def _left_out(ids: np.ndarray) -> str:
-    """What the log says of the frames that show somebody else; ids ascending."""
+def _describe_removed(ids: np.ndarray) -> str:
+    """Log line for frames that show other people, from their ids in ascending order."""
     parts = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
     spans = [f"from {(part[0] - 1) / FPS:.1f} s to {part[-1] / FPS:.1f} s" for part in parts]
-    more = f" and {len(spans) - SPANS_TOLD} times more" if len(spans) > SPANS_TOLD else ""
-    told = ", ".join(spans[:SPANS_TOLD])
-    return f"another person {told}{more}: {len(ids)} frames left out"
+    more = f" and {len(spans) - LOGGED_SPANS} times more" if len(spans) > LOGGED_SPANS else ""
+    listed = ", ".join(spans[:LOGGED_SPANS])
+    return f"another person {listed}{more}: {len(ids)} frames left out"

@@ -1,24 +1,38 @@
-"""Which of the faces in a clip is the subject: the one that persists and is large."""
+"""Selection of the subject: links faces over time and picks the person with the most presence."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from headsplat.detect.people import changes, face_patterns, tell_people
-from headsplat.detect.still_faces import is_image
+from headsplat.detect.face_identity import face_patterns, group_by_person, identity_changes
 
-GAP = 50  # frames a face may be away and still be continued
-REACH = 0.6  # face heights a face may move from one frame to the next
-SIZE_RATIO = 1.6  # by which its height may change
-# Faces that say who they are: not smaller than this, px, and not more of them outside the image.
-TELLING_HEIGHT, TELLING_OUTSIDE = 60, 0.1
-# Numbers of a person whose face does not say who it is, and of a face between two people.
-UNTOLD, NEITHER = -1, -2
+GAP = 50  # frames after which a lost face starts a new track
+REACH = 0.6  # face heights that a face may move from one frame to the next
+SIZE_RATIO = 1.6  # factor by which a face's height may change
+# Faces used for identification: least height in px, and largest share outside the image.
+IDENTIFIABLE_HEIGHT, IDENTIFIABLE_OUTSIDE = 60, 0.1
+# Person numbers of faces without identification, and of those between two different people.
+UNKNOWN, AMBIGUOUS = -1, -2
+# Pairs of mesh points whose distance changes within seconds in a living face: the lips, the corners
+# of the mouth, the lids, brow to lid, nose to chin.
+MOVING_PAIRS = np.array([(13, 14), (61, 291), (386, 374), (159, 145), (66, 159), (1, 152)])
+# Largest variation of these distances in a photograph, in face heights. Shaken, noisy and coarsely
+# compressed photographs stayed below 0.015; living faces were above 0.034 in any 4 s.
+STILL_LIMIT = 0.02
+STILL_PERCENTILES = (5, 95)  # the variation is the range between these percentiles
+STILL_FRAMES = 100  # least number of frames for a decision
 
 
 @dataclass
 class FaceTrack:
-    """One face over time: its frame ids, rows in the detection arrays, centers and heights."""
+    """One face over time.
+
+    Attributes:
+        ids: frame ids, ascending.
+        rows: rows in the detection arrays.
+        centers: mean of the face's points, px.
+        heights: face heights, px.
+    """
 
     ids: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -26,14 +40,14 @@ class FaceTrack:
     heights: list[float] = field(default_factory=list)
 
     def add(self, frame_id: int, row: int, center: np.ndarray, height: float) -> None:
-        """Continue the track."""
+        """Append a detection."""
         self.ids.append(frame_id)
         self.rows.append(row)
         self.centers.append(center)
         self.heights.append(height)
 
     def part(self, rows: np.ndarray) -> "FaceTrack":
-        """What of this track belongs to some of the detections."""
+        """The part of this track in the given rows of the detection arrays."""
         keep = np.flatnonzero(np.isin(self.rows, rows))
         return FaceTrack(
             *(
@@ -43,7 +57,7 @@ class FaceTrack:
         )
 
     def extended(self, other: "FaceTrack") -> "FaceTrack":
-        """This track and another one that shares no frame with it, in order of time."""
+        """This track merged with another one that shares no frame with it."""
         first, second = sorted((self, other), key=lambda track: track.ids[0])
         order = np.argsort(first.ids + second.ids, kind="stable")
         return FaceTrack(
@@ -55,14 +69,14 @@ class FaceTrack:
 
 
 def face_heights(faces: np.ndarray) -> np.ndarray:
-    """Longer side of the box of each face's points: (m, 478, 3) px -> (m,) px."""
+    """Longer side of each face's bounding box: (m, 478, 3) px -> (m,) px."""
     if len(faces) == 0:
         return np.zeros(0, np.float32)
     return np.ptp(faces[..., :2], axis=1).max(axis=1)
 
 
 def link_faces(face_frame: np.ndarray, faces: np.ndarray) -> list[FaceTrack]:
-    """Join detections of successive frames that agree in place and size.
+    """Link detections of successive frames with similar position and size to tracks.
 
     Args:
         face_frame: (m,) frame id of each detection, ascending.
@@ -99,16 +113,16 @@ def _cost(track: FaceTrack, frame_id: int, center: np.ndarray, height: float) ->
     if not 1 / SIZE_RATIO < ratio < SIZE_RATIO:
         return None
     distance = float(np.linalg.norm(center - track.centers[-1])) / track.heights[-1]
-    # The longer a face was away, the farther off it may return, up to three times as far.
+    # The allowed distance grows with the frames since the last detection, up to three times.
     allowed = REACH * min(3.0, 1 + 0.1 * (frame_id - track.ids[-1] - 1))
     return distance if distance < allowed else None
 
 
 def choose_subject(tracks: list[FaceTrack]) -> FaceTrack | None:
-    """The track with the largest presence times size, with its continuations after absences.
+    """The track with the largest sum of heights, merged with its continuations after gaps.
 
-    A track that shares no frame with it counts as a continuation when its height is within
-    a factor of 1.6 and it is within two heights of the subject's usual place.
+    A continuation shares no frame with it. Its median height is within a factor of 1.6, and its
+    median position within two face heights.
     """
     if not tracks:
         return None
@@ -126,12 +140,12 @@ def choose_subject(tracks: list[FaceTrack]) -> FaceTrack | None:
 
 @dataclass(frozen=True)
 class Subject:
-    """The choice among a clip's faces.
+    """Result of `find_subject`.
 
     Attributes:
-        track: the subject's, None where no face is large enough.
-        others: (k,) ids, ascending, of the frames that show other people and not the subject.
-        largest: median height in px of the largest face.
+        track: the subject's track; None if no face is large enough.
+        others: (k,) ids, ascending, of frames that show other people but not the subject.
+        largest: median height of the largest track in px.
     """
 
     track: FaceTrack | None
@@ -146,72 +160,90 @@ def find_subject(
     size: np.ndarray,
     smallest: float,
 ) -> Subject:
-    """Link the faces, tell people apart, and choose the person with the most presence times size.
+    """Link faces to tracks, group tracks by person, and choose the person with the most presence.
 
-    A still image of a face is passed over where a living face is seen beside it.
+    Presence is the sum of face heights over frames. Photographs of faces (posters, paintings) are
+    ignored in frames with a living face.
 
     Args:
         face_frame: (m,) frame id of each face, ascending, m > 0.
         faces: (m, 478, 3) px.
-        colors: (m, 468, 3) uint8 under the mesh's points, or None: then all are one person.
-        size: (2,) width and height of the image.
-        smallest: px, least median height of a track.
+        colors: (m, 468, 3) uint8 RGB of `face_colors`; None: all faces are one person.
+        size: (2,) width and height of the image in px.
+        smallest: least median height of a track in px.
     """
-    linked = _without_images(link_faces(face_frame, faces), faces, smallest)
-    tracks = [(track, UNTOLD) for track in linked]
+    linked = _without_photographs(link_faces(face_frame, faces), faces, smallest)
+    tracks = [(track, UNKNOWN) for track in linked]
     if colors is not None:
         tracks = _split_people(linked, faces, colors, size)
     presence: dict[int, float] = {}
     for track, person in tracks:
         if person >= 0 and np.median(track.heights) >= smallest:
             presence[person] = presence.get(person, 0.0) + sum(track.heights)
-    main = max(presence, key=lambda person: presence[person], default=UNTOLD)
+    main = max(presence, key=lambda person: presence[person], default=UNKNOWN)
     largest = max(float(np.median(track.heights)) for track, _ in tracks)
     subject = choose_subject(
-        [t for t, who in tracks if who in (main, UNTOLD) and np.median(t.heights) >= smallest]
+        [t for t, who in tracks if who in (main, UNKNOWN) and np.median(t.heights) >= smallest]
     )
-    others = {k for t, who in tracks if who not in (main, UNTOLD) for k in t.ids}
+    others = {k for t, who in tracks if who not in (main, UNKNOWN) for k in t.ids}
     others -= set(subject.ids) if subject else set()
     return Subject(subject, np.array(sorted(others), int), largest)
 
 
-def _without_images(tracks: list[FaceTrack], faces: np.ndarray, smallest: float) -> list[FaceTrack]:
-    still = [is_image(faces, np.array(track.rows), np.array(track.heights)) for track in tracks]
+def _without_photographs(
+    tracks: list[FaceTrack], faces: np.ndarray, smallest: float
+) -> list[FaceTrack]:
+    """Remove photographs that are seen together with a living face of sufficient size."""
+    photographs = [
+        is_photograph(faces, np.array(track.rows), np.array(track.heights)) for track in tracks
+    ]
     living = [
         set(track.ids)
-        for track, image in zip(tracks, still, strict=True)
-        if image is False and np.median(track.heights) >= smallest
+        for track, photograph in zip(tracks, photographs, strict=True)
+        if photograph is False and np.median(track.heights) >= smallest
     ]
     return [
         track
-        for track, image in zip(tracks, still, strict=True)
-        if not (image and any(ids & set(track.ids) for ids in living))
+        for track, photograph in zip(tracks, photographs, strict=True)
+        if not (photograph and any(ids & set(track.ids) for ids in living))
     ]
+
+
+def is_photograph(faces: np.ndarray, rows: np.ndarray, heights: np.ndarray) -> bool | None:
+    """Whether a tracked face is a photograph, because it does not deform; None if undecided.
+
+    Args:
+        faces: (m, 478, 3) px, all faces.
+        rows: (n,) rows of this face.
+        heights: (n,) heights of this face in px.
+    """
+    if len(rows) < STILL_FRAMES:
+        return None
+    one, other = (faces[rows[:, None], MOVING_PAIRS[:, k], :2] for k in (0, 1))
+    share = np.linalg.norm(one - other, axis=-1) / heights[:, None]
+    return bool(np.ptp(np.percentile(share, STILL_PERCENTILES, axis=0), axis=0).max() < STILL_LIMIT)
 
 
 def _split_people(
     tracks: list[FaceTrack], faces: np.ndarray, colors: np.ndarray, size: np.ndarray
 ) -> list[tuple[FaceTrack, int]]:
-    """Tracks of one person each, and the person's number.
-
-    A track is cut where the face changes.
-    """
-    looks = face_patterns(faces, colors)
+    """(track, person number), where tracks are split at changes of identity."""
+    features = face_patterns(faces, colors)
     outside = np.any((faces[..., :2] < 0) | (faces[..., :2] > size), axis=-1).mean(axis=-1)
-    telling = (face_heights(faces) >= TELLING_HEIGHT) & (outside <= TELLING_OUTSIDE)
+    usable = (face_heights(faces) >= IDENTIFIABLE_HEIGHT) & (outside <= IDENTIFIABLE_OUTSIDE)
     pieces: list[np.ndarray] = []
     owner: list[int] = []
     for number, track in enumerate(tracks):
         rows = np.array(track.rows)
-        for piece in np.split(rows, changes(looks.patterns[rows])):
+        for piece in np.split(rows, identity_changes(features.patterns[rows])):
             pieces.append(piece)
             owner.append(number)
-    people = tell_people([piece[telling[piece]] for piece in pieces], looks)
+    people = group_by_person([piece[usable[piece]] for piece in pieces], features)
     result = []
     for number, track in enumerate(tracks):
         own = [k for k, track_number in enumerate(owner) if track_number == number]
         parts: dict[int, list[np.ndarray]] = {}
-        for k, person in zip(own, _filled(people[own]), strict=True):
+        for k, person in zip(own, _fill_unknown(people[own]), strict=True):
             parts.setdefault(person, []).append(pieces[k])
         if len(parts) == 1:
             result.append((track, *parts))
@@ -220,12 +252,12 @@ def _split_people(
     return result
 
 
-def _filled(people: np.ndarray) -> list[int]:
-    """Persons of a track's pieces, where those that cannot be judged go with their neighbors.
+def _fill_unknown(people: np.ndarray) -> list[int]:
+    """Person numbers of a track's pieces, with unknown ones filled from their neighbors.
 
-    Between two people they are neither's.
+    An unknown piece between two different people becomes `AMBIGUOUS`.
     """
-    known = np.flatnonzero(people != UNTOLD)
+    known = np.flatnonzero(people != UNKNOWN)
     if len(known) == 0:
         return people.tolist()
     before = np.searchsorted(known, np.arange(len(people)), side="right") - 1
@@ -233,4 +265,4 @@ def _filled(people: np.ndarray) -> list[int]:
     first = people[known[np.maximum(before, 0)]]
     then = people[known[np.minimum(after, len(known) - 1)]]
     first, then = np.where(before < 0, then, first), np.where(after == len(known), first, then)
-    return np.where(first == then, first, NEITHER).tolist()
+    return np.where(first == then, first, AMBIGUOUS).tolist()

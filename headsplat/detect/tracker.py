@@ -1,25 +1,24 @@
-"""All faces of a video, image by image: found by detection, then followed by the mesh."""
+"""Face tracking over consecutive images: detection, then the mesh model around the last face."""
 
 import numpy as np
 
 from headsplat.detect.mediapipe_models import Detection, FaceModels, Region, region_around
 
 MAX_FACES = 3
-PRESENT = 0.5  # presence of the mesh model from which a face counts as seen
-LOOK_EVERY = 10  # images between looks for faces that nothing follows yet
-SETTLE = 3  # passes of the mesh on a fresh detection until its region has settled
-SEARCH_AROUND = 4.0  # a lost face is sought in a window this many times its region
+PRESENT = 0.5  # least presence score of the mesh model for a face
+DETECT_EVERY = 10  # images between scheduled runs of the detector
+SETTLE = 3  # mesh passes on a new detection until its region converges
+SEARCH_AROUND = 4.0  # size of the search window for a lost face, in sides of its region
 
 
 class FaceTracker:
-    """Follow up to three faces through consecutive images.
+    """Tracks up to three faces through consecutive images.
 
-    The mesh of the last image says where to look in the next one. A look for new faces
-    happens at every tenth id and whenever no face is followed: over the whole image, in
-    a window around the place where the last face was lost, and at every tenth id in
-    overlapping tiles, so that small faces in large images are found. The schedule depends
-    on the id alone, so a chunk that starts `LOOK_EVERY` images early comes to the same
-    faces as a run from the start.
+    The mesh of one image gives the search region in the next. The detector runs at every tenth id
+    and whenever no face is tracked: on the whole image, then in a window around the last lost
+    face. At every tenth id it also runs on overlapping tiles, to find small faces in large images.
+    The schedule depends only on the id, so a chunk with `DETECT_EVERY` warm-up images finds the
+    same faces as a run from the start.
     """
 
     def __init__(self, models: FaceModels) -> None:
@@ -28,15 +27,14 @@ class FaceTracker:
         self._lost: Region | None = None
 
     def step(self, frame_id: int, image: np.ndarray) -> list[tuple[np.ndarray, float]]:
-        """Faces of the next image.
+        """Detect the faces of the next image.
 
         Args:
             frame_id: 1-based id.
             image: RGB uint8 (H, W, 3).
 
         Returns:
-            (points (478, 3) in pixels of the image, score in [0, 1]) per face, the longest
-            followed first.
+            (points (478, 3) in px, score in [0, 1]) per face, the longest tracked first.
         """
         faces: list[tuple[np.ndarray, float]] = []
         for region in self._regions:
@@ -45,9 +43,9 @@ class FaceTracker:
                 self._lost = region
             elif _is_new(region_around(found[0]), faces):
                 faces.append(found)
-        scheduled = frame_id % LOOK_EVERY == 0
+        scheduled = frame_id % DETECT_EVERY == 0
         if (scheduled or not faces) and len(faces) < MAX_FACES:
-            for detection in self._look(image, tiles=scheduled and not faces):
+            for detection in self._detect(image, tiles=scheduled and not faces):
                 if len(faces) == MAX_FACES or not _is_new(detection.region, faces):
                     continue
                 found = self._settle(image, detection.region)
@@ -69,7 +67,7 @@ class FaceTracker:
             region = region_around(found[0])
         return found
 
-    def _look(self, image: np.ndarray, tiles: bool) -> list[Detection]:
+    def _detect(self, image: np.ndarray, tiles: bool) -> list[Detection]:
         found = self._models.detect(image, far=True)
         if not found and self._lost is not None:
             found = self._detect_in(image, _square(image, self._lost))
@@ -88,7 +86,7 @@ class FaceTracker:
 
 
 def _is_new(region: Region, faces: list[tuple[np.ndarray, float]]) -> bool:
-    """Whether no face of the list lies at about the place of `region`."""
+    """Whether no face of the list is near `region`."""
     for points, _ in faces:
         other = region_around(points)
         distance = np.hypot(region.x - other.x, region.y - other.y)
@@ -110,7 +108,7 @@ def _square(image: np.ndarray, region: Region) -> tuple[int, int, int, int]:
 
 
 def _tiles(image: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Squares of half the shorter side that overlap by half."""
+    """Square windows (x0, y0, x1, y1) of half the shorter side that overlap by half."""
     height, width = image.shape[:2]
     side = max(1, min(height, width) // 2)
     return [

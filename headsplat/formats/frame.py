@@ -2,7 +2,7 @@
 
 The pickles name numpy's classes as numpy 1 does, so that old and new environments load them with
 a plain `torch.load(path, weights_only=False)`; here they are read back as data
-(`headsplat.pickles`).
+(`headsplat.runtime.pickles`).
 """
 
 import io
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from headsplat.runtime.errors import UserError, one_line
-from headsplat.runtime.pickles.names import read_plain
+from headsplat.runtime.pickles.known_globals import read_plain
 from headsplat.runtime.regular import read_regular
-from headsplat.runtime.zips import BROKEN, ZipRoom, read_member
+from headsplat.runtime.zips import BROKEN, UnpackBudget, read_member
 
 N_EXPRESSION, N_SHAPE, N_TEXTURE = 100, 300, 140
 _ROOT = "numpy._core."
@@ -199,7 +199,7 @@ def read_frame(path: Path | str) -> dict[str, Any]:
             found = [i for i in archive.infolist() if i.filename.rsplit("/", 1)[-1] == "data.pkl"]
             if len(found) != 1:
                 raise UserError(f"{path}: not a .frame archive of torch.save; export it again")
-            data = read_member(archive, found[0], ZipRoom(len(content)))
+            data = read_member(archive, found[0], UnpackBudget(len(content)))
         frame = read_plain(bytes(data))
     except BROKEN as error:
         reason = one_line(error)

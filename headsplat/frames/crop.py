@@ -1,4 +1,4 @@
-"""The one square window of a clip, as `crop.json` records it."""
+"""`crop.json`, the square crop window of a clip, and its mapping of points and intrinsics."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +12,15 @@ from headsplat.runtime.storage import AGAIN
 
 @dataclass(frozen=True)
 class Crop:
-    """crop = (source - (x0, y0)) * size / side, in continuous pixels.
+    """Square crop window: crop = (source - (x0, y0)) * size / side, in continuous pixels.
 
-    The window may leave the source image; outside is black.
+    The window may extend beyond the source image, where the crop is black.
+
+    Attributes:
+        x0, y0: upper left corner in source pixels.
+        side: side in source pixels.
+        size: side of the cropped image in pixels.
+        source_width, source_height: size of the source image in pixels.
     """
 
     x0: float
@@ -25,12 +31,12 @@ class Crop:
     source_height: int
 
     def save(self, path: Path) -> None:
-        """Publish as `crop.json`."""
+        """Write `crop.json`."""
         write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> "Crop":
-        """Read `crop.json`; a missing key is a `UserError`."""
+        """Read `crop.json`; raises `UserError` for a missing key."""
         value = read_json(path)
         try:
             return cls(**{key: value[key] for key in cls.__dataclass_fields__})
@@ -45,18 +51,18 @@ class Crop:
         return self.size / self.side
 
     def points(self, source: np.ndarray) -> np.ndarray:
-        """(..., 2+) source pixels -> crop pixels; further columns (MediaPipe's z) are scaled."""
+        """(..., 2 or more) source pixels -> crop pixels; further columns (z) are scaled only."""
         out = np.array(source, dtype=np.float64)
         out[..., :2] -= (self.x0, self.y0)
         return out * self.scale
 
     def intrinsics(self, source: np.ndarray) -> np.ndarray:
-        """(3, 3) K of the source image -> (3, 3) K of the crop, exactly."""
+        """Intrinsic matrix K (3, 3) of the source image -> K (3, 3) of the crop."""
         shift = np.array([[1, 0, -self.x0], [0, 1, -self.y0], [0, 0, 1]], dtype=np.float64)
         return np.diag([self.scale, self.scale, 1.0]) @ shift @ source
 
     def center(self) -> tuple[float, float]:
-        """Where the source camera's principal point, (W/2, H/2), lies in the crop."""
+        """The source image's center (W/2, H/2), its principal point, in crop pixels."""
         return (
             (self.source_width / 2 - self.x0) * self.scale,
             (self.source_height / 2 - self.y0) * self.scale,

@@ -1,4 +1,4 @@
-"""Image coding (Pillow): RGB uint8 (H, W, 3) and masks uint8 (H, W)."""
+"""Image encoding and decoding with Pillow: RGB uint8 (H, W, 3) and masks uint8 (H, W)."""
 
 import io
 import struct
@@ -13,28 +13,28 @@ from PIL import Image
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.regular import read_regular
 
-# Of an image that is read: one of 8K video has 33 million. A file of a few kB may claim any number.
+# Bound on decoded images; 8K video has 33 million. A file of a few kB can claim any size.
 MOST_PIXELS = 40_000_000
 _LARGEST = 256 << 20  # bytes of a file
-# Others of Pillow's formats are not used here, and some of their readers start other programs.
+# Pillow's readers of some other formats start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _DAMAGE = (
     ArithmeticError, EOFError, LookupError, MemoryError, OSError, SyntaxError, TypeError,
     ValueError, struct.error, zlib.error,
 )  # fmt: skip
-# Pillow's own bound is five times ours, and it prints warnings before.
+# Pillow's own check would print warnings below our bound.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 98) -> bytes:
-    """JPEG without chroma subsampling, so that lips and irises keep their color edges."""
+    """Encode as JPEG without chroma subsampling, to keep the color edges of lips and irises."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG at the fastest compression level: these files are read more often than kept."""
+    """Encode as PNG at the fastest compression level."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -44,11 +44,11 @@ def decode_image(data: bytes, name: str = "an image") -> np.ndarray:
     """Decode to uint8 (H, W, 3) RGB, or (H, W) for single-channel images.
 
     Args:
-        data: the file's bytes.
-        name: of the file, for the message.
+        data: bytes of the file.
+        name: name of the file, for the message.
 
     Raises:
-        UserError: no image, damaged, or of more than `MOST_PIXELS`.
+        UserError: not an image, damaged, or with more than `MOST_PIXELS` pixels.
     """
     with _opened(data, name) as image:
         return pixels(image, "L" if image.mode == "L" else "RGB")
@@ -56,10 +56,10 @@ def decode_image(data: bytes, name: str = "an image") -> np.ndarray:
 
 @contextmanager
 def open_image(path: Path | str) -> Iterator[Image.Image]:
-    """A foreign image file, of which nothing but the header is decoded yet.
+    """Open an untrusted image file; only its header is decoded at first.
 
     Raises:
-        UserError: as `decode_image`, also where the context decodes it; and it cannot be opened.
+        UserError: it cannot be opened; or as `decode_image`, also while the context decodes it.
     """
     try:
         data = read_regular(path, _LARGEST)
@@ -72,9 +72,9 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
 
 
 def pixels(image: Image.Image, mode: str) -> np.ndarray:
-    """An opened image as uint8 of mode "L" or "RGB".
+    """Pixels of an opened image as uint8, in mode "L" or "RGB".
 
-    Pillow cuts gray values of 16 bits off at 255, which makes the whole image white.
+    16-bit gray values are scaled here, because Pillow would clip them at 255.
     """
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
@@ -82,7 +82,7 @@ def pixels(image: Image.Image, mode: str) -> np.ndarray:
 
 
 def read_image_file(path: Path | str) -> np.ndarray:
-    """As `decode_image`, of a file; errors as `open_image`."""
+    """Read an image file as `decode_image` does; errors as `open_image`."""
     with open_image(path) as image:
         return pixels(image, "L" if image.mode == "L" else "RGB")
 

@@ -1,4 +1,4 @@
-"""The images of a chunk of frames in one file: a zip of encoded images, by frame id and role."""
+"""Frame zips: writer and random access reader of encoded images, by frame id and role."""
 
 import re
 import zipfile
@@ -14,15 +14,15 @@ from headsplat.runtime.regular import open_regular
 from headsplat.runtime.storage import AGAIN, unreadable
 from headsplat.runtime.zips import BROKEN
 
-OPEN = 64  # chunks that a `FrameStore` holds open
+OPEN = 64  # zips that a `FrameStore` keeps open
 _MEMBER = re.compile(r"([0-9]{5,})((?:_[a-z]+)?)\.[a-z]+")
 
 
 class FrameZipWriter:
-    """One packed file of a chunk: an uncompressed zip of `<id:05d><role><suffix>` members.
+    """Writer of an uncompressed zip with members `<id:05d><role><suffix>`.
 
-    Members carry a fixed date, so that equal images give equal bytes; the zip's comment is the
-    checksum of their list. Use inside `publish`::
+    Members have a fixed date, so that equal images give equal bytes. The zip's comment is the
+    checksum of the member list. Use inside `publish`::
 
         with publish(out) as temporary, FrameZipWriter(temporary, ".png") as pack:
             pack.add(frame_id, data, role="_mouth")
@@ -46,16 +46,15 @@ class FrameZipWriter:
 
 
 class FrameStore:
-    """Random access to the images of several chunk zips, by frame id and role.
+    """Random access to the images of several frame zips, by frame id and role; thread-safe.
 
-    Any number of chunks will do, because only `OPEN` of them are open at a time. Threads may share
-    a store.
+    At most `OPEN` zips are open at a time.
 
     Attributes:
-        ids: of all frames, ascending.
+        ids: ids of all frames, ascending.
 
     Raises:
-        UserError: a zip cannot be read, or holds what no stage packs.
+        UserError: a zip cannot be read, or has other members than frames.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
@@ -72,7 +71,7 @@ class FrameStore:
         self.ids = sorted({frame_id for frame_id, _ in self._where})
 
     def _list(self, chunk: int) -> None:
-        """Note where the images of a chunk are."""
+        """Index the members of a zip."""
         path = self._paths[chunk]
         archive = self._archive(chunk)
         if archive.comment not in (b"", zip_comment(archive.infolist())):
@@ -81,7 +80,7 @@ class FrameStore:
             key = _frame_of(member)
             if key is None:
                 shown = repr(member.filename[:60])
-                raise UserError(f"{path}: holds {shown}, which is no image of a frame; {AGAIN}")
+                raise UserError(f"{path}: holds {shown}, which is not an image of a frame; {AGAIN}")
             if key in self._where:
                 other = self._paths[self._where[key][0]]
                 raise UserError(
@@ -91,13 +90,13 @@ class FrameStore:
             self._where[key] = (chunk, member.filename)
 
     def _archive(self, chunk: int) -> zipfile.ZipFile:
-        """The open zip of a chunk; the one that was not used for longest is closed for it."""
+        """The open zip of a chunk; closes the least recently used one if too many are open."""
         if chunk not in self._open:
             while len(self._open) >= OPEN:
                 self._open.popitem(last=False)[1].close()
             path = self._paths[chunk]
             try:
-                open_regular(path).close()  # a pipe would block
+                open_regular(path).close()  # raises for a pipe, on which ZipFile would block
                 self._open[chunk] = zipfile.ZipFile(path)
             except BROKEN as error:
                 raise unreadable(error, path, f"not a readable zip ({one_line(error)})") from error
@@ -105,7 +104,7 @@ class FrameStore:
         return self._open[chunk]
 
     def read(self, frame_id: int, role: str = "") -> bytes:
-        """Encoded bytes of one image; a missing id or damaged bytes are a `UserError`."""
+        """Encoded bytes of one image; raises `UserError` if it is missing or damaged."""
         if (frame_id, role) not in self._where:
             raise UserError(
                 f"frame {frame_id}{role} is in none of {self.names()}; delete them, "
@@ -121,7 +120,7 @@ class FrameStore:
                 raise unreadable(error, self._paths[chunk], what) from error
 
     def names(self) -> str:
-        """The zips, for messages."""
+        """Names of the zips, for messages."""
         files = [str(path) for path in self._paths]
         return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
@@ -139,7 +138,7 @@ class FrameStore:
 
 
 def _frame_of(member: zipfile.ZipInfo) -> tuple[int, str] | None:
-    """Id and role of the frame whose image a member is, None if it is no such image."""
+    """Frame id and role of a member, or None if it is not the image of a frame."""
     name = _MEMBER.fullmatch(member.filename)
     if name is None or member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
         return None
@@ -148,10 +147,13 @@ def _frame_of(member: zipfile.ZipInfo) -> tuple[int, str] | None:
 
 
 def require_same_ids(parts: Mapping[str, Sequence[int]]) -> list[int]:
-    """Ids common to all named parts; an id that lacks a partner anywhere is a `UserError`.
+    """Check that all parts have the same frame ids, and return the ids in ascending order.
 
     Args:
         parts: name of the part (for the message) -> its frame ids.
+
+    Raises:
+        UserError: a part lacks an id that another one has.
     """
     sets = {name: {int(i) for i in ids} for name, ids in parts.items()}
     everything = set().union(*sets.values())

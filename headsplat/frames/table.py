@@ -1,4 +1,4 @@
-"""The table of a clip's frames, `frames.tsv`: id, time, status, confidence, faces, crc32."""
+"""`frames.tsv`, the table of a clip's frames: id, time, status, confidence, faces, crc32."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ USABLE = ("ok", "several_faces", "blurred")
 
 @dataclass(frozen=True)
 class FrameRow:
-    """One frame: 1-based id, seconds, status, confidence in [0, 1], number of faces seen."""
+    """One frame: 1-based id, time in seconds, status, confidence in [0, 1], number of faces."""
 
     id: int
     time: float
@@ -33,9 +33,9 @@ class FrameRow:
 
 
 def write_frames(path: Path, rows: Iterable[FrameRow]) -> None:
-    """Publish the table; each row ends in the checksum of their number and the table up to there.
+    """Write the table; each row ends in a CRC-32 of the row count and the table up to there.
 
-    Without their number, a table that was cut off behind a row would be taken for a whole one.
+    The row count is included to detect a table that is truncated at the end of a row.
     """
     rows = list(rows)
     text = "\t".join((*COLUMNS, KEY)) + "\n"
@@ -51,11 +51,11 @@ def write_frames(path: Path, rows: Iterable[FrameRow]) -> None:
 
 
 def read_frames(path: Path | str) -> list[FrameRow]:
-    """Read the table, with checksums or without.
+    """Read the table, with or without checksums.
 
     Raises:
-        UserError: it cannot be read, lacks a column, has a cell that is no number, or was changed
-            after it was written.
+        UserError: it cannot be read, lacks a column, has an invalid number, or does not match its
+            checksums.
     """
     try:
         header, *lines = _lines(read_regular(path, _LARGEST).decode())

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from headsplat.runtime.errors import UserError, shown
-from headsplat.runtime.pickles.names import model_name
-from headsplat.runtime.pickles.nodes import (
+from headsplat.runtime.pickles.known_globals import model_global
+from headsplat.runtime.pickles.opcodes import PickleInterpreter
+from headsplat.runtime.pickles.placeholders import (
     ChumpyArray,
     ChumpyNode,
     PickleError,
     RefusedError,
     SparseColumns,
 )
-from headsplat.runtime.pickles.opcodes import PickleMachine
-from headsplat.runtime.pickles.tensors import Storage, TensorNames, TensorReference
-from headsplat.runtime.pickles.torch_files import read_older
+from headsplat.runtime.pickles.tensors import Storage, TensorGlobals, TensorReference
+from headsplat.runtime.pickles.torch_files import read_legacy
 from headsplat.runtime.regular import read_regular
 
 # The genuine model has 50 MB.
@@ -39,7 +39,7 @@ def load_pickle(path: Path | str) -> Any:
         path: the pickle, or an `.npy` that holds one object.
 
     Returns:
-        What it holds, with sparse matrices and chumpy nodes as `KeptState`: see `dense`.
+        What it holds, with sparse matrices and chumpy nodes as `ObjectState`: see `dense`.
 
     Raises:
         UserError: the file cannot be read, is truncated, or names what no model file needs.
@@ -49,15 +49,15 @@ def load_pickle(path: Path | str) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     try:
-        names = TensorNames(len(data), _numbers, _Storages(len(data)).read, model_name)
-        return PickleMachine(data, names.find, _start(data)).run()
+        names = TensorGlobals(len(data), _numbers, _Storages(len(data)).read, model_global)
+        return PickleInterpreter(data, names.find, _start(data)).run()
     except RefusedError as error:
         raise UserError(
             f"{path}: refused, it wants to load '{error.named}', which no head model needs; "
             "do not use this file"
         ) from error
     except PickleError as error:
-        raise UserError(f"{path}: not a whole pickle ({error}); download it again") from error
+        raise UserError(f"{path}: not a complete pickle ({error}); download it again") from error
 
 
 def _start(data: bytes) -> int:
@@ -97,7 +97,7 @@ class _Storages:
         self._left -= len(data)
         if self._left < 0:
             raise PickleError("its tensors repeat their numbers to many times the file's size")
-        storage = read_older(data, _numbers)
+        storage = read_legacy(data, _numbers)
         if type(storage) is not Storage:
             raise PickleError("a tensor without its storage")
         return storage

@@ -1,6 +1,6 @@
-"""Decoding of images on threads: OpenCV's, which lets others run meanwhile, as Pillow's does not.
+"""Image decoding with OpenCV, which releases Python's lock; Pillow does not.
 
-Both give the same pixels: they rest on the same library.
+Both use the same JPEG library and give equal pixels.
 """
 
 import cv2
@@ -10,10 +10,10 @@ from headsplat.runtime.errors import UserError
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
-    """Decode to uint8 (H, W, 3) RGB.
+    """Decode an image to uint8 (H, W, 3) RGB.
 
     Raises:
-        UserError: the bytes are no image.
+        UserError: the bytes are not an image.
     """
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:

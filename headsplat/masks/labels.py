@@ -1,7 +1,7 @@
-"""Classes of face-parsing networks, and the two masks made from a label map.
+"""Class orders of face-parsing networks, and the masks made from their label maps.
 
-Two orders of the same 19 classes are in use, and a map read in the wrong one puts the hair into
-the background or the clothes into the neck; so an order is always named.
+Two orders of the same 19 classes are in use. The wrong one confuses hair with background or clothes
+with neck, so callers always name the order.
 """
 
 import numpy as np
@@ -23,22 +23,22 @@ _NOT_HEAD = ("background", "cloth")
 
 
 def masks_from_labels(labels: np.ndarray, order: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of a label map.
+    """Head-and-neck mask and mouth mask of a label map.
 
     Args:
         labels: (H, W) integer class ids.
         order: the class names in the order of their ids: `BISENET` or `CELEBAMASK`.
 
     Returns:
-        neckhead and mouth, (H, W) uint8, 0 or 255: all but background and clothes; lips and
-        mouth interior.
+        Two (H, W) uint8 masks, 0 or 255: head and neck (all but background and clothes), and mouth
+        (lips and mouth interior).
 
     Raises:
-        ValueError: an id beyond the order's classes.
+        ValueError: an id without a class in `order`.
     """
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < len(order):
         raise ValueError(f"labels: ids {labels.min()}..{labels.max()} for {len(order)} classes")
     neckhead = np.array([0 if name in _NOT_HEAD else 255 for name in order], np.uint8)
     mouth = np.array([255 if name in _MOUTH else 0 for name in order], np.uint8)
-    # Unlike indexing, `take` lets other threads run.
+    # Unlike indexing, `take` releases Python's lock.
     return np.take(neckhead, labels, mode="clip"), np.take(mouth, labels, mode="clip")

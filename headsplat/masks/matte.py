@@ -1,32 +1,61 @@
-"""The matte stage: one chunk of frames -> one chunk of 8-bit mattes."""
+"""Matte stage: 8-bit alpha mattes of one chunk of frames, by MediaPipe or RobustVideoMatting."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import cv2
+import numpy as np
 
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.matter import Matter
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
+Pending = TypeVar("Pending")
+
+
+class MattingModel(Protocol[Pending]):
+    """Interface of a matting model, which gets the frames of a clip in order.
+
+    It may be recurrent.
+
+    Attributes:
+        warm_up: number of earlier frames it needs until its state does not depend on the start.
+        batch: preferred number of frames per call of `begin`.
+    """
+
+    warm_up: int
+    batch: int
+
+    def begin(self, images: Sequence[np.ndarray]) -> Sequence[Pending]:
+        """Run the sequential part on the next frames, each (H, W, 3) uint8 RGB."""
+        ...
+
+    def finish(self, begun: Pending) -> np.ndarray:
+        """The matte (H, W) uint8, 255 for the subject; thread-safe, called in any order."""
+        ...
+
+    def close(self) -> None:
+        """Release the model."""
+        ...
+
 
 @dataclass(frozen=True)
 class MatteOptions:
-    """What a matting model may want to know.
+    """Options of the matting models.
 
     Attributes:
-        edge_radius: reach of the edge refinement, in pixels of an image 512 wide (mediapipe).
-        temporal_window: how many earlier frames steady a matte (mediapipe).
-        weights: of the network (rvm), or None.
-        turn: number of the chunk: chunks take turns over the GPUs (rvm).
+        edge_radius: radius of the edge refinement in px of an image 512 wide (mediapipe).
+        temporal_window: number of earlier frames in the temporal filter (mediapipe).
+        weights: weight file of the network, or None (rvm).
+        turn: number of the chunk, by which chunks are distributed over the GPUs (rvm).
     """
 
     edge_radius: float
@@ -35,29 +64,31 @@ class MatteOptions:
     turn: int
 
 
-# Each model imports what it alone needs, so that one runs where the other's libraries are absent.
-def _mediapipe(options: MatteOptions) -> Matter:
-    from headsplat.masks.mediapipe_matter import MediaPipeMatter
+# Imports are local to a model, so that it runs without the other model's libraries.
+def _mediapipe(options: MatteOptions) -> MattingModel:
+    from headsplat.masks.mediapipe_matting import MediaPipeMatting
 
-    return MediaPipeMatter(options.edge_radius, options.temporal_window)
+    return MediaPipeMatting(options.edge_radius, options.temporal_window)
 
 
-def _rvm(options: MatteOptions) -> Matter:
+def _rvm(options: MatteOptions) -> MattingModel:
     import torch
 
-    from headsplat.masks.rvm_matter import RvmMatter
-    from headsplat.networks.placement import shared_gpu
-    from headsplat.networks.rvm_sessions import open_matting
+    from headsplat.masks.rvm_matting import RvmMatting
+    from headsplat.networks.rvm_inference import open_matting
+    from headsplat.runtime.device import shared_gpu
 
     if options.weights is None:
         raise UserError("--model rvm: needs its weights; pass --weights rvm_mobilenetv3_fp32.onnx")
     torch.set_num_threads(available_threads())
-    cv2.setNumThreads(1)  # the threads that load and finish images are enough
-    return RvmMatter(open_matting(options.weights, *shared_gpu(options.turn)))
+    cv2.setNumThreads(1)  # frames are already processed on several threads
+    return RvmMatting(open_matting(options.weights, *shared_gpu(options.turn)))
 
 
-# Another model is one more entry: it is shown frames in order.
-MATTERS: dict[str, Callable[[MatteOptions], Matter]] = {"mediapipe": _mediapipe, "rvm": _rvm}
+MATTING_MODELS: dict[str, Callable[[MatteOptions], MattingModel]] = {
+    "mediapipe": _mediapipe,
+    "rvm": _rvm,
+}
 
 
 def matte_chunk(
@@ -69,26 +100,27 @@ def matte_chunk(
     temporal_window: int,
     weights: Path | None = None,
 ) -> None:
-    """Write the alpha zip of one chunk: 8-bit PNG, background 0, interior 255.
+    """Write the alpha zip of one chunk: 8-bit PNG, background 0, subject 255.
 
     Args:
-        frames: zip of the chunk's images, and zips of frames before it, which warm the model
-            up, so that mattes do not jump where one chunk ends and the next begins.
+        frames: zip of the chunk's images, and zips of earlier frames. These warm the model up, so
+            that mattes are continuous across chunks.
         chunk: stem of the chunk's own zip among `frames`.
         out: the zip to write, one `<id:05d>.png` per frame.
-        model: a key of `MATTERS`, or `auto`: `rvm` where `weights` are given, else `mediapipe`.
-        edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
-        temporal_window: how many earlier frames steady a matte.
-        weights: of Robust Video Matting, `.onnx` or `.pth`.
+        model: a key of `MATTING_MODELS`, or `auto`: `rvm` if `weights` are given, else
+            `mediapipe`.
+        edge_radius: radius of the edge refinement in px of an image 512 wide.
+        temporal_window: number of earlier frames in the temporal filter.
+        weights: weights of RobustVideoMatting, `.onnx` or `.pth`.
 
     Raises:
         UserError: an unknown model, a chunk that is not among `frames`, an unreadable zip, or
-            weights that are not what their name says.
+            weights of another network.
     """
     if model == "auto":
         model = "mediapipe" if weights is None else "rvm"
-    if model not in MATTERS:
-        raise UserError(f"matte model '{model}': not known; use one of {', '.join(MATTERS)}")
+    if model not in MATTING_MODELS:
+        raise UserError(f"matte model '{model}': not known; use one of {', '.join(MATTING_MODELS)}")
     own = [path for path in frames if path.stem == chunk]
     if len(own) != 1:
         raise UserError(f"--frames: {len(own)} zips are named {chunk}.zip; pass exactly one")
@@ -99,20 +131,20 @@ def matte_chunk(
     with (
         FrameStore(own) as store,
         FrameStore([path for path in frames if path.stem != chunk]) as earlier,
-        closing(MATTERS[model](options)) as matter,
+        closing(MATTING_MODELS[model](options)) as matting,
         publish(out) as temporary,
         FrameZipWriter(temporary, ".png") as pack,
     ):
-        before = earlier.ids[max(len(earlier.ids) - matter.warm_up, 0) :]
+        before = earlier.ids[max(len(earlier.ids) - matting.warm_up, 0) :]
         warm_up = [decode_rgb(earlier.read(frame_id)) for frame_id in before]
-        for k in range(0, len(warm_up), matter.batch):
-            matter.begin(warm_up[k : k + matter.batch])
+        for k in range(0, len(warm_up), matting.batch):
+            matting.begin(warm_up[k : k + matting.batch])
         mattes = overlapped(
             store.ids,
             lambda frame_id: decode_rgb(store.read(frame_id)),
-            matter.begin,
-            lambda _, begun: encode_png(matter.finish(begun)),
-            matter.batch,
+            matting.begin,
+            lambda _, begun: encode_png(matting.finish(begun)),
+            matting.batch,
             threads,
         )
         for frame_id, data in progress(mattes, len(store.ids), "matte"):

@@ -1,4 +1,4 @@
-"""The parsing stage: one chunk of frames and mattes -> head-and-neck masks and mouth masks."""
+"""Parse stage with the tracked mesh: head-and-neck masks and mouth masks of one chunk."""
 
 from pathlib import Path
 
@@ -18,10 +18,9 @@ from headsplat.runtime.files import publish, read_npz
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
-# The neck cut is a smooth line: it is found in an image about this wide.
+# Width in px at which the neck cut is computed; it is a smooth line.
 _WORKING_WIDTH = 256
-# The mouth mask reaches beyond the lips' outline by this part of the mouth's width, so that the
-# lips' own edge lies inside.
+# Margin of the mouth mask around the lips' outline over the mouth's width; it includes the edge.
 _MOUTH_MARGIN = 0.06
 
 
@@ -48,7 +47,8 @@ def parse_chunk(
         out: the zip to write.
 
     Raises:
-        UserError: an id without a partner, a track of another head or size, an unreadable file.
+        UserError: an id that one of the files lacks, a track of another head or size, or an
+            unreadable file.
     """
     torch.set_num_threads(available_threads())
     cv2.setNumThreads(available_threads())
@@ -84,15 +84,16 @@ def parse_chunk(
 
 
 def neckhead_mask(image: np.ndarray, matte: np.ndarray, mesh: ProjectedHead) -> np.ndarray:
-    """Head, hair and neck without clothes.
+    """Mask of head, hair and neck without clothes.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         matte: (H, W) uint8.
-        mesh: the projected head at any size.
+        mesh: the projected head at any resolution.
 
     Returns:
-        (H, W) uint8: 255 also where the matte is soft, because compositing multiplies the two.
+        (H, W) uint8, 0 or 255; 255 also where the matte is soft, because compositing multiplies
+        the two.
     """
     size = mesh.parts.shape[::-1]
     small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (image, matte)]
@@ -102,11 +103,11 @@ def neckhead_mask(image: np.ndarray, matte: np.ndarray, mesh: ProjectedHead) -> 
 
 
 def mouth_mask(outline: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """Lips and mouth interior: the hull of points of the lips, a little widened.
+    """Mask of lips and mouth interior: the dilated convex hull of lip points.
 
     Args:
-        outline: (n, 2) pixels; pixel centers are at +0.5.
-        matte: (H, W) uint8; the mouth of a turned head does not reach beyond it.
+        outline: (n, 2) px; pixel centers are at +0.5.
+        matte: (H, W) uint8, to which the mask is clipped.
 
     Returns:
         (H, W) uint8, 0 or 255.
@@ -114,7 +115,7 @@ def mouth_mask(outline: np.ndarray, matte: np.ndarray) -> np.ndarray:
     hull = cv2.convexHull(outline.astype(np.float32))[:, 0]
     margin = max(1.0, _MOUTH_MARGIN * float(np.ptp(hull, axis=0).max()))
     mask = np.zeros(matte.shape, np.uint8)
-    # OpenCV counts from the center of the first pixel, in 1/16 pixels here.
+    # OpenCV's origin is the center of the first pixel; `shift=4` means units of 1/16 px.
     corners = np.round((hull - 0.5) * 16).astype(np.int32)[:, None]
     cv2.fillPoly(mask, [corners], 255, shift=4)
     reach = 2 * round(margin) + 1
@@ -123,7 +124,7 @@ def mouth_mask(outline: np.ndarray, matte: np.ndarray) -> np.ndarray:
 
 
 def _inside_source(window: Crop) -> np.ndarray:
-    """(size, size) uint8: 1 where the crop shows the source, 0 on its black padding."""
+    """(size, size) uint8: 1 inside the source image, 0 on the crop's black padding."""
     centers = (np.arange(window.size) + 0.5) / window.scale
     columns = (centers + window.x0 > 0) & (centers + window.x0 < window.source_width)
     rows = (centers + window.y0 > 0) & (centers + window.y0 < window.source_height)

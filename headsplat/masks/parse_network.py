@@ -1,4 +1,4 @@
-"""The parsing stage by a face-parsing network: one chunk of frames -> two masks a frame."""
+"""Parse stage with BiSeNet: head-and-neck mask and mouth mask of each frame of one chunk."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.networks.face_parsers import open_parser
-from headsplat.networks.placement import shared_gpu
-from headsplat.networks.rvm_sessions import stack
+from headsplat.networks.rvm_inference import stack
 from headsplat.networks.transfer import Download, Row
+from headsplat.runtime.device import shared_gpu
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
 from headsplat.runtime.process import available_threads
@@ -29,11 +29,11 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
         out: the zip to write.
 
     Raises:
-        UserError: an unreadable zip, or weights that are not the network's.
+        UserError: an unreadable zip, or weights of another network.
     """
     threads = available_threads()
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)  # the threads that load and finish images are enough
+    cv2.setNumThreads(1)  # frames are already processed on several threads
     turn = int(frames.stem) if frames.stem.isdigit() else 0
     parser = open_parser(weights, *shared_gpu(turn))
 

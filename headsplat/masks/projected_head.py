@@ -1,4 +1,4 @@
-"""The tracked head mesh as each frame shows it: where it is head, where neck, where it ends."""
+"""Projection of the tracked head mesh into frames: part labels, skin, lower rim, and lips."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class ProjectedHead:
-    """One frame's mesh in an image of `width` columns.
+    """The projected mesh of one frame.
 
     Attributes:
-        parts: (height, width) uint8: NOTHING, HEAD or NECK is the nearest surface.
-        face: (height, width) bool: the surface is skin of the face, without scalp, eyes and neck.
-        boundary: (n, 2) f32 pixels: the front half of the mesh's lower rim, from left to right.
-        lips: (m, 2) f32 pixels: the lips' vertices.
-        mouth_level: y of the mouth's center in pixels.
+        parts: (height, width) uint8 label of the nearest surface: NOTHING, HEAD or NECK.
+        face: (height, width) bool, facial skin without scalp, eyes and neck.
+        boundary: (n, 2) float32 px, front half of the mesh's lower rim, from left to right.
+        lips: (m, 2) float32 px, vertices of the lips.
+        mouth_level: y of the mouth's center in px.
     """
 
     parts: np.ndarray
@@ -69,7 +69,7 @@ class HeadProjector:
         self._lips = head.regions["lips"]
         low = np.zeros(len(head.template), bool)
         low[head.regions["neck"]] = low[self._boundary] = True
-        # Row 0 answers for face -1, no surface.
+        # Index 0 is for face -1, which means no surface.
         part_of_face = np.where(low[head.faces].all(1), NECK, HEAD)
         self._part = np.r_[NOTHING, part_of_face].astype(np.uint8)
         skin = np.zeros(len(head.template), bool)
@@ -79,7 +79,7 @@ class HeadProjector:
         self._skin = np.r_[False, skin[head.faces].all(1)]
 
     def frames(self, ids: Sequence[int], scale: float) -> Iterator[ProjectedHead]:
-        """The frames `ids` in images `scale` times the track's size, in the order given."""
+        """Project the frames `ids`, in this order, to images of `scale` times the track's size."""
         row = {frame: k for k, frame in enumerate(self.ids)}
         missing = [frame for frame in ids if frame not in row]
         if missing:

@@ -1,37 +1,42 @@
-"""From a coarse person mask to a matte: keep the subject, follow the image's edges, sharpen.
+"""Refinement of coarse person masks to mattes: subject selection, guided filter, small regions.
 
-The edge filter is OpenCV's color guided filter (He, Sun, Tang: Guided Image Filtering, 2013) in
-its subsampled form (He, Sun: Fast Guided Filter, 2015); mediapipe's wheel brings the contrib
-build of OpenCV that holds it.
+The edge filter is OpenCV's color guided filter (He, Sun, Tang: Guided Image Filtering, TPAMI 2013)
+in its subsampled form (He, Sun: Fast Guided Filter, 2015). It is part of OpenCV's contrib build,
+which MediaPipe's wheel requires.
 """
 
 import cv2
 import numpy as np
 
-# The guide's variance, relative to white squared, below which the filter smooths across: the
-# contrast of hair against a wall of its own brightness is just above it.
+# Variance of the guide image, relative to white squared, below which the filter smooths. It is just
+# below the contrast of hair against a wall of equal brightness.
 _EDGE_CONTRAST = 1e-4
-# A person mask answers about 0.02 far from any person and about 0.98 inside; what lies beyond
-# these two limits becomes exactly 0 or 1 and the rest is stretched between them.
+# Person masks are about 0.02 in the background and about 0.98 inside. Values are stretched so that
+# these limits become exactly 0 and 1.
 _CLEAR, _SOLID = 0.15, 0.85
-# After the first pass a pixel outside these limits counts as decided; what the second
-# pass leaves outside the last limits is its ringing.
+# Limits of the stretch between the two passes, and after the second one against its ringing.
 _DECIDED = 0.3, 0.7
 _FINAL = 0.1, 0.9
-# The filter's own radius, of the reach: two passes carry further than one.
-_CLOSER = 0.75
+# Filter radius over the edge radius, because two passes reach further than one.
+_RADIUS_SHARE = 0.75
 _REFERENCE_SIZE = 512
+# Share of the image below which a region is removed (60 pixels at 512). Compression and texture
+# cause such regions; a gap between arm and body, or below loose hair, is larger.
+_SMALL_REGION = 60 / 512**2
+# Values this close to 0 or 255 count as 0 or 255.
+_TRACE = 5
 
 
 def keep_subject(coarse: np.ndarray) -> np.ndarray:
-    """Silence everything that does not touch the subject, e.g. a bystander at the border.
+    """Clear everything but the central connected component, such as bystanders at the border.
 
     Args:
         coarse: (H, W) float32 person probability.
 
     Returns:
-        (H, W) float32: a copy that is 0 outside one connected component of `coarse > 0.1`, the
-        one with the most mass near the center, because the crop is laid around the subject.
+        (H, W) float32: a copy that is 0 outside one connected component of `coarse > 0.1`. It is
+        the component with the most mass near the center, because the crop is centered on the
+        subject.
     """
     count, labels = cv2.connectedComponents((coarse > 0.1).astype(np.uint8), connectivity=8)
     if count <= 2:
@@ -40,12 +45,12 @@ def keep_subject(coarse: np.ndarray) -> np.ndarray:
 
 
 def central_component(labels: np.ndarray, count: int, coarse: np.ndarray) -> int:
-    """The component with the most mass near the center of the image.
+    """Label of the component with the most mass near the center of the image.
 
     Args:
-        labels: (H, W) int32, 0 where there is none.
-        count: of components, 0 included.
-        coarse: (H, W) float32, the mass.
+        labels: (H, W) int32 component labels, 0 for none.
+        count: number of labels, 0 included.
+        coarse: (H, W) float32 mass.
     """
     height, width = coarse.shape
     y = (np.arange(height, dtype=np.float32) + 0.5) / height - 0.5
@@ -57,34 +62,76 @@ def central_component(labels: np.ndarray, count: int, coarse: np.ndarray) -> int
 
 
 def refine_edges(image: np.ndarray, coarse: np.ndarray, radius: float) -> np.ndarray:
-    """Pull a coarse mask onto the edges of the image and sharpen it to a clean matte.
+    """Align a coarse mask with image edges by two passes of a guided filter.
 
-    One pass finds the edge within the coarse mask's uncertainty, a second one follows it: a single
-    pass leaves a veil over the background, as wide as its reach.
+    The first pass finds the edge within the mask's uncertainty, the second one follows it. A single
+    pass leaves a haze over the background, as wide as the radius.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        coarse: (h, w) float32 person probability at any resolution of the same window.
-        radius: reach of the edge search in pixels of an image 512 wide; 0 leaves the edges.
+        coarse: (h, w) float32 person probability of the same window at any resolution.
+        radius: radius of the edge search in px of an image 512 wide; 0 only stretches the mask.
 
     Returns:
-        (H, W) float32 in [0, 1]: exactly 0 in the background and exactly 1 inside, fractions
-        only within `radius` of the coarse mask's border.
+        (H, W) float32 in [0, 1]: exactly 0 in the background and 1 inside, with fractions only
+        within `radius` of the coarse mask's border.
     """
     height, width = image.shape[:2]
     full = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     reach = round(radius * width / _REFERENCE_SIZE)
     if reach == 0:
-        return _stretched(full, _CLEAR, _SOLID)
-    closely = max(1, round(_CLOSER * reach))
-    follow = cv2.ximgproc.createGuidedFilter(image, closely, _EDGE_CONTRAST * 255.0**2, scale=0.5)
-    edges = follow.filter(_stretched(follow.filter(full), *_DECIDED))
+        return _stretch_contrast(full, _CLEAR, _SOLID)
+    filter_radius = max(1, round(_RADIUS_SHARE * reach))
+    guided = cv2.ximgproc.createGuidedFilter(
+        image, filter_radius, _EDGE_CONTRAST * 255.0**2, scale=0.5
+    )
+    edges = guided.filter(_stretch_contrast(guided.filter(full), *_DECIDED))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     inside = cv2.erode((full > _SOLID).astype(np.uint8), kernel) > 0
     reachable = cv2.dilate((full > _CLEAR).astype(np.uint8), kernel)
-    return np.where(inside, np.float32(1), _stretched(edges, *_FINAL) * reachable)
+    return np.where(inside, np.float32(1), _stretch_contrast(edges, *_FINAL) * reachable)
 
 
-def _stretched(mask: np.ndarray, low: float, high: float) -> np.ndarray:
-    """(H, W) float32: `low` becomes 0, `high` becomes 1."""
+def _stretch_contrast(mask: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map `low` to 0 and `high` to 1 linearly, and clip; (H, W) float32."""
     return np.clip((mask - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+
+
+def remove_small_regions(matte: np.ndarray) -> np.ndarray:
+    """Clear small isolated regions and fill small holes inside the subject.
+
+    Args:
+        matte: (H, W) uint8.
+
+    Returns:
+        (H, W) uint8: a copy with 0 in the regions and 255 in the holes.
+    """
+    small = _SMALL_REGION * matte.size
+    matte = matte.copy()
+    outlines, nesting = _outlines(matte > _TRACE)
+    islands = [
+        outline
+        for outline, (*_, parent) in zip(outlines, nesting, strict=True)
+        if parent < 0 and _pixels(outline, len(outline)) < small
+    ]
+    cv2.drawContours(matte, islands, -1, 0, cv2.FILLED)
+    # A hole's outline runs along the surrounding pixels, which do not belong to the hole.
+    outlines, nesting = _outlines(matte >= 255 - _TRACE)
+    holes = [
+        outline
+        for outline, (*_, parent) in zip(outlines, nesting, strict=True)
+        if parent >= 0 and _pixels(outline, 0) < small
+    ]
+    cv2.drawContours(matte, holes, -1, 255, cv2.FILLED)
+    return matte
+
+
+def _outlines(mask: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Outlines (n, 1, 2) of regions and holes, and (m, 4) OpenCV hierarchy (parent last)."""
+    outlines, nesting = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return list(outlines), np.empty((0, 4), int) if nesting is None else nesting[0]
+
+
+def _pixels(outline: np.ndarray, own: int) -> float:
+    """Number of pixels inside an outline (Pick's theorem), plus `own` pixels on the outline."""
+    return cv2.contourArea(outline) - len(outline) / 2 + 1 + own

@@ -1,6 +1,6 @@
-"""BiSeNet (Yu et al., ECCV 2018) with a ResNet-18 as face-parsing.PyTorch trained it.
+"""BiSeNet (Yu et al., ECCV 2018) with ResNet-18 for face parsing, as in face-parsing.PyTorch.
 
-Names and shapes are those of `79999_iter.pth`: 191 entries, no wrapper, no `module.` prefix.
+Parameter names and shapes are those of `79999_iter.pth`: 191 entries without a `module.` prefix.
 """
 
 import torch
@@ -67,7 +67,7 @@ class _Backbone(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Attention refinement: features scaled by what their mean says, channel by channel."""
+    """Attention refinement module: scales channels by a gate computed from their means."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class _ContextPath(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         eighth, sixteenth, last = self.resnet(x)
-        # The mean is one value a channel: adding it broadcasts where the original resizes it.
+        # The mean has one value per channel; broadcasting equals the original's upsampling.
         mean = self.conv_avg(functional.adaptive_avg_pool2d(last, 1))
         up32 = functional.interpolate(self.arm32(last) + mean, sixteenth.shape[2:], mode="nearest")
         up32 = self.conv_head32(up32)
@@ -127,9 +127,9 @@ class _Output(nn.Module):
 
 
 class BiSeNet(nn.Module):
-    """Normalized images (B, 3, H, W), H and W multiples of 32, to scores of 19 classes.
+    """BiSeNet: normalized images (B, 3, H, W) to scores of 19 classes; H, W multiples of 32.
 
-    `conv_out16` and `conv_out32` are heads that only training used; the file holds them.
+    `conv_out16` and `conv_out32` are auxiliary training heads, which the weight file contains.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class BiSeNet(nn.Module):
         self.conv_out32 = _Output(128, 64)
 
     def forward(self, x: Tensor, training_heads: bool = False) -> tuple[Tensor, ...]:
-        """Scores (B, 19, H, W); with `training_heads` the two others of the original after it."""
+        """Scores (B, 19, H, W), followed by those of the auxiliary heads if `training_heads`."""
         eighth, context8, context16 = self.cp(x)
         maps = [self.conv_out(self.ffm(eighth, context8))]
         if training_heads:

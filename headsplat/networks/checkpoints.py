@@ -1,4 +1,4 @@
-"""Loading of weight files into modules: plain tensors only, every key and every shape."""
+"""Strict loading of torch weight files: plain tensors only, with all keys and shapes checked."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from headsplat.runtime.errors import UserError, shown
-from headsplat.runtime.pickles.nodes import PickleError
+from headsplat.runtime.pickles.placeholders import PickleError
 from headsplat.runtime.pickles.torch_files import read_torch
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """A flat state dict, of any torch version; nothing that the file names is run.
+    """Read a flat state dict of any torch version, without running code from the file.
 
     Raises:
-        UserError: the file cannot be read, or holds anything but tensors by name.
+        UserError: the file cannot be read, or contains anything but named tensors.
     """
     try:
         state = read_torch(path)
@@ -31,13 +31,15 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], path: Path | str) -> None:
-    """Give `module`, which may be on the meta device, the tensors of `state`.
+    """Load `state` into `module`, which may be on the meta device.
 
-    Keys and shapes must be exactly the module's.
+    Args:
+        module: the module.
+        state: tensors with exactly the module's keys and shapes.
+        path: path of the file, for messages.
 
     Raises:
-        UserError: names the file and the first key that is missing, unexpected or of another
-            shape.
+        UserError: a key is missing, unexpected or of another shape, or a tensor is not finite.
     """
     wanted = module.state_dict()
     for key, tensor in wanted.items():

@@ -1,7 +1,7 @@
-"""Face parsing: images to label maps of 19 classes, in the order of `masks.labels.BISENET`.
+"""BiSeNet face parsing inference: label maps of 19 classes in the order `masks.labels.BISENET`.
 
-Two engines with one interface: `79999_iter.pth` through `bisenet.py`, many images at once, and
-the ONNX exports in circulation through ONNX Runtime.
+`TorchParser` runs `79999_iter.pth` with `bisenet.py` in batches. `OnnxParser` runs ONNX exports of
+the same network in ONNX Runtime.
 """
 
 from pathlib import Path
@@ -17,12 +17,16 @@ from headsplat.networks.checkpoints import load_strict, read_state
 from headsplat.networks.onnx_session import DTYPES, batch_limit, open_session
 from headsplat.runtime.errors import UserError
 
-SIZE = 512  # the network was trained for this size and answers differently at others
+SIZE = 512  # training size of the network, which is less accurate at other sizes
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class FaceParser(Protocol):
-    """Label maps of images, each for itself."""
+    """Interface of a face parsing network.
+
+    Attributes:
+        batch: preferred number of images per call.
+    """
 
     batch: int
 
@@ -31,8 +35,8 @@ class FaceParser(Protocol):
         ...
 
 
-def normalized(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, H, W, 3) uint8 RGB -> (B, 3, 512, 512), resized as Pillow's bilinear does it."""
+def preprocess(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, H, W, 3) uint8 RGB -> normalized (B, 3, 512, 512), resized as Pillow's BILINEAR."""
     prepared = images.permute(0, 3, 1, 2).float()
     if prepared.shape[2:] != (SIZE, SIZE):
         prepared = functional.interpolate(
@@ -43,8 +47,8 @@ def normalized(images: Tensor, dtype: torch.dtype) -> Tensor:
     return ((prepared - mean) / deviation).to(dtype)
 
 
-def as_labels(scores: Tensor, height: int, width: int) -> Tensor:
-    """(B, 19, 512, 512) scores -> (B, height, width) uint8, by nearest neighbors."""
+def labels_from_scores(scores: Tensor, height: int, width: int) -> Tensor:
+    """Scores (B, 19, 512, 512) -> labels (B, height, width) uint8, resized by nearest neighbor."""
     labels = scores.argmax(1, keepdim=True)
     if labels.shape[2:] != (height, width):
         labels = functional.interpolate(labels.float(), (height, width), mode="nearest-exact")
@@ -52,10 +56,10 @@ def as_labels(scores: Tensor, height: int, width: int) -> Tensor:
 
 
 class TorchParser:
-    """`79999_iter.pth`.
+    """The torch weights `79999_iter.pth`.
 
     Raises:
-        UserError: the file is not those weights.
+        UserError: the file contains other weights.
     """
 
     batch = 16
@@ -70,23 +74,23 @@ class TorchParser:
         if self._device.type == "cuda":
             self._network = self._network.to(memory_format=torch.channels_last)
         else:
-            self.batch = 4  # more does not help a processor
+            self.batch = 4  # larger batches are not faster on a CPU
 
     @torch.inference_mode()
     def labels(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, H, W) uint8."""
-        prepared = normalized(images.to(self._device), self._dtype)
-        return as_labels(self._network(prepared)[0], *images.shape[1:3])
+        prepared = preprocess(images.to(self._device), self._dtype)
+        return labels_from_scores(self._network(prepared)[0], *images.shape[1:3])
 
 
 class OnnxParser:
     """An ONNX export of the same network.
 
-    Exports name their ends as they like and give one to three score maps, the wanted one first;
-    so shapes are checked instead of names.
+    Names of inputs and outputs differ between exports, so shapes are checked instead. Exports have
+    one to three score maps, of which the first is used.
 
     Raises:
-        UserError: other inputs or outputs than one 512-pixel image in, 19 scores a pixel out.
+        UserError: other inputs than one 512 px image, or other outputs than 19 scores per pixel.
     """
 
     def __init__(self, path: Path | str, gpu: int | None = 0) -> None:
@@ -105,7 +109,7 @@ class OnnxParser:
         if not fits:
             raise UserError(
                 f"{path}: inputs {_described(inputs)}, first output {_described(outputs[:1])}; "
-                f"a face parser takes (B, 3, {SIZE}, {SIZE}) and gives {CLASSES} scores a pixel; "
+                f"a face parser takes (B, 3, {SIZE}, {SIZE}) and gives {CLASSES} scores per pixel; "
                 "give an export of 79999_iter.pth"
             )
         self._input, self._output = image.name, scores.name
@@ -114,7 +118,7 @@ class OnnxParser:
 
     def labels(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, H, W) uint8."""
-        prepared = normalized(images, torch.float32).numpy().astype(self._float)
+        prepared = preprocess(images, torch.float32).numpy().astype(self._float)
         parts = [
             self._session.run([self._output], {self._input: prepared[k : k + self.batch]})[0]
             for k in range(0, len(prepared), self.batch)
@@ -122,10 +126,10 @@ class OnnxParser:
         scores = np.concatenate(parts)
         if scores.shape[1] != CLASSES:
             raise UserError(
-                f"the face parser's output '{self._output}' has {scores.shape[1]} scores a pixel, "
-                f"not {CLASSES}; give an export of 79999_iter.pth"
+                f"the face parser's output '{self._output}' has {scores.shape[1]} scores per "
+                f"pixel, not {CLASSES}; give an export of 79999_iter.pth"
             )
-        return as_labels(torch.from_numpy(scores), *images.shape[1:3])
+        return labels_from_scores(torch.from_numpy(scores), *images.shape[1:3])
 
 
 def _described(nodes: list) -> str:
@@ -133,7 +137,13 @@ def _described(nodes: list) -> str:
 
 
 def open_parser(path: Path | str, device: torch.device, gpu: int | None) -> FaceParser:
-    """The engine for a weight file, by its suffix (`.onnx`, else torch's)."""
+    """Open the inference engine of a weight file, by suffix: `.onnx`, else torch weights.
+
+    Args:
+        path: the weight file.
+        device: torch device, for torch weights.
+        gpu: GPU number of ONNX Runtime, for `.onnx`; None for the CPU.
+    """
     if Path(path).suffix == ".onnx":
         return OnnxParser(path, gpu)
     return TorchParser(path, device)

@@ -1,4 +1,4 @@
-"""Opening of ONNX files for ONNX Runtime: on the GPU where it can, checked before first use."""
+"""ONNX Runtime sessions: opening on GPU or CPU, and checks of input and output signatures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,11 @@ _GPU = "CUDAExecutionProvider"
 
 
 def open_session(path: Path | str, gpu: int | None = 0) -> onnxruntime.InferenceSession:
-    """A session on GPU number `gpu` where ONNX Runtime has its CUDA provider, else on the CPU.
+    """Open a session on GPU number `gpu`, or on the CPU without the CUDA provider.
+
+    Args:
+        path: the ONNX file.
+        gpu: GPU number; None for the CPU.
 
     Raises:
         UserError: the file is missing or not an ONNX model that ONNX Runtime can run.
@@ -32,7 +36,7 @@ def open_session(path: Path | str, gpu: int | None = 0) -> onnxruntime.Inference
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
-        # Its exceptions share no public base class.
+        # ONNX Runtime's exceptions have no public base class.
         raise UserError(
             f"{path}: ONNX Runtime cannot open it ({one_line(error)}); download it again"
         ) from error
@@ -52,20 +56,20 @@ def check_signature(
     outputs: Mapping[str, Sequence[int | None]],
     float32: Sequence[str] = (),
 ) -> type[np.floating]:
-    """Hold a session's inputs and outputs against what the network must have.
+    """Check names, shapes and types of a session's inputs and outputs.
 
     Args:
-        session: the opened file.
-        path: of the file, for messages.
-        inputs: name -> shape, None for an axis of any length.
-        outputs: likewise; further outputs are allowed.
-        float32: inputs that are float32 whatever the others are.
+        session: the open session.
+        path: path of the file, for messages.
+        inputs: name -> expected shape, None for an axis of any length.
+        outputs: name -> expected shape; further outputs are allowed.
+        float32: inputs that are always float32.
 
     Returns:
-        The float type that the other inputs and the outputs share.
+        The common float type of all other inputs and of the outputs.
 
     Raises:
-        UserError: other names, shapes or types; names the file and them.
+        UserError: other names, shapes or types.
     """
     have = {node.name: node for node in session.get_inputs()}
     if set(have) != set(inputs):
@@ -98,13 +102,13 @@ def check_signature(
 
 
 def _fits(have: Sequence[int | str | None], want: Sequence[int | None]) -> bool:
-    """Whether two shapes agree where both are numbers."""
+    """Whether two shapes agree in all axes of known length."""
     return len(have) == len(want) and all(
         a == b for a, b in zip(have, want, strict=True) if isinstance(a, int) and b is not None
     )
 
 
 def batch_limit(session: onnxruntime.InferenceSession) -> float:
-    """How many items the first input takes at once: its first axis, or no limit."""
+    """Largest batch size: the length of the first input's first axis, or infinity."""
     first = session.get_inputs()[0].shape[0]
     return first if isinstance(first, int) else math.inf

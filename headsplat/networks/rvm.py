@@ -1,7 +1,7 @@
-"""Robust Video Matting (Lin et al., WACV 2022) as a torch module.
+"""RobustVideoMatting (RVM; Lin et al., WACV 2022) as a torch module.
 
-Names and shapes are those of `rvm_mobilenetv3.pth` (380 entries) and `rvm_resnet50.pth` (390).
-The batch axis is time here: everything but the recurrent cells sees all frames at once.
+Parameter names and shapes are those of `rvm_mobilenetv3.pth` (380 entries) and `rvm_resnet50.pth`
+(390). The batch axis is time: all layers but the recurrent cells process the frames in parallel.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class _Aspp(nn.Module):
 
 
 class _ConvGru(nn.Module):
-    """A convolutional GRU that walks along the batch axis."""
+    """Convolutional GRU that iterates over the batch axis (time)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -63,9 +63,9 @@ class _Bottleneck(nn.Module):
         self.gru = _ConvGru(channels // 2)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        through, remembered = x.chunk(2, 1)
-        remembered, state = self.gru(remembered, state)
-        return torch.cat([through, remembered], 1), state
+        passed, recurrent = x.chunk(2, 1)
+        recurrent, state = self.gru(recurrent, state)
+        return torch.cat([passed, recurrent], 1), state
 
 
 def _double(x: Tensor, like: Tensor) -> Tensor:
@@ -83,9 +83,9 @@ class _Upsampling(nn.Module):
         self, x: Tensor, skip: Tensor, image: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
         x = self.conv(torch.cat([_double(x, image), skip, image], 1))
-        through, remembered = x.chunk(2, 1)
-        remembered, state = self.gru(remembered, state)
-        return torch.cat([through, remembered], 1), state
+        passed, recurrent = x.chunk(2, 1)
+        recurrent, state = self.gru(recurrent, state)
+        return torch.cat([passed, recurrent], 1), state
 
 
 class _Output(nn.Module):
@@ -137,7 +137,7 @@ def _resize_like(x: Tensor, like: Tensor) -> Tensor:
 
 
 class _Refiner(nn.Module):
-    """Deep guided filter: carries foreground and alpha from the working size to the full one."""
+    """Deep guided filter: upsamples foreground and alpha from the working size to full size."""
 
     def __init__(self, hidden: int = 16) -> None:
         super().__init__()
@@ -148,11 +148,11 @@ class _Refiner(nn.Module):
         )  # fmt: skip
 
     def forward(
-        self, full: Tensor, small: Tensor, answer: Tensor, hidden: Tensor, resize: Resize
+        self, full: Tensor, small: Tensor, output: Tensor, hidden: Tensor, resize: Resize
     ) -> Tensor:
         x = _with_mean(small)
-        mean_x, mean_y = self.box_filter(x), self.box_filter(answer)
-        covariance = self.box_filter(x * answer) - mean_x * mean_y
+        mean_x, mean_y = self.box_filter(x), self.box_filter(output)
+        covariance = self.box_filter(x * output) - mean_x * mean_y
         variance = self.box_filter(x * x) - mean_x * mean_x
         slope = self.conv(torch.cat([covariance, variance, hidden], 1))
         offset = mean_y - slope * mean_x
@@ -160,7 +160,7 @@ class _Refiner(nn.Module):
 
 
 class RobustVideoMatting(nn.Module):
-    """RGB images of consecutive frames to foreground and alpha, with the memory carried on.
+    """RVM network: foreground and alpha of consecutive frames, with recurrent states.
 
     Args:
         variant: encoder.
@@ -178,43 +178,43 @@ class RobustVideoMatting(nn.Module):
         self.aspp = _Aspp(features[3], depth)
         self.decoder = _Decoder((*features[:3], depth), channels)
         self.project_mat = _Projection(16, 4)
-        self.project_seg = _Projection(16, 1)  # of the original's segmentation training
+        self.project_seg = _Projection(16, 1)  # used in training only; the weight files contain it
         self.refiner = _Refiner()
 
-    def answer(
+    def run(
         self, full: Tensor, small: Tensor, states: States, resize: Resize | None
     ) -> tuple[Tensor, Tensor, States]:
-        """The network on given images.
+        """Run the network on full-size and downsampled images.
 
         Args:
             full: (T, 3, H, W) RGB in 0..1, T consecutive frames.
-            small: the same at the working size.
-            states: the memory, each broadcastable to (1, C, h, w).
-            resize: how the refiner enlarges to `full`; None leaves the refiner out.
+            small: the same frames at the working size.
+            states: recurrent states, each broadcastable to (1, C, h, w).
+            resize: upsampling function of the refiner; None: without refiner.
 
         Returns:
-            Foreground (T, 3, H, W), alpha (T, 1, H, W), both in 0..1, and the memory after the
-            last frame.
+            Foreground (T, 3, H, W) and alpha (T, 1, H, W) in 0..1, and the states after the last
+            frame.
         """
         *features, last = self.backbone(small)
         hidden, states = self.decoder(small, [*features, self.aspp(last)], states)
-        answer = self.project_mat(hidden)
+        output = self.project_mat(hidden)
         if resize is not None:
-            answer = self.refiner(full, small, answer, hidden, resize)
-        foreground, alpha = answer.split([3, 1], 1)
+            output = self.refiner(full, small, output, hidden, resize)
+        foreground, alpha = output.split([3, 1], 1)
         return (foreground + full).clamp(0, 1), alpha.clamp(0, 1), states
 
     def forward(self, full: Tensor, states: States, ratio: float) -> tuple[Tensor, Tensor, States]:
-        """As `answer`; the working size is `ratio` times the full one, and 1 needs no refiner."""
+        """As `run`, with a working size of `ratio` times the full size; 1 needs no refiner."""
         if ratio == 1:
-            return self.answer(full, full, states, None)
+            return self.run(full, full, states, None)
         small = functional.interpolate(
             full, scale_factor=ratio, mode="bilinear", align_corners=False,
             recompute_scale_factor=False,
         )  # fmt: skip
-        return self.answer(full, small, states, _resize_like)
+        return self.run(full, small, states, _resize_like)
 
 
 def variant_of(keys: Sequence[str]) -> Variant:
-    """Which encoder a state dict is of, from its key names."""
+    """The encoder of a state dict, from its key names."""
     return "mobilenetv3" if any(k.startswith("backbone.features.") for k in keys) else "resnet50"

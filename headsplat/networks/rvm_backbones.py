@@ -1,7 +1,7 @@
-"""The two encoders of Robust Video Matting: features at 1/2, 1/4, 1/8 and 1/16 of the image.
+"""Encoders of RobustVideoMatting: MobileNetV3-Large and ResNet-50.
 
-Names are torchvision's, whose models the original derives from; dilation keeps the last stage at
-1/16.
+They return features at 1/2, 1/4, 1/8 and 1/16 of the image; dilation keeps the last stage at 1/16.
+Parameter names are torchvision's, as in the original weights.
 """
 
 import torch
@@ -55,7 +55,7 @@ class _Squeeze(nn.Module):
 
 
 class _Inverted(nn.Module):
-    """MobileNetV3's inverted residual."""
+    """Inverted residual block of MobileNetV3."""
 
     def __init__(
         self, inputs: int, kernel: int, expanded: int, outputs: int, squeeze: bool, swish: bool,
@@ -82,7 +82,7 @@ class _Inverted(nn.Module):
 
 
 class MobileNetV3Large(nn.Module):
-    """The small encoder; it normalizes colors itself."""
+    """MobileNetV3-Large encoder, including the normalization of colors."""
 
     channels = (16, 24, 40, 960)
 
@@ -98,7 +98,7 @@ class MobileNetV3Large(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(T, 3, H, W) RGB in 0..1 -> features at 1/2, 1/4, 1/8, 1/16."""
-        # Numbers, not tensors, so that nothing has to be sent to a GPU on the way.
+        # Python numbers instead of tensors avoid a transfer to the GPU.
         channels = zip(x.split(1, 1), _MEAN, _DEVIATION, strict=True)
         x = torch.cat([(channel - mean) / deviation for channel, mean, deviation in channels], 1)
         features = []
@@ -141,7 +141,7 @@ def _stage(inputs: int, width: int, blocks: int, stride: int, dilation: int) -> 
 
 
 class ResNet50(nn.Module):
-    """The large encoder; unlike the small one it takes colors as they are."""
+    """ResNet-50 encoder; unlike MobileNetV3 it does not normalize colors."""
 
     channels = (64, 256, 512, 2048)
 

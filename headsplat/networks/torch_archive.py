@@ -1,8 +1,7 @@
-"""Parts of a `torch.save` archive, read without running, or even reading, the rest of it.
+"""Lazy reader of `torch.save` archives: loads single tensors and runs no code from the file.
 
-Training checkpoints carry optimizers, counters and embedded models beside the weights that are
-wanted. Here every class but tensors is inert, tensors stay references into the archive, and only
-the bytes of those that are asked for are read.
+Training checkpoints contain optimizers, counters and embedded models beside the weights. Objects of
+other classes than tensors are ignored, and a tensor's bytes are read on request only.
 """
 
 from collections.abc import Mapping
@@ -12,25 +11,26 @@ from typing import Any
 from torch import Tensor
 
 from headsplat.runtime.errors import UserError, shown
-from headsplat.runtime.pickles.names import plain_name
-from headsplat.runtime.pickles.nodes import Name, PickleError
+from headsplat.runtime.pickles.known_globals import plain_global
+from headsplat.runtime.pickles.placeholders import Global, PickleError
 from headsplat.runtime.pickles.tensors import TensorReference
 from headsplat.runtime.pickles.torch_files import TorchZip
 
 
-def _ordered(module: str, name: str) -> Name | None:
+def _ordered_dict(module: str, name: str) -> Global | None:
     ordered = (module, name) == ("collections", "OrderedDict")
-    return plain_name(module, name) if ordered else None
+    return plain_global(module, name) if ordered else None
 
 
 class TorchArchive:
-    """A zip archive of `torch.save` (torch 1.6 and later): names and shapes now, bytes on demand.
+    """A zip archive of `torch.save` (torch 1.6 and later), with tensors loaded on demand.
 
     Attributes:
-        content: what was saved, with `TensorReference` for tensors and `Inert` for other classes.
+        content: the saved value, with `TensorReference` for tensors and `IgnoredObject` for
+            objects of other classes.
 
     Raises:
-        UserError: the file is not such an archive, or is truncated.
+        UserError: the file is not such an archive, or it is truncated.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -38,7 +38,9 @@ class TorchArchive:
         try:
             self._zip = TorchZip(path)
             try:
-                self.content = self._zip.load(lambda reference: reference, _ordered, inert=True)
+                self.content = self._zip.load(
+                    lambda reference: reference, _ordered_dict, inert=True
+                )
             except PickleError:
                 self._zip.close()
                 raise
@@ -46,11 +48,11 @@ class TorchArchive:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
         except PickleError as error:
             raise UserError(
-                f"{path}: not a whole torch archive ({error}); download it again"
+                f"{path}: not a complete torch archive ({error}); download it again"
             ) from error
 
     def table(self, *keys: str) -> dict[str, TensorReference]:
-        """The table of tensors under nested `keys`; other entries of it are left out.
+        """The tensors in the dictionary under nested `keys`; its other entries are left out.
 
         Raises:
             UserError: a key is missing.
@@ -66,7 +68,7 @@ class TorchArchive:
         return {str(k): v for k, v in node.items() if isinstance(v, TensorReference)}
 
     def read(self, reference: TensorReference) -> Tensor:
-        """The tensor itself, on the CPU.
+        """Load a tensor on the CPU.
 
         Raises:
             UserError: its bytes are missing or too few.

@@ -1,4 +1,4 @@
-"""Results on their way from a GPU, so that the next batch starts before they have arrived."""
+"""Asynchronous GPU-to-host copies, so that the next batch can start before they are complete."""
 
 from dataclasses import dataclass
 
@@ -8,39 +8,39 @@ from torch import Tensor
 
 
 class Download:
-    """Starts copying a tensor to the processor and hands out its rows when they are there.
+    """An asynchronous copy of a tensor to host memory.
 
     Args:
-        tensor: (n, ...) on any device; not to be written to until the rows were read.
+        tensor: (n, ...) on any device; must not be changed until the copy is complete.
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self._arrived: torch.cuda.Event | None = None
-        self._here = tensor
+        self._complete: torch.cuda.Event | None = None
+        self._host = tensor
         if tensor.is_cuda:
-            self._here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            self._here.copy_(tensor, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record(torch.cuda.current_stream(tensor.device))
+            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._host.copy_(tensor, non_blocking=True)
+            self._complete = torch.cuda.Event()
+            self._complete.record(torch.cuda.current_stream(tensor.device))
 
     def rows(self) -> list["Row"]:
-        """One for each row, in order."""
-        return [Row(self, index) for index in range(len(self._here))]
+        """A `Row` for each item of the first axis, in order."""
+        return [Row(self, index) for index in range(len(self._host))]
 
     def wait(self) -> np.ndarray:
-        """All rows, once they have arrived; may be called from any thread."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        return self._here.numpy()
+        """Wait for the copy and return it; thread-safe."""
+        if self._complete is not None:
+            self._complete.synchronize()
+        return self._host.numpy()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a download."""
+    """One item of the first axis of a download."""
 
     source: Download
     index: int
 
     def array(self) -> np.ndarray:
-        """The row, once it has arrived."""
+        """Wait for the copy and return this row."""
         return self.source.wait()[self.index]

@@ -1,13 +1,13 @@
-"""Shape checks at the doors of the library."""
+"""Shape checks for arguments of public functions."""
 
 from typing import Any
 
 
 def check_shape(value: Any, pattern: str, name: str) -> dict[str, int]:
-    """Check `value.shape` against e.g. "B V 3" and return the sizes bound to the letters.
+    """Check `value.shape` against a pattern such as "B V 3"; returns the sizes of the letters.
 
     Raises:
-        ValueError: names the argument, the expected pattern and the shape it has.
+        ValueError: the shape differs; the message names argument, pattern and shape.
     """
     shape = tuple(value.shape)
     tokens = pattern.split()

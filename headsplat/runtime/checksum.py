@@ -1,9 +1,8 @@
-"""Checksums inside the files that stages exchange, where a format brings none of its own.
+"""CRC-32 checksums embedded in JSON, `.npy` and the member lists of zips.
 
-A disk or a copy that turns a bit must not turn a result. Zips and `.npz` hold a CRC-32 of each
-member; JSON, `.npy` and the list of a zip's members get one here. It is the last thing in the
-file, and other readers pass it over. What carries none, such as a file that a user wrote, is taken
-as it is.
+They detect bits flipped by a disk or a copy. Zips and `.npz` already have a CRC-32 per member. The
+checksum is the last item of a file, and other readers ignore it. A file without one, such as a
+file that a user wrote, is not checked.
 """
 
 import io
@@ -23,13 +22,13 @@ from headsplat.runtime.regular import open_regular
 
 KEY = "crc32"
 _JSON_END = re.compile(rb',?\n "crc32": "([0-9a-f]{8})"\n}\n\Z')
-# The last bytes of a zip without a comment: a mark, and the number of members.
+# End-of-central-directory record of a zip without a comment: signature and number of members.
 _ZIP_END = struct.Struct("<4s6xH10x")
 _NPY_END = re.compile(rb"crc32 ([0-9a-f]{8})\n\Z")
 
 
 class ChecksumError(ValueError):
-    """The content is not what was written."""
+    """The content does not match its checksum."""
 
 
 def _check(content: bytes, found: bytes) -> None:
@@ -38,10 +37,10 @@ def _check(content: bytes, found: bytes) -> None:
 
 
 def json_text(value: Any) -> str:
-    """`value` as JSON; a dictionary ends in the checksum of the text before it, under `KEY`.
+    """Encode `value` as JSON; a dictionary gets the checksum of the preceding text under `KEY`.
 
     Raises:
-        ValueError: NaN or infinity, which JSON lacks.
+        ValueError: NaN or infinity, which JSON does not have.
     """
     text = json.dumps(value, indent=1, allow_nan=False)
     if not isinstance(value, dict):
@@ -52,11 +51,11 @@ def json_text(value: Any) -> str:
 
 
 def json_value(data: bytes) -> Any:
-    """The inverse of `json_text`, for any JSON.
+    """Decode JSON, with or without the checksum of `json_text`.
 
     Raises:
-        ChecksumError: there is a checksum, and it does not fit.
-        ValueError: no JSON, or nested too deep.
+        ChecksumError: the checksum does not match.
+        ValueError: not JSON, or nested too deep.
     """
     end = _JSON_END.search(data)
     if end:
@@ -66,13 +65,13 @@ def json_value(data: bytes) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if isinstance(value, dict):
-        # Elsewhere it is from before another program wrote the file.
+        # A key in another position is stale: another program has rewritten the file.
         value.pop(KEY, None)
     return value
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
-    """`array` as `.npy`, and behind it a line with the checksum, which numpy does not read."""
+    """Encode `array` as `.npy`, followed by a checksum line that numpy does not read."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue() + b"crc32 %08x\n" % crc32(buffer.getvalue())
@@ -82,7 +81,7 @@ def npy_content(data: bytes) -> tuple[bytes, bool]:
     """The bytes of an `.npy` without its checksum, and whether it had one.
 
     Raises:
-        ChecksumError: it does not fit.
+        ChecksumError: the checksum does not match.
     """
     end = _NPY_END.search(data)
     if end is None:
@@ -92,10 +91,12 @@ def npy_content(data: bytes) -> tuple[bytes, bool]:
 
 
 def require_members(path: Path | str, count: int) -> None:
-    """Hold the members found in an `.npz` against the number at its end; the reader does not.
+    """Compare the number of members found in an `.npz` with the number in its last record.
+
+    `zipfile` does not check this.
 
     Raises:
-        ChecksumError: some were passed over.
+        ChecksumError: the numbers differ.
     """
     with open_regular(path) as handle:
         handle.seek(-_ZIP_END.size, os.SEEK_END)
@@ -105,6 +106,6 @@ def require_members(path: Path | str, count: int) -> None:
 
 
 def zip_comment(members: Iterable[zipfile.ZipInfo]) -> bytes:
-    """The checksum of a zip's list of members, which has none of its own."""
+    """A zip comment with the checksum of its member list, which the format does not protect."""
     rows = (f"{m.filename} {m.CRC} {m.file_size} {m.header_offset}\n" for m in members)
     return b"crc32 %08x" % crc32("".join(rows).encode())

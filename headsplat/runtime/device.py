@@ -1,4 +1,4 @@
-"""Where tensors live: the claimed GPU, or the CPU."""
+"""Choice of the torch device for training and inference, and the message for GPU out of memory."""
 
 import re
 
@@ -8,29 +8,41 @@ from headsplat.runtime.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first visible GPU, else the CPU.
+    """The torch device of an option: `cpu`, `cuda`, or `auto` for the first GPU, else the CPU.
 
-    For stages that call the operators, `raster.extension.serving_device` also asks whether they
-    serve the GPU.
+    For stages that use the compiled operators, `raster.extension.serving_device` also checks that
+    they support the GPU.
 
     Raises:
-        UserError: `cuda` was asked for and there is none.
+        UserError: `cuda` without a visible GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         why = "no GPU is visible"
         if torch.version.cuda is None:
-            why += f" to PyTorch {torch.__version__}, which is not for CUDA: install one that is"
+            why += f" to PyTorch {torch.__version__}, which is a CPU build: install a CUDA build"
         raise UserError(f"--device cuda: {why}; or use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def shared_gpu(turn: int) -> tuple[torch.device, int]:
+    """Torch device, and GPU number for ONNX Runtime, of inference job number `turn`.
+
+    Inference needs about a gigabyte of GPU memory for some seconds. So jobs are distributed over
+    the GPUs round-robin without a claim, unlike training (`headsplat.runtime.gpu`).
+    """
+    count = torch.cuda.device_count()
+    if count == 0:
+        return torch.device("cpu"), 0
+    return torch.device("cuda", turn % count), turn % count
+
+
 def memory_advice(error: torch.OutOfMemoryError, estimate_mib: float, setting: str) -> UserError:
-    """The line to end in when a GPU's memory ran out.
+    """The `UserError` for a GPU that ran out of memory.
 
     Args:
-        error: what PyTorch raised; what it says of the GPU's size and rest is kept.
-        estimate_mib: what the work was expected to take, MiB.
-        setting: the settings to lower, as the user writes them: "train.batch or crop.size".
+        error: PyTorch's exception; its numbers of total and free memory are repeated.
+        estimate_mib: estimated memory of the work, MiB.
+        setting: options to lower, as the user writes them: "train.batch or crop.size".
     """
     found = re.search(r"capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", str(error))
     state = f", and {found[2]} of its {found[1]} are free" if found else ""

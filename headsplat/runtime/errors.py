@@ -1,13 +1,13 @@
-"""The one exception a user is meant to read, and how its line repeats foreign text."""
+"""`UserError`, whose message is shown to the user, and escaping of untrusted text in messages."""
 
-LONGEST = 100  # characters
+LONGEST = 100  # characters of untrusted text in a message
 
 
 class UserError(Exception):
-    """A problem the user can mend: one line that says what is wrong, where, and what to do.
+    """A problem the user can fix: one line that says what is wrong, where, and what to do.
 
-    Several problems are several arguments, a line each. Control characters, as names of files may
-    hold them, are escaped, so that none makes a line of its own or moves the terminal's cursor.
+    Several problems are several arguments, one line each. Control characters, which file names may
+    contain, are escaped, so that they neither break the line nor move the terminal's cursor.
     """
 
     def __str__(self) -> str:
@@ -15,30 +15,30 @@ class UserError(Exception):
 
 
 def printable(text: str) -> str:
-    """Text with its control characters escaped."""
+    """`text` with control characters escaped."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def one_line(error: BaseException, longest: int = 160) -> str:
-    """What an error says, for the line of a `UserError`: printable and short.
+    """Message of an exception as printable text on one line of at most `longest` characters.
 
-    Files are often foreign, and libraries echo what stands in them.
+    Libraries repeat file content in their messages, and files may come from anywhere.
     """
     return shown(" ".join(str(error).splitlines()), longest) or type(error).__name__
 
 
 def shown(text: str, longest: int = LONGEST) -> str:
-    """Text of a cell, a name or a file on one line: control characters escaped, cut short.
+    """Untrusted text for a message: control characters escaped, and truncated.
 
     Args:
-        text: what is repeated.
-        longest: characters that are repeated; "..." stands for the others.
+        text: text of a cell, a name or a file.
+        longest: number of characters before the truncation mark "...".
     """
     start = text[:longest]
     safe = printable(start)
-    # An escape takes several characters.
+    # Escape sequences lengthen the text, so it is truncated again.
     return safe[:longest] + ("..." if max(len(text), len(safe)) > longest else "")
 
 

@@ -1,4 +1,4 @@
-"""Publishing and reading of the files that stages exchange: a reader sees a whole file or none."""
+"""Atomic writing of files and folders, and reading and writing of JSON, `.npz` and `.npy`."""
 
 import json
 import os
@@ -27,13 +27,13 @@ from headsplat.runtime.regular import read_regular
 from headsplat.runtime.storage import AGAIN, DamagedFile, storage_error, unreadable
 from headsplat.runtime.zips import BROKEN
 
-SYNCS = 32  # files of a folder that are synced at once
-_LARGEST_JSON = 256 << 20  # bytes; an import's record of a hundred thousand images has 20 MB
+SYNCS = 32  # files of a folder that are synced in parallel
+_LARGEST_JSON = 256 << 20  # bytes; the import record of a hundred thousand images has 20 MB
 _LARGEST_NPY = 1 << 30  # bytes
 
 
 def _temporary(path: Path) -> Path:
-    # The suffix stays last, because some writers choose the container by it.
+    # The suffix stays last, because some writers choose the file format by it.
     return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
 
 
@@ -45,10 +45,10 @@ def _remove(path: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of `path` left; who starts last is its writer.
+    """Remove temporary files that earlier writers of `path` left; the last writer wins.
 
-    No matter whether such a process still lives: on another machine that cannot be seen, and a
-    job that was given up there must not publish over the one that took its place.
+    This does not check whether such a writer is alive, which is unknown for another machine. An
+    abandoned job there must not publish over the job that replaced it.
     """
     pattern = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")
     for sibling in path.parent.iterdir():
@@ -66,7 +66,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _publishing(path: Path) -> Iterator[Path]:
-    """Yield the temporary sibling of `path`, and leave none, whatever happens."""
+    """Yield a temporary sibling of `path`, which is removed at the end if it still exists."""
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +86,9 @@ def _publishing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def publish(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; on success it is synced and renamed to `path`.
+    """Write a file atomically: yields a temporary sibling that is synced and renamed to `path`.
 
-    On an exception the temporary file is removed and nothing appears under the final name.
+    On an exception the temporary file is removed, and `path` stays as it was.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -102,12 +102,12 @@ def publish(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def publish_folder(path: Path | str) -> Iterator[Path]:
-    """As `publish`, for a folder: an existing folder of that name is replaced as a whole."""
+    """As `publish`, for a folder; an existing folder of that name is replaced as a whole."""
     path = Path(path)
     with _publishing(path) as temporary:
         temporary.mkdir()
         yield temporary
-        # Side by side, because a disk commits what waits together at once.
+        # In parallel, because a disk commits all waiting syncs together.
         with ThreadPoolExecutor(SYNCS) as pool:
             files = [file for file in temporary.rglob("*") if file.is_file()]
             for done, _ in enumerate(pool.map(_sync, files), 1):
@@ -118,26 +118,29 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Publish `value` as JSON; NaN and infinities are refused, because JSON has none.
+    """Write JSON atomically; raises ValueError for NaN and infinity, which JSON does not have.
 
-    A dictionary gets a checksum under the key `crc32`, which `read_json` checks and drops.
+    A dictionary gets a checksum under the key `crc32`, which `read_json` checks and removes.
     """
     with publish(path) as temporary:
         temporary.write_text(json_text(value))
 
 
 def write_plain_json(path: Path | str, value: Any) -> None:
-    """As `write_json` without a checksum, for files in another tool's layout."""
+    """As `write_json`, but without a checksum, for files of other tools."""
     with publish(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path | str, cure: str = AGAIN) -> Any:
-    """Read a JSON file; a missing or broken one is a `UserError` that names it.
+    """Read a JSON file.
 
     Args:
         path: the file.
-        cure: what mends a damaged one.
+        cure: what to do about a damaged file, for the message.
+
+    Raises:
+        UserError: it is missing, damaged or not JSON.
     """
     try:
         return json_value(read_regular(path, _LARGEST_JSON))
@@ -147,11 +150,11 @@ def read_json(path: Path | str, cure: str = AGAIN) -> Any:
 
 
 def write_npz(path: Path | str, **arrays: Any) -> None:
-    """Publish an uncompressed `.npz`; object arrays are refused, so it never needs pickle."""
+    """Write an uncompressed `.npz` atomically; raises TypeError for object arrays."""
     for key, value in arrays.items():
         if np.asarray(value).dtype == object:
             raise TypeError(f"{path}: array {key} has dtype object")
-    # As np.savez, which leaves its archive open when the disk is full.
+    # Equivalent to np.savez, which leaves its archive open when the disk is full.
     with publish(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for key, value in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
@@ -161,12 +164,15 @@ def write_npz(path: Path | str, **arrays: Any) -> None:
 def read_npz(
     path: Path | str, required: Sequence[str] = (), cure: str = AGAIN
 ) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` without pickle; a missing key is a `UserError`.
+    """Read all arrays of an `.npz` without pickle.
 
     Args:
         path: the file.
-        required: keys that must be there.
-        cure: what mends a damaged file.
+        required: names of arrays that must be present.
+        cure: what to do about a damaged file, for the message.
+
+    Raises:
+        UserError: it cannot be read, or lacks a required array.
     """
     try:
         with Npz(path) as archive:
@@ -182,16 +188,16 @@ def read_npz(
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:
-    """Publish one array as `.npy`, with a checksum behind it that numpy does not read."""
+    """Write one array as `.npy` atomically, followed by a checksum that numpy does not read."""
     with publish(path) as temporary:
         temporary.write_bytes(npy_bytes(array))
 
 
 def read_npy(path: Path | str) -> np.ndarray:
-    """Read an `.npy`, with a checksum or as numpy writes it, without pickle.
+    """Read an `.npy` without pickle; checks the checksum of `write_npy` if there is one.
 
     Raises:
-        UserError: it cannot be read, or is not what was written.
+        UserError: it cannot be read, or its checksum does not match.
     """
     cure = AGAIN
     try:

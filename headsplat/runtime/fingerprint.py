@@ -1,4 +1,4 @@
-"""Whether a file is still the one it was: by all its bytes, or by a few of a large one."""
+"""File hashes: SHA-256 of all bytes, or a fast fingerprint of a large file."""
 
 import hashlib
 import os
@@ -10,16 +10,16 @@ _PIECE = 1 << 16
 
 
 def file_digest(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal digits; errors as `open_regular`."""
+    """SHA-256 of a file in hexadecimal digits; errors as `open_regular`."""
     with open_regular(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of a file's size, its beginning, its middle and its end (64 KiB each).
+    """Hash of a file's size and of 64 KiB each at its start, middle and end.
 
-    Any new encoding of a recording changes the tables of its container, which stand at one of the
-    ends. A copy, a `touch` or a restored backup leaves it as it is.
+    Re-encoding a video changes the tables of its container, which are at one of the ends. A copy,
+    a `touch` or a restored backup does not change the fingerprint.
     """
     with open_regular(path) as handle:
         size = os.fstat(handle.fileno()).st_size

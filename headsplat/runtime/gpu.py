@@ -1,8 +1,8 @@
-"""Claiming a GPU: a lock file per GPU that dies with the process that holds it.
+"""GPU claims: one lock file per GPU, released when the process that holds it ends.
 
-Snakemake's resource `gpu` counts GPUs and does not say which. Here each job finds its own, among
-those that CUDA_VISIBLE_DEVICES leaves it: a batch system's choice, or the user's. Locks are named
-by the GPU's UUID, because an index means another GPU inside another container or batch job.
+Snakemake's resource `gpu` counts GPUs but does not assign them. Here each job claims a free GPU
+among those in CUDA_VISIBLE_DEVICES, which a batch system or the user may have set. Locks are named
+by the GPU's UUID, because indices differ between containers and batch jobs.
 Formats: `nvidia-smi -L`; CUDA Programming Guide, CUDA_VISIBLE_DEVICES.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.heartbeat import beat
 
-# One for all users of a machine, and never in TMPDIR, which differs between jobs.
+# Shared by all users of a machine. Not in TMPDIR, which differs between jobs.
 LOCKS = Path("/tmp/headsplat-gpus")
 WAIT = 24 * 3600.0
 _POLL = 0.5
@@ -35,7 +35,7 @@ _held: int | None = None
 
 @functools.cache
 def _listed() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(UUID, UUIDs of its MIG slices) of every GPU that the driver shows, by its index."""
+    """(UUID, UUIDs of its MIG slices) of every GPU that nvidia-smi lists, by index."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -43,7 +43,7 @@ def _listed() -> tuple[tuple[str, tuple[str, ...]], ...]:
         listing = subprocess.run(
             [program, "-L"], capture_output=True, text=True, check=True, timeout=60
         ).stdout
-    except (OSError, subprocess.SubprocessError):  # no driver behind it
+    except (OSError, subprocess.SubprocessError):  # nvidia-smi without a driver
         return ()
     gpus: list[tuple[str, tuple[str, ...]]] = []
     for line in listing.splitlines():
@@ -55,9 +55,9 @@ def _listed() -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def visible_gpus() -> dict[str, str]:
-    """Name for CUDA_VISIBLE_DEVICES -> name of the lock, for each GPU this process may use.
+    """Name in CUDA_VISIBLE_DEVICES -> name of its lock, for each GPU this process may use.
 
-    CUDA reads a list up to its first invalid entry, and sees one slice of a GPU in MIG mode.
+    As in CUDA, the list ends at its first invalid entry, and a GPU in MIG mode counts as one slice.
     """
     listed = _listed()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -75,7 +75,7 @@ def visible_gpus() -> dict[str, str]:
 
 
 def _lock_name(entry: str, listed: tuple[tuple[str, tuple[str, ...]], ...]) -> str | None:
-    """The UUID behind an index, UUID, beginning of a UUID, or MIG name; None if it is none."""
+    """The UUID of an index, UUID, UUID prefix or MIG name; None if the entry is invalid."""
     names = [name for uuid, slices in listed for name in (uuid, *slices)]
     if entry.isdigit():
         if not listed:  # a container without nvidia-smi
@@ -89,7 +89,7 @@ def _lock_name(entry: str, listed: tuple[tuple[str, tuple[str, ...]], ...]) -> s
     matches = [name for name in names if name.startswith(entry)]
     if matches:
         return matches[0] if len(matches) == 1 else None
-    # MIG's older names, MIG-GPU-<uuid>/<instance>/<slice>, are not listed by newer drivers.
+    # Newer drivers do not list the older MIG names, MIG-GPU-<uuid>/<instance>/<slice>.
     return entry.replace("/", "_") if entry.startswith("MIG-") or not listed else None
 
 
@@ -102,46 +102,46 @@ def _driver() -> bool:
 
 
 def torch_can_use_gpus() -> bool:
-    """Whether the installed PyTorch has its CUDA part; PyTorch itself is not imported."""
+    """Whether the installed PyTorch is a CUDA build; does not import PyTorch."""
     spec = importlib.util.find_spec("torch")
     folders = spec.submodule_search_locations if spec else None
     return any(Path(folder, "lib", "libtorch_cuda.so").exists() for folder in folders or ())
 
 
 def gpu_count() -> int:
-    """GPUs that jobs started by this process can claim; 0 where they compute on the CPU."""
+    """Number of GPUs that jobs of this process can claim; 0 if they compute on the CPU."""
     return len(visible_gpus()) if torch_can_use_gpus() else 0
 
 
 def _open_lock(folder: Path, name: str) -> int:
-    """A descriptor of the lock file, which any user may lock and none can replace."""
+    """Open a lock file that any user may lock and no other user can replace."""
     path = folder / f"{name}.lock"
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        # Without O_CREAT: Linux refuses it on another user's file in a folder like /tmp.
+        # Without O_CREAT, which Linux refuses for another user's file in a sticky folder (/tmp).
         return os.open(path, flags)
     except FileNotFoundError:
         pass
     try:
         handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:  # another job was quicker
+    except FileExistsError:  # another job has just created it
         return os.open(path, flags)
-    os.fchmod(handle, 0o644)  # whatever the umask is, others may open it to lock it
+    os.fchmod(handle, 0o644)  # readable for others whatever the umask is
     return handle
 
 
 def lock_folder() -> Path:
-    """The folder of the locks, made on first use as one that all users of the machine share.
+    """The folder of the lock files, created on first use with access for all users.
 
     Raises:
-        UserError: something else is in its place.
+        UserError: it is not a writable folder.
     """
     try:
         LOCKS.mkdir()
         LOCKS.chmod(0o1777)
     except FileExistsError:
         pass
-    # The maker may stand between its two calls.
+    # Another process may be between mkdir and chmod.
     for _ in range(20):
         if stat.S_ISDIR(LOCKS.lstat().st_mode) and os.access(LOCKS, os.W_OK):
             return LOCKS
@@ -152,15 +152,14 @@ def lock_folder() -> Path:
 def claim_gpu(wait: float = WAIT) -> str | None:
     """Claim one free GPU and make it the only one this process sees.
 
-    Must run before torch is imported. While all are taken it waits for whichever is free first. The
-    stage's log says which it became.
+    Must run before torch is imported. If all GPUs are claimed, it waits for the first free one. The
+    stage's log names the GPU.
 
     Args:
-        wait: seconds after which waiting is given up.
+        wait: longest time to wait, seconds.
 
     Returns:
-        The GPU's name in CUDA_VISIBLE_DEVICES, or None where there is none, or PyTorch cannot use
-        it: what computes on the CPU takes no GPU.
+        The GPU's name in CUDA_VISIBLE_DEVICES; None without a GPU or with a CPU build of PyTorch.
 
     Raises:
         UserError: no GPU became free in time.
@@ -172,7 +171,7 @@ def claim_gpu(wait: float = WAIT) -> str | None:
         return None
     folder = lock_folder()
     start = time.monotonic()
-    told = False
+    logged = False
     while True:
         for name, lock in gpus:
             handle = _open_lock(folder, lock)
@@ -181,7 +180,7 @@ def claim_gpu(wait: float = WAIT) -> str | None:
             except BlockingIOError:
                 os.close(handle)
                 continue
-            _held = handle  # open for the rest of this process's life
+            _held = handle  # stays open until this process ends
             os.environ["CUDA_VISIBLE_DEVICES"] = name
             log.info("GPU: %s", name)
             return name
@@ -190,15 +189,15 @@ def claim_gpu(wait: float = WAIT) -> str | None:
                 f"none of {len(gpus)} GPUs became free in {wait:.0f} s; see who holds "
                 f"the files in {folder} (fuser -v {folder}/*), or give Snakemake --resources gpu=N"
             )
-        if not told:
+        if not logged:
             log.info("all %d GPUs are taken; waiting for the first that is free", len(gpus))
-            told = True
+            logged = True
         beat("waiting for a GPU")
         time.sleep(_POLL)
 
 
 def release_gpu() -> None:
-    """Give the claimed GPU back, once it is clear that this process computes on the CPU."""
+    """Release the claimed GPU, when this process turns out to compute on the CPU."""
     global _held
     if _held is not None:
         os.close(_held)

@@ -1,6 +1,7 @@
-"""A stage's signs of progress: a page of memory that its watchdog reads while the stage works.
+"""Heartbeat of a stage: progress counters in shared memory, read by the watchdog process.
 
-`headsplat.runtime.watchdog` says what happens when they stop. Without a watchdog they go nowhere.
+`headsplat.runtime.watchdog` ends a stage whose heartbeat stops. Without a watchdog the counters
+are written to private memory and have no effect.
 """
 
 import mmap
@@ -9,49 +10,49 @@ import struct
 from typing import NamedTuple
 
 SIZE = mmap.PAGESIZE
-_LONGEST = 160  # bytes of what a stage says that it is doing
-_PULSE = struct.Struct(f"=QQQ{_LONGEST}s")  # beats, done, total, what
-_NOTED = _PULSE.size  # where the byte lies that says that a request to stop was noted
+_LONGEST = 160  # bytes of the activity text
+_PULSE = struct.Struct(f"=QQQ{_LONGEST}s")  # beats, done, total, activity
+_STOP_FLAG = _PULSE.size  # offset of the byte that acknowledges a stop signal
 
 _page: bytearray | mmap.mmap = bytearray(SIZE)
 _beats = 0
 
 
 class Pulse(NamedTuple):
-    """The last sign of progress.
+    """The last heartbeat.
 
     Attributes:
-        beats: how many there were.
-        doing: what the stage said that it was doing, with how far it was; may be empty.
+        beats: number of heartbeats so far.
+        activity: what the stage does and its progress, such as "frames 3/40"; may be empty.
     """
 
     beats: int
-    doing: str
+    activity: str
 
 
 def beat(what: str, done: int = 0, total: int = 0) -> None:
-    """Say that this process goes on; takes a microsecond, so loops may call it at every step.
+    """Record a heartbeat; takes a microsecond, so loops may call it at every step.
 
     Args:
-        what: it is doing.
-        done: how many of `total` are done, where that is known.
-        total: 0 where it is not.
+        what: the current activity, at most 160 bytes.
+        done: number of finished items.
+        total: number of all items; 0 if unknown.
     """
     global _beats
     _beats += 1
     _PULSE.pack_into(_page, 0, _beats, done, total, what.encode()[:_LONGEST])
 
 
-def note_request() -> None:
-    """Say that the process knows that it is to stop."""
-    _page[_NOTED] = 1
+def acknowledge_stop() -> None:
+    """Record that this process has handled a stop signal."""
+    _page[_STOP_FLAG] = 1
 
 
 def share() -> int:
-    """Put the signs where another process can read them; returns a descriptor of the memory.
+    """Move the heartbeat to shared memory; returns its file descriptor.
 
     Raises:
-        OSError: there is no memory or no descriptor left.
+        OSError: no memory or no file descriptor is left.
     """
     global _page
     handle = os.memfd_create("headsplat heartbeat")
@@ -61,17 +62,17 @@ def share() -> int:
 
 
 def open_shared(handle: int) -> mmap.mmap:
-    """Another process's signs, by the descriptor of `share`."""
+    """Map another process's heartbeat, given the file descriptor of `share`."""
     return mmap.mmap(handle, SIZE, access=mmap.ACCESS_READ)
 
 
 def read(page: bytes | mmap.mmap) -> Pulse:
-    """The last sign of progress in shared memory."""
+    """The last heartbeat in shared memory."""
     beats, done, total, what = _PULSE.unpack_from(page)
-    doing = what.rstrip(b"\0").decode(errors="ignore")
-    return Pulse(beats, f"{doing} {done}/{total}" if total else doing)
+    activity = what.rstrip(b"\0").decode(errors="ignore")
+    return Pulse(beats, f"{activity} {done}/{total}" if total else activity)
 
 
-def request_noted(page: bytes | mmap.mmap) -> bool:
-    """Whether the process knows that it is to stop."""
-    return page[_NOTED] == 1
+def stop_acknowledged(page: bytes | mmap.mmap) -> bool:
+    """Whether the process has handled a stop signal."""
+    return page[_STOP_FLAG] == 1

@@ -8,9 +8,9 @@ log = logging.getLogger("headsplat")
 
 
 class OneLine(logging.Formatter):
-    """Writes each record as one line; control characters in file names are escaped."""
+    """Formats each record as one line; control characters in file names are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        """As logging's."""
+        """Format the message with control characters escaped."""
         record.message = printable(record.message)
         return super().formatMessage(record)

@@ -1,6 +1,6 @@
-"""Reading of `.npz` and `.npy` files: plain numbers and strings, and no more than the file holds.
+"""Reader of untrusted `.npz` and `.npy` files: arrays of numbers and strings, without pickle.
 
-What a header claims is compared with the bytes that are there before memory is taken for it.
+The size that a header claims is compared with the file before memory is allocated.
 """
 
 import io
@@ -14,9 +14,9 @@ from typing import IO
 import numpy as np
 
 from headsplat.runtime.regular import open_regular
-from headsplat.runtime.zips import ZipRoom, fill, size_of
+from headsplat.runtime.zips import UnpackBudget, fill, zip_size
 
-# The text of a header goes through Python's parser, which has its own ways to fail.
+# Exceptions of Python's parser, which parses the header's text.
 _HEADER_DAMAGE = (MemoryError, RecursionError, SyntaxError, TypeError, tokenize.TokenError)
 _SUFFIX = ".npy"
 _KINDS = "biufSU"
@@ -30,17 +30,17 @@ class Npz:
     """An open `.npz`.
 
     Attributes:
-        names: of its arrays, in the file's order.
+        names: names of the arrays, in the file's order.
 
     Raises:
-        BROKEN: it cannot be opened, or is no zip.
+        BROKEN: it cannot be opened, or is not a zip.
     """
 
     def __init__(self, path: Path | str) -> None:
         self._file = open_regular(path)
         try:
             self._zip = zipfile.ZipFile(self._file)
-            self._room = ZipRoom(size_of(self._zip))
+            self._room = UnpackBudget(zip_size(self._zip))
         except BaseException:
             self._file.close()
             raise
@@ -48,10 +48,10 @@ class Npz:
         self.names = tuple(self._members)
 
     def read(self, name: str) -> np.ndarray:
-        """One array.
+        """Read one array.
 
         Raises:
-            BROKEN: not there, damaged, too large, or of neither numbers nor strings.
+            BROKEN: it is missing, damaged, too large, or has another type than numbers or strings.
         """
         info = self._members[name]
         size = self._room.take(info)
@@ -71,17 +71,17 @@ class Npz:
 
 
 def read_npy(path: Path | str) -> np.ndarray:
-    """The array of an `.npy`.
+    """Read an `.npy`.
 
     Raises:
-        BROKEN: it cannot be opened, is damaged, or of neither numbers nor strings.
+        BROKEN: it cannot be opened, is damaged, or has another type than numbers or strings.
     """
     with open_regular(path) as handle:
         return _read_array(handle, os.fstat(handle.fileno()).st_size, Path(path).name)
 
 
 def array_of(content: bytes, name: str) -> np.ndarray:
-    """The array that the bytes of an `.npy` are; errors as `read_npy`, which name it by `name`."""
+    """Decode the bytes of an `.npy`; errors as `read_npy`, with `name` in their messages."""
     return _read_array(io.BytesIO(content), len(content), name)
 
 
@@ -106,24 +106,24 @@ def _read_array(handle: IO[bytes], size: int, name: str) -> np.ndarray:
     fill(handle, memoryview(data), name)
     array = np.ndarray(shape, dtype, data, order="F" if fortran else "C")
     if dtype.kind == "U" and data.size and array.reshape(-1).view(_codes(dtype)).max() > 0x10FFFF:
-        raise ValueError("its strings hold codes that are no characters")
+        raise ValueError("its strings have invalid Unicode code points")
     return array
 
 
 def _codes(dtype: np.dtype) -> np.dtype:
-    """Of the numbers that the characters of a string are."""
+    """Dtype of the code points of a Unicode string array."""
     return np.dtype("u4").newbyteorder(dtype.byteorder)
 
 
 class _Counted:
-    """Counts what is read of a header."""
+    """Counts the bytes of the header, so that the size of the data is known."""
 
     def __init__(self, handle: IO[bytes]) -> None:
         self._handle = handle
         self.count = 0
 
     def read(self, size: int) -> bytes:
-        """As a file's."""
+        """Read `size` bytes."""
         data = self._handle.read(size)
         self.count += len(data)
         return data

@@ -1,4 +1,4 @@
-"""Reading, computing and writing of a sequence at the same time, in order and in bounded memory."""
+"""Threaded pipeline: load, compute and encode a sequence concurrently, in order, in batches."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,19 +19,19 @@ def overlapped(
     batch: int,
     threads: int,
 ) -> Iterator[tuple[Key, Finished]]:
-    """Yield (key, finish(key, computed)) for all keys, in their order.
+    """Yield (key, finish(key, computed)) for all keys, in order.
 
-    `load` and `finish` run on threads; `compute` runs on the caller's thread, over batches of
-    consecutive keys, in order, so it may keep state. At most four batches are in memory.
-    An exception of any of the three ends the iteration.
+    `load` and `finish` run on a thread pool. `compute` runs on the caller's thread, on batches of
+    consecutive keys in order, so it may keep state. At most four batches are in memory. An
+    exception in any of the three ends the iteration.
 
     Args:
-        keys: what to work on.
-        load: key -> input; called from several threads at once.
+        keys: keys of the items.
+        load: key -> input; must be thread-safe.
         compute: at most `batch` inputs -> as many results.
-        finish: key and result -> what is yielded; called from several threads at once.
+        finish: key and result -> the yielded value; must be thread-safe.
         batch: inputs per call of `compute`.
-        threads: for `load` and `finish` together.
+        threads: number of threads for `load` and `finish` together.
     """
     batches = [keys[k : k + batch] for k in range(0, len(keys), batch)]
     with ThreadPoolExecutor(threads) as pool:

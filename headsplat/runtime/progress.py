@@ -1,4 +1,4 @@
-"""Progress of long loops: count, rate and time left, logged every few seconds."""
+"""Progress logging of long loops: count, rate and time left, every few seconds."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], total: int, what: str, every: float = 5.0) -> Iterator[Item]:
-    """Yield `items`, logging count, rate and time left at most once every `every` seconds.
+    """Yield `items`, and log count, rate and time left at most once every `every` seconds.
 
-    Each item is a sign to the stage's watchdog that it goes on.
+    Each item is also a heartbeat for the stage's watchdog.
     """
     start = last = time.monotonic()
     count = 0

@@ -1,4 +1,4 @@
-"""Opening of foreign files: regular ones alone, because a pipe blocks and a device has no end."""
+"""Opening of untrusted paths: regular files only, because pipes block and devices do not end."""
 
 import errno
 import os
@@ -8,12 +8,12 @@ from typing import BinaryIO
 
 
 def open_regular(path: Path | str) -> BinaryIO:
-    """Open for reading in binary, without waiting.
+    """Open a regular file for binary reading, without blocking.
 
     Raises:
         OSError: it cannot be opened, or is a folder, a pipe, a socket or a device.
     """
-    # Without O_NONBLOCK a pipe that nobody writes to would block.
+    # Without O_NONBLOCK, opening a pipe without a writer would block.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         mode = os.fstat(handle).st_mode
@@ -28,7 +28,11 @@ def open_regular(path: Path | str) -> BinaryIO:
 
 
 def read_regular(path: Path | str, most: int) -> bytes:
-    """All bytes of a file, of which there may be `most`; errors as `open_regular`."""
+    """All bytes of a regular file.
+
+    Raises:
+        OSError: as `open_regular`; larger than `most` bytes; or its size changed meanwhile.
+    """
     with open_regular(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         if size > most:
@@ -36,7 +40,7 @@ def read_regular(path: Path | str, most: int) -> bytes:
                 errno.EFBIG, f"larger than the {most >> 20} MiB that it may have", str(path)
             )
         data = handle.read(size)
-        # What lies behind its size would be passed over, as in files that the kernel makes up.
+        # Files of /proc have size 0 but content, and a growing file has more than its size.
         if len(data) != size or handle.read(1):
             raise OSError(errno.EBUSY, "its size changed while it was read", str(path))
         return data

@@ -1,7 +1,7 @@
-"""Resumable state of long sequential stages, keyed by what determines the result.
+"""Scratch folders for checkpoints of long stages, keyed by a hash of inputs, parameters and code.
 
-The folder is never a declared output: Snakemake removes declared outputs before it reruns a rule.
-The same key continues; another key starts over, says what changed, and removes the old state.
+The same key continues; another key starts over, logs what changed, and removes the old state. The
+folder is never a declared output, because Snakemake removes those before it reruns a rule.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from headsplat.runtime.fingerprint import file_digest
 from headsplat.runtime.logs import log
 
 KEY_FILE = "key.json"
-_SHOWN = 3  # changes that are named one by one
+_SHOWN = 3  # changes listed in the log
 
 
 @dataclass(frozen=True)
 class StateKey:
-    """What a stage's result depends on.
+    """Everything that determines a stage's result.
 
     Attributes:
-        inputs: path -> SHA-256 of its content.
+        inputs: path -> SHA-256 of the content.
         parameters: name -> value.
         code: version of the stage's code.
     """
@@ -37,12 +37,12 @@ class StateKey:
 
     @property
     def name(self) -> str:
-        """Name of the state's folder; the inputs' contents and order count, not their paths."""
+        """Name of the folder; depends on the inputs' contents and order, not on their paths."""
         parts = [*self.inputs.values(), _text(self.parameters), self.code]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def changes_since(self, old: Mapping[str, Any]) -> str:
-        """What makes this key another one than `old`, the content of a `KEY_FILE`."""
+        """Describe the differences from `old`, the content of a `KEY_FILE`."""
         changes = [
             f"{path} changed" if path in old["inputs"] else f"{path} is new"
             for path, digest in self.inputs.items()
@@ -61,12 +61,12 @@ class StateKey:
 
 
 def state_key(inputs: Sequence[Path], parameters: dict[str, Any], code: str) -> StateKey:
-    """Key of a run: its input files' contents, its parameters and its code."""
+    """Hash the input files and build the key of a run."""
     return StateKey({str(path): file_digest(path) for path in inputs}, parameters, code)
 
 
 class Scratch:
-    """The keyed folder of one stage: `<root>/<key>/`, with the key's parts in `key.json`."""
+    """The scratch folder of one stage: `<root>/<key>/`, with the key's parts in `key.json`."""
 
     def __init__(self, root: Path | str, key: StateKey) -> None:
         root = Path(root)
@@ -81,7 +81,7 @@ class Scratch:
         write_json(self.folder / KEY_FILE, parts | {"code": key.code})
 
     def clear(self) -> None:
-        """Forget the state; called once the stage's outputs are published."""
+        """Delete the folder; called after the stage's outputs are published."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,10 +1,9 @@
-"""SIGTERM, SIGINT and SIGHUP end a stage in order; pods and clusters send one before they kill.
+"""Graceful shutdown: SIGTERM, SIGINT and SIGHUP raise `Stopped` in the main thread.
 
-A stage is interrupted where it stands: what is half-written is removed on the way out, what it kept
-in scratch stays. A stage that wants to save first asks `postponed` for the time. Either way the
-process ends with status 143 in seconds, and whoever started it runs the same command to go on.
-Python runs the handlers between two of its own instructions. Of native code that takes longer than
-that, and of a stage that takes too long to end, `headsplat.runtime.watchdog` makes an end.
+Half-written files are removed while the exception propagates; resumable state in scratch stays. A
+stage that must save first uses `postponed`. The process exits with status 143 within seconds, and
+the same command continues later. Python runs signal handlers between bytecode instructions only.
+`headsplat.runtime.watchdog` ends a stage that is blocked in native code or takes too long to exit.
 """
 
 import os
@@ -14,13 +13,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from headsplat.runtime.heartbeat import note_request
-from headsplat.runtime.process import end_children, tell_workflow
+from headsplat.runtime.heartbeat import acknowledge_stop
+from headsplat.runtime.process import end_children, stop_workflow
 
 STATUS = 143  # 128 + SIGTERM, as a shell reports it
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Seconds that a stage has from the signal; SLURM leaves 30 before it kills, some pods only 10.
-PATIENCE = 7
+# Seconds a stage may take to exit after the signal: SLURM kills after 30, some pods after 10.
+GRACE_SECONDS = 7
 
 
 class Stopped(SystemExit):
@@ -30,24 +29,24 @@ class Stopped(SystemExit):
         super().__init__(STATUS)
 
 
-def listen() -> None:
-    """From here on a request to stop raises `Stopped` in the main thread."""
+def handle_stop_signals() -> None:
+    """Install handlers that raise `Stopped` in the main thread."""
     _handle(_interrupt)
 
 
 @contextmanager
 def postponed() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether to stop; inside, a request does not interrupt.
+    """Postpone `Stopped` within the context; yields a function that tells whether a signal came.
 
-    A stage has `PATIENCE` seconds then to save and raise `Stopped`; if it finishes instead,
-    `Stopped` is raised behind it. Must run in the main thread.
+    After a signal the stage has `GRACE_SECONDS` to save its state and raise `Stopped`. If it
+    finishes instead, `Stopped` is raised at the end of the context. Main thread only.
     """
     asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         if not asked and before[signal.Signals(number)] is _interrupt:
-            _hurry()
+            _begin_shutdown()
         asked.append(number)
 
     before = _handle(note)
@@ -61,7 +60,7 @@ def postponed() -> Iterator[Callable[[], bool]]:
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    # What is ignored stays so: nohup ignores SIGHUP, a shell's background jobs ignore SIGINT.
+    # Ignored signals stay ignored: nohup ignores SIGHUP, a shell's background jobs ignore SIGINT.
     mine = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in mine}
 
@@ -69,18 +68,18 @@ def _handle(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Sig
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     _handle(_ignore)
-    _hurry()
-    # Threads wait for what they started, such as compilers, and the way out waits for threads.
+    _begin_shutdown()
+    # The exit waits for threads, and threads wait for their children, such as compilers.
     end_children()
     raise Stopped
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Asked again, as by the workflow and the terminal at once, the way out is not interrupted."""
+    """Ignore further signals, as workflow and terminal may both send one during the shutdown."""
 
 
-def _hurry() -> None:
-    """Have the whole run end, and this process in time whatever happens to its watchdog."""
-    signal.alarm(PATIENCE + 1)
-    note_request()
-    tell_workflow(os.getpid())
+def _begin_shutdown() -> None:
+    """Stop the workflow, and set an alarm that ends this process even without its watchdog."""
+    signal.alarm(GRACE_SECONDS + 1)
+    acknowledge_stop()
+    stop_workflow(os.getpid())

@@ -1,7 +1,7 @@
-"""Tab-separated tables that a user writes by hand or saves from a spreadsheet.
+"""Reader of tab-separated tables, written by hand or saved from a spreadsheet.
 
-What is wrong with the whole table is a `UserError`; what is wrong with one row stays with it, so
-that the others can be used.
+An error in the header or encoding raises `UserError`. An error in one row is stored in that row, so
+that the other rows can be used.
 """
 
 import codecs
@@ -13,7 +13,7 @@ from pathlib import Path
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.regular import open_regular
 
-# Bytes of a table, and characters of a cell: no path is longer.
+# Bytes of a table, and characters of a cell (the longest path on Linux).
 LARGEST, LONGEST_CELL = 8 << 20, 4096
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)" *(?=\t|\r|\n|\Z)')
@@ -26,10 +26,10 @@ class Row:
     """One row of a table.
 
     Attributes:
-        table: its file.
-        line: number of its (first) line.
-        cells: by column, stripped; empty where there is none.
-        problem: what it has that makes it unusable, or None.
+        table: file of the table.
+        line: number of the row's first line, from 1.
+        cells: column -> stripped text; "" for a missing cell.
+        problem: why the row is unusable, or None.
     """
 
     table: Path
@@ -46,16 +46,17 @@ class Row:
 def read_rows(table: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[Row]:
     """The rows of a table.
 
+    The first line names the columns. Lines that start with '#' are comments. Missing cells at the
+    end of a line are empty, and columns without name and cells are ignored. A cell in quotation
+    marks may contain tabs, line breaks, and doubled quotation marks.
+
     Args:
-        table: file whose first line names its columns: UTF-8 or UTF-16, with or without a
-            byte-order mark, lines ended by LF, CRLF or CR. Lines that start with '#' are comments,
-            cells missing at a line's end are empty, and columns without name and cells are left
-            out. A cell in quotation marks may hold tabs and line ends, and a quotation mark twice.
-        columns: which must be there.
-        optional: which may be; their cells are empty where they are not.
+        table: UTF-8 or UTF-16 file, with or without a byte-order mark; LF, CRLF or CR line ends.
+        columns: names of the required columns.
+        optional: names of the optional columns; their cells are "" where they are absent.
 
     Raises:
-        UserError: the file cannot be read, a column is missing, unknown or there twice.
+        UserError: the file cannot be read; or a column is missing, unknown or duplicated.
     """
     lines = _cells(read_text(table, LARGEST))
     _, header, problem = next(lines, (1, [], None))
@@ -72,11 +73,11 @@ def read_rows(table: Path, columns: Sequence[str], optional: Sequence[str]) -> I
 
 
 def read_text(table: Path, largest: int) -> str:
-    """The text of a table; bytes that are not UTF-8 become lone surrogates, as in file names.
+    """The text of a table; invalid UTF-8 bytes become lone surrogates, as in file names.
 
     Args:
         table: UTF-8 or UTF-16 file, with or without a byte-order mark.
-        largest: bytes that it may have.
+        largest: maximum size in bytes.
 
     Raises:
         UserError: it cannot be read, is not a regular file, or is larger.
@@ -99,7 +100,7 @@ def read_text(table: Path, largest: int) -> str:
 
 
 def _cells(text: str) -> Iterator[tuple[int, list[str], str | None]]:
-    """Line number, cells and what is wrong with their marks, of each line that is no comment."""
+    """(line number, cells, problem with quotation marks or None) of each line but comments."""
     place, line = 0, 1
     while place < len(text):
         cells, end, problem = _line(text, place)
@@ -111,7 +112,7 @@ def _cells(text: str) -> Iterator[tuple[int, list[str], str | None]]:
 
 
 def _line(text: str, place: int) -> tuple[list[str], int, str | None]:
-    """The cells from `place` on, where their line ends, and what is wrong with a mark."""
+    """The cells from offset `place` on, the offset of the line's end, and a problem or None."""
     cells, problem = [], None
     comment = text[place] == "#"
     while True:
@@ -131,7 +132,7 @@ def _line(text: str, place: int) -> tuple[list[str], int, str | None]:
 
 
 def _quoted(text: str, place: int) -> re.Match[str] | None:
-    """The cell in quotation marks at `place`; an unclosed mark must not swallow other rows."""
+    """The quoted cell at offset `place`; an unclosed quotation mark must not include other rows."""
     found = _QUOTED.match(text, place, place + 2 * LONGEST_CELL)
     rows = found is not None and "\t" in found[1] and _LINE_END.search(found[1])
     return None if rows else found
@@ -140,7 +141,7 @@ def _quoted(text: str, place: int) -> re.Match[str] | None:
 def _header(
     table: Path, cells: list[str], columns: Sequence[str], optional: Sequence[str]
 ) -> list[str]:
-    """The names of the columns."""
+    """The checked names of the columns."""
     names = list(cells)
     while names and not names[-1]:
         names.pop()
@@ -159,7 +160,7 @@ def _header(
 
 
 def _check_separator(table: Path, names: list[str], columns: Sequence[str]) -> None:
-    """Say so where the header's only cell is all of its columns."""
+    """Raise `UserError` if the header is one cell that contains other separators than tabs."""
     if len(names) != 1:
         return
     for separator, what in ((";", "semicolons"), (",", "commas"), ("|", "bars"), (None, "spaces")):
@@ -171,7 +172,7 @@ def _check_separator(table: Path, names: list[str], columns: Sequence[str]) -> N
 
 
 def _unusable(cells: dict[str, str]) -> str | None:
-    """What no cell may be."""
+    """Why a cell is unusable (too long, NUL characters, not UTF-8), or None."""
     for column, cell in cells.items():
         if len(cell) > LONGEST_CELL:
             return f"{len(cell)} characters under '{column}', {LONGEST_CELL} are the most"

@@ -1,7 +1,7 @@
-"""Reading of foreign tars, also compressed ones, as a stream: regular files, and nothing else.
+"""Streaming reader of untrusted tar archives, plain or compressed: regular files only.
 
-Python's `tarfile` takes as much memory as a long name or a map of holes claims. Here names have at
-most some kB, and links, devices and files with holes are passed over.
+Python's `tarfile` allocates whatever a long name or a sparse map claims. Here names are limited to
+64 KiB, and links, devices and sparse files are skipped.
 """
 
 import bz2
@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 _BLOCK, _PIECE = 512, 1 << 16
-# Bytes of a long name with all that is said beside it, of what a whole tar unpacks to, and of
-# the memory that unpacking takes: "xz -9" wants 64 MiB.
+# Bytes of an extended header, of a whole unpacked tar, and of the decompressor's memory, of which
+# "xz -9" needs 64 MiB.
 _LONGEST_NAME, _MOST, _MEMORY = 1 << 16, 8 << 30, 256 << 20
 _MOST_MEMBERS = 1_000_000
 _WITHOUT_DATA = (
@@ -26,7 +26,7 @@ _EXTENDED = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 class TarMember:
-    """A regular file; `read` before the next one is asked for."""
+    """A regular file in a tar; must be read before the iteration continues."""
 
     def __init__(self, stream: "_Stream", name: str, size: int) -> None:
         self.name, self.size = PurePosixPath(name), size
@@ -34,7 +34,7 @@ class TarMember:
         self.left = size
 
     def read(self) -> bytes:
-        """All of it."""
+        """The content of the file."""
         data = self._stream.exactly(self.left)
         self.left = 0
         return data
@@ -74,7 +74,7 @@ def tar_members(handle: BinaryIO) -> Iterator[TarMember]:
 
 
 def _path(records: bytes) -> bytes:
-    """The path that an extended header gives, or nothing: lines of length, key and value."""
+    """The path in an extended header ("<length> <key>=<value>" records), or b""."""
     while records:
         length, _, _ = records[:20].partition(b" ")
         if not length.isdigit() or not len(length) < int(length) <= len(records):
@@ -97,18 +97,18 @@ def _unpacked(handle: BinaryIO) -> BinaryIO:
 
 
 class _Xz(io.RawIOBase):
-    """As `lzma.LZMAFile`, which takes any memory that the file asks for."""
+    """As `lzma.LZMAFile`, but with a memory limit."""
 
     def __init__(self, handle: BinaryIO) -> None:
         self._handle = handle
         self._codec = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
 
     def readable(self) -> bool:
-        """As a file's."""
+        """See `io.RawIOBase.readable`."""
         return True
 
     def readinto(self, room: memoryview) -> int:
-        """As a file's."""
+        """See `io.RawIOBase.readinto`."""
         data = b""
         while not data and not self._codec.eof:
             packed = self._handle.read(_PIECE) if self._codec.needs_input else b""
@@ -120,11 +120,13 @@ class _Xz(io.RawIOBase):
 
 
 class _Stream:
+    """Reads exact numbers of bytes, within the limit of an unpacked tar."""
+
     def __init__(self, handle: BinaryIO) -> None:
         self._handle, self._left = handle, _MOST
 
     def exactly(self, size: int) -> bytes:
-        """So many bytes."""
+        """Read exactly `size` bytes."""
         self._left -= size
         if self._left < 0:
             raise tarfile.ReadError(f"it unpacks to more than {_MOST >> 30} GiB")
@@ -134,6 +136,6 @@ class _Stream:
         return data
 
     def skip(self, size: int) -> None:
-        """Pass over so many bytes."""
+        """Skip `size` bytes."""
         while size > 0:
             size -= len(self.exactly(min(size, _PIECE)))

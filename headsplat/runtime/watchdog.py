@@ -1,13 +1,13 @@
-"""Ends a stage that hangs, or that was told to stop and does not: a process of its own beside it.
+"""Watchdog process of a stage: ends the stage if it hangs or does not exit after a stop signal.
 
-Native code may hold Python's lock for minutes: then no thread of the stage runs, and no handler of
-a signal. This process needs nothing of the stage but `/proc`, the memory in which it says that it
-goes on (`headsplat.runtime.heartbeat`), and a pipe into which Python writes each signal the moment
-it comes (`signal.set_wakeup_fd`). `headsplat.runtime.watching` starts it. It ends with the stage.
+It is a separate process: native code may hold Python's global lock for minutes, and then no thread
+and no signal handler of the stage runs. It reads only `/proc`, the shared heartbeat
+(`headsplat.runtime.heartbeat`), and a pipe to which Python writes each signal on arrival
+(`signal.set_wakeup_fd`). `headsplat.runtime.watchdog_launcher` starts it. It exits with the stage.
 
-A stage hangs that shows no progress for long: shorter if it does not use the CPU either, or stands
-at its memory limit; longer while it computes. Time in which the stage, this process or the whole
-machine was stopped does not count.
+A stage without a heartbeat counts as hung after the limit `idle`, if it does not use the CPU or is
+at its memory limit. While it computes, the longer limit `busy` applies. Time in which the stage,
+this process or the whole machine was stopped does not count.
 """
 
 import os
@@ -22,69 +22,75 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headsplat.runtime import heartbeat
-from headsplat.runtime.control_group import memory_limit_is_reached
-from headsplat.runtime.process import STOPPED, Seen, descendants, look, send, tell_workflow
-from headsplat.runtime.stopping import PATIENCE, SIGNALS, STATUS
+from headsplat.runtime.memory import memory_limit_is_reached
+from headsplat.runtime.process import (
+    STOPPED,
+    ProcessStat,
+    descendants,
+    process_stat,
+    send_signal,
+    stop_workflow,
+)
+from headsplat.runtime.stopping import GRACE_SECONDS, SIGNALS, STATUS
 
-# At this signal the stage writes down where its threads stand.
+# At this signal the stage dumps the stacks of its threads (`faulthandler.register`).
 DUMP = signal.SIGUSR1
-# Seconds from the signal until the handler must have run, from the order to end until the kernel
-# ends the stage, and for writing down where it stands.
-_HEARD, _ORDERLY, _WRITTEN = 0.5, 0.7, 2.0
-# A process that uses less of a core than this does not compute.
-_USE = 0.05
-_LOOKS = 20  # within the shorter limit
-_HALTED = 2  # looks at which a child may be stopped before it is continued
-_PAUSE = (0.05, 5.0)  # seconds between looks, at least and at most
+# Seconds: for the stage's signal handler to run, from the exit order to SIGKILL, for the dump.
+_HANDLER_SECONDS, _EXIT_SECONDS, _DUMP_SECONDS = 0.5, 0.7, 2.0
+# A process that uses a smaller share of one core than this counts as idle.
+_CPU_SHARE = 0.05
+_POLLS = 20  # within the shorter limit
+_STOPPED_POLLS = 2  # polls at which a child may be stopped before it is continued
+_INTERVAL = (0.05, 5.0)  # seconds between polls, at least and at most
 _ROOT = f"{Path(__file__).resolve().parents[2]}/"
 _OUR_CODE = (f"{_ROOT}headsplat/", f"{_ROOT}workflow_scripts/")
-_OWN_THREAD = "in _obey\n"  # of `headsplat.runtime.watching`
-_GAP = 10  # pauses after which this process must have been stopped itself
+_OWN_THREAD = "in _exit_on_order\n"  # of `headsplat.runtime.watchdog_launcher`
+_LONGEST_GAP = 10  # intervals between two polls; after more, this process was stopped itself
 
 
-class Silence:
-    """How long a stage has shown nothing.
+class InactivityTimer:
+    """Time since the last heartbeat of a stage, and since it last used the CPU.
 
     Attributes:
-        silent: seconds without a sign of progress.
-        idle: of these the last, without use of the CPU.
+        silent: seconds without a heartbeat.
+        idle: seconds at the end of these without CPU use.
     """
 
     def __init__(self) -> None:
         self.silent = self.idle = 0.0
         self._beats, self._used = -1, 0.0
 
-    def heard(self, beats: int) -> bool:
-        """Whether there was a sign since the last look, of which there are so many up to now."""
+    def update_beats(self, beats: int) -> bool:
+        """Reset and return True if the number of heartbeats has changed since the last poll."""
         if beats == self._beats:
             return False
         self.silent = self.idle = self._used = 0.0
         self._beats = beats
         return True
 
-    def look(self, passed: float, seconds: float) -> None:
-        """Take note of a look at a stage that gave no sign.
+    def update_cpu(self, passed: float, seconds: float) -> None:
+        """Account for a poll without a new heartbeat.
 
         Args:
-            passed: seconds since the last look.
-            seconds: CPU time that it and its children have used up to now.
+            passed: seconds since the last poll.
+            seconds: total CPU time of the stage and its children.
         """
         self.silent += passed
         self.idle += passed
-        if seconds < self._used:  # a child ended whose parent did not wait for it
+        if seconds < self._used:  # a child ended and was not reaped, so its time is lost
             self._used = seconds
-        elif seconds - self._used > _USE * self.idle + _USE:
+        elif seconds - self._used > _CPU_SHARE * self.idle + _CPU_SHARE:
             self.idle, self._used = 0.0, seconds
 
 
 class Handles(NamedTuple):
-    """Descriptors that the stage shares.
+    """File descriptors shared with the stage.
 
     Attributes:
-        pulse: memory of its signs of progress.
-        signals: pipe from which its signals are read.
-        order: pipe into which the status is written with which it is to end.
-        dump: file in which it writes down where its threads stand.
+        pulse: memory of the heartbeat.
+        signals: pipe from which the stage's signals are read.
+        order: pipe to which the exit status is written that the stage must exit with.
+        dump: file to which the stage dumps the stacks of its threads.
     """
 
     pulse: int
@@ -98,45 +104,45 @@ class Watchdog:
 
     Args:
         stage: process id.
-        name: of the stage, for messages.
-        idle: seconds without progress and without use of the CPU that are too many; 0 for never.
-        busy: the same while it computes.
-        handles: see there.
+        name: name of the stage, for messages.
+        idle: limit in seconds without heartbeat and CPU use; 0 for none.
+        busy: limit in seconds without heartbeat but with CPU use; 0 for none.
+        handles: see `Handles`.
     """
 
     def __init__(self, stage: int, name: str, idle: float, busy: float, handles: Handles) -> None:
         self.stage, self.name = stage, name
         self.idle, self.busy, self.handles = idle, busy, handles
         self._pulse = heartbeat.open_shared(handles.pulse)
-        self._silence = Silence()
+        self._timer = InactivityTimer()
         self._paused = 0.0
-        # Child that is stopped -> looks at which it was; those that were continued.
-        self._halted: dict[int, int] = {}
+        # Stopped child -> polls at which it was stopped; children that were continued.
+        self._stopped_polls: dict[int, int] = {}
         self._continued: set[int] = set()
-        self._told = False
+        self._workflow_stopped = False
         shorter = min([limit for limit in (self.idle, self.busy) if limit > 0], default=3600.0)
-        self._pause = min(max(shorter / _LOOKS, _PAUSE[0]), _PAUSE[1])
+        self._interval = min(max(shorter / _POLLS, _INTERVAL[0]), _INTERVAL[1])
 
     def run(self) -> None:
-        """Watch until the stage has ended or is to be ended."""
+        """Watch until the stage has ended or must be ended."""
         last = time.monotonic()
-        while self._lives():
-            if self._signal(self._pause):
-                self._stop()
+        while self._is_alive():
+            if self._stop_requested(self._interval):
+                self._await_exit()
                 return
             now = time.monotonic()
-            passed = min(now - last, _GAP * self._pause)
+            passed = min(now - last, _LONGEST_GAP * self._interval)
             last = now
-            seen = look(self.stage)
-            if seen is not None and (why := self._judge(seen, passed)) is not None:
-                self._hung(why)
+            stat = process_stat(self.stage)
+            if stat is not None and (why := self._reason_to_end(stat, passed)) is not None:
+                self._end_hung_stage(why)
                 return
 
-    def _lives(self) -> bool:
+    def _is_alive(self) -> bool:
         return os.getppid() == self.stage
 
-    def _signal(self, wait: float) -> bool:
-        """Whether the stage is asked to stop within `wait` seconds; if it ends, so does this."""
+    def _stop_requested(self, wait: float) -> bool:
+        """Whether the stage gets a stop signal within `wait` seconds; exits if the stage does."""
         if not select.select([self.handles.signals], [], [], wait)[0]:
             return False
         numbers = os.read(self.handles.signals, 64)
@@ -144,32 +150,32 @@ class Watchdog:
             os._exit(0)
         return any(number in SIGNALS for number in numbers)
 
-    def _stop(self) -> None:
-        """The stage was asked to stop: see that it does, and that its workflow knows."""
+    def _await_exit(self) -> None:
+        """Wait for a stage that got a stop signal; stop the workflow if the stage cannot."""
         asked = time.monotonic()
-        while (waited := time.monotonic() - asked) < PATIENCE:
-            self._signal(0.1)
-            if waited > _HEARD and not self._told:
-                self._told = True
-                if not heartbeat.request_noted(self._pulse):
-                    tell_workflow(self.stage)
-        self._say("stopped; the same command continues")
+        while (waited := time.monotonic() - asked) < GRACE_SECONDS:
+            self._stop_requested(0.1)
+            if waited > _HANDLER_SECONDS and not self._workflow_stopped:
+                self._workflow_stopped = True
+                if not heartbeat.stop_acknowledged(self._pulse):
+                    stop_workflow(self.stage)
+        self._log("stopped; the same command continues")
         self._end(STATUS)
 
-    def _judge(self, seen: Seen, passed: float) -> str | None:
-        """Why the stage counts as hung, or None; what is stopped is continued."""
-        if seen.state in "Tt":
-            self._wake_stage(seen, passed)
+    def _reason_to_end(self, stat: ProcessStat, passed: float) -> str | None:
+        """Why the stage counts as hung, or None; continues stopped processes."""
+        if stat.state in "Tt":
+            self._continue_stage(stat, passed)
             return None
         self._paused = 0.0
-        if self._silence.heard(heartbeat.read(self._pulse).beats):
+        if self._timer.update_beats(heartbeat.read(self._pulse).beats):
             return None
         below = [pid for pid in descendants(self.stage) if pid != os.getpid()]
-        children = {pid: child for pid in below if (child := look(pid)) is not None}
-        used = seen.seconds + sum(child.seconds for child in children.values())
-        self._silence.look(passed, used)
-        self._wake_children(children)
-        silent, idle = self._silence.silent, self._silence.idle
+        children = {pid: child for pid in below if (child := process_stat(pid)) is not None}
+        used = stat.seconds + sum(child.seconds for child in children.values())
+        self._timer.update_cpu(passed, used)
+        self._continue_children(children)
+        silent, idle = self._timer.silent, self._timer.idle
         if 0 < self.idle <= idle:
             return f"no progress and no use of the CPU for {_duration(idle)} (watchdog.idle)"
         if 0 < self.busy <= silent:
@@ -178,66 +184,66 @@ class Watchdog:
             return f"no progress for {_duration(silent)} at its memory limit (watchdog.idle)"
         return None
 
-    def _wake_stage(self, seen: Seen, passed: float) -> None:
-        """Continue a stage that was stopped alone, without this process, and then forgotten."""
+    def _continue_stage(self, stat: ProcessStat, passed: float) -> None:
+        """Continue a stage that was stopped alone for longer than the idle limit."""
         self._paused += passed
-        if seen.state == STOPPED and 0 < self.idle <= self._paused:
-            self._say(f"{self.name} was stopped (SIGSTOP) for {_duration(self._paused)}: continued")
-            send(signal.SIGCONT, [self.stage])
+        if stat.state == STOPPED and 0 < self.idle <= self._paused:
+            self._log(f"{self.name} was stopped (SIGSTOP) for {_duration(self._paused)}: continued")
+            send_signal(signal.SIGCONT, [self.stage])
             self._paused = 0.0
 
-    def _wake_children(self, children: dict[int, Seen]) -> None:
-        """Continue children that are stopped at several looks, while the stage waits for them."""
+    def _continue_children(self, children: dict[int, ProcessStat]) -> None:
+        """Continue children that stay stopped for several polls, because the stage waits."""
         stopped = [pid for pid, child in children.items() if child.state == STOPPED]
-        self._halted = {pid: self._halted.get(pid, 0) + 1 for pid in stopped}
+        self._stopped_polls = {pid: self._stopped_polls.get(pid, 0) + 1 for pid in stopped}
         for pid in stopped:
-            if self._halted[pid] > _HALTED:
-                # Said first: the stage may end, and this process with it, once the child goes on.
+            if self._stopped_polls[pid] > _STOPPED_POLLS:
+                # Logged first: once the child continues, the stage and this process may exit.
                 if pid not in self._continued:
-                    self._say(f"the child {pid} of {self.name} was stopped (SIGSTOP): continued")
+                    self._log(f"the child {pid} of {self.name} was stopped (SIGSTOP): continued")
                     self._continued.add(pid)
-                send(signal.SIGCONT, [pid])
+                send_signal(signal.SIGCONT, [pid])
 
-    def _hung(self, why: str) -> None:
-        threads = self._threads()
-        self._say("\n\n".join(threads) or "it does not say where its threads stand")
-        doing = heartbeat.read(self._pulse).doing
-        said = f", last heard: {doing!r}" if doing else ""
+    def _end_hung_stage(self, why: str) -> None:
+        stacks = self._dump_stacks()
+        self._log("\n\n".join(stacks) or "the stacks of its threads could not be read")
+        activity = heartbeat.read(self._pulse).activity
+        last = f", last progress: {activity!r}" if activity else ""
         inputs = "".join(f"; {path} is not a regular file" for path in _special_files(self.stage))
         # The main thread comes last.
-        place = _place(threads[-1]) if threads else ""
-        self._say(
-            f"error: {self.name} hangs{place}: {why}{said}{inputs}; the same command tries again"
+        place = _place(stacks[-1]) if stacks else ""
+        self._log(
+            f"error: {self.name} hangs{place}: {why}{last}{inputs}; the same command tries again"
         )
         self._end(1)
 
-    def _threads(self) -> list[str]:
-        """Where each of the stage's threads stands, as it writes at the signal; else nothing."""
-        send(DUMP, [self.stage])
-        size, end = -1, time.monotonic() + _WRITTEN
+    def _dump_stacks(self) -> list[str]:
+        """Stack of each thread of the stage, the main thread last; empty if it writes none."""
+        send_signal(DUMP, [self.stage])
+        size, end = -1, time.monotonic() + _DUMP_SECONDS
         while time.monotonic() < end:
             before, size = size, os.fstat(self.handles.dump).st_size
             if size == before and size > 0:
                 break
             time.sleep(0.1)
-        said = os.pread(self.handles.dump, max(size, 0), 0).decode(errors="replace")
-        threads = (thread.strip() for thread in said.split("\n\n"))
-        return [thread for thread in threads if thread and _OWN_THREAD not in thread]
+        text = os.pread(self.handles.dump, max(size, 0), 0).decode(errors="replace")
+        stacks = (stack.strip() for stack in text.split("\n\n"))
+        return [stack for stack in stacks if stack and _OWN_THREAD not in stack]
 
     def _end(self, status: int) -> None:
-        """End the stage with this status if it still can, else by SIGKILL, and all below it."""
-        with suppress(OSError):  # it has just ended
+        """Order the stage to exit with `status`; after a while SIGKILL it and its descendants."""
+        with suppress(OSError):  # the stage has just ended
             os.write(self.handles.order, bytes([status]))
         ordered = time.monotonic()
-        while time.monotonic() - ordered < _ORDERLY and self._lives():
-            self._signal(0.05)
+        while time.monotonic() - ordered < _EXIT_SECONDS and self._is_alive():
+            self._stop_requested(0.05)
         below = [pid for pid in descendants(self.stage) if pid != os.getpid()]
-        if self._lives():
-            send(signal.SIGKILL, [self.stage, *below])
+        if self._is_alive():
+            send_signal(signal.SIGKILL, [self.stage, *below])
 
-    def _say(self, line: str) -> None:
-        """Into the stage's log; one call a line, because the stage writes there as well."""
-        with suppress(OSError):  # the disk may be full, or nobody reads any more
+    def _log(self, line: str) -> None:
+        """Write a line to the stage's log in one call, because the stage writes there too."""
+        with suppress(OSError):  # the disk may be full, or the pipe closed
             os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="replace"))
 
 
@@ -245,11 +251,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _place(thread: str) -> str:
-    """Where in this project's code a thread stands, and who called it there."""
+def _place(stack: str) -> str:
+    """Innermost line of a stack in this project's code, and its callers."""
     frames = [
         frame.split('"')
-        for frame in thread.splitlines()
+        for frame in stack.splitlines()
         if any(folder in frame for folder in _OUR_CODE)
     ]
     if not frames:
@@ -261,7 +267,7 @@ def _place(thread: str) -> str:
 
 
 def _special_files(stage: int) -> list[str]:
-    """Pipes, devices and sockets among the files that a stage was given: such may block for ever.
+    """Pipes, devices and sockets among a stage's arguments, because reading them may block.
 
     Args:
         stage: process id.
@@ -281,7 +287,7 @@ def _special_files(stage: int) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Watch the parent of this process; `headsplat.runtime.watching` gives the arguments."""
+    """Watch the parent process; `headsplat.runtime.watchdog_launcher` passes the arguments."""
     stage, name, idle, busy, *handles = arguments
     os.chdir("/")
     watchdog = Watchdog(int(stage), name, float(idle), float(busy), Handles(*map(int, handles)))

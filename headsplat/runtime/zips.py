@@ -1,4 +1,4 @@
-"""Reading of foreign zips: what a member claims is checked before memory is taken for it."""
+"""Reader of untrusted zips: checks a member's claimed size before it allocates memory."""
 
 import lzma
 import struct
@@ -6,31 +6,31 @@ import zipfile
 import zlib
 from typing import IO
 
-# What damaged and foreign zips make `zipfile` and its decompressors raise.
+# Exceptions that `zipfile` and its decompressors raise for damaged zips.
 BROKEN = (
     OSError, EOFError, LookupError, MemoryError, RuntimeError, ValueError, lzma.LZMAError,
     struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-# Compressed members may grow to this, and to so many times the file.
+# All members may unpack to 64 MiB, or to 64 times the size of the file.
 _FREE, _TIMES = 64 << 20, 64
 _PIECE = 1 << 20
 
 
-class ZipRoom:
-    """Bytes that may still be unpacked from one zip.
+class UnpackBudget:
+    """Number of bytes that may still be unpacked from one zip, against zip bombs.
 
     Args:
-        size: of the file, in bytes.
+        size: size of the zip file in bytes.
     """
 
     def __init__(self, size: int) -> None:
         self.left = max(_FREE, _TIMES * size)
 
     def take(self, info: zipfile.ZipInfo) -> int:
-        """The member's size, which counts from now on.
+        """Subtract a member's unpacked size from the budget and return it.
 
         Raises:
-            ValueError: encrypted, or too large for such a file.
+            ValueError: it is encrypted, or exceeds the budget.
         """
         if info.flag_bits & 1:
             raise ValueError(f"'{info.filename[:60]}' is encrypted")
@@ -40,18 +40,18 @@ class ZipRoom:
         return info.file_size
 
 
-def size_of(archive: zipfile.ZipFile) -> int:
-    """Bytes of the file that was opened."""
+def zip_size(archive: zipfile.ZipFile) -> int:
+    """Size in bytes of an open zip file."""
     handle = archive.fp
     handle.seek(0, 2)
     return handle.tell()
 
 
-def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, room: ZipRoom) -> bytearray:
-    """One member, whole and of the right checksum.
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, room: UnpackBudget) -> bytearray:
+    """Read one member and check its CRC-32.
 
     Raises:
-        BROKEN: damaged, or too large.
+        BROKEN: it is damaged or too large.
     """
     data = bytearray(room.take(info))
     with archive.open(info) as handle:
@@ -60,12 +60,12 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, room: ZipRoom) 
 
 
 def fill(handle: IO[bytes], room: memoryview, name: str) -> None:
-    """Fill `room` from an open member, in pieces: it may be large, and each piece is a copy."""
+    """Fill `room` from an open member, in pieces, because `readinto` copies each piece."""
     at = 0
     while at < len(room):
         count = handle.readinto(room[at : at + _PIECE])
         if not count:
             raise ValueError(f"'{name[:60]}' is cut short")
         at += count
-    # The checksum is compared at the end.
+    # zipfile checks the CRC-32 when it reads past the end.
     handle.read(1)

@@ -11,7 +11,7 @@ from headsplat.frames.images import decode_image
 from headsplat.frames.packs import FrameStore
 from headsplat.frames.table import read_frames
 from headsplat.networks.mica import load_mica
-from headsplat.networks.placement import shared_gpu
+from headsplat.runtime.device import shared_gpu
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npy
 from headsplat.runtime.logs import log

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headsplat.runtime.files import publish
 from headsplat.runtime.logs import log
-from headsplat.runtime.pickles.nodes import PickleError
+from headsplat.runtime.pickles.placeholders import PickleError
 from headsplat.runtime.pickles.torch_files import read_torch
 from headsplat.runtime.storage import storage_error
 

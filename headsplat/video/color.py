@@ -1,7 +1,7 @@
-"""From decoded frames to 8-bit RGB: matrix, range, primaries, and tone mapping of HDR sources.
+"""Color conversion of decoded frames to 8-bit BT.709 RGB, with tone mapping of HDR.
 
-PQ is SMPTE ST 2084, HLG and its system gamma are ITU-R BT.2100, the reference white of
-203 cd/m2 is ITU-R BT.2408, the display curve of the SDR result is ITU-R BT.1886.
+PQ: SMPTE ST 2084. HLG and its system gamma: ITU-R BT.2100. Reference white of 203 cd/m2: ITU-R
+BT.2408. Display curve of the SDR result: ITU-R BT.1886.
 """
 
 from dataclasses import dataclass
@@ -30,15 +30,15 @@ BT2020, DCI_P3, DISPLAY_P3 = (
     int(ColorPrimaries.SMPTE432),
 )
 REFERENCE_WHITE = 203.0  # cd/m2
-HLG_PEAK = 1000.0  # cd/m2 of the display that the HLG system gamma 1.2 belongs to
-KNEE = 0.7  # share of reference white that stays linear; faces lie below
+HLG_PEAK = 1000.0  # cd/m2; peak of the display for which the HLG system gamma is 1.2
+KNEE = 0.7  # share of reference white up to which light stays linear; faces are darker
 SDR_GAMMA = 2.4
-BT601, BT709, UNSPECIFIED = 5, 1, 2  # AVColorSpace; 2 says the same of primaries and transfer
+BT601, BT709, UNSPECIFIED = 5, 1, 2  # AVColorSpace; 2 also means unspecified in the other enums
 _P3_TO_709 = np.array(
     [[1.2249, -0.2249, 0.0], [-0.0420, 1.0420, 0.0], [-0.0197, -0.0786, 1.0983]], np.float32
 )
-# Light of wide primaries to light of BT.709's, both of white D65. The white of cinema's P3 is
-# taken as D65, because that is how players show it.
+# Linear RGB of wide primaries to linear RGB of BT.709, white point D65. DCI-P3's white point is
+# taken as D65 too, as players do.
 TO_709 = {
     BT2020: np.array(
         [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
@@ -47,7 +47,7 @@ TO_709 = {
     DCI_P3: _P3_TO_709,
     DISPLAY_P3: _P3_TO_709,
 }
-# How bright each primary is.
+# Luminance of each primary.
 LUMA = {
     BT2020: np.array([0.2627, 0.6780, 0.0593], np.float32),
     DCI_P3: np.array([0.2290, 0.6917, 0.0793], np.float32),
@@ -55,19 +55,19 @@ LUMA = {
 }
 _NAMES = {PQ: "PQ", HLG: "HLG", BT2020: "BT.2020", DCI_P3: "DCI-P3", DISPLAY_P3: "Display P3"}
 FAST = Interpolation.BILINEAR | Interpolation.BITEXACT
-# Interpolates the halved color planes instead of repeating their pixels; 15 times slower.
+# Interpolates subsampled chroma instead of repeating its pixels; 15 times slower.
 FINE = FAST | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
 class Colors:
-    """How code values are meant, in FFmpeg's numbers.
+    """Color metadata of a stream, as FFmpeg's enum values.
 
     Attributes:
         matrix: AVColorSpace.
         primaries: AVColorPrimaries.
         transfer: AVColorTransferCharacteristic.
-        full: code values use the full range; None where nobody says.
+        full: whether code values use the full range; None if unspecified.
     """
 
     matrix: int = UNSPECIFIED
@@ -77,17 +77,17 @@ class Colors:
 
     @classmethod
     def of(cls, source: VideoFrame | VideoCodecContext, container: "Colors") -> "Colors":
-        """What the stream says of itself, and where it is silent what its container says."""
-        spread = {ColorRange.MPEG: False, ColorRange.JPEG: True}.get(source.color_range)
+        """Metadata of a stream or frame; unspecified values are taken from the container."""
+        full = {ColorRange.MPEG: False, ColorRange.JPEG: True}.get(source.color_range)
 
-        def said(own: int, other: int) -> int:
+        def specified(own: int, other: int) -> int:
             return other if own == UNSPECIFIED else int(own)
 
         return cls(
-            said(source.colorspace, container.matrix),
-            said(source.color_primaries, container.primaries),
-            said(source.color_trc, container.transfer),
-            container.full if spread is None else spread,
+            specified(source.colorspace, container.matrix),
+            specified(source.color_primaries, container.primaries),
+            specified(source.color_trc, container.transfer),
+            container.full if full is None else full,
         )
 
     @property
@@ -97,11 +97,11 @@ class Colors:
 
     @property
     def wide(self) -> bool:
-        """Whether the primaries are wider than BT.709's, which HDR's are unless it says others."""
+        """Whether the primaries are wider than BT.709; for HDR also if they are unspecified."""
         return self.primaries in TO_709 or (self.hdr and self.primaries == UNSPECIFIED)
 
     def conversion(self) -> str | None:
-        """What is done to the light, in words; None if nothing is."""
+        """Description of the color conversion for the log; None if there is none."""
         primaries = BT2020 if self.hdr and self.primaries == UNSPECIFIED else self.primaries
         name = _NAMES.get(primaries, "BT.709")
         if self.hdr:
@@ -112,12 +112,12 @@ class Colors:
 class RgbConverter:
     """Convert decoded frames to uint8 RGB (height, width, 3) of a given size.
 
-    Sources without a tagged matrix count as BT.709 from 720 lines on and as BT.601 below,
-    as players do. `fine` images have smooth color edges, the others are quick to make.
+    Sources without a tagged matrix count as BT.709 from 720 lines on and as BT.601 below, as in
+    players.
 
     Args:
-        fine: see above.
-        container: what the container says of the colors.
+        fine: interpolate subsampled chroma for smooth color edges; slower.
+        container: color metadata of the container.
     """
 
     def __init__(self, fine: bool, container: Colors) -> None:
@@ -126,7 +126,7 @@ class RgbConverter:
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
-        """RGB image of one decoded frame; HDR and wide colors become SDR BT.709."""
+        """RGB image of one decoded frame; HDR and wide-gamut colors become SDR BT.709."""
         colors = Colors.of(frame, self._container)
         matrix = colors.matrix
         if matrix == UNSPECIFIED:
@@ -136,7 +136,7 @@ class RgbConverter:
             frame,
             width=width,
             height=height,
-            # Packed 16-bit RGB overflows in strong colors where color planes are interpolated.
+            # FFmpeg's packed 16-bit RGB overflows for saturated colors with interpolated chroma.
             format="gbrp16le" if colors.hdr or colors.wide else "rgb24",
             src_colorspace=matrix,
             src_color_range=ColorRange.JPEG if full else None,
@@ -147,19 +147,19 @@ class RgbConverter:
         image = scaled.to_ndarray()
         if colors.hdr:
             return tone_map(image, colors.transfer, colors.primaries)
-        return narrow(image, colors) if colors.wide else image
+        return convert_wide_gamut(image, colors) if colors.wide else image
 
 
 def tone_map(image: np.ndarray, transfer: int, primaries: int = BT2020) -> np.ndarray:
-    """Map PQ or HLG code values to SDR of BT.709's primaries.
+    """Tone-map PQ or HLG code values to SDR with BT.709 primaries.
 
-    Light up to 0.7 of reference white keeps its brightness, highlights roll off towards
-    white; the largest of the three channels decides, so that hues stay.
+    Light up to 0.7 of reference white is kept; highlights roll off towards white. The curve is
+    applied to the largest of the three channels, which preserves hues.
 
     Args:
         image: uint16 (H, W, 3), full range.
         transfer: AVColorTransferCharacteristic of the source.
-        primaries: AVColorPrimaries of the source; BT.2020's where they are unspecified.
+        primaries: AVColorPrimaries of the source; unspecified counts as BT.2020.
 
     Returns:
         uint8 (H, W, 3) for a BT.1886 display.
@@ -169,7 +169,7 @@ def tone_map(image: np.ndarray, transfer: int, primaries: int = BT2020) -> np.nd
     luma = LUMA.get(primaries, np.array([0.2126, 0.7152, 0.0722], np.float32))
     result = np.empty(image.shape, np.uint8)
     encode = _sdr_table(SDR_GAMMA)
-    # Strips bound the memory of the float intermediates for images of any size.
+    # Strips of rows bound the memory of the float intermediates.
     for top in range(0, len(image), 128):
         light = _linear_table(transfer)[image[top : top + 128]]
         if transfer == HLG:
@@ -187,12 +187,12 @@ def tone_map(image: np.ndarray, transfer: int, primaries: int = BT2020) -> np.nd
     return result
 
 
-def narrow(image: np.ndarray, colors: Colors) -> np.ndarray:
-    """SDR of wide primaries to the same curve with BT.709's; what lies outside is clipped.
+def convert_wide_gamut(image: np.ndarray, colors: Colors) -> np.ndarray:
+    """Convert SDR with wide primaries to BT.709 primaries; colors outside the gamut are clipped.
 
     Args:
         image: uint16 (H, W, 3), full range.
-        colors: of the source.
+        colors: color metadata of the source.
 
     Returns:
         uint8 (H, W, 3).
@@ -209,7 +209,7 @@ def narrow(image: np.ndarray, colors: Colors) -> np.ndarray:
 
 @cache
 def _linear_table(transfer: int) -> np.ndarray:
-    """Light per 16-bit code: PQ relative to reference white, HLG scene light in [0, 1]."""
+    """Linear light per 16-bit code: PQ relative to reference white, HLG scene light in [0, 1]."""
     code = np.linspace(0, 1, 65536)
     if transfer == PQ:
         m1, m2 = 2610 / 16384, 2523 / 32
@@ -223,11 +223,11 @@ def _linear_table(transfer: int) -> np.ndarray:
 
 @cache
 def _power_table(gamma: float) -> np.ndarray:
-    """Light per 16-bit code of a display with a plain power curve."""
+    """Linear light per 16-bit code for a display with a power curve."""
     return (np.linspace(0, 1, 65536) ** gamma).astype(np.float32)
 
 
 @cache
 def _sdr_table(gamma: float) -> np.ndarray:
-    """8-bit code per light; fine steps, because dark codes lie close together in light."""
+    """8-bit code per linear light in 2^20 steps, because dark codes are close in linear light."""
     return np.rint(255 * np.linspace(0, 1, 1 << 20) ** (1 / gamma)).astype(np.uint8)

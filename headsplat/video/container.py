@@ -1,4 +1,4 @@
-"""Opening of video and sound files: what lies in a file, and nothing that it points to."""
+"""Safe opening of untrusted video and sound files: known formats only, no external references."""
 
 import os
 import re
@@ -18,33 +18,33 @@ from av.video.stream import VideoStream
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.regular import open_regular
 
-# An image of more pixels is no video of a person, and would not fit into memory many times.
+# Bound on the pixels of an image, which limits the memory of a decoder's frames.
 MAX_PIXELS = 1 << 26
-# Containers and bare streams. Playlists, image sequences and devices are not among them, because
-# they read other files, or none.
+# Containers and raw streams. Playlists, image sequences and devices are excluded, because they
+# read other files or no file.
 FORMATS = (
     "aac,ac3,aiff,amr,apng,asf,asf_o,au,av1,avi,caf,dnxhd,dts,dv,eac3,flac,flv,gif,gxf,h261,h263,h264,"
     "hevc,ivf,live_flv,m4v,matroska,mjpeg,mov,mp3,mpeg,mpegts,mpegtsraw,mpegvideo,mxf,nsv,nut,obu,"
     "ogg,rm,tta,vc1,vvc,w64,wav,webm,wtv,wv"
 )
-# Streams without a container have no time stamps; FFmpeg makes up 25 images a second for some.
+# Raw streams have no time stamps; for some of them FFmpeg invents 25 images per second.
 BARE = ("av1", "dnxhd", "h261", "h263", "h264", "hevc", "mjpeg", "obu", "vc1", "vvc")
-NOT_SHOWN = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+STILL_IMAGES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 @contextmanager
 def open_media(path: Path | str, sound: bool = False) -> Iterator[InputContainer]:
-    """Open a video or sound file for reading, whatever its name looks like.
+    """Open a video or sound file for reading.
 
-    FFmpeg gets the opened file, not its name, so that a name is never taken for an address, a
-    pattern or a device, and files that name other files are not followed.
+    FFmpeg gets an open file, not a name, so a name is never interpreted as a URL, a pattern or a
+    device. References to other files are not followed.
 
     Args:
         path: the file.
-        sound: it is opened for its sound; for messages only.
+        sound: whether it is opened for its sound; changes the error messages only.
 
     Raises:
-        UserError: no such file, not a regular file, an empty one, or of no known format.
+        UserError: no such file, not a regular file, empty, or of an unknown format.
     """
     with _open_file(path) as file:
         try:
@@ -84,7 +84,7 @@ def _open_file(path: Path | str) -> BinaryIO:
 
 
 class _Named:
-    """A file whose name tells FFmpeg its suffix only: one of the hints of what is in it."""
+    """A file object with a neutral name, whose suffix FFmpeg uses as a hint of the format."""
 
     def __init__(self, file: BinaryIO, path: Path | str) -> None:
         suffix = Path(path).suffix.lower()
@@ -97,14 +97,14 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
 
 
 def main_video(container: InputContainer, path: Path | str) -> VideoStream:
-    """The largest video stream that can be decoded; of equal ones the first.
+    """The decodable video stream with the largest images; of equal ones the first.
 
-    Cover images, thumbnails and streams of far fewer images than another do not count.
+    Cover images, thumbnails, and streams with less than half the images of another are ignored.
 
     Raises:
         UserError: there is none, it has no decoder, or its images are too large.
     """
-    streams = [s for s in container.streams.video if not s.disposition & NOT_SHOWN]
+    streams = [s for s in container.streams.video if not s.disposition & STILL_IMAGES]
     if not streams:
         raise UserError(f"{path}: the file has no video stream; give a video file")
     known = [s for s in streams if s.codec_context is not None]
@@ -120,7 +120,7 @@ def main_video(container: InputContainer, path: Path | str) -> VideoStream:
     context = stream.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise UserError(
-            f"{path}: says that its images have {context.width} x {context.height} pixels; at most "
+            f"{path}: declares images of {context.width} x {context.height} pixels; at most "
             f"{MAX_PIXELS >> 20} megapixels can be read; give a smaller video"
         )
     return stream
@@ -134,7 +134,7 @@ def _counts(path: Path | str) -> Counter[int]:
 
 
 def count_videos(path: Path | str) -> int:
-    """How many mp4 or mov files lie in a file one behind the other; the first alone is read."""
+    """Number of mp4 or mov files concatenated in a file, of which only the first is read."""
     count = 0
     with open_regular(path) as file:
         end = file.seek(0, os.SEEK_END)
@@ -152,9 +152,9 @@ def count_videos(path: Path | str) -> int:
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
-    """Packets of `streams` up to the end of the file, or to where a cut-off file stops.
+    """Packets of `streams` up to the end of the file, or to where a truncated file ends.
 
-    Streams that begin in the middle of the file make PyAV fail behind its last packet.
+    PyAV raises IndexError after the last packet if a stream begins in the middle of the file.
     """
     iterator = container.demux(*streams)
     while True:

@@ -1,12 +1,12 @@
-"""Cropping of one chunk of a video to its pack of JPEG images: the crop stage."""
+"""Crop stage: decode one chunk of a video and write its crops as a zip of JPEG images."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from headsplat.frames.chunks import chunk_bounds
 from headsplat.frames.crop import Crop
+from headsplat.frames.ids import chunk_bounds
 from headsplat.frames.images import encode_jpeg
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.runtime.errors import UserError
@@ -21,10 +21,18 @@ QUALITY = 98
 def crop_chunk(
     video: Path, info_path: Path, crop_path: Path, chunk: int, n_chunks: int, out: Path
 ) -> None:
-    """Decode a chunk a second time and publish its crops as `<id:05d>.jpg` in a zip.
+    """Decode a chunk and write its crops as `<id:05d>.jpg` in a zip.
+
+    Args:
+        video: the source video.
+        info_path: its `video.json`.
+        crop_path: its `crop.json`.
+        chunk: number of the chunk, from 0.
+        n_chunks: number of chunks.
+        out: the zip to write.
 
     Raises:
-        UserError: the video is not the one that was probed, or the crop is of another one.
+        UserError: the video is not the one that was probed, or the crop belongs to another video.
     """
     info, box = VideoInfo.load(info_path), Crop.load(crop_path)
     if (box.source_width, box.source_height) != (info.width, info.height):
@@ -44,10 +52,10 @@ def crop_chunk(
 
 
 def crop_image(image: np.ndarray, box: Crop) -> np.ndarray:
-    """Crop RGB uint8 (H, W, 3) to (size, size, 3) with exact pixel geometry.
+    """Crop RGB uint8 (H, W, 3) to (size, size, 3); black outside the image.
 
-    Box and crop share their corners, so continuous coordinates map by (p - corner) * size /
-    side. Shrinking averages over each target pixel's area, enlarging is bicubic.
+    Continuous pixel coordinates map by (p - corner) * size / side. Shrinking averages over the
+    area of each target pixel; enlarging is bicubic.
     """
     height, width = image.shape[:2]
     x0, y0 = max(0, box.x0), max(0, box.y0)

@@ -1,4 +1,4 @@
-"""Decoding of the images of some ids, bit-equal to a pass over the whole video."""
+"""Random access decoding of frames, bit-equal to decoding the whole video."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.process import available_threads
 from headsplat.video.color import Colors
 from headsplat.video.container import MAX_PIXELS, main_video, open_media, packets
+from headsplat.video.display import ShapeReader, UprightConverter
 from headsplat.video.info import VideoInfo
 from headsplat.video.interlace import Decoded, deinterlaced
-from headsplat.video.shown import ImageMaker, Shapes
 
-TRIES = 8  # key frames to start at, before decoding from the start of the file
+TRIES = 8  # key frames to try before decoding from the start of the file
 
 
 @contextmanager
@@ -32,13 +32,13 @@ def open_video(
 
     Args:
         path: the file.
-        threads: of the decoder; the images of an intact stream do not depend on it.
-        strict: report damaged images instead of painting them over with their neighbors.
-            Only for a pass from the start: after a seek into an open group, the references
-            that are missing by design count as damage too.
+        threads: threads of the decoder; the images of an intact stream do not depend on it.
+        strict: report damaged images instead of concealing errors with neighboring images. Only
+            for decoding from the start: after a seek into an open GOP, references that are
+            missing by design count as damage too.
 
     Raises:
-        UserError: the file is missing, is no video, or has no video stream.
+        UserError: the file is missing, is not a video, or has no video stream.
     """
     with open_media(path) as container:
         stream = main_video(container, path)
@@ -49,25 +49,24 @@ def open_video(
 
 
 def is_end(packet: Packet) -> bool:
-    """Whether a packet only says that the file has ended."""
+    """Whether a packet is PyAV's empty packet at the end of a file."""
     return packet.size == 0 and packet.pts is None and packet.dts is None
 
 
 def checksum(packet: Packet) -> int:
-    """CRC-32 of what a packet holds."""
+    """CRC-32 of a packet's content."""
     return zlib.crc32(bytes(packet))
 
 
 def decode_packet(packet: Packet, number: int) -> list[VideoFrame]:
-    """Intact images that come out of the decoder with this packet, in display order.
+    """Decode a packet; returns the intact images that the decoder outputs, in display order.
 
-    Time stamps may be missing, repeated or wrong, so the number of the packet takes their place:
-    the `pts` of each image is the number of the packet that it was stored in. A damaged packet
-    gives no image.
+    Time stamps may be missing, repeated or wrong, so they are replaced by packet numbers: the
+    `pts` of an image is the number of the packet that contains it. A damaged packet gives no image.
 
     Args:
-        packet: to decode; its time stamps are overwritten.
-        number: of the packet among those of its stream, from 0.
+        packet: the packet; its time stamps are overwritten.
+        number: number of the packet in its stream, from 0.
     """
     if not is_end(packet):
         packet.pts = packet.dts = number
@@ -83,10 +82,15 @@ def read_images(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (id, upright RGB uint8 (H, W, 3)) for ids first .. stop - 1.
 
-    Seeks to the last key frame at or before the first needed image and decodes until the
-    last one; holds one image at a time. Ids that share a source image share the array.
-    Without `fine`, color edges are as coarse as the stored color planes, and decoding of
-    large images is several times faster.
+    Seeks to the last key frame at or before the first needed image, and keeps one image in memory.
+    Ids with the same source image share the array.
+
+    Args:
+        path: the video.
+        info: its `video.json`.
+        first: first id, from 1.
+        stop: last id plus 1.
+        fine: interpolate subsampled chroma; several times slower for large images.
 
     Raises:
         UserError: the file is not the one that was probed.
@@ -94,15 +98,15 @@ def read_images(
     if not Path(path).is_file() or Path(path).stat().st_size != info.bytes:
         raise UserError(
             f"{path}: missing or changed since it was probed; the "
-            "same command goes on with what is there"
+            "same command continues with the file as it is"
         )
     if first >= stop:
         return
     frame_id = first
-    # With several threads, a damaged stream may decode differently from run to run.
+    # With several threads a damaged stream may decode differently in each run.
     threads = 1 if info.n_undecodable else available_threads()
     with open_video(path, threads) as (container, stream):
-        make = ImageMaker(
+        make = UprightConverter(
             info.width,
             info.height,
             stream.sample_aspect_ratio,
@@ -111,7 +115,7 @@ def read_images(
         )
         start = info.images[first - 1]
         if info.fields:
-            # The earlier neighbor counts too.
+            # Deinterlacing an image needs the previous image too.
             frames = _frames_from(path, threads, container, stream, info, max(0, start - 1))
             frames = deinterlaced(frames, info.fields)
         else:
@@ -144,10 +148,10 @@ def _frames_from(
 ) -> Iterator[Decoded]:
     """The decodable source images from number `start` on.
 
-    Tries the last key frame before it, then earlier ones, at last the start of the file:
-    containers index by decoding time, so a seek may land late, and streams that refresh in
-    slices are whole only some images after their key frame. Where a seek landed is known by
-    the content of the key frame and its place in the file, because time stamps may repeat.
+    Tries the last key frame before it, then earlier ones, then the start of the file. Containers
+    index by decoding time, so a seek may land late. Streams with intra refresh are complete only
+    some images after a key frame. The key frame after a seek is identified by its content and its
+    position in the file, because time stamps may repeat.
     """
     order = {packet: image for image, packet in enumerate(info.packets)}
     known = {(place, content): packet for packet, _, place, content in info.keyframes}
@@ -169,13 +173,13 @@ def _frames_from(
 
 
 def _from_the_start(path: Path | str, threads: int, order: dict[int, int]) -> Iterator[Decoded]:
-    # Seeking to the start is not sure to reach the first packet; opening anew is.
+    # A seek to the start may miss the first packet, so the file is opened again.
     with open_video(path, threads) as (container, stream):
         yield from _decode(enumerate(packets(container, stream)), order)
 
 
 def _decode(source: Iterable[tuple[int, Packet]], order: dict[int, int]) -> Iterator[Decoded]:
-    shapes = Shapes()
+    shapes = ShapeReader()
     for number, packet in source:
         for frame in decode_packet(packet, number):
             if frame.pts in order:
@@ -188,10 +192,10 @@ def _from_key_frame(
     order: dict[int, int],
     start: int,
 ) -> Iterator[tuple[int, Packet]]:
-    """(number, packet) from the first known key frame on; none if that comes after `start`.
+    """(number, packet) from the first known key frame on; nothing if that comes after `start`.
 
-    Images that follow an open key frame in the file but are shown before it are left out: they
-    need the previous group, which is not there after a seek, and nothing later refers to them.
+    Leading images, which follow an open GOP's key frame in the file but are shown before it, are
+    skipped. They need the previous GOP, which is missing after a seek, and are not references.
     """
     for packet in source:
         if not packet.is_keyframe:

@@ -1,4 +1,4 @@
-"""Encoding of mp4 files: H.264 images and AAC sound, the same bytes for the same input."""
+"""Deterministic mp4 encoding: H.264 video and AAC sound, equal bytes for equal input."""
 
 from contextlib import ExitStack
 from fractions import Fraction
@@ -14,32 +14,31 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from headsplat.runtime.files import publish
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-AAC_BLOCK = 1024  # samples that one AAC packet holds
-# x264 gives the same bytes for the same number of threads only, so the number is fixed.
+AAC_BLOCK = 1024  # samples per AAC packet
+# x264's output depends on the number of threads, so the number is fixed.
 ENCODER_THREADS = 2
-# With its macroblock tree, x264 gives other bytes each time for widths such as 96, 320 or 528.
+# x264's macroblock tree is not deterministic for widths such as 96, 320 or 528.
 REPEATABLE = {"x264-params": "mbtree=0"}
 MP4_OPTIONS = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
 class VideoWriter:
-    """Write RGB images (and sound) to an mp4 that appears under its name only when complete.
+    """Context manager that writes RGB images and sound to an mp4, published when complete.
 
-    Images are BT.709 yuv420p and tagged so; an odd last row or column is repeated once,
-    because yuv420p needs even sizes. The sound starts with the first image and is cut or
-    padded with silence to the images' length. Nothing in the file depends on the time, the
-    machine's core count or the library's build string.
+    Images are encoded as yuv420p with BT.709 tags. An odd last row or column is repeated, because
+    yuv420p needs even sizes. The sound starts with the first image and is cut or padded with
+    silence. The bytes do not depend on the date, the number of cores or the library's build.
 
     Args:
-        path: the mp4 to publish on leaving the context.
+        path: the mp4 to write.
         width, height: size of the images in pixels.
-        fps: image rate, exact.
+        fps: frame rate, exact.
         audio: None, or (samples (n,) or (n, 1|2) in [-1, 1], sample rate in Hz).
-        crf: x264's constant rate factor; lower is better and larger.
-        quick: for videos that are only looked at: half the time, and the same bytes at any size.
+        crf: x264's constant rate factor; lower means better quality and a larger file.
+        quick: x264's preset `veryfast` instead of `medium`: half the time.
 
     Raises:
-        ValueError: for sound that is neither mono nor stereo or images of another size.
+        ValueError: sound that is neither mono nor stereo, or an image of another size.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class VideoWriter:
             temporary = stack.enter_context(publish(self._path))
             self._file = stack.enter_context(
                 av.open(
-                    f"file:{temporary}",  # so that no name is taken for an address
+                    f"file:{temporary}",  # the prefix keeps FFmpeg from parsing the name as a URL
                     "w",
                     format="mp4",
                     options=MP4_OPTIONS,
@@ -122,7 +121,7 @@ class VideoWriter:
     ) -> None:
         with self._stack:
             if error is not None:
-                # Re-raised inside the stack, so that `publish` discards the temporary file.
+                # Raised inside the stack, so that `publish` removes the temporary file.
                 raise error.with_traceback(trace)
             self._file.mux(self._stream.encode(None))
             if self._sound:
@@ -130,7 +129,7 @@ class VideoWriter:
 
 
 class SoundTrack:
-    """The sound track of a video: blocks follow the images, so the file is interleaved."""
+    """AAC encoder of a video's sound, written in blocks that are interleaved with the images."""
 
     def __init__(self, samples: np.ndarray, rate: int) -> None:
         samples = np.asarray(samples, np.float32)
@@ -146,7 +145,7 @@ class SoundTrack:
         self._done = 0
 
     def open(self, file: av.container.OutputContainer) -> None:
-        """Add the track to a file, behind its images' stream."""
+        """Add the stream to a file, after its video stream."""
         self._file = file
         self._stream = file.add_stream("aac", rate=self._rate, layout=self._layout)
         self._stream.options = {"flags": "+bitexact"}
@@ -154,12 +153,12 @@ class SoundTrack:
         self._stream.codec_context.thread_count = 1
 
     def write_until(self, seconds: Fraction) -> None:
-        """Encode all whole blocks that end before `seconds`."""
+        """Encode all complete blocks that end before `seconds`."""
         while (self._done + AAC_BLOCK) <= seconds * self._rate:
             self._encode(AAC_BLOCK)
 
     def finish(self, seconds: Fraction) -> None:
-        """Encode what is left before `seconds`, the length of the images."""
+        """Encode the rest up to `seconds`, the duration of the images."""
         self.write_until(seconds)
         rest = round(seconds * self._rate) - self._done
         if rest > 0:

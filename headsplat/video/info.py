@@ -1,4 +1,4 @@
-"""What probing learned about a video: the record that every later stage reads."""
+"""`video.json`: the probed properties of a video that later stages read."""
 
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -15,26 +15,25 @@ class VideoInfo:
     """The contents of `video.json`.
 
     Attributes:
-        path: the video as it was given.
+        path: path of the video as the user gave it.
         bytes, sha256: size and hash of the file.
         width, height: size in pixels of the upright image with square pixels.
         rotation: degrees counter-clockwise by which the stored image is turned for display.
-        source_fps: mean image rate of the source, exact.
-        n_source: decodable source images.
-        n_undecodable: source images that are in the file but do not decode.
-        n_frames: images at 25 per second.
+        source_fps: mean frame rate of the source, exact.
+        n_source: number of decodable source images.
+        n_undecodable: number of source images that do not decode.
+        n_frames: number of frames at 25 fps.
         duration: seconds.
-        pts: per id, the time stamp (ticks) of the source image used.
-        keyframes: where decoding can start: for each key frame its number among the packets of
-            the video stream, time stamp, place in the file in bytes (0 if unknown), and CRC-32 of
-            its content.
-        undecodable: ids whose own source image is damaged.
+        pts: time stamp (ticks) of each frame's source image.
+        keyframes: for each key frame where decoding can start: packet number in the video stream,
+            time stamp, position in the file in bytes (0 if unknown), CRC-32 of its content.
+        undecodable: ids of frames whose source image is damaged.
         time_base: seconds per tick.
         audio: None or {"sample_rate", "channels"}.
-        hdr: the source has a PQ or HLG transfer curve.
-        images: per id, the number of the source image used, in display order, from 0.
-        packets: per source image, the number of the packet that holds it.
-        fields: field order of interlaced images, `tff` or `bff`; None for whole ones.
+        hdr: whether the source has a PQ or HLG transfer curve.
+        images: number of each frame's source image in display order, from 0.
+        packets: packet number of each source image.
+        fields: field order of interlaced images, `tff` or `bff`; None for progressive video.
     """
 
     path: str
@@ -59,7 +58,7 @@ class VideoInfo:
     fields: str | None = None
 
     def save(self, path: Path) -> None:
-        """Publish as `video.json`."""
+        """Write `video.json`."""
         value = asdict(self)
         for key in ("source_fps", "time_base"):
             value[key] = [value[key].numerator, value[key].denominator]
@@ -67,7 +66,7 @@ class VideoInfo:
 
     @classmethod
     def load(cls, path: Path) -> "VideoInfo":
-        """Read `video.json`; a missing key is a `UserError`."""
+        """Read `video.json`; raises `UserError` for a missing or invalid key."""
         value = read_json(path)
         try:
             fields = {key: value[key] for key in cls.__dataclass_fields__}

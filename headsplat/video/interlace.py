@@ -1,4 +1,4 @@
-"""Interlaced video: finding out whether images consist of two moments, and mending it."""
+"""Detection of interlaced video by combing artifacts, and deinterlacing with FFmpeg's bwdif."""
 
 import re
 from collections import deque
@@ -9,26 +9,26 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from headsplat.video.shown import Shape
+from headsplat.video.display import Shape
 
-ROWS, COLUMNS = 192, 512  # that are looked at, in the middle, where the face is
-MOVED = 12  # levels; below, a pixel counts as still, and stillness does not comb
-ENOUGH = 200  # moving pixels without which an image says nothing
-CLEAR = 1.2  # how much better one order of the fields must explain the motion
-CERTAIN = 5  # combed images that are needed where nothing in the file says interlaced
-WHOLE = 8  # whole images after which a video without a combed one is not looked at any more
+ROWS, COLUMNS = 192, 512  # size of the tested window in the middle, where the face is
+MOVED = 12  # gray levels; pixels that change less count as still and show no combing
+ENOUGH = 200  # moving pixels that an image needs for a decision
+CLEAR = 1.2  # factor by which one field order must explain the motion better than the other
+CERTAIN = 5  # combed images that are needed if the file does not flag them as interlaced
+WHOLE = 8  # progressive images after which a video without combed ones is not tested further
 
 # Number of an image in display order, its shape, and the image.
 Decoded = tuple[int, Shape, VideoFrame]
-TOP, BOTTOM = "tff", "bff"  # which field is the earlier one; bwdif's names
+TOP, BOTTOM = "tff", "bff"  # bwdif's names: top or bottom field first
 
 
-class Combing:
-    """Looks at a sample of a video's images for combed edges.
+class CombingDetector:
+    """Detects combing in a sample of a video's images.
 
-    Flags alone do not tell: much that is flagged as interlaced holds whole images, and flags get
-    lost. Of three images that follow each other, the lines of the middle one fit better between
-    those of the image before, or of the one after, when its two fields are of different times.
+    Flags are not reliable: progressive video is often flagged as interlaced, and flags get lost.
+    In an interlaced image, lines fit better between lines of the previous or next image than
+    between its own.
     """
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Combing:
         self._votes = {TOP: 0, BOTTOM: 0, None: 0}
         self._planes: deque[np.ndarray] = deque(maxlen=3)
 
-    def look(self, frame: VideoFrame) -> None:
-        """Take note of the next image."""
+    def add(self, frame: VideoFrame) -> None:
+        """Process the next image."""
         number = self._seen
         self._seen += 1
         self._flagged += frame.interlaced_frame
@@ -51,7 +51,7 @@ class Combing:
             if len(self._planes) == 3:
                 self._vote(field_order(*self._planes))
             self._planes.clear()
-            # Ever farther apart, so that long videos cost little more than short ones.
+            # Growing intervals, so that long videos take little more time than short ones.
             self._next += 5 + number // 8
 
     def _vote(self, moved: tuple[bool, str | None]) -> None:
@@ -62,7 +62,7 @@ class Combing:
         return self._votes[TOP] + self._votes[BOTTOM]
 
     def order(self) -> str | None:
-        """The field order of a combed video, None if its images are whole."""
+        """The field order of an interlaced video; None for a progressive one."""
         combed, whole = self._combed(), self._votes[None]
         order = max((TOP, BOTTOM), key=self._votes.__getitem__)
         if 2 * self._flagged >= self._seen:
@@ -72,12 +72,15 @@ class Combing:
 
 
 def field_order(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple[bool, str | None]:
-    """Whether enough moves to tell, and the order of the fields of `now`, None if it is whole.
+    """Field order of the middle one of three successive images.
 
     Args:
-        before: brightness of an image, int16 (H, W).
-        now: of the next one.
-        after: of the one after that.
+        before: luma of an image, int16 (H, W).
+        now: luma of the next image.
+        after: luma of the image after that.
+
+    Returns:
+        Whether there is enough motion to decide; and `TOP`, `BOTTOM`, or None if progressive.
     """
     rows = (len(now) - 2) // 2 * 2
     around = now[:rows] + now[2 : rows + 2]
@@ -89,11 +92,11 @@ def field_order(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple
         np.where(moving, np.abs(around - 2 * plane), 0).sum(axis=1, dtype=np.int64)
         for plane in (before, now, after)
     )
-    # The rows left are a bottom row, a top row, and so on. Where the top field is the earlier one,
-    # top rows of the image before and bottom rows of the image after are farthest away in time.
+    # The remaining rows alternate, beginning with a bottom row. With the top field first, the top
+    # rows of the previous image and the bottom rows of the next one are farthest in time.
     top_first = earlier[1::2].sum() + later[0::2].sum()
     bottom_first = earlier[0::2].sum() + later[1::2].sum()
-    # In whole images of motion the lines fit best between those of their own image.
+    # In progressive images the lines fit best between lines of their own image.
     if same.sum() < 0.7 * min(top_first, bottom_first):
         return True, None
     if max(top_first, bottom_first) < CLEAR * min(top_first, bottom_first):
@@ -102,7 +105,7 @@ def field_order(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> tuple
 
 
 def _luma(frame: VideoFrame) -> np.ndarray | None:
-    """Brightness of the middle, int16 (H, W), about 8 bits; None for formats without a plane."""
+    """Luma of the middle, int16 (H, W), 8 bits; None for formats without a luma plane."""
     layout = frame.format
     known = re.fullmatch(r"(yuvj?a?\d+p|gray|nv\d\d)(\d+)?(le)?", layout.name)
     if known is None or frame.height < 64:
@@ -111,19 +114,19 @@ def _luma(frame: VideoFrame) -> np.ndarray | None:
     plane = frame.planes[0]
     kind = np.uint8 if bits == 8 else np.dtype("<u2")
     wide = np.frombuffer(plane, kind).reshape(plane.height, -1)
-    # An even first row, so that fields stay where they are.
+    # An even first row keeps the parity of the fields.
     top, left = max(0, frame.height - ROWS) // 4 * 2, max(0, frame.width - COLUMNS) // 2
     values = wide[: frame.height, : frame.width][top : top + ROWS, left : left + COLUMNS]
     return (values if bits == 8 else values >> (bits - 8)).astype(np.int16)
 
 
 def deinterlaced(frames: Iterable[Decoded], order: str) -> Iterator[Decoded]:
-    """Whole images of combed ones, of the time of their earlier field.
+    """Deinterlace images with bwdif; one image per frame, at the time of its first field.
 
-    An image depends on its two neighbors alone.
+    An image depends on its two neighbors only.
 
     Args:
-        frames: in display order.
+        frames: decoded images in display order.
         order: `TOP` or `BOTTOM`.
     """
     graph, kind = None, None

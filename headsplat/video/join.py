@@ -1,4 +1,4 @@
-"""Videos that follow each other become one, without encoding their images anew."""
+"""Lossless concatenation of mp4 files: remuxes video packets and encodes one sound track."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -19,15 +19,13 @@ def join_videos(
     fps: Fraction | int,
     audio: tuple[np.ndarray, int] | None = None,
 ) -> None:
-    """Publish the videos of `VideoWriter`, all of one size and rate, as one mp4.
-
-    The same parts give the same bytes.
+    """Concatenate videos of `VideoWriter` into one mp4; equal parts give equal bytes.
 
     Args:
-        parts: mp4 files without sound, in order; all but the last of one length.
+        parts: mp4 files without sound, of one image size, in order; all but the last of one length.
         out: mp4 to write.
-        fps: their image rate, exact.
-        audio: sound that starts with the first image, as `VideoWriter` takes it.
+        fps: their frame rate, exact.
+        audio: sound that starts with the first image, as in `VideoWriter`.
     """
     tick = 1 / Fraction(fps)
     with publish(out) as temporary, av.open(
@@ -45,8 +43,8 @@ def join_videos(
             for packet in _packets(path):
                 times = (packet.pts, packet.dts)
                 shown, decoded = (round(time * packet.time_base / tick) for time in times)
-                # Images are decoded ahead of their time by as many ticks as reordering needs. A
-                # short part needs fewer and would leave a gap, so the first one's number is kept.
+                # Decoding times precede display times by the reordering delay. A short last part
+                # has a smaller delay, which would leave a gap, so the first part's delay is used.
                 delay = -decoded if delay is None else delay
                 packet.pts, packet.dts, packet.duration = first + shown, count - delay, 1
                 packet.time_base, packet.stream = tick, stream
@@ -59,7 +57,7 @@ def join_videos(
 
 
 def _packets(path: Path) -> Iterator[Packet]:
-    """A video's images in the order of decoding."""
+    """Packets of a video in decoding order."""
     with open_media(path) as part:
         # The demuxer ends with an empty packet.
         yield from (packet for packet in part.demux(video=0) if packet.dts is not None)

@@ -1,4 +1,4 @@
-"""A video in parts of equal length, each kept in scratch as soon as it is complete."""
+"""Resumable rendering of a video in parts: finished parts are kept in a scratch folder."""
 
 import os
 from collections.abc import Callable
@@ -8,32 +8,32 @@ from headsplat.runtime.fingerprint import file_digest
 from headsplat.runtime.logs import log
 from headsplat.runtime.progress import progress
 
-# Images of a part, a whole number of every stage's batches. A kill costs half a part on average,
-# 2 % of a video of 400 images. Each begins with a key frame, and the encoder plans within it only:
-# an overlay of 400 images at 512 px gets 5.6 % larger (2.3 % in parts of 32, 0.1 % of 128).
+# Images per part, a multiple of every stage's batch size. An interruption loses half a part on
+# average, 2 % of a video of 400 images. Each part begins with a key frame. That makes an overlay
+# of 400 images at 512 px 5.6 % larger (2.3 % with parts of 32 images, 0.1 % with 128).
 PART = 16
 
 
 class VideoParts:
-    """The parts that a folder holds, `<number>-<start of the file's SHA-256>.mp4`.
+    """Parts of a video in a folder: `<number>-<start of the file's SHA-256>.mp4`.
 
     Args:
-        folder: where they lie.
-        beside: suffixes of further files that each part has, such as its frames' measures.
+        folder: folder of the parts.
+        beside: suffixes of further files per part, such as its frames' metrics.
     """
 
     def __init__(self, folder: Path, *beside: str) -> None:
         self._folder, self._suffixes = folder, (".mp4", *beside)
 
     def complete(self, frames: int, make: Callable[..., None]) -> tuple[list[Path], ...]:
-        """All parts of a video, of which those that are missing or damaged are made.
+        """Make the missing and damaged parts, and return all of them.
 
         Args:
-            frames: of the video.
-            make: (slice of the video's frames, path of each suffix) publishes a part's files.
+            frames: number of frames of the video.
+            make: (slice of the video's frames, path of each suffix) writes a part's files.
 
         Returns:
-            For each suffix the files in order, first the videos.
+            For each suffix the list of files in order; the first list holds the videos.
         """
         numbers = range(-(-frames // PART))
         kept = self._kept()
@@ -49,7 +49,7 @@ class VideoParts:
         return tuple([kept[n, suffix] for n in numbers] for suffix in self._suffixes)
 
     def _kept(self) -> dict[tuple[int, str], Path]:
-        """Number and suffix -> file, of those that are as they were written."""
+        """(number, suffix) -> file, for files that match the hash in their name."""
         kept = {}
         for suffix in self._suffixes:
             for path in self._folder.glob(f"[0-9]*-*{suffix}"):

@@ -1,8 +1,9 @@
-"""Reading a video once from end to end, so that later stages know exactly what is in it."""
+"""Probe stage: decode a video once and write `video.json` (frames, times, colors, sound)."""
 
 import logging
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -14,48 +15,44 @@ from headsplat.runtime.process import available_threads
 from headsplat.video.color import UNSPECIFIED, Colors, RgbConverter
 from headsplat.video.container import BARE, MAX_PIXELS, count_videos
 from headsplat.video.decode import open_video
+from headsplat.video.display import Shape
 from headsplat.video.info import VideoInfo
 from headsplat.video.scan import Scan, Times, scan_video
-from headsplat.video.shown import Shape
 from headsplat.video.sound import sound_tracks
-from headsplat.video.timeline import PAUSE, lay_timeline
+from headsplat.video.timeline import PAUSE, build_timeline
 
 log = logging.getLogger(__name__)
-SHORTEST = 2  # seconds; less cannot show a head from enough sides
-SPARSEST = Fraction(1, 2)  # seconds between images; a face cannot be followed over more
-WHOLE_FILE = 0.7  # share of a file behind whose images only sound or an index should follow
-SMALLEST = 64  # pixels of the shorter side; no face is seen in less
+SHORTEST = 2  # seconds of a usable clip
+SPARSEST = Fraction(1, 2)  # seconds between images; faces cannot be tracked over more
+LEAST_END = 0.7  # share of the file at which the images should end, before sound and index
+SMALLEST = 64  # pixels of the shorter side; in less no face is detected
 DOLBY_VISION = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
-IPT = 15  # AVColorSpace of Dolby Vision without a base that others can show
-# AVColorSpace of YCgCo, YDzDx, derived chroma and ICtCp, which would be read as something else.
-NOT_READ = (8, 11, 12, 13, 14, 16, 17)
+IPT = 15  # AVColorSpace of Dolby Vision profile 5, which has no compatible base layer
+# AVColorSpace of YCgCo, YDzDx, derived chroma and ICtCp, which would be converted wrongly.
+UNSUPPORTED_MATRICES = (8, 11, 12, 13, 14, 16, 17)
 
 
 def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
-    """Decode the whole video once and publish what was found as `video.json`.
+    """Decode the whole video once and write the result as `video.json`.
 
-    Images that are in the file but do not decode are listed; undecodable images at the
-    end (a file cut off by a crash or an incomplete download) only shorten the clip.
+    Images in the file that do not decode are listed. Undecodable images at the end, as in an
+    incomplete download, only shorten the clip.
+
+    Args:
+        path: the video.
+        out: `video.json` to write.
 
     Raises:
-        UserError: no such file, not a video, no video stream, no times, less than two seconds
-            that decode, images that cannot be shown, or the file changed meanwhile.
+        UserError: the file is not a decodable video with time stamps, is shorter than two seconds,
+            has an unsupported image format, or changed meanwhile.
     """
-    before = _stamp(path)
-    # One damaged image can take its neighbors with it when several threads decode.
+    before = _file_state(path)
+    # With several threads one damaged image can make its neighbors undecodable, so retry with one.
     for threads in (available_threads(), 1):
-        with open_video(path, threads, strict=True) as (container, stream):
-            scan = scan_video(container, stream)
-            declared, aspect = stream.frames, stream.sample_aspect_ratio
-            tag = stream.codec_context.codec_tag
-            sound = _sound(container, path)
-            if container.format.name in BARE:
-                scan.log.forget_times()
-            times, time_base = _times(path, scan, stream)
-            # Other containers keep images, sound and index in parts of the file of their own.
-            one_by_one = not container.format.name.startswith("mov")
-        if times and not times.damaged:
+        decoded = _decode_all(path, threads)
+        if decoded.times and not decoded.times.damaged:
             break
+    scan, times, time_base = decoded.scan, decoded.times, decoded.time_base
     if times is None:
         raise UserError(
             f"{path}: no image of the video can be decoded: it is damaged, or its images are too "
@@ -64,27 +61,27 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
     step = times.pieces.step * time_base
     if step > SPARSEST:
         raise UserError(
-            f"{path}: an image every {float(step):.1f} s; at least {1 / SPARSEST} images a second "
-            "are needed; give another video"
+            f"{path}: an image every {float(step):.1f} s; at least {1 / SPARSEST} images per "
+            "second are needed; give another video"
         )
     last = times.last_duration(scan.final_duration, PAUSE / time_base)
-    timeline = lay_timeline(times.ticks, times.damaged, last, time_base)
+    timeline = build_timeline(times.ticks, times.damaged, last, time_base)
     count = len(scan.images)
-    total = max(declared - len(scan.log.hidden), count + len(times.damaged))
+    total = max(decoded.declared - len(scan.log.hidden), count + len(times.damaged))
     if timeline.duration < SHORTEST:
         raise UserError(
             f"{path}: {float(timeline.duration):.2f} s of video can be decoded "
             f"({count} of {total} images), at least {SHORTEST} s are needed; "
             "give a longer or an undamaged file"
         )
-    _check_colors(path, scan, tag)
+    _check_colors(path, scan, decoded.codec_tag)
     lost = total - count
     if lost:
         log.warning("%s: %d of %d images do not decode", path, lost, total)
     main = max(scan.shapes, key=scan.shapes.__getitem__)
-    width, height = _size(path, main, aspect)
-    _tell(path, scan, times, main)
-    _check_whole(path, scan, one_by_one)
+    width, height = _size(path, main, decoded.aspect)
+    _log_conversions(path, scan, times, main)
+    _check_complete(path, scan, decoded.interleaved)
     info = VideoInfo(
         path=str(path),
         bytes=Path(path).stat().st_size,
@@ -101,20 +98,58 @@ def probe_video(path: Path | str, out: Path | str) -> VideoInfo:
         keyframes=scan.keyframes,
         undecodable=timeline.undecodable,
         time_base=time_base,
-        audio=sound,
+        audio=decoded.sound,
         hdr=scan.colors.hdr,
         images=timeline.images,
         packets=scan.images,
         fields=scan.fields,
     )
-    if _stamp(path) != before:
+    if _file_state(path) != before:
         raise UserError(f"{path}: changed while it was read; let it be whole, and run again")
     info.save(Path(out))
     return info
 
 
+class _Decoded(NamedTuple):
+    """Result of decoding a whole video.
+
+    Attributes:
+        scan: the decoding pass.
+        times: times of its images; None without decodable images.
+        time_base: seconds per tick of `times`.
+        declared: number of images that the container declares.
+        aspect: sample aspect ratio, or None.
+        codec_tag: FourCC of the stream.
+        sound: {"sample_rate", "channels"}, or None.
+        interleaved: whether the format stores images and sound interleaved, without a moov box.
+    """
+
+    scan: Scan
+    times: Times | None
+    time_base: Fraction
+    declared: int
+    aspect: Fraction | None
+    codec_tag: str
+    sound: dict[str, int] | None
+    interleaved: bool
+
+
+def _decode_all(path: Path | str, threads: int) -> _Decoded:
+    with open_video(path, threads, strict=True) as (container, stream):
+        scan = scan_video(container, stream)
+        declared, aspect = stream.frames, stream.sample_aspect_ratio
+        tag = stream.codec_context.codec_tag
+        sound = _sound(container, path)
+        if container.format.name in BARE:
+            scan.log.discard_stamps()
+        times, time_base = _times(path, scan, stream)
+        # mov and mp4 may store the index and the sound behind all images.
+        interleaved = not container.format.name.startswith("mov")
+    return _Decoded(scan, times, time_base, declared, aspect, tag, sound, interleaved)
+
+
 def _times(path: Path | str, scan: Scan, stream: VideoStream) -> tuple[Times | None, Fraction]:
-    """Times of a scan and their unit; the stream's own rate where the file has no stamps."""
+    """Times of a scan and their unit; from the declared frame rate if the file has no stamps."""
     if not scan.images:
         return None, stream.time_base
     stamps = {scan.log.stamps[number] for number in scan.images}
@@ -127,16 +162,17 @@ def _times(path: Path | str, scan: Scan, stream: VideoStream) -> tuple[Times | N
             "it with the rate of the recording: ffmpeg -framerate RATE -i FILE -c copy clip.mp4"
         )
     log.warning(
-        "%s: its images have no time stamps; taken as %.2f images a second, as the stream says",
+        "%s: its images have no time stamps; %.2f images per second are assumed, as the stream "
+        "declares",
         path,
         float(rate),
     )
-    scan.log.count_times(scan.images)
+    scan.log.number_stamps(scan.images)
     return Times(scan, 1 / rate), 1 / rate
 
 
 def _declared_rate(stream: VideoStream) -> Fraction | None:
-    """Images a second that the coded stream declares of itself."""
+    """Frame rate (images per second) that the coded stream declares."""
     rate = stream.codec_context.framerate
     return rate if rate and 1 <= rate <= 1000 else None
 
@@ -146,17 +182,18 @@ def _sound(container: InputContainer, path: Path | str) -> dict[str, int] | None
     return {"sample_rate": tracks[0].rate, "channels": tracks[0].channels} if tracks else None
 
 
-def _check_whole(path: Path | str, scan: Scan, one_by_one: bool) -> None:
-    if not one_by_one:
+def _check_complete(path: Path | str, scan: Scan, interleaved: bool) -> None:
+    """Detect files that were concatenated byte by byte, of which only the first part decodes."""
+    if not interleaved:
         videos = count_videos(path)
         if videos > 1:
             raise UserError(
-                f"{path}: {videos} videos one behind the other, of which only the first would be "
+                f"{path}: {videos} concatenated videos, of which only the first would be "
                 "read; join them with ffmpeg's concat"
             )
         return
     share = scan.end / Path(path).stat().st_size
-    if share < WHOLE_FILE:
+    if share < LEAST_END:
         log.warning(
             "%s: its images end at %d %% of the file; if it was joined of several files, join them "
             "with ffmpeg's concat instead",
@@ -170,13 +207,13 @@ def _check_colors(path: Path | str, scan: Scan, tag: str) -> None:
     enhanced = tag in DOLBY_VISION or scan.sample.side_data.get("DOVI_METADATA") is not None
     if colors.matrix == IPT or (enhanced and colors.transfer == UNSPECIFIED):
         raise UserError(
-            f"{path}: Dolby Vision without a fallback (profile 5), which is not read; record as "
+            f"{path}: Dolby Vision without a fallback (profile 5) is not supported; record as "
             "HLG, HDR10 or SDR, or convert it"
         )
-    if colors.matrix in NOT_READ:
+    if colors.matrix in UNSUPPORTED_MATRICES:
         raise UserError(
-            f"{path}: its colors are coded by a rare matrix (number {int(colors.matrix)} of "
-            "ITU-T H.273), which is not read; convert the video to H.264"
+            f"{path}: its color matrix (number {int(colors.matrix)} of "
+            "ITU-T H.273) is not supported; convert the video to H.264"
         )
     try:
         RgbConverter(False, Colors())(scan.sample, 16, 16)
@@ -188,7 +225,7 @@ def _check_colors(path: Path | str, scan: Scan, tag: str) -> None:
 
 
 def _size(path: Path | str, shape: Shape, aspect: Fraction | None) -> tuple[int, int]:
-    width, height = shape.shown(aspect)
+    width, height = shape.display_size(aspect)
     if min(width, height) < SMALLEST or width * height > MAX_PIXELS:
         raise UserError(
             f"{path}: images of {width} x {height} pixels; at least {SMALLEST} x {SMALLEST} and at "
@@ -197,8 +234,8 @@ def _size(path: Path | str, shape: Shape, aspect: Fraction | None) -> tuple[int,
     return width, height
 
 
-def _tell(path: Path | str, scan: Scan, times: Times, main: Shape) -> None:
-    """Log what is done to a video that is not plain."""
+def _log_conversions(path: Path | str, scan: Scan, times: Times, main: Shape) -> None:
+    """Log conversions: color, deinterlacing, removed pauses, joined recordings, resizing."""
     conversion = scan.colors.conversion()
     if conversion:
         log.info("%s: %s", path, conversion)
@@ -217,7 +254,7 @@ def _tell(path: Path | str, scan: Scan, times: Times, main: Shape) -> None:
         )
     if times.pieces.recordings() > 1:
         log.warning(
-            "%s: %d recordings that follow each other, taken as one",
+            "%s: %d consecutive recordings are joined",
             path,
             times.pieces.recordings(),
         )
@@ -236,8 +273,8 @@ def _tell(path: Path | str, scan: Scan, times: Times, main: Shape) -> None:
         )
 
 
-def _stamp(path: Path | str) -> tuple[int, int, int] | None:
-    """What tells that a file was written to or replaced; None if there is none."""
+def _file_state(path: Path | str) -> tuple[int, int, int] | None:
+    """Size, time and inode, which change if a file is written or replaced; None without a file."""
     try:
         state = Path(path).stat()
     except OSError:

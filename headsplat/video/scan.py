@@ -1,4 +1,4 @@
-"""One pass over a video's packets and images: what is there, before times are laid over it."""
+"""One decoding pass over a video: packets, time stamps, key frames, shapes, interlacing."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -16,49 +16,49 @@ from av.video.stream import VideoStream
 from headsplat.video.color import Colors
 from headsplat.video.container import packets
 from headsplat.video.decode import checksum, decode_packet, is_end
-from headsplat.video.interlace import Combing
-from headsplat.video.shown import Shape, Shapes
-from headsplat.video.timeline import Pieces, Recordings, Stamp, spread
+from headsplat.video.display import Shape, ShapeReader
+from headsplat.video.interlace import CombingDetector
+from headsplat.video.timeline import Pieces, RecordingCounter, Stamp, spread_duplicates
 
 
 class PacketLog:
-    """Time stamps of a stream's packets, by their number.
+    """Time stamps of a stream's packets, by packet number.
 
     Attributes:
-        stamps: stamp of each packet; None as long as no packet had one.
+        stamps: stamp of each packet; None before the first packet with a stamp.
         hidden: numbers of the packets that the edit list hides.
     """
 
     def __init__(self, time_base: Fraction) -> None:
         self.stamps: list[Stamp | None] = []
         self.hidden: set[int] = set()
-        self._recordings = Recordings(time_base)
+        self._recordings = RecordingCounter(time_base)
 
     def add(self, packet: Packet) -> int:
-        """Take note of the next packet, before it is decoded; returns its number."""
+        """Record the next packet before it is decoded; returns its number."""
         shown = packet.dts if packet.pts is None else packet.pts
         decoded = packet.pts if packet.dts is None else packet.dts
         if packet.is_discard:
             self.hidden.add(len(self.stamps))
         if shown is None:
-            # It shares the time of the one before until all are spread evenly.
+            # It repeats the previous stamp; `spread_duplicates` spaces repeated stamps evenly.
             self.stamps.append(self.stamps[-1] if self.stamps else None)
         else:
             self.stamps.append((self._recordings.number(decoded), shown))
         return len(self.stamps) - 1
 
-    def forget_times(self) -> None:
-        """Take the stamps for made up."""
+    def discard_stamps(self) -> None:
+        """Discard all stamps, which FFmpeg invents for streams without a container."""
         self.stamps = [None] * len(self.stamps)
 
-    def count_times(self, images: Sequence[int]) -> None:
+    def number_stamps(self, images: Sequence[int]) -> None:
         """Give the packets `images`, in display order, the stamps 0, 1, 2, ..."""
-        self.forget_times()
+        self.discard_stamps()
         for place, number in enumerate(images):
             self.stamps[number] = (0, place)
 
     def from_stamp(self, start: Stamp) -> list[Stamp]:
-        """Stamps of what is shown at `start` or later."""
+        """Stamps of the packets that are shown at `start` or later."""
         return [
             stamp
             for number, stamp in enumerate(self.stamps)
@@ -68,19 +68,19 @@ class PacketLog:
 
 @dataclass
 class Scan:
-    """What one pass found.
+    """Result of one pass.
 
     Attributes:
-        log: of the packets.
-        images: numbers of the packets of the images that decode, in display order.
-        keyframes: of those among them, as in `VideoInfo`.
-        shapes: how many images have each shape.
-        turns: number of each image whose shape is not that of the one before, and its shape.
-        colors: of the first image.
-        fields: as in `VideoInfo`.
+        log: the packets.
+        images: packet number of each decodable image, in display order.
+        keyframes: the key frames among them, as in `VideoInfo`.
+        shapes: number of images of each shape.
+        turns: (image number, shape) where the shape changes.
+        colors: color metadata of the first image.
+        fields: field order, as in `VideoInfo`.
         sample: the first image.
-        final_duration: ticks that the last image shows, as stored; 0 if it is not.
-        end: byte of the file behind the last packet whose place is known.
+        final_duration: stored duration of the last image in ticks; 0 if unknown.
+        end: offset in the file behind the last packet with a known position.
     """
 
     log: PacketLog
@@ -96,10 +96,10 @@ class Scan:
 
 
 def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
-    """Decode a video from its start to its end, one image at a time."""
+    """Decode a whole video, one image at a time."""
     tags = Colors.of(stream.codec_context, Colors())
     scan = Scan(PacketLog(stream.time_base), [], [], Counter(), [], None, None, None, 0, 0)
-    shapes, combing = Shapes(), Combing()
+    shapes, combing = ShapeReader(), CombingDetector()
     seen: set[int] = set()
     keys: list[list[int]] = []
     last: Shape | None = None
@@ -122,11 +122,11 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
             scan.shapes[shape] += 1
             scan.sample = scan.sample or frame
             scan.final_duration = frame.duration or 0
-            combing.look(frame)
+            combing.add(frame)
     contents = Counter(content for _, _, _, content in keys)
     places = Counter((place, content) for _, _, place, content in keys)
-    # A key frame is found again by content and place, which have to be its own. Places get lost by
-    # seeking in some files, so where it has none its content alone has to be.
+    # After a seek a key frame is identified by content and file position, so these must be unique.
+    # Some files have no positions after a seek; then the content alone must be unique.
     scan.keyframes = [
         [number, stamp, place, content]
         for number, stamp, place, content in keys
@@ -138,23 +138,22 @@ def scan_video(container: InputContainer, stream: VideoStream) -> Scan:
 
 
 class Times:
-    """Times of a scan's images on the axis of the clip.
+    """Times of a scan's images on the time axis of the clip.
 
-    Images come out of the decoder in display order, whatever their stamps say. So the
-    earliest stamp belongs to the first one, and so on: that is the same for right stamps, and mends
-    those that are in the order of decoding.
+    The decoder returns images in display order, so sorted stamps are assigned to images in order.
+    This changes nothing for correct stamps, and repairs stamps that are in decoding order.
 
     Attributes:
-        stamps: of each decodable image, as the file has them.
-        pieces: of the clip.
-        ticks: of each decodable image from the first one on, ascending.
+        stamps: stamp of each decodable image in the file.
+        pieces: the pieces of the clip.
+        ticks: ticks of each decodable image since the first one, ascending.
         damaged: ticks of the images that do not decode.
     """
 
     def __init__(self, scan: Scan, time_base: Fraction) -> None:
         log = scan.log
         self.stamps = sorted(log.stamps[number] for number in scan.images)
-        self.pieces = Pieces.lay(log.from_stamp(self.stamps[0]), time_base)
+        self.pieces = Pieces.from_stamps(log.from_stamp(self.stamps[0]), time_base)
         plain = [self.pieces.tick(stamp) for stamp in self.stamps]
         self._step = _step(plain)
         images = set(scan.images)
@@ -164,13 +163,13 @@ class Times:
             if number not in images and number not in log.hidden and stamp is not None
         )
         self.damaged = self._far_from(plain, offered)
-        self.ticks = spread(plain, round(self._step))
+        self.ticks = spread_duplicates(plain, round(self._step))
 
     def _far_from(self, ticks: Sequence[int], offered: Sequence[int]) -> list[int]:
-        """Ticks of packets without an image.
+        """Those of the ticks `offered` that are far from all image ticks.
 
-        A packet closer than three quarters of a frame to an image is the second field of
-        that image or a rounding of its stamp.
+        A packet within three quarters of a frame of an image is the second field of that image,
+        or has a rounded stamp.
         """
         limit = 0.75 * self._step
         result = []
@@ -182,7 +181,7 @@ class Times:
         return result
 
     def last_duration(self, stored: int, longest: Fraction) -> int:
-        """Ticks that the last image shows: as stored, else the usual distance."""
+        """Duration of the last image in ticks: as stored, else the median frame distance."""
         return stored if 0 < stored <= longest else round(self._step)
 
 

@@ -1,4 +1,4 @@
-"""Reading of a file's sound, on the time axis of its images."""
+"""Sound reading, resampled and aligned to the time axis of the clip's images."""
 
 import logging
 import math
@@ -15,31 +15,30 @@ from headsplat.runtime.errors import UserError
 from headsplat.video.container import main_video, open_media, packets
 from headsplat.video.decode import decode_packet, is_end
 from headsplat.video.scan import PacketLog
-from headsplat.video.timeline import Pieces, Recordings
+from headsplat.video.timeline import Pieces, RecordingCounter
 
 log = logging.getLogger(__name__)
-GAP = 0.02  # seconds; smaller jumps of the time stamps are rounding, not silence
-RATES = (8_000, 192_000)  # Hz; other rates are no sound of a video
-USUAL_RATE = 48_000  # Hz; what they become
-LONGEST = 3600.0  # seconds that are read where nobody says how many are needed; memory is bounded
+LARGEST_GAP = 0.02  # seconds; smaller jumps of the time stamps are rounding, not silence
+SUPPORTED_RATES = (8_000, 192_000)  # Hz, lowest and highest
+USUAL_RATE = 48_000  # Hz; unsupported rates are resampled to this one
+LONGEST = 3600.0  # seconds that are read by default, to bound memory
 
 
 def read_sound(path: Path | str, seconds: float = LONGEST) -> tuple[np.ndarray, int] | None:
-    """Sound of a video or audio file, starting at the time of the first image.
+    """Read the sound of a video or audio file, starting at the time of the first image.
 
-    Sound before the first image is cut, and so is what sounds while the video pauses; a later
-    start and gaps inside become silence; more than two channels are mixed down to stereo. Of
-    several tracks it is the first that can be decoded.
+    Sound before the first image and during cut pauses is removed. A later start and gaps become
+    silence. More than two channels are mixed down to stereo. The first decodable track is used.
 
     Args:
         path: the file.
-        seconds: how much is needed; the rest is not read.
+        seconds: longest sound to read.
 
     Returns:
         (samples float32 (n, 1 or 2) in [-1, 1], sample rate in Hz), or None without sound.
 
     Raises:
-        UserError: for a file that is missing or cannot be opened.
+        UserError: the file is missing or cannot be opened.
     """
     with open_media(path, sound=True) as file:
         count = len(sound_tracks(file, path))
@@ -56,7 +55,7 @@ def read_sound(path: Path | str, seconds: float = LONGEST) -> tuple[np.ndarray, 
 
 
 def sound_tracks(container: InputContainer, path: Path | str) -> list[AudioStream]:
-    """The sound tracks that can be decoded; says so where there are none but others."""
+    """The decodable sound tracks; logs a warning if there are tracks but none is decodable."""
     streams = container.streams.audio
     known = [s for s in streams if s.codec_context is not None and s.channels and s.rate]
     if streams and not known:
@@ -65,7 +64,7 @@ def sound_tracks(container: InputContainer, path: Path | str) -> list[AudioStrea
 
 
 def _pieces(path: Path | str) -> Pieces | None:
-    """What the video's clip consists of, from its packets alone; None without images."""
+    """The pieces of the video's clip, from packets without decoding; None without images."""
     try:
         with open_media(path) as file:
             stream = main_video(file, path)
@@ -81,11 +80,11 @@ def _pieces(path: Path | str) -> Pieces | None:
         start = None if first is None else stamps.stamps[first]
         if start is None:
             return None
-        return Pieces.lay(stamps.from_stamp(start), stream.time_base)
+        return Pieces.from_stamps(stamps.from_stamp(start), stream.time_base)
 
 
 def _first_image(file: InputContainer, stream: av.video.stream.VideoStream) -> int | None:
-    """Number of the packet of the first image that decodes."""
+    """Packet number of the first decodable image."""
     for number, packet in enumerate(packets(file, stream)):
         for frame in decode_packet(packet, number):
             return frame.pts
@@ -95,7 +94,7 @@ def _first_image(file: InputContainer, stream: av.video.stream.VideoStream) -> i
 def _read(
     file: InputContainer, stream: AudioStream, pieces: Pieces | None, seconds: float
 ) -> tuple[np.ndarray, int] | None:
-    low, high = RATES
+    low, high = SUPPORTED_RATES
     rate = stream.rate if low <= stream.rate <= high else USUAL_RATE
     channels = 1 if stream.channels == 1 else 2
     longest = math.ceil(seconds * rate)
@@ -103,9 +102,9 @@ def _read(
     written = 0
     for time, block in _blocks(file, stream, rate, channels, pieces):
         wanted = written if time is None else round(time * rate)
-        if wanted < written - GAP * rate or wanted < 0:
+        if wanted < written - LARGEST_GAP * rate or wanted < 0:
             block = block[max(written, 0) - wanted :]
-        elif wanted > written + GAP * rate or written == 0:
+        elif wanted > written + LARGEST_GAP * rate or written == 0:
             silence = min(wanted, longest) - written
             blocks.append(np.zeros((max(0, silence), channels), np.float32))
             written = min(wanted, longest)
@@ -123,8 +122,8 @@ def _blocks(
     channels: int,
     pieces: Pieces | None,
 ) -> Iterator[tuple[float | None, np.ndarray]]:
-    """(seconds on the clip's axis, samples (n, channels)); None follows the block before."""
-    recordings = Recordings(stream.time_base)
+    """(seconds on the clip's time axis, samples (n, channels)); None: follows the last block."""
+    recordings = RecordingCounter(stream.time_base)
     start: float | None = None
     kind, resampler = None, None
     for frame in _frames(file, stream):
@@ -137,7 +136,7 @@ def _blocks(
                 start = frame.time if start is None else start
                 time = frame.time - start
             else:
-                time = pieces.second(recording, frame.pts * stream.time_base)
+                time = pieces.clip_time(recording, frame.pts * stream.time_base)
                 if time is None:
                     continue
         new = frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate
@@ -154,12 +153,12 @@ def _as_channels(block: np.ndarray, channels: int) -> np.ndarray:
         block = np.repeat(block, channels, axis=1)
     elif block.shape[1] > channels:
         block = block.mean(axis=1, keepdims=True)
-    # Damaged files hold numbers that are none.
+    # Damaged files contain NaN and infinity.
     return np.clip(np.nan_to_num(block, nan=0.0), -1, 1)
 
 
 def _frames(file: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Decoded sound; packets that do not decode leave a gap, which the time stamps show."""
+    """Decoded frames of sound; undecodable packets are skipped and leave a gap in the stamps."""
     for packet in packets(file, stream):
         try:
             yield from packet.decode()

@@ -1,8 +1,8 @@
-"""The constant frame rate of the pipeline, laid over the time stamps of any source.
+"""Resampling of variable frame rates to 25 fps: maps source time stamps to frames of the clip.
 
-A stamp is (recording, tick): a file may hold several recordings that follow each other, each with
-a clock of its own. Recordings are cut where nothing happens for long, and the pieces that remain
-lie end to end on the clip's own axis, which images and sound share.
+A stamp is (recording, tick): a file may contain several consecutive recordings, each with its own
+clock. Long pauses without images are cut out, and the remaining pieces are joined on the clip's
+time axis, which images and sound share.
 """
 
 from bisect import bisect_left, bisect_right
@@ -12,15 +12,15 @@ from fractions import Fraction
 from itertools import groupby, pairwise
 from statistics import median_low
 
-FPS = 25  # images per second of every clip after ingest
-PAUSE = 2  # seconds; a longer stretch without an image is cut out
-JUMP_BACK = 1  # seconds; a clock that goes back by more belongs to another recording
+FPS = 25  # frame rate of every clip
+PAUSE = 2  # seconds; a longer time without an image is cut out
+JUMP_BACK = 1  # seconds; a time stamp that goes back by more starts another recording
 
 Stamp = tuple[int, int]
 
 
-class Recordings:
-    """Numbers the recordings of a stream, from the times of its packets in the file's order."""
+class RecordingCounter:
+    """Numbers the recordings of a stream, from decoding times in the file's order."""
 
     def __init__(self, time_base: Fraction) -> None:
         self._limit = JUMP_BACK / time_base
@@ -28,7 +28,7 @@ class Recordings:
         self._number = 0
 
     def number(self, tick: int) -> int:
-        """The recording, from 0, that a packet decoded at `tick` belongs to."""
+        """Number, from 0, of the recording of a packet with decoding time `tick`."""
         if self._latest is not None and tick < self._latest - self._limit:
             self._number += 1
             self._latest = tick
@@ -38,25 +38,25 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch without a pause.
+    """A part of the clip without a pause.
 
     Attributes:
         first, last: stamps of its first and last image.
-        shown: ticks from the start of the clip to its first image.
+        start: ticks from the start of the clip to its first image.
     """
 
     first: Stamp
     last: Stamp
-    shown: int
+    start: int
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """What a clip consists of, in order; never empty.
+    """The pieces of a clip, in order; at least one.
 
     Attributes:
         pieces: see `Piece`.
-        step: ticks from one image to the next, the median.
+        step: median distance of successive images in ticks.
         time_base: seconds per tick.
     """
 
@@ -65,11 +65,11 @@ class Pieces:
     time_base: Fraction
 
     @classmethod
-    def lay(cls, stamps: Iterable[Stamp], time_base: Fraction) -> "Pieces":
-        """Cut at pauses and between recordings; behind a cut the clip goes on a step later.
+    def from_stamps(cls, stamps: Iterable[Stamp], time_base: Fraction) -> "Pieces":
+        """Cut at pauses and between recordings; after a cut the next piece starts one step later.
 
         Args:
-            stamps: of the images from the clip's first one on, in any order.
+            stamps: stamps of the images from the clip's first one on, in any order.
             time_base: seconds per tick.
         """
         ordered = sorted(set(stamps))
@@ -80,42 +80,42 @@ class Pieces:
         for previous, stamp in pairwise(ordered):
             current = pieces[-1]
             if stamp[0] != previous[0] or stamp[1] - previous[1] > limit:
-                shown = current.shown + previous[1] - current.first[1] + min(step, int(limit))
-                pieces[-1] = Piece(current.first, previous, shown=current.shown)
-                pieces.append(Piece(stamp, stamp, shown))
-        pieces[-1] = Piece(pieces[-1].first, ordered[-1], pieces[-1].shown)
+                start = current.start + previous[1] - current.first[1] + min(step, int(limit))
+                pieces[-1] = Piece(current.first, previous, start=current.start)
+                pieces.append(Piece(stamp, stamp, start))
+        pieces[-1] = Piece(pieces[-1].first, ordered[-1], pieces[-1].start)
         return cls(pieces, step, time_base)
 
     def tick(self, stamp: Stamp) -> int:
-        """Ticks from the start of the clip to an image; before it they are negative."""
+        """Ticks from the start of the clip to an image; negative before the start."""
         piece = self._piece(stamp)
-        return piece.shown + stamp[1] - piece.first[1]
+        return piece.start + stamp[1] - piece.first[1]
 
-    def second(self, recording: int, time: Fraction | float) -> float | None:
-        """Seconds from the start of the clip to a sound; None for one that is cut out.
+    def clip_time(self, recording: int, time: Fraction | float) -> float | None:
+        """Seconds from the start of the clip to a sound; None if its time is cut out.
 
         Args:
             recording: number of the sound's recording, from 0; larger ones count as the last.
-            time: seconds on the file's own clock.
+            time: seconds on the file's clock.
         """
         recording = min(recording, self.pieces[-1].first[0])
         tick = time / self.time_base
         piece = self._piece((recording, tick))
         if piece is not self.pieces[-1] and tick - piece.last[1] > self.step:
             return None
-        return float((piece.shown + tick - piece.first[1]) * self.time_base)
+        return float((piece.start + tick - piece.first[1]) * self.time_base)
 
     def pauses(self) -> list[tuple[float, float]]:
-        """Seconds into the clip, and seconds cut out there, of each pause of a recording."""
+        """(seconds into the clip, seconds cut out) of each pause within a recording."""
         base = self.time_base
         return [
-            (float(b.shown * base), float((b.first[1] - a.last[1]) * base))
+            (float(b.start * base), float((b.first[1] - a.last[1]) * base))
             for a, b in pairwise(self.pieces)
             if a.first[0] == b.first[0]
         ]
 
     def recordings(self) -> int:
-        """How many recordings follow each other."""
+        """Number of consecutive recordings."""
         return len({piece.first[0] for piece in self.pieces})
 
     def _piece(self, stamp: tuple[int, float]) -> Piece:
@@ -123,12 +123,12 @@ class Pieces:
         return self.pieces[max(0, at - 1)]
 
 
-def spread(ticks: Sequence[int], step: int) -> list[int | Fraction]:
-    """Images that share a tick, evenly over the time up to the next one, in their order.
+def spread_duplicates(ticks: Sequence[int], step: int) -> list[int | Fraction]:
+    """Space images with equal ticks evenly over the time up to the next tick.
 
     Args:
-        ticks: ascending.
-        step: ticks that the last ones share.
+        ticks: ticks of the images, ascending.
+        step: duration in ticks for images that share the last tick.
     """
     groups = [(tick, len(list(same))) for tick, same in groupby(ticks)]
     ends = [tick for tick, _ in groups[1:]] + [groups[-1][0] + step]
@@ -141,11 +141,11 @@ def spread(ticks: Sequence[int], step: int) -> list[int | Fraction]:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Which source image shows at each output time.
+    """Source image of each frame of the clip.
 
     Attributes:
-        images: number of the decodable source image used for ids 1, 2, ..., from 0.
-        undecodable: ids whose own source image is damaged, so a neighbor stands in.
+        images: number, from 0, of the decodable source image of frames 1, 2, ...
+        undecodable: ids of frames whose source image is damaged and replaced by a neighbor.
         duration: seconds from the first image's start to the last one's end.
     """
 
@@ -154,21 +154,21 @@ class Timeline:
     duration: Fraction
 
 
-def lay_timeline(
+def build_timeline(
     decoded: Sequence[int | Fraction],
     damaged: Sequence[int | Fraction],
     last_duration: int,
     time_base: Fraction,
 ) -> Timeline:
-    """Choose for each time (k - 1) / 25 s the source image with the nearest time stamp.
+    """Choose for frame k, at (k - 1) / 25 s, the source image with the nearest time stamp.
 
-    Time zero is the first decodable image; images that only exist damaged count when
-    they lie between decodable ones. All arithmetic is exact, a tie takes the earlier image.
+    Time zero is the first decodable image. Damaged images count if they lie between decodable
+    ones. Arithmetic is exact; of two equally near images the earlier one is taken.
 
     Args:
-        decoded: ascending distinct time stamps of the images that decode, ticks.
-        damaged: time stamps of the images that do not.
-        last_duration: how long the last image shows, in ticks.
+        decoded: distinct time stamps of the decodable images in ticks, ascending.
+        damaged: time stamps of the damaged images in ticks.
+        last_duration: duration of the last image in ticks.
         time_base: seconds per tick.
     """
     start, end = decoded[0], decoded[-1]

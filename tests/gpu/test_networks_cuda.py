@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.network_files import random_bisenet, random_rvm
 from headsplat.networks.face_parsers import TorchParser
-from headsplat.networks.rvm_sessions import TorchMatting
+from headsplat.networks.rvm_inference import TorchMatting
 from headsplat.networks.transfer import Download
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from headsplat.runtime.process import descendants, send
+from headsplat.runtime.process import descendants, send_signal
 
 CONFIG = """\
 ClusterName=headsplat
@@ -133,7 +133,7 @@ class Cluster:
         self.daemons[node].kill()
         self.daemons[node].wait()
         for process in self._stepds(node):
-            send(signal.SIGKILL, [*descendants(process), process])
+            send_signal(signal.SIGKILL, [*descendants(process), process])
 
     def _stepds(self, node: str) -> list[int]:
         """Ids of the processes that run the node's jobs; they survive its daemon."""
@@ -183,7 +183,7 @@ class Cluster:
             if daemon.poll() is None:
                 daemon.send_signal(signal.SIGTERM)
         for node in self.nodes:
-            send(signal.SIGKILL, self._stepds(node))
+            send_signal(signal.SIGKILL, self._stepds(node))
         for daemon in self.daemons.values():
             try:
                 daemon.wait(10)

@@ -1,4 +1,4 @@
-"""Feeds mutants and random programs of opcodes to every door that reads pickles.
+"""Fuzzing: feeds mutated files and random opcode sequences to every reader of pickles.
 
     python -m tests.unit.pickle_fuzz FOLDER SEED COUNT
 
@@ -22,8 +22,8 @@ from headsplat.runtime.errors import UserError
 from .pickle_samples import DOORS, make_samples, mutated, rezipped, walk
 
 ROOM = 768 << 20  # bytes beyond what the imports take
-SLOWEST = 20.0  # seconds for one small file: a hang, and no busy machine
-LONGEST = 400  # characters of a message beside the path
+SLOWEST = 20.0  # seconds for one small file; longer counts as a hang
+LONGEST = 400  # characters of a message without the path
 GLOBALS = [
     "numpy ndarray", "numpy dtype", "numpy.core.multiarray _reconstruct",
     "numpy.core.multiarray scalar", "_codecs encode", "collections OrderedDict",
@@ -49,7 +49,7 @@ class Program:
         self.depth, self.marks, self.memo = 0, [], 0
 
     def made(self, steps: int) -> bytes:
-        """The program, of so many steps."""
+        """A program of that many steps."""
         for _ in range(steps):
             self._step()
         while self.marks:
@@ -126,7 +126,7 @@ class Program:
 
 
 def _array(chance: random.Random) -> bytes:
-    """The code of a whole array, right or nearly so."""
+    """Opcodes of an array, valid or nearly valid."""
     kind = chance.choice(("f8", "i4", "u1", "U2", "S3", "O8", "V8"))
     size = chance.randrange(4)
     array = np.zeros(size, "O" if kind == "O8" else kind)
@@ -138,14 +138,14 @@ def _array(chance: random.Random) -> bytes:
 
 
 def older_file(program: bytes) -> bytes:
-    """torch's file of before 1.6 with a program as its value."""
+    """A torch file in the legacy format with a program as its value."""
     magic = 0x1950A86A20F9469CFC6C
     start = [pickle.dumps(part, 2) for part in (magic, 1001, {"little_endian": True})]
     return b"".join(start) + program + pickle.dumps([], 2)
 
 
 def compare_with_pickle(program: bytes, folder: Path) -> None:
-    """A program that names nothing gives what Python's own reader gives, or an error.
+    """A program without globals gives the same value as Python's unpickler, or an error.
 
     By their texts, in which NaN equals itself, and 1 neither 1.0 nor True.
     """
@@ -163,7 +163,7 @@ def compare_with_pickle(program: bytes, folder: Path) -> None:
 
 
 def try_file(path: Path) -> None:
-    """Read a file by all its doors; anything but a value or a `UserError` is raised."""
+    """Read a file with all its readers; raises anything but a value or a `UserError`."""
     for door in DOORS[path.suffix]:
         start = time.monotonic()
         try:

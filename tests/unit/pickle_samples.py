@@ -1,4 +1,4 @@
-"""Files in the layouts that FLAME, metrical-tracker, torch and MICA publish, small; and mutants."""
+"""Small files in the formats of FLAME, metrical-tracker, torch and MICA, and mutated files."""
 
 import io
 import pickle
@@ -29,7 +29,7 @@ from .frame_folders import frames
 
 
 def stand_in(module: str, name: str) -> Any:
-    """An object of a class that is there only while it is pickled."""
+    """An object of a class that exists only while it is pickled."""
     holder = types.ModuleType(module)
     kind = type(name, (object,), {"__module__": module})
     setattr(holder, name, kind)
@@ -38,7 +38,7 @@ def stand_in(module: str, name: str) -> Any:
 
 
 def flame_model() -> dict[str, Any]:
-    """The keys and classes of FLAME 2020's file, with few vertices."""
+    """A file with the keys and classes of FLAME 2020, with few vertices."""
     random_numbers = np.random.default_rng(0)
     sys.modules["chumpy"] = types.ModuleType("chumpy")
     node, part = stand_in("chumpy.ch", "Ch"), stand_in("chumpy.reordering", "Select")
@@ -66,13 +66,13 @@ def landmark_table() -> np.ndarray:
 
 
 def weights() -> OrderedDict[str, torch.Tensor]:
-    """A state dict, versions included."""
+    """A state dict with version metadata."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).state_dict()
 
 
 def make_samples(folder: Path) -> None:
-    """Write one file of every kind and protocol; the suffix says which door reads it."""
+    """Write one file of every kind and protocol; the suffix selects its reader."""
     model = flame_model()
     for protocol in (0, 1, 2, 4):
         (folder / f"model{protocol}.pkl").write_bytes(pickle.dumps(model, protocol))
@@ -87,7 +87,7 @@ def make_samples(folder: Path) -> None:
 
 
 def walk(value: Any) -> int:
-    """Visit all of a read value as later code may; returns how many parts it has."""
+    """Visit all parts of a value, as later code may; returns their number."""
     if isinstance(value, dict):
         return 1 + sum(walk(key) + walk(part) for key, part in value.items())
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -154,7 +154,7 @@ def mutated(data: bytes, chance: random.Random, others: list[bytes]) -> bytes:
 
 
 def rezipped(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """A zip whose pickle is changed, and whose checksums are right again."""
+    """A zip with a changed pickle and corrected checksums."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
         for info in old.infolist():

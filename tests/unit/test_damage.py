@@ -1,4 +1,4 @@
-"""A bit that turned: every file that stages exchange is as it was, or one line names it."""
+"""Bit flips in files that stages exchange are harmless or reported in one line."""
 
 import json
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def crop(path: Path) -> Callable[[], Any]:
 
 def empty(path: Path) -> Callable[[], Any]:
     write_json(path, {})
-    # A key that became another one is no content that a reader would ask for.
+    # A changed key is not a key that a reader looks up.
     return lambda: bool(read_json(path).keys() - {"crc32"} and False)
 
 
@@ -92,7 +92,7 @@ KINDS = (
 
 
 def outcome(read: Callable[[], Any]) -> tuple[Any, str | None]:
-    """What reading gives, or the line that it ends in."""
+    """The value read, or the message of the error."""
     try:
         return read(), None
     except UserError as error:
@@ -100,7 +100,7 @@ def outcome(read: Callable[[], Any]) -> tuple[Any, str | None]:
 
 
 @pytest.mark.parametrize(("name", "make"), KINDS)
-def test_a_bit_that_turned_changes_nothing_or_is_named(
+def test_bit_flip_changes_nothing_or_is_reported(
     tmp_path: Path, name: str, make: Callable[[Path], Callable[[], Any]]
 ) -> None:
     path = tmp_path / name
@@ -119,12 +119,12 @@ def test_a_bit_that_turned_changes_nothing_or_is_named(
             assert name in line
             assert "\n" not in line
             assert "delete" in line
-    # Spare fields of zips may turn as they like.
+    # Unused fields of zips may change.
     assert noticed > len(data) / 2
 
 
 @pytest.mark.parametrize(("name", "make"), KINDS)
-def test_a_file_that_was_cut_has_its_content_or_is_named(
+def test_truncated_file_is_intact_or_reported(
     tmp_path: Path, name: str, make: Callable[[Path], Callable[[], Any]]
 ) -> None:
     path = tmp_path / name
@@ -132,7 +132,7 @@ def test_a_file_that_was_cut_has_its_content_or_is_named(
     whole, data = read(), path.read_bytes()
     for length in range(len(data)):
         if name.endswith(".tsv") and b"\n" in data[length - 1 : length + 1]:
-            continue  # a table of fewer rows; who joins it with others misses their ids
+            continue  # a table with fewer rows; joining it with other files reports missing ids
         path.write_bytes(data[:length])
         found, line = outcome(read)
         assert (found == whole) if line is None else (name in line and "\n" not in line)
@@ -159,7 +159,7 @@ def test_other_programs_read_the_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), code)
 
 
-def test_files_of_users_need_no_checksum(tmp_path: Path) -> None:
+def test_user_files_need_no_checksum(tmp_path: Path) -> None:
     code = NOISE.normal(size=(3, 2))
     np.save(tmp_path / "a.npy", code)
     np.testing.assert_array_equal(read_npy(tmp_path / "a.npy"), code)

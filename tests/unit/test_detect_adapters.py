@@ -1,4 +1,4 @@
-"""The other detectors: MediaPipe's Tasks landmarker and face-alignment's 68 points."""
+"""Adapters to MediaPipe's Tasks face landmarker and to face-alignment."""
 
 import enum
 import sys
@@ -14,7 +14,7 @@ from mediapipe.tasks.python.metadata.metadata_writers.model_asset_bundle_utils i
     create_model_asset_bundle,
 )
 
-from headsplat.detect import task_models
+from headsplat.detect import mediapipe_tasks
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.face_alignment_points import (
     SAME_68,
@@ -23,15 +23,15 @@ from headsplat.detect.face_alignment_points import (
     disagreement,
 )
 from headsplat.detect.mediapipe_models import POINTS, Region, region_around
+from headsplat.detect.mediapipe_tasks import MEMBERS, TaskModels, check_task
 from headsplat.detect.solve import solve_crop
-from headsplat.detect.task_models import MEMBERS, TaskModels, check_task
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 
 RNG = np.random.default_rng(11)
-# Points of a face in its bounding square; the two eye corners that give the angle are level.
+# Points of a face in its bounding square; the two eye corners are level.
 PATTERN = RNG.random((POINTS, 3))
 PATTERN[:2, :2] = [[0, 0], [1, 1]]
 PATTERN[33, :2], PATTERN[263, :2] = (0.2, 0.4), (0.8, 0.4)
@@ -53,7 +53,7 @@ def test_a_bundle_without_one_of_its_models(tmp_path, missing):
 
 
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b"", None])
-def test_a_file_that_is_no_bundle(tmp_path, content):
+def test_file_that_is_not_a_bundle(tmp_path, content):
     path = tmp_path / "face.task"
     if content is not None:
         path.write_bytes(content)
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_bundle(tmp_path, content):
         check_task(path)
 
 
-def test_a_bundle_of_rubbish_is_one_line(tmp_path):
+def test_invalid_models_in_a_bundle_end_in_one_line(tmp_path):
     path = tmp_path / "face.task"
     create_model_asset_bundle({name: b"rubbish" * 9 for name in MEMBERS}, str(path))
     with pytest.raises(UserError, match=r"face.task: MediaPipe cannot run it") as caught:
@@ -70,7 +70,7 @@ def test_a_bundle_of_rubbish_is_one_line(tmp_path):
 
 
 def test_mediapipe_loads_a_real_bundle(tmp_path):
-    """The wheel's own models, with the metadata that the Tasks interface asks for.
+    """The wheel's own models, with the metadata that the Tasks interface requires.
 
     They have no blendshapes, and the mesh is of the older kind, which the Tasks graph cannot
     read out; so an image without a face is as far as they go.
@@ -119,7 +119,7 @@ class Landmarker:
             side = columns.max() + 1 - x0
             if len(rows) < side**2 / 2:
                 continue  # the blurred rim of a square in a compressed video
-            # Counted from the center of the first pixel, as MediaPipe does it.
+            # MediaPipe's origin is the center of the first pixel.
             points = PATTERN * side + [x0 - 0.5, y0 - 0.5, 0]
             points /= [width, height, width]
             answer.face_landmarks.append([Mark(*point) for point in points])
@@ -138,11 +138,11 @@ def scene(*faces: tuple[int, int, int, int]) -> np.ndarray:
 
 @pytest.fixture
 def task(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(task_models, "FaceLandmarker", Landmarker)
+    monkeypatch.setattr(mediapipe_tasks, "FaceLandmarker", Landmarker)
     return bundle(tmp_path / "face_landmarker.task", {name: b"x" for name in MEMBERS})
 
 
-def test_points_are_of_the_whole_image_and_of_the_nearest_face(task):
+def test_points_are_in_full_image_pixels_of_the_nearest_face(task):
     models = TaskModels(task)
     image = scene((40, 50, 60, 100), (150, 60, 64, 200))
     regions = [detection.region for detection in models.detect(image)]
@@ -160,7 +160,7 @@ def test_points_are_of_the_whole_image_and_of_the_nearest_face(task):
 
 @pytest.fixture
 def face_alignment(monkeypatch):
-    """A package of the interface that versions 1.3 and 1.4 share; `kinds` names its enum."""
+    """A package with the interface of versions 1.3 and 1.4; `kinds` are its enum's members."""
     package = types.ModuleType("face_alignment")
 
     class Network:
@@ -185,7 +185,7 @@ def face_alignment(monkeypatch):
 
 
 @pytest.mark.parametrize("names", [["TWO_D", "TWO_HALF_D"], ["_2D", "_2halfD"]])
-def test_both_spellings_of_the_enum(face_alignment, names):
+def test_both_names_of_the_landmark_enum(face_alignment, names):
     face_alignment.LandmarksType = enum.Enum("LandmarksType", [(n, k) for k, n in enumerate(names)])
     network = FaceAlignmentPoints()
     face = (PATTERN * 60 + [40, 50, 0]).astype(np.float32)
@@ -198,7 +198,7 @@ def test_both_spellings_of_the_enum(face_alignment, names):
     assert np.isnan(disagreement(face[None], nothing[None]))
 
 
-def test_neither_spelling_and_no_package(face_alignment, monkeypatch):
+def test_unknown_enum_and_missing_package(face_alignment, monkeypatch):
     face_alignment.LandmarksType = enum.Enum("LandmarksType", ["THREE_D"])
     with pytest.raises(UserError, match="neither TWO_D nor _2D"):
         FaceAlignmentPoints()
@@ -207,7 +207,7 @@ def test_neither_spelling_and_no_package(face_alignment, monkeypatch):
         FaceAlignmentPoints()
 
 
-def test_scores_and_second_points_reach_the_clips_landmarks(task, face_alignment, tmp_path):
+def test_blendshapes_and_68_points_are_written(task, face_alignment, tmp_path):
     video = tmp_path / "clip.mp4"
     with VideoWriter(video, 300, 200, 25) as writer:
         for k in range(52):

@@ -1,4 +1,4 @@
-"""The face models on real clips, cut short; skipped where the clips are not."""
+"""Face detection on shortened real clips; skipped without the clips."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def merged(paths: list[Path]) -> dict[str, np.ndarray]:
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def test_chunks_agree_with_the_whole(shared: Path, tmp_path: Path) -> None:
+def test_chunks_agree_with_a_run_over_the_whole_clip(shared: Path, tmp_path: Path) -> None:
     frames = clip_frames(shared, "talking_512p25.mp4", 60)
     whole, parts = (merged(detect(frames, tmp_path, n)) for n in (1, 3))
     np.testing.assert_array_equal(whole["face_frame"], np.arange(1, 61))
@@ -63,7 +63,7 @@ def test_small_face_in_a_large_image_is_never_lost(shared: Path, tmp_path: Path)
     np.testing.assert_array_equal(read_npz(tmp_path / "0.npz")["face_frame"], np.arange(1, 43))
 
 
-def test_bystander_does_not_win_and_a_break_is_marked(shared: Path, tmp_path: Path) -> None:
+def test_bystander_is_not_the_subject_and_a_gap_is_marked(shared: Path, tmp_path: Path) -> None:
     subject = clip_frames(shared, "talking_512p25.mp4", 60)
     other = clip_frames(shared, "clean_480p30.mp4", 30)
     frames = []
@@ -87,7 +87,7 @@ def test_bystander_does_not_win_and_a_break_is_marked(shared: Path, tmp_path: Pa
     assert np.nanmax(table["points"][..., 0]) < 512
 
 
-def test_whole_body_is_refused(shared: Path, tmp_path: Path) -> None:
+def test_too_small_face_is_refused(shared: Path, tmp_path: Path) -> None:
     video = shared / "data" / "videos" / "noface_720x1080p25.mp4"
     probe_video(video, tmp_path / "video.json")
     detect_chunk(video, tmp_path / "video.json", 0, 1, tmp_path / "0.npz")
@@ -98,7 +98,7 @@ def test_whole_body_is_refused(shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["talking_512p25.mp4", "phone_portrait_720x1280p30.mp4"])
-def test_landmarks_count_from_the_corner_of_the_image(shared: Path, name: str) -> None:
+def test_landmark_origin_is_the_image_corner(shared: Path, name: str) -> None:
     models = FaceModels()
     sums = []
     for image in clip_frames(shared, name, 20):

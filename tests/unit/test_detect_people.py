@@ -1,4 +1,4 @@
-"""Other people in a clip: left out and said so; the same person filmed otherwise is not."""
+"""Face re-identification: other people are removed, changes of the recording are not."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headsplat.detect.chunk import detect_chunk
-from headsplat.detect.colors import FACE_PIXELS, face_colors
+from headsplat.detect.face_colors import FACE_PIXELS, face_colors
 from headsplat.detect.solve import solve_crop
 from headsplat.runtime.files import read_npz
 from headsplat.synthetic import clip, stage_set
@@ -32,7 +32,7 @@ DARK = Person(
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
-    """Two seconds each of two built-in people, there and back in time: (50, 320, 320, 3) uint8."""
+    """Two seconds of two built-in subjects, forwards and back: (50, 320, 320, 3) uint8 each."""
     folder = tmp_path_factory.mktemp("people")
     procedural_head().save(folder / "head.npz")
     shown = []
@@ -53,7 +53,7 @@ def decoded(video: Path) -> np.ndarray:
 
 
 def solved(frames: np.ndarray, folder: Path, chunks: int = 2) -> dict[str, np.ndarray]:
-    """The subject's landmark file of a clip, by way of an encoded video."""
+    """The subject's landmark file of a clip that is encoded to a video."""
     video = folder / "clip.mp4"
     with VideoWriter(video, frames.shape[2], frames.shape[1], 25) as writer:
         for frame in frames:
@@ -75,7 +75,7 @@ def zoomed(frames: np.ndarray, factor: float, shift: tuple[int, int] = (0, 0)) -
     return np.stack([cv2.warpAffine(f, move, (SIZE, SIZE), borderMode=edge) for f in frames])
 
 
-def test_a_cut_to_another_person_is_left_out_and_said(people, tmp_path, caplog):
+def test_another_person_is_removed_and_logged(people, tmp_path, caplog):
     first, second = people
     with caplog.at_level(logging.INFO):
         found = solved(np.concatenate([first, second, first]), tmp_path, 3)
@@ -88,7 +88,7 @@ def test_a_cut_to_another_person_is_left_out_and_said(people, tmp_path, caplog):
     assert lines[0].startswith("another person from 2.0 s to 4.0 s: ")
 
 
-def test_one_person_cut_zoomed_relit_and_mirrored_stays_one(people, tmp_path):
+def test_one_person_cropped_zoomed_relit_and_mirrored_is_one_identity(people, tmp_path):
     person = people[0]
     light = np.linspace(0.5, 1.2, SIZE)[:, None]
     relit = np.clip(person[::2] * light, 0, 255).astype(np.uint8)
@@ -99,7 +99,7 @@ def test_one_person_cut_zoomed_relit_and_mirrored_stays_one(people, tmp_path):
     assert not np.isin(found["status"], ("another_person", "no_face")).any()
 
 
-def test_people_side_by_side_who_change_seats_keep_who_they_are(people, tmp_path):
+def test_people_who_swap_places_keep_their_identity(people, tmp_path):
     first, second = (zoomed(frames, 1.3) for frames in people)
     before = np.concatenate([first, second], axis=2)
     after = np.concatenate([second, first], axis=2)
@@ -112,7 +112,7 @@ def test_people_side_by_side_who_change_seats_keep_who_they_are(people, tmp_path
     assert left[50] != left[120]
 
 
-def test_a_larger_image_on_the_wall_does_not_win(people, tmp_path):
+def test_larger_photograph_on_the_wall_is_not_the_subject(people, tmp_path):
     living, image = people[0], zoomed(people[1][10:11], 1.2)
     wall = np.repeat(image, len(living), axis=0)
     beside = np.concatenate([living, wall], axis=2)
@@ -121,12 +121,12 @@ def test_a_larger_image_on_the_wall_does_not_win(people, tmp_path):
     assert np.nanmax(found["points"][..., 0]) < SIZE
 
 
-def test_a_still_image_alone_is_taken(people, tmp_path):
+def test_photograph_without_a_living_face_is_the_subject(people, tmp_path):
     found = solved(np.repeat(people[0][10:11], 110, axis=0), tmp_path)
     assert (found["status"] == "ok").all()
 
 
-def test_colors_are_those_under_the_points_whatever_the_size():
+def test_face_colors_do_not_depend_on_size():
     points = np.random.default_rng(0).uniform(0.2, 0.8, (478, 3))
     for size in (48, 300):
         ramp = (np.arange(size) + 0.5) / size * 255

@@ -1,4 +1,4 @@
-"""Two real people in one clip, and one cut and relit; skipped where the clips are not."""
+"""Face re-identification on real clips; skipped without the clips."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.detect.colors import face_colors
+from headsplat.detect.face_colors import face_colors
 from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.detect.subject import find_subject
 from headsplat.detect.tracker import FaceTracker
@@ -22,7 +22,7 @@ def models() -> FaceModels:
 
 
 def placed(frames: list[np.ndarray], models: FaceModels) -> list[np.ndarray]:
-    """The clip brought to one size and place of the face, so that neither tells of a cut."""
+    """Scale and shift the clip to a fixed size and position of the face."""
     points = FaceTracker(models).step(10, frames[0])[0][0][:, :2]
     scale = FACE / np.ptp(points, axis=0).max()
     shift = SIDE / 2 - scale * points.mean(axis=0)
@@ -32,7 +32,7 @@ def placed(frames: list[np.ndarray], models: FaceModels) -> list[np.ndarray]:
 
 
 def others(frames: list[np.ndarray], models: FaceModels) -> np.ndarray:
-    """Ids of the frames that show somebody else than the subject."""
+    """Ids of the frames that show another person than the subject."""
     tracker = FaceTracker(models)
     ids, faces, colors = [], [], []
     for frame_id, frame in enumerate(frames, 1):
@@ -45,14 +45,16 @@ def others(frames: list[np.ndarray], models: FaceModels) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)])
-def test_two_men_of_one_size_at_one_place(shared: Path, models, pair: tuple[int, int]) -> None:
+def test_two_people_of_equal_size_and_position_are_separated(
+    shared: Path, models, pair: tuple[int, int]
+) -> None:
     first, second = (placed(clip_frames(shared, MEN[k], 40), models) for k in pair)
     found = others([*first, *second[:30]], models)
     assert len(found) >= 27
     assert found.min() >= 39
 
 
-def test_a_face_filter_turns_and_light_make_no_other_person(shared: Path, models) -> None:
+def test_face_filter_rotation_and_light_keep_the_identity(shared: Path, models) -> None:
     grimaces = placed(clip_frames(shared, "long_480p30.mp4", 150), models)
     light = np.linspace(0.3, 1.3, SIDE)[:, None]
     relit = [np.clip(f * light, 0, 255).astype(np.uint8) for f in grimaces[::5]]

@@ -1,4 +1,4 @@
-"""Choosing the subject, judging frames, and the crop, on made-up landmarks."""
+"""Subject selection, frame status and crop window, on synthetic landmarks."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat.detect.framing import solve_crop_box
-from headsplat.detect.solve import solve_crop
+from headsplat.detect.solve import solve_crop, solve_crop_box
 from headsplat.detect.subject import choose_subject, link_faces
 from headsplat.frames.crop import Crop
 from headsplat.frames.images import decode_image
@@ -71,7 +70,7 @@ def solve(tmp_path: Path, rows: list[tuple[int, np.ndarray]], video: VideoInfo, 
     return Crop.load(out[0]), out[1].read_text().splitlines(), read_npz(out[2])
 
 
-def test_bystander_who_is_larger_for_a_moment_does_not_win() -> None:
+def test_briefly_larger_bystander_is_not_the_subject() -> None:
     frames, faces = [], []
     for k in range(1, 101):
         if not 40 <= k < 60:
@@ -96,7 +95,7 @@ def test_faces_that_cross_keep_their_identity() -> None:
     assert np.median(choose_subject(tracks).heights) == pytest.approx(160)
 
 
-def test_every_status(tmp_path: Path) -> None:
+def test_frame_status_values(tmp_path: Path) -> None:
     rows = []
     for k in range(1, 101):
         if k in (10, 11):
@@ -132,7 +131,7 @@ def test_too_few_faces_none_and_small_ones_are_refused(tmp_path: Path) -> None:
         solve(tmp_path, [(k, face(300, 240, 90)) for k in range(1, 101)], info(100))
 
 
-def test_numbers_that_fall_short_do_not_print_as_enough(tmp_path: Path) -> None:
+def test_numbers_below_a_limit_are_rounded_down(tmp_path: Path) -> None:
     sizes = [(k, face(300, 240, 124 if k < 20 else 119.7)) for k in range(1, 101)]
     with pytest.raises(UserError, match=r"largest measures 119 px .*, 120 are needed"):
         solve(tmp_path, sizes, info(100))
@@ -151,7 +150,7 @@ def test_missing_frames_are_named(tmp_path: Path) -> None:
         solve_crop(tmp_path / "video.json", [tmp_path / "0.npz", tmp_path / "1.npz"], *out, 256)
 
 
-def test_crop_gives_room_ignores_outliers_and_stays_inside() -> None:
+def test_crop_has_margins_ignores_outliers_and_stays_inside() -> None:
     faces = np.array([face(900, 500, 200)] * 99 + [face(1800, 500, 200)])
     box = solve_crop_box(faces, (1920, 1080), 512)
     assert (box.x0, box.y0, box.side) == (700, 300, 400)
@@ -161,7 +160,7 @@ def test_crop_gives_room_ignores_outliers_and_stays_inside() -> None:
     assert 320 <= near_edge.side <= 400
 
 
-def test_crop_of_a_large_face_takes_the_whole_square_and_pads_only_when_it_must() -> None:
+def test_crop_of_a_large_face_pads_only_if_necessary() -> None:
     whole = solve_crop_box(np.array([face(240, 240, 300)] * 10), (480, 480), 512)
     assert (whole.x0, whole.y0, whole.side) == (0, 0, 480)
     roaming = np.array([face(x, 360, 300) for x in np.linspace(200, 1000, 200)])

@@ -1,4 +1,4 @@
-"""Where stages compute: the GPU if there is one and the operators serve it, else the CPU."""
+"""Choice of the device: a GPU that the operators support, else the CPU."""
 
 import logging
 
@@ -22,7 +22,7 @@ def new_process(monkeypatch):
 
 
 def on_the_cpu(caplog) -> str:
-    """`auto` computes on the CPU and gives one warning, `cuda` ends in one line of that reason."""
+    """`auto` falls back to the CPU with one warning; `cuda` raises one line with the reason."""
     caplog.clear()
     assert serving_device("auto").type == "cpu"
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
@@ -48,14 +48,14 @@ def test_without_a_gpu_nothing_is_built(loader, monkeypatch, name):
 
 def test_cuda_without_a_gpu(loader, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(UserError, match="no GPU .*not for CUDA: install"):
+    with pytest.raises(UserError, match="no GPU .*CPU build: install"):
         choose_device("cuda")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     with pytest.raises(UserError, match="no GPU is visible; or use --device cpu"):
         serving_device("cuda")
 
 
-def test_a_gpu_that_is_served(loader, monkeypatch, tmp_path, caplog):
+def test_supported_gpu(loader, monkeypatch, tmp_path, caplog):
     gpu(monkeypatch)
     nvcc = compiler(tmp_path / "bin/nvcc")
     assert serving_device("auto").type == serving_device("cuda").type == "cuda"
@@ -77,7 +77,7 @@ def test_no_nvcc(loader, monkeypatch, caplog):
     assert reason == "no nvcc: install the CUDA 13.0 toolkit, or set CUDA_HOME to it"
 
 
-def test_a_gpu_that_is_not_of_cuda(loader, monkeypatch, caplog):
+def test_gpu_without_cuda(loader, monkeypatch, caplog):
     gpu(monkeypatch, cuda=None)
     assert "is not for CUDA: install one that is" in on_the_cpu(caplog)
 
@@ -88,19 +88,19 @@ def test_a_host_compiler_too_new(loader, monkeypatch, tmp_path, caplog):
     reason = on_the_cpu(caplog)
     assert "unsupported GNU version" in reason
     assert "set CXX to an older g++" in reason
-    # The next process does not wait for the same failure, and says the same.
+    # The next process reports the same failure without compiling again.
     tried = calls(nvcc)
     new_process(monkeypatch)
     assert on_the_cpu(caplog) == reason
     assert calls(nvcc) == tried
-    # Another compiler is another chance.
+    # With another compiler it is tried again.
     monkeypatch.setenv("CXX", str(compiler(tmp_path / "bin/c++-13")))
     compiler(nvcc)
     new_process(monkeypatch)
     assert serving_device("auto").type == "cuda"
 
 
-def test_a_failure_is_forgotten_with_its_file(loader, monkeypatch, tmp_path, caplog):
+def test_failure_is_retried_after_its_file_is_removed(loader, monkeypatch, tmp_path, caplog):
     gpu(monkeypatch)
     nvcc = compiler(tmp_path / "bin/nvcc", failing("nvcc fatal   : something rare"))
     (reason,) = {on_the_cpu(caplog)}
@@ -128,7 +128,7 @@ def test_a_cuda_library_that_cannot_be_loaded(loader, monkeypatch, tmp_path, cap
     assert "with the CUDA 13.0 toolkit" in reason
 
 
-def test_no_compiler_at_all_ends_in_its_line(loader, monkeypatch):
+def test_missing_compiler_ends_in_one_line(loader, monkeypatch):
     gpu(monkeypatch)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="no C\\+\\+ compiler: install g\\+\\+"):

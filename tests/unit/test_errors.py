@@ -1,4 +1,4 @@
-"""Error lines and log lines stay lines, whatever the names in them hold."""
+"""Errors and log records with control characters stay on one line."""
 
 import os
 import subprocess
@@ -44,14 +44,14 @@ def test_the_log_escapes_names(tmp_path):
     assert done.stderr.splitlines()[0].endswith("a\\nerror: b: odd"), done.stderr
 
 
-def test_a_pipe_in_the_place_of_the_table_of_frames(tmp_path):
+def test_frames_table_that_is_a_pipe(tmp_path):
 
     os.mkfifo(tmp_path / "frames.tsv")
     with pytest.raises(UserError, match="not a regular file"):
         read_frames(tmp_path / "frames.tsv")
 
 
-def test_a_table_of_frames_that_was_cut_behind_a_row(tmp_path):
+def test_frames_table_truncated_after_a_row(tmp_path):
     path = tmp_path / "frames.tsv"
     write_frames(path, [FrameRow(number, number / 25, "ok", 1.0, 1) for number in range(1, 9)])
     assert len(read_frames(path)) == 8
@@ -60,6 +60,6 @@ def test_a_table_of_frames_that_was_cut_behind_a_row(tmp_path):
         read_frames(path)
 
 
-def test_a_file_that_is_longer_than_its_size_says():
+def test_file_longer_than_its_size():
     with pytest.raises(OSError, match="its size changed"):
         read_regular("/proc/self/status", 1 << 20)

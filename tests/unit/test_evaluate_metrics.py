@@ -22,7 +22,7 @@ def test_head_psnr_dilutes_over_the_image_and_pixel_psnr_does_not() -> None:
     assert values["l1_head"].item() == pytest.approx(0.1, abs=1e-6)
 
 
-def test_paint_outside_the_head_counts_only_in_full() -> None:
+def test_errors_outside_the_head_count_only_in_psnr_full() -> None:
     ground_truth = torch.zeros(1, 20, 20, 3)
     render = ground_truth.clone()
     render[:, 15:] = 1

@@ -1,4 +1,4 @@
-"""Publishing: whole files or none, no leftovers of kills, and one line when a disk refuses."""
+"""Atomic writing of files, removal of temporary files, and messages for file system errors."""
 
 import errno
 import os
@@ -85,7 +85,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     left = {f".a.{process.pid}.tmp.npz", f".b.{process.pid}.tmp"}
     assert {path.name for path in tmp_path.iterdir()} == left
 
-    # Other files' temporary names only look alike.
+    # Temporary files of other files have similar names.
     strangers = [f".a.b.{process.pid}.tmp.npz", f".a.{process.pid}.tmp.zip", ".a.x.tmp.npz"]
     for name in strangers:
         (tmp_path / name).touch()
@@ -100,7 +100,7 @@ def test_a_job_that_was_replaced_cannot_publish(tmp_path: Path) -> None:
     def given_up() -> None:
         with publish(tmp_path / "a.txt") as temporary:
             temporary.write_text("late")
-            # Its successor on another machine has another process id.
+            # The replacing job on another machine has another process id.
             temporary = temporary.rename(tmp_path / ".a.1.tmp.txt")
             write_in_another_process(tmp_path / "a.txt", "current")
 
@@ -216,7 +216,7 @@ def test_only_refused_writes_are_storage_errors() -> None:
     assert str(storage_error(own, "work/out.npz")).startswith("work/out.npz: the disk is full")
 
 
-def test_leftovers_of_another_time_do_not_matter(tmp_path: Path) -> None:
+def test_temporary_files_of_other_writers_are_ignored(tmp_path: Path) -> None:
     left = tmp_path / ".a.1.tmp.txt"
     left.write_text("half")
     later = time.time() + 10 * 365 * 86400
@@ -226,7 +226,7 @@ def test_leftovers_of_another_time_do_not_matter(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_room_is_required_before_a_run(
+def test_free_space_is_checked_before_a_run(
     small_disk: Path,  # noqa: F811
 ) -> None:
     require_room([small_disk, small_disk / "work" / "new"])
@@ -239,16 +239,16 @@ def test_room_is_required_before_a_run(
         require_room([small_disk])
 
 
-def test_cures_name_what_is_wrong_and_never_delete_a_good_file(tmp_path: Path) -> None:
+def test_messages_never_advise_to_delete_an_undamaged_file(tmp_path: Path) -> None:
     for number, cure in (
         (errno.EMFILE, "raise the limit (ulimit -n)"),
         (errno.ENOMEM, "run fewer jobs at once"),
-        (errno.EACCES, "give this user the right to use it"),
+        (errno.EACCES, "give this user access to it"),
         (errno.EIO, "check the disk or volume"),
         (errno.ESTALE, "mount its file system again"),
         (errno.ENOTCONN, "mount its file system again"),
         (errno.ENOENT, "let the same command make it"),
-        (errno.ELOOP, "mend that"),
+        (errno.ELOOP, "fix that"),
     ):
         line = str(unreadable(OSError(number, "x", "a.npz"), "a.npz", "not a zip"))
         assert line.startswith("a.npz: ")
@@ -256,7 +256,7 @@ def test_cures_name_what_is_wrong_and_never_delete_a_good_file(tmp_path: Path) -
         assert "delete" not in line
     assert "run fewer jobs" in str(unreadable(MemoryError(), "a.npz", "not a zip"))
     assert "a.npz: not a zip; delete it" in str(unreadable(ValueError(), "a.npz", "not a zip"))
-    # A file whose start cannot be read, as on a broken disk.
+    # A file whose first bytes cannot be read, as on a broken disk.
     (tmp_path / "a.json").symlink_to("/proc/self/mem")
     with pytest.raises(UserError, match=r"a.json: input/output error; check the disk"):
         read_json(tmp_path / "a.json")
@@ -294,7 +294,7 @@ def test_chunks_without_a_checksum_of_their_list_stay_valid(tmp_path: Path) -> N
     ["notes.txt", "1.jpg", "000001.jpg", "__MACOSX/00001.jpg", "-0001.jpg", "0000a.jpg", "00001",
      "9" * 5000 + ".jpg", "99999999999.jpg", "٠٠٠٠١.jpg", "00001/", "a\nb.jpg", "00002.jpg"],
 )  # fmt: skip
-def test_what_no_stage_packs_is_named(tmp_path: Path, name: str) -> None:
+def test_unexpected_zip_members_are_named(tmp_path: Path, name: str) -> None:
     path = packed(tmp_path / "0.zip", {"00002.png": b"a", name: b"b"})
     with pytest.raises(UserError, match=r"0.zip: holds .*delete") as caught:
         FrameStore([path])
@@ -305,7 +305,7 @@ def test_what_no_stage_packs_is_named(tmp_path: Path, name: str) -> None:
 def test_members_that_are_not_stored_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "0.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("00001.jpg", bytes(10**6))
-    with pytest.raises(UserError, match=r"0.zip: holds '00001.jpg', which is no image"):
+    with pytest.raises(UserError, match=r"0.zip: holds '00001.jpg', which is not an image"):
         FrameStore([tmp_path / "0.zip"])
 
 

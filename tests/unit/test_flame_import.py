@@ -165,7 +165,7 @@ def test_bad_files_end_in_one_line(files, standin, tmp_path):
     model_with(f=content["f"][::-1])
     refused(r"FlameMesh\.obj: its first 9976 faces", model=model)
     model.write_bytes(files.model.read_bytes()[:100_000])
-    refused("not a whole pickle", model=model)
+    refused("not a complete pickle", model=model)
     model.write_text("hello")
     refused(r"generic_model\.pkl", model=model)
     refused("cannot be read", model=tmp_path / "nosuch.pkl")

@@ -162,7 +162,7 @@ def test_truncated_and_missing_files_end_in_one_line(tmp_path):
     for length in (0, 1, 40, len(whole) - 1):
         path = tmp_path / "cut.pkl"
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"cut\.pkl: not a whole pickle"):
+        with pytest.raises(UserError, match=r"cut\.pkl: not a complete pickle"):
             load_pickle(path)
     with pytest.raises(UserError, match="cannot be read"):
         load_pickle(tmp_path / "nosuch.pkl")
@@ -179,5 +179,5 @@ def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path):
     assert forged != data
     path = tmp_path / "forged.npy"
     path.write_bytes(forged)
-    with pytest.raises(UserError, match="not a whole pickle"):
+    with pytest.raises(UserError, match="not a complete pickle"):
         load_pickle(path)

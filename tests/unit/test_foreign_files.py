@@ -1,4 +1,4 @@
-"""Files from elsewhere: what they claim is checked before it costs memory or time."""
+"""Readers of untrusted files: claimed sizes are checked before memory or time is spent."""
 
 import bz2
 import gzip
@@ -21,7 +21,7 @@ from PIL import Image
 
 from headsplat_workflow.assets.verify import glance
 
-from headsplat.detect.task_models import check_task
+from headsplat.detect.mediapipe_tasks import check_task
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.formats.frame import read_frame
 from headsplat.formats.importing.arrays import read_arrays
@@ -44,12 +44,12 @@ from headsplat.video.sound import read_sound
 from tests.unit import ict_head
 from tests.unit.pickle_samples import make_samples
 
-ROOM = 1 << 30  # bytes that a test may take beyond what is in use
+ROOM = 1 << 30  # bytes that a test may allocate
 
 
 @pytest.fixture(autouse=True)
 def bounded():
-    """No test waits for a pipe, or takes the memory that a bomb asks for."""
+    """Limit the time and memory of each test."""
 
     def stuck(*_):
         raise AssertionError("it waits")
@@ -86,7 +86,7 @@ DOORS = {
 
 
 def outcome(door: str, path: Path) -> str:
-    """The line that reading a file ends in, or nothing."""
+    """The message of the `UserError` that reading a file raises, or None."""
     try:
         DOORS[door](path)
     except UserError as error:
@@ -95,7 +95,7 @@ def outcome(door: str, path: Path) -> str:
 
 
 def whole_files(folder: Path) -> list[Path]:
-    """One good file of every format."""
+    """One valid file of every format."""
     make_samples(folder)
     write_npz(folder / "a.npz", a=np.arange(3.0), img=np.zeros((4, 4), np.uint8))
     np.savez_compressed(folder / "packed.npz", a=np.zeros(1000))
@@ -110,7 +110,7 @@ def whole_files(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_what_is_no_file_or_no_whole_one_ends_in_one_line(tmp_path, door):
+def test_missing_special_and_truncated_files_end_in_one_line(tmp_path, door):
     cases = {name: tmp_path / name for name in ("pipe", "folder", "empty", "noise", "none")}
     os.mkfifo(cases["pipe"])
     cases["folder"].mkdir()
@@ -139,7 +139,7 @@ def test_other_kinds_and_cut_files_give_values_or_one_line(tmp_path, door):
             assert outcome(door, path).isprintable()
 
 
-def test_a_pipe_among_the_assets_is_seen_at_a_glance(tmp_path):
+def test_pipe_among_the_assets_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "a.npz")
     assert "not a regular file" in glance(tmp_path / "a.npz")
 
@@ -186,7 +186,7 @@ BAD_ARRAYS = {
 
 
 @pytest.mark.parametrize("kind", BAD_ARRAYS)
-def test_array_headers_are_held_against_the_bytes(tmp_path, kind):
+def test_array_headers_are_compared_with_the_file_size(tmp_path, kind):
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", BAD_ARRAYS[kind])
@@ -217,7 +217,7 @@ def test_arrays_are_those_of_numpy(tmp_path):
 
 
 def edited(data: bytes, offset: int, value: bytes) -> bytes:
-    """A zip of one member with a field changed in both of its headers."""
+    """A zip of one member with a field changed in both headers."""
     central = data.rindex(b"PK\x01\x02")
     out = bytearray(data)
     out[offset : offset + len(value)] = value
@@ -254,7 +254,7 @@ def test_damaged_and_unusual_zips_end_in_one_line(tmp_path):
             assert str(caught.value).isprintable()
 
 
-def test_a_small_zip_unpacks_to_no_gigabytes(tmp_path):
+def test_zip_bombs_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -274,7 +274,7 @@ def test_a_small_zip_unpacks_to_no_gigabytes(tmp_path):
         assert archive.read("1").size == 5_000_000
 
 
-def test_names_that_climb_are_names_alone(tmp_path):
+def test_path_traversal_in_member_names_is_harmless(tmp_path):
     path = tmp_path / "in" / "a.npz"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
@@ -286,7 +286,7 @@ def test_names_that_climb_are_names_alone(tmp_path):
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a":' * 100_000, "1" * 100_000, "\ud800x", "{'a': 1}", '"\x00"']
 )
-def test_json_that_is_none(tmp_path, text):
+def test_invalid_json(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(UserError, match="cannot be read as JSON") as caught:
@@ -332,7 +332,7 @@ def test_an_image_of_another_size_is_not_decoded(tmp_path):
         read_image(ImageSource(path), (4, 4))
 
 
-def test_formats_that_start_other_programs_are_no_images(tmp_path):
+def test_image_formats_that_start_programs_are_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
     with pytest.raises(UserError, match="cannot be read as an image"):
@@ -378,14 +378,14 @@ def claimed(kind: bytes, size: int) -> bytes:
 @pytest.mark.parametrize(
     "kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE]
 )
-def test_tars_of_absurd_sizes(tmp_path, kind):
+def test_tars_with_excessive_sizes(tmp_path, kind):
     path = tmp_path / "a.tar.xz"
     path.write_bytes(lzma.compress(claimed(kind, 1 << 40) + bytes(2 << 20)))
     with pytest.raises(UserError, match=r"a\.tar\.xz: cannot be read to its end"):
         read_source(path)
 
 
-def test_an_xz_that_wants_much_memory(tmp_path):
+def test_xz_with_excessive_memory_demand(tmp_path):
     data = bytearray(lzma.compress(bytes(2000)))
     # The block's header: size, flags, filter, its size, and the dictionary's: 1.5 GiB.
     start, end = 12, 12 + data[12] * 4

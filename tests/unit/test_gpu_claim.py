@@ -1,4 +1,4 @@
-"""Each job gets its own GPU: several real processes, with a made-up `nvidia-smi` for the GPUs."""
+"""GPU claims by several real processes, with a script in place of `nvidia-smi`."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ LIBRARY = Path(gpu.__file__).parents[2]
 A, B, C = (f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abc")
 SLICES = [f"MIG-{number * 8}-5555-6666-7777-888888888888" for number in "12"]
 
-# Claims, says which GPU, and holds it until standard input closes.
+# Claims a GPU, prints its name, and holds it until standard input closes.
 HOLD = """
 import os, sys
 from pathlib import Path
@@ -34,7 +34,7 @@ sys.stdin.read()
 
 
 class Machine:
-    """A folder with an `nvidia-smi`, a PyTorch with or without CUDA, and the locks."""
+    """A simulated machine: `nvidia-smi`, PyTorch with or without CUDA, and the lock folder."""
 
     def __init__(self, folder: Path):
         self.folder, self.jobs = folder, []
@@ -147,7 +147,7 @@ def test_slices_of_a_gpu_are_claimed_one_by_one(machine):
     assert claimed(machine.job(older)) == older
 
 
-def test_what_computes_on_the_cpu_takes_no_gpu(machine):
+def test_cpu_jobs_claim_no_gpu(machine):
     machine.gpus(A)
     machine.torch_part.unlink()
     assert claimed(machine.job()) == "None"
@@ -191,7 +191,7 @@ def test_the_locks_serve_every_user_of_the_machine(machine, tmp_path):
     assert stat.S_IMODE(lock.stat().st_mode) == 0o644
 
 
-def test_another_thing_in_place_of_the_locks_is_one_line(machine, tmp_path):
+def test_invalid_lock_folder_ends_in_one_line(machine, tmp_path):
     machine.gpus(A)
     (tmp_path / "locks").write_text("")
     _, said = machine.job().communicate(timeout=30)

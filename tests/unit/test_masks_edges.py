@@ -1,4 +1,4 @@
-"""Edges of the matte on synthetic ground truth: no halo, no specks, no ragged cut."""
+"""Matte edges against synthetic ground truth: foreground colors, haze, small regions."""
 
 from pathlib import Path
 
@@ -9,8 +9,7 @@ import pytest
 from headsplat.frames.images import encode_jpeg, encode_png
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.masks.foreground import foreground_colors
-from headsplat.masks.refine import refine_edges
-from headsplat.masks.specks import without_specks
+from headsplat.masks.refine import refine_edges, remove_small_regions
 from headsplat.runtime.files import publish
 from headsplat.train.dataset import ImageReader
 
@@ -19,7 +18,7 @@ HAIR, SKIN, WALL = (70, 42, 25), (205, 155, 125), (90, 190, 110)
 
 
 def tousled(seed: int = 0) -> np.ndarray:
-    """(SIZE, SIZE) f32 alpha of a head with loose strands, soft as a lens draws it."""
+    """(SIZE, SIZE) float32 alpha of a head with loose strands, blurred as by a lens."""
     rng = np.random.default_rng(seed)
     fine = np.zeros((4 * SIZE, 4 * SIZE), np.uint8)
     cv2.circle(fine, (512, 540), 300, 255, -1)
@@ -33,7 +32,7 @@ def tousled(seed: int = 0) -> np.ndarray:
 
 
 def subject() -> np.ndarray:
-    """(SIZE, SIZE, 3) f32 colors: brown hair with a grain, skin low down."""
+    """(SIZE, SIZE, 3) float32 colors: textured brown hair above, skin below."""
     rng = np.random.default_rng(1)
     colors = np.broadcast_to(np.array(HAIR, np.float32), (SIZE, SIZE, 3)).copy()
     colors[150:] = SKIN
@@ -47,13 +46,13 @@ def over(colors: np.ndarray, alpha: np.ndarray, background: tuple[int, int, int]
 
 
 def filmed(alpha: np.ndarray) -> np.ndarray:
-    """(SIZE, SIZE, 3) uint8: the subject before a wall, with a camera's noise."""
+    """(SIZE, SIZE, 3) uint8: the subject in front of a wall, with camera noise."""
     noise = np.random.default_rng(2).normal(0, 1.5, (SIZE, SIZE, 3))
     return np.clip(over(subject(), alpha, WALL) + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("background", [(255, 255, 255), (0, 0, 0)])
-def test_the_old_background_leaves_no_halo(background):
+def test_foreground_colors_have_no_background_halo(background):
     alpha = tousled()
     image, matte = filmed(alpha), np.rint(alpha * 255).astype(np.uint8)
     soft = (matte > 5) & (matte < 250)
@@ -83,7 +82,7 @@ def test_a_matte_that_is_soft_everywhere_gives_finite_colors():
     assert np.abs(found.astype(float) - image).mean() < 128
 
 
-def test_targets_are_laid_over_another_color_without_the_old_background(tmp_path: Path):
+def test_targets_are_composited_without_the_old_background(tmp_path: Path):
     alpha = tousled()
     whole = np.full((SIZE, SIZE), 255, np.uint8)
     zips = [tmp_path / name for name in ("frames.zip", "alpha.zip", "parsing.zip")]
@@ -107,10 +106,10 @@ def test_targets_are_laid_over_another_color_without_the_old_background(tmp_path
     )
 
 
-def test_two_passes_leave_less_veil_than_one():
+def test_second_filter_pass_reduces_haze():
     alpha = tousled()
     image = filmed(alpha)
-    # What a network answers: right to some pixels only.
+    # A network's mask, accurate to some pixels only.
     coarse = cv2.GaussianBlur(np.roll(alpha, (1, -2), (0, 1)), (0, 0), 3)
     one = cv2.ximgproc.guidedFilter(image, coarse, radius=4, eps=1e-4 * 255.0**2, scale=0.5)
     one = np.clip((one - 0.15) / 0.7, 0, 1)
@@ -120,7 +119,7 @@ def test_two_passes_leave_less_veil_than_one():
     assert np.abs(two - alpha).sum() < 1.1 * np.abs(one - alpha).sum()
 
 
-def test_specks_go_and_gaps_and_strands_stay():
+def test_small_regions_are_removed_and_gaps_and_strands_kept():
     clean = np.zeros((512, 512), np.uint8)
     cv2.circle(clean, (256, 300), 160, 255, -1)
     clean[300:330, 220:240] = 0  # a gap: 600 pixels
@@ -131,11 +130,11 @@ def test_specks_go_and_gaps_and_strands_stay():
     dirty[0:3, 100:104] = 40
     dirty[260:267, 250:256] = 0
     dirty[400, 256] = 128
-    np.testing.assert_array_equal(without_specks(dirty), clean)
-    np.testing.assert_array_equal(without_specks(clean), clean)
+    np.testing.assert_array_equal(remove_small_regions(dirty), clean)
+    np.testing.assert_array_equal(remove_small_regions(clean), clean)
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_an_even_matte_has_no_specks(value):
+def test_uniform_matte_is_unchanged(value):
     matte = np.full((64, 64), value, np.uint8)
-    np.testing.assert_array_equal(without_specks(matte), matte)
+    np.testing.assert_array_equal(remove_small_regions(matte), matte)

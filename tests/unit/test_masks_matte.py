@@ -1,4 +1,4 @@
-"""The matte: clean values, followed edges, a steadied clip, no seam between chunks."""
+"""Matte refinement, temporal smoothing, and continuity across chunks."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks import matte as matte_module
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matte import MatteOptions, matte_chunk
+from headsplat.masks.mediapipe_matting import TemporalSmoother
 from headsplat.masks.refine import keep_subject, refine_edges
-from headsplat.masks.temporal import TemporalSmoother
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 
@@ -56,7 +56,7 @@ def test_only_the_component_near_the_center_stays():
     np.testing.assert_array_equal(keep_subject(coarse), subject)
 
 
-def test_smoother_steadies_still_pixels_and_does_not_lag_behind_motion():
+def test_smoother_reduces_flicker_and_does_not_lag():
     rng = np.random.default_rng(0)
     still = np.full((64, 64, 3), 90, np.uint8)
     smoother = TemporalSmoother(4)
@@ -69,7 +69,7 @@ def test_smoother_steadies_still_pixels_and_does_not_lag_behind_motion():
     np.testing.assert_allclose(smoother(moved, mask), mask, atol=1e-4)
 
 
-def test_smoother_forgets_what_lies_before_its_window():
+def test_smoother_uses_only_its_window():
     rng = np.random.default_rng(1)
     images = [np.full((8, 8, 3), 90 + k % 3, np.uint8) for k in range(9)]
     masks = [rng.random((8, 8), dtype=np.float32) for _ in range(9)]
@@ -82,7 +82,7 @@ def test_smoother_forgets_what_lies_before_its_window():
 
 
 def person(shift: float) -> np.ndarray:
-    """A crude bust on a wall: the segmenter calls it a person."""
+    """A simple bust in front of a wall, which the segmenter detects as a person."""
     rng = np.random.default_rng(3)
     image = np.full((256, 256, 3), (150, 170, 190), np.uint8)
     center = (int(128 + shift), 110)
@@ -123,7 +123,7 @@ def test_chunks_join_without_a_seam(tmp_path):
         assert (middle[90:130, 120:150] == 255).all()
 
 
-def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypatch):
+def test_registered_model_gets_warm_up_frames_in_order(tmp_path, monkeypatch):
     seen: list[int] = []
 
     class Recorder:
@@ -144,7 +144,7 @@ def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypat
         def close(self) -> None:
             seen.append(-1)
 
-    monkeypatch.setitem(matte_module.MATTERS, "recorder", Recorder)
+    monkeypatch.setitem(matte_module.MATTING_MODELS, "recorder", Recorder)
     gray = {k: np.full((16, 16, 3), 10 * k, np.uint8) for k in range(1, 8)}
     before = write_zip(tmp_path / "000.zip", {k: gray[k] for k in range(1, 5)})
     own = write_zip(tmp_path / "001.zip", {k: gray[k] for k in range(5, 8)})

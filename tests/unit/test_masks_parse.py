@@ -1,4 +1,4 @@
-"""Parsing by geometry on a painted bust: head, hair and neck, clothes, mouth."""
+"""Head-and-neck and mouth masks from the projected mesh, on a drawn bust."""
 
 import zipfile
 from dataclasses import replace
@@ -25,7 +25,7 @@ CHIN, BOTTOM = -0.1, -0.17
 
 
 def bust(rows: int = 60, columns: int = 60) -> HeadModel:
-    """A surface of revolution: an egg for a head on a tube for a neck, 0.29 m tall."""
+    """A surface of revolution: an egg-shaped head on a tubular neck, 0.29 m tall."""
     y = np.linspace(0.12, BOTTOM, rows)
     egg = np.sqrt(np.clip(1 - (y / 0.125) ** 2, 0, None))
     width = np.maximum(0.078 * egg, np.where(y < -0.03, 0.05, 0))
@@ -104,7 +104,7 @@ def write_track(path: Path, frames: int, **changes) -> Path:
 
 
 def pixel(y: float) -> float:
-    """Row of a point at height `y` on the axis, where the bust is about 5 cm before it."""
+    """Image row of a point at height `y` on the axis, about 5 cm behind the surface."""
     return 110 - FOCAL * y / (DISTANCE - 0.05)
 
 
@@ -115,7 +115,7 @@ def mesh(tmp_path_factory) -> ProjectedHead:
 
 
 def scene(mesh: ProjectedHead, long_hair: bool = False, collar: float = BOTTOM):
-    """A painted person: image, matte and the ground truth of clothes and hair."""
+    """A drawn person: image, matte, and ground truth of clothes and hair."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     image = np.broadcast_to(np.array(WALL, np.float32), (SIZE, SIZE, 3)).copy()
@@ -140,7 +140,7 @@ def scene(mesh: ProjectedHead, long_hair: bool = False, collar: float = BOTTOM):
     return image, cv2.GaussianBlur(matte, (3, 3), 0), clothes, hair, strands
 
 
-def test_the_projector_sorts_the_surface(mesh):
+def test_projector_labels_the_surface(mesh):
     assert mesh.parts.shape == (SIZE, SIZE)
     assert mesh.parts[int(pixel(0)), 128] == HEAD
     assert mesh.parts[int(pixel(-0.15)), 128] == NECK
@@ -197,7 +197,7 @@ def test_the_cut_across_bare_skin_is_a_smooth_line(mesh):
     inside = neckhead_mask(np.clip(image, 0, 255).astype(np.uint8), matte, mesh) == 255
     middle = slice(100, 157)
     lowest = SIZE - np.argmax(inside[::-1, middle], axis=0)
-    # The line is an arc: up and down again once, by few pixels.
+    # The line is an arc, which rises and falls once by a few pixels.
     assert np.abs(np.diff(lowest)).sum() <= 10
     assert np.abs(lowest - pixel(BOTTOM)).max() < 8
     assert (inside[130:, middle].sum(0) == lowest - 130).all()
@@ -215,7 +215,7 @@ def test_a_dark_collar_beside_the_neck_is_not_hair(mesh):
     assert inside[mesh.parts == HEAD].mean() > 0.99
 
 
-def test_a_thing_apart_is_out(mesh):
+def test_unconnected_object_is_outside(mesh):
     image, matte, *_ = scene(mesh)
     image[20:60, 20:50], matte[20:60, 20:50] = HAIR, 255
     assert not neckhead_mask(image, matte, mesh)[15:65, 15:55].any()
@@ -228,7 +228,7 @@ def test_a_head_out_of_the_image_gives_an_empty_mask(tmp_path):
     assert not neckhead_mask(image, np.full((SIZE, SIZE), 255, np.uint8), mesh).any()
 
 
-def test_mouth_is_the_hull_a_little_wider():
+def test_mouth_mask_is_the_dilated_hull():
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     outline = np.stack([100.5 + 30 * np.cos(angle), 80.5 + 12 * np.sin(angle)], -1)
     matte = np.full((160, 200), 255, np.uint8)
@@ -250,7 +250,7 @@ def write_inputs(root: Path, mesh: ProjectedHead, frames: int = 3) -> dict[str, 
     with publish(root / "alpha.zip") as t, FrameZipWriter(t, ".png") as pack:
         for k in range(1, frames + 1):
             pack.add(k, encode_png(matte))
-    # The source is twice as fine as the crop, which reaches 40 source pixels beyond its left.
+    # The source has twice the crop's resolution; the crop extends 40 source pixels to its left.
     write_json(
         root / "crop.json",
         {
@@ -306,7 +306,7 @@ def test_padding_of_the_crop_is_never_head(tmp_path, mesh):
     assert mask[int(pixel(0)), 128] == 255
 
 
-def test_what_does_not_join_ends_in_one_line(tmp_path, mesh):
+def test_mismatched_inputs_end_in_one_line(tmp_path, mesh):
     files = write_inputs(tmp_path, mesh)
 
     def refused(match: str) -> None:
@@ -332,7 +332,7 @@ def test_what_does_not_join_ends_in_one_line(tmp_path, mesh):
 def test_the_two_label_orders_agree_on_the_masks():
     assert len(BISENET) == len(CELEBAMASK) == 19
     assert sorted(BISENET) == sorted(CELEBAMASK)
-    # Ids that the documents of both give away.
+    # Ids from the documentation of both networks.
     assert [BISENET.index(n) for n in ("nose", "mouth", "neck", "cloth", "hair")] == [
         10, 11, 14, 16, 17,
     ]  # fmt: skip

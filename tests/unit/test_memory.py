@@ -1,4 +1,4 @@
-"""Memory that ran out, whoever says so, is one line that a user can act on."""
+"""Out-of-memory errors of Python, numpy, torch and the system end in one line."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ MEMORY = {
 
 
 @pytest.mark.parametrize("whose", MEMORY)
-def test_memory_that_ran_out_is_one_line(tmp_path: Path, whose: str) -> None:
+def test_out_of_memory_ends_in_one_line(tmp_path: Path, whose: str) -> None:
     code = f"""
 def main():
     try:
@@ -39,7 +39,7 @@ stage(main)
     assert run.stderr.count("\n") == 1
 
 
-def test_a_gpu_that_ran_out_is_told_apart() -> None:
+def test_gpu_out_of_memory_has_its_own_message() -> None:
     said = "CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has a total capacity of 8 GiB"
     line = str(memory_error(RuntimeError(said)))
     assert line.startswith(

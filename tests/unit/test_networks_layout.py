@@ -1,4 +1,4 @@
-"""The networks have the official files' keys and shapes, and take no others."""
+"""Networks have the keys and shapes of the official weight files, and refuse others."""
 
 import pickle
 from pathlib import Path
@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from headsplat.networks.arcface import ArcFace
 from headsplat.networks.bisenet import BiSeNet
 from headsplat.networks.checkpoints import load_strict, read_state
-from headsplat.networks.mica import Mica, load_mica
+from headsplat.networks.mica import ArcFace, Mica, load_mica
 from headsplat.networks.rvm import RobustVideoMatting, variant_of
 from headsplat.networks.torch_archive import TorchArchive
 from headsplat.runtime.errors import UserError
@@ -97,7 +96,7 @@ def test_rvm_is_the_official_one(variant, entries):
 @pytest.mark.parametrize(
     ("variant", "channels"), [("mobilenetv3", (16, 20, 40, 64)), ("resnet50", (16, 32, 64, 128))]
 )
-def test_rvm_memory_has_the_official_shapes(variant, channels):
+def test_rvm_states_have_the_official_shapes(variant, channels):
     with torch.device("meta"):
         network = RobustVideoMatting(variant).eval()
         states = (torch.zeros(1, 1, 1, 1),) * 4
@@ -157,7 +156,7 @@ def edit(state: dict, change: str) -> dict:
         ("nan", "'ffm.conv1.weight' holds NaN"),
     ],
 )
-def test_any_other_table_is_refused(bisenet, change, words):
+def test_other_state_dicts_are_refused(bisenet, change, words):
     state = edit(bisenet[0].state_dict(), change)
     with pytest.raises(UserError, match=f"some.pth: .*{words}") as caught:
         load_strict(BiSeNet(), state, "some.pth")
@@ -170,7 +169,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("kind", ["evil", "truncated", "text", "list", "absent"])
-def test_weight_files_that_are_none(tmp_path, monkeypatch, bisenet, kind):
+def test_invalid_weight_files_are_refused(tmp_path, monkeypatch, bisenet, kind):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.pth"
     if kind == "evil":
@@ -187,7 +186,7 @@ def test_weight_files_that_are_none(tmp_path, monkeypatch, bisenet, kind):
     assert not Path("touched-by-a-pickle").exists()
 
 
-def test_mica_reads_its_own_parts_alone(mica, monkeypatch):
+def test_mica_reads_only_its_two_networks(mica, monkeypatch):
     network, path = mica
     read: list[str] = []
     original = TorchArchive.read
@@ -213,11 +212,11 @@ def test_mica_reads_its_own_parts_alone(mica, monkeypatch):
     [
         ("no arcface", "'arcface' is missing"),
         ("no mapping", "'network.0.weight' is missing"),
-        ("pickle", "not a whole torch archive"),
-        ("truncated", "not a whole torch archive"),
+        ("pickle", "not a complete torch archive"),
+        ("truncated", "not a complete torch archive"),
     ],
 )
-def test_mica_files_that_are_none(tmp_path, mica, kind, words):
+def test_invalid_mica_files_are_refused(tmp_path, mica, kind, words):
     path = tmp_path / "mica.tar"
     if kind == "no arcface":
         torch.save({"flameModel": {}}, path)
@@ -232,7 +231,7 @@ def test_mica_files_that_are_none(tmp_path, mica, kind, words):
     assert "\n" not in str(caught.value)
 
 
-def test_the_archive_runs_nothing(tmp_path, monkeypatch):
+def test_archive_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weight = torch.arange(6.0).reshape(2, 3).T
     unwanted = [Evil(), torch.zeros(2, dtype=torch.complex64), torch.Size([2]), Path("a")]

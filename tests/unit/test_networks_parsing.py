@@ -1,4 +1,4 @@
-"""Face parsing: both engines agree, in the order of labels and at any image size."""
+"""Face parsing inference: torch and ONNX agree, at any image size."""
 
 import numpy as np
 import onnx
@@ -14,9 +14,9 @@ from headsplat.masks.parse_network import parse_chunk_by_network
 from headsplat.networks.face_parsers import (
     OnnxParser,
     TorchParser,
-    as_labels,
-    normalized,
+    labels_from_scores,
     open_parser,
+    preprocess,
 )
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
@@ -26,7 +26,7 @@ from .test_networks_rvm import random_images
 
 def test_the_image_is_prepared_as_the_original_does_it():
     images = random_images(1, 96, 128)
-    found = normalized(images, torch.float32)[0].permute(1, 2, 0).numpy()
+    found = preprocess(images, torch.float32)[0].permute(1, 2, 0).numpy()
     small = Image.fromarray(images[0].numpy()).resize((512, 512), Image.BILINEAR)
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = (np.asarray(small) / 255 - mean) / deviation
@@ -38,7 +38,7 @@ def test_labels_return_to_the_image_by_nearest_neighbors():
     scores = torch.zeros(1, 19, 512, 512)
     scores[:, 10, :, :256] = 1
     scores[:, 16, :, 256:] = 1
-    labels = as_labels(scores, 128, 100)
+    labels = labels_from_scores(scores, 128, 100)
     assert labels.shape == (1, 128, 100)
     assert labels.dtype == torch.uint8
     assert (labels[..., :50] == 10).all()
@@ -56,12 +56,12 @@ def test_both_engines_agree(bisenet):
     assert labels.shape == (2, 256, 256)
     assert len(labels.unique()) > 3
     with torch.no_grad():
-        expected = as_labels(network(normalized(images, torch.float32))[0], 256, 256)
+        expected = labels_from_scores(network(preprocess(images, torch.float32))[0], 256, 256)
     assert (labels == expected).float().mean() > 0.999
     assert (OnnxParser(export).labels(images) == expected).float().mean() > 0.999
 
 
-def test_exports_with_other_names_and_three_maps(bisenet, tmp_path):
+def test_onnx_exports_with_other_names_and_three_outputs(bisenet, tmp_path):
     path = tmp_path / "face_parsing.onnx"
     write_bisenet_onnx(path, bisenet[0], ("input_0", "output_0", "aux16", "aux32"), batch=None)
     parser = open_parser(path, torch.device("cpu"), None)
@@ -93,7 +93,7 @@ def test_other_exports_are_one_line(bisenet, tmp_path, change):
     assert "\n" not in str(caught.value)
 
 
-def test_an_rvm_file_is_no_parser(rvm):
+def test_rvm_file_is_refused_as_a_parser(rvm):
     with pytest.raises(UserError, match="a face parser takes"):
         OnnxParser(rvm.onnx)
     with pytest.raises(UserError, match="is missing"):

@@ -1,4 +1,4 @@
-"""Robust Video Matting: both engines compute the same, remember in order, and forget at cuts."""
+"""RVM inference: torch and ONNX agree; recurrent states are passed on and reset at shot changes."""
 
 import numpy as np
 import onnx
@@ -9,17 +9,16 @@ from torch.nn import functional
 from benchmarks.network_files import write_rvm_onnx
 from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
-from headsplat.masks.cuts import CutDetector
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.rvm_matter import RvmMatter, without_bystanders
+from headsplat.masks.rvm_matting import RvmMatting, ShotChangeDetector, remove_bystanders
 from headsplat.networks.rvm import _resize_like
-from headsplat.networks.rvm_sessions import OnnxMatting, TorchMatting, open_matting, working_ratio
+from headsplat.networks.rvm_inference import OnnxMatting, TorchMatting, open_matting, working_ratio
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 
 
 def random_images(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """(count, height, width, 3) uint8: a smooth scene that drifts."""
+    """(count, height, width, 3) uint8: a smooth scene that moves slowly."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 8, 8 + count, generator=generator) * 255
     frames = [
@@ -30,7 +29,7 @@ def random_images(count: int, height: int, width: int, seed: int = 0) -> torch.T
 
 
 def refined(network, images: torch.Tensor) -> torch.Tensor:
-    """What the ONNX graph must answer: the torch module with the refiner always on."""
+    """Reference for the ONNX graph: the torch module with the refiner always on."""
     full = images.permute(0, 3, 1, 2) / 255
     ratio = working_ratio(*full.shape[2:])
     small = functional.interpolate(
@@ -38,7 +37,7 @@ def refined(network, images: torch.Tensor) -> torch.Tensor:
     )
     states = (torch.zeros(1, 1, 1, 1),) * 4
     with torch.no_grad():
-        alpha = network.answer(full, small, states, _resize_like)[1]
+        alpha = network.run(full, small, states, _resize_like)[1]
     return (alpha[:, 0] * 255).round()
 
 
@@ -68,7 +67,7 @@ def test_half_precision_is_close(rvm):
 
 
 @pytest.mark.parametrize("kind", ["onnx", "pth"])
-def test_memory_is_recycled_in_order_and_reset(rvm, kind):
+def test_states_are_passed_on_in_order_and_reset(rvm, kind):
     engine = open_matting(getattr(rvm, kind), torch.device("cpu"), None)
     assert isinstance(engine, OnnxMatting if kind == "onnx" else TorchMatting)
     images = random_images(5, 96, 96)
@@ -84,7 +83,7 @@ def test_memory_is_recycled_in_order_and_reset(rvm, kind):
 
 
 def test_both_engines_agree(rvm):
-    # Away from ratio 1, at which torch leaves the refiner out and the ONNX graph does not.
+    # Not ratio 1, at which only torch skips the refiner.
     images = random_images(3, 128, 160)
     apart = OnnxMatting(rvm.onnx).alphas(images).int() - TorchMatting(rvm.pth).alphas(images).int()
     assert apart.abs().max() <= 1
@@ -140,7 +139,7 @@ def test_other_signatures_are_one_line(rvm, tmp_path, change, words):
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", None])
-def test_files_that_are_no_onnx(tmp_path, content):
+def test_invalid_onnx_files_are_refused(tmp_path, content):
     path = tmp_path / "rvm.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -149,7 +148,7 @@ def test_files_that_are_no_onnx(tmp_path, content):
 
 
 class Recorder:
-    """An engine that notes what it is shown."""
+    """An engine that records its calls."""
 
     batch = 8
 
@@ -168,41 +167,41 @@ def shades(*values: int, side: int = 64) -> list[np.ndarray]:
     return [np.full((side, side, 3), value, np.uint8) for value in values]
 
 
-def test_memory_is_reset_at_cuts_and_new_sizes_alone():
+def test_states_are_reset_only_at_shot_changes_and_new_sizes():
     engine = Recorder()
-    matter = RvmMatter(engine)
-    begun = matter.begin(shades(10, 12, 200, 201))
-    assert [int(matter.finish(row)[0, 0]) for row in begun] == [10, 12, 200, 201]
-    matter.begin(shades(203, 90))
-    matter.begin(shades(91, side=32))
+    network = RvmMatting(engine)
+    begun = network.begin(shades(10, 12, 200, 201))
+    assert [int(network.finish(row)[0, 0]) for row in begun] == [10, 12, 200, 201]
+    network.begin(shades(203, 90))
+    network.begin(shades(91, side=32))
     assert engine.events == [
         [10, 12], "reset", [200, 201], [203], "reset", [90], "reset", [91]
     ]  # fmt: skip
 
 
-def test_a_moving_image_is_no_cut():
+def test_motion_is_not_a_shot_change():
     noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3)).astype(np.float32)
     scene = functional.interpolate(
         torch.from_numpy(noise).permute(2, 0, 1)[None], (480, 480), mode="bicubic"
     )[0].clamp(0, 255).permute(1, 2, 0).numpy().astype(np.uint8)  # fmt: skip
-    is_cut = CutDetector()
+    is_cut = ShotChangeDetector()
     assert not any(is_cut(scene[:, 4 * k : 4 * k + 256]) for k in range(20))
     assert is_cut(255 - scene[:, 80:336])
 
 
-def test_bystanders_go_and_strands_of_hair_stay():
+def test_bystanders_are_removed_and_strands_of_hair_kept():
     matte = np.zeros((256, 256), np.uint8)
     matte[60:256, 80:180] = 255
     matte[40:43, 120:122] = 90  # a strand
     matte[100:200, 0:30] = 255  # a bystander, with a soft edge
     matte[100:200, 30:33] = 20
     matte[60:62, 181] = 20  # the subject's own soft edge
-    kept = without_bystanders(matte)
+    kept = remove_bystanders(matte)
     assert (kept[:, :40] == 0).all()
     np.testing.assert_array_equal(kept[:, 60:], matte[:, 60:])
 
 
-def test_chunks_join_up_to_what_the_memory_forgot(rvm, tmp_path, monkeypatch):
+def test_chunks_are_continuous_after_warm_up(rvm, tmp_path, monkeypatch):
     scene = random_images(1, 64, 96)[0].numpy()
     images = [np.ascontiguousarray(scene[:, k : k + 64]) for k in range(16)]
     for name, ids in (("whole/000", range(16)), ("a/000", range(12)), ("a/001", range(12, 16))):
@@ -213,7 +212,7 @@ def test_chunks_join_up_to_what_the_memory_forgot(rvm, tmp_path, monkeypatch):
     matte_chunk([tmp_path / "whole/000.zip"], "000", tmp_path / "whole.zip", **options)
     apart = {}
     for warm_up in (0, 10):
-        monkeypatch.setattr(RvmMatter, "warm_up", warm_up)
+        monkeypatch.setattr(RvmMatting, "warm_up", warm_up)
         parts = [tmp_path / "a/000.zip", tmp_path / "a/001.zip"]
         matte_chunk(parts, "001", tmp_path / "second.zip", **options)
         with (

@@ -1,4 +1,4 @@
-"""Overlapped work keeps order, batches and errors."""
+"""The threaded pipeline keeps order and batches, and raises errors."""
 
 import threading
 
@@ -26,7 +26,7 @@ def test_order_batches_and_state():
     assert list(overlapped([], str, list, lambda k, v: v, 4, 2)) == []
 
 
-def test_little_is_in_memory_at_a_time():
+def test_number_of_items_in_memory_is_bounded():
     lock, loaded = threading.Lock(), set()
 
     def load(k: int) -> int:
@@ -41,7 +41,7 @@ def test_little_is_in_memory_at_a_time():
 
 
 @pytest.mark.parametrize("where", ["load", "compute", "finish"])
-def test_an_error_ends_it(where):
+def test_an_error_ends_the_iteration(where):
     def fail(name: str, value):
         if name == where:
             raise ValueError(name)

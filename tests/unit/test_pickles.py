@@ -1,4 +1,4 @@
-"""Pickles are read as data: the right values, no calls, and no more than the file is worth."""
+"""Restricted unpickler: equal values to pickle, no calls, bounded time and memory."""
 
 import io
 import os
@@ -22,7 +22,7 @@ from headsplat.heads.unpickle import dense, load_pickle
 from headsplat.networks.checkpoints import read_state
 from headsplat.networks.torch_archive import TorchArchive
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.pickles.machine import MOST_STEPS
+from headsplat.runtime.pickles.interpreter import MOST_STEPS
 from tests.conftest import PYTHON_PATH
 from tests.unit.pickle_fuzz import older_file
 
@@ -119,7 +119,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_attacks_are_refused_at_every_door(tmp_path, monkeypatch, attack):
+def test_attacks_are_refused_by_every_reader(tmp_path, monkeypatch, attack):
     monkeypatch.chdir(tmp_path)
     body = b"\x80\x04" + ATTACKS[attack]
     Path("a.pkl").write_bytes(body)
@@ -135,13 +135,13 @@ def test_attacks_are_refused_at_every_door(tmp_path, monkeypatch, attack):
         with pytest.raises(UserError) as caught:
             door(path)
         assert "\n" not in str(caught.value)
-    # Objects of unknown classes are no fault here; nothing is kept of them.
+    # Objects of unknown classes are ignored here.
     with suppress(UserError):
         TorchArchive("a.zip").close()
     assert not Path("ran-by-a-pickle").exists()
 
 
-def test_a_storage_within_bytes_is_read_by_the_same_rules(tmp_path, monkeypatch):
+def test_embedded_storage_has_the_same_restrictions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blob = older_file(b"\x80\x02" + SHELL + b".")
     code = b"ctorch.storage\n_load_from_bytes\n(B" + struct.pack("<I", len(blob)) + blob + b"tR."
@@ -151,7 +151,7 @@ def test_a_storage_within_bytes_is_read_by_the_same_rules(tmp_path, monkeypatch)
 
 
 def laughs(depth: int, first: bytes, gather: bytes) -> bytes:
-    """Each part names the one before ten times."""
+    """Each part refers to the previous one ten times."""
     body = first + b"r" + struct.pack("<I", 0)
     for level in range(depth):
         get = b"j" + struct.pack("<I", level)
@@ -166,7 +166,7 @@ def csc(height: int, width: int, starts: list[int]) -> bytes:
 
 
 def pairs_of_one_hash(count: int) -> Iterator[bytes]:
-    """Keys and values of a dictionary whose keys Python's hash of tuples cannot tell apart."""
+    """Keys and values of a dictionary of tuples with equal hashes."""
     one, two, five = 11400714785074694791, 14029467366897019727, 2870177450012600261
     most, back = 1 << 64, pow(two, -1, 1 << 64)
     first = 0
@@ -235,19 +235,19 @@ def test_an_array_where_torch_writes_a_number(tmp_path, before):
 
 
 @pytest.mark.parametrize("bomb", SMALL_BOMBS)
-def test_bombs_end_in_one_short_line(tmp_path, bomb):
-    with pytest.raises(UserError, match=r"a\.pkl: not a whole pickle") as caught:
+def test_pickle_bombs_end_in_one_short_line(tmp_path, bomb):
+    with pytest.raises(UserError, match=r"a\.pkl: not a complete pickle") as caught:
         read(tmp_path, SMALL_BOMBS[bomb])
     assert len(str(caught.value)) < len(str(tmp_path)) + 200
 
 
-def test_a_large_part_of_many_is_weighed_once(tmp_path):
+def test_size_of_shared_parts_is_computed_once(tmp_path):
     table = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(100_000)) + b"u"
     with pytest.raises(UserError, match="many times the file"):
         read(tmp_path, b"(" + table + b"q\x00" + b"h\x00" * 200_000 + b"t.")
 
 
-def test_a_far_place_in_the_memory_takes_no_room(tmp_path):
+def test_large_memo_index_takes_no_memory(tmp_path):
     far = struct.pack("<I", 0xFFFFFFF0)
     assert read(tmp_path, b"K\x05r" + far + b"0j" + far + b".") == 5
 
@@ -268,10 +268,10 @@ def test_sparse_matrices_that_claim_more_than_they_have(tmp_path, height, width,
         dense(matrix)
 
 
-def test_chumpy_nodes_within_themselves(tmp_path):
+def test_recursive_chumpy_nodes(tmp_path):
     node = b"cchumpy.ch\nCh\n)\x81"
     loop = node + b"q\x00}" + text("x") + b"h\x00sb."
-    with pytest.raises(UserError, match="within itself"):
+    with pytest.raises(UserError, match="contains itself"):
         read(tmp_path, loop)
     nested = node + (b"}" + text("x") + node) * 20 + b"}b" + b"sb" * 20 + b"."
     with pytest.raises(ValueError, match="too deep"):
@@ -311,7 +311,7 @@ def test_tensors_keep_their_views(tmp_path, older):
     assert found["t"].data_ptr() == found["a"].data_ptr(), "one storage, one memory"
 
 
-def test_tensors_repeat_no_storage_without_end(tmp_path):
+def test_total_size_of_tensors_is_bounded(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(saved({"a": torch.zeros(1).expand(100_000, 100_000)}))
     with pytest.raises(UserError, match="many times the file"):

@@ -1,4 +1,4 @@
-"""Keyed scratch: the same key continues, another one starts over and says what changed."""
+"""Scratch folders: the same key continues; another one starts over and logs what changed."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_the_same_key_continues(tmp_path: Path, inputs, caplog) -> None:
     first, said = opened(root, key, caplog)
     assert said == ""
     (first.folder / "state").write_text("half done")
-    # The same contents elsewhere are the same inputs.
+    # Equal contents under another path are the same inputs.
     moved = [path.rename(path.with_name(f"moved-{path.name}")) for path in inputs]
     second, said = opened(root, state_key(moved, {"steps": 30}, "c0de"), caplog)
     assert (second.folder / "state").read_text() == "half done"
@@ -71,7 +71,7 @@ def test_inputs_that_come_and_go_are_named(tmp_path: Path, inputs, caplog) -> No
     assert read_json(next(root.iterdir()) / KEY_FILE)["parameters"] == {}
 
 
-def test_a_state_without_a_readable_key_is_no_obstacle(tmp_path: Path, inputs, caplog) -> None:
+def test_state_with_an_unreadable_key_is_replaced(tmp_path: Path, inputs, caplog) -> None:
     root = tmp_path / "scratch"
     for name, text in (("0ld", None), ("damaged", "{"), ("other", "[]")):
         (root / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A stage that is told to stop: nothing half-written, no children left, status 143, in seconds."""
+"""Graceful shutdown: no half-written files, no children, status 143, within seconds."""
 
 import os
 import shlex
@@ -34,7 +34,7 @@ stage(main)
 
 
 def start(folder: Path, code: str, **options) -> subprocess.Popen[str]:
-    """Start a stage of some code, and wait until it says that it is ready."""
+    """Start a stage that runs `code`, and wait until it is ready."""
     environment = {**os.environ, "PYTHONPATH": PYTHON_PATH} | options.pop("env", {})
     child = subprocess.Popen(
         [sys.executable, "-c", HEADER + code, str(folder)],
@@ -80,7 +80,7 @@ stage(main)
     assert (tmp_path / "tidied").exists()
 
 
-def test_a_stage_that_saves_is_given_the_time(tmp_path: Path) -> None:
+def test_postponed_stage_has_time_to_save(tmp_path: Path) -> None:
     code = """
 def main():
     with postponed() as asked:
@@ -101,7 +101,7 @@ stage(main)
     assert (tmp_path / "saved").read_text() == "all of it"
 
 
-def test_who_finishes_instead_of_stopping_stops_behind_it(tmp_path: Path) -> None:
+def test_postponed_stage_that_finishes_stops_afterwards(tmp_path: Path) -> None:
     code = """
 def main():
     with postponed():
@@ -117,10 +117,10 @@ stage(main)
     assert not (tmp_path / "went on").exists()
 
 
-def test_the_kernel_ends_a_stage_that_does_not_end(tmp_path: Path) -> None:
+def test_alarm_ends_a_stage_that_does_not_exit(tmp_path: Path) -> None:
     code = """
 from headsplat.runtime import stopping
-stopping.PATIENCE = 1
+stopping.GRACE_SECONDS = 1
 def main():
     with postponed():
         ready()
@@ -136,12 +136,12 @@ stage(main)
     assert 0.5 < time.monotonic() - asked < 3
 
 
-def test_what_the_stage_started_ends_with_it(tmp_path: Path) -> None:
+def test_children_end_with_the_stage(tmp_path: Path) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
 from tests.conftest import PYTHON_PATH
 def main():
-    # As the operators are compiled: a driver that starts another process, from a thread.
+    # As in the compilation of the operators: a thread starts a driver that starts a compiler.
     with ThreadPoolExecutor(1) as pool:
         compiling = pool.submit(subprocess.run, ["sh", "-c", "sleep 61; true"])
         time.sleep(0.3)
@@ -176,7 +176,7 @@ def test_ignored_signals_stay_ignored(tmp_path: Path) -> None:
     assert child.returncode == stopping.STATUS
 
 
-def test_a_stage_tells_its_workflow_and_nobody_else(tmp_path: Path) -> None:
+def test_only_the_workflow_is_signaled(tmp_path: Path) -> None:
     told: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     try:
@@ -192,7 +192,7 @@ def test_a_stage_tells_its_workflow_and_nobody_else(tmp_path: Path) -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_process_that_is_no_stage_is_left_its_handlers() -> None:
+def test_other_processes_keep_their_handlers() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(stopping.Stopped), stopping.postponed() as asked:  # noqa: PT012
         assert not asked()
@@ -203,8 +203,8 @@ def test_a_process_that_is_no_stage_is_left_its_handlers() -> None:
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_a_stage_whose_workflow_is_gone_does_not_begin(tmp_path: Path, reaped: bool) -> None:
-    """Whoever adopted it: in many sessions that is not process 1."""
+def test_stage_without_its_workflow_exits(tmp_path: Path, reaped: bool) -> None:
+    """An orphan's new parent is not process 1 on many systems."""
     workflow = subprocess.Popen(["true"])
     os.waitid(os.P_PID, workflow.pid, os.WEXITED | os.WNOWAIT)
     if reaped:
@@ -216,7 +216,7 @@ def test_a_stage_whose_workflow_is_gone_does_not_begin(tmp_path: Path, reaped: b
     workflow.wait()
 
 
-def test_a_stage_below_a_shell_of_its_workflow_begins(tmp_path: Path) -> None:
+def test_stage_below_a_shell_of_its_workflow_runs(tmp_path: Path) -> None:
     environment = {process.PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": PYTHON_PATH}
     words = shlex.join([sys.executable, "-c", HEADER + "stage(ready)", str(tmp_path)])
     command = ["sh", "-c", f"{words}; exit $?"]

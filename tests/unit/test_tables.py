@@ -1,4 +1,4 @@
-"""Tables as people and spreadsheets save them: what is read, and what ends in one short line."""
+"""Reading of tables in the encodings and line ends of editors and spreadsheets, and errors."""
 
 import codecs
 import os
@@ -17,7 +17,7 @@ HEADER = "subject\tvideo\thead\n"
 
 @pytest.fixture
 def read(tmp_path: Path):
-    """Cells by column of each row of a table, or what is wrong with the row."""
+    """Cells by column of each row of a table, or the row's problem."""
 
     def rows(data: str | bytes) -> list:
         table = tmp_path / "table.tsv"
@@ -47,7 +47,7 @@ def test_what_spreadsheets_save_reads_like_the_plain_table(read, data):
 
 
 @pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x0bb", "a\x0cb", "a,b;c", 'don\'t "x"'])
-def test_only_line_ends_end_lines(read, name):
+def test_unicode_separators_do_not_end_lines(read, name):
     assert read(f"{HEADER}anna\t{name}\tict\nbob\tb\t\n") == [
         ["anna", name, "ict"],
         ["bob", "b", ""],
@@ -55,7 +55,7 @@ def test_only_line_ends_end_lines(read, name):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\tb", 'a"b', "a\r\nb"])
-def test_a_cell_in_quotation_marks_may_hold_all(read, name):
+def test_quoted_cells_may_contain_tabs_and_line_breaks(read, name):
     cell = name.replace('"', '""')
     assert read(f'{HEADER}anna\t"{cell}"\tict\nbob\tb\n') == [
         ["anna", name, "ict"],
@@ -102,7 +102,7 @@ def test_a_bad_header_is_one_short_line(read, header, message):
     assert len(str(caught.value).partition("table.tsv")[2]) < 200
 
 
-def test_what_is_no_table_ends_at_once(tmp_path):
+def test_files_that_are_not_tables_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.tsv")
     (tmp_path / "huge.tsv").touch()
     os.truncate(tmp_path / "huge.tsv", LARGEST + 1)
@@ -114,7 +114,7 @@ def test_what_is_no_table_ends_at_once(tmp_path):
             list(read_rows(tmp_path / path, COLUMNS, ()))
 
 
-def test_what_is_shown_is_short_and_on_one_line():
+def test_shown_text_is_short_and_on_one_line():
     assert shown("don't (1).mp4") == "don't (1).mp4"
     assert shown("a\nb\x1b[31m\u2028") == r"a\nb\x1b[31m\u2028"
     assert shown("v" * 5000) == "v" * LONGEST + "..."
@@ -126,7 +126,7 @@ TABLE = "subject\tvideo\thead\tpreset\tintrinsics\tcheckpoint\tidentity\n"
 
 @pytest.fixture
 def subjects(tmp_path, monkeypatch):
-    """The table of subjects with a good row before and one behind some others."""
+    """A table of subjects with a valid row before and after the given ones."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a {b} $(c).mp4").touch()
     (tmp_path / "folder.mp4").mkdir()

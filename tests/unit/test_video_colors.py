@@ -1,4 +1,4 @@
-"""Colors of SDR and HDR sources, against patches encoded here from their known light."""
+"""Color conversion of SDR and HDR video, against patches encoded from known linear light."""
 
 import logging
 from fractions import Fraction
@@ -21,7 +21,7 @@ PATCHES = np.array(
     ],
     float,
 )
-# Light of BT.709 to light of wider primaries: ITU-R BT.2087, SMPTE EG 432-1.
+# Linear RGB of BT.709 to linear RGB of wider primaries: ITU-R BT.2087, SMPTE EG 432-1.
 TO_2020 = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]
 TO_P3 = [[0.8225, 0.1775, 0.0], [0.0332, 0.9668, 0.0], [0.0171, 0.0724, 0.9105]]
 WIDER = {1: np.eye(3), 9: np.array(TO_2020), 12: np.array(TO_P3)}
@@ -30,7 +30,7 @@ PQ, HLG = 16, 18
 
 
 def code_values(light: np.ndarray, transfer: int) -> np.ndarray:
-    """Light, 1 being reference white, to code values in [0, 1]."""
+    """Linear light, where 1 is reference white, to code values in [0, 1]."""
     if transfer == PQ:
         y = (light * 203 / 10000) ** (2610 / 16384)
         return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
@@ -43,7 +43,7 @@ def code_values(light: np.ndarray, transfer: int) -> np.ndarray:
 
 
 def planes(rgb: np.ndarray, matrix: int, full: bool, bits: int) -> list[np.ndarray]:
-    """Y, Cb, Cr of code values (H, W, 3), the last two halved."""
+    """Y, Cb, Cr of code values (H, W, 3), with Cb and Cr at half resolution."""
     red, blue = LUMA[matrix]
     y = rgb @ [red, 1 - red - blue, blue]
     cb, cr = (rgb[..., 2] - y) / (2 - 2 * blue), (rgb[..., 0] - y) / (2 - 2 * red)
@@ -59,7 +59,7 @@ def planes(rgb: np.ndarray, matrix: int, full: bool, bits: int) -> list[np.ndarr
 def patches(
     path: Path, tags: tuple[int, int, int], full: bool, bits: int, tagged: int | None = None
 ) -> Path:
-    """A lossless clip; tags are transfer, primaries, matrix, which it may say to be `tagged`."""
+    """Write a lossless clip; tags are (transfer, primaries, matrix), written if `tagged`."""
     transfer, primaries, matrix = tags
     light = (PATCHES / 255) ** 2.4 @ WIDER[primaries].T
     rgb = code_values(light, transfer).repeat(SIDE, 0).repeat(SIDE, 1)
@@ -120,13 +120,13 @@ def test_strong_colors_of_hdr_do_not_overflow(tmp_path: Path) -> None:
     make_video(path, range(60), Fraction(1, 25), "libx265", "yuv420p10le", options, transfer=HLG)
     info = probe_video(path, tmp_path / "video.json")
     fine, plain = (next(read_images(path, info, 1, 2, fine=f))[1] for f in (True, False))
-    # Both ways differ at the edges of colors only.
+    # The results differ at color edges only.
     assert np.median(np.abs(fine.astype(int) - plain)) <= 2
 
 
 def test_rare_matrices_are_refused(tmp_path: Path) -> None:
     path = patches(tmp_path / "ictcp.mkv", (PQ, 9, 9), False, 10, tagged=14)
-    with pytest.raises(UserError, match=r"a rare matrix \(number 14 "):
+    with pytest.raises(UserError, match=r"its color matrix \(number 14 "):
         probe_video(path, tmp_path / "video.json")
 
 

@@ -1,4 +1,4 @@
-"""Probing and chunk-wise decoding of many kinds of video."""
+"""Probing and chunk-wise decoding of videos with various codecs and properties."""
 
 import gc
 import os
@@ -34,7 +34,7 @@ def random_images(path: Path, info, first: int, stop: int) -> list[tuple[int, by
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_chunks_equal_a_pass_over_the_whole(tmp_path: Path, name: str) -> None:
+def test_chunks_equal_decoding_the_whole_video(tmp_path: Path, name: str) -> None:
     path = make_video(tmp_path / name, range(90), THIRTY, **KINDS[name])
     info = probe_video(path, tmp_path / "video.json")
     assert (info.n_source, info.n_undecodable, info.n_frames) == (90, 0, 75)
@@ -63,7 +63,7 @@ def test_late_start_moves_time_zero(tmp_path: Path) -> None:
     assert number_of(next(read_images(path, info, 1, 2))[1]) == 0
 
 
-def test_images_that_the_edit_list_hides_are_not_there(tmp_path: Path) -> None:
+def test_images_hidden_by_the_edit_list_are_skipped(tmp_path: Path) -> None:
     path = make_video(tmp_path / "trimmed.mp4", range(105), THIRTY)
     data = bytearray(path.read_bytes())
     at = data.find(b"elst") + 12
@@ -131,7 +131,7 @@ def test_damaged_images_inside_are_listed_and_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_hdr_is_seen_and_mapped(tmp_path: Path, transfer: int) -> None:
+def test_hdr_is_detected_and_tone_mapped(tmp_path: Path, transfer: int) -> None:
     path = make_video(
         tmp_path / "hdr.mp4", range(60), THIRTY, pixels="yuv420p10le", transfer=transfer
     )

@@ -1,4 +1,4 @@
-"""Writing of mp4 files and reading of their sound."""
+"""Encoding of mp4 files, and reading of their sound."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bad videos end in one clear line."""
+"""Error messages of the probe stage for unusable videos."""
 
 import os
 import subprocess
@@ -90,7 +90,7 @@ def test_cut_off_before_the_index(tmp_path: Path) -> None:
     refuse(path, tmp_path, "cut off before its index")
 
 
-def test_cut_off_after_two_seconds_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_truncated_file_is_used_up_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "cut.mp4"
     data = fast_start(path, 150)
     path.write_bytes(data[: len(data) * 85 // 100])
@@ -100,7 +100,7 @@ def test_cut_off_after_two_seconds_is_used_as_far_as_it_goes(tmp_path: Path) -> 
     assert info.n_frames == pytest.approx(info.n_source, abs=3)
 
 
-def test_a_file_that_is_still_being_written(tmp_path: Path) -> None:
+def test_file_that_is_still_being_written_is_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "growing.mp4", range(100), BASE)
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Files of several tracks, changing sizes and interlaced images."""
+"""Videos with several tracks, changing sizes, rotation, and interlacing."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from headsplat.video.decode import read_images
+from headsplat.video.display import fit_inside
 from headsplat.video.interlace import BOTTOM, TOP, field_order
 from headsplat.video.probe import probe_video
-from headsplat.video.shown import fitted
 from tests.unit.video_files import make_video, number_of, numbered_image
 
 BASE = Fraction(1, 25)
@@ -41,7 +41,7 @@ def video(path: Path, images: list[np.ndarray], codec: str, options: dict[str, s
     return path.read_bytes()
 
 
-def test_a_phone_that_is_turned_keeps_the_aspect(
+def test_rotation_within_the_video_keeps_the_aspect_ratio(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = video(tmp_path / "1.ts", [disc(320, 180)] * 50, "libx264", {})
@@ -61,7 +61,7 @@ def test_a_phone_that_is_turned_keeps_the_aspect(
     assert np.array_equal(again, shown[80])
 
 
-def test_a_stream_that_tells_its_turn_at_key_frames(tmp_path: Path) -> None:
+def test_rotation_stored_at_key_frames_only(tmp_path: Path) -> None:
     plain, turned = tmp_path / "1.ts", tmp_path / "2.ts"
     image = disc(320, 180)
     image[:40, :60] = 20
@@ -85,15 +85,15 @@ def test_a_stream_that_tells_its_turn_at_key_frames(tmp_path: Path) -> None:
         assert abs(np.subtract(*extent(shown[frame_id]))) <= 2
         assert np.array_equal(next(read_images(both, info, frame_id, 101))[1], shown[frame_id])
     assert shown[25][10, 10].max() < 40
-    # A quarter turn to the left brings the dark corner down.
+    # A rotation by 90 degrees to the left moves the dark corner down.
     assert shown[77][170, 115].max() < 40
 
 
-def test_fitting() -> None:
-    assert fitted((640, 360), (640, 360)) == (640, 360)
-    assert fitted((360, 640), (640, 360)) == (202, 360)
-    assert fitted((320, 180), (640, 360)) == (640, 360)
-    assert fitted((100_000, 1), (640, 360)) == (640, 1)
+def test_fit_inside() -> None:
+    assert fit_inside((640, 360), (640, 360)) == (640, 360)
+    assert fit_inside((360, 640), (640, 360)) == (202, 360)
+    assert fit_inside((320, 180), (640, 360)) == (640, 360)
+    assert fit_inside((100_000, 1), (640, 360)) == (640, 1)
 
 
 def two_tracks(path: Path, counts: tuple[int, int], sizes: list[tuple[int, int]]) -> Path:
@@ -114,7 +114,7 @@ def two_tracks(path: Path, counts: tuple[int, int], sizes: list[tuple[int, int]]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_the_largest_track_that_is_a_video_counts(tmp_path: Path, suffix: str) -> None:
+def test_largest_video_track_is_used(tmp_path: Path, suffix: str) -> None:
     for counts, sizes in (
         ((60, 60), [(160, 120), (320, 240)]),
         ((1, 60), [(640, 480), (320, 240)]),
@@ -126,7 +126,7 @@ def test_the_largest_track_that_is_a_video_counts(tmp_path: Path, suffix: str) -
 
 
 def moving(time: float, width: int = 320, height: int = 240) -> np.ndarray:
-    """A gray scene in which a bright bar with a texture of its own moves 6 pixels a frame."""
+    """A gray scene in which a textured bright bar moves by 6 pixels per frame."""
     background = np.random.default_rng(0).integers(60, 120, (height // 8, width // 8))
     image = background.repeat(8, 0).repeat(8, 1)
     left = 40 + round(6 * time) % 200
@@ -136,7 +136,7 @@ def moving(time: float, width: int = 320, height: int = 240) -> np.ndarray:
 
 
 def woven(index: int, order: str) -> np.ndarray:
-    """Both fields of a frame, the later one half a frame later."""
+    """Interlace two moments of the scene that are half a frame apart."""
     image, later = moving(index).copy(), moving(index + 0.5)
     first = 1 if order == TOP else 0
     image[first::2] = later[first::2]
@@ -145,7 +145,7 @@ def woven(index: int, order: str) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [TOP, BOTTOM])
 @pytest.mark.parametrize("flagged", [True, False])
-def test_combed_images_become_whole(
+def test_interlaced_video_is_deinterlaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, order: str, flagged: bool
 ) -> None:
     caplog.set_level("INFO")
@@ -165,7 +165,7 @@ def test_combed_images_become_whole(
 
 
 @pytest.mark.parametrize("options", ["crf=5", "crf=5:tff=1"])
-def test_whole_images_stay_whatever_the_flags_say(tmp_path: Path, options: str) -> None:
+def test_progressive_video_flagged_as_interlaced_is_unchanged(tmp_path: Path, options: str) -> None:
     path = tmp_path / "whole.mp4"
     video(path, [moving(k) for k in range(60)], "libx264", {"x264-params": options})
     assert probe_video(path, tmp_path / "video.json").fields is None
@@ -188,7 +188,7 @@ def test_interlaced_tape_formats(tmp_path: Path) -> None:
     assert probe_video(path, tmp_path / "video.json").fields == TOP
 
 
-def test_an_ordinary_clip_is_taken_as_whole(tmp_path: Path) -> None:
+def test_progressive_clip_is_detected(tmp_path: Path) -> None:
     info = probe_video(make_video(tmp_path / "a.mp4", range(60), BASE), tmp_path / "video.json")
     assert info.fields is None
     assert info.packets[:4] != [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""Sound of all kinds of files: several tracks, changing layouts, gaps, numbers that are none."""
+"""Reading of sound: several tracks, changing layouts and rates, gaps, NaN samples."""
 
 import logging
 import wave
@@ -17,7 +17,7 @@ RATE = 48000
 
 
 def tone(seconds: float, rate: int = RATE) -> np.ndarray:
-    """440 Hz, float32 (1, n)."""
+    """A tone of 440 Hz, float32 (1, n)."""
     return np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)[None].astype(
         np.float32
     )
@@ -26,7 +26,7 @@ def tone(seconds: float, rate: int = RATE) -> np.ndarray:
 def sound_file(
     path: Path, codec: str, blocks: list[tuple[int, np.ndarray]], rate: int = RATE
 ) -> Path:
-    """Blocks (start in samples, float32 (channels, n)) in a file."""
+    """Encode blocks (start in samples, float32 (channels, n)) to a file."""
     with av.open(str(path), "w") as file:
         layout = "mono" if len(blocks[0][1]) == 1 else "stereo"
         stream = file.add_stream(codec, rate=rate, layout=layout)
@@ -50,7 +50,7 @@ def frequency(samples: np.ndarray, rate: int) -> float:
 
 
 @pytest.mark.parametrize("stereo_first", [True, False])
-def test_a_layout_and_a_rate_that_change_inside(tmp_path: Path, stereo_first: bool) -> None:
+def test_layout_and_rate_that_change_within_a_track(tmp_path: Path, stereo_first: bool) -> None:
     stereo = sound_file(tmp_path / "a.mp2", "mp2", [(0, tone(2).repeat(2, 0))])
     mono = sound_file(tmp_path / "b.mp2", "mp2", [(0, tone(2, 32000))], 32000)
     parts = [stereo, mono] if stereo_first else [mono, stereo]
@@ -66,7 +66,7 @@ def test_a_layout_and_a_rate_that_change_inside(tmp_path: Path, stereo_first: bo
 
 
 def with_sound(path: Path, tracks: int) -> Path:
-    """Three seconds of images with silent tracks, but for the last one, a tone."""
+    """Three seconds of images with silent tracks; the last track is a tone."""
     with av.open(str(path), "w") as file:
         video = file.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
@@ -86,15 +86,13 @@ def with_sound(path: Path, tracks: int) -> Path:
 
 
 def without_decoder(path: Path, tracks: int) -> None:
-    """Give the first `tracks` sound tracks a format that no decoder knows."""
+    """Give the first `tracks` sound tracks an unknown format."""
     data = path.read_bytes()
     assert data.count(b"mp4a") >= tracks
     path.write_bytes(data.replace(b"mp4a", b"apac", tracks).replace(b"esds", b"dapa", tracks))
 
 
-def test_a_track_without_a_decoder_is_passed_over(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_undecodable_track_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = with_sound(tmp_path / "two.mp4", 2)
     without_decoder(path, 1)
     info = probe_video(path, tmp_path / "video.json")
@@ -104,7 +102,7 @@ def test_a_track_without_a_decoder_is_passed_over(
     assert caplog.text == ""
 
 
-def test_no_track_with_a_decoder_is_no_sound(
+def test_only_undecodable_tracks_is_no_sound(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = with_sound(tmp_path / "one.mp4", 1)
@@ -114,7 +112,7 @@ def test_no_track_with_a_decoder_is_no_sound(
     assert read_sound(path, 10) is None
 
 
-def test_numbers_that_are_none_become_silence(tmp_path: Path) -> None:
+def test_nan_samples_become_silence(tmp_path: Path) -> None:
     block = tone(1)
     block[0, 100:200] = np.nan
     block[0, 300] = np.inf
@@ -124,7 +122,7 @@ def test_numbers_that_are_none_become_silence(tmp_path: Path) -> None:
     assert np.abs(samples).max() == 1
 
 
-def test_only_what_is_needed_is_read(tmp_path: Path) -> None:
+def test_reading_stops_at_the_wanted_length(tmp_path: Path) -> None:
     later = 5 * 3600 * RATE
     blocks = [(0, tone(1)), (later, tone(1))]
     path = sound_file(tmp_path / "gap.mka", "pcm_f32le", blocks)
@@ -135,7 +133,7 @@ def test_only_what_is_needed_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [1000, 1_000_000])
-def test_absurd_rates_become_a_usual_one(tmp_path: Path, rate: int) -> None:
+def test_unsupported_rates_are_resampled(tmp_path: Path, rate: int) -> None:
     path = sound_file(tmp_path / "odd.wav", "pcm_s16le", [(0, np.zeros((1, rate)))], rate)
     samples, got = read_sound(path, 10)
     assert got == RATE

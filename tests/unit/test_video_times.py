@@ -1,4 +1,4 @@
-"""Time stamps as cameras and recorders leave them: out of order, missing, repeated, with pauses."""
+"""Irregular time stamps: out of order, missing, repeated, with pauses, several recordings."""
 
 import logging
 from fractions import Fraction
@@ -13,7 +13,7 @@ from headsplat.video.decode import read_images
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
 from headsplat.video.sound import read_sound
-from headsplat.video.timeline import Pieces, spread
+from headsplat.video.timeline import Pieces, spread_duplicates
 from tests.unit.video_files import GOP, make_video, number_of, numbered_image
 
 BASE = Fraction(1, 25)
@@ -21,7 +21,7 @@ MS = Fraction(1, 1000)
 
 
 def numbers(path: Path, info: VideoInfo) -> list[int]:
-    """The numbers shown by all frames, which are equal from any start."""
+    """The image numbers of all frames, checked to be equal from any start."""
 
     def read(first: int, stop: int) -> list[tuple[int, bytes, int]]:
         images = read_images(path, info, first, stop)
@@ -35,7 +35,7 @@ def numbers(path: Path, info: VideoInfo) -> list[int]:
 
 
 def in_order_of_decoding(path: Path, count: int, options: dict[str, str]) -> Path:
-    """A video whose stamps are those of decoding, as if the table of offsets had been lost."""
+    """A video whose display times are its decoding times, as without composition offsets."""
     plain = make_video(path.with_name("plain.mp4"), range(count), BASE, options=options, rate=25)
     with av.open(str(plain)) as source, av.open(str(path), "w") as file:
         stream = file.add_stream_from_template(source.streams.video[0])
@@ -48,7 +48,7 @@ def in_order_of_decoding(path: Path, count: int, options: dict[str, str]) -> Pat
 
 @pytest.mark.parametrize("options", [{}, {"x264-params": GOP + ":open-gop=1"}])
 @pytest.mark.parametrize("name", ["b.avi", "b.asf", "remuxed.mp4", "b.mkv"])
-def test_images_come_in_their_order_whatever_the_stamps_say(
+def test_wrong_time_stamps_keep_the_display_order(
     tmp_path: Path, name: str, options: dict[str, str]
 ) -> None:
     options = options or {"x264-params": GOP}
@@ -61,19 +61,19 @@ def test_images_come_in_their_order_whatever_the_stamps_say(
     assert numbers(path, info) == list(range(100))
 
 
-def test_a_bare_stream_goes_by_the_rate_it_declares(
+def test_raw_stream_uses_its_declared_rate(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = make_video(tmp_path / "raw.h264", range(90), Fraction(1, 30))
     info = probe_video(path, tmp_path / "video.json")
-    assert "no time stamps; taken as 30.00 images a second" in caplog.text
+    assert "no time stamps; 30.00 images per second are assumed" in caplog.text
     assert (info.n_source, info.n_frames) == (90, 75)
     assert numbers(path, info) == [
         min(range(90), key=lambda k: abs(k / 30 - n / 25)) for n in range(75)
     ]
 
 
-def test_a_bare_stream_that_declares_no_rate_is_refused(tmp_path: Path) -> None:
+def test_raw_stream_without_a_rate_is_refused(tmp_path: Path) -> None:
     options = {"x265-params": "log-level=none:no-vui-timing-info=1"}
     path = make_video(tmp_path / "raw.hevc", range(60), BASE, "libx265", options=options)
     with pytest.raises(UserError, match="does not say its rate; wrap it .* -framerate RATE"):
@@ -91,7 +91,7 @@ def test_a_pause_is_cut_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, ho
     assert numbers(path, info) == list(range(100))
 
 
-def test_two_seconds_without_an_image_stay(tmp_path: Path) -> None:
+def test_two_seconds_without_an_image_are_kept(tmp_path: Path) -> None:
     stamps = [40 * k for k in range(50)] + [1960 + 2000 + 40 * k for k in range(50)]
     info = probe_video(make_video(tmp_path / "held.mkv", stamps, MS), tmp_path / "video.json")
     assert info.n_frames == 50 + 49 + 50
@@ -100,7 +100,7 @@ def test_two_seconds_without_an_image_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [10_000, 1_000_000])
 def test_a_file_of_single_images_is_refused(tmp_path: Path, step: int) -> None:
     path = make_video(tmp_path / "slow.mkv", [step * k for k in range(20)], MS)
-    with pytest.raises(UserError, match=r"an image every 10+\.0 s; at least 2 images a second"):
+    with pytest.raises(UserError, match=r"an image every 10+\.0 s; at least 2 images per second"):
         probe_video(path, tmp_path / "video.json")
 
 
@@ -112,7 +112,7 @@ def test_a_thousand_images_a_second(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["joined.ts", "joined.mkv", "joined.mpg"])
-def test_recordings_joined_end_to_end_keep_all_images(
+def test_joined_recordings_keep_all_images(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     parts = []
@@ -133,19 +133,19 @@ def test_recordings_joined_end_to_end_keep_all_images(
     path = tmp_path / name
     path.write_bytes(b"".join(parts))
     info = probe_video(path, tmp_path / "video.json")
-    assert "2 recordings that follow each other" in caplog.text
+    assert "2 consecutive recordings are joined" in caplog.text
     assert (info.n_source, info.n_frames) == (120, 120)
     assert numbers(path, info) == list(range(120))
 
 
-def test_videos_one_behind_the_other_are_refused(tmp_path: Path) -> None:
+def test_concatenated_mp4_files_are_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "one.mp4", range(60), BASE)
     path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(UserError, match="2 videos one behind the other"):
+    with pytest.raises(UserError, match="2 concatenated videos"):
         probe_video(path, tmp_path / "video.json")
 
 
-def test_images_that_share_stamps_all_stay(tmp_path: Path) -> None:
+def test_images_with_equal_stamps_are_kept(tmp_path: Path) -> None:
     stamps = [80 * (k // 2) for k in range(100)]
     path = make_video(tmp_path / "pairs.mkv", stamps, MS, options={"x264-params": "bframes=0"})
     info = probe_video(path, tmp_path / "video.json")
@@ -153,7 +153,7 @@ def test_images_that_share_stamps_all_stay(tmp_path: Path) -> None:
     assert numbers(path, info)[:98] == list(range(98))
 
 
-def test_a_file_that_is_read_in_part_says_so(
+def test_partly_decoded_file_logs_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = make_video(tmp_path / "one.flv", range(60), BASE)
@@ -174,19 +174,19 @@ def test_negative_and_late_first_stamps(tmp_path: Path) -> None:
 
 
 def test_repeated_stamps_are_spread_evenly() -> None:
-    assert spread([0, 0, 80, 80, 160], 40) == [0, 40, 80, 120, 160]
-    assert spread([0, 0, 0], 30) == [0, 10, 20]
+    assert spread_duplicates([0, 0, 80, 80, 160], 40) == [0, 40, 80, 120, 160]
+    assert spread_duplicates([0, 0, 0], 30) == [0, 10, 20]
 
 
 def test_sound_follows_the_pieces() -> None:
     ticks = [0, 40, 80, 100_000, 100_040]
-    pieces = Pieces.lay([(0, t) for t in ticks] + [(1, 500), (1, 540)], MS)
+    pieces = Pieces.from_stamps([(0, t) for t in ticks] + [(1, 500), (1, 540)], MS)
     assert [pieces.tick((0, t)) for t in ticks] == [0, 40, 80, 120, 160]
     assert pieces.tick((1, 500)) == 200
-    assert pieces.second(0, Fraction(1, 20)) == pytest.approx(0.05)
-    assert pieces.second(0, 50.0) is None
-    assert pieces.second(0, 100.0) == pytest.approx(0.12)
-    assert pieces.second(5, 0.54) == pytest.approx(0.24)
+    assert pieces.clip_time(0, Fraction(1, 20)) == pytest.approx(0.05)
+    assert pieces.clip_time(0, 50.0) is None
+    assert pieces.clip_time(0, 100.0) == pytest.approx(0.12)
+    assert pieces.clip_time(5, 0.54) == pytest.approx(0.24)
     assert pieces.pauses() == [(0.12, pytest.approx(99.92))]
     assert pieces.recordings() == 2
 
@@ -203,7 +203,7 @@ def test_sound_stays_with_the_images_over_a_pause(tmp_path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(numbered_image(index), format="rgb24")
             frame.pts, frame.time_base = stamp, MS
             file.mux(video.encode(frame))
-            # The sound tells the number of its image.
+            # The sound encodes the number of its image.
             block = np.full((1, rate // 25), 200 * index, np.int16)
             heard = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
             heard.sample_rate, heard.pts, heard.time_base = rate, stamp * 48, Fraction(1, rate)
@@ -217,7 +217,7 @@ def test_sound_stays_with_the_images_over_a_pause(tmp_path: Path) -> None:
     assert np.rint(middles).tolist() == list(range(100))
 
 
-def test_logs_say_nothing_of_a_plain_clip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_ordinary_clip_logs_no_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         probe_video(make_video(tmp_path / "a.mp4", range(60), BASE), tmp_path / "video.json")
     assert caplog.text == ""

@@ -1,4 +1,4 @@
-"""A stage that hangs is ended, and a line says where; one that works or was paused is not."""
+"""The watchdog ends stages that hang and names the place; working or stopped stages continue."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.runtime import process, stopping, watching
-from headsplat.runtime.watchdog import Silence
+from headsplat.runtime import process, stopping, watchdog_launcher
+from headsplat.runtime.watchdog import InactivityTimer
 from tests.conftest import ROOT
 
 from .test_stopping import start
@@ -33,7 +33,7 @@ def compute():
 
 
 def limits(idle: float, busy: float) -> dict[str, str]:
-    return {watching.LIMITS_VARIABLE: f"{idle},{busy}"}
+    return {watchdog_launcher.LIMITS_VARIABLE: f"{idle},{busy}"}
 
 
 def last_line(text: str) -> str:
@@ -42,12 +42,12 @@ def last_line(text: str) -> str:
 
 def wait_until_gone(*pids: int) -> None:
     end = time.monotonic() + 10
-    while [pid for pid in pids if (seen := process.look(pid)) and seen.state != "Z"]:
+    while [pid for pid in pids if (seen := process.process_stat(pid)) and seen.state != "Z"]:
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def test_a_pipe_in_the_place_of_an_input_ends_the_stage(tmp_path: Path) -> None:
+def test_stage_blocked_on_a_pipe_is_ended(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.json")
     code = """
 from headsplat.runtime.heartbeat import beat
@@ -64,10 +64,10 @@ stage(main)
     assert said.count("most recent call first") == 1
     line = last_line(said)
     assert line.startswith("error: -c hangs at workflow_scripts/headsplat_workflow/stage.py, line ")
-    assert "no use of the CPU for 1 s (watchdog.idle), last heard: 'frames 3/40'" in line
+    assert "no use of the CPU for 1 s (watchdog.idle), last progress: 'frames 3/40'" in line
 
 
-def test_native_code_that_holds_pythons_lock_is_ended(tmp_path: Path) -> None:
+def test_native_code_that_holds_the_gil_is_ended(tmp_path: Path) -> None:
     code = (
         LOCKED
         + """
@@ -89,7 +89,7 @@ stage(main)
     wait_until_gone(int((tmp_path / "child").read_text()))
 
 
-def test_who_computes_has_the_longer_limit(tmp_path: Path) -> None:
+def test_computing_stage_has_the_busy_limit(tmp_path: Path) -> None:
     code = (
         COMPUTES
         + """
@@ -107,7 +107,7 @@ stage(main)
     assert "no progress for 2 s, while it computed (watchdog.busy)" in last_line(said)
 
 
-def test_a_child_that_computes_counts(tmp_path: Path) -> None:
+def test_cpu_time_of_children_counts(tmp_path: Path) -> None:
     code = """
 def main():
     ready()
@@ -120,8 +120,8 @@ stage(main)
     assert child.returncode == 0
 
 
-def test_progress_and_pauses_are_no_hang(tmp_path: Path) -> None:
-    """As a batch system stops all, for longer than the limit; then the stage alone, forgotten."""
+def test_progress_and_stopped_time_do_not_count_as_hanging(tmp_path: Path) -> None:
+    """First a batch system stops the whole group; then the stage alone is stopped."""
     code = """
 from headsplat.runtime.progress import progress
 def main():
@@ -154,8 +154,8 @@ stage(main)
     assert "of -c was stopped (SIGSTOP): continued" in said
 
 
-def test_native_code_does_not_hold_up_a_request_to_stop(tmp_path: Path) -> None:
-    """With Python's lock it is killed, without it ends with the usual status."""
+def test_native_code_does_not_delay_a_stop_signal(tmp_path: Path) -> None:
+    """A stage that holds Python's lock is killed; another one exits with status 143."""
     told: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     stages = {"locked": LOCKED + "do = block", "computes": COMPUTES + "do = compute"}
@@ -174,7 +174,7 @@ def test_native_code_does_not_hold_up_a_request_to_stop(tmp_path: Path) -> None:
     assert children["locked"].returncode == -signal.SIGKILL
     assert children["computes"].returncode == stopping.STATUS
     assert set(said.values()) == {"stopped; the same command continues\n"}
-    assert told, "the workflow goes on"
+    assert told, "the workflow was not signaled"
 
 
 WAITS = """
@@ -196,7 +196,7 @@ def test_the_watchdog_ends_with_its_stage(tmp_path: Path, number: int | None) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_stage_without_its_watchdog_goes_on(tmp_path: Path, number: int) -> None:
+def test_stage_continues_without_its_watchdog(tmp_path: Path, number: int) -> None:
     child = start(tmp_path, WAITS)
     (watchdog,) = process.descendants(child.pid)
     os.kill(watchdog, number)
@@ -206,7 +206,7 @@ def test_a_stage_without_its_watchdog_goes_on(tmp_path: Path, number: int) -> No
 
 
 def test_imports_are_watched(tmp_path: Path) -> None:
-    """Libraries hang in what they do when they are loaded, before the stage begins."""
+    """Libraries can hang while they are imported, before the stage begins."""
     for package in ("headsplat", "workflow_scripts/headsplat_workflow"):
         shutil.copytree(ROOT / package, tmp_path / package)
     os.mkfifo(tmp_path / "pipe")
@@ -223,16 +223,16 @@ def test_imports_are_watched(tmp_path: Path) -> None:
     )
 
 
-def test_silence_is_counted_from_the_last_sign_and_the_last_use_of_the_cpu() -> None:
-    silence = Silence()
-    assert silence.heard(1)
-    assert not silence.heard(1)
+def test_inactivity_is_counted_from_the_last_heartbeat_and_cpu_use() -> None:
+    timer = InactivityTimer()
+    assert timer.update_beats(1)
+    assert not timer.update_beats(1)
     for _ in range(6):
-        silence.look(1, seconds=10)
-    assert (silence.silent, silence.idle) == (6, 5), "what it used before is no idling"
-    silence.look(1, seconds=10.9)
-    assert (silence.silent, silence.idle) == (7, 0)
-    silence.look(1, seconds=3)  # a child's time is gone with it
-    assert (silence.silent, silence.idle) == (8, 1)
-    assert silence.heard(2)
-    assert (silence.silent, silence.idle) == (0, 0)
+        timer.update_cpu(1, seconds=10)
+    assert (timer.silent, timer.idle) == (6, 5), "earlier CPU time counts as idle"
+    timer.update_cpu(1, seconds=10.9)
+    assert (timer.silent, timer.idle) == (7, 0)
+    timer.update_cpu(1, seconds=3)  # the time of an unreaped child is lost
+    assert (timer.silent, timer.idle) == (8, 1)
+    assert timer.update_beats(2)
+    assert (timer.silent, timer.idle) == (0, 0)

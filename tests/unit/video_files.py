@@ -1,4 +1,4 @@
-"""Small videos for the tests of the video part, made with PyAV directly."""
+"""Small test videos for the video package, encoded with PyAV."""
 
 from collections.abc import Iterable
 from fractions import Fraction

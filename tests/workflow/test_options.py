@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import yaml
 
-from headsplat.runtime import watching
+from headsplat.runtime import watchdog_launcher
 from headsplat.train.options import TrainOptions
 
 from .conftest import ROOT
@@ -18,7 +18,7 @@ def test_training_defaults_equal_the_configuration() -> None:
 
 
 def test_a_stage_started_by_hand_is_watched_as_in_the_workflow() -> None:
-    assert tuple(CONFIG["watchdog"].values()) == watching.DEFAULT_MINUTES
+    assert tuple(CONFIG["watchdog"].values()) == watchdog_launcher.DEFAULT_MINUTES
 
 
 def test_every_option_has_a_default_and_a_description() -> None:

@@ -26,7 +26,6 @@ PACKAGES = {"headsplat": ROOT, "headsplat_workflow": SCRIPTS}
 _HARNESS = frozenset(
     PACKAGES[name.split(".")[0]] / f"{name.replace('.', '/')}.py"
     for name in (
-        "headsplat.runtime.control_group",
         "headsplat.runtime.errors",
         "headsplat.runtime.gpu",
         "headsplat.runtime.heartbeat",
@@ -37,7 +36,7 @@ _HARNESS = frozenset(
         "headsplat.runtime.stopping",
         "headsplat.runtime.storage",
         "headsplat.runtime.watchdog",
-        "headsplat.runtime.watching",
+        "headsplat.runtime.watchdog_launcher",
         "headsplat_workflow.codehash",
         "headsplat_workflow.stage",
     )

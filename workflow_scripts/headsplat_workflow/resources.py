@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.runtime.control_group import memory_limit_mib
+from headsplat.runtime.memory import memory_limit_mib
 
 # Of a machine's memory, what Snakemake itself and the system keep, MiB.
 _KEPT_MIB = 700

@@ -22,11 +22,11 @@ from snakemake.logging import logger
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from headsplat.runtime.process import descendants, send
-from headsplat.runtime.stopping import PATIENCE, SIGNALS
+from headsplat.runtime.process import descendants, send_signal
+from headsplat.runtime.stopping import GRACE_SECONDS, SIGNALS
 
 # Seconds after which a stage that did not end is killed: it should have ended by itself before.
-KILL_AFTER = PATIENCE + 1
+KILL_AFTER = GRACE_SECONDS + 1
 
 _asked = threading.Event()
 _failed_before = set[Any]()  # jobs that had failed when the run was asked to stop
@@ -81,7 +81,7 @@ def _end(scheduler: JobScheduler) -> None:
     start = time.monotonic()
     while True:
         late = time.monotonic() - start > KILL_AFTER
-        send(signal.SIGKILL if late else signal.SIGTERM, descendants(os.getpid()))
+        send_signal(signal.SIGKILL if late else signal.SIGTERM, descendants(os.getpid()))
         time.sleep(1)
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from headsplat.runtime import watching
+from headsplat.runtime import watchdog_launcher
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.gpu import claim_gpu
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.memory import memory_error
-from headsplat.runtime.process import die_with_parent, end
-from headsplat.runtime.stopping import STATUS, Stopped, listen
+from headsplat.runtime.process import die_with_parent, exit_now
+from headsplat.runtime.stopping import STATUS, Stopped, handle_stop_signals
 from headsplat.runtime.storage import storage_error
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -31,8 +31,8 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
     its watchdog (`headsplat.runtime.watchdog`).
     """
     die_with_parent()
-    listen()
-    watching.start()
+    handle_stop_signals()
+    watchdog_launcher.start()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -43,8 +43,8 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
         main()
     except Stopped:
         print("stopped; the same command continues", file=sys.stderr)
-        watching.stop()
-        end(STATUS)
+        watchdog_launcher.stop()
+        exit_now(STATUS)
     except Exception as error:
         line = _line_of(error)
         if line is None:
@@ -74,7 +74,7 @@ def _watch_imports() -> None:
 
     if is_stage(sys.modules["__main__"]):
         sys.excepthook = hook
-        watching.start()
+        watchdog_launcher.start()
 
 
 def _line_of(error: BaseException) -> UserError | None:

@@ -21,7 +21,7 @@ from headsplat.formats.flashavatar.checkpoint_layout import GAUSS, GROUPS, MOMEN
 from headsplat.gaussians.deform.flashavatar import ENCODED, FlashAvatarDeformation
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
-from headsplat.runtime.pickles.nodes import PickleError, RefusedError
+from headsplat.runtime.pickles.placeholders import PickleError, RefusedError
 from headsplat.runtime.pickles.torch_files import read_torch
 
 # Which parameter of ours is which of the original's.

@@ -9,8 +9,8 @@ import numpy as np
 from headsplat.formats.importing.clip import ImageSource
 from headsplat.formats.importing.images import read_image, read_mask, read_matte
 from headsplat.formats.importing.record import ImportRecord
-from headsplat.frames.chunks import chunk_bounds
 from headsplat.frames.crop import Crop
+from headsplat.frames.ids import chunk_bounds
 from headsplat.frames.images import encode_jpeg, encode_png, open_image
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.runtime.files import publish

@@ -16,7 +16,7 @@ from headsplat.heads.ict.obj import face_block, parse_faces, parse_rows
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.regular import open_regular, read_regular
 from headsplat.runtime.tars import tar_members
-from headsplat.runtime.zips import BROKEN, ZipRoom, read_member, size_of
+from headsplat.runtime.zips import BROKEN, UnpackBudget, read_member, zip_size
 
 FOLDER = "FaceXModel"
 # The largest genuine file has 3 MB; one that claims more is not ICT's.
@@ -204,7 +204,7 @@ Members = Iterator[tuple[str, Callable[[], bytes]]]
 
 def _zip_members(handle: BinaryIO) -> Members:
     with zipfile.ZipFile(handle) as archive:
-        room = ZipRoom(size_of(archive))
+        room = UnpackBudget(zip_size(archive))
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
             if not info.is_dir() and name.parent.name == FOLDER:

@@ -1,90 +1,91 @@
-"""The opcodes of pickles by their byte; `pickletools.opcodes` has their meaning at length."""
+"""Opcode table of the restricted unpickler; for the opcodes' meaning see `pickletools.opcodes`."""
 
 import codecs
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from headsplat.runtime.pickles.machine import Machine, key_of
-from headsplat.runtime.pickles.nodes import Inert, PickleError
+from headsplat.runtime.pickles.interpreter import Interpreter
+from headsplat.runtime.pickles.limits import checked_key
+from headsplat.runtime.pickles.placeholders import IgnoredObject, PickleError
 
-# Bytes and digits of an integer, characters of any other number.
+# Bytes of a binary integer, and characters of a number written as text.
 _LONGEST_INT, _MOST_DIGITS = 16, 40
 
 
-def _unknown(machine: Machine) -> None:
+def _unknown(machine: Interpreter) -> None:
     code = machine.data[machine.at - 1]
-    raise PickleError(f"byte {machine.at - 1} ({code:#04x}) is no operation that is read here")
+    raise PickleError(f"byte {machine.at - 1} ({code:#04x}) is not a supported opcode")
 
 
-def _protocol(m: Machine) -> None:
+def _protocol(m: Interpreter) -> None:
     if m.unsigned(1) > 5:
-        raise PickleError("it is of an unknown protocol")
+        raise PickleError("unknown pickle protocol")
 
 
-def _frame(m: Machine) -> None:
+def _frame(m: Interpreter) -> None:
     size = m.unsigned(8)
     if size > len(m.data) - m.at:
         raise PickleError("it ends too early")
 
 
-def _constant(value: Any) -> Callable[[Machine], None]:
+def _constant(value: Any) -> Callable[[Interpreter], None]:
     return lambda m: m.stack.append(value)
 
 
-def _empty(kind: type) -> Callable[[Machine], None]:
+def _empty(kind: type) -> Callable[[Interpreter], None]:
     return lambda m: m.stack.append(kind())
 
 
-def _integer(size: int) -> Callable[[Machine], None]:
+def _integer(size: int) -> Callable[[Interpreter], None]:
     return lambda m: m.stack.append(m.unsigned(size))
 
 
-def _signed(m: Machine) -> None:
-    m.stack.append(int.from_bytes(m.take(4), "little", signed=True))
+def _signed(m: Interpreter) -> None:
+    m.stack.append(int.from_bytes(m.read(4), "little", signed=True))
 
 
-def _long(size: int) -> Callable[[Machine], None]:
-    def read(m: Machine) -> None:
+def _long(size: int) -> Callable[[Interpreter], None]:
+    def read(m: Interpreter) -> None:
         count = m.unsigned(size)
         if count > _LONGEST_INT:
             raise PickleError(f"an integer of {count} bytes")
-        m.stack.append(int.from_bytes(m.take(count), "little", signed=True))
+        m.stack.append(int.from_bytes(m.read(count), "little", signed=True))
 
     return read
 
 
-def _int_line(m: Machine) -> None:
+def _int_line(m: Interpreter) -> None:
     text = m.line(_MOST_DIGITS)
-    # GroundTruth values are integers with a zero in front.
+    # Protocol 0 writes booleans as the integers 00 and 01.
     m.stack.append(text == b"01" if text in (b"00", b"01") else int(text))
 
 
-def _long_line(m: Machine) -> None:
+def _long_line(m: Interpreter) -> None:
     m.stack.append(int(m.line(_MOST_DIGITS).rstrip(b"L")))
 
 
-def _float_line(m: Machine) -> None:
+def _float_line(m: Interpreter) -> None:
     m.stack.append(float(m.line(_MOST_DIGITS)))
 
 
-def _float(m: Machine) -> None:
-    m.stack.append(struct.unpack(">d", m.take(8))[0])
+def _float(m: Interpreter) -> None:
+    m.stack.append(struct.unpack(">d", m.read(8))[0])
 
 
-def _string_line(m: Machine) -> None:
+def _string_line(m: Interpreter) -> None:
     text = m.line()
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
         raise PickleError("a string without its quotes")
     m.stack.append(codecs.escape_decode(text[1:-1])[0].decode("latin-1"))
 
 
-def _unicode_line(m: Machine) -> None:
+def _unicode_line(m: Interpreter) -> None:
     m.stack.append(m.line().decode("raw-unicode-escape"))
 
 
-def _text(size: int, coding: str) -> Callable[[Machine], None]:
-    def read(m: Machine) -> None:
+def _text(size: int, coding: str) -> Callable[[Interpreter], None]:
+    def read(m: Interpreter) -> None:
         data, start = m.data, m.at + size
         end = start + int.from_bytes(data[m.at : start], "little")
         if end > len(data):
@@ -95,95 +96,95 @@ def _text(size: int, coding: str) -> Callable[[Machine], None]:
     return read
 
 
-def _bytes(size: int) -> Callable[[Machine], None]:
-    return lambda m: m.stack.append(bytes(m.take(m.unsigned(size))))
+def _bytes(size: int) -> Callable[[Interpreter], None]:
+    return lambda m: m.stack.append(bytes(m.read(m.unsigned(size))))
 
 
-def _marked_as(kind: Callable[[list[Any]], Any]) -> Callable[[Machine], None]:
-    def gather(m: Machine) -> None:
-        items = m.marked()
+def _marked_as(kind: Callable[[list[Any]], Any]) -> Callable[[Interpreter], None]:
+    def gather(m: Interpreter) -> None:
+        items = m.pop_mark()
         m.stack.append(kind(items))
 
     return gather
 
 
 def _frozen(items: list[Any]) -> frozenset:
-    return frozenset(map(key_of, items))
+    return frozenset(map(checked_key, items))
 
 
-def _dict(m: Machine) -> None:
-    items = m.marked()
+def _dict(m: Interpreter) -> None:
+    items = m.pop_mark()
     m.stack.append({})
-    m.enter(items)
+    m.set_items(items)
 
 
-def _append(m: Machine) -> None:
+def _append(m: Interpreter) -> None:
     value = m.stack.pop()
     m.extend([value])
 
 
-def _set_item(m: Machine) -> None:
+def _set_item(m: Interpreter) -> None:
     value, key = m.stack.pop(), m.stack.pop()
-    m.enter([key, value])
+    m.set_items([key, value])
 
 
-def _add_items(m: Machine) -> None:
-    items, target = m.marked(), m.stack[-1]
+def _add_items(m: Interpreter) -> None:
+    items, target = m.pop_mark(), m.stack[-1]
     if type(target) is set:
-        target.update(map(key_of, items))
-    elif type(target) is not Inert:
+        target.update(map(checked_key, items))
+    elif type(target) is not IgnoredObject:
         raise PickleError(f"it adds to a {type(target).__name__}")
 
 
-def _pop(m: Machine) -> None:
+def _pop(m: Interpreter) -> None:
     if m.stack:
         m.stack.pop()
     else:
-        m.marked()
+        m.pop_mark()
 
 
-def _global(m: Machine) -> None:
+def _global(m: Interpreter) -> None:
     module, name = m.line(200).decode(), m.line(200).decode()
-    m.name(module, name)
+    m.push_global(module, name)
 
 
-def _stack_global(m: Machine) -> None:
+def _stack_global(m: Interpreter) -> None:
     name, module = m.stack.pop(), m.stack.pop()
     if type(name) is not str or type(module) is not str:
         raise PickleError("a global without a name")
-    m.name(module, name)
+    m.push_global(module, name)
 
 
-def _new(m: Machine) -> None:
+def _new(m: Interpreter) -> None:
     m.stack.pop()
-    m.make(m.stack.pop())
+    m.push_object(m.stack.pop())
 
 
-def _new_extended(m: Machine) -> None:
+def _new_extended(m: Interpreter) -> None:
     m.stack.pop()
     _new(m)
 
 
-def _instance(m: Machine) -> None:
+def _instance(m: Interpreter) -> None:
     _global(m)
     kind = m.stack.pop()
-    m.marked()
-    m.make(kind)
+    m.pop_mark()
+    m.push_object(kind)
 
 
-def _object(m: Machine) -> None:
-    m.make(m.marked()[0])
+def _object(m: Interpreter) -> None:
+    m.push_object(m.pop_mark()[0])
 
 
-def _get_line(m: Machine) -> None:
+def _get_line(m: Interpreter) -> None:
     m.get(int(m.line(_MOST_DIGITS)))
 
 
-def _put_line(m: Machine) -> None:
+def _put_line(m: Interpreter) -> None:
     m.put(int(m.line(_MOST_DIGITS)))
 
 
-_MEANING: Mapping[bytes, Callable[[Machine], None]] = {
+_MEANING: Mapping[bytes, Callable[[Interpreter], None]] = {
     b"\x80": _protocol,
     b"\x95": _frame,
     b"N": _constant(None),
@@ -213,12 +214,12 @@ _MEANING: Mapping[bytes, Callable[[Machine], None]] = {
     b"d": _dict,
     b"\x91": _marked_as(_frozen),
     b"a": _append,
-    b"e": lambda m: m.extend(m.marked()),
+    b"e": lambda m: m.extend(m.pop_mark()),
     b"s": _set_item,
-    b"u": lambda m: m.enter(m.marked()),
+    b"u": lambda m: m.set_items(m.pop_mark()),
     b"\x90": _add_items,
     b"0": _pop,
-    b"1": lambda m: m.marked(),
+    b"1": lambda m: m.pop_mark(),
     b"2": lambda m: m.stack.append(m.stack[-1]),
     b"c": _global,
     b"\x93": _stack_global,
@@ -226,19 +227,19 @@ _MEANING: Mapping[bytes, Callable[[Machine], None]] = {
     b"\x92": _new_extended,
     b"i": _instance,
     b"o": _object,
-    b"b": Machine.build,
-    b"Q": lambda m: m.persist(m.stack.pop()),
-    b"P": lambda m: m.persist(m.line(200).decode()),
+    b"b": Interpreter.apply_state,
+    b"Q": lambda m: m.push_persistent(m.stack.pop()),
+    b"P": lambda m: m.push_persistent(m.line(200).decode()),
     b"g": _get_line,
     b"j": lambda m: m.get(m.unsigned(4)),
     b"p": _put_line,
     b"q": lambda m: m.put(m.unsigned(1)),
     b"r": lambda m: m.put(m.unsigned(4)),
-    b"\x94": Machine.memoize,
+    b"\x94": Interpreter.memoize,
 }
 
 
-class PickleMachine(Machine):
-    """A machine for all opcodes that are read."""
+class PickleInterpreter(Interpreter):
+    """An `Interpreter` with handlers for all supported opcodes."""
 
     operations = tuple(_MEANING.get(bytes([code]), _unknown) for code in range(256))

@@ -1,4 +1,4 @@
-"""torch's tensors in pickles: their storages, the views of them, and the names that make them."""
+"""Allowed globals of torch files: tensor storages and the views into them."""
 
 import math
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from headsplat.runtime.errors import shown
-from headsplat.runtime.pickles.machine import Finder
-from headsplat.runtime.pickles.names import plain_name
-from headsplat.runtime.pickles.nodes import Inert, Name, PickleError
+from headsplat.runtime.pickles.interpreter import Finder
+from headsplat.runtime.pickles.known_globals import plain_global
+from headsplat.runtime.pickles.placeholders import Global, IgnoredObject, PickleError
 
 _STORAGES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
@@ -21,18 +21,18 @@ _STORAGES = {
     "BoolStorage": torch.bool,
 }  # fmt: skip
 _MOST_AXES = 32
-# Tensors may together have so many times the bytes of their file: they may share storages.
+# Total size of all tensors over the file's size; above 1, because tensors may share a storage.
 _TIMES = 4
 
 
 class Storage:
-    """The numbers that tensors of a file are views of.
+    """A flat storage, of which tensors are views.
 
     Args:
-        key: its name in the file.
-        dtype: of its numbers.
-        numbers: how many it has.
-        fetch: gives its bytes when they are needed; more than the numbers is ignored.
+        key: name of the storage in the file.
+        dtype: type of its numbers.
+        numbers: number of elements.
+        fetch: returns the bytes on first use; surplus bytes are ignored.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Storage:
         self._flat: Tensor | None = None
 
     def flat(self) -> Tensor:
-        """All numbers, as one axis; who asks again gets the same memory."""
+        """All elements, (numbers,); later calls return the same tensor."""
         if self._flat is None:
             data = self._fetch() if self.numbers else bytearray()
             if len(data) < self.numbers * self.dtype.itemsize:
@@ -58,7 +58,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class TensorReference:
-    """A tensor that is not made yet: the view of a storage, `offset` and `stride` in numbers."""
+    """A tensor that is not loaded: a view of a storage, `offset` and `stride` in elements."""
 
     storage: Storage
     offset: int
@@ -68,42 +68,42 @@ class TensorReference:
 
     @property
     def key(self) -> str:
-        """The storage's name."""
+        """Name of the storage."""
         return self.storage.key
 
     def tensor(self) -> Tensor:
-        """The tensor on the CPU; those of one storage share its memory."""
+        """Load the tensor on the CPU; tensors of one storage share memory."""
         flat = self.storage.flat()
         made = torch.as_strided(flat, self.shape, self.stride, self.offset)
         return made.requires_grad_() if self.gradient else made
 
 
 def storage_of(identity: Any, fetch: Callable[[str, int], bytearray]) -> Storage:
-    """The storage of a persistent id: "storage", its class, its key, a place and its length.
+    """The storage of a persistent id ("storage", class, key, location, number of elements).
 
     Args:
-        identity: the id.
-        fetch: gives the bytes of a key, of which there must be so many.
+        identity: the persistent id.
+        fetch: (key, number of bytes) -> the bytes.
     """
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
-        raise PickleError("it refers to what is no storage")
+        raise PickleError("a persistent id is not a storage")
     _, kind, key, _, numbers = identity[:5]
-    if type(kind) is not Name or kind.module != "torch" or kind.name not in _STORAGES:
-        raise PickleError("a storage of an unknown kind")
+    if type(kind) is not Global or kind.module != "torch" or kind.name not in _STORAGES:
+        raise PickleError("a storage of an unknown type")
     if type(key) is not str or type(numbers) is not int or numbers < 0:
         raise PickleError("a storage without a name or length")
     dtype = _STORAGES[kind.name]
     return Storage(key, dtype, numbers, lambda: fetch(key, numbers * dtype.itemsize))
 
 
-class TensorNames:
-    """The names in torch's files, and numpy's and Python's beside them.
+class TensorGlobals:
+    """The allowed globals of files that `torch.save` or a pickle of tensors wrote.
 
     Args:
-        size: of the file in bytes, which bounds what tensors may take.
-        make: what stands for a tensor in the value that is read.
-        blob: reads a storage that is pickled as a file of torch within bytes, where there may be.
-        others: names beside torch's.
+        size: size of the file in bytes, which bounds the tensors.
+        make: makes the value that represents a tensor.
+        blob: reads a storage that is embedded as the bytes of a torch file; None if not allowed.
+        others: finder of all other globals.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class TensorNames:
         size: int,
         make: Callable[[TensorReference], Any],
         blob: Callable[[Any], Storage] | None = None,
-        others: Finder = plain_name,
+        others: Finder = plain_global,
     ) -> None:
         self._left = _TIMES * size
         self._make, self._others = make, others
@@ -122,17 +122,17 @@ class TensorNames:
         }
         if blob is not None:
             calls["torch.storage", "_load_from_bytes"] = blob
-        self._names = {key: Name(*key, call) for key, call in calls.items()}
-        self._names |= {("torch", name): Name("torch", name) for name in _STORAGES}
+        self._names = {key: Global(*key, call) for key, call in calls.items()}
+        self._names |= {("torch", name): Global("torch", name) for name in _STORAGES}
 
-    def find(self, module: str, name: str) -> Name | None:
-        """The name, or None."""
+    def find(self, module: str, name: str) -> Global | None:
+        """The `Global` of a module and name, or None if it is not allowed."""
         return self._names.get((module, name)) or self._others(module, name)
 
     def _tensor(
         self, storage: Any, offset: Any, shape: Any, stride: Any, gradient: Any = False, *_: Any
     ) -> Any:
-        if type(storage) is Inert:
+        if type(storage) is IgnoredObject:
             return storage
         if type(storage) is not Storage or type(shape) is not tuple or type(stride) is not tuple:
             raise PickleError("a tensor without a storage or shape")
@@ -152,21 +152,21 @@ class TensorNames:
             raise PickleError("its tensors repeat their numbers to many times the file's size")
         gradient = _gradient(gradient, storage.dtype)
         if not numbers:
-            # Nothing of the storage is read, whatever offset and strides are.
+            # An empty tensor reads nothing, so its offset and strides are not checked.
             offset, stride = 0, (0,) * len(shape)
         return self._make(TensorReference(storage, offset, shape, stride, gradient))
 
 
 def _gradient(wanted: Any, dtype: torch.dtype) -> bool:
     if type(wanted) is not bool or (wanted and not dtype.is_floating_point):
-        raise PickleError("a tensor of whole numbers has a gradient")
+        raise PickleError("an integer tensor requires a gradient")
     return wanted
 
 
 def _parameter(data: Any, gradient: Any = True, *_: Any) -> Any:
-    """A `torch.nn.Parameter` of a tensor; what else stands for tensors stays itself."""
+    """A `torch.nn.Parameter` of a tensor; other representations of tensors are returned as is."""
     if type(data) is Tensor:
         return nn.Parameter(data, requires_grad=_gradient(gradient, data.dtype))
-    if type(data) not in (TensorReference, np.ndarray, Inert):
+    if type(data) not in (TensorReference, np.ndarray, IgnoredObject):
         raise PickleError("a parameter without its tensor")
     return data

@@ -1,8 +1,8 @@
-"""Files of `torch.save`, read without torch's unpickler: the zip, and the form before torch 1.6.
+"""Reader of `torch.save` files without torch's unpickler: zip format and legacy format.
 
-A zip holds `data.pkl`, and the bytes of each storage as a member. The older form is a row of
-pickles (a magic number, a version, facts of the machine, the value, the storages' keys), and then
-the storages.
+A zip contains `data.pkl` and a member for the bytes of each storage. The legacy format (before
+torch 1.6) is a sequence of pickles (magic number, version, system information, value, storage
+keys), followed by the storages.
 """
 
 import zipfile
@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from headsplat.runtime.errors import shown
-from headsplat.runtime.pickles.machine import Finder
-from headsplat.runtime.pickles.names import plain_name
-from headsplat.runtime.pickles.nodes import Inert, PickleError
-from headsplat.runtime.pickles.opcodes import PickleMachine
-from headsplat.runtime.pickles.tensors import Storage, TensorNames, TensorReference, storage_of
+from headsplat.runtime.pickles.interpreter import Finder
+from headsplat.runtime.pickles.known_globals import plain_global
+from headsplat.runtime.pickles.opcodes import PickleInterpreter
+from headsplat.runtime.pickles.placeholders import IgnoredObject, PickleError
+from headsplat.runtime.pickles.tensors import Storage, TensorGlobals, TensorReference, storage_of
 from headsplat.runtime.regular import open_regular, read_regular
-from headsplat.runtime.zips import BROKEN, ZipRoom, read_member, size_of
+from headsplat.runtime.zips import BROKEN, UnpackBudget, read_member, zip_size
 
 Make = Callable[[TensorReference], Any]
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
-# The older form is read whole; the largest file of use has half a GiB.
+# Bytes of a file in the legacy format, which is read whole; genuine ones have up to half a GiB.
 _LARGEST = 2 << 30
 
 
 class TorchZip:
-    """An open zip of `torch.save`.
+    """An open `torch.save` file in the zip format.
 
     Raises:
         OSError: it cannot be opened.
-        PickleError: it is none.
+        PickleError: it is not such a file.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -38,8 +38,8 @@ class TorchZip:
         self._storages: dict[str, Storage] = {}
         try:
             self._zip = zipfile.ZipFile(self._file)
-            self._size = size_of(self._zip)
-            self._room = ZipRoom(self._size)
+            self._size = zip_size(self._zip)
+            self._room = UnpackBudget(self._size)
             pickled = [n for n in self._zip.namelist() if n.endswith("/data.pkl")]
             if len(pickled) != 1:
                 raise PickleError(f"it has {len(pickled)} members named data.pkl")
@@ -47,18 +47,24 @@ class TorchZip:
             self._pickle = bytes(self._member("data.pkl"))
             order = f"{self._root}byteorder"
             if order in self._zip.namelist() and self._member("byteorder") != b"little":
-                raise PickleError("its numbers are of the other byte order")
+                raise PickleError("its numbers are big-endian")
         except BaseException as error:
             self._file.close()
             if isinstance(error, BROKEN):
                 raise _damaged(error) from error
             raise
 
-    def load(self, make: Make, others: Finder = plain_name, inert: bool = False) -> Any:
-        """What was saved, with `make` of every tensor; `others` and `inert` as in `Machine`."""
-        names = TensorNames(self._size, make, others=others)
+    def load(self, make: Make, others: Finder = plain_global, inert: bool = False) -> Any:
+        """The saved value, with `make(reference)` for every tensor.
+
+        Args:
+            make: makes the value that represents a tensor.
+            others: finder of globals that are not torch's.
+            inert: see `Interpreter`.
+        """
+        names = TensorGlobals(self._size, make, others=others)
         storage = self._storage_or_inert if inert else self._storage
-        return PickleMachine(self._pickle, names.find, persistent=storage, inert=inert).run()
+        return PickleInterpreter(self._pickle, names.find, persistent=storage, inert=inert).run()
 
     def _storage(self, identity: Any) -> Storage:
         storage = storage_of(identity, self._bytes)
@@ -67,11 +73,11 @@ class TorchZip:
             raise PickleError(f"the storage '{shown(storage.key)}' has two lengths")
         return known
 
-    def _storage_or_inert(self, identity: Any) -> Storage | Inert:
+    def _storage_or_inert(self, identity: Any) -> Storage | IgnoredObject:
         try:
             return self._storage(identity)
         except PickleError:
-            return Inert()
+            return IgnoredObject()
 
     def _bytes(self, key: str, size: int) -> bytearray:
         data = self._member(f"data/{key}")
@@ -104,48 +110,48 @@ def _damaged(error: BaseException) -> PickleError:
 
 
 def read_torch(path: Path | str) -> Any:
-    """What a file of `torch.save` holds, of either form, with its tensors on the CPU.
+    """Read a `torch.save` file in either format, with tensors on the CPU; runs no code from it.
 
     Raises:
         OSError: it cannot be opened.
-        PickleError: damaged, or no such file; nothing that it names is run.
+        PickleError: it is damaged or not such a file.
     """
     with open_regular(path) as handle:
         zipped = handle.read(4) == b"PK\x03\x04"
     if not zipped:
-        return read_older(read_regular(path, _LARGEST), TensorReference.tensor)
+        return read_legacy(read_regular(path, _LARGEST), TensorReference.tensor)
     with TorchZip(path) as archive:
         return archive.load(TensorReference.tensor)
 
 
-def read_older(data: bytes, make: Make) -> Any:
-    """As `read_torch`, from the bytes of a file in the older form; it may be a storage alone.
+def read_legacy(data: bytes, make: Make) -> Any:
+    """Read the bytes of a file in the legacy format; its value may be a storage.
 
     Raises:
-        PickleError: damaged, or no such file.
+        PickleError: it is damaged or not such a file.
     """
-    names = TensorNames(len(data), make)
-    held = _Held(len(data))
+    names = TensorGlobals(len(data), make)
+    held = _LegacyStorages(len(data))
     at, values = 0, []
     for persistent in (None, None, None, held.storage, None):
-        machine = PickleMachine(data, names.find, at, persistent)
+        machine = PickleInterpreter(data, names.find, at, persistent)
         values.append(machine.run())
         at = machine.at
-        # Not compared as they are: arrays compare number by number.
+        # Only integers are compared, because a comparison with an array is elementwise.
         start = [value for value in values[:2] if type(value) is int]
         if start != [_MAGIC, _VERSION][: len(values)]:
-            raise PickleError("it is no file of torch.save")
+            raise PickleError("it is not a torch.save file")
     if type(values[2]) is not dict or values[2].get("little_endian") is False:
-        raise PickleError("its numbers are of the other byte order")
+        raise PickleError("its numbers are big-endian")
     held.fill(data, at, values[4])
     return values[3]
 
 
-class _Held:
-    """The storages of the older form: made as they are named, filled at the end.
+class _LegacyStorages:
+    """The storages of a legacy file: created when the pickle names them, filled at the end.
 
     Args:
-        size: of the file, which bounds them.
+        size: size of the file in bytes, which bounds the storages.
     """
 
     def __init__(self, size: int) -> None:
@@ -154,7 +160,7 @@ class _Held:
 
     def storage(self, identity: Any) -> Storage:
         if type(identity) is tuple and identity[5:6] not in ((), (None,)):
-            raise PickleError("a storage that is a part of another")
+            raise PickleError("a storage that is a view of another one")
         storage = storage_of(identity, lambda key, _: self._kept[key][1])
         known = self._kept.get(storage.key)
         if known is None:

@@ -11,7 +11,7 @@ from headsplat_workflow.assets.catalogue import CATALOGUE
 
 from headsplat.runtime.errors import UserError, one_line, shown
 from headsplat.runtime.regular import open_regular
-from headsplat.runtime.zips import BROKEN, ZipRoom, size_of
+from headsplat.runtime.zips import BROKEN, UnpackBudget, zip_size
 
 
 def locate(key: str, folder: Path | str, named: str | None = None) -> Path | None:
@@ -85,7 +85,7 @@ def unpacked(path: Path, key: str) -> Iterator[Path]:
                 archive.open(member) as source,
                 open(out, "wb") as target,
             ):
-                ZipRoom(size_of(archive)).take(archive.getinfo(member))
+                UnpackBudget(zip_size(archive)).take(archive.getinfo(member))
                 shutil.copyfileobj(source, target)
         except BROKEN as error:
             raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from headsplat_workflow.resources import NEEDS, machine_memory_mb, memory_mb
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
-from headsplat.runtime.control_group import memory_limit_mib
+from headsplat.runtime.memory import memory_limit_mib
 
 # Below this not even a job without frames gets through.
 _LEAST_MB = memory_mb("", 0)

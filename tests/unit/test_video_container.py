@@ -1,4 +1,4 @@
-"""A video file is opened as what it is: no address, no playlist, no pattern, no device."""
+"""Safe opening of video files: URLs, playlists, patterns and devices are not followed."""
 
 import os
 import socket
@@ -58,7 +58,7 @@ def nobody_came(server: socket.socket) -> bool:
         "-",
     ],
 )
-def test_a_name_is_only_a_name(
+def test_urls_and_patterns_in_names_are_not_interpreted(
     clip: Path, tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     name = name.format(listener.getsockname()[1])
@@ -95,7 +95,7 @@ def test_videos_are_written_under_any_name(
          "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"),
     ],
 )  # fmt: skip
-def test_a_playlist_plays_nothing(clip: Path, name: str, content: str) -> None:
+def test_playlists_are_refused(clip: Path, name: str, content: str) -> None:
     path = clip.with_name(name)
     path.write_text(content.format(clip.name))
     for read in (lambda: probe_video(path, clip.with_name("o.json")), lambda: read_sound(path, 1)):
@@ -106,7 +106,7 @@ def test_a_playlist_plays_nothing(clip: Path, name: str, content: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_pipes_folders_and_empty_files_are_refused_at_once(tmp_path: Path) -> None:
+def test_pipes_folders_and_empty_files_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "empty.mp4").touch()
@@ -149,7 +149,7 @@ def test_a_pipe_ends_the_script_with_one_line(tmp_path: Path) -> None:
         ("whole.avi", "mjpeg", "yuvj420p", (160, 120)),
     ],
 )
-def test_all_kinds_of_pixels(
+def test_pixel_formats(
     tmp_path: Path, name: str, codec: str, pixels: str, size: tuple[int, int]
 ) -> None:
     path = make_video(tmp_path / name, range(60), BASE, codec, pixels, {}, size, rate=25)
@@ -160,13 +160,13 @@ def test_all_kinds_of_pixels(
     assert shown == pytest.approx(range(19, 29), abs=1)
 
 
-def test_images_of_one_pixel_are_refused(tmp_path: Path) -> None:
+def test_one_pixel_images_are_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "dot.mkv", range(60), BASE, "ffv1", "gray", {}, (1, 1))
     with pytest.raises(UserError, match="images of 1 x 1 pixels; at least 64 x 64"):
         probe_video(path, tmp_path / "video.json")
 
 
-def test_images_of_absurd_size_are_refused(tmp_path: Path) -> None:
+def test_too_large_images_are_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "huge.gif", range(60), BASE, "gif", "rgb8", {})
     data = bytearray(path.read_bytes())
     data[6:10] = b"\xff\xff\xff\xff"
@@ -176,12 +176,12 @@ def test_images_of_absurd_size_are_refused(tmp_path: Path) -> None:
     assert MAX_PIXELS == 64 << 20
 
 
-def test_a_claimed_length_does_not_count(tmp_path: Path) -> None:
+def test_wrong_duration_in_the_header_is_ignored(tmp_path: Path) -> None:
     path = make_video(tmp_path / "long.mkv", [0, 10**10], Fraction(1, 1000))
     assert clip_frames({"a": {"video": str(path)}}, 1)[0] < 1000
 
 
-def test_a_stream_that_begins_in_the_middle_of_the_file(
+def test_stream_that_begins_in_the_middle_of_the_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = make_video(tmp_path / "first.ts", range(0, 90 * 3600, 3600), Fraction(1, 90000))
@@ -195,7 +195,7 @@ def test_a_stream_that_begins_in_the_middle_of_the_file(
 
 
 def with_other_numbers(source: Path, path: Path) -> None:
-    """The images of `source` under other numbers of their stream, and a second stream."""
+    """Remux the images of `source` with another stream number, and add a second stream."""
     with (
         av.open(str(source)) as read,
         av.open(str(path), "w", options={"mpegts_start_pid": "768"}) as file,
@@ -209,7 +209,7 @@ def with_other_numbers(source: Path, path: Path) -> None:
                 file.mux(packet)
 
 
-def test_what_pyav_raises_behind_the_last_packet_of_such_a_file() -> None:
+def test_pyav_raises_index_error_after_the_last_packet() -> None:
     class Container:
         def demux(self, *streams: object) -> Iterator[int]:
             yield 1

@@ -1,7 +1,7 @@
-"""What the names of model files mean: numpy's arrays, ordered dictionaries, kept states.
+"""Allowed globals of the restricted unpickler: numpy arrays, containers, scipy and chumpy objects.
 
-Arrays hold booleans, integers, floats and strings, and exactly the bytes that the file has for
-them. Names of torch are in `headsplat.runtime.pickles.tensors`.
+Arrays hold booleans, integers, floats or strings, and exactly as many bytes as the file has for
+them. The globals of torch are in `headsplat.runtime.pickles.tensors`.
 """
 
 from collections import OrderedDict
@@ -12,47 +12,49 @@ from typing import Any
 import numpy as np
 
 from headsplat.runtime.errors import shown
-from headsplat.runtime.pickles.machine import Pending, Shared, key_of
-from headsplat.runtime.pickles.nodes import (
+from headsplat.runtime.pickles.limits import checked_key
+from headsplat.runtime.pickles.opcodes import PickleInterpreter
+from headsplat.runtime.pickles.placeholders import (
     ChumpyArray,
     ChumpyNode,
-    Name,
+    Global,
+    PendingObject,
     PickleError,
+    SharedObject,
     SparseColumns,
 )
-from headsplat.runtime.pickles.opcodes import PickleMachine
 
 _ITEM_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
 # Bytes of one string, and axes of an array.
 _LONGEST_STRING, _MOST_AXES = 1 << 16, 32
 
 
-class _Dtype(Shared):
-    """A `numpy.dtype`, which arrays share: the kind by its constructor, then the byte order."""
+class _Dtype(SharedObject):
+    """A `numpy.dtype`, shared by arrays; its state adds the byte order."""
 
     __slots__ = ("code", "made")
 
     def __init__(self, code: str) -> None:
         self.code = code
-        self.made = _numpys("<" + code)
+        self.made = _numpy_dtype("<" + code)
 
     def build(self, state: Any) -> None:
         order = state[1]
         if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
-            raise PickleError("numbers of an unknown kind")
+            raise PickleError("an unknown dtype")
         if self.code[0] in "SU" and state[5] not in (-1, self.made.itemsize):
-            raise PickleError("strings of two sizes")
+            raise PickleError("a string dtype with two sizes")
         if order == ">":
-            self.made = _numpys(">" + self.code)
+            self.made = _numpy_dtype(">" + self.code)
 
 
-class _Objects(Shared):
-    """The dtype of Python objects: only a single one, as `.npy` files have it."""
+class _ObjectDtype(SharedObject):
+    """The dtype of Python objects, allowed for an array of shape () as in some `.npy` files."""
 
     __slots__ = ()
 
     def build(self, state: Any) -> None:
-        """Nothing more is to be known."""
+        """Ignore the state."""
 
     def single(self, shape: Any, items: Any) -> Any:
         if shape != () or type(items) is not list or len(items) != 1:
@@ -61,33 +63,33 @@ class _Objects(Shared):
 
 
 @lru_cache(1000)
-def _numpys(code: str) -> np.dtype:
-    """Numpy's own dtype of a kind that `_dtype` let pass."""
+def _numpy_dtype(code: str) -> np.dtype:
+    """The dtype of a code that `_dtype` has checked."""
     return np.dtype(code)
 
 
-def _built(state: Any) -> Any:
-    """The array of a state: version, shape, dtype, order, bytes."""
+def _array_from_state(state: Any) -> Any:
+    """The array of a pickled state: version, shape, dtype, order, bytes."""
     _, shape, kind, fortran, data = state
-    if type(kind) is _Objects:
+    if type(kind) is _ObjectDtype:
         return kind.single(shape, data)
     return _array(shape, kind, data, "F" if fortran else "C")
 
 
 def _array(shape: Any, kind: Any, data: Any, order: str) -> np.ndarray:
     if type(kind) is not _Dtype or type(shape) is not tuple or len(shape) > _MOST_AXES:
-        raise PickleError("an array without a kind or shape")
+        raise PickleError("an array without a dtype or shape")
     dtype = kind.made
     size = dtype.itemsize
     for axis in shape:
         if type(axis) is not int or axis < 0:
-            raise PickleError("an array without a kind or shape")
+            raise PickleError("an array without a dtype or shape")
         size *= axis
     if type(data) is str:
         data = data.encode("latin-1")
     if type(data) is not bytes or len(data) != size:
         raise PickleError(f"an array of shape {shown(str(list(shape)))} without its bytes")
-    # The memory is the array's own, and may be written to.
+    # A copy, so that the array is writable and does not keep the file in memory.
     array = np.ndarray(shape, dtype, bytearray(data), order=order)
     if dtype.kind == "U":
         require_characters(array)
@@ -95,29 +97,29 @@ def _array(shape: Any, kind: Any, data: Any, order: str) -> np.ndarray:
 
 
 def require_characters(array: np.ndarray) -> None:
-    """Refuse, with a `PickleError`, strings with codes that are no characters."""
+    """Raise `PickleError` if strings contain codes beyond Unicode's range."""
     if array.size:
         codes = array.reshape(-1).view(array.dtype.str[0] + "u4")
         if codes.max() > 0x10FFFF:
-            raise PickleError("a string with codes that are no characters")
+            raise PickleError("a string with invalid Unicode code points")
 
 
-def _dtype(code: Any, align: Any = False, copy: Any = True) -> _Dtype | _Objects:
+def _dtype(code: Any, align: Any = False, copy: Any = True) -> _Dtype | _ObjectDtype:
     if code in ("O8", "O4", "O"):
-        return _Objects()
+        return _ObjectDtype()
     if type(code) is not str or len(code) > 12 or not code.isascii() or not code[1:].isdecimal():
-        raise PickleError("numbers of an unknown kind")
+        raise PickleError("an unknown dtype")
     kind, size = code[0], int(code[1:6])
     fits = size in _ITEM_SIZES.get(kind, ())
     if not fits and not (kind in "SU" and 0 < size <= _LONGEST_STRING and len(code) < 7):
-        raise PickleError(f"numbers of the kind {shown(code)}")
+        raise PickleError(f"unsupported dtype {shown(code)}")
     return _Dtype(f"{kind}{size}")
 
 
-def _reconstruct(kind: Any, shape: Any, code: Any) -> Pending:
-    if type(kind) is not Name or (kind.module, kind.name) != ("numpy", "ndarray"):
-        raise PickleError("an array of another class than numpy's")
-    return Pending(_built)
+def _reconstruct(kind: Any, shape: Any, code: Any) -> PendingObject:
+    if type(kind) is not Global or (kind.module, kind.name) != ("numpy", "ndarray"):
+        raise PickleError("an array class that is not numpy.ndarray")
+    return PendingObject(_array_from_state)
 
 
 def _scalar(kind: Any, data: Any) -> Any:
@@ -126,7 +128,7 @@ def _scalar(kind: Any, data: Any) -> Any:
 
 def _encode(text: Any, coding: Any = "latin1") -> bytes:
     if type(text) is not str or coding not in ("latin1", "latin-1"):
-        raise PickleError("bytes in an unknown coding")
+        raise PickleError("bytes in an unknown encoding")
     return text.encode("latin-1")
 
 
@@ -135,27 +137,27 @@ def _no_bytes() -> bytes:
 
 
 def _ordered(pairs: Any = ()) -> OrderedDict:
-    made = OrderedDict((key_of(key), value) for key, value in pairs)
-    return _as_long(made, pairs)
+    made = OrderedDict((checked_key(key), value) for key, value in pairs)
+    return _without_duplicates(made, pairs)
 
 
 def _set(items: Any = ()) -> set:
     if type(items) not in (list, tuple):
-        raise PickleError("a set of no list")
-    return _as_long(set(map(key_of, items)), items)
+        raise PickleError("a set that is not made from a list")
+    return _without_duplicates(set(map(checked_key, items)), items)
 
 
-def _as_long(made: Any, items: Any) -> Any:
-    """`made`, if it has as many entries as it was made of: those count, and not the walk."""
+def _without_duplicates(made: Any, items: Any) -> Any:
+    """Return `made` if it is as long as `items`: `charge` counts entries, not iterations."""
     if len(made) != len(items):
         raise PickleError("a key is there twice")
     return made
 
 
 def _make(kind: Any, base: Any, state: Any) -> Any:
-    """As `copyreg._reconstructor`: an object of a class that is kept."""
-    if type(kind) is not Name or kind.new is None:
-        raise PickleError("it makes an object of no known class")
+    """As `copyreg._reconstructor`: a new object of a known class."""
+    if type(kind) is not Global or kind.new is None:
+        raise PickleError("it makes an object of an unknown class")
     return kind.new()
 
 
@@ -174,28 +176,28 @@ for _module in ("builtins", "__builtin__"):
     _CALLS[_module, "object"] = None
     _CALLS[_module, "set"] = _set
     _CALLS[_module, "bytes"] = _no_bytes
-_PLAIN = {key: Name(*key, call) for key, call in _CALLS.items()}
+_PLAIN = {key: Global(*key, call) for key, call in _CALLS.items()}
 for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
-    _PLAIN[_module, "csc_matrix"] = Name(_module, "csc_matrix", new=SparseColumns)
+    _PLAIN[_module, "csc_matrix"] = Global(_module, "csc_matrix", new=SparseColumns)
 
 
-def plain_name(module: str, name: str) -> Name | None:
-    """Numpy's arrays and Python's containers."""
+def plain_global(module: str, name: str) -> Global | None:
+    """`Finder` of numpy arrays, scipy matrices and Python containers."""
     return _PLAIN.get((module, name))
 
 
-def model_name(module: str, name: str) -> Name | None:
-    """As `plain_name`, and chumpy's nodes."""
+def model_global(module: str, name: str) -> Global | None:
+    """`Finder` as `plain_global`, extended by chumpy's nodes."""
     if module == "chumpy" or module.startswith("chumpy."):
         kind = ChumpyArray if name == "Ch" else ChumpyNode
-        return Name(module, name, lambda *_: kind(), kind)
+        return Global(module, name, lambda *_: kind(), kind)
     return _PLAIN.get((module, name))
 
 
 def read_plain(data: bytes) -> Any:
-    """What a pickle of plain arrays and containers holds.
+    """Read a pickle of plain arrays and containers.
 
     Raises:
-        PickleError: see `Machine.run`.
+        PickleError: see `Interpreter.run`.
     """
-    return PickleMachine(data, plain_name).run()
+    return PickleInterpreter(data, plain_global).run()

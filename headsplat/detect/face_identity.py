@@ -1,8 +1,8 @@
-"""Who is who: faces told apart by the pattern of light and dark around eyes, nose and forehead.
+"""Face re-identification by local contrast patterns at mesh points of the upper face.
 
-A face's colors at the mesh's points are compared with those around them, so that skin tone,
-exposure, white balance and most of the light cancel. What remains, brows, lids, eye sockets and
-the nose's relief, is compared at similar head poses.
+The log color at each mesh point is compared with its neighborhood, which cancels skin tone,
+exposure, white balance and most of the lighting. The remaining pattern of brows, lids, eye sockets
+and nose is compared between frames of similar head pose.
 """
 
 from collections.abc import Sequence
@@ -10,45 +10,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headsplat.detect.colors import SKIN_POINTS
+from headsplat.detect.face_colors import SKIN_POINTS
 
-# Points of the mesh; the brows move too much to be compared, as does all below the nose.
+# Mesh points. The brows and everything below the nose move too much to be compared.
 NOSE_BASE, FOREHEAD, CHIN, EYE_CORNERS = 2, 10, 152, (33, 263)
 BROWS = (
     276, 282, 283, 285, 293, 295, 296, 300, 334, 336, 46, 52, 53, 55, 63, 65, 66, 70, 105, 107,
 )  # fmt: skip
-AROUND = 0.3  # eye distances: standard deviation of the neighborhood that is subtracted
-DARKEST = 8.0  # gray values; keeps the noise of shadows out of the logarithm
+NEIGHBORHOOD = 0.3  # eye distances; standard deviation of the Gaussian neighborhood
+LOG_OFFSET = 8.0  # gray values added before the logarithm, against noise in shadows
 REFERENCE_FACES = 200
-PART = 2048  # faces worked on at once, so that long clips need no large temporaries
-POSE_STEP = 10.0  # degrees; frames of one piece are averaged where their poses are this near
-LEAST_FRAMES = 8  # a shorter piece of a track is not judged
-LEAST_IN_POSE = 3  # rarer poses of a piece are left out where it has others
-# Distance (one minus the correlation) from which two faces in one pose are two people. Of eight
-# real people, relit, softened, shrunk and grimacing, one person's distances stayed below 0.19 and
-# two people's above 0.24.
-APART = 0.215
-# How much further one person may be from itself, per degree of pose between the two faces.
-APART_PER_DEGREE, POSE_FREE = 0.0075, 6.0
-# And how much further where the shorter piece has no frames; nothing more from `ENOUGH` frames
-# on. A grimace or a hand before the face lasts less than a second.
-APART_SHORT, ENOUGH = 0.15, 25
-POSE_WEIGHT = 4.0  # degrees; faces in like poses count e times those this much less alike
-# A track is cut where the pattern differs by this much between the frames before and after, and
-# jumps from one frame to the next. The second look leaves the frames between out, because a slow
-# fade has no jump.
-CHANGE, WINDOW = 0.2, 6
-FADE_CHANGE, FADE_WINDOW, FADE = 0.25, 25, 12
+BATCH = 2048  # faces per batch, to bound temporary memory
+POSE_STEP = 10.0  # degrees; frames of one piece are averaged in pose bins of this size
+LEAST_FRAMES = 8  # shorter pieces of a track are not identified
+LEAST_PER_POSE = 3  # pose bins with fewer frames are ignored if the piece has larger ones
+# Largest distance (1 - correlation) of one person in one pose. For eight real people, relit,
+# blurred, downscaled and grimacing, distances stayed below 0.19 for the same person and above 0.24
+# for different people.
+DISTANCE_LIMIT = 0.215
+# Increase of the limit per degree of pose difference beyond `FREE_DEGREES`.
+LIMIT_PER_DEGREE, FREE_DEGREES = 0.0075, 6.0
+# Increase of the limit for short pieces: from `LIMIT_SHORT` at 0 frames to nothing at `ENOUGH`. A
+# grimace or a hand in front of the face lasts less than a second.
+LIMIT_SHORT, ENOUGH = 0.15, 25
+POSE_WEIGHT = 4.0  # degrees of pose difference at which a comparison's weight drops by e
+# A track is split where the mean patterns before and after differ by this much, and the pattern
+# jumps between two frames. The second test skips `FADE` frames on each side, because a slow fade
+# has no jump.
+JUMP_LIMIT, JUMP_WINDOW = 0.2, 6
+FADE_LIMIT, FADE_WINDOW, FADE = 0.25, 25, 12
 
 
 @dataclass(frozen=True)
 class FacePatterns:
-    """What tells faces apart.
+    """Features for face re-identification.
 
     Attributes:
-        patterns: (m, P) float16 of unit length.
-        poses: (m, 2) yaw and pitch in degrees.
-        mirror: (P,) order of a pattern's numbers in the pattern of the mirrored face.
+        patterns: (m, P) float16 unit vectors.
+        poses: (m, 2) yaw and pitch in degrees, relative to the clip's mean face.
+        mirror: (P,) permutation of a pattern that gives the pattern of the mirrored face.
     """
 
     patterns: np.ndarray
@@ -57,32 +57,32 @@ class FacePatterns:
 
 
 def face_patterns(faces: np.ndarray, colors: np.ndarray) -> FacePatterns:
-    """Patterns of all faces of a clip.
+    """Compute the features of all faces of a clip.
 
     Args:
         faces: (m, 478, 3) px, m > 0.
-        colors: (m, 468, 3) uint8, of `face_colors`.
+        colors: (m, 468, 3) uint8 RGB of `face_colors`.
     """
     reference, upper = _reference(faces[:, :SKIN_POINTS])
     size = np.linalg.norm(reference[EYE_CORNERS[0]] - reference[EYE_CORNERS[1]])
     apart = np.square((reference[upper, None] - reference[None]) / size).sum(-1)
-    around = np.exp(-apart / (2 * AROUND**2))
+    around = np.exp(-apart / (2 * NEIGHBORHOOD**2))
     relief = np.zeros((len(upper), SKIN_POINTS))
     relief[np.arange(len(upper)), upper] = 1
     relief = (relief - around / around.sum(1, keepdims=True)).astype(np.float32)
     patterns = np.empty((len(faces), 3 * len(upper)), np.float16)
     poses = np.empty((len(faces), 2), np.float32)
-    for low in range(0, len(faces), PART):
-        part = slice(low, low + PART)
+    for low in range(0, len(faces), BATCH):
+        part = slice(low, low + BATCH)
         poses[part] = _poses(faces[part, :SKIN_POINTS], reference, upper)
-        relieved = relief @ np.log(colors[part].astype(np.float32) + DARKEST)
+        relieved = relief @ np.log(colors[part].astype(np.float32) + LOG_OFFSET)
         relieved -= relieved.mean(axis=1, keepdims=True)
         patterns[part] = _unit(relieved.reshape(len(relieved), -1))
     return FacePatterns(patterns, poses, _mirror(reference[upper]))
 
 
 def _reference(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The clip's mean face (468, 3), and which of its points count: above the nose's base."""
+    """The clip's mean face (468, 3), and the indices of the points used (above the nose base)."""
     some = faces[:: max(1, len(faces) // REFERENCE_FACES)].astype(np.float64)
     reference = some[0] - some[0].mean(axis=0)
     reference /= np.linalg.norm(reference)
@@ -90,7 +90,7 @@ def _reference(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     upright = some[0, FOREHEAD] - some[0, CHIN]
     still = still[(some[0] @ upright)[still] > some[0, NOSE_BASE] @ upright]
     for _ in range(2):
-        turns = _turns(some, reference, still)
+        turns = _rotations(some, reference, still)
         centered = some - some[:, still].mean(axis=1, keepdims=True)
         turned = centered @ turns
         turned /= np.linalg.norm(turned, axis=(1, 2), keepdims=True)
@@ -99,7 +99,7 @@ def _reference(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _upright(face: np.ndarray) -> np.ndarray:
-    """A face (468, 3) turned so that x runs along the eyes from their middle, and y down."""
+    """A face (468, 3) with origin between the eyes, x along the eye line, and y down."""
     corners = face[list(EYE_CORNERS)]
     across = _unit(corners[1] - corners[0])
     down = face[CHIN] - face[FOREHEAD]
@@ -108,13 +108,13 @@ def _upright(face: np.ndarray) -> np.ndarray:
 
 
 def _mirror(points: np.ndarray) -> np.ndarray:
-    """See `FacePatterns.mirror`, from the upright points (S, 3) of the patterns."""
+    """`FacePatterns.mirror` from the upright points (S, 3) of the patterns."""
     apart = np.square(points[:, None] * (-1, 1, 1) - points[None]).sum(-1)
     return (3 * apart.argmin(axis=1)[:, None] + np.arange(3)).reshape(-1)
 
 
-def _turns(faces: np.ndarray, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rotations (m, 3, 3), by which faces are multiplied from the right to face as `reference`."""
+def _rotations(faces: np.ndarray, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rotations (m, 3, 3) that align faces with `reference` by right multiplication (Kabsch)."""
     ours = faces[:, rows] - faces[:, rows].mean(axis=1, keepdims=True)
     theirs = reference[rows] - reference[rows].mean(axis=0)
     u, _, vt = np.linalg.svd(np.swapaxes(ours, 1, 2) @ theirs)
@@ -123,8 +123,8 @@ def _turns(faces: np.ndarray, reference: np.ndarray, rows: np.ndarray) -> np.nda
 
 
 def _poses(faces: np.ndarray, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Yaw and pitch (m, 2) in degrees, from the clip's mean face."""
-    turns = _turns(faces.astype(np.float64), reference, rows)
+    """Yaw and pitch (m, 2) in degrees, relative to the clip's mean face."""
+    turns = _rotations(faces.astype(np.float64), reference, rows)
     yaw = np.arctan2(turns[:, 0, 2], turns[:, 2, 2])
     pitch = np.arcsin(np.clip(turns[:, 1, 2], -1, 1))
     return np.degrees(np.stack([yaw, pitch], axis=1))
@@ -134,34 +134,36 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
 
 
-def changes(patterns: np.ndarray) -> list[int]:
-    """Where a face followed through time becomes, or may become, another one.
+def identity_changes(patterns: np.ndarray) -> list[int]:
+    """Find possible changes of identity within a track.
 
     Args:
-        patterns: (n, P), in order of time.
+        patterns: (n, P) in order of time.
 
     Returns:
         Positions, ascending, at which a new piece begins.
     """
-    step = _apart(patterns, 1, 0)
-    sudden = np.maximum(step, np.maximum(np.roll(step, 1), np.roll(step, -1))) >= CHANGE
-    starts = _peaks(np.where(sudden, _apart(patterns, WINDOW, 0), 0), CHANGE, WINDOW)
+    step = _window_distance(patterns, 1, 0)
+    sudden = np.maximum(step, np.maximum(np.roll(step, 1), np.roll(step, -1))) >= JUMP_LIMIT
+    starts = _peaks(
+        np.where(sudden, _window_distance(patterns, JUMP_WINDOW, 0), 0), JUMP_LIMIT, JUMP_WINDOW
+    )
     edges = [0, *starts, len(patterns)]
     for low, high in zip(edges[:-1], edges[1:], strict=True):
-        slow = _apart(patterns[low:high], FADE_WINDOW, FADE)
-        starts += [low + k for k in _peaks(slow, FADE_CHANGE, FADE_WINDOW + FADE)]
+        slow = _window_distance(patterns[low:high], FADE_WINDOW, FADE)
+        starts += [low + k for k in _peaks(slow, FADE_LIMIT, FADE_WINDOW + FADE)]
     return sorted(starts)
 
 
-def _apart(patterns: np.ndarray, window: int, between: int) -> np.ndarray:
-    """(n,) distance of the mean of `window` frames before each position from that after it.
+def _window_distance(patterns: np.ndarray, window: int, between: int) -> np.ndarray:
+    """(n,) distance between the mean patterns of `window` frames before and after each position.
 
-    `between` frames to each side are left out; zero where the windows do not fit.
+    `between` frames on each side are skipped; zero where the windows do not fit.
     """
     reach, count = between + window, len(patterns)
     apart = np.zeros(count)
-    for low in range(reach, count - reach + 1, PART):
-        high = min(low + PART, count - reach + 1)
+    for low in range(reach, count - reach + 1, BATCH):
+        high = min(low + BATCH, count - reach + 1)
         part = patterns[low - reach : high + reach - 1].astype(np.float32)
         sums = np.concatenate([np.zeros((1, part.shape[1])), part.cumsum(axis=0, dtype=float)])
         means = _unit(sums[window:] - sums[:-window])
@@ -171,7 +173,7 @@ def _apart(patterns: np.ndarray, window: int, between: int) -> np.ndarray:
 
 
 def _peaks(apart: np.ndarray, least: float, reach: int) -> list[int]:
-    """Positions of the highest values, ascending and at least `reach` apart."""
+    """Positions of local maxima of at least `least`, ascending and at least `reach` apart."""
     free = apart >= least
     found: list[int] = []
     for place in np.argsort(-apart, kind="stable"):
@@ -183,24 +185,24 @@ def _peaks(apart: np.ndarray, least: float, reach: int) -> list[int]:
     return sorted(found)
 
 
-def tell_people(pieces: Sequence[np.ndarray], looks: FacePatterns) -> np.ndarray:
-    """Give every piece the number of a person.
+def group_by_person(pieces: Sequence[np.ndarray], features: FacePatterns) -> np.ndarray:
+    """Agglomerative clustering of track pieces by person.
 
-    The most alike are joined first, and what was joined is compared as one, so that a person seen
-    from two sides in two pieces is known by a third.
+    The most similar groups are merged first. A merged group is compared as a whole, so a third
+    piece can connect two pieces that show a person from different sides.
 
     Args:
-        pieces: rows of `looks` of each piece; an empty one is not judged.
-        looks: of all faces.
+        pieces: rows of `features` of each piece; short pieces are not identified.
+        features: features of all faces.
 
     Returns:
-        (pieces,) numbers from 0; -1 for those that are not judged.
+        (pieces,) person numbers from 0; -1 for pieces that are not identified.
     """
     people = np.full(len(pieces), -1)
     judged = [k for k, rows in enumerate(pieces) if len(rows) >= LEAST_FRAMES]
     if not judged:
         return people
-    excess, weight = _compare([pieces[k] for k in judged], looks)
+    excess, weight = _compare_pieces([pieces[k] for k in judged], features)
     groups = [[k] for k in judged]
     while len(groups) > 1:
         alike = excess / weight
@@ -211,7 +213,7 @@ def tell_people(pieces: Sequence[np.ndarray], looks: FacePatterns) -> np.ndarray
         first, then = sorted((int(first), int(then)))
         groups[first] += groups.pop(then)
         for table in (excess, weight):
-            # Who joins as a mirror image is to the others what its own mirror image was.
+            # A group that is merged mirrored swaps its plain and mirrored comparisons.
             table[:, first] += table[::-1, then] if turned else table[:, then]
             table[:, :, first] += table[::-1, :, then] if turned else table[:, :, then]
         excess, weight = (
@@ -222,33 +224,39 @@ def tell_people(pieces: Sequence[np.ndarray], looks: FacePatterns) -> np.ndarray
     return people
 
 
-def _compare(pieces: Sequence[np.ndarray], looks: FacePatterns) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over all poses of two pieces, (2, pieces, pieces) each: weighted excess, and weight.
+def _compare_pieces(
+    pieces: Sequence[np.ndarray], features: FacePatterns
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted excess distance and weight, (2, pieces, pieces) each, summed over pose bins.
 
-    The excess is how much further apart two faces are than one person's may be; first as they
-    are, then with one of them mirrored, because some cameras' own side mirrors.
+    The excess is the distance above the limit for one person. Index 0 compares faces as they are,
+    index 1 with one of them mirrored, because front cameras may mirror the image.
     """
     owner, count, pattern, pose = [], [], [], []
     for number, rows in enumerate(pieces):
-        key = np.rint(looks.poses[rows] / POSE_STEP).astype(int)
+        key = np.rint(features.poses[rows] / POSE_STEP).astype(int)
         _, which, counts = np.unique(key, axis=0, return_inverse=True, return_counts=True)
         which = which.reshape(-1)
-        for group in np.flatnonzero(counts >= min(LEAST_IN_POSE, counts.max())):
+        for group in np.flatnonzero(counts >= min(LEAST_PER_POSE, counts.max())):
             members = rows[which == group]
             owner.append(number)
             count.append(len(members))
-            pattern.append(looks.patterns[members].astype(np.float32).mean(axis=0))
-            pose.append(looks.poses[members].mean(axis=0))
+            pattern.append(features.patterns[members].astype(np.float32).mean(axis=0))
+            pose.append(features.poses[members].mean(axis=0))
     patterns, poses = _unit(np.array(pattern)), np.array(pose, float)
     frames = np.array([len(pieces[number]) for number in owner])
     short = np.maximum(1 - np.minimum.outer(frames, frames) / ENOUGH, 0)
     member = np.zeros((len(pieces), len(owner)))
     member[owner, np.arange(len(owner))] = 1
     sums = []
-    for others, towards in ((patterns, poses), (patterns[:, looks.mirror], poses * (-1, 1))):
+    for others, towards in ((patterns, poses), (patterns[:, features.mirror], poses * (-1, 1))):
         apart = 1 - (patterns @ others.T).astype(float)
         turned = np.linalg.norm(poses[:, None] - towards[None], axis=-1)
-        allowed = APART + APART_PER_DEGREE * np.maximum(turned - POSE_FREE, 0) + APART_SHORT * short
+        allowed = (
+            DISTANCE_LIMIT
+            + LIMIT_PER_DEGREE * np.maximum(turned - FREE_DEGREES, 0)
+            + LIMIT_SHORT * short
+        )
         weight = np.exp(-turned / POSE_WEIGHT) * np.outer(count, count)
         sums.append([member @ table @ member.T for table in (weight * (apart - allowed), weight)])
     excess, weight = np.moveaxis(np.array(sums), 1, 0)

@@ -1,4 +1,4 @@
-"""Adapter to MediaPipe's Tasks face landmarker: the 478 points, and 52 blendshape scores a face."""
+"""Adapter to MediaPipe's Tasks face landmarker: 478 landmarks and 52 blendshape scores."""
 
 import zipfile
 from collections import deque
@@ -19,15 +19,15 @@ with quiet_stderr():
 
 BLENDSHAPES = 52
 MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite", "face_blendshapes.tflite")
-_AROUND = 2.0  # the detector inside wants to see the face with some of its surroundings
+_AROUND = 2.0  # crop side over region side, because the internal detector needs some surroundings
 _MAX_FACES = 3
 
 
 def check_task(path: Path, wanted: Sequence[str] = MEMBERS) -> None:
-    """See that a file is a face landmarker, with blendshapes unless it `wanted` less.
+    """Check that a file is a `.task` bundle with the wanted models.
 
     Raises:
-        UserError: not a zip, or a model is missing from it.
+        UserError: it is not a zip, or lacks a model.
     """
     try:
         with open_regular(path) as handle, zipfile.ZipFile(handle) as bundle:
@@ -44,14 +44,14 @@ def check_task(path: Path, wanted: Sequence[str] = MEMBERS) -> None:
 
 
 class TaskModels:
-    """`face_landmarker.task` behind the interface of `FaceModels`; stateless likewise.
+    """`face_landmarker.task` with the interface of `FaceModels`, without state between images.
 
-    It finds faces and their points in one go, so `detect` answers with the regions of the points,
-    and `landmarks` looks around a region for the face nearest to it.
+    The landmarker detects faces and landmarks in one step. So `detect` returns the regions of the
+    landmarks, and `landmarks` returns the face nearest to the center of a region.
 
     Args:
-        path: of the `.task` file.
-        blendshapes: whether the bundle's blendshape model runs too.
+        path: the `.task` file.
+        blendshapes: whether to run the blendshape model too.
 
     Raises:
         UserError: the bundle is incomplete, or MediaPipe cannot run it.
@@ -75,15 +75,15 @@ class TaskModels:
         self._scores: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=16)
 
     def detect(self, image: np.ndarray, far: bool = False) -> list[Detection]:
-        """Faces in an RGB image, uint8 (H, W, 3); there is one model for near and far."""
+        """Faces in an RGB image, uint8 (H, W, 3); `far` has no effect, as there is one model."""
         return [Detection(region_around(points), 1.0) for points, _ in self._faces(image)]
 
     def landmarks(self, image: np.ndarray, region: Region) -> tuple[np.ndarray | None, float]:
-        """The 478 points of the face in `region`, and 1 where there is one.
+        """Landmarks of the face in `region`, and the presence score.
 
         Returns:
-            points float32 (478, 3) in pixels of `image` (z on the same scale, towards the
-            camera is negative), or None where the model sees no face; and the presence.
+            Points float32 (478, 3) in px of `image` (z on the same scale, negative towards the
+            camera), or None without a face; and the presence, 1 or 0.
         """
         height, width = image.shape[:2]
         reach = _AROUND * region.side / 2
@@ -104,22 +104,22 @@ class TaskModels:
         return best[0], 1.0
 
     def blendshapes(self, points: np.ndarray) -> np.ndarray:
-        """(52,) float32 scores of a face that `landmarks` lately gave, by its very array."""
+        """(52,) float32 scores for an array that one of the last calls of `landmarks` returned."""
         return next(scores for known, scores in reversed(self._scores) if known is points)
 
     def _faces(self, image: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Points (478, 3) in pixels, and scores (52,), NaN without the model, of every face."""
+        """Points (478, 3) in px and scores (52,) of every face; NaN without the score model."""
         height, width = image.shape[:2]
         wrapped = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
-        answer = self._landmarker.detect(wrapped)
+        output = self._landmarker.detect(wrapped)
         faces = []
-        for number, marks in enumerate(answer.face_landmarks):
+        for number, marks in enumerate(output.face_landmarks):
             flat = [v for mark in marks for v in (mark.x, mark.y, mark.z)]
             points = np.array(flat, np.float32).reshape(POINTS, 3)
             points *= np.array([width, height, width], np.float32)
-            points[:, :2] += 0.5  # it counts from the center of the first pixel, as the mesh does
+            points[:, :2] += 0.5  # its origin is the center of the first pixel, ours the corner
             scores = np.full(BLENDSHAPES, np.nan, np.float32)
-            if answer.face_blendshapes:
-                scores[:] = [category.score for category in answer.face_blendshapes[number]]
+            if output.face_blendshapes:
+                scores[:] = [category.score for category in output.face_blendshapes[number]]
             faces.append((points, scores))
         return faces

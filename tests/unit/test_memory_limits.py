@@ -1,4 +1,4 @@
-"""The control group's memory limit, from trees of files as the kernel lays them out."""
+"""Memory limits of cgroups, read from copies of the kernel's file trees."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.runtime.control_group import memory_limit_is_reached, memory_limit_mib
+from headsplat.runtime.memory import memory_limit_is_reached, memory_limit_mib
 from tests.conftest import PYTHON_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,8 +111,8 @@ def test_v1_memory_of_the_groups_below_counts(proc, used: int, reached: bool) ->
 
 
 @pytest.mark.parametrize(("size", "reached"), [(4 * GIB, False), (40 << 20, True)])
-def test_addresses_run_out(size: int, reached: bool) -> None:
-    """A process of some ten MiB under the kernel's own limit."""
+def test_address_space_limit(size: int, reached: bool) -> None:
+    """A process of about ten MiB under the kernel's address space limit."""
     child = subprocess.Popen(
         ["sleep", "60"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
     )
@@ -124,7 +124,7 @@ def test_addresses_run_out(size: int, reached: bool) -> None:
 
 
 def test_a_real_group_where_one_may_be_made() -> None:
-    """The kernel's own files, in a child process that is put into a group of 1,000 MiB."""
+    """The kernel's own files, in a child process within a cgroup of 1,000 MiB."""
     root = next(
         (p for p in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")) if _limits(p)), None
     )
@@ -136,7 +136,7 @@ def test_a_real_group_where_one_may_be_made() -> None:
         _limit_file(group).write_text(str(1000 << 20))
         code = (
             f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')\n"
-            "from headsplat.runtime.control_group import memory_limit_mib\n"
+            "from headsplat.runtime.memory import memory_limit_mib\n"
             "print(memory_limit_mib())"
         )
         environment = {**os.environ, "PYTHONPATH": PYTHON_PATH}
@@ -153,7 +153,7 @@ def _limit_file(group: Path) -> Path:
 
 
 def _limits(root: Path) -> bool:
-    """Whether a group below `root` can be made and would have a memory limit."""
+    """Whether a cgroup with a memory limit can be created below `root`."""
     trial = root / "headsplat-trial"
     try:
         trial.mkdir()

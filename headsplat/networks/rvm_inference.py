@@ -1,7 +1,7 @@
-"""Robust Video Matting as a machine that is shown a clip's frames and remembers.
+"""Stateful RobustVideoMatting (RVM) inference on consecutive frames, in ONNX Runtime or torch.
 
-Two engines with one interface: the official ONNX files through ONNX Runtime, and the official
-torch weights through `rvm.py`, which takes many frames at once.
+`OnnxMatting` runs the official ONNX files frame by frame. `TorchMatting` runs the official torch
+weights with `rvm.py` in batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,21 +20,25 @@ from headsplat.networks.rvm import RobustVideoMatting, variant_of
 
 _STATES = ("r1", "r2", "r3", "r4")
 _ONNX_FLOAT = {np.float32: (torch.float32, 1), np.float16: (torch.float16, 10)}
-# The working size, its longer side in pixels, that the authors advise.
+# Smallest and largest longer side in px of the downsampled image, as the authors advise.
 SMALLEST, LARGEST = 256, 512
 
 
 def working_ratio(height: int, width: int) -> float:
-    """Working size over full size: the authors' rule, min(512 / longer side, 1).
+    """RVM's `downsample_ratio` by the authors' rule: min(512 / longer side, 1).
 
-    Images under 256 pixels are enlarged to 256, because the network was not made for less.
+    Images below 256 px are enlarged to 256 px, because the network was not trained on smaller ones.
     """
     longest = max(height, width)
     return SMALLEST / longest if longest < SMALLEST else min(LARGEST / longest, 1.0)
 
 
 class MattingEngine(Protocol):
-    """Alpha of consecutive frames; the memory goes from call to call until `reset`."""
+    """Interface of a recurrent matting network, whose state persists until `reset`.
+
+    Attributes:
+        batch: preferred number of frames per call.
+    """
 
     batch: int
 
@@ -43,18 +47,18 @@ class MattingEngine(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget what was seen: at a cut, and before frames of another size."""
+        """Reset the recurrent state: at a shot change, and before frames of another size."""
         ...
 
 
 class OnnxMatting:
     """The official `rvm_{mobilenetv3,resnet50}_{fp32,fp16}.onnx`, frame by frame.
 
-    Images and alphas are bound by address and the memory never leaves ONNX Runtime, so on a
-    GPU nothing but them crosses the bus.
+    Images and alphas are bound by address, and the recurrent state stays in ONNX Runtime. So on a
+    GPU only images and alphas are transferred.
 
     Raises:
-        UserError: the file's inputs or outputs are not those of the official files.
+        UserError: the file has other inputs or outputs than the official files.
     """
 
     batch = 16
@@ -69,7 +73,7 @@ class OnnxMatting:
             self._session, path, inputs, outputs, float32=("downsample_ratio",)
         )
         self._dtype, self._element = _ONNX_FLOAT[self._float]
-        # Without torch's own CUDA the images are copied over by ONNX Runtime.
+        # With a CPU build of torch, ONNX Runtime copies the images to the GPU.
         self._place, self._number = ("cuda", gpu or 0) if on_gpu(self._session) else ("cpu", 0)
         shared = self._place == "cuda" and torch.cuda.is_available()
         self._device = torch.device("cuda", self._number) if shared else torch.device("cpu")
@@ -77,7 +81,7 @@ class OnnxMatting:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Reset the recurrent state."""
         start = np.zeros((1, 1, 1, 1), self._float)
         self._memory = [self._value(start) for _ in _STATES]
 
@@ -92,7 +96,7 @@ class OnnxMatting:
         alphas = prepared.new_empty((len(prepared), height, width))
         ratio = self._value(np.array([working_ratio(height, width)], np.float32))
         if prepared.is_cuda:
-            torch.cuda.synchronize()  # the two libraries compute on streams of their own
+            torch.cuda.synchronize()  # torch and ONNX Runtime use different streams
         for image, alpha in zip(prepared, alphas, strict=True):
             binding = self._session.io_binding()
             place = (self._device.type, self._number, self._element)
@@ -103,7 +107,7 @@ class OnnxMatting:
                 binding.bind_ortvalue_input(f"{name}i", value)
                 binding.bind_output(f"{name}o", self._place, self._number)
             self._session.run_with_iobinding(binding)
-            # Outputs come in the order of binding: alpha, then the memory.
+            # Outputs are in the order of binding: alpha, then the states.
             self._memory = binding.get_outputs()[1:]
         return (alphas * 255).round().to(torch.uint8)
 
@@ -132,7 +136,7 @@ class TorchMatting:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Reset the recurrent state."""
         start = torch.zeros((1, 1, 1, 1), device=self._device, dtype=self._dtype)
         self._memory = [start] * 4
 
@@ -148,7 +152,7 @@ class TorchMatting:
         return alphas
 
     def _step(self, images: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        # Channels are innermost in memory already: this is torch's channels_last.
+        # The permuted tensor is in torch's channels_last format without a copy.
         prepared = images.permute(0, 3, 1, 2).to(self._dtype) / 255
         _, alphas, states = self._network(prepared, states, working_ratio(*prepared.shape[2:]))
         return ((alphas[:, 0].float() * 255).round().to(torch.uint8), *states)
@@ -163,12 +167,12 @@ class TorchMatting:
 
 
 def open_matting(path: Path | str, device: torch.device, gpu: int | None) -> MattingEngine:
-    """The engine for a weight file, by its suffix.
+    """Open the inference engine of a weight file, chosen by its suffix.
 
     Args:
-        path: `.onnx` or `.pth`.
-        device: of torch, for `.pth`.
-        gpu: of ONNX Runtime, for `.onnx`; None for the CPU.
+        path: `.onnx` or `.pth` file.
+        device: torch device, for `.pth`.
+        gpu: GPU number of ONNX Runtime, for `.onnx`; None for the CPU.
     """
     if Path(path).suffix == ".onnx":
         return OnnxMatting(path, gpu)
@@ -176,5 +180,5 @@ def open_matting(path: Path | str, device: torch.device, gpu: int | None) -> Mat
 
 
 def stack(images: Sequence[np.ndarray]) -> Tensor:
-    """Images (H, W, 3) uint8 of one size -> (T, H, W, 3)."""
+    """Stack images (H, W, 3) uint8 of one size to (T, H, W, 3)."""
     return torch.from_numpy(np.stack(images))

@@ -1,21 +1,21 @@
-"""The colors of a face at the points of its mesh: what one face is told from another by."""
+"""Face colors sampled at the mesh points, the input of face re-identification."""
 
 import cv2
 import numpy as np
 
-SKIN_POINTS = 468  # the mesh without the irises
-FACE_PIXELS = 64  # longer side of the face's box that is sampled, so that size does not matter
-SAMPLES = 2  # along each side of such a pixel
+SKIN_POINTS = 468  # mesh points without the irises
+FACE_PIXELS = 64  # the face's box is scaled to this longer side, for independence of size
+SAMPLES = 2  # source samples along each side of such a pixel
 
 
 def face_colors(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Colors under the points of the mesh, of a face brought to 64 pixels.
+    """Sample colors at the mesh points of a face that is scaled to 64 pixels.
 
     A point outside the image gets the color of the nearest edge.
 
     Args:
         image: RGB uint8 (H, W, 3).
-        points: (478, 3) in pixels of the image.
+        points: (478, 3) px.
 
     Returns:
         uint8 (468, 3).
@@ -24,7 +24,7 @@ def face_colors(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     xy = points[:SKIN_POINTS, :2]
     x0, y0 = np.clip(np.floor(xy.min(axis=0)).astype(int), 0, (width - 1, height - 1))
     x1, y1 = np.ceil(xy.max(axis=0)).astype(int)
-    # Of large faces a few samples for each of the 64 pixels do.
+    # Large faces are subsampled first: a few samples per target pixel are enough.
     stride = max(1, max(x1 - x0, y1 - y0) // (SAMPLES * FACE_PIXELS))
     box = np.ascontiguousarray(image[y0 : max(y1, y0 + 1) : stride, x0 : max(x1, x0 + 1) : stride])
     at = (xy - (x0 + 0.5, y0 + 0.5)) / stride + 0.5

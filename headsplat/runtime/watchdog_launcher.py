@@ -1,4 +1,4 @@
-"""Starts the watchdog of a stage (`headsplat.runtime.watchdog`) and obeys it."""
+"""Launch the watchdog process of a stage (`headsplat.runtime.watchdog`) and follow its order."""
 
 import atexit
 import faulthandler
@@ -16,7 +16,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.runtime.watchdog import DUMP
 
-# Holds the limits of `config/config.yaml`: seconds without use of the CPU, seconds with it.
+# Environment variable with the limits of `config/config.yaml` in seconds: "idle,busy".
 LIMITS_VARIABLE = "HEADSPLAT_WATCHDOG"
 DEFAULT_MINUTES = (15.0, 60.0)
 _LIBRARY = Path(__file__).resolve().parents[2]
@@ -26,22 +26,22 @@ _watchdog: subprocess.Popen[bytes] | None = None
 
 
 def set_limits(idle: float | None, busy: float | None) -> None:
-    """Set the limits of the workflow's jobs, which inherit the environment.
+    """Set the watchdog limits of the workflow's jobs through the environment.
 
     Args:
-        idle: minutes without progress and use of the CPU after which a stage hangs; None for never.
-        busy: the same, while it computes.
+        idle: minutes without heartbeat and CPU use after which a stage is ended; None for never.
+        busy: minutes without heartbeat but with CPU use, likewise.
     """
     os.environ[LIMITS_VARIABLE] = f"{60 * (idle or 0)},{60 * (busy or 0)}"
 
 
 def start() -> None:
-    """Have this process watched from here on; must run in the main thread.
+    """Start the watchdog of this process; main thread only.
 
-    Where no other process can be started, it goes on unwatched.
+    If no process can be started, a warning is logged and the stage runs without a watchdog.
 
     Raises:
-        UserError: the limits in the environment are no numbers.
+        UserError: the limits in the environment are not numbers.
     """
     global _watchdog
     if _watchdog is not None:
@@ -51,13 +51,13 @@ def start() -> None:
         pulse = heartbeat.share()
         dump = os.memfd_create("headsplat threads")
         faulthandler.register(DUMP, file=dump, all_threads=True)
-        # The ends that stay here stay open: a pipe without a reader would be an error.
+        # This process keeps its pipe ends open, because writing without a reader is an error.
         signals, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        ordered, order = os.pipe2(os.O_CLOEXEC)
+        order_reader, order = os.pipe2(os.O_CLOEXEC)
         handles = [pulse, signals, order, dump]
         name = Path(sys.argv[0]).stem
         words = map(str, [os.getpid(), name, idle, busy, *handles])
-        # It inherits the mask: what is sent to the whole group is the stage's alone.
+        # The watchdog inherits the mask, so signals to the process group reach only the stage.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             _watchdog = subprocess.Popen(
@@ -71,14 +71,17 @@ def start() -> None:
     except OSError as error:
         log.warning("nothing ends this stage if it hangs: no watchdog (%s)", error)
         return
-    process.spared.add(_watchdog.pid)
+    process.exempt_children.add(_watchdog.pid)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    threading.Thread(target=_obey, args=(ordered,), daemon=True, name="watchdog").start()
+    thread = threading.Thread(
+        target=_exit_on_order, args=(order_reader,), daemon=True, name="watchdog"
+    )
+    thread.start()
     atexit.register(stop)
 
 
 def _limits() -> tuple[float, float]:
-    """Seconds without use of the CPU and with it."""
+    """The idle and busy limits in seconds."""
     given = os.environ.get(LIMITS_VARIABLE)
     if given is None:
         return 60 * DEFAULT_MINUTES[0], 60 * DEFAULT_MINUTES[1]
@@ -92,15 +95,15 @@ def _limits() -> tuple[float, float]:
 
 
 def stop() -> None:
-    """End the watchdog, so that nothing is left to whoever adopts orphans."""
+    """End the watchdog, so that no orphan process is left."""
     if _watchdog is not None:
         _watchdog.kill()
         with suppress(subprocess.TimeoutExpired):
             _watchdog.wait(1)
 
 
-def _obey(ordered: int) -> None:
-    """End this process with the status that the watchdog sends, if Python still runs threads."""
-    status = os.read(ordered, 1)
+def _exit_on_order(order_reader: int) -> None:
+    """Exit with the status that the watchdog sends; works while Python still runs threads."""
+    status = os.read(order_reader, 1)
     if status:
-        process.end(status[0])
+        process.exit_now(status[0])
