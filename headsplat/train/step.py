@@ -1,7 +1,7 @@
 """One training step: frames of the plan are deformed, drawn, charged, and the parameters moved.
 
 Everything a step reads or writes lies on the device, the number of the step included, so that on a
-GPU one recorded CUDA graph serves all steps of a phase (`headsplat.train.captured`).
+GPU one recorded CUDA graph serves all steps of a phase (`headsplat.runtime.cuda_graph`).
 """
 
 from dataclasses import dataclass, replace

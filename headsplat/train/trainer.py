@@ -12,11 +12,11 @@ from torch import Tensor
 from headsplat.avatar import Avatar
 from headsplat.formats.flashavatar.checkpoint import Checkpoint, adam_state
 from headsplat.gaussians.deform.base import Gaussians
+from headsplat.runtime.cuda_graph import CudaGraph
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
 from headsplat.runtime.stopping import Stopped, postponed
-from headsplat.train.captured import CapturedFunction
 from headsplat.train.checkpoint import State, load_state, save_state
 from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.lpips import Lpips
@@ -91,7 +91,7 @@ class Trainer:
         self.options, self._plan = options, plan
         self.steps, self.batch = plan.rows.shape
         self._step = TrainingStep(avatar, frames, images, plan, options, lpips)
-        self._captured = CapturedFunction(self._step, avatar.device)
+        self._captured = CudaGraph(self._step, avatar.device, own_stream=True)
         self.done = 0
         # Steps that the images seen before make, by which the deformation has opened up.
         self._earlier = 0
