@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from headsplat.heads.ict import parts
-from headsplat.heads.ict.obj import face_block, parse_faces, parse_rows
+from headsplat.heads.wavefront import face_block, parse_faces, parse_rows
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.regular import open_regular, read_regular
 from headsplat.runtime.tars import tar_members
