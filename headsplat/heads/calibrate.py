@@ -6,8 +6,9 @@ each image, and every landmark votes for the surface point beneath it. Points th
 landmark a pixel beside it does not fall onto the eyeball or the wrong lip.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import mediapipe
 import numpy as np
@@ -30,6 +31,21 @@ UPPER_LIPS = (
 )  # fmt: skip
 CORNERS = (61, 291, 78, 308)
 IRISES = MEDIAPIPE_GROUPS["left_iris"] + MEDIAPIPE_GROUPS["right_iris"]
+# Share of the views in which a face must be found.
+LEAST_FOUND = 0.5
+# 2.5 standard deviations of a normal distribution in median absolute deviations.
+OUTLIER = 2.5 * 1.4826
+
+R = TypeVar("R")
+
+
+class Shown(Protocol):
+    """A view with an image (H, W, 3) u8 RGB."""
+
+    image: np.ndarray
+
+
+V = TypeVar("V", bound=Shown)
 
 
 @dataclass(frozen=True)
@@ -61,21 +77,9 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     """
     if head.albedo is None:
         raise UserError(f"head model {head.name}: has no albedo, the detector cannot see it")
-    samples, shown = [], 0
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, refine_landmarks=True
+    samples = look(
+        head.name, render_views(head), lambda view, found: _votes(head, view, found), LEAST_FOUND
     )
-    with mesh:
-        for view in render_views(head):
-            shown += 1
-            faces = mesh.process(view.image).multi_face_landmarks
-            if faces:
-                samples.append(_votes(head, view, _pixels(faces[0], view)))
-    if len(samples) < shown / 2:
-        raise UserError(
-            f"head model {head.name}: the face detector found {len(samples)} of {shown} "
-            "rendered faces; its geometry or albedo does not look like a face"
-        )
     positions, spread, votes = _consensus(np.stack(samples))
     known = np.isfinite(spread)
     good = known & (votes >= 0.4 * len(samples)) & (spread <= largest_spread)
@@ -99,16 +103,69 @@ def with_mediapipe(head: HeadModel) -> HeadModel:
     return replace(head, landmarks={**head.landmarks, "mediapipe": found.landmarks})
 
 
-def _pixels(face: Any, view: View) -> np.ndarray:
-    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of the image."""
-    height, width = view.image.shape[:2]
+def look(
+    name: str, views: Iterable[V], vote: Callable[[V, np.ndarray], R], least: float
+) -> list[R]:
+    """Show rendered views of a head to MediaPipe's face mesh.
+
+    Args:
+        name: of the head model, for the message.
+        views: with an `image` (H, W, 3) u8 RGB each.
+        vote: called for each view with a face, with its points (478, 2) in pixels.
+        least: share of the views in which a face must be found.
+
+    Returns:
+        What `vote` returned.
+
+    Raises:
+        UserError: a face is found in too few of the views.
+    """
+    results, shown = [], 0
+    mesh = mediapipe.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=1, refine_landmarks=True
+    )
+    with mesh:
+        for view in views:
+            shown += 1
+            faces = mesh.process(view.image).multi_face_landmarks
+            if faces:
+                results.append(vote(view, _pixels(faces[0], view.image.shape)))
+    if len(results) < least * shown:
+        raise UserError(
+            f"head model {name}: the face detector found {len(results)} of {shown} rendered "
+            "faces; its geometry or albedo does not look like a face, or mediapipe is damaged"
+        )
+    return results
+
+
+def _pixels(face: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of (H, W, ...)."""
+    height, width = shape[:2]
     return np.array([(p.x * width, p.y * height) for p in face.landmark])
+
+
+def pixel_indices(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n,) and columns (n,) of the pixels of a square image that hold `points` (n, 2)."""
+    column, row = np.floor(points).astype(int).clip(0, size - 1).T
+    return row, column
+
+
+def robust_center(votes: np.ndarray, width: float) -> tuple[np.ndarray, float]:
+    """Mean (3,) of the votes near their median, and the median distance to it.
+
+    Args:
+        votes: (n, 3).
+        width: votes count up to this many median distances from the median.
+    """
+    distance = np.linalg.norm(votes - np.median(votes, 0), axis=1)
+    middle = np.median(distance)
+    return votes[distance <= max(width * middle, 1e-6)].mean(0), middle
 
 
 def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
     """(478, 3) template positions, NaN where this view has nothing to say."""
     votes = np.full((POINTS, 3), np.nan)
-    column, row = np.floor(points).astype(int).T.clip(0, view.face.shape[0] - 1)
+    row, column = pixel_indices(points, view.face.shape[0])
     iris = np.isin(np.arange(POINTS), IRISES)
     # The detector completes the iris under the lids, so it is looked for on the whole eyeball.
     face = np.where(iris, view.eye_face[row, column], view.face[row, column])
@@ -182,9 +239,7 @@ def _consensus(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     spread = np.full(POINTS, np.nan)
     for index in np.flatnonzero(count):
         votes = samples[valid[:, index], index]
-        distance = np.linalg.norm(votes - np.median(votes, 0), axis=1)
-        inliers = votes[distance <= max(2.5 * 1.4826 * np.median(distance), 1e-6)]
-        positions[index] = inliers.mean(0)
+        positions[index], _ = robust_center(votes, OUTLIER)
         spread[index] = np.sqrt(((votes - positions[index]) ** 2).sum(1).mean())
     return positions, spread, count
 

@@ -6,16 +6,16 @@ from torch import Tensor
 
 from headsplat.camera import project
 from headsplat.heads.model import HeadModel
+from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.synthetic.cloth import paint_cloth
 from headsplat.synthetic.drawing import Painter, Surface
 from headsplat.synthetic.head.paint import Person
 from headsplat.synthetic.head.texture import paint_texture
 from headsplat.synthetic.puppet import Puppet
 from headsplat.synthetic.room import paint_room
-from headsplat.synthetic.shading import light_vertices, sky_openness, vertex_normals
-from headsplat.synthetic.torso import build_torso
+from headsplat.synthetic.shading import light_vertices, sky_openness
+from headsplat.synthetic.torso import build_torso, paint_cloth
 
 GAMMA = 2.2
 NOISE = 1.3

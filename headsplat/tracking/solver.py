@@ -17,8 +17,7 @@ from headsplat.runtime.heartbeat import beat
 from headsplat.tracking.banded import BandedFactor, cholesky, factorize, pair_blocks
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.parallel import each
-from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors
-from headsplat.tracking.temporal import Smoothness
+from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors, Smoothness
 from headsplat.tracking.terms import Frozen, Terms
 
 # Frames whose Jacobians are in memory at one time: what fits a core's cache; what fills a GPU.

@@ -1,4 +1,4 @@
-"""What is known before the first step: how anchors lie, what colors the images show there."""
+"""Initial state of a model: spacing of the anchors, and the colors that images show there."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from headsplat.gaussians.deform.base import Start
-from headsplat.gaussians.knn import mean_square_distance, nearest
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 
 # Opacity of the disks that look up colors: high enough to hide the back of the head.
@@ -38,6 +37,34 @@ class View:
     translation: Tensor
     intrinsics: Tensor
     images: Tensor
+
+
+def nearest(points: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` nearest of `points` to each query, exactly: brute force in blocks.
+
+    Args:
+        points: (N, 3).
+        queries: (Q, 3).
+        count: neighbors per query, at most N.
+
+    Returns:
+        (Q, count) squared distances in ascending order, and (Q, count) long indices.
+    """
+    # A block of distances stays below 2**22 numbers.
+    block = max(1, 2**22 // max(1, len(points)))
+    distances, indices = [], []
+    for part in queries.split(block):
+        square = torch.cdist(part, points, compute_mode="donot_use_mm_for_euclid_dist").square()
+        best = square.topk(min(count, len(points)), dim=1, largest=False, sorted=True)
+        distances.append(best.values)
+        indices.append(best.indices)
+    return torch.cat(distances), torch.cat(indices)
+
+
+def mean_square_distance(points: Tensor, count: int = 3) -> Tensor:
+    """(N, 3) -> (N,): mean squared distance to the `count` nearest OTHER points (3DGS's start)."""
+    square, _ = nearest(points, points, count + 1)
+    return square[:, 1:].mean(1)
 
 
 def anchor_spacing(points: Tensor) -> Tensor:

@@ -17,14 +17,13 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
 from headsplat.runtime.stopping import Stopped, postponed
-from headsplat.train.checkpoint import State, load_state, save_state
+from headsplat.train.checkpoint import Snapshot, State, load_state, save_state
 from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import Plan
 from headsplat.train.prepare import TrainingFrames
 from headsplat.train.profile import profile_steps
-from headsplat.train.snapshot import Snapshot
 from headsplat.train.step import TrainingStep
 
 # Steps between looks at the losses and at the rasterizer's budget: each look waits for the device.

@@ -17,8 +17,8 @@ from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.photometric.color import find_shade, fit_color, harmonics
-from headsplat.tracking.photometric.gauge import common_motions, settle
 from headsplat.tracking.photometric.images import Images, look_up
+from headsplat.tracking.photometric.refine import common_motions, settle
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility

@@ -9,19 +9,19 @@ clip and are then refined window by window.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
 from headsplat.runtime.progress import progress
 from headsplat.tracking import priors as numbers
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.photometric.color import Color
-from headsplat.tracking.photometric.gauge import settle
 from headsplat.tracking.photometric.images import Images
 from headsplat.tracking.photometric.surface import SurfacePoints
 from headsplat.tracking.photometric.terms import PhotometricTerms
@@ -38,6 +38,7 @@ JOINT, WINDOW, OVERLAP = 800, 400, 50
 # Held-out points must miss less by this share, and landmarks not more by that: they were at their
 # best before, and a detector's errors that last are in that best.
 GAIN, SLACK = 0.03, 0.25
+SETTLE_ROUNDS = 2
 
 
 Save = Callable[[str, Progress], None]
@@ -206,3 +207,52 @@ def log_verdict(verdict: Verdict, taken: bool) -> None:
         255 * before, 255 * after, *verdict.landmarks,
         "taken" if taken else "not better, the landmarks' track stays",
     )  # fmt: skip
+
+
+def common_motions(state: State, layout: Layout) -> Tensor:
+    """Motions that all frames may share: the place of each frame by them.
+
+    Args:
+        state: of the frames.
+        layout: of the unknowns.
+
+    Returns:
+        (N, 3, 4) place by three shifts (metres) in the head's own axes, and by growth.
+    """
+    new = state.frame.new_zeros(len(state.frame), 3, 4)
+    place = state.frame[:, layout.place]
+    scale = place[:, 2:].exp()
+    by_depth = -scale / state.shared[layout.focal].exp()
+    new[:, :2, :3] = scale[..., None] * state.rotation[:, :2]
+    new[:, :2, :3] += (place[:, :2] * by_depth)[..., None] * state.rotation[:, 2:]
+    new[:, 2:, :3] = by_depth[..., None] * state.rotation[:, 2:]
+    new[:, 2, 3] = 1
+    return new
+
+
+def settle(solver: ClipSolver, state: State, start: State, outlier: float) -> State:
+    """Turn all frames alike to the mean turn of `start`, then shift them alike to their landmarks.
+
+    With free colors the images fit as well if the head is turned, shifted or grown alike in all
+    frames, and only weak ties to landmarks would resist such a drift. So the common turn stays
+    that of the landmarks' solve, and the landmarks place the head again.
+
+    Args:
+        solver: of the frames.
+        state: of the frames.
+        start: the landmarks' solve of the same frames.
+        outlier: where residuals lose their pull, in standard deviations.
+    """
+    layout = solver.layout
+    turn = axis_angle_from_matrix(start.rotation.mT @ state.rotation).mean(0)
+    state = replace(state, rotation=state.rotation @ matrix_from_axis_angle(-turn))
+    columns = layout.place
+    for _ in range(SETTLE_ROUNDS):
+        normal = solver.linearize(state, outlier, 0)
+        motions = common_motions(state, layout)
+        matrix = (motions.mT @ normal.frame[:, columns, columns] @ motions).sum(0)
+        pull = (motions.mT @ normal.frame_gradient[:, columns, None]).sum(0)
+        step = torch.zeros_like(state.frame)
+        step[:, columns] = -(motions @ torch.linalg.solve(matrix, pull)).squeeze(-1)
+        state = state.moved(layout, step, torch.zeros_like(state.shared))
+    return state
