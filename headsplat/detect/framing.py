@@ -3,7 +3,7 @@
 import numpy as np
 
 from headsplat.detect.subject import face_heights
-from headsplat.frames.crop import Crop
+from headsplat.frames.crop import Crop, widened
 
 TAIL = 2.0  # percent of the frames on each side whose face boxes may stick out
 # Room around the faces' boxes, in face heights (forehead to chin): as wanted for hair and
@@ -25,19 +25,11 @@ def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) 
         source_size: (width, height) of the source image.
         size: side of the cropped images in pixels.
     """
-    image = np.array(source_size, float)
     low = np.percentile(points[..., :2].min(axis=1), TAIL, axis=0)
     high = np.percentile(points[..., :2].max(axis=1), 100 - TAIL, axis=0)
-    face = float(np.median(face_heights(points)))
-    for room in (WANTED, LEAST):
-        box_low = np.clip(low - face * np.array([room["left"], room["top"]]), 0, image)
-        box_high = np.clip(high + face * np.array([room["right"], room["bottom"]]), 0, image)
-        side = round(float((box_high - box_low).max()))
-        if side <= image.min():
-            break
-    if room is LEAST:
-        side = max(side, int(image.min()))
-    corner = np.rint((box_low + box_high - side) / 2)
-    slack = image - side
-    corner = np.clip(corner, np.minimum(slack, 0), np.maximum(slack, 0))
-    return Crop(int(corner[0]), int(corner[1]), side, size, *source_size)
+    face, shorter = float(np.median(face_heights(points))), min(source_size)
+    crop = Crop.around(*widened(low, high, face, WANTED, source_size), source_size, size)
+    if crop.side > shorter:
+        box = widened(low, high, face, LEAST, source_size)
+        crop = Crop.around(*box, source_size, size, least=shorter)
+    return crop
