@@ -1,4 +1,4 @@
-"""Frames of one avatar at the speed of the GPU: from codes to images as one CUDA graph.
+"""Render frames of one avatar from codes to images, on a GPU as one CUDA graph.
 
 A frame takes some hundred short kernels, and launching them one by one costs several times what
 they compute. A graph launches them all at once; for that, all buffers are fixed, and nothing on

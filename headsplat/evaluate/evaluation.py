@@ -1,4 +1,4 @@
-"""Render a clip anew beside the ground truth, and measure the frames the avatar never saw.
+"""Render a clip beside its ground truth, and measure the held-out frames.
 
 Without a GPU that takes minutes for a long clip, so it is done in parts, each a video and its
 frames' measures, which stay in keyed scratch until the whole is joined.

@@ -1,4 +1,4 @@
-"""GroundTruth and render of frames side by side in memory, a batch at a time.
+"""Pairs of ground truth and render, a batch of frames at a time.
 
 The target of a frame is its image on black through matte and head mask, exactly what training
 aims at; the head mask of the metrics is the parsing's, binary.

@@ -1,4 +1,4 @@
-"""Which frames train and which are held out.
+"""Split a clip's frames into training, held-out and guard frames.
 
 Only usable frames count. `last` holds out one block at the end, the field's protocol. `spread`
 holds out five blocks over the clip, each between guard frames that neither train nor test, because

@@ -1,4 +1,4 @@
-"""Where MediaPipe's 478 points lie on a head model, found by showing it images of the model.
+"""Calibrate MediaPipe's 478 landmarks on a head model by detecting them in its renders.
 
 The head is rendered from several sides with several expressions, the face mesh detector looks at
 each image, and every landmark votes for the surface point beneath it. Points that mean a border

@@ -1,4 +1,4 @@
-"""Images of a head model under soft light, and what each of their pixels shows."""
+"""Rendered views of a head model for landmark calibration, with per-pixel surface labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The room behind the built-in subject: a wall, a picture, a shelf with books, a plant, a window.
+"""Background image of the built-in clip: a room with a wall, a shelf, a plant and a window.
 
 It is painted once, at twice the size, in units of the picture's side, and slightly out of focus.
 """

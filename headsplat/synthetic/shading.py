@@ -1,4 +1,4 @@
-"""Light on a surface: soft directional lights, a sheen, and how much of the sky a vertex sees."""
+"""Shading: soft directional lights, a sheen, and sky visibility per vertex."""
 
 import torch
 from torch import Tensor

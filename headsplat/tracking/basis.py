@@ -1,4 +1,4 @@
-"""The head model restricted to its landmarks, in the coordinates the solver works in.
+"""The head model restricted to its landmarks, in the solver's coordinates.
 
 Linear blend skinning of a surface point is exact here: for every joint the sum of weight x
 barycentric x vertex is linear in the coefficients, and so are the joints themselves, so that

@@ -1,4 +1,4 @@
-"""The identity stage: FLAME's shape code of a clip's person, by MICA over several good frames."""
+"""FLAME identity of a subject: the median of MICA's codes over the best frames."""
 
 from collections.abc import Sequence
 from pathlib import Path

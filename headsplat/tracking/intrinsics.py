@@ -1,4 +1,4 @@
-"""Focal length: given, found from perspective when the head turns enough, or a stated default."""
+"""Focal length: given, estimated when the head turns enough, or a default."""
 
 import math
 from dataclasses import dataclass

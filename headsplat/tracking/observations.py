@@ -1,4 +1,4 @@
-"""What the solver is given: detected landmarks in crop pixels, checked, with their reliability."""
+"""Observations for the solver: landmarks in crop pixels with their reliability."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""From the solver's state to the packed track, with residuals and a measure of jitter."""
+"""Packed track from the solver's state, with residuals and a measure of jitter."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The tracked mesh and landmarks drawn over the images, for the eye.
+"""Overlay video: the tracked mesh and landmarks drawn over the images.
 
 A minute of video takes more than a minute, so it is made in parts that stay in keyed scratch until
 the whole is joined; what was cut off goes on behind the last complete part.

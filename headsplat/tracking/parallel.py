@@ -1,4 +1,4 @@
-"""Small matrices in large numbers: threads over frames on the CPU, one call on a GPU."""
+"""Batched operations on many small matrices: threads on the CPU, one call on a GPU."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

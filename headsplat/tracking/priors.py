@@ -1,4 +1,4 @@
-"""Numbers of the probabilistic model: landmark noise, priors, temporal strengths, bounds.
+"""Noise, priors, bounds and temporal smoothness of the tracking energy.
 
 All are standard deviations in stated units, so that each can be read and doubted by itself.
 Lengths on the image are fractions of the inter-ocular distance (outer eye corners).

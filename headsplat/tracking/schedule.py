@@ -1,4 +1,4 @@
-"""The order in which a clip is solved.
+"""Order of the solves of a clip: jointly, or in overlapping windows.
 
 1. Poses of all frames by scaled orthography.
 2. Identity and focal length with a few frames spread over poses and mouth shapes, each with its

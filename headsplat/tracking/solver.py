@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt over a whole clip; the unknowns that all frames share are eliminated.
+"""Levenberg-Marquardt over a whole clip, with the shared unknowns eliminated.
 
 The normal equations have an arrow shape: one block per frame, tied to its neighbors by the
 temporal term, and one border for identity and focal length. The frames' part is factored as a

@@ -1,4 +1,4 @@
-"""Square crops of a batch at places that lie on the device, for losses too dear for whole images.
+"""Square crops of a batch at positions on the device, for losses too costly on whole images.
 
 A crop is a gather of pixel rows by their number in the flattened batch. No number occurs twice, so
 the gradient is written back without a sort or atomics: the same bits each time, and nothing that a

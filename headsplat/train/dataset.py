@@ -1,4 +1,4 @@
-"""Training images as bytes: all resident when they fit, else decoded ahead into a bounded cache.
+"""Training images as bytes: resident where they fit, else decoded ahead into a cache.
 
 An image is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
 the head mask, multiplied once, here. Where the matte is soft, the colors are the subject's without

@@ -1,4 +1,4 @@
-"""Everything random or scheduled about a run, drawn before its first step.
+"""Random draws and schedules of a training run, fixed before its first step.
 
 A resumed run takes the same rows of the same tables, so it needs no generator state, and a step
 asks the host for nothing.

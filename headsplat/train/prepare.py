@@ -1,4 +1,4 @@
-"""From a head, a track and images to what the trainer steps on."""
+"""Untrained avatar and training frames from a head, a track and images."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Where a training step's time goes: steps under PyTorch's profiler, summed by part.
+"""Time of a training step by part, from PyTorch's profiler.
 
 On a GPU the parts are told by the names of its kernels, so that a step may be the replay of one
 CUDA graph; on the CPU by the operators, each with the time it spends outside of other operators.

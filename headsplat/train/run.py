@@ -1,4 +1,4 @@
-"""The stage `train_avatar`: head, track, split and packed images to a trained avatar's folder."""
+"""The stage `train_avatar`: head, track, split and packed images to a trained avatar."""
 
 import shutil
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One training step: frames of the plan are deformed, drawn, charged, and the parameters moved.
+"""One training step: deform, rasterize, compute the loss, update the parameters.
 
 Everything a step reads or writes lies on the device, the number of the step included, so that on a
 GPU one recorded CUDA graph serves all steps of a phase (`headsplat.runtime.cuda_graph`).

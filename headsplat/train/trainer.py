@@ -1,4 +1,4 @@
-"""The training loop: steps along a plan, keyed checkpoints, a stop at the first NaN."""
+"""Training loop with resumable checkpoints, which stops at the first loss that is not finite."""
 
 import time
 from collections.abc import Callable

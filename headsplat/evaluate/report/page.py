@@ -1,4 +1,4 @@
-"""The page around the sections: one HTML file that needs nothing beside it."""
+"""HTML elements and style of the report: one self-contained file."""
 
 import base64
 import html

@@ -1,4 +1,4 @@
-"""Which stage holds the result back: each stage's own measure against what it should reach."""
+"""Rank the stages by how far their measures miss their goals."""
 
 from dataclasses import dataclass
 

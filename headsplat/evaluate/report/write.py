@@ -1,4 +1,4 @@
-"""The report of one subject: gathers what the stages left and lays it out on one page."""
+"""The report of one subject: an HTML page from the outputs of all stages."""
 
 import html
 from dataclasses import dataclass

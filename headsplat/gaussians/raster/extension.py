@@ -1,4 +1,4 @@
-"""Finds or builds the operators' shared library and loads it, once per process.
+"""Find or build the shared library of the operators, and load it once per process.
 
 Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
 GPU; a library built earlier in the working folder; a new build there. Libraries are kept by a key

@@ -1,4 +1,4 @@
-"""A plain painted face for the ICT head, so that a face detector recognizes it."""
+"""Painted albedo of the ICT head, so that a face detector recognizes it."""
 
 import numpy as np
 import torch

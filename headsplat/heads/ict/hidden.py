@@ -1,4 +1,4 @@
-"""Triangles inside the mouth and around the eyes that can ever be seen."""
+"""Removal of triangles inside mouth and eye sockets that no pose shows."""
 
 from itertools import product
 

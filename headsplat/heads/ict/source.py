@@ -1,4 +1,4 @@
-"""Reading of ICT-FaceKit's `FaceXModel/` from a folder, a zip or a tar, without unpacking it."""
+"""Read ICT-FaceKit's `FaceXModel/` from a folder, a zip or a tar, without unpacking it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the moving parts of the head need to know of each vertex: places, masks, sides."""
+"""Per-vertex masks, sides and skinning weights of the procedural head."""
 
 from dataclasses import dataclass
 

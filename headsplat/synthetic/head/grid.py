@@ -1,4 +1,4 @@
-"""Vertices and quads of the parts while the head is being put together."""
+"""Mesh under construction: vertices and quads of the head's parts."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""The procedural head with MediaPipe's points where the detector finds them in images of it.
+"""Procedural head with MediaPipe's landmarks calibrated in renders of it.
 
 Points inside the skin vote for the place beneath them; points of lids and lips vote for the
 nearest place along that border, so that the eyeball or the other lip never attracts them.

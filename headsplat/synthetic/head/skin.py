@@ -1,4 +1,4 @@
-"""The skin: a grid from the neck to the crown with loops set into it at the eyes and the mouth."""
+"""Skin mesh: a grid from neck to crown with edge loops at the eyes and the mouth."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a point of the skin should look like: albedo times light, both found in the clip itself.
+"""Appearance model of skin points: albedo times light, both estimated from the clip.
 
 brightness[t, m] = albedo[m] * shade[t, m], shade = harmonics(normal[t, m]) . (light + drift[t]):
 second-order spherical harmonics (Ramamoorthi and Hanrahan 2001) of the clip in the camera's

@@ -1,4 +1,4 @@
-"""Brightness and matte of a clip's frames, blurred and shrunk, looked up at points."""
+"""Pyramids of brightness and matte of a clip's frames, sampled at points."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The refinement stage: landmarks' track, frames and mattes -> track, refined if that is better."""
+"""The refinement stage: track, frames and mattes -> track, refined if that is better."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace

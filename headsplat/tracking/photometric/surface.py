@@ -1,4 +1,4 @@
-"""Points of the skin that are looked up in every frame, and how the unknowns move them.
+"""Skin points in the image, with derivatives by the solver's unknowns.
 
 The same points serve the whole clip, so that each has one albedo and its bases are gathered once.
 Skin hangs on the skull and the jaw alone: point = q_still + R_jaw q_jaw + lids, as in

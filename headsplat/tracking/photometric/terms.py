@@ -1,4 +1,4 @@
-"""Photometric rows of the normal equations: what a frame shows against what it should show."""
+"""Photometric terms of the normal equations: observed minus predicted brightness."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

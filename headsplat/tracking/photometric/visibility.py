@@ -1,4 +1,4 @@
-"""Which skin points show in a frame, and how they are turned to the light."""
+"""Visibility and normals of skin points in each frame, by a depth test."""
 
 import torch
 from torch import Tensor
