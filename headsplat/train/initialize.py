@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headsplat.gaussians.deform.base import Start
+from headsplat.gaussians.deform.base import InitialState
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 
 # Opacity of the disks that look up colors: high enough to hide the back of the head.
@@ -123,14 +123,14 @@ def fill_unseen(colors: Tensor, seen: Tensor, points: Tensor) -> Tensor:
     return torch.where(seen[:, None], colors, colors[seen][index[:, 0]])
 
 
-def make_start(
+def initial_state(
     rest_points: Tensor,
     lifted: Tensor,
     views: list[View],
     condition: Tensor,
     pose: Tensor,
-) -> Start:
-    """Collect a model's start.
+) -> InitialState:
+    """The initial state of a model.
 
     Args:
         rest_points: (N, 3) anchors on the neutral head, heights included.
@@ -151,7 +151,7 @@ def make_start(
     opacity = 0.02 + 0.88 * share.clamp(0, 1) ** 2
     # What hides behind the surface is kept for other viewpoints, but hair has to show itself.
     opacity = torch.where(seen, opacity, torch.where(lifted, 0.02, 0.3))
-    return Start(
+    return InitialState(
         rest_positions=rest_points,
         spacing=spacing,
         colors=fill_unseen(colors, seen, rest_points),

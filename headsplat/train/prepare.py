@@ -21,7 +21,7 @@ from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.logs import log
 from headsplat.train.dataset import ResidentImages, StreamedImages
-from headsplat.train.initialize import View, make_start
+from headsplat.train.initialize import View, initial_state
 from headsplat.train.options import TrainOptions
 from headsplat.train.track import Track
 
@@ -140,4 +140,4 @@ def initialize(
     rest, _ = avatar.place(avatar.vertices(neutral))
     pose = head_pose(frames.rotation)
     lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
-    avatar.deformation.initialize(make_start(rest[0], lifted, views, frames.condition, pose))
+    avatar.deformation.initialize(initial_state(rest[0], lifted, views, frames.condition, pose))
