@@ -112,7 +112,7 @@ def evaluate(
 
 
 def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Each measure of all parts in one; most parts show no held-out frame and lack them."""
+    """Concatenate each measure over the parts; parts without held-out frames have none."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: np.concatenate([p[name] for p in parts if name in p]) for name in names}
 

@@ -31,7 +31,7 @@ REGION_DENSITY: dict[str, float] = {
     "left_eyeball": 2.5,
     "right_eyeball": 2.5,
 }
-# Hair stands off the mesh: the scalp is covered again at these heights (metres, density).
+# Layers of anchors above the scalp for hair: height in metres, relative density.
 HAIR_SHELLS: tuple[tuple[float, float], ...] = ((0.008, 0.35), (0.018, 0.2))
 
 
@@ -219,7 +219,7 @@ class AnchoredSurface:
         self._heights = torch.as_tensor(anchors.height, device=device)
 
     def place(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the anchors on posed meshes.
+        """Positions and rotations of the anchors on posed meshes.
 
         Args:
             vertices: (B, n, 3) metres, the rows named by `vertex_ids`, float32. No gradient.

@@ -1,9 +1,9 @@
 """Calibrate MediaPipe's 478 landmarks on a head model by detecting them in its renders.
 
-The head is rendered from several sides with several expressions, the face mesh detector looks at
-each image, and every landmark votes for the surface point beneath it. Points that mean a border
-(lid margins, lip borders) vote for the nearest visible piece of that border instead, so that a
-landmark a pixel beside it does not fall onto the eyeball or the wrong lip.
+The head is rendered from several sides with several expressions, and the face mesh detector is
+run on each image. Every landmark votes for the surface point beneath it. Landmarks of a border
+(lid margins, lip borders) vote for the nearest visible piece of that border instead. Otherwise a
+landmark one pixel off would fall onto the eyeball or the wrong lip.
 """
 
 from collections.abc import Callable, Iterable
@@ -50,7 +50,7 @@ V = TypeVar("V", bound=Shown)
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result and how sure it is.
+    """Calibrated landmarks and their scatter.
 
     Attributes:
         landmarks: the reliable points, `index` ascending.
@@ -76,8 +76,8 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
         UserError: the head has no albedo, or the detector does not find its face.
     """
     if head.albedo is None:
-        raise UserError(f"head model {head.name}: has no albedo, the detector cannot see it")
-    samples = look(
+        raise UserError(f"head model {head.name}: has no albedo, the detector needs one")
+    samples = detect_in_views(
         head.name, render_views(head), lambda view, found: _votes(head, view, found), LEAST_FOUND
     )
     positions, spread, votes = _consensus(np.stack(samples))
@@ -103,10 +103,10 @@ def with_mediapipe(head: HeadModel) -> HeadModel:
     return replace(head, landmarks={**head.landmarks, "mediapipe": found.landmarks})
 
 
-def look(
+def detect_in_views(
     name: str, views: Iterable[V], vote: Callable[[V, np.ndarray], R], least: float
 ) -> list[R]:
-    """Show rendered views of a head to MediaPipe's face mesh.
+    """Run MediaPipe's face mesh on rendered views of a head.
 
     Args:
         name: of the head model, for the message.
@@ -163,7 +163,7 @@ def robust_center(votes: np.ndarray, width: float) -> tuple[np.ndarray, float]:
 
 
 def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
-    """(478, 3) template positions, NaN where this view has nothing to say."""
+    """(478, 3) template positions, NaN where the view gives no vote."""
     votes = np.full((POINTS, 3), np.nan)
     row, column = pixel_indices(points, view.face.shape[0])
     iris = np.isin(np.arange(POINTS), IRISES)
@@ -181,27 +181,30 @@ def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
 
 
 def _borders(view: View) -> list[tuple[tuple[int, ...], np.ndarray]]:
-    """Which landmarks mean which visible border: a mask of the pixels along it."""
+    """Groups of landmarks, each with a mask of the pixels along the border it lies on."""
     labels = view.labels
     upper, lower = labels == ViewLabels.UPPER_LIP, labels == ViewLabels.LOWER_LIP
     skin, inside = labels == ViewLabels.SKIN, labels == ViewLabels.MOUTH
     outer, inner = MEDIAPIPE_GROUPS["lips_outer"], MEDIAPIPE_GROUPS["lips_inner"]
     borders = []
     for name, eye in (("left_eye", ViewLabels.LEFT_EYE), ("right_eye", ViewLabels.RIGHT_EYE)):
-        borders.append((MEDIAPIPE_GROUPS[name], skin & _beside(labels == eye)))
+        borders.append((MEDIAPIPE_GROUPS[name], skin & _neighbors_of(labels == eye)))
     for group, partner in ((outer, skin), (inner, inside)):
         for lip, other, top in ((upper, lower, True), (lower, upper, False)):
             chosen = tuple(i for i in group if i not in CORNERS and (i in UPPER_LIPS) == top)
             touching = partner if partner is skin else partner | other
-            borders.append((chosen, lip & _beside(touching)))
-    borders.append(((61, 291), (upper | lower) & _beside(skin)))
+            borders.append((chosen, lip & _neighbors_of(touching)))
+    borders.append(((61, 291), (upper | lower) & _neighbors_of(skin)))
     borders.append(
-        ((78, 308), (upper & _beside(lower | inside)) | (lower & _beside(upper | inside)))
+        (
+            (78, 308),
+            (upper & _neighbors_of(lower | inside)) | (lower & _neighbors_of(upper | inside)),
+        )
     )
     return borders
 
 
-def _beside(mask: np.ndarray) -> np.ndarray:
+def _neighbors_of(mask: np.ndarray) -> np.ndarray:
     """Pixels with a 4-neighbor in `mask`."""
     out = np.zeros_like(mask)
     out[1:] |= mask[:-1]

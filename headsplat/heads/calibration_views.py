@@ -26,7 +26,7 @@ MOUTH_OPEN, LIDS_HALF, SMILING = 0.22, 0.45, 0.6
 
 
 class ViewLabels:
-    """Numbers of the surface's parts, as calibration tells them apart."""
+    """Labels of the surface's parts."""
 
     NOTHING, SKIN, UPPER_LIP, LOWER_LIP, LEFT_EYE, RIGHT_EYE, MOUTH = range(-1, 6)
     LIPS = (UPPER_LIP, LOWER_LIP)
@@ -34,7 +34,7 @@ class ViewLabels:
 
     @classmethod
     def of_faces(cls, head: HeadModel) -> np.ndarray:
-        """(F,) label of each triangle; the lips are parted by what follows the jaw."""
+        """(F,) label of each triangle; a lip is lower if it follows the jaw."""
         faces = head.faces
 
         def within(*names: str) -> np.ndarray:
@@ -55,7 +55,7 @@ class ViewLabels:
 
 @dataclass(frozen=True)
 class View:
-    """One image.
+    """One rendered view with its surface maps.
 
     Attributes:
         image: (H, W, 3) u8 RGB.

@@ -43,7 +43,7 @@ _LICENCE = "FLAME model licence (Max Planck Society), non-commercial research on
 
 @dataclass(frozen=True)
 class FlameFiles:
-    """Paths of what makes up the model.
+    """Paths of the model's files.
 
     Attributes:
         model: generic_model.pkl.

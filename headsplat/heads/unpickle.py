@@ -81,7 +81,7 @@ def _numbers(reference: TensorReference) -> np.ndarray:
 
 
 class _Storages:
-    """Storages that are files of torch within bytes, which may be named again and again.
+    """Storages embedded as torch files in bytes, which a pickle may repeat.
 
     Args:
         size: of the file, in bytes.

@@ -127,7 +127,7 @@ def _frames(
 def _torso_motion(
     performance: Performance, pivot: np.ndarray, camera_t: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The shoulders follow the neck's base, and a part of every turn: (N, 3, 3) and (N, 3)."""
+    """Pose of the torso, which follows the neck and part of each turn: (N, 3, 3), (N, 3)."""
     angles = performance.angles * (TORSO_YAW, 0.0, 0.0)
     turn = turn_matrices(angles)
     moved = pivot + performance.shift - turn @ pivot

@@ -21,7 +21,7 @@ CATCH_EXPONENT = 220.0
 
 @dataclass(frozen=True)
 class Surface:
-    """What does not change from frame to frame.
+    """Constant data of a textured mesh.
 
     Attributes:
         faces: (F, 3) long.

@@ -61,7 +61,7 @@ class ClipParameters:
 
 
 def own_identity(model: HeadModel, seed: int = 23) -> np.ndarray:
-    """(S,) coefficients of a person of its own: drawn from the prior, without its extremes."""
+    """(S,) identity drawn from the prior, without its extremes."""
     generator = np.random.default_rng(seed)
     drawn = generator.standard_normal(len(model.shape_std)).clip(-1.2, 1.2)
     return (0.7 * drawn * model.shape_std).astype(np.float32)

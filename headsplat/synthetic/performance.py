@@ -66,7 +66,7 @@ class Performance:
 
 
 def perform(speech: Speech, fps: float, seed: int = 11) -> Performance:
-    """Act the whole speech out.
+    """Motion that goes with a speech.
 
     Args:
         speech: what is spoken, and for how long.

@@ -48,7 +48,7 @@ def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Ten
 
 
 def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: int = 192) -> Tensor:
-    """Part of the sky that each vertex sees past the rest of the mesh, weighted by the cosine.
+    """Cosine-weighted share of the sky that the mesh does not hide from each vertex.
 
     The mesh is looked at from `directions` far points spread evenly over the sphere; a vertex sees
     the sky there if nothing lies in front of it.

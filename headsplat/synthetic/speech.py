@@ -43,7 +43,7 @@ def _spell(phrase: str) -> list[tuple[str, float]]:
 
 
 def compose_speech(seconds: float) -> Speech:
-    """Fill `seconds` with the phrases in turn, each slot ending in a breath of silence.
+    """Fill `seconds` with the phrases in turn, each followed by a short silence.
 
     A last slot that does not fit is shortened to whole phones and closed with silence.
     """

@@ -28,7 +28,7 @@ TEMPLATE = np.array(
 FIVE = (468, 473, 4, 61, 291)
 _EYES_68 = (slice(36, 42), slice(42, 48))
 FRAMES = 16  # of which the median is taken
-_TURNED = 4.0  # template error, in pixels of 112, that halves a frame's worth
+_TURNED = 4.0  # template error, in pixels of 112, that halves a frame's score
 
 
 def solve_identity(
@@ -70,7 +70,7 @@ def solve_identity(
 
 
 def choose_frames(ids: np.ndarray, five: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """The best frame of each of 16 equal parts of the clip: sure, and looking into the camera.
+    """The best frame of each of 16 equal parts of the clip: confident and frontal.
 
     Args:
         ids: (n,) usable frames, ascending.
@@ -83,9 +83,9 @@ def choose_frames(ids: np.ndarray, five: np.ndarray, confidence: np.ndarray) -> 
     seen = np.isfinite(five).all((1, 2))
     ids, five, confidence = ids[seen], five[seen], confidence[seen]
     error = np.array([template_error(points) for points in five])
-    worth = confidence / (1 + np.square(error / _TURNED))
+    score = confidence / (1 + np.square(error / _TURNED))
     parts = np.array_split(np.arange(len(ids)), FRAMES)
-    return np.array([ids[p[worth[p].argmax()]] for p in parts if len(p)], dtype=int)
+    return np.array([ids[p[score[p].argmax()]] for p in parts if len(p)], dtype=int)
 
 
 def encode(faces: np.ndarray, weights: Path, device: torch.device) -> np.ndarray:

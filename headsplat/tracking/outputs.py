@@ -70,7 +70,7 @@ def pack_track(
 
 
 def _confidence(observed: Observations, residual: np.ndarray) -> np.ndarray:
-    """(N,) the detector's, less where the solve does not agree with it; 0 where no face was seen.
+    """(N,) detector confidence, reduced by large residuals; 0 without a face.
 
     Hands before the face, a head turned away and a wrong face all show as residuals well above
     what is usual in the clip.

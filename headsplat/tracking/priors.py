@@ -157,7 +157,7 @@ def landmark_noise(basis: LandmarkBasis) -> np.ndarray:
 
 
 def measure_noise(points: np.ndarray, seen: np.ndarray, linked: np.ndarray) -> np.ndarray:
-    """(K,) detector noise in pixels from third differences, which smooth motion does not have.
+    """(K,) detector noise in pixels, from third differences, which are small for smooth motion.
 
     Args:
         points: (N, K, 2) pixels.

@@ -48,13 +48,13 @@ def track_head(
         intrinsics: "fx,fy,cx,cy" in source pixels; None lets the clip decide.
         scratch: folder for resumable state; None keeps none.
         device: "cpu" or "cuda".
-        neck: share the head's turns out between trunk and neck.
+        neck: split the head's turns into trunk and neck.
         code: version of the code; resumable state of another version is not used.
 
     Raises:
         UserError: an input that does not fit; see `read_observations` and `read_identity`.
     """
-    # Each thread works on its own frames; the matrices are too small to be shared out.
+    # Threads work on separate frames; the matrices are too small for parallel kernels.
     torch.set_num_threads(1)
     head = HeadModel.load(head_path)
     observed = read_observations(landmarks, crop, frames)

@@ -43,7 +43,7 @@ Load = Callable[[str], Progress | None]
 
 @dataclass(frozen=True)
 class Solution:
-    """The solved clip: state of all frames, and what is known of the focal length."""
+    """The solved clip: state of all frames, and how well the focal length is determined."""
 
     state: State
     focal_std: float

@@ -44,7 +44,7 @@ class Normal:
 
 @dataclass
 class Progress:
-    """Where a solve stands; enough to go on from."""
+    """State of an unfinished solve, from which it can resume."""
 
     state: State
     damping: float = DAMPING_START

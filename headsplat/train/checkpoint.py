@@ -39,7 +39,7 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path) -> State | None:
-    """The state a previous run of the same key left, or None; a damaged one is removed.
+    """The last saved state of a run with the same key, or None; a damaged file is removed.
 
     Raises:
         UserError: it may be whole, and the machine refuses to read it.

@@ -16,7 +16,7 @@ SMALLEST = 16
 
 
 def crop_size(height: int, width: int) -> int:
-    """Side of the crops of an image: half its shorter side, but no less than LPIPS can take."""
+    """Side of the crops of an image: half its shorter side, at least the minimum of LPIPS."""
     side = min(height, width)
     return min(side, max(SMALLEST, side // 2))
 

@@ -72,8 +72,10 @@ def anchor_spacing(points: Tensor) -> Tensor:
     return mean_square_distance(points).sqrt().clamp(2e-4, 8e-3)
 
 
-def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean color at each anchor, weighted by how much its disk shows in each pixel.
+def anchor_colors(
+    views: list[View], spacing: Tensor, opacity: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean color at each anchor, weighted by the visibility of its disk in each pixel.
 
     A render is linear in the colors, so its gradient with respect to them IS the splat weight:
     one backward pass gives sum(w * image), another sum(w * matte) and sum(w), frame by frame.
@@ -116,7 +118,7 @@ def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor
 
 
 def fill_unseen(colors: Tensor, seen: Tensor, points: Tensor) -> Tensor:
-    """Give anchors no image showed the color of the nearest that one did (gray if none)."""
+    """Give unseen anchors the color of the nearest seen one (gray if none was seen)."""
     if not seen.any():
         return torch.full_like(colors, 0.5)
     _, index = nearest(points[seen], points, 1)
@@ -141,10 +143,10 @@ def initial_state(
     """
     spacing = anchor_spacing(rest_points)
     disks = torch.full_like(spacing, _DISK_OPACITY)
-    first_colors, first_share, front = observe(views, spacing, disks)
+    first_colors, first_share, front = anchor_colors(views, spacing, disks)
     # What the first look carved away hides nothing in the second.
     disks = disks * first_share.clamp(0.02, 1) ** 2
-    colors, share, seen = observe(views, spacing, disks)
+    colors, share, seen = anchor_colors(views, spacing, disks)
     colors = torch.where(seen[:, None], colors, first_colors)
     share, seen = torch.minimum(share, first_share), seen | front
     # A disk that mostly covers background (a hair shell above short hair) starts transparent.

@@ -41,7 +41,7 @@ def make_plan(
     warm: int,
     final: float,
 ) -> Plan:
-    """Draw the tables.
+    """Draw all random numbers of a run, from its seed.
 
     Args:
         frames: number of training frames.

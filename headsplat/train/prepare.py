@@ -60,7 +60,7 @@ def spread_rows(count: int, wanted: int) -> list[int]:
 
 
 def face_visibility(head: HeadModel, track: Track, rows: Tensor) -> np.ndarray:
-    """(F,) 1 where a face ever turns to the camera in some frames, else a small density."""
+    """(F,) density of each face: 1 if it faces the camera in some frame, else small."""
     geometry = HeadGeometry(head)
     some = rows[spread_rows(len(rows), _VISIBILITY_FRAMES)]
     best = torch.full((len(head.faces),), -1.0)

@@ -128,7 +128,7 @@ def parts_of(
 
 
 def part_of(name: str) -> str:
-    """The part a kernel or operator belongs to."""
+    """The part that a kernel or operator belongs to."""
     return next((part for part, shows in PARTS if re.search(shows, name, re.IGNORECASE)), REST)
 
 

@@ -30,7 +30,7 @@ EXPRESSIONS_SHOWN = 14
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the stages left what the report shows.
+    """Input files of the report.
 
     `ground_truth` is the built-in clip's, or None; `refinement` is None for a track from elsewhere.
     """
@@ -95,7 +95,7 @@ def _head(subject: str, info: Any, track: Any, training: Any, split: Any) -> str
 
 
 def _has_residual(track: Any) -> bool:
-    """Whether the tracker saw landmarks; what another tool tracked comes without."""
+    """Whether the track has landmark residuals; imported tracks have none."""
     return bool(np.isfinite(track["residual_iod"]).any())
 
 

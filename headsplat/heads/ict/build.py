@@ -17,7 +17,7 @@ import numpy as np
 from headsplat.heads.calibrate import with_mediapipe
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.albedo import paint
-from headsplat.heads.ict.hidden import ever_seen
+from headsplat.heads.ict.hidden import visible_triangles
 from headsplat.heads.ict.joints import Rig, build_rig
 from headsplat.heads.ict.landmarks import contour, static_points
 from headsplat.heads.ict.mesh import Graph, build_atlas, drop_unused, triangulate
@@ -52,7 +52,7 @@ def build_head(source: FaceXModel) -> HeadModel:
 
     rig = build_rig(vertices, faces, jaw_open, still)
     whole = _assemble(source, vertices, expressions, faces, texture_faces, polygon, rig)
-    stays = ever_seen(whole, Graph(faces, vertices))
+    stays = visible_triangles(whole, Graph(faces, vertices))
     faces, texture_faces, polygon = faces[stays], texture_faces[stays], polygon[stays]
     # Joints must hang on vertices that stay.
     rig = build_rig(vertices, faces, jaw_open, still)

@@ -22,13 +22,13 @@ PITCHES = (-30.0, 0.0, 30.0)
 SPARE_RINGS = 2
 
 
-def ever_seen(head: HeadModel, graph: Graph) -> np.ndarray:
-    """(F,) bool: all skin, and what of the inside shows in wide open mouths and turned eyes."""
+def visible_triangles(head: HeadModel, graph: Graph) -> np.ndarray:
+    """(F,) bool: all skin, and inner triangles that open mouths or turned eyes show."""
     geometry = HeadGeometry(head)
     mouth = head.template[head.regions["lips"]].mean(0)
-    seen = _seen_triangles(_mouth_poses(geometry), head.faces, mouth, 0.12)
+    seen = _seen_in_poses(_mouth_poses(geometry), head.faces, mouth, 0.12)
     eyes = np.concatenate([head.regions["left_eyeball"], head.regions["right_eyeball"]])
-    seen |= _seen_triangles(_gaze_poses(geometry), head.faces, head.template[eyes].mean(0), 0.11)
+    seen |= _seen_in_poses(_gaze_poses(geometry), head.faces, head.template[eyes].mean(0), 0.11)
     skin = np.zeros(len(head.template), dtype=bool)
     for name in parts.SKIN:
         skin[parts.PARTS[name].vertices] = True
@@ -68,7 +68,7 @@ def _posed(
     return vertices[0].numpy()
 
 
-def _seen_triangles(
+def _seen_in_poses(
     poses: list[np.ndarray], faces: np.ndarray, center: np.ndarray, extent: float
 ) -> np.ndarray:
     """(F,) bool: triangles that are in front in some pixel of some view of some pose.

@@ -130,7 +130,7 @@ def rim(faces: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Renumbering:
-    """What is left of a mesh after some triangles were dropped.
+    """Renumbered mesh after some triangles were dropped.
 
     Attributes:
         kept: old vertex ids in the new order.
@@ -154,7 +154,7 @@ def drop_unused(faces: np.ndarray, count: int) -> Renumbering:
 def build_atlas(
     texture: np.ndarray, texture_faces: np.ndarray, polygon: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move every tile to its own square.
+    """One UV atlas from ICT's unit tiles: every tile gets a square of its own.
 
     Args:
         texture: (T, 2) ICT's coordinates.

@@ -66,7 +66,7 @@ def read_source(path: Path | str) -> FaceXModel:
 
 
 class _Reader:
-    """Takes files in whatever order an archive has them, and keeps only what is needed."""
+    """Collects the needed arrays from files in any order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

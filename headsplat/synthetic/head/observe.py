@@ -13,7 +13,7 @@ import torch
 
 from headsplat.camera import project
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
-from headsplat.heads.calibrate import look, pixel_indices, robust_center
+from headsplat.heads.calibrate import detect_in_views, pixel_indices, robust_center
 from headsplat.heads.calibration_views import head_to_camera, template_points
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel
@@ -59,7 +59,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class _Sight:
-    """One image of the head: what MediaPipe found and what is really there."""
+    """One image of the head: detected landmarks and the rendered geometry."""
 
     found: Array  # (478, 2) pixels
     vertices: Array  # (V, 2) pixels
@@ -67,7 +67,7 @@ class _Sight:
 
 
 def build_procedural_head(path: Path) -> None:
-    """Write the head to `path`, MediaPipe's points placed where the detector sees them."""
+    """Write the head to `path`, with MediaPipe's landmarks where the detector finds them."""
     model, head = procedural_head(), assemble()
     targets = mediapipe_targets(head) | observed_targets(model, head)
     landmarks = {**model.landmarks, "mediapipe": mediapipe_embedding(head, targets)}
@@ -81,7 +81,7 @@ def observed_targets(model: HeadModel, head: Head) -> dict[int, Array]:
         UserError: the detector finds the face in too few of the images.
     """
     skin = _skin(head)
-    sights = look(
+    sights = detect_in_views(
         model.name,
         _draw_views(model),
         lambda drawing, found: _sight(model, skin, drawing, found),

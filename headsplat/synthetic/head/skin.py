@@ -38,7 +38,7 @@ _HAIR = 9.0
 
 @dataclass(frozen=True)
 class Skin:
-    """What other parts and the tests want to know of the skin.
+    """Vertex ids and positions of the skin.
 
     Attributes:
         bare: (n, 3) the skin's vertices without hair, millimetres.

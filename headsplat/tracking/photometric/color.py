@@ -29,7 +29,7 @@ def harmonics(normal: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Color:
-    """The clip's colors: albedo (M,), known (M,) 1 where it has been seen, light (9,)."""
+    """Appearance of the clip: albedo (M,), known (M,) 1 where observed, light (9,)."""
 
     albedo: Tensor
     known: Tensor

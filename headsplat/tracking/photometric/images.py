@@ -68,7 +68,7 @@ class Images:
 
 
 def look_up(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Brightness, its slope, and the matte at points.
+    """Sample brightness, its gradient, and the matte at points.
 
     Args:
         planes: (n, 2, H, W) uint8.

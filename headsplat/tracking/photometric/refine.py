@@ -1,7 +1,7 @@
 """Photometric refinement of a solved clip.
 
-Landmarks, priors and smoothness count as in the first solve. In addition each frame's image is
-compared with colors that are found in the clip itself.
+The energy of the first solve is extended by a photometric term: each frame's image is compared
+with colors that are estimated from the clip.
 
 Gauss-Newton on all frames at once; the identity is freed together with the albedos that follow
 it. Clips longer than `JOINT` frames find the identity and the colors from runs spread over the
@@ -35,8 +35,8 @@ POINTS = 2000
 LEVELS = ((2, 3), (1, 4), (1, 3))
 DAMPING = 1e-4
 JOINT, WINDOW, OVERLAP = 800, 400, 50
-# Held-out points must miss less by this share, and landmarks not more by that: they were at their
-# best before, and a detector's errors that last are in that best.
+# The error of held-out points must fall by this share. That of landmarks may rise by the other:
+# it was minimal before, and the minimum includes lasting errors of the detector.
 GAIN, SLACK = 0.03, 0.25
 SETTLE_ROUNDS = 2
 
@@ -47,7 +47,7 @@ Load = Callable[[str], Progress | None]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Before and after: brightness that held-out points miss, and the landmarks' misses, pixels."""
+    """Errors (before, after): brightness of held-out points in 0..1, and landmarks in pixels."""
 
     held_out: tuple[float, float]
     landmarks: tuple[float, float]
@@ -133,7 +133,7 @@ class Refiner:
         before, start = self._held_out(photometric, state), state
         state = self._descend("joint", state, photometric, frames)
         after = self._held_out(photometric, state)
-        misses = tuple(self._landmark_misses(s, frames) for s in (start, state))
+        misses = tuple(self._landmark_error(s, frames) for s in (start, state))
         return state, Verdict((before, after), misses), photometric.color
 
     def _descend(
@@ -183,12 +183,12 @@ class Refiner:
         return state
 
     def _held_out(self, photometric: PhotometricTerms, state: State) -> float:
-        """Brightness that held-out points miss, root mean square, colors fitted to `state`."""
+        """Root mean square brightness error of held-out points, with colors fitted to `state`."""
         photometric.look(state)
         samples = photometric.sample(state, 1)
         return photometric.held_out(samples, photometric.explain(samples))[1]
 
-    def _landmark_misses(self, state: State, frames: Tensor) -> float:
+    def _landmark_error(self, state: State, frames: Tensor) -> float:
         """Median distance between model and detected landmarks, pixels."""
         parts = []
         for rows in torch.arange(len(frames), device=frames.device).split(256):
@@ -199,7 +199,7 @@ class Refiner:
 
 
 def log_verdict(verdict: Verdict, taken: bool) -> None:
-    """What the refinement did, in one line."""
+    """Log the errors before and after, and whether the refined track is used."""
     before, after = verdict.held_out
     log.info(
         "photometric refinement: held-out skin misses %.2f -> %.2f of 255, landmarks "
@@ -210,7 +210,7 @@ def log_verdict(verdict: Verdict, taken: bool) -> None:
 
 
 def common_motions(state: State, layout: Layout) -> Tensor:
-    """Motions that all frames may share: the place of each frame by them.
+    """Derivatives of each frame's place by motions common to all frames.
 
     Args:
         state: of the frames.

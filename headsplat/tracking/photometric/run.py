@@ -107,7 +107,7 @@ def _refined(
     identity: Path | None,
     checkpoint: SolveCheckpoint,
 ) -> tuple[Track, Verdict]:
-    # Threads share out the frames; the matrices are too small to be shared out themselves.
+    # Threads work on separate frames; the matrices are too small for parallel kernels.
     torch.set_num_threads(1)
     device = checkpoint.device
     observed = read_observations(*detections)
@@ -146,7 +146,7 @@ def _refined(
 
 
 def state_of(track: Track, basis: LandmarkBasis, layout: Layout) -> State:
-    """The solver's state that gives `track`."""
+    """The solver's state that corresponds to `track`."""
     device = basis.lids.device
     count = len(track.ids)
     frame = torch.zeros(count, layout.frame_size, dtype=torch.float64)
@@ -176,7 +176,7 @@ def _coordinates(space: Space, coefficients: np.ndarray) -> torch.Tensor:
 
 
 def place_landmarks(terms: Terms, state: State) -> None:
-    """Find the shifts of the landmarks on the head that belong to a solved clip."""
+    """Estimate the shifts of the landmarks on the head from a solved clip."""
     known = (terms.weight > 0).nonzero().squeeze(1)
     rows = known[:: 1 + len(known) // OFFSET_FRAMES]
     weight = max(len(rows) / INDEPENDENT_FRAMES, 1.0)

@@ -35,7 +35,7 @@ JAW_PART, LEFT_EYE_PART, RIGHT_EYE_PART = 1, 2, 3
 
 @dataclass(frozen=True)
 class Placed:
-    """Points in some frames' images, and what derivatives are made of.
+    """Projected skin points of some frames, with the factors of their derivatives.
 
     Attributes:
         pixels: (N, M, 2) from the principal point.

@@ -23,7 +23,7 @@ FACING_NONE, FACING_FULL = 0.3, 0.6
 
 
 class Visibility:
-    """Looks at whole meshes of one head.
+    """Computes which skin points of one head are visible.
 
     Args:
         head: the model.
