@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.camera import project  # noqa: E402
 from headsplat.evaluate.report.costs import read_costs  # noqa: E402
-from headsplat.evaluate.report.ground_truth import compare  # noqa: E402
+from headsplat.evaluate.report.tracking import compare  # noqa: E402
 from headsplat.frames.crop import Crop  # noqa: E402
 from headsplat.gaussians.deform.codes import pose_head  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402

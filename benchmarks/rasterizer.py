@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians  # noqa: E402
 from headsplat.gaussians.raster.triangles import rasterize_triangles  # noqa: E402
-from headsplat.runtime.cuda_graph import recorded  # noqa: E402
+from headsplat.runtime.cuda_graph import CudaGraph  # noqa: E402
 
 NAMES = ("means", "quats", "scales", "opacities", "colors")
 
@@ -110,15 +110,12 @@ def milliseconds(run: Callable[[], Any], repeats: int, cuda: bool) -> float:
     return statistics.median(times)
 
 
-def captured(run: Callable[[], Any]) -> Callable[[], None]:
+def captured(run: Callable[[], Any]) -> Callable[[], Any]:
     """`run` as one CUDA graph."""
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            run()
+    graph = CudaGraph(run, torch.device("cuda"))
+    graph.warm_up(3)
     torch.cuda.synchronize()
-    with recorded() as graph:
-        run()
+    graph.record()
     return graph.replay
 
 

@@ -27,8 +27,8 @@ from benchmarks.recipes import Recipe, flashavatar_recipe, follow, now, our_reci
 from benchmarks.recipes import start as begin  # noqa: E402
 from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
+from headsplat.runtime import cuda_graph  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
-from headsplat.train import captured  # noqa: E402
 from headsplat.train.lpips import Lpips  # noqa: E402
 
 DEFAULT_HEAD = "work/heads/procedural.npz"
@@ -43,15 +43,15 @@ def steady_rate(clip: Clip, recipe: Recipe, device: torch.device, steps: int,
     """Images a second at full size, after the first steps of the phase."""
     recipe = replace(recipe, options=replace(recipe.options, coarse=0.0, steps=steps + 100))
     trainer = begin(clip, recipe, device, lpips)
-    before = captured.EAGER_RUNS
-    captured.EAGER_RUNS = 10**9 if eager else before
+    before = cuda_graph.EAGER_RUNS
+    cuda_graph.EAGER_RUNS = 10**9 if eager else before
     try:
         trainer.advance(100)
         began = now(device)
         trainer.advance(steps + 100)
         return steps * recipe.options.batch / (now(device) - began)
     finally:
-        captured.EAGER_RUNS = before
+        cuda_graph.EAGER_RUNS = before
 
 
 def memory_mib(clip: Clip, device: torch.device) -> float:

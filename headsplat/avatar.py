@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.gaussians.anchors import Anchors
+from headsplat.gaussians.anchors import AnchoredSurface, Anchors
 from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians
 from headsplat.gaussians.deform.codes import (
     EYELIDS,
@@ -24,7 +24,6 @@ from headsplat.gaussians.deform.codes import (
 )
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
-from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.rotations import matrix_from_6d, matrix_to_6d

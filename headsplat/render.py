@@ -1,4 +1,4 @@
-"""Frames of one avatar at the speed of the GPU: from codes to images as one CUDA graph.
+"""Render frames of one avatar from codes to images, on a GPU as one CUDA graph.
 
 A frame takes some hundred short kernels, and launching them one by one costs several times what
 they compute. A graph launches them all at once; for that, all buffers are fixed, and nothing on
@@ -14,7 +14,7 @@ from headsplat.avatar import Avatar
 from headsplat.gaussians.deform.codes import condition_size
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.runtime.checks import check_shape
-from headsplat.runtime.cuda_graph import recorded
+from headsplat.runtime.cuda_graph import CudaGraph
 
 # Pairs of Gaussian and strip to begin with, per Gaussian; the first pass finds the true number.
 FIRST_PAIRS = 4
@@ -181,7 +181,7 @@ class _Recording:
         self._staged = torch.zeros(sum(sizes), pin_memory=True)
         self._given = [v.view(s) for v, s in zip(self._input.split(sizes), shapes, strict=True)]
         self._budget = _SeenBudget(pairs)
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph = CudaGraph(self._draw_once, device, self._given)
         self._images: Images | None = None
         self._done = torch.cuda.Event()
         self._turn = 0
@@ -198,8 +198,8 @@ class _Recording:
         torch.cat(parts, out=target)
         if target is self._staged:
             self._input.copy_(self._staged, non_blocking=True)
-        if self._graph is None:
-            self._capture()
+        if not self._graph.is_recorded:
+            self._record()
         self._replay()
         return self._turn
 
@@ -209,31 +209,32 @@ class _Recording:
             raise ValueError("frames: broken off by a later call of the same renderer")
         self._done.synchronize()
         while self._budget.grow():
-            self._capture()
+            self._record()
             self._replay()
             self._done.synchronize()
         color, alpha = self._images
         return color[:count], alpha[:count]
 
     def _replay(self) -> None:
-        self._graph.replay()
+        self._images = self._graph.replay()
         self._done.record()
 
+    def _draw_once(self, *inputs: Tensor) -> Images:
+        return self._draw(*inputs, self._budget)
+
     @torch.no_grad()
-    def _capture(self) -> None:
-        self._graph = self._images = None  # what the last one held is free again
-        # Libraries make their handles in a first pass; it also finds how large buffers must be.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self._draw(*self._given, self._budget)
-            side.synchronize()
-            while self._budget.grow():
-                self._draw(*self._given, self._budget)
-                side.synchronize()
-        with recorded() as graph:
-            self._images = self._draw(*self._given, self._budget)
-        self._graph = graph
+    def _record(self) -> None:
+        self._images = None
+        self._graph.forget()  # its memory is free again
+        # The warm-up also finds how large the buffers must be.
+        self._warm_up()
+        while self._budget.grow():
+            self._warm_up()
+        self._graph.record()
+
+    def _warm_up(self) -> None:
+        self._graph.warm_up(1)
+        torch.cuda.current_stream().synchronize()
 
 
 def _padded(value: Tensor, batch: int) -> Tensor:

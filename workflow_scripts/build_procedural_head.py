@@ -5,14 +5,14 @@ from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
-from headsplat.synthetic.head.build import build
+from headsplat.synthetic.head.observe import build_procedural_head
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="head model to write (.npz)")
     args = parser.parse_args(argv)
-    build(args.out)
+    build_procedural_head(args.out)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
 from headsplat.runtime.gpu import claim_gpu
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     refine_track(
         args.head, args.track, args.landmarks, args.crop, args.frames_table, args.frames,
         args.alpha, args.out, args.identity_out, args.verdict_out, args.identity,
-        args.photometric, args.scratch, args.device,
+        args.photometric, args.scratch, args.device, code_version("refine_track"),
     )  # fmt: skip
 
 

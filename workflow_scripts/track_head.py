@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
 from headsplat.tracking.run import track_head
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         args.scratch,
         args.device,
         args.neck,
+        code_version("track_head"),
     )
 
 

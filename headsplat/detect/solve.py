@@ -10,7 +10,7 @@ import numpy as np
 from headsplat.detect.face_alignment_points import disagreement
 from headsplat.detect.quality import frame_confidence, frame_status, share_outside
 from headsplat.detect.subject import Subject, face_heights, find_subject
-from headsplat.frames.crop import Crop
+from headsplat.frames.crop import Crop, widened
 from headsplat.frames.table import FrameRow, write_frames
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npz
@@ -141,22 +141,14 @@ def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) 
         source_size: (width, height) of the source image in px.
         size: side of the cropped images in pixels.
     """
-    image = np.array(source_size, float)
     low = np.percentile(points[..., :2].min(axis=1), CROP_TAIL, axis=0)
     high = np.percentile(points[..., :2].max(axis=1), 100 - CROP_TAIL, axis=0)
-    face = float(np.median(face_heights(points)))
-    for room in (WANTED_MARGIN, LEAST_MARGIN):
-        box_low = np.clip(low - face * np.array([room["left"], room["top"]]), 0, image)
-        box_high = np.clip(high + face * np.array([room["right"], room["bottom"]]), 0, image)
-        side = round(float((box_high - box_low).max()))
-        if side <= image.min():
-            break
-    if room is LEAST_MARGIN:
-        side = max(side, int(image.min()))
-    corner = np.rint((box_low + box_high - side) / 2)
-    slack = image - side
-    corner = np.clip(corner, np.minimum(slack, 0), np.maximum(slack, 0))
-    return Crop(int(corner[0]), int(corner[1]), side, size, *source_size)
+    face, shorter = float(np.median(face_heights(points))), min(source_size)
+    crop = Crop.around(*widened(low, high, face, WANTED_MARGIN, source_size), source_size, size)
+    if crop.side > shorter:
+        box = widened(low, high, face, LEAST_MARGIN, source_size)
+        crop = Crop.around(*box, source_size, size, least=shorter)
+    return crop
 
 
 def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:

@@ -1,4 +1,4 @@
-"""The video of a whole clip: ground truth left, render right, held-out frames marked.
+"""Side-by-side video of a clip: ground truth left, render right, held-out frames marked.
 
 Marks lie on the bottom edge, where a head on black leaves room: a bar and a word for frames that
 are held out, and for frames that can neither train nor test.

@@ -1,4 +1,4 @@
-"""Render a clip anew beside the ground truth, and measure the frames the avatar never saw.
+"""Render a clip beside its ground truth, and measure the held-out frames.
 
 Without a GPU that takes minutes for a long clip, so it is done in parts, each a video and its
 frames' measures, which stay in keyed scratch until the whole is joined.
@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.evaluate.comparison_video import ClipVideo
-from headsplat.evaluate.examples import examples
 from headsplat.evaluate.pairs import Batch, rendered
 from headsplat.metrics import frame_metrics, psnr_head, temporal_error
 from headsplat.render import FrameRenderer
@@ -33,6 +34,8 @@ TRAINING_SAMPLE = 24  # training frames measured to tell overfitting from underf
 TRAIN = "psnr_head_train"
 # Frames timed one by one, and batches timed in a row.
 TIMED_FRAMES, TIMED_BATCHES = 10, 5
+# Frames of the sheet, and the longer side of its images, pixels.
+SHEET, SHEET_SIZE = 12, 256
 
 
 def evaluate(
@@ -109,7 +112,7 @@ def evaluate(
 
 
 def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Each measure of all parts in one; most parts show no held-out frame and lack them."""
+    """Concatenate each measure over the parts; parts without held-out frames have none."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: np.concatenate([p[name] for p in parts if name in p]) for name in names}
 
@@ -175,3 +178,56 @@ def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[st
         "fps_batched": len(rows) / batched,
         "fps_single": 1 / float(np.median(elapsed[1:])),
     }
+
+
+def examples(
+    renderer: FrameRenderer,
+    track: Track,
+    reader: ImageReader,
+    ids: Sequence[int],
+    psnr: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Images for the report: the worst, median and best held-out frames, and a sheet of all.
+
+    Args:
+        renderer: as `rendered` takes it.
+        track: likewise.
+        reader: likewise.
+        ids: of the held-out frames.
+        psnr: (N,) psnr_head of each, dB.
+
+    Returns:
+        For `example` and for `sheet`, spread evenly over the held-out frames: `_ids`, `_psnr`,
+        `_ground_truth` and `_render` (n, H, W, 3) uint8; and `example_names`.
+    """
+    order = np.argsort(psnr)
+    chosen = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
+    count = min(SHEET, len(ids))
+    sheet = ((np.arange(count) + 0.5) * len(ids) / count).astype(int)
+    arrays = {"example_names": np.array(list(chosen))}
+    largest = {"example": max(track.width, track.height), "sheet": SHEET_SIZE}
+    for name, rows in (("example", np.array(list(chosen.values()))), ("sheet", sheet)):
+        frames = [int(ids[row]) for row in rows]
+        images = [
+            (_shrunk(_bytes(ground_truth), largest[name]), _shrunk(_bytes(render), largest[name]))
+            for batch in rendered(renderer, track, reader, frames)
+            for ground_truth, render in zip(batch.ground_truth, batch.render, strict=True)
+        ]
+        arrays[f"{name}_ids"] = np.array(frames, np.int32)
+        arrays[f"{name}_psnr"] = psnr[rows]
+        arrays[f"{name}_ground_truth"] = np.stack([ground_truth for ground_truth, _ in images])
+        arrays[f"{name}_render"] = np.stack([render for _, render in images])
+    return arrays
+
+
+def _bytes(image: Tensor) -> np.ndarray:
+    return (image * 255).round().byte().cpu().numpy()
+
+
+def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """An image whose longer side is at most `side`."""
+    scale = side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = tuple(round(scale * n) for n in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""GroundTruth and render of frames side by side in memory, a batch at a time.
+"""Pairs of ground truth and render, a batch of frames at a time.
 
 The target of a frame is its image on black through matte and head mask, exactly what training
 aims at; the head mask of the metrics is the parsing's, binary.
@@ -22,7 +22,7 @@ HALF = 127
 
 @dataclass(frozen=True)
 class Batch:
-    """Some frames.
+    """Ground truth, render and mask of B frames.
 
     Attributes:
         ids: their ids.
@@ -39,7 +39,7 @@ class Batch:
     image: Tensor
 
     def among(self, ids: Collection[int]) -> "Batch":
-        """Those of the frames whose ids are among `ids`; perhaps none."""
+        """The frames whose ids are in `ids`, possibly none."""
         rows = [row for row, frame in enumerate(self.ids) if frame in ids]
         parts = (self.ground_truth, self.render, self.mask, self.image)
         return Batch([self.ids[row] for row in rows], *(part[rows] for part in parts))
@@ -48,7 +48,7 @@ class Batch:
 def rendered(
     renderer: FrameRenderer, track: Track, reader: ImageReader, ids: Sequence[int]
 ) -> Iterator[Batch]:
-    """Ground truth and render of `ids`, a batch at a time: memory does not grow with the clip.
+    """Yield ground truth and render of some frames, batch by batch, in constant memory.
 
     Args:
         renderer: draws the avatar with the track's camera on black.

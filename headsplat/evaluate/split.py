@@ -1,4 +1,4 @@
-"""Which frames train and which are held out.
+"""Split a clip's frames into training, held-out and guard frames.
 
 Only usable frames count. `last` holds out one block at the end, the field's protocol. `spread`
 holds out five blocks over the clip, each between guard frames that neither train nor test, because
@@ -68,7 +68,7 @@ def split_frames(rows: Sequence[FrameRow], mode: str = "auto") -> dict[str, Any]
 
 
 def _too_few(rows: Sequence[FrameRow], parts: dict[str, list[int]]) -> str:
-    """What is left, what the other frames are, and the cure for the most frequent of them."""
+    """Error message: usable frames, the status of the others, and what to do about it."""
     lost = Counter(row.status for row in rows if not row.usable)
     said = ", ".join(f"{count} {status}" for status, count in lost.most_common())
     cure = "record a longer clip"

@@ -1,5 +1,6 @@
 """`crop.json`, the square crop window of a clip, and its mapping of points and intrinsics."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +30,30 @@ class Crop:
     size: int
     source_width: int
     source_height: int
+
+    @classmethod
+    def around(
+        cls,
+        low: np.ndarray,
+        high: np.ndarray,
+        source_size: tuple[int, int],
+        size: int,
+        least: int = 2,
+    ) -> "Crop":
+        """The square around a box, moved into the image where it fits there.
+
+        Args:
+            low: (2,) the box's corner, source pixels.
+            high: (2,) its opposite corner.
+            source_size: (width, height) of the source image.
+            size: side of the cropped images in pixels.
+            least: smallest side in source pixels.
+        """
+        side = max(least, round(float((high - low).max())))
+        corner = np.rint((low + high - side) / 2)
+        slack = np.array(source_size, float) - side
+        corner = np.clip(corner, np.minimum(slack, 0), np.maximum(slack, 0))
+        return cls(int(corner[0]), int(corner[1]), side, size, *source_size)
 
     def save(self, path: Path) -> None:
         """Write `crop.json`."""
@@ -67,3 +92,24 @@ class Crop:
             (self.source_width / 2 - self.x0) * self.scale,
             (self.source_height / 2 - self.y0) * self.scale,
         )
+
+
+def widened(
+    low: np.ndarray,
+    high: np.ndarray,
+    unit: float,
+    room: Mapping[str, float],
+    source_size: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """A box (2,), (2,) in source pixels with room around it, cut to the image.
+
+    Args:
+        low: its left upper corner.
+        high: its right lower corner.
+        unit: pixels.
+        room: "left", "right", "top", "bottom" in these units.
+        source_size: (width, height) of the image.
+    """
+    low = low - unit * np.array([room["left"], room["top"]])
+    high = high + unit * np.array([room["right"], room["bottom"]])
+    return np.clip(low, 0, source_size), np.clip(high, 0, source_size)

@@ -1,12 +1,21 @@
-"""Where Gaussians are tied to a head's surface: UV texels or samples in proportion to area."""
+"""Anchors of Gaussians on a head's surface: UV texels or samples by area, and their places."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from headsplat.gaussians.raster.operators import Operator
 from headsplat.heads.model import HeadModel
+from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
+
+_place_anchors = Operator("place_anchors", lambda vertices, corners, weights, heights: (
+    vertices.new_empty((len(vertices), len(heights), 3)),
+    vertices.new_empty((len(vertices), len(heights), 4)),
+))  # fmt: skip
 
 # Anchors per unit of area relative to plain skin. What is small in the image but looked at
 # (eyes, lips, teeth) needs more; the neck needs less.
@@ -22,7 +31,7 @@ REGION_DENSITY: dict[str, float] = {
     "left_eyeball": 2.5,
     "right_eyeball": 2.5,
 }
-# Hair stands off the mesh: the scalp is covered again at these heights (metres, density).
+# Layers of anchors above the scalp for hair: height in metres, relative density.
 HAIR_SHELLS: tuple[tuple[float, float], ...] = ((0.008, 0.35), (0.018, 0.2))
 
 
@@ -189,3 +198,40 @@ def _spread_barycentric(count: int) -> np.ndarray:
     point = (0.5 + np.arange(1, count + 1)[:, None] * step) % 1.0
     folded = np.where(point.sum(1, keepdims=True) > 1, 1 - point, point)
     return np.concatenate([1 - folded.sum(1, keepdims=True), folded], 1).astype(np.float32)
+
+
+class AnchoredSurface:
+    """Evaluates anchors on batches of posed vertices.
+
+    Only the vertices that anchors use are wanted, so that the geometry of thousands of frames
+    can be kept: pass `vertex_ids` to what poses the head.
+
+    Attributes:
+        vertex_ids: (n,) long, the model's vertices in the order that `place` expects.
+    """
+
+    def __init__(self, anchors: Anchors, model: HeadModel, device: torch.device | str) -> None:
+        corners = torch.as_tensor(model.faces[anchors.face], dtype=torch.long, device=device)
+        self.vertex_ids, local = torch.unique(corners, return_inverse=True)
+        self._corners = local.int()
+        weights = torch.as_tensor(anchors.barycentric, device=device)
+        self._weights = weights[:, 1:].contiguous()
+        self._heights = torch.as_tensor(anchors.height, device=device)
+
+    def place(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions and rotations of the anchors on posed meshes.
+
+        Args:
+            vertices: (B, n, 3) metres, the rows named by `vertex_ids`, float32. No gradient.
+
+        Returns:
+            positions (B, N, 3) metres and rotations (B, N, 4), unit quaternions that take the
+            triangle's frame (first edge, in-plane, normal) to the head's; the identity where a
+            triangle has collapsed (a shut lid).
+
+        Raises:
+            ValueError: the shape, type or device is wrong.
+            UserError: the operators cannot be built, or not for this device.
+        """
+        check_shape(vertices, f"B {len(self.vertex_ids)} 3", "vertices")
+        return _place_anchors(vertices.contiguous(), self._corners, self._weights, self._heights)

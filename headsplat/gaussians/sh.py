@@ -1,4 +1,4 @@
-"""Colors that change with the view: real spherical harmonics in 3DGS's order and signs."""
+"""Real spherical harmonics for view-dependent colors, in 3DGS's order and signs."""
 
 import torch
 from torch import Tensor

@@ -1,13 +1,14 @@
-"""Where MediaPipe's 478 points lie on a head model, found by showing it images of the model.
+"""Calibrate MediaPipe's 478 landmarks on a head model by detecting them in its renders.
 
-The head is rendered from several sides with several expressions, the face mesh detector looks at
-each image, and every landmark votes for the surface point beneath it. Points that mean a border
-(lid margins, lip borders) vote for the nearest visible piece of that border instead, so that a
-landmark a pixel beside it does not fall onto the eyeball or the wrong lip.
+The head is rendered from several sides with several expressions, and the face mesh detector is
+run on each image. Every landmark votes for the surface point beneath it. Landmarks of a border
+(lid margins, lip borders) vote for the nearest visible piece of that border instead. Otherwise a
+landmark one pixel off would fall onto the eyeball or the wrong lip.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import mediapipe
 import numpy as np
@@ -30,11 +31,26 @@ UPPER_LIPS = (
 )  # fmt: skip
 CORNERS = (61, 291, 78, 308)
 IRISES = MEDIAPIPE_GROUPS["left_iris"] + MEDIAPIPE_GROUPS["right_iris"]
+# Share of the views in which a face must be found.
+LEAST_FOUND = 0.5
+# 2.5 standard deviations of a normal distribution in median absolute deviations.
+OUTLIER = 2.5 * 1.4826
+
+R = TypeVar("R")
+
+
+class Shown(Protocol):
+    """A view with an image (H, W, 3) u8 RGB."""
+
+    image: np.ndarray
+
+
+V = TypeVar("V", bound=Shown)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result and how sure it is.
+    """Calibrated landmarks and their scatter.
 
     Attributes:
         landmarks: the reliable points, `index` ascending.
@@ -60,22 +76,10 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
         UserError: the head has no albedo, or the detector does not find its face.
     """
     if head.albedo is None:
-        raise UserError(f"head model {head.name}: has no albedo, the detector cannot see it")
-    samples, shown = [], 0
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, refine_landmarks=True
+        raise UserError(f"head model {head.name}: has no albedo, the detector needs one")
+    samples = detect_in_views(
+        head.name, render_views(head), lambda view, found: _votes(head, view, found), LEAST_FOUND
     )
-    with mesh:
-        for view in render_views(head):
-            shown += 1
-            faces = mesh.process(view.image).multi_face_landmarks
-            if faces:
-                samples.append(_votes(head, view, _pixels(faces[0], view)))
-    if len(samples) < shown / 2:
-        raise UserError(
-            f"head model {head.name}: the face detector found {len(samples)} of {shown} "
-            "rendered faces; its geometry or albedo does not look like a face"
-        )
     positions, spread, votes = _consensus(np.stack(samples))
     known = np.isfinite(spread)
     good = known & (votes >= 0.4 * len(samples)) & (spread <= largest_spread)
@@ -99,16 +103,69 @@ def with_mediapipe(head: HeadModel) -> HeadModel:
     return replace(head, landmarks={**head.landmarks, "mediapipe": found.landmarks})
 
 
-def _pixels(face: Any, view: View) -> np.ndarray:
-    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of the image."""
-    height, width = view.image.shape[:2]
+def detect_in_views(
+    name: str, views: Iterable[V], vote: Callable[[V, np.ndarray], R], least: float
+) -> list[R]:
+    """Run MediaPipe's face mesh on rendered views of a head.
+
+    Args:
+        name: of the head model, for the message.
+        views: with an `image` (H, W, 3) u8 RGB each.
+        vote: called for each view with a face, with its points (478, 2) in pixels.
+        least: share of the views in which a face must be found.
+
+    Returns:
+        What `vote` returned.
+
+    Raises:
+        UserError: a face is found in too few of the views.
+    """
+    results, shown = [], 0
+    mesh = mediapipe.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=1, refine_landmarks=True
+    )
+    with mesh:
+        for view in views:
+            shown += 1
+            faces = mesh.process(view.image).multi_face_landmarks
+            if faces:
+                results.append(vote(view, _pixels(faces[0], view.image.shape)))
+    if len(results) < least * shown:
+        raise UserError(
+            f"head model {name}: the face detector found {len(results)} of {shown} rendered "
+            "faces; its geometry or albedo does not look like a face, or mediapipe is damaged"
+        )
+    return results
+
+
+def _pixels(face: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of (H, W, ...)."""
+    height, width = shape[:2]
     return np.array([(p.x * width, p.y * height) for p in face.landmark])
 
 
+def pixel_indices(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n,) and columns (n,) of the pixels of a square image that hold `points` (n, 2)."""
+    column, row = np.floor(points).astype(int).clip(0, size - 1).T
+    return row, column
+
+
+def robust_center(votes: np.ndarray, width: float) -> tuple[np.ndarray, float]:
+    """Mean (3,) of the votes near their median, and the median distance to it.
+
+    Args:
+        votes: (n, 3).
+        width: votes count up to this many median distances from the median.
+    """
+    distance = np.linalg.norm(votes - np.median(votes, 0), axis=1)
+    middle = np.median(distance)
+    return votes[distance <= max(width * middle, 1e-6)].mean(0), middle
+
+
 def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
-    """(478, 3) template positions, NaN where this view has nothing to say."""
+    """(478, 3) template positions, NaN where the view gives no vote."""
     votes = np.full((POINTS, 3), np.nan)
-    column, row = np.floor(points).astype(int).T.clip(0, view.face.shape[0] - 1)
+    row, column = pixel_indices(points, view.face.shape[0])
     iris = np.isin(np.arange(POINTS), IRISES)
     # The detector completes the iris under the lids, so it is looked for on the whole eyeball.
     face = np.where(iris, view.eye_face[row, column], view.face[row, column])
@@ -124,27 +181,30 @@ def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
 
 
 def _borders(view: View) -> list[tuple[tuple[int, ...], np.ndarray]]:
-    """Which landmarks mean which visible border: a mask of the pixels along it."""
+    """Groups of landmarks, each with a mask of the pixels along the border it lies on."""
     labels = view.labels
     upper, lower = labels == ViewLabels.UPPER_LIP, labels == ViewLabels.LOWER_LIP
     skin, inside = labels == ViewLabels.SKIN, labels == ViewLabels.MOUTH
     outer, inner = MEDIAPIPE_GROUPS["lips_outer"], MEDIAPIPE_GROUPS["lips_inner"]
     borders = []
     for name, eye in (("left_eye", ViewLabels.LEFT_EYE), ("right_eye", ViewLabels.RIGHT_EYE)):
-        borders.append((MEDIAPIPE_GROUPS[name], skin & _beside(labels == eye)))
+        borders.append((MEDIAPIPE_GROUPS[name], skin & _neighbors_of(labels == eye)))
     for group, partner in ((outer, skin), (inner, inside)):
         for lip, other, top in ((upper, lower, True), (lower, upper, False)):
             chosen = tuple(i for i in group if i not in CORNERS and (i in UPPER_LIPS) == top)
             touching = partner if partner is skin else partner | other
-            borders.append((chosen, lip & _beside(touching)))
-    borders.append(((61, 291), (upper | lower) & _beside(skin)))
+            borders.append((chosen, lip & _neighbors_of(touching)))
+    borders.append(((61, 291), (upper | lower) & _neighbors_of(skin)))
     borders.append(
-        ((78, 308), (upper & _beside(lower | inside)) | (lower & _beside(upper | inside)))
+        (
+            (78, 308),
+            (upper & _neighbors_of(lower | inside)) | (lower & _neighbors_of(upper | inside)),
+        )
     )
     return borders
 
 
-def _beside(mask: np.ndarray) -> np.ndarray:
+def _neighbors_of(mask: np.ndarray) -> np.ndarray:
     """Pixels with a 4-neighbor in `mask`."""
     out = np.zeros_like(mask)
     out[1:] |= mask[:-1]
@@ -182,9 +242,7 @@ def _consensus(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     spread = np.full(POINTS, np.nan)
     for index in np.flatnonzero(count):
         votes = samples[valid[:, index], index]
-        distance = np.linalg.norm(votes - np.median(votes, 0), axis=1)
-        inliers = votes[distance <= max(2.5 * 1.4826 * np.median(distance), 1e-6)]
-        positions[index] = inliers.mean(0)
+        positions[index], _ = robust_center(votes, OUTLIER)
         spread[index] = np.sqrt(((votes - positions[index]) ** 2).sum(1).mean())
     return positions, spread, count
 

@@ -1,4 +1,4 @@
-"""Images of a head model under soft light, and what each of their pixels shows."""
+"""Rendered views of a head model for landmark calibration, with per-pixel surface labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import torch
 from headsplat.camera import project
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
+from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
 
@@ -25,7 +26,7 @@ MOUTH_OPEN, LIDS_HALF, SMILING = 0.22, 0.45, 0.6
 
 
 class ViewLabels:
-    """Numbers of the surface's parts, as calibration tells them apart."""
+    """Labels of the surface's parts."""
 
     NOTHING, SKIN, UPPER_LIP, LOWER_LIP, LEFT_EYE, RIGHT_EYE, MOUTH = range(-1, 6)
     LIPS = (UPPER_LIP, LOWER_LIP)
@@ -33,7 +34,7 @@ class ViewLabels:
 
     @classmethod
     def of_faces(cls, head: HeadModel) -> np.ndarray:
-        """(F,) label of each triangle; the lips are parted by what follows the jaw."""
+        """(F,) label of each triangle; a lip is lower if it follows the jaw."""
         faces = head.faces
 
         def within(*names: str) -> np.ndarray:
@@ -54,7 +55,7 @@ class ViewLabels:
 
 @dataclass(frozen=True)
 class View:
-    """One image.
+    """One rendered view with its surface maps.
 
     Attributes:
         image: (H, W, 3) u8 RGB.
@@ -86,6 +87,16 @@ def template_points(head: HeadModel, face: np.ndarray, barycentric: np.ndarray) 
     return (head.template[head.faces[face]] * barycentric[:, :, None]).sum(1)
 
 
+def head_to_camera(yaw: float, pitch: float) -> torch.Tensor:
+    """Rotation (3, 3) from the head to an OpenCV camera in front of it, from degrees.
+
+    Positive yaw turns the face to the subject's left, positive pitch down.
+    """
+    angles = torch.deg2rad(torch.tensor([[0.0, float(yaw), 0.0], [float(pitch), 0.0, 0.0]]))
+    around, over = matrix_from_axis_angle(angles)
+    return torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ over @ around
+
+
 def render_views(head: HeadModel) -> Iterator[View]:
     """Neutral, open mouth, half closed eyes and a smile, each from `TURNS`."""
     geometry = HeadGeometry(head)
@@ -94,7 +105,7 @@ def render_views(head: HeadModel) -> Iterator[View]:
     labels = ViewLabels.of_faces(head)
     center = torch.from_numpy(head.template[head.regions["face"]].mean(0))
     for posed, (yaw, pitch) in product(vertices, TURNS):
-        yield _render(head, labels, posed, _turn(yaw, pitch), center)
+        yield _render(head, labels, posed, head_to_camera(yaw, pitch), center)
 
 
 def _poses(head: HeadModel) -> dict[str, torch.Tensor]:
@@ -114,13 +125,6 @@ def _poses(head: HeadModel) -> dict[str, torch.Tensor]:
     }
 
 
-def _turn(yaw: int, pitch: int) -> torch.Tensor:
-    """Head to camera; positive yaw looks to the subject's left, positive pitch down."""
-    angles = torch.deg2rad(torch.tensor([[0.0, yaw, 0.0], [pitch, 0.0, 0.0]]))
-    around, over = matrix_from_axis_angle(angles)
-    return torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ over @ around
-
-
 def _render(
     head: HeadModel,
     labels: np.ndarray,
@@ -133,7 +137,7 @@ def _render(
     intrinsics = torch.tensor([focal, focal, SIZE / 2, SIZE / 2])
     translation = torch.tensor([0.0, 0.0, DISTANCE]) - rotation @ center
     points = project(vertices[None], rotation[None], translation[None], intrinsics)
-    faces = torch.from_numpy(head.faces)
+    faces = torch.from_numpy(head.faces).long()
     face, bary = rasterize_triangles(points, faces, SIZE, SIZE)
     eyes = np.flatnonzero(np.isin(labels, ViewLabels.EYES))
     eye_face, eye_bary = rasterize_triangles(points, faces[eyes], SIZE, SIZE)
@@ -163,13 +167,3 @@ def _render(
         translation=translation.numpy(),
         intrinsics=intrinsics.numpy(),
     )
-
-
-def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """(V, 3), (F, 3) -> (V, 3) unit normals, weighted by the areas of the triangles around."""
-    corners = vertices[faces.long()]
-    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = torch.zeros_like(vertices)
-    for corner in range(3):
-        total.index_add_(0, faces[:, corner].long(), normal)
-    return torch.nn.functional.normalize(total, dim=1)

@@ -1,4 +1,4 @@
-"""FLAME (Li et al., Learning a model of facial shape and expression from 4D scans, 2017) imported.
+"""Import of FLAME (Li et al., Learning a model of facial shape and expression, 2017).
 
 The user brings `generic_model.pkl` (2020 or 2023) under FLAME's own licence; mesh, masks, landmark
 tables and lid shapes are the side files that go with it.
@@ -43,7 +43,7 @@ _LICENCE = "FLAME model licence (Max Planck Society), non-commercial research on
 
 @dataclass(frozen=True)
 class FlameFiles:
-    """Paths of what makes up the model.
+    """Paths of the model's files.
 
     Attributes:
         model: generic_model.pkl.

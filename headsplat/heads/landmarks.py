@@ -1,4 +1,4 @@
-"""Landmarks on a posed head, and how MediaPipe's 478 points are grouped."""
+"""Landmark positions on posed heads, and groups of MediaPipe's 478 points."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The head model every stage sees, whatever it was imported from: one `.npz` without pickle.
+"""The head model file shared by all stages: one `.npz` without pickle.
 
 Head frame: metres, x towards the subject's left, y up, the face looks to +z.
 """

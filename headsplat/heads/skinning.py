@@ -1,4 +1,4 @@
-"""From coefficients to vertices: linear shapes, then linear blend skinning as FLAME does it.
+"""Vertices from coefficients: linear shapes, then FLAME's linear blend skinning.
 
 Torch only; every function is differentiable and batched over frames.
 """

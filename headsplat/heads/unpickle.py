@@ -1,4 +1,4 @@
-"""FLAME's pickles: read as data, and the numbers in their sparse matrices and chumpy nodes.
+"""Read FLAME's pickles as data: arrays, sparse matrices and chumpy nodes.
 
 Neither scipy's internals nor chumpy is needed: their objects only keep their state. The landmark
 table's torch tensors become numpy arrays.
@@ -81,7 +81,7 @@ def _numbers(reference: TensorReference) -> np.ndarray:
 
 
 class _Storages:
-    """Storages that are files of torch within bytes, which may be named again and again.
+    """Storages embedded as torch files in bytes, which a pickle may repeat.
 
     Args:
         size: of the file, in bytes.

@@ -4,7 +4,7 @@
 weights with `rvm.py` in batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,10 +13,10 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from headsplat.networks.captured import Captured
 from headsplat.networks.checkpoints import load_strict, read_state
 from headsplat.networks.onnx_session import check_signature, on_gpu, open_session
 from headsplat.networks.rvm import RobustVideoMatting, variant_of
+from headsplat.runtime.cuda_graph import CudaGraph
 
 _STATES = ("r1", "r2", "r3", "r4")
 _ONNX_FLOAT = {np.float32: (torch.float32, 1), np.float16: (torch.float16, 10)}
@@ -131,7 +131,7 @@ class TorchMatting:
         self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
         if self._device.type == "cuda":
             self._network = self._network.to(memory_format=torch.channels_last)
-        self._captured: tuple[torch.Size, Captured] | None = None
+        self._recording: tuple[torch.Size, CudaGraph] | None = None
         self._memory: list[Tensor] = []
         self.reset()
 
@@ -143,12 +143,12 @@ class TorchMatting:
     @torch.inference_mode()
     def alphas(self, images: Tensor) -> Tensor:
         """(T, H, W, 3) uint8 RGB -> (T, H, W) uint8."""
-        step: Callable[..., Sequence[Tensor]] = self._step
         if self._device.type == "cuda" and len(images) == self.batch:
-            step = self._captured_step(images)
+            graph = self._recorded_step(images)
+            graph.load(images, *self._memory)
+            alphas, *self._memory = (output.clone() for output in graph.replay())
         else:
-            images = images.to(self._device)
-        alphas, *self._memory = step(images, *self._memory)
+            alphas, *self._memory = self._step(images.to(self._device), *self._memory)
         return alphas
 
     def _step(self, images: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
@@ -157,13 +157,17 @@ class TorchMatting:
         _, alphas, states = self._network(prepared, states, working_ratio(*prepared.shape[2:]))
         return ((alphas[:, 0].float() * 255).round().to(torch.uint8), *states)
 
-    def _captured_step(self, images: Tensor) -> Captured:
+    def _recorded_step(self, images: Tensor) -> CudaGraph:
         """The step for whole batches of this image size."""
-        if self._captured is None or self._captured[0] != images.shape:
+        if self._recording is None or self._recording[0] != images.shape:
             here = images.to(self._device)
             _, *states = self._step(here, *self._memory)
-            self._captured = images.shape, Captured(self._step, [here, *states])
-        return self._captured[1]
+            inputs = [value.clone() for value in (here, *states)]
+            graph = CudaGraph(self._step, self._device, inputs)
+            graph.warm_up()
+            graph.record()
+            self._recording = images.shape, graph
+        return self._recording[1]
 
 
 def open_matting(path: Path | str, device: torch.device, gpu: int | None) -> MattingEngine:

@@ -1,4 +1,4 @@
-"""Renders and encodes the built-in clip, and writes its ground truth."""
+"""Render and encode the built-in clip, and write its ground truth."""
 
 import dataclasses
 from collections import deque
@@ -16,10 +16,16 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_npz
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
+from headsplat.synthetic.parameters import (
+    CAMERA,
+    ClipParameters,
+    animate,
+    own_identity,
+    turn_matrices,
+)
 from headsplat.synthetic.performance import Performance, perform
-from headsplat.synthetic.puppet import CAMERA, Puppet, own_identity, play, turn_matrices
-from headsplat.synthetic.score import compose_score
-from headsplat.synthetic.stage_set import StageSet, neck_end
+from headsplat.synthetic.scene import Scene, neck_end
+from headsplat.synthetic.speech import compose_speech
 from headsplat.synthetic.voice import SAMPLE_RATE, synthesize
 from headsplat.video.encode import VideoWriter
 
@@ -69,16 +75,16 @@ def render_clip(
     vertices = HeadGeometry(model).shaped(torch.as_tensor(shape)).numpy()
     pivot, _ = neck_end(model, vertices)
     camera_t = np.array([0.0, pivot[1] + LOOK_ABOVE_NECK, DISTANCE - pivot[2]])
-    score = compose_score(seconds)
-    performance = perform(score, fps)
-    puppet = play(performance, model, pivot, camera_t)
+    speech = compose_speech(seconds)
+    performance = perform(speech, fps)
+    parameters = animate(performance, model, pivot, camera_t)
     focal, middle = FOCAL_PER_SIDE * size, size / 2
-    stage_set = StageSet(model, shape, size, np.array([focal, focal, middle, middle]))
+    scene = Scene(model, shape, size, np.array([focal, focal, middle, middle]))
     torso = _torso_motion(performance, pivot, camera_t)
-    sound = synthesize(score), SAMPLE_RATE
+    sound = synthesize(speech), SAMPLE_RATE
     count = len(performance.times)
     with VideoWriter(video, size, size, Fraction(fps), sound, crf=CRF) as writer:
-        frames = _frames(stage_set, puppet, torso, count)
+        frames = _frames(scene, parameters, torso, count)
         for frame in progress(frames, count, "render_builtin"):
             writer.write(frame)
     write_npz(
@@ -86,12 +92,12 @@ def render_clip(
         ids=np.arange(1, count + 1, dtype=np.int32),
         K=np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]], np.float32),
         head_name=np.array(model.name),
-        **dataclasses.asdict(puppet),
+        **dataclasses.asdict(parameters),
     )
 
 
 def _frames(
-    stage_set: StageSet, puppet: Puppet, torso: tuple[np.ndarray, np.ndarray], count: int
+    scene: Scene, parameters: ClipParameters, torso: tuple[np.ndarray, np.ndarray], count: int
 ) -> Iterator[np.ndarray]:
     """All frames in order; as many batches at a time as there are threads.
 
@@ -101,7 +107,7 @@ def _frames(
 
     def draw(first: int) -> np.ndarray:
         part = slice(first, first + BATCH)
-        return stage_set.draw(puppet.frames(part), torso[0][part], torso[1][part], first).numpy()
+        return scene.draw(parameters.frames(part), torso[0][part], torso[1][part], first).numpy()
 
     workers, before = available_threads(), torch.get_num_threads()
     pending: deque[Future[np.ndarray]] = deque()
@@ -121,7 +127,7 @@ def _frames(
 def _torso_motion(
     performance: Performance, pivot: np.ndarray, camera_t: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The shoulders follow the neck's base, and a part of every turn: (N, 3, 3) and (N, 3)."""
+    """Pose of the torso, which follows the neck and part of each turn: (N, 3, 3), (N, 3)."""
     angles = performance.angles * (TORSO_YAW, 0.0, 0.0)
     turn = turn_matrices(angles)
     moved = pivot + performance.shift - turn @ pivot

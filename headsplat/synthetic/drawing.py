@@ -1,4 +1,4 @@
-"""From a lit mesh to an image with smooth edges.
+"""Antialiased images of a lit, textured mesh.
 
 Every pixel is shaded once at its center; only where the surface breaks inside a pixel (an outline,
 a lip before teeth, an eye in its lids) are its finer samples shaded too and averaged.
@@ -21,7 +21,7 @@ CATCH_EXPONENT = 220.0
 
 @dataclass(frozen=True)
 class Surface:
-    """What does not change from frame to frame.
+    """Constant data of a textured mesh.
 
     Attributes:
         faces: (F, 3) long.

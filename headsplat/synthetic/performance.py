@@ -1,6 +1,6 @@
-"""What the built-in subject does at every frame: speech, blinks, gaze, brows and head turns.
+"""Motion of the built-in subject per frame: speech, blinks, gaze, brows and head turns.
 
-The performance knows nothing of any head model; `headsplat.synthetic.puppet` plays it on one.
+The performance knows nothing of any head model; `headsplat.synthetic.parameters` plays it on one.
 Two halves of a long clip are alike but not equal, so that any few frames that are held out for
 testing have relatives among the others.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headsplat.synthetic.score import Score, lip_tracks
+from headsplat.synthetic.speech import Speech, lip_tracks
 
 # Turns repeat after this time; a shorter clip turns faster, but never faster than a person would.
 CYCLE_SECONDS = 6.0
@@ -65,28 +65,28 @@ class Performance:
     shift: np.ndarray
 
 
-def perform(score: Score, fps: float, seed: int = 11) -> Performance:
-    """Act the whole score out.
+def perform(speech: Speech, fps: float, seed: int = 11) -> Performance:
+    """Motion that goes with a speech.
 
     Args:
-        score: what is spoken, and for how long.
+        speech: what is spoken, and for how long.
         fps: frames per second.
         seed: of the small irregularities; equal seeds give equal performances.
     """
     generator = np.random.default_rng(seed)
-    count = round(score.seconds * fps)
+    count = round(speech.seconds * fps)
     times = np.arange(count) / fps
-    fine = np.arange(int(score.seconds * FINE_RATE) + 2) / FINE_RATE
-    angles = _head_angles(fine, score, generator)
+    fine = np.arange(int(speech.seconds * FINE_RATE) + 2) / FINE_RATE
+    angles = _head_angles(fine, speech, generator)
     wander = _wander(fine, (0.37, 0.61, 0.23), generator)
     shift = wander * (0.008, 0.005, 0.010)
     # Leaning into a turn moves the neck's base a little the same way.
     shift[:, 0] += 0.02 * np.sin(angles[:, 0])
-    accents = np.exp(-0.5 * ((fine[:, None] - score.accents - 0.03) / 0.10) ** 2)
-    weights = generator.uniform(0.2, 1.0, len(score.accents))
+    accents = np.exp(-0.5 * ((fine[:, None] - speech.accents - 0.03) / 0.10) ** 2)
+    weights = generator.uniform(0.2, 1.0, len(speech.accents))
     raised = 0.12 + 0.10 * _wander(fine, (0.21,), generator)[:, 0] + 0.65 * accents @ weights
-    drawn = 0.5 * _bumps(fine, score.seconds, 0.62, 0.35) + 0.05
-    smile = 0.08 + 0.5 * _bumps(fine, score.seconds, 0.97, 0.4)
+    drawn = 0.5 * _bumps(fine, speech.seconds, 0.62, 0.35) + 0.05
+    smile = 0.08 + 0.5 * _bumps(fine, speech.seconds, 0.97, 0.4)
     gaze = _gaze(fine, angles, generator)
 
     def sampled(track: np.ndarray) -> np.ndarray:
@@ -96,8 +96,8 @@ def perform(score: Score, fps: float, seed: int = 11) -> Performance:
 
     return Performance(
         times=times,
-        lips=lip_tracks(score, times),
-        blink=_blinks(times, score.seconds),
+        lips=lip_tracks(speech, times),
+        blink=_blinks(times, speech.seconds),
         gaze=sampled(gaze),
         brows=sampled(np.stack([raised, drawn], 1)).clip(0.0, 1.0),
         smile=sampled(smile).clip(0.0, 1.0),
@@ -131,10 +131,10 @@ def _bumps(times: np.ndarray, seconds: float, part: float, width: float) -> np.n
     return np.exp(-0.5 * (offset / width) ** 2)
 
 
-def _head_angles(times: np.ndarray, score: Score, generator: np.random.Generator) -> np.ndarray:
+def _head_angles(times: np.ndarray, speech: Speech, generator: np.random.Generator) -> np.ndarray:
     """(t, 3) radians: turns from key to key, a drift, and a nod on every accent."""
-    cycle = _cycle(score.seconds)
-    cycles = int(np.ceil(score.seconds / cycle)) + 1
+    cycle = _cycle(speech.seconds)
+    cycles = int(np.ceil(speech.seconds / cycle)) + 1
     key_times = np.concatenate([(HEAD_KEYS[:, 0] + k) * cycle for k in range(cycles)])
     keys = np.concatenate([HEAD_KEYS[:, 1:]] * cycles)
     # The extremes stay put; the keys between them differ from cycle to cycle.
@@ -146,7 +146,7 @@ def _head_angles(times: np.ndarray, score: Score, generator: np.random.Generator
     step = _ease((times - key_times[right - 1]) / span)[:, None]
     angles = keys[right - 1] * (1 - step) + keys[right] * step
     angles += _wander(times, (0.43, 0.57, 0.33), generator) * (0.8, 0.5, 0.8)
-    accents = np.exp(-0.5 * ((times[:, None] - score.accents) / 0.12) ** 2).sum(1)
+    accents = np.exp(-0.5 * ((times[:, None] - speech.accents) / 0.12) ** 2).sum(1)
     angles[:, 1] += 1.2 * accents
     return np.deg2rad(angles)
 

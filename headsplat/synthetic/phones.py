@@ -1,4 +1,4 @@
-"""The speech sounds the built-in subject knows: how each is heard and how it looks.
+"""Speech sounds of the built-in subject: formants and mouth shapes.
 
 The vowel formants are round figures for an adult voice; the lip and jaw targets are ours, in
 units of the largest opening, rounding and so on that the subject makes.

@@ -1,6 +1,6 @@
-"""The room behind the built-in subject: a wall, a picture, a shelf with books, a plant, a window.
+"""Background image of the built-in clip: a room with a wall, a shelf, a plant and a window.
 
-It is painted once, at twice the size, in units of the picture's side, and slightly out of focus.
+It is painted once, at twice the size, in units of the image's side, and slightly out of focus.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ BOOKS = (
 
 
 def paint_room(size: int, seed: int = 3) -> np.ndarray:
-    """(size, size, 3) uint8 sRGB picture of the room."""
+    """(size, size, 3) uint8 sRGB image of the room."""
     side = 2 * size
     generator = np.random.default_rng(seed)
     image = Image.fromarray(_wall(side, generator))
@@ -88,7 +88,7 @@ def _shelf(draw: ImageDraw.ImageDraw, side: int) -> None:
 
 
 def _plant(draw: ImageDraw.ImageDraw, side: int, generator: np.random.Generator) -> None:
-    """Leaves on the left, rising from below the picture's edge."""
+    """Leaves on the left, rising from below the image's edge."""
     root = np.array([0.10, 0.86])
     for index, angle in enumerate(np.linspace(-0.95, 0.75, 11)):
         length = 0.20 + 0.12 * generator.uniform()

@@ -1,9 +1,10 @@
-"""Light on a surface: soft directional lights, a sheen, and how much of the sky a vertex sees."""
+"""Shading: soft directional lights, a sheen, and sky visibility per vertex."""
 
 import torch
 from torch import Tensor
 
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
+from headsplat.heads.normals import vertex_normals
 
 # Directions towards the lights in camera axes (x right, y down, z forward), and linear colors.
 LIGHTS = (
@@ -13,18 +14,6 @@ LIGHTS = (
 )
 AMBIENT = (0.34, 0.35, 0.37)
 SHEEN_EXPONENT = 18.0
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(B, V, 3), (F, 3) -> (B, V, 3) unit normals, faces weighted by area."""
-    corners = vertices[:, faces]
-    across = torch.linalg.cross(
-        corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-    )
-    total = torch.zeros_like(vertices)
-    for corner in range(3):
-        total.index_add_(1, faces[:, corner], across)
-    return torch.nn.functional.normalize(total, dim=-1)
 
 
 def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Tensor) -> Tensor:
@@ -38,7 +27,6 @@ def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Ten
         normals: (B, V, 3) in camera axes.
         openness: (V,) part of the sky that is seen, 0..1.
         gloss: (V,) strength of the sheen.
-
 
     Returns:
         (B, V, 4): linear RGB that falls on the surface, and mirrored white light.
@@ -60,7 +48,7 @@ def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Ten
 
 
 def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: int = 192) -> Tensor:
-    """Part of the sky that each vertex sees past the rest of the mesh, weighted by the cosine.
+    """Cosine-weighted share of the sky that the mesh does not hide from each vertex.
 
     The mesh is looked at from `directions` far points spread evenly over the sphere; a vertex sees
     the sky there if nothing lies in front of it.

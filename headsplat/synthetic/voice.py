@@ -1,4 +1,4 @@
-"""A small formant synthesizer: the score as sound.
+"""Formant synthesizer: audio from the timing of speech sounds.
 
 Source and filter: a band-limited glottal sound and noise are cut into short windows, each window's
 spectrum is multiplied by the response of the mouth at that time, and the windows are overlapped
@@ -8,7 +8,7 @@ again. It needs nothing but numpy and gives the same samples every time.
 import numpy as np
 
 from headsplat.synthetic.phones import PHONES, STOPS
-from headsplat.synthetic.score import Score
+from headsplat.synthetic.speech import Speech
 
 SAMPLE_RATE = 48000
 HOP = 240
@@ -21,18 +21,18 @@ BASE_PITCH = 118.0
 HARMONICS = 44
 
 
-def synthesize(score: Score, seed: int = 5) -> np.ndarray:
-    """Sound of a score.
+def synthesize(speech: Speech, seed: int = 5) -> np.ndarray:
+    """Sound of a speech.
 
     Returns:
-        (n,) float32 in [-1, 1] at `SAMPLE_RATE`, n = round(score.seconds * SAMPLE_RATE).
+        (n,) float32 in [-1, 1] at `SAMPLE_RATE`, n = round(speech.seconds * SAMPLE_RATE).
     """
-    n = round(score.seconds * SAMPLE_RATE)
+    n = round(speech.seconds * SAMPLE_RATE)
     blocks = -(-n // HOP) + WINDOW // HOP
     times = (np.arange(blocks) + 0.5) * HOP / SAMPLE_RATE - WINDOW / 2 / SAMPLE_RATE
-    formants, voice, hiss, hiss_hertz = _control_tracks(score, times)
+    formants, voice, hiss, hiss_hertz = _control_tracks(speech, times)
     generator = np.random.default_rng(seed)
-    glottal = _glottal_sound(score, (blocks - 1) * HOP + WINDOW, times, generator)
+    glottal = _glottal_sound(speech, (blocks - 1) * HOP + WINDOW, times, generator)
     noise = generator.standard_normal(glottal.size)
 
     hertz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
@@ -57,35 +57,35 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     return smoothed.reshape(values.shape)
 
 
-def _control_tracks(score: Score, times: np.ndarray) -> tuple[np.ndarray, ...]:
+def _control_tracks(speech: Speech, times: np.ndarray) -> tuple[np.ndarray, ...]:
     """Formants (t, 3), voice (t,), hiss (t,) and its center (t,) at the block times."""
-    phones = [PHONES[name] for name in score.names]
-    where = np.searchsorted(score.starts[1:-1], times, side="right")
+    phones = [PHONES[name] for name in speech.names]
+    where = np.searchsorted(speech.starts[1:-1], times, side="right")
     formants = np.array([phone.formants for phone in phones])[where]
     voice = np.array([phone.voice for phone in phones])[where]
     hiss = np.array([phone.hiss for phone in phones])[where]
     center = np.array([phone.hiss_hertz for phone in phones])[where]
     formants = _smooth(formants, 13)
     voice, hiss = _smooth(voice, 7), _smooth(hiss, 5)
-    for index, name in enumerate(score.names):
+    for index, name in enumerate(speech.names):
         if name in STOPS:
             # A stop is released by a burst of some 15 ms.
-            burst = np.exp(-0.5 * ((times - score.starts[index + 1]) / 0.006) ** 2)
+            burst = np.exp(-0.5 * ((times - speech.starts[index + 1]) / 0.006) ** 2)
             hiss = hiss + 0.12 * burst
             center = np.where(burst > 0.05, STOPS[name], center)
     return formants, voice, hiss, center
 
 
 def _glottal_sound(
-    score: Score, samples: int, times: np.ndarray, generator: np.random.Generator
+    speech: Speech, samples: int, times: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
     """Harmonics of a falling, accented pitch, each weaker than the one below it."""
     # Pitch falls over every phrase and rises on accents.
-    silent = np.array([name == "-" for name in score.names])
-    begins = score.starts[:-1][silent]
+    silent = np.array([name == "-" for name in speech.names])
+    begins = speech.starts[:-1][silent]
     phrase = np.searchsorted(begins, times, side="right") - 1
     since = times - begins[phrase.clip(0)]
-    accent = np.exp(-0.5 * ((times[:, None] - score.accents) / 0.07) ** 2).sum(1)
+    accent = np.exp(-0.5 * ((times[:, None] - speech.accents) / 0.07) ** 2).sum(1)
     pitch = BASE_PITCH * (1.12 - 0.14 * since.clip(0, 2) / 2) * (1 + 0.10 * accent)
     pitch = _smooth(pitch * (1 + 0.006 * generator.standard_normal(len(pitch))), 15)
     fine = np.interp(np.arange(samples), np.arange(len(pitch)) * HOP + WINDOW / 2, pitch)

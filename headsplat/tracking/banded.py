@@ -18,7 +18,7 @@ from headsplat.tracking.parallel import each, shares
 
 @dataclass(frozen=True)
 class _Level:
-    """What eliminating the odd ones of some blocks leaves behind.
+    """Factors of one level of the elimination of the odd blocks.
 
     lower (B, k, m, m): factors of the odd blocks; left (B, k, m, m) and right (B, r, m, m):
     L^-1 times their couplings to the even blocks before and after (the last odd block may have
@@ -98,7 +98,7 @@ def _reduce(diagonal: Tensor, below: Tensor) -> tuple[_Level, Tensor, Tensor]:
 
 
 def cholesky(blocks: Tensor) -> Tensor:
-    """Lower factors, without waiting to learn whether there are any; see `factorize`."""
+    """Lower Cholesky factors without checking for failure (no device sync); see `factorize`."""
     return torch.linalg.cholesky_ex(blocks).L
 
 

@@ -1,4 +1,4 @@
-"""The head model restricted to its landmarks, in the coordinates the solver works in.
+"""The head model restricted to its landmarks, in the solver's coordinates.
 
 Linear blend skinning of a surface point is exact here: for every joint the sum of weight x
 barycentric x vertex is linear in the coefficients, and so are the joints themselves, so that
@@ -31,7 +31,7 @@ DOUBLE_COSINE, DOUBLE_SHARE = 0.85, 0.2
 
 @dataclass(frozen=True)
 class Part:
-    """Points (or rows of them) that one joint carries: q = template + bases.
+    """Points that one joint moves: q = template + bases.
 
     rows: which points; weight (n,) how much of each the joint carries; template (n, 3);
     identity (n, 3, Q); expression (n, 3, E); pose (n, 3, 27) correctives of jaw and eyes, or None.
@@ -86,7 +86,7 @@ class Space:
 
 
 class LandmarkBasis:
-    """Bases of the points that detections are compared with.
+    """Linear bases of the landmarks of a head model.
 
     Args:
         head: the model.
@@ -189,7 +189,7 @@ class LandmarkBasis:
         self.normals = torch.as_tensor(normals, device=device)
 
     def shift(self, offsets: Tensor) -> None:
-        """Move the landmarks on the model, (L, 3) metres in the head's rest pose."""
+        """Shift the landmarks on the model by (L, 3) metres in the head's rest pose."""
         for k, part in enumerate(self.parts):
             moved = part.template + part.weight[:, None] * offsets[part.rows]
             self.parts[k] = replace(part, template=moved)
@@ -206,7 +206,7 @@ class LandmarkBasis:
 
 
 def _by_carrier(head: HeadModel, corners: np.ndarray) -> np.ndarray:
-    """Points ordered by the joint that carries them, so that each part is one run of points."""
+    """Points sorted by joint, so that each part is one contiguous range."""
     carrier = np.zeros(len(corners), dtype=int)
     for joint in (JAW, LEFT_EYE, RIGHT_EYE):
         carrier[(head.skinning[corners, joint] > 1e-6).any(1)] = joint

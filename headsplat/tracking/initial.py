@@ -1,4 +1,4 @@
-"""Starting poses: scaled orthography from the points of the face that hardly deform."""
+"""Initial head poses by scaled orthography from rigid landmarks of the face."""
 
 import numpy as np
 import torch

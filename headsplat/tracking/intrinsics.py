@@ -1,4 +1,4 @@
-"""Focal length: given, found from perspective when the head turns enough, or a stated default."""
+"""Focal length: given, estimated when the head turns enough, or a default."""
 
 import math
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Intrinsics:
 
 
 def default_intrinsics(crop: Crop) -> Intrinsics:
-    """The stated default: the principal point at the source's center, carried by the crop."""
+    """Default intrinsics: the principal point at the source's center, carried by the crop."""
     short = min(crop.source_width, crop.source_height)
     focal = 0.5 * short / math.tan(math.radians(DEFAULT_FIELD_OF_VIEW) / 2)
     return Intrinsics(focal * crop.scale, crop.center(), fixed=False)

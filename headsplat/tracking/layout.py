@@ -1,4 +1,4 @@
-"""Which column of the unknowns means what, and the state that a solve moves."""
+"""Columns of the solver's unknowns, and the state that a solve updates."""
 
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,7 @@
-"""The neck as a joint: the head's motion shared out between trunk and neck.
+"""Split the head's rotation into trunk (slow) and neck (fast).
 
-Landmarks of a face say nothing of the trunk. What is known of it is that it is heavy: it takes
-the slow part of the head's turns, and the neck the rest. Faces do not change by this.
+Landmarks of a face do not show the trunk. It is assumed to follow the slow part of the head's
+turns, and the neck the rest. The head's pose is unchanged.
 """
 
 import math

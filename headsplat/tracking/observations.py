@@ -1,4 +1,4 @@
-"""What the solver is given: detected landmarks in crop pixels, checked, with their reliability."""
+"""Observations for the solver: landmarks in crop pixels with their reliability."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ PART = 2048
 
 @dataclass(frozen=True)
 class Observations:
-    """One clip's detections.
+    """Detected landmarks of one clip.
 
     Attributes:
         ids, status, confidence: per frame.
@@ -130,7 +130,7 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
 
 
 def _lost(status: np.ndarray) -> str:
-    """Why frames do not count, by their status; one that would count had no confidence."""
+    """Number of unusable frames by status, for messages."""
     names = np.where(np.isin(status, TRACKED), "without confidence", status)
     told, counts = np.unique(names, return_counts=True)
     return ", ".join(f"{count} {name}" for name, count in zip(told, counts, strict=True))

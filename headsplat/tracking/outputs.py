@@ -1,4 +1,4 @@
-"""From the solver's state to the packed track, with residuals and a measure of jitter."""
+"""Packed track from the solver's state, with residuals and a measure of jitter."""
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def pack_track(
 
 
 def _confidence(observed: Observations, residual: np.ndarray) -> np.ndarray:
-    """(N,) the detector's, less where the solve does not agree with it; 0 where no face was seen.
+    """(N,) detector confidence, reduced by large residuals; 0 without a face.
 
     Hands before the face, a head turned away and a wrong face all show as residuals well above
     what is usual in the clip.

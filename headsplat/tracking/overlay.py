@@ -1,4 +1,4 @@
-"""The tracked mesh and landmarks drawn over the images, for the eye.
+"""Overlay video: the tracked mesh and landmarks drawn over the images.
 
 A minute of video takes more than a minute, so it is made in parts that stay in keyed scratch until
 the whole is joined; what was cut off goes on behind the last complete part.
@@ -77,7 +77,7 @@ class Overlay:
         return 2 if self._track.img_size[0] < LEAST_HEIGHT else 1
 
     def _away(self, rest: Tensor) -> Tensor:
-        """(V,) strength of the grid: 0 about eyes and mouth, which it must not hide."""
+        """(V,) opacity of the grid, 0 around eyes and mouth."""
         strength = torch.ones(len(rest))
         marks = points(rest[None], self._marks)[0]
         for name in _CORNERS:
@@ -91,7 +91,7 @@ class Overlay:
         return strength
 
     def _rows(self, wanted: Sequence[int]) -> list[int]:
-        """Rows of the head's landmarks, of those of the points that it has."""
+        """Rows of those landmarks that the head model has."""
         return [self._place[mark] for mark in wanted if mark in self._place]
 
     def draw(self, rows: np.ndarray, images: np.ndarray) -> np.ndarray:

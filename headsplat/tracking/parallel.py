@@ -1,4 +1,4 @@
-"""Small matrices in large numbers: threads over frames on the CPU, one call on a GPU."""
+"""Batched operations on many small matrices: threads on the CPU, one call on a GPU."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ def _beating(results: Iterator[Result], total: int) -> Iterator[Result]:
 
 
 def shares(count: int, cuda: bool) -> list[slice]:
-    """`count` rows in as many runs as there are threads; all at once on a GPU."""
+    """Slices of `count` rows, one per thread; a single one on a GPU."""
     parts = 1 if cuda else max(1, min(available_threads(), count))
     bounds = [count * k // parts for k in range(parts + 1)]
     return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]

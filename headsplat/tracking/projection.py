@@ -1,4 +1,4 @@
-"""Landmarks of many frames in the image, with their derivatives in closed form.
+"""Projected landmarks of many frames, with closed-form derivatives.
 
 Positions are float64. Derivatives are float32 and written where the caller wants them: they only
 say which way to step, and most of a solve's time goes into moving them through memory.

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat_workflow.codehash import code_version
-
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npy, write_npy
@@ -20,7 +18,7 @@ from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import jitter, pack_track
 from headsplat.tracking.schedule import ClipTracker
-from headsplat.tracking.solve_checkpoint import Keeper
+from headsplat.tracking.solve_checkpoint import SolveCheckpoint
 
 
 def track_head(
@@ -35,6 +33,7 @@ def track_head(
     scratch: Path | None = None,
     device: str = "cpu",
     neck: bool = False,
+    code: str = "",
 ) -> None:
     """Track one clip and publish `out` (track.npz) and `identity_out` (identity.npy, (S,)).
 
@@ -49,12 +48,13 @@ def track_head(
         intrinsics: "fx,fy,cx,cy" in source pixels; None lets the clip decide.
         scratch: folder for resumable state; None keeps none.
         device: "cpu" or "cuda".
-        neck: share the head's turns out between trunk and neck.
+        neck: split the head's turns into trunk and neck.
+        code: version of the code; resumable state of another version is not used.
 
     Raises:
         UserError: an input that does not fit; see `read_observations` and `read_identity`.
     """
-    # Each thread works on its own frames; the matrices are too small to be shared out.
+    # Threads work on separate frames; the matrices are too small for parallel kernels.
     torch.set_num_threads(1)
     head = HeadModel.load(head_path)
     observed = read_observations(landmarks, crop, frames)
@@ -68,12 +68,12 @@ def track_head(
     store = None
     if scratch is not None:
         inputs = [head_path, landmarks, crop, frames, *([identity] if identity else [])]
-        key = state_key(inputs, {"intrinsics": intrinsics}, code_version("track_head"))
+        key = state_key(inputs, {"intrinsics": intrinsics}, code)
         store = Scratch(scratch, key)
 
     basis = LandmarkBasis(head, prior, device, second=observed.second is not None)
-    keeper = Keeper(store, device)
-    tracker = ClipTracker(basis, observed, camera, keeper.save, keeper.load)
+    checkpoint = SolveCheckpoint(store, device)
+    tracker = ClipTracker(basis, observed, camera, checkpoint.save, checkpoint.load)
     log.info(
         "%d frames, %d with a face; %d unknowns a frame, %d shared",
         len(observed.ids), observed.seen.sum(), tracker.layout.frame_size,

@@ -1,4 +1,4 @@
-"""The order in which a clip is solved.
+"""Order of the solves of a clip: jointly, or in overlapping windows.
 
 1. Poses of all frames by scaled orthography.
 2. Identity and focal length with a few frames spread over poses and mouth shapes, each with its
@@ -43,7 +43,7 @@ Load = Callable[[str], Progress | None]
 
 @dataclass(frozen=True)
 class Solution:
-    """The solved clip: state of all frames, and what is known of the focal length."""
+    """The solved clip: state of all frames, and how well the focal length is determined."""
 
     state: State
     focal_std: float

@@ -1,4 +1,4 @@
-"""Keeps the states of a clip's solves in a stage's scratch, so that an ended run goes on."""
+"""Checkpoints of a clip's solver states in scratch, from which an interrupted run resumes."""
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from headsplat.tracking.layout import State
 from headsplat.tracking.solver import Progress
 
 
-class Keeper:
-    """Keeps and gives back solver states, one file a stage; does nothing without a folder.
+class SolveCheckpoint:
+    """Saves and loads solver states, one `.npz` per solve; does nothing without a folder.
 
     Args:
         store: the stage's keyed folder, or None.
-        device: where states are given back.
+        device: torch device on which states are loaded.
 
     Attributes:
         device: as given.
@@ -27,7 +27,7 @@ class Keeper:
         self._store, self.device = store, device
 
     def save(self, stage: str, progress: Progress) -> None:
-        """Keep the state of `stage`."""
+        """Write the state of the solve `stage`."""
         if self._store is None:
             return
         write_npz(
@@ -40,7 +40,7 @@ class Keeper:
         )
 
     def load(self, stage: str) -> Progress | None:
-        """The state kept for `stage`, or None; a damaged one is removed."""
+        """The saved state of the solve `stage`, or None; a damaged file is removed."""
         if self._store is None or not (self._store.folder / f"{stage}.npz").exists():
             return None
         path = self._store.folder / f"{stage}.npz"

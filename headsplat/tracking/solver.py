@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt over a whole clip; the unknowns that all frames share are eliminated.
+"""Levenberg-Marquardt over a whole clip, with the shared unknowns eliminated.
 
 The normal equations have an arrow shape: one block per frame, tied to its neighbors by the
 temporal term, and one border for identity and focal length. The frames' part is factored as a
@@ -17,8 +17,7 @@ from headsplat.runtime.heartbeat import beat
 from headsplat.tracking.banded import BandedFactor, cholesky, factorize, pair_blocks
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.parallel import each
-from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors
-from headsplat.tracking.temporal import Smoothness
+from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors, Smoothness
 from headsplat.tracking.terms import Frozen, Terms
 
 # Frames whose Jacobians are in memory at one time: what fits a core's cache; what fills a GPU.
@@ -45,7 +44,7 @@ class Normal:
 
 @dataclass
 class Progress:
-    """Where a solve stands; enough to go on from."""
+    """State of an unfinished solve, from which it can resume."""
 
     state: State
     damping: float = DAMPING_START

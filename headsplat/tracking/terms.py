@@ -1,4 +1,4 @@
-"""Data terms of the track: weighted residual rows of every frame and what they cost.
+"""Landmark terms of the tracking energy: weighted residuals and Jacobians per frame.
 
 Three kinds of rows, all in standard deviations of their noise: the landmarks; the offsets between
 the inner lips and the openings between upper and lower lids, which are known better than the

@@ -1,4 +1,4 @@
-"""State of an unfinished run, and what a resumed run needs to continue bit for bit.
+"""Saved states of an unfinished run: on disk to resume it, and on the device to step back.
 
 Everything random is drawn from the seed before the first step (`headsplat.train.plan`), so the
 step number, the parameters, Adam's moments and the loss history are all there is.
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headsplat.runtime.files import publish
 from headsplat.runtime.logs import log
@@ -22,7 +22,7 @@ STATE_FILE = "state.pt"
 
 @dataclass(frozen=True)
 class State:
-    """One checkpoint: the run has done `step` steps."""
+    """One checkpoint, after `step` steps and `seconds` of training."""
 
     step: int
     seconds: float
@@ -39,7 +39,7 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path) -> State | None:
-    """The state a previous run of the same key left, or None; a damaged one is removed.
+    """The last saved state of a run with the same key, or None; a damaged file is removed.
 
     Raises:
         UserError: it may be whole, and the machine refuses to read it.
@@ -56,3 +56,52 @@ def load_state(folder: Path) -> State | None:
         log.warning("%s is damaged (%s): starting over", path, error)
         path.unlink(missing_ok=True)
         return None
+
+
+class Snapshot:
+    """Copy of parameters and optimizer on the device, to repeat steps that lacked Gaussians.
+
+    Args:
+        model: its parameters are kept.
+        optimizer: its state is kept.
+
+    Attributes:
+        step: steps done when it was taken.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._parameters = list(model.parameters())
+        self._optimizer = optimizer
+        self._copies: list[Tensor] = []
+        self.take(0)
+
+    def _state(self) -> list[Tensor]:
+        moments = [
+            self._optimizer.state[parameter][name]
+            for parameter in self._parameters
+            for name in sorted(self._optimizer.state.get(parameter, {}))
+        ]
+        return [*self._parameters, *moments]
+
+    def note(self, step: int) -> None:
+        """Set the step without a copy, where steps are never repeated (on a CPU)."""
+        self.step = step
+
+    @torch.no_grad()
+    def take(self, step: int) -> None:
+        """Copy the state as it is now, after `step` steps."""
+        state = self._state()
+        if len(state) != len(self._copies):
+            self._copies = [value.detach().clone() for value in state]
+        else:
+            torch._foreach_copy_(self._copies, state)
+        self.step = step
+
+    @torch.no_grad()
+    def restore(self) -> int:
+        """Put the copied state back, in place; returns its step."""
+        if len(self._copies) == len(self._parameters):
+            self._optimizer.state.clear()  # it was taken before the first step
+        for value, copy in zip(self._state(), self._copies, strict=True):
+            value.copy_(copy)
+        return self.step

@@ -1,4 +1,4 @@
-"""Square crops of a batch at places that lie on the device, for losses too dear for whole images.
+"""Square crops of a batch at positions on the device, for losses too costly on whole images.
 
 A crop is a gather of pixel rows by their number in the flattened batch. No number occurs twice, so
 the gradient is written back without a sort or atomics: the same bits each time, and nothing that a
@@ -16,7 +16,7 @@ SMALLEST = 16
 
 
 def crop_size(height: int, width: int) -> int:
-    """Side of the crops of an image: half its shorter side, but no less than LPIPS can take."""
+    """Side of the crops of an image: half its shorter side, at least the minimum of LPIPS."""
     side = min(height, width)
     return min(side, max(SMALLEST, side // 2))
 

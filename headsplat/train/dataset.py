@@ -1,4 +1,4 @@
-"""Training images as bytes: all resident when they fit, else decoded ahead into a bounded cache.
+"""Training images as bytes: resident where they fit, else decoded ahead into a cache.
 
 An image is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
 the head mask, multiplied once, here. Where the matte is soft, the colors are the subject's without
@@ -98,7 +98,7 @@ class ResidentImages:
         self.planes = images
 
     def prepare(self, step: int) -> None:
-        """Nothing to do: every step's images are there."""
+        """No-op: all images are resident."""
 
     def places(self, rows: Tensor) -> Tensor:
         """Where in `planes` the images of a step's rows lie, (B,) long."""
@@ -109,7 +109,7 @@ class ResidentImages:
         return self.planes[list(rows)]
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """No-op: no files are open."""
 
 
 class StreamedImages:

@@ -1,4 +1,4 @@
-"""An avatar out of a FlashAvatar checkpoint: to be drawn as it is, or to be trained on.
+"""Avatars from FlashAvatar checkpoints, to be rendered or trained further.
 
 The file holds neither identity nor anchors nor camera: those are the track's and the head model's.
 """

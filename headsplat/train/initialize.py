@@ -1,12 +1,11 @@
-"""What is known before the first step: how anchors lie, what colors the images show there."""
+"""Initial state of a model: spacing of the anchors, and the colors that images show there."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from headsplat.gaussians.deform.base import Start
-from headsplat.gaussians.knn import mean_square_distance, nearest
+from headsplat.gaussians.deform.base import InitialState
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 
 # Opacity of the disks that look up colors: high enough to hide the back of the head.
@@ -40,13 +39,43 @@ class View:
     images: Tensor
 
 
+def nearest(points: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` nearest of `points` to each query, exactly: brute force in blocks.
+
+    Args:
+        points: (N, 3).
+        queries: (Q, 3).
+        count: neighbors per query, at most N.
+
+    Returns:
+        (Q, count) squared distances in ascending order, and (Q, count) long indices.
+    """
+    # A block of distances stays below 2**22 numbers.
+    block = max(1, 2**22 // max(1, len(points)))
+    distances, indices = [], []
+    for part in queries.split(block):
+        square = torch.cdist(part, points, compute_mode="donot_use_mm_for_euclid_dist").square()
+        best = square.topk(min(count, len(points)), dim=1, largest=False, sorted=True)
+        distances.append(best.values)
+        indices.append(best.indices)
+    return torch.cat(distances), torch.cat(indices)
+
+
+def mean_square_distance(points: Tensor, count: int = 3) -> Tensor:
+    """(N, 3) -> (N,): mean squared distance to the `count` nearest OTHER points (3DGS's start)."""
+    square, _ = nearest(points, points, count + 1)
+    return square[:, 1:].mean(1)
+
+
 def anchor_spacing(points: Tensor) -> Tensor:
     """(N, 3) -> (N,) metres: root mean square distance to the 3 nearest, within 0.2 to 8 mm."""
     return mean_square_distance(points).sqrt().clamp(2e-4, 8e-3)
 
 
-def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean color at each anchor, weighted by how much its disk shows in each pixel.
+def anchor_colors(
+    views: list[View], spacing: Tensor, opacity: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean color at each anchor, weighted by the visibility of its disk in each pixel.
 
     A render is linear in the colors, so its gradient with respect to them IS the splat weight:
     one backward pass gives sum(w * image), another sum(w * matte) and sum(w), frame by frame.
@@ -89,21 +118,21 @@ def observe(views: list[View], spacing: Tensor, opacity: Tensor) -> tuple[Tensor
 
 
 def fill_unseen(colors: Tensor, seen: Tensor, points: Tensor) -> Tensor:
-    """Give anchors no image showed the color of the nearest that one did (gray if none)."""
+    """Give unseen anchors the color of the nearest seen one (gray if none was seen)."""
     if not seen.any():
         return torch.full_like(colors, 0.5)
     _, index = nearest(points[seen], points, 1)
     return torch.where(seen[:, None], colors, colors[seen][index[:, 0]])
 
 
-def make_start(
+def initial_state(
     rest_points: Tensor,
     lifted: Tensor,
     views: list[View],
     condition: Tensor,
     pose: Tensor,
-) -> Start:
-    """Collect a model's start.
+) -> InitialState:
+    """The initial state of a model.
 
     Args:
         rest_points: (N, 3) anchors on the neutral head, heights included.
@@ -114,17 +143,17 @@ def make_start(
     """
     spacing = anchor_spacing(rest_points)
     disks = torch.full_like(spacing, _DISK_OPACITY)
-    first_colors, first_share, front = observe(views, spacing, disks)
+    first_colors, first_share, front = anchor_colors(views, spacing, disks)
     # What the first look carved away hides nothing in the second.
     disks = disks * first_share.clamp(0.02, 1) ** 2
-    colors, share, seen = observe(views, spacing, disks)
+    colors, share, seen = anchor_colors(views, spacing, disks)
     colors = torch.where(seen[:, None], colors, first_colors)
     share, seen = torch.minimum(share, first_share), seen | front
     # A disk that mostly covers background (a hair shell above short hair) starts transparent.
     opacity = 0.02 + 0.88 * share.clamp(0, 1) ** 2
     # What hides behind the surface is kept for other viewpoints, but hair has to show itself.
     opacity = torch.where(seen, opacity, torch.where(lifted, 0.02, 0.3))
-    return Start(
+    return InitialState(
         rest_positions=rest_points,
         spacing=spacing,
         colors=fill_unseen(colors, seen, rest_points),

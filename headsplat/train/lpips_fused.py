@@ -21,7 +21,7 @@ _ready = False
 
 @dataclass(frozen=True)
 class Layers:
-    """What the network is made of; nothing of it is trained.
+    """Weights of the network, all frozen.
 
     Attributes:
         blocks: weight (O, I, 3, 3) and bias (O,) of each convolution, block by block, bfloat16 with

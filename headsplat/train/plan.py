@@ -1,4 +1,4 @@
-"""Everything random or scheduled about a run, drawn before its first step.
+"""Random draws and schedules of a training run, fixed before its first step.
 
 A resumed run takes the same rows of the same tables, so it needs no generator state, and a step
 asks the host for nothing.
@@ -41,7 +41,7 @@ def make_plan(
     warm: int,
     final: float,
 ) -> Plan:
-    """Draw the tables.
+    """Draw all random numbers of a run, from its seed.
 
     Args:
         frames: number of training frames.

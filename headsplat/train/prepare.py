@@ -1,4 +1,4 @@
-"""From a head, a track and images to what the trainer steps on."""
+"""Untrained avatar and training frames from a head, a track and images."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.logs import log
 from headsplat.train.dataset import ResidentImages, StreamedImages
-from headsplat.train.initialize import View, make_start
+from headsplat.train.initialize import View, initial_state
 from headsplat.train.options import TrainOptions
 from headsplat.train.track import Track
 
@@ -60,7 +60,7 @@ def spread_rows(count: int, wanted: int) -> list[int]:
 
 
 def face_visibility(head: HeadModel, track: Track, rows: Tensor) -> np.ndarray:
-    """(F,) 1 where a face ever turns to the camera in some frames, else a small density."""
+    """(F,) density of each face: 1 if it faces the camera in some frame, else small."""
     geometry = HeadGeometry(head)
     some = rows[spread_rows(len(rows), _VISIBILITY_FRAMES)]
     best = torch.full((len(head.faces),), -1.0)
@@ -140,4 +140,4 @@ def initialize(
     rest, _ = avatar.place(avatar.vertices(neutral))
     pose = head_pose(frames.rotation)
     lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
-    avatar.deformation.initialize(make_start(rest[0], lifted, views, frames.condition, pose))
+    avatar.deformation.initialize(initial_state(rest[0], lifted, views, frames.condition, pose))

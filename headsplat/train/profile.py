@@ -1,4 +1,4 @@
-"""Where a training step's time goes: steps under PyTorch's profiler, summed by part.
+"""Time of a training step by part, from PyTorch's profiler.
 
 On a GPU the parts are told by the names of its kernels, so that a step may be the replay of one
 CUDA graph; on the CPU by the operators, each with the time it spends outside of other operators.
@@ -128,7 +128,7 @@ def parts_of(
 
 
 def part_of(name: str) -> str:
-    """The part a kernel or operator belongs to."""
+    """The part that a kernel or operator belongs to."""
     return next((part for part, shows in PARTS if re.search(shows, name, re.IGNORECASE)), REST)
 
 

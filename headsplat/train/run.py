@@ -1,4 +1,4 @@
-"""The stage `train_avatar`: head, track, split and packed images to a trained avatar's folder."""
+"""The stage `train_avatar`: head, track, split and packed images to a trained avatar."""
 
 import shutil
 from collections.abc import Sequence
@@ -155,7 +155,7 @@ def train_avatar(
 
 
 def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpips | None:
-    """The distance if it is wanted and its weights are there; says which."""
+    """Load LPIPS if the options ask for it and its weights exist."""
     if options.lpips <= 0:
         return None
     half = device.type == "cuda"

@@ -1,7 +1,7 @@
-"""One training step: frames of the plan are deformed, drawn, charged, and the parameters moved.
+"""One training step: deform, rasterize, compute the loss, update the parameters.
 
 Everything a step reads or writes lies on the device, the number of the step included, so that on a
-GPU one recorded CUDA graph serves all steps of a phase (`headsplat.train.captured`).
+GPU one recorded CUDA graph serves all steps of a phase (`headsplat.runtime.cuda_graph`).
 """
 
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ _FIRST_PAIRS = 8
 
 @dataclass(frozen=True)
 class Phase:
-    """What the host decides about a step.
+    """Constants of a training step that the host chooses.
 
     Attributes:
         reduction: 2 in the coarse steps, at half resolution; then 1.
@@ -93,7 +93,7 @@ class TrainingStep:
             group["lr"] = self._now[index]
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
-        """Take over Adam's moments."""
+        """Load Adam's state."""
         self.optimizer.load_state_dict(state)
         self._bind_rates()
 
@@ -116,7 +116,7 @@ class TrainingStep:
         return self._avatar.deformation(replace(inputs, jitter=jitter))
 
     def __call__(self, phase: Phase) -> None:
-        """Do the step at the cursor and move the cursor on; nothing waits for the device."""
+        """Run the step at the cursor and advance the cursor, without waiting for the device."""
         torch.mul(self._base_rates, self._rates[self.cursor], out=self._now)
         self.optimizer.zero_grad(set_to_none=True)
         per_image, terms, penalties = self._loss(phase)

@@ -1,4 +1,4 @@
-"""The training loop: steps along a plan, keyed checkpoints, a stop at the first NaN."""
+"""Training loop with resumable checkpoints, which stops at the first loss that is not finite."""
 
 import time
 from collections.abc import Callable
@@ -12,24 +12,23 @@ from torch import Tensor
 from headsplat.avatar import Avatar
 from headsplat.formats.flashavatar.checkpoint import Checkpoint, adam_state
 from headsplat.gaussians.deform.base import Gaussians
+from headsplat.runtime.cuda_graph import CudaGraph
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
 from headsplat.runtime.stopping import Stopped, postponed
-from headsplat.train.captured import CapturedFunction
-from headsplat.train.checkpoint import State, load_state, save_state
+from headsplat.train.checkpoint import Snapshot, State, load_state, save_state
 from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import Plan
 from headsplat.train.prepare import TrainingFrames
 from headsplat.train.profile import profile_steps
-from headsplat.train.snapshot import Snapshot
 from headsplat.train.step import TrainingStep
 
-# Steps between looks at the losses and at the rasterizer's budget: each look waits for the device.
+# Steps between checks of the losses and the rasterizer's budget; each check waits for the device.
 CHECK_EVERY = 50
-# Saving may take this share of the time; within bounds, it is what sets how often that is done.
+# Share of the time that saving may take; it sets the interval, within bounds.
 SAVE_SHARE = 0.02
 # Seconds between checkpoints, at least and at most, and between lines of the log.
 SAVE_EVERY, LOG_EVERY = (1.0, 20.0), 10.0
@@ -38,7 +37,7 @@ TRACE_FILE = "trace.json.gz"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run reports.
+    """Results of a finished run.
 
     Attributes:
         per_image: (S, B) loss of each image of each step.
@@ -91,7 +90,7 @@ class Trainer:
         self.options, self._plan = options, plan
         self.steps, self.batch = plan.rows.shape
         self._step = TrainingStep(avatar, frames, images, plan, options, lpips)
-        self._captured = CapturedFunction(self._step, avatar.device)
+        self._captured = CudaGraph(self._step, avatar.device, own_stream=True)
         self.done = 0
         # Steps that the images seen before make, by which the deformation has opened up.
         self._earlier = 0
@@ -112,7 +111,7 @@ class Trainer:
         self._captured(self._step.phase(self._earlier + number))
 
     def advance(self, end: int) -> None:
-        """Step from where training stands up to step `end`, and make sure of it.
+        """Train up to step `end` and check the losses.
 
         Raises:
             UserError: a loss was NaN or infinite, or a frame cannot be drawn; it names the frames.
@@ -124,7 +123,7 @@ class Trainer:
                     self._settle()
 
     def run(self, scratch: Path) -> Outcome:
-        """Train to the end of the plan, from where a previous run of the same key stopped.
+        """Train to the end of the plan, resuming a previous run of the same key.
 
         Must run in the main thread, where a request to stop is noted.
 
@@ -179,7 +178,7 @@ class Trainer:
         return before + time.monotonic() - start
 
     def _due(self) -> bool:
-        """Whether to look now: every so often, at the end, and before a step is recorded."""
+        """Whether to check losses and budget now: regularly, at the end, and before a recording."""
         return (
             self.done % CHECK_EVERY == 0
             or self.done == self.steps
@@ -200,7 +199,7 @@ class Trainer:
         beat("training, step", self.done, self.steps)
 
     def _settle(self) -> None:
-        """Make sure of the steps since the last look, or go back to where it was."""
+        """Check the steps since the last check; go back to it if images lacked Gaussians."""
         self._check_losses()
         budget = self._step.budget
         if budget is None:
@@ -247,7 +246,7 @@ class Trainer:
             self._save(scratch, seconds)
 
     def _maybe_profile(self, scratch: Path) -> None:
-        """Once, from the middle of the run on, profile some steps; they count like any other."""
+        """Profile some steps once, after the middle of the run; they train like all others."""
         count = min(self.options.profile, self.steps - self.done)
         ready = self.done >= self.steps // 2 and self._captured.settled
         if count and ready and not self._profile:

@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from headsplat.runtime.cuda_graph import recorded
+from headsplat.runtime.cuda_graph import EAGER_RUNS, CudaGraph, recorded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -35,3 +35,35 @@ def test_a_graph_among_the_garbage_does_not_break_a_recording():
     assert freed() is None
     second.replay()
     assert value.tolist() == [3] * 4
+
+
+def test_calls_count_once_each_whether_eager_or_replayed():
+    value = torch.zeros(4, device="cuda")
+    graph = CudaGraph(lambda step: value.add_(step), value.device, own_stream=True)
+    with graph.stream():
+        for _ in range(EAGER_RUNS):
+            assert not graph.settled
+            graph(1)
+        assert graph.about_to_record
+        for _ in range(5):
+            graph(1)
+            assert graph.settled
+        assert value.tolist() == [EAGER_RUNS + 5] * 4
+        # Another constant of the host is another recording.
+        graph(10)
+        assert not graph.settled
+        assert value.tolist() == [EAGER_RUNS + 15] * 4
+
+
+def test_a_recording_follows_the_values_that_are_loaded():
+    inputs = [torch.ones(3, device="cuda"), torch.ones(3, 1, device="cuda")]
+    graph = CudaGraph(lambda a, b: (a * b, a + b), inputs[0].device, inputs)
+    graph.warm_up()
+    graph.record()
+    for factor in (2.0, 5.0):
+        graph.load(torch.full((3,), factor), torch.tensor([[1.0], [2.0], [3.0]]))
+        product, total = graph.replay()
+        assert product[:, 0].tolist() == [factor, 2 * factor, 3 * factor]
+        assert total[2].tolist() == [factor + 3] * 3
+    graph.forget()
+    assert not graph.is_recorded

@@ -8,9 +8,10 @@ import torch
 from headsplat.gaussians.deform.codes import POSE, condition_size
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.heads.model import HeadModel
+from headsplat.runtime import cuda_graph
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json
-from headsplat.train import captured, run, step
+from headsplat.train import run, step
 from headsplat.train.dataset import ImageReader, open_images
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
@@ -53,7 +54,7 @@ def test_a_thousand_recorded_steps_agree_with_plain_ones(clip, monkeypatch, mode
     recorded = new_trainer(clip, options)
     recorded.advance(1000)
     assert recorded._captured.settled
-    monkeypatch.setattr(captured, "EAGER_RUNS", 10**9)
+    monkeypatch.setattr(cuda_graph, "EAGER_RUNS", 10**9)
     plain = new_trainer(clip, options)
     plain.advance(1000)
     assert not plain._captured.settled
@@ -109,7 +110,7 @@ def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, mo
 
     before = InstanceBudget.note
     monkeypatch.setattr(InstanceBudget, "note", short)
-    monkeypatch.setattr(captured, "EAGER_RUNS", 3)
+    monkeypatch.setattr(cuda_graph, "EAGER_RUNS", 3)
     arguments = dict(
         head_path=clip.head, track_path=clip.track, split_path=clip.split, frames=[clip.frames],
         alpha=[clip.alpha], parsing=[clip.parsing], scratch_root=tmp_path / "scratch",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headsplat.evaluate.report.step_time import TITLE as STEP_TIME
+from headsplat.evaluate.report.training import TITLE as STEP_TIME
 from headsplat.runtime.files import read_json
 from tests.conftest import ROOT
 

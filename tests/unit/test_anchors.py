@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from headsplat.gaussians.anchors import (
+    AnchoredSurface,
     Anchors,
     faces_inside,
     rasterize_uv,
     sample_anchors,
     texel_anchors,
 )
-from headsplat.gaussians.knn import mean_square_distance, nearest
-from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.unpickle import load_pickle
 from headsplat.heads.wavefront import read_textured_mesh
 from headsplat.rotations import matrix_from_axis_angle, matrix_from_quaternion
+from headsplat.train.initialize import mean_square_distance, nearest
 from tests.unit.sphere_head import RADIUS, sphere_head
 
 

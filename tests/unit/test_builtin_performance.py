@@ -6,9 +6,15 @@ import torch
 
 from headsplat.rotations import axis_angle_from_matrix
 from headsplat.runtime.errors import UserError
+from headsplat.synthetic.parameters import (
+    CAMERA,
+    SHAPES_OF_CHANNEL,
+    animate,
+    own_identity,
+    turn_matrices,
+)
 from headsplat.synthetic.performance import Performance, perform
-from headsplat.synthetic.puppet import CAMERA, SHAPES_OF_CHANNEL, own_identity, play, turn_matrices
-from headsplat.synthetic.score import compose_score
+from headsplat.synthetic.speech import compose_speech
 from tests.unit.toy_head import toy_head
 
 FPS = 25
@@ -23,7 +29,7 @@ NAMES = sorted(
 
 
 def acted(seconds: float) -> Performance:
-    return perform(compose_score(seconds), FPS)
+    return perform(compose_speech(seconds), FPS)
 
 
 def arkit_head():
@@ -99,25 +105,25 @@ def test_turns_have_their_documented_directions():
     assert turn[2, 0, 1] < 0  # roll: the crown (+y) goes to the subject's right (-x)
 
 
-def test_puppet_follows_the_performance():
+def test_parameters_follow_the_performance():
     performance, model = acted(3.0), arkit_head()
     pivot, camera_t = np.array([0.0, -0.15, -0.02]), np.array([0.0, -0.02, 0.9])
-    puppet = play(performance, model, pivot, camera_t)
+    parameters = animate(performance, model, pivot, camera_t)
     n = len(performance.times)
     shapes = {"exp": (n, len(NAMES)), "jaw": (n, 3), "eyes": (n, 6), "eyelids": (n, 2)}
     shapes |= {"R": (n, 3, 3), "t": (n, 3), "shape": (6,)}
     for name, shape in shapes.items():
-        assert getattr(puppet, name).shape == shape
-        assert getattr(puppet, name).dtype == np.float32
-    assert np.corrcoef(puppet.jaw[:, 0], performance.lips[:, 0])[0, 1] > 0.999
-    assert np.corrcoef(puppet.eyelids[:, 0], performance.blink[:, 0])[0, 1] > 0.95
-    assert puppet.eyelids.min() >= 0
-    assert puppet.eyelids.max() <= 1
+        assert getattr(parameters, name).shape == shape
+        assert getattr(parameters, name).dtype == np.float32
+    assert np.corrcoef(parameters.jaw[:, 0], performance.lips[:, 0])[0, 1] > 0.999
+    assert np.corrcoef(parameters.eyelids[:, 0], performance.blink[:, 0])[0, 1] > 0.95
+    assert parameters.eyelids.min() >= 0
+    assert parameters.eyelids.max() <= 1
     # The pivot moves with the performance's shift only, whatever the turn.
-    seen = puppet.R @ pivot + puppet.t
+    seen = parameters.R @ pivot + parameters.t
     expected = (pivot + performance.shift) @ CAMERA.T + camera_t
     np.testing.assert_allclose(seen, expected, atol=1e-6)
-    turned = axis_angle_from_matrix(torch.as_tensor(CAMERA.T @ puppet.R[:1])).numpy()
+    turned = axis_angle_from_matrix(torch.as_tensor(CAMERA.T @ parameters.R[:1])).numpy()
     assert np.abs(turned[0]).max() < 0.2
 
 
@@ -131,4 +137,4 @@ def test_identity_is_someone_in_particular_and_plausible():
 def test_a_head_without_the_needed_shapes_is_refused_by_name():
     model = replace(toy_head(expression=2), expression_names=("jawOpen", "mouthClose"))
     with pytest.raises(UserError, match="toy: no expression shape 'mouthPress"):
-        play(acted(1.0), model, np.zeros(3), np.array([0.0, 0.0, 1.0]))
+        animate(acted(1.0), model, np.zeros(3), np.array([0.0, 0.0, 1.0]))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from headsplat.synthetic.phones import LIP_CHANNELS, PHONES
-from headsplat.synthetic.score import compose_score, lip_tracks
+from headsplat.synthetic.speech import compose_speech, lip_tracks
 from headsplat.synthetic.voice import SAMPLE_RATE, synthesize
 
 
@@ -15,27 +15,27 @@ def loudness(sound: np.ndarray, times: np.ndarray, width: float = 0.02) -> np.nd
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0, 12.0])
 def test_score_fills_the_time_without_gaps(seconds):
-    score = compose_score(seconds)
-    assert score.seconds == pytest.approx(seconds)
-    assert np.all(np.diff(score.starts) > 0)
-    assert len(score.names) == len(score.starts) - 1
-    assert score.names[0] == score.names[-1] == "-"
-    assert len(score.accents) >= 1
+    speech = compose_speech(seconds)
+    assert speech.seconds == pytest.approx(seconds)
+    assert np.all(np.diff(speech.starts) > 0)
+    assert len(speech.names) == len(speech.starts) - 1
+    assert speech.names[0] == speech.names[-1] == "-"
+    assert len(speech.accents) >= 1
 
 
 def test_every_spoken_sound_comes_back_in_the_other_half_of_the_clip():
-    score = compose_score(12.0)
-    early = {n for n, t in zip(score.names, score.starts[:-1], strict=True) if t < 6}
-    late = {n for n, t in zip(score.names, score.starts[:-1], strict=True) if t >= 6}
+    speech = compose_speech(12.0)
+    early = {n for n, t in zip(speech.names, speech.starts[:-1], strict=True) if t < 6}
+    late = {n for n, t in zip(speech.names, speech.starts[:-1], strict=True) if t >= 6}
     assert early == late
 
 
 @pytest.mark.parametrize("seconds", [3.0, 12.0])
 def test_jaw_moves_with_the_loudness_of_the_sound(seconds):
-    score = compose_score(seconds)
-    sound = synthesize(score)
+    speech = compose_speech(seconds)
+    sound = synthesize(speech)
     times = np.arange(round(seconds * 25)) / 25
-    jaw = lip_tracks(score, times)[:, LIP_CHANNELS.index("jaw")]
+    jaw = lip_tracks(speech, times)[:, LIP_CHANNELS.index("jaw")]
     heard = loudness(sound, times)
 
     def match(lag: int) -> float:
@@ -46,10 +46,10 @@ def test_jaw_moves_with_the_loudness_of_the_sound(seconds):
 
 
 def test_lips_close_in_the_middle_of_each_bilabial_and_bite_in_each_labiodental():
-    score = compose_score(12.0)
-    middle = (score.starts[1:] + score.starts[:-1]) / 2
-    tracks = dict(zip(LIP_CHANNELS, lip_tracks(score, middle).T, strict=True))
-    names = np.array(score.names)
+    speech = compose_speech(12.0)
+    middle = (speech.starts[1:] + speech.starts[:-1]) / 2
+    tracks = dict(zip(LIP_CHANNELS, lip_tracks(speech, middle).T, strict=True))
+    names = np.array(speech.names)
     bilabial, bite = np.isin(names, ["m", "b", "p"]), np.isin(names, ["f", "v"])
     assert tracks["press"][bilabial].min() > 0.9
     assert tracks["jaw"][bilabial].max() < 0.1
@@ -59,27 +59,27 @@ def test_lips_close_in_the_middle_of_each_bilabial_and_bite_in_each_labiodental(
 
 def test_lip_tracks_stay_in_range_and_are_smooth():
     times = np.arange(0, 12, 0.005)
-    tracks = lip_tracks(compose_score(12.0), times)
+    tracks = lip_tracks(compose_speech(12.0), times)
     assert tracks.min() >= 0
     assert tracks.max() <= 1
     assert np.abs(np.diff(tracks, axis=0)).max() < 0.12
 
 
 def test_sound_has_the_right_length_and_is_the_same_every_time():
-    score = compose_score(2.0)
-    sound = synthesize(score)
+    speech = compose_speech(2.0)
+    sound = synthesize(speech)
     assert sound.shape == (2 * SAMPLE_RATE,)
     assert sound.dtype == np.float32
     assert 0.3 < np.abs(sound).max() <= 1.0
-    np.testing.assert_array_equal(sound, synthesize(score))
+    np.testing.assert_array_equal(sound, synthesize(speech))
 
 
 def test_pauses_are_silent_and_hisses_lie_high():
-    score = compose_score(6.0)
-    sound = synthesize(score)
-    middle = (score.starts[1:] + score.starts[:-1]) / 2
+    speech = compose_speech(6.0)
+    sound = synthesize(speech)
+    middle = (speech.starts[1:] + speech.starts[:-1]) / 2
     heard = loudness(sound, middle)
-    names = np.array(score.names)
+    names = np.array(speech.names)
     assert heard[names == "-"].max() < 0.02 * heard[names == "aa"].mean()
 
     def mean_hertz(name: str) -> float:
@@ -92,9 +92,9 @@ def test_pauses_are_silent_and_hisses_lie_high():
 
 
 def test_vowels_have_their_formants():
-    score = compose_score(6.0)
-    sound = synthesize(score)
-    start, end = (score.starts[list(score.names).index("ao") + k] for k in (0, 1))
+    speech = compose_speech(6.0)
+    sound = synthesize(speech)
+    start, end = (speech.starts[list(speech.names).index("ao") + k] for k in (0, 1))
     at = int((start + end) / 2 * SAMPLE_RATE)
     power = np.abs(np.fft.rfft(sound[at - 2048 : at + 2048] * np.hanning(4096))) ** 2
     hertz = np.fft.rfftfreq(4096, 1 / SAMPLE_RATE)

@@ -95,7 +95,7 @@ def test_pose_from_the_points_is_unbiased(head):
             matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
             start = cv2.Rodrigues(view.rotation.astype(np.float64))[0]
             _, turn, shift = cv2.solvePnP(
-                at_rest, _pixels(face, view)[landmarks.index], matrix, None, start,
+                at_rest, _pixels(face, view.image.shape)[landmarks.index], matrix, None, start,
                 view.translation.astype(np.float64).reshape(3, 1), True,
             )  # fmt: skip
             difference = cv2.Rodrigues(turn)[0] @ view.rotation.T

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from headsplat.formats.flashavatar.checkpoint import save_checkpoint
-from headsplat.gaussians.deform.base import FrameInputs, Start
+from headsplat.gaussians.deform.base import FrameInputs, InitialState
 from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
 from headsplat.gaussians.deform.flashavatar import (
     DeformationMlp,
@@ -31,9 +31,9 @@ def _seed():
     torch.manual_seed(0)
 
 
-def start() -> Start:
+def start() -> InitialState:
     points = torch.rand(COUNT, 3) * 0.1
-    return Start(
+    return InitialState(
         rest_positions=points,
         spacing=torch.full((COUNT,), 0.002),
         colors=torch.rand(COUNT, 3),
@@ -305,8 +305,8 @@ def test_checkpoint_has_the_published_structure(tmp_path):
     assert math.isclose(gauss[10]["param_groups"][2]["lr"], 0.05)
 
 
-def start_of(size: int) -> Start:
+def start_of(size: int) -> InitialState:
     base = start()
-    return Start(**{**vars(base), "condition_mean": torch.zeros(size),
+    return InitialState(**{**vars(base), "condition_mean": torch.zeros(size),
                     "condition_scale": torch.ones(size),
                     "condition_range": torch.zeros(2, size)})  # fmt: skip

@@ -12,10 +12,10 @@ from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.face_colors import FACE_PIXELS, face_colors
 from headsplat.detect.solve import solve_crop
 from headsplat.runtime.files import read_npz
-from headsplat.synthetic import clip, stage_set
+from headsplat.synthetic import clip, scene
 from headsplat.synthetic.head.head import procedural_head
 from headsplat.synthetic.head.paint import Person
-from headsplat.synthetic.puppet import own_identity
+from headsplat.synthetic.parameters import own_identity
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 
@@ -38,7 +38,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.nda
     shown = []
     with pytest.MonkeyPatch.context() as patch:
         for seed, person in ((7, FAIR), (9, DARK)):
-            patch.setattr(stage_set, "PERSON", person)
+            patch.setattr(scene, "PERSON", person)
             patch.setattr(clip, "own_identity", lambda model, seed=seed: own_identity(model, seed))
             video = folder / f"{seed}.mp4"
             clip.render_clip(folder / "head.npz", video, folder / "t.npz", seconds=1.0, size=SIZE)

@@ -7,16 +7,17 @@ import torch
 mediapipe = pytest.importorskip("mediapipe")
 
 from headsplat.camera import project  # noqa: E402
+from headsplat.heads.calibration_views import head_to_camera  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.synthetic.head import build, observe  # noqa: E402
+from headsplat.synthetic.head import observe  # noqa: E402
 from headsplat.synthetic.head.texture import paint_texture  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> HeadModel:
     path = tmp_path_factory.mktemp("head") / "procedural.npz"
-    build.build(path)
+    observe.build_procedural_head(path)
     return HeadModel.load(path)
 
 
@@ -30,8 +31,8 @@ def test_points_land_on_the_features(built):
     errors: dict[str, list[float]] = {name: [] for name in names}
     detector = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
     for yaw, pitch in ((0, 0), (18, 4), (-18, -4), (24, 0), (-8, 7)):
-        rotation = observe.rotation_of(torch.tensor(yaw), torch.tensor(pitch))
-        image, *_ = observe.draw(built, vertices, rotation, texture)
+        rotation = head_to_camera(yaw, pitch)
+        image = observe.draw(built, vertices, rotation, texture).image
         faces = detector.process(image).multi_face_landmarks
         assert faces, (yaw, pitch)
         seen = np.array([(p.x, p.y) for p in faces[0].landmark]) * observe.SIZE

@@ -14,15 +14,16 @@ from headsplat.frames.table import FrameRow, write_frames
 from headsplat.networks.mica import load_mica
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, write_npz
-from headsplat.tracking.face_alignment import (
+from headsplat.tracking.identity import (
     FIVE,
     TEMPLATE,
     aligned_face,
+    choose_frames,
     five_of_68,
     similarity,
+    solve_identity,
     template_error,
 )
-from headsplat.tracking.identity import choose_frames, solve_identity
 
 
 def turned(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:

@@ -17,13 +17,13 @@ from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.photometric.color import find_shade, fit_color, harmonics
-from headsplat.tracking.photometric.gauge import common_motions, settle
 from headsplat.tracking.photometric.images import Images, look_up
+from headsplat.tracking.photometric.refine import common_motions, settle
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import build_priors
-from headsplat.tracking.solve_checkpoint import Keeper
+from headsplat.tracking.solve_checkpoint import SolveCheckpoint
 from headsplat.tracking.solver import ClipSolver
 from headsplat.tracking.terms import Terms
 
@@ -260,7 +260,7 @@ def test_a_refinement_that_was_cut_off_goes_on_to_the_same_bits(plain, tmp_path,
     names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
     zips = [sorted((folder / name).glob("*.zip")) for name in ("frames", "alpha")]
     out = tuple(tmp_path / name for name in ("out.npz", "identity.npy", "refinement.json"))
-    keep = Keeper.save
+    keep = SolveCheckpoint.save
 
     def dies(self, stage, progress):
         keep(self, stage, progress)
@@ -270,11 +270,11 @@ def test_a_refinement_that_was_cut_off_goes_on_to_the_same_bits(plain, tmp_path,
         inputs = (folder / name for name in names)
         refine_track(*inputs, *zips, *out, scratch=tmp_path / "scratch", device="cpu")
 
-    monkeypatch.setattr(Keeper, "save", dies)
+    monkeypatch.setattr(SolveCheckpoint, "save", dies)
     with pytest.raises(KeyboardInterrupt):
         refine()
     assert not out[0].exists()
-    monkeypatch.setattr(Keeper, "save", keep)
+    monkeypatch.setattr(SolveCheckpoint, "save", keep)
     refine()
     assert out[0].read_bytes() == (folder / "track.npz").read_bytes()
     assert not list((tmp_path / "scratch").iterdir())

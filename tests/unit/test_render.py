@@ -7,9 +7,8 @@ import torch
 from headsplat.avatar import Avatar
 from headsplat.evaluate.evaluation import _speed
 from headsplat.evaluate.pairs import rendered
-from headsplat.gaussians.anchors import Anchors
+from headsplat.gaussians.anchors import AnchoredSurface, Anchors
 from headsplat.gaussians.deform.codes import head_pose, pose_head
-from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.render import FrameRenderer, _padded
 from headsplat.rotations import matrix_from_axis_angle, matrix_from_quaternion

@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from headsplat.evaluate.report.step_time import TITLE, step_time
+from headsplat.evaluate.report.training import TITLE, step_time
 
 TRAINING = {
     "batch": 16,

@@ -205,7 +205,7 @@ def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, capl
     class KilledError(Exception):
         pass
 
-    keep, calls = run.Keeper.save, []
+    keep, calls = run.SolveCheckpoint.save, []
 
     def dies(self, stage, progress):
         keep(self, stage, progress)
@@ -213,12 +213,12 @@ def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, capl
         if len(calls) == 5:
             raise KilledError
 
-    monkeypatch.setattr(run.Keeper, "save", dies)
+    monkeypatch.setattr(run.SolveCheckpoint, "save", dies)
     with pytest.raises(KilledError):
         track(folder, tmp_path, scratch=tmp_path / "b")
     states = list((tmp_path / "b").rglob("*.npz"))
     assert states
-    monkeypatch.setattr(run.Keeper, "save", keep)
+    monkeypatch.setattr(run.SolveCheckpoint, "save", keep)
     shutil.copytree(tmp_path / "b", tmp_path / "c")
     track(folder, tmp_path, scratch=tmp_path / "b")
     for file, expected in straight.items():

@@ -17,10 +17,9 @@ from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.initial import initial_state
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
-from headsplat.tracking.priors import Priors
+from headsplat.tracking.priors import Priors, Smoothness
 from headsplat.tracking.projection import LandmarkView, Projector
 from headsplat.tracking.solver import ClipSolver, Progress
-from headsplat.tracking.temporal import Smoothness
 from headsplat.tracking.terms import Terms, _nearest_lines
 
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))

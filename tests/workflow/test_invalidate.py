@@ -147,7 +147,7 @@ def statement(source: str) -> str:
 @pytest.mark.parametrize(
     ("source", "planned"),
     [
-        ("headsplat/synthetic/head/build.py", HEAD),
+        ("headsplat/synthetic/head/observe.py", HEAD),
         ("headsplat/synthetic/room.py", BUILTIN),
         ("headsplat/video/probe.py", PROBE),
         ("headsplat/detect/tracker.py", DETECT),
@@ -156,7 +156,7 @@ def statement(source: str) -> str:
         ("headsplat/masks/refine.py", MATTE),
         ("headsplat/masks/neck_cut.py", PARSE),
         ("headsplat/tracking/priors.py", TRACK),
-        ("headsplat/tracking/photometric/gauge.py", REFINE),
+        ("headsplat/tracking/photometric/refine.py", REFINE),
         ("headsplat/tracking/overlay.py", {"overlay_track": 1}),
         ("headsplat/formats/frame_export.py", {"export_frames": 1}),
         ("headsplat/evaluate/split.py", {"split_frames": 1} | TRAIN),

@@ -1,4 +1,4 @@
-"""Small SVG charts for a self-contained page: no script, no font, no image from elsewhere.
+"""SVG charts for a self-contained HTML page, without scripts, fonts or external images.
 
 Every chart scales with its container (viewBox) and takes its colors from the page's CSS
 variables, so that it follows the light and the dark theme.

@@ -1,4 +1,4 @@
-"""What each stage cost, from the benchmark files that Snakemake writes beside the logs."""
+"""Seconds and memory of each stage, from the benchmark files that Snakemake writes."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""The page around the sections: one HTML file that needs nothing beside it."""
+"""HTML elements and style of the report: one self-contained file."""
 
 import base64
 import html
@@ -9,21 +9,21 @@ import numpy as np
 from headsplat.frames.images import encode_jpeg
 
 _STYLE = """
-:root{--bg:#fbfbf9;--fg:#1d2326;--soft:#667077;--gpu:#fff;--line:#dfe3e4;--a:#1668a8;--b:#c8601c;
+:root{--bg:#fbfbf9;--fg:#1d2326;--soft:#667077;--panel:#fff;--line:#dfe3e4;--a:#1668a8;--b:#c8601c;
 --c:#2d8a5c;--d:#8a4fa3;--e:#b0902a;--good:#2d8a5c;--bad:#b93a32}
-@media (prefers-color-scheme:dark){:root{--bg:#14181a;--fg:#e6eaeb;--soft:#98a3a8;--gpu:#1c2225;
+@media (prefers-color-scheme:dark){:root{--bg:#14181a;--fg:#e6eaeb;--soft:#98a3a8;--panel:#1c2225;
 --line:#30383c;--a:#63b0ea;--b:#ef9a5b;--c:#62c294;--d:#c493dc;--e:#dcc063;--good:#62c294;--bad:#f0807a}}
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);
 font:16px/1.5 system-ui,sans-serif}main{max-width:1080px;margin:auto;padding:24px 20px 60px}
 h1{font-size:1.7rem;margin:.2em 0}h2{font-size:1.1rem;margin:0 0 .6em}p{margin:.3em 0 .8em}
 .soft,figcaption{color:var(--soft);font-size:.875rem}
-.verdict{border-left:4px solid var(--b);padding:.5em .9em;background:var(--gpu);margin:1em 0}
+.verdict{border-left:4px solid var(--b);padding:.5em .9em;background:var(--panel);margin:1em 0}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:8px;margin:18px 0}
-.tile{background:var(--gpu);border:1px solid var(--line);border-radius:8px;padding:10px 12px}
+.tile{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:10px 12px}
 .tile b{display:block;font-size:1.2rem;white-space:nowrap;font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:.8rem}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px}
-section{background:var(--gpu);border:1px solid var(--line);border-radius:8px;padding:14px 16px;
+section{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:14px 16px;
 margin-bottom:16px;min-width:0}.grid2>section{margin:0}.grid2 div section:last-child{margin:0}
 .grid2{margin-bottom:16px}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:12px system-ui,sans-serif}
@@ -66,13 +66,13 @@ def tile(label: str, value: str, hint: str) -> str:
 
 
 def section(title: str, body: str, note: str = "") -> str:
-    """A titled GPU with an optional explanation under the title."""
+    """A titled panel with an optional explanation under the title."""
     hint = f'<p class="soft">{html.escape(note)}</p>' if note else ""
     return f"<section><h2>{html.escape(title)}</h2>{hint}{body}</section>"
 
 
 def pair(*sections: str) -> str:
-    """Sections side by side where the screen is wide enough."""
+    """Two columns of sections on wide screens."""
     return f'<div class="grid2">{"".join(sections)}</div>'
 
 

@@ -1,4 +1,4 @@
-"""Which stage holds the result back: each stage's own measure against what it should reach."""
+"""Rank the stages by how far their measures miss their goals."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class StageHealth:
-    """One stage's measure: `strain` is 1 at the goal and grows as it gets worse."""
+    """One stage's measure: `strain` is 1 at the goal and larger if worse."""
 
     stage: str
     measure: str

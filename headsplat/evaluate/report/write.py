@@ -1,4 +1,4 @@
-"""The report of one subject: gathers what the stages left and lays it out on one page."""
+"""The report of one subject: an HTML page from the outputs of all stages."""
 
 import html
 from dataclasses import dataclass
@@ -10,9 +10,13 @@ import torch
 
 from headsplat.evaluate.report import charts, page
 from headsplat.evaluate.report.charts import Series
-from headsplat.evaluate.report.costs import read_costs
-from headsplat.evaluate.report.ground_truth import compare
-from headsplat.evaluate.report.step_time import step_time
+from headsplat.evaluate.report.tracking import (
+    compare,
+    ground_truth_errors,
+    refinement,
+    residual_groups,
+)
+from headsplat.evaluate.report.training import stage_costs, step_time, training_curves
 from headsplat.evaluate.report.weakest import outside_share, stage_health
 from headsplat.frames.table import FrameRow, read_frames
 from headsplat.heads.model import HeadModel
@@ -26,7 +30,7 @@ EXPRESSIONS_SHOWN = 14
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the stages left what the report shows.
+    """Input files of the report.
 
     `ground_truth` is the built-in clip's, or None; `refinement` is None for a track from elsewhere.
     """
@@ -68,13 +72,13 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         _sheet(evaluation),
         _over_time(evaluation, track, rows),
         _coverage(track, split, names),
-        _refinement(sources.refinement),
-        page.pair(_training(training, metrics), f"<div>{_frames(rows, split)}</div>"),
+        refinement(sources.refinement),
+        page.pair(training_curves(training, metrics), f"<div>{_frames(rows, split)}</div>"),
         step_time(training),
-        _costs(sources.logs, sources.logs.parent / "assets"),
+        stage_costs(sources.logs, sources.logs.parent / "assets"),
     ]
     if sources.ground_truth is not None:
-        parts.append(_ground_truth(compare(track, read_npz(sources.ground_truth))))
+        parts.append(ground_truth_errors(compare(track, read_npz(sources.ground_truth))))
     text = page.document(f"headsplat: {subject}", "".join(parts))
     with publish(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -91,7 +95,7 @@ def _head(subject: str, info: Any, track: Any, training: Any, split: Any) -> str
 
 
 def _has_residual(track: Any) -> bool:
-    """Whether the tracker saw landmarks; what another tool tracked comes without."""
+    """Whether the track has landmark residuals; imported tracks have none."""
     return bool(np.isfinite(track["residual_iod"]).any())
 
 
@@ -166,7 +170,7 @@ def _sheet(evaluation: Any) -> str:
     return page.section(
         "Held-out frames over the clip",
         f'<div class="sheet">{"".join(figures)}</div>',
-        f"GroundTruth, render and four times their difference of {which}, evenly spread.",
+        f"Ground truth, render and four times their difference of {which}, evenly spread.",
     )
 
 
@@ -216,19 +220,6 @@ def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
     )
 
 
-def _residual_groups(track: Any) -> str:
-    names = [str(name) for name in track["group_names"]]
-    groups = np.nanmedian(track["residual_group"], axis=0)
-    order = np.argsort(-np.nan_to_num(groups))
-    return page.section(
-        "Landmark residual by group",
-        charts.bars(
-            [(names[i], float(groups[i]), f"{groups[i]:.2f} px") for i in order],
-            "median residual of each landmark group",
-        ),
-    )
-
-
 def _angles(track: Any) -> np.ndarray:
     """(N, 3) pitch, yaw and roll of the head against a frontal one, degrees."""
     frontal = np.diag([1.0, -1.0, -1.0])
@@ -269,42 +260,9 @@ def _coverage(track: Any, split: Any, names: tuple[str, ...]) -> str:
         charts.ranges([row(*item) for item in columns[:EXPRESSIONS_SHOWN]], "expressions"),
         f"The {min(EXPRESSIONS_SHOWN, len(columns))} codes that moved most.",
     )
-    groups = _residual_groups(track) if _has_residual(track) else ""
+    groups = residual_groups(track) if _has_residual(track) else ""
     left = f"<div>{groups}{jaw_and_lids}</div>"
     return page.pair(poses, left) + expressions
-
-
-def _refinement(path: Path | None) -> str:
-    verdict = {"mode": "never"} if path is None else read_json(path)
-    if verdict["mode"] == "never":
-        return ""
-    skin, points = verdict["held_out"], verdict["landmarks"]
-    rows = [
-        ("held-out skin misses, of 255", *(f"{255 * value:.2f}" for value in skin)),
-        ("landmarks miss, pixels", *(f"{value:.2f}" for value in points)),
-    ]
-    note = "The refined track is used." if verdict["taken"] else (
-        "It was not better where it had not been fitted: the landmarks' track is used."
-    )  # fmt: skip
-    return page.section(
-        "Track against the images", page.table(("what", "landmarks", "refined"), rows), note
-    )
-
-
-def _training(training: Any, metrics: Any) -> str:
-    series = [
-        Series(name, [step for step, _ in curve], [value for _, value in curve])
-        for name, curve in training["losses"].items()
-        if curve
-    ]
-    note = (
-        f"{training['steps']} steps, {training['images']} images in {training['seconds']:.0f} s "
-        f"({training['images_per_second']:.0f} images/s) "
-        f"on {training['device']}; {metrics['psnr_head_train']:.2f} dB on training frames, "
-        f"{metrics['psnr_head']:.2f} dB held out."
-    )
-    chart = charts.lines(series, "step", "loss", "loss curves", log_y=True) if series else ""
-    return page.section("Training", chart, note)
 
 
 def _frames(rows: list[FrameRow], split: Any) -> str:
@@ -318,30 +276,3 @@ def _frames(rows: list[FrameRow], split: Any) -> str:
     ) + page.section(
         "Frames by use", charts.bars([(k, v, str(v)) for k, v in use.items()], "frames by use")
     )
-
-
-def _costs(*folders: Path) -> str:
-    costs = [cost for folder in reversed(folders) for cost in read_costs(folder)]
-    if not costs:
-        return ""
-    rows = [(c.stage, str(c.jobs), f"{c.seconds:.1f}", f"{c.peak_mib:.0f}") for c in costs]
-    total = sum(c.seconds for c in costs)
-    body = page.pair(
-        charts.bars([(c.stage, c.seconds, f"{c.seconds:.1f} s") for c in costs], "seconds"),
-        page.table(("stage", "jobs", "seconds", "peak MiB"), rows),
-    )
-    note = f"{total:.0f} s summed over all jobs; jobs that ran side by side count twice."
-    return page.section("What each stage cost", body, note)
-
-
-def _ground_truth(errors: dict[str, float]) -> str:
-    rows = [
-        ("head rotation, median", f"{errors['rotation_deg_median']:.2f} degrees"),
-        ("head rotation, 95 %", f"{errors['rotation_deg_95']:.2f} degrees"),
-        ("head position, median", f"{errors['translation_mm_median']:.1f} mm"),
-        ("jaw opening, correlation", f"{errors['jaw_correlation']:.3f}"),
-        ("lids, correlation (worse eye)", f"{errors['lids_correlation']:.3f}"),
-        ("landmark residual, median", f"{100 * errors['residual_iod_median']:.2f} %"),
-    ]
-    note = "The built-in clip is rendered, so the track can be held against what was true."
-    return page.section("Track against the ground truth", page.table(("what", "value"), rows), note)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from headsplat.camera import project, vector_from_matrix
-from headsplat.frames.crop import Crop
+from headsplat.frames.crop import Crop, widened
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_6d
@@ -33,14 +33,8 @@ def square_window(head: HeadModel, track: Track, size: int) -> Crop:
     pixels = _project(head, track)
     low = np.percentile(pixels.min(1), TAIL, axis=0)
     high = np.percentile(pixels.max(1), 100 - TAIL, axis=0)
-    tall = high[1] - low[1]
-    image = np.array([width, height], float)
-    low = np.clip(low - tall * np.array([ROOM["left"], ROOM["top"]]), 0, image)
-    high = np.clip(high + tall * np.array([ROOM["right"], ROOM["bottom"]]), 0, image)
-    side = max(2, round(float((high - low).max())))
-    slack = image - side
-    corner = np.clip(np.rint((low + high - side) / 2), np.minimum(slack, 0), np.maximum(slack, 0))
-    return Crop(int(corner[0]), int(corner[1]), side, size, width, height)
+    box = widened(low, high, high[1] - low[1], ROOM, (width, height))
+    return Crop.around(*box, (width, height), size)
 
 
 def _project(head: HeadModel, track: Track) -> np.ndarray:

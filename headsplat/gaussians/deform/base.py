@@ -53,7 +53,7 @@ class Gaussians:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialState:
     """What is known before training, from which a model sets its parameters.
 
     Attributes:
@@ -89,7 +89,7 @@ class Deformation(nn.Module, ABC):
         """Keyword arguments that build an empty model of the same shapes."""
 
     @abstractmethod
-    def initialize(self, start: Start) -> None:
+    def initialize(self, start: InitialState) -> None:
         """Set parameters and buffers before the first step; called once."""
 
     @abstractmethod

@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, Start, standardize
+from headsplat.gaussians.deform.base import (
+    Deformation,
+    FrameInputs,
+    Gaussians,
+    InitialState,
+    standardize,
+)
 from headsplat.gaussians.raster.operators import Operator
 
 # Attributes in the order of storage and of the operator: numbers per Gaussian, and the unit of
@@ -78,7 +84,7 @@ class BlendshapeDeformation(Deformation):
         return {"count": self.count, "condition_size": size, "bases": self.bases}
 
     @torch.no_grad()
-    def initialize(self, start: Start) -> None:
+    def initialize(self, start: InitialState) -> None:
         """Flat disks in the surface with the colors seen; all bases zero."""
         self.code_mean.copy_(torch.cat([start.condition_mean, start.pose_mean]))
         self.code_scale.copy_(torch.cat([start.condition_scale, start.pose_scale]))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, Start
+from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, InitialState
 from headsplat.gaussians.deform.relu_network import relu_network
 from headsplat.gaussians.raster.operators import Operator
 from headsplat.gaussians.sh import constant_coefficient, harmonic_colors
@@ -148,7 +148,7 @@ class FlashAvatarDeformation(Deformation):
         }
 
     @torch.no_grad()
-    def initialize(self, start: Start) -> None:
+    def initialize(self, start: InitialState) -> None:
         """The published start, but with the colors seen in place of gray."""
         self.rest_positions.copy_(start.rest_positions)
         self.features_dc.copy_(constant_coefficient(start.colors)[:, None])

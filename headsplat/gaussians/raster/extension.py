@@ -1,4 +1,4 @@
-"""Finds or builds the operators' shared library and loads it, once per process.
+"""Find or build the shared library of the operators, and load it once per process.
 
 Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
 GPU; a library built earlier in the working folder; a new build there. Libraries are kept by a key
@@ -63,7 +63,7 @@ def load() -> dict[str, Any]:
 
 
 def serving_device(name: str) -> torch.device:
-    """Where a stage that calls the operators computes: `choose_device`, if they serve the GPU.
+    """The device of a stage that calls the operators: `choose_device`, if they support the GPU.
 
     Only a visible GPU makes this load, and maybe build, the operators.
 
@@ -87,7 +87,7 @@ def serving_device(name: str) -> torch.device:
 
 
 def plan() -> Any:
-    """What a build would use here: compilers, flags, and why not the GPU although there is one.
+    """Compilers and flags of a build here, and why it leaves out an existing GPU.
 
     Raises:
         UserError: there is no C++ compiler.
@@ -100,7 +100,7 @@ def plan() -> Any:
 
 
 def is_built() -> bool:
-    """Whether `load` finds what it looks for without compiling.
+    """Whether `load` would not have to compile.
 
     Raises:
         UserError: there is no C++ compiler, and no installed package.
@@ -249,7 +249,7 @@ def _built(toolchain: ModuleType, plan: Any) -> dict[str, Any]:
 
 
 def _wait_for(lock: IO[str]) -> None:
-    """Hold the lock of those who compile; the one who holds it is watched himself."""
+    """Hold the lock of the build; waiting counts as progress for the watchdog."""
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ _PARAMETERS = 9  # differentiable inputs of the operator
 
 
 class InstanceBudget:
-    """Room for the pairs of Gaussian and 16x8 strip, so that the hot path never waits for the GPU.
+    """Capacity for pairs of Gaussian and 16x8 strip, so that the hot path never waits for the GPU.
 
     Without a budget, every call on a GPU reads the number of pairs back to size its buffers.
     With one, buffers have a fixed size and calls can be captured in a CUDA graph; what was needed
@@ -34,11 +34,11 @@ class InstanceBudget:
         self._seen = torch.zeros(2, dtype=torch.int32, device=device)
 
     def note(self, need: Tensor) -> None:
-        """Note on the device what one call needed."""
+        """Record on the device how many pairs one call needed."""
         torch.maximum(self._seen, need, out=self._seen)
 
     def grow(self) -> bool:
-        """Read what was needed since the last time (waits for the GPU) and grow if it was more.
+        """Read the largest need since the last call (waits for the GPU) and grow if it was larger.
 
         Raises:
             UserError: a Gaussian had a parameter that is not finite.
@@ -127,7 +127,7 @@ def _packed(value: Tensor) -> Tensor:
 
 
 def _frames(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A parameter given once is seen by all frames without being copied."""
+    """Expand a parameter shared by all frames, without a copy."""
     return _packed(value.expand(shape) if value.dim() == len(shape) - 1 else value)
 
 

@@ -1,4 +1,4 @@
-"""Rasterizing triangle meshes: which face shows at each pixel, and where on it.
+"""Triangle rasterization: the face and barycentric weights at each pixel.
 
 Pixels are continuous: the center of the pixel in row r and column c is (c + 0.5, r + 0.5). A pixel
 belongs to a triangle when its center lies inside or on an edge, so meshes are watertight.

@@ -1,12 +1,12 @@
-"""A plain painted face for the ICT head, so that a face detector recognizes it."""
+"""Painted albedo of the ICT head, so that a face detector recognizes it."""
 
 import numpy as np
 import torch
 
-from headsplat.heads.calibration_views import vertex_normals
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.mesh import Graph
 from headsplat.heads.ict.regions import polyline_distance
+from headsplat.heads.normals import vertex_normals
 
 SKIN = (0.80, 0.61, 0.52)
 BLUSH = (0.80, 0.52, 0.46)
@@ -116,7 +116,7 @@ def _eye(offsets: np.ndarray) -> np.ndarray:
 def _inside_nose(vertices: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """1 on the walls of the nostrils: near a nostril's middle and facing it."""
     tensor = torch.from_numpy(vertices)
-    normals = vertex_normals(tensor, torch.from_numpy(faces)).numpy()
+    normals = vertex_normals(tensor, torch.from_numpy(faces).long()).numpy()
     base, wing = vertices[landmarks[33]], vertices[landmarks[35]]
     above = _fade(base[1] - vertices[:, 1], -0.0006, 0.0008)
     dark = np.zeros(len(vertices))

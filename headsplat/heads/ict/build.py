@@ -13,21 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from headsplat.heads.calibrate import with_mediapipe
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.albedo import paint
-from headsplat.heads.ict.atlas import build_atlas
-from headsplat.heads.ict.hidden import seen_triangles
+from headsplat.heads.ict.hidden import visible_triangles
 from headsplat.heads.ict.joints import Rig, build_rig
 from headsplat.heads.ict.landmarks import contour, static_points
-from headsplat.heads.ict.mesh import Graph, drop_unused, triangulate
+from headsplat.heads.ict.mesh import Graph, build_atlas, drop_unused, triangulate
 from headsplat.heads.ict.regions import build_regions, inside_bust
 from headsplat.heads.ict.source import FaceXModel, read_source
 from headsplat.heads.model import ContourSet, HeadModel, LandmarkSet
-from headsplat.heads.skinning import HeadGeometry
-from headsplat.rotations import matrix_from_axis_angle
 from headsplat.runtime.logs import log
 
 NAME = "ict"
@@ -38,8 +34,6 @@ EXPRESSION_STD = 0.3
 BLINK_GAIN = 1.10
 # A vertex that no expression but `jawOpen` moves by more than this is still.
 STILL = 5e-4
-# Inner triangles this many rings around a seen one stay, for mouths and eyes of other people.
-SPARE_RINGS = 2
 
 
 def import_ict_head(source: Path | str, out: Path | str) -> None:
@@ -58,7 +52,7 @@ def build_head(source: FaceXModel) -> HeadModel:
 
     rig = build_rig(vertices, faces, jaw_open, still)
     whole = _assemble(source, vertices, expressions, faces, texture_faces, polygon, rig)
-    stays = _ever_seen(whole, Graph(faces, vertices))
+    stays = visible_triangles(whole, Graph(faces, vertices))
     faces, texture_faces, polygon = faces[stays], texture_faces[stays], polygon[stays]
     # Joints must hang on vertices that stay.
     rig = build_rig(vertices, faces, jaw_open, still)
@@ -135,52 +129,6 @@ def _version(source: FaceXModel) -> str:
     for array in (source.neutral, source.identities, source.expressions):
         digest.update(np.ascontiguousarray(array))
     return f"light-{digest.hexdigest()[:8]}"
-
-
-def _ever_seen(head: HeadModel, graph: Graph) -> np.ndarray:
-    """(F,) bool: all skin, and what of the inside shows in wide open mouths and turned eyes."""
-    geometry = HeadGeometry(head)
-    mouth = head.template[head.regions["lips"]].mean(0)
-    seen = seen_triangles(_mouth_poses(geometry), head.faces, mouth, 0.12)
-    eyes = np.concatenate([head.regions["left_eyeball"], head.regions["right_eyeball"]])
-    seen |= seen_triangles(_gaze_poses(geometry), head.faces, head.template[eyes].mean(0), 0.11)
-    skin = np.zeros(len(head.template), dtype=bool)
-    for name in parts.SKIN:
-        skin[parts.PARTS[name].vertices] = True
-    near = np.zeros_like(skin)
-    near[head.faces[seen]] = True
-    near = graph.grow(near, SPARE_RINGS)
-    return skin[head.faces].all(1) | near[head.faces].all(1)
-
-
-def _mouth_poses(geometry: HeadGeometry) -> list[np.ndarray]:
-    shapes = [
-        (),
-        ("mouthSmile_L", "mouthSmile_R", "mouthUpperUp_L", "mouthUpperUp_R"),
-        ("mouthLowerDown_L", "mouthLowerDown_R", "mouthStretch_L", "mouthStretch_R"),
-    ]
-    return [_posed(geometry, names, jaw=angle) for names in shapes for angle in (0.0, 0.22, 0.44)]
-
-
-def _gaze_poses(geometry: HeadGeometry) -> list[np.ndarray]:
-    wide = ("eyeWide_L", "eyeWide_R")
-    turns = [(0.0, 0.0), (0.45, 0.0), (-0.45, 0.0), (0.0, 0.6), (0.0, -0.6)]
-    return [_posed(geometry, wide, gaze=turn) for turn in turns]
-
-
-def _posed(
-    geometry: HeadGeometry,
-    names: tuple[str, ...],
-    jaw: float = 0.0,
-    gaze: tuple[float, float] = (0.0, 0.0),
-) -> np.ndarray:
-    model = geometry.model
-    exp = torch.tensor([[float(name in names) for name in model.expression_names]])
-    turns = torch.tensor([[jaw, 0.0, 0.0], [*gaze, 0.0], [*gaze, 0.0]])
-    matrices = matrix_from_axis_angle(turns)
-    shape = torch.zeros(model.shape_basis.shape[2])
-    vertices = geometry.vertices(shape, exp, matrices[:1], matrices[None, 1:], torch.zeros(1, 2))
-    return vertices[0].numpy()
 
 
 def _compacted(head: HeadModel, landmarks: np.ndarray) -> HeadModel:

@@ -27,7 +27,7 @@ SUPPORT_HEIGHT = 0.04
 
 @dataclass(frozen=True)
 class Rig:
-    """Everything a posed head needs beyond its linear shapes.
+    """Joints, skinning weights and correctives of the head.
 
     Attributes:
         joints: (5, 3) root, neck, jaw, left eye, right eye at rest.

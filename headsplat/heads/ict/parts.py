@@ -1,4 +1,4 @@
-"""The fixed layout of ICT-FaceKit's mesh: which vertices and polygons are what, shape names.
+"""Fixed layout of ICT-FaceKit's mesh: ranges of vertices and polygons, names of shapes.
 
 All files of `FaceXModel/` (release of 2020, commit da5f95a) share one topology, so that ranges name
 the parts. Lashes, occlusion shells, lacrimal fluid and the inner iris balls come after or between

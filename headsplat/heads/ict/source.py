@@ -1,4 +1,4 @@
-"""Reading of ICT-FaceKit's `FaceXModel/` from a folder, a zip or a tar, without unpacking it."""
+"""Read ICT-FaceKit's `FaceXModel/` from a folder, a zip or a tar, without unpacking it."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from headsplat.heads.ict import parts
-from headsplat.heads.ict.obj import face_block, parse_faces, parse_rows
+from headsplat.heads.wavefront import face_block, parse_faces, parse_rows
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.regular import open_regular, read_regular
 from headsplat.runtime.tars import tar_members
@@ -66,7 +66,7 @@ def read_source(path: Path | str) -> FaceXModel:
 
 
 class _Reader:
-    """Takes files in whatever order an archive has them, and keeps only what is needed."""
+    """Collects the needed arrays from files in any order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""What the moving parts of the head need to know of each vertex: places, masks, sides."""
+"""Per-vertex masks, sides and skinning weights of the procedural head."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ JOINTS = np.array(
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Per-vertex facts in millimetres, arrays of V rows unless said otherwise.
+    """Per-vertex data in millimetres, arrays of V rows unless said otherwise.
 
     Attributes:
         points: (V, 3) places.
@@ -59,7 +59,7 @@ class Anatomy:
 
 
 def describe(assembly: Assembly) -> Anatomy:
-    """Derive the facts of a finished assembly."""
+    """Derive the per-vertex data of a finished assembly."""
     points, part = assembly.positions(), np.concatenate(assembly.part)
     eye_ring, eye_upper, mouth_ring, mouth_upper = (
         np.concatenate(rows)

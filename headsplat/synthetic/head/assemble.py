@@ -1,4 +1,4 @@
-"""Put the parts together: one mesh with its facts, atlas and paint table."""
+"""Assemble the procedural head's mesh, atlas and per-vertex attributes."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -1,4 +1,4 @@
-"""Where the landmarks of both schemes lie on the procedural head, from its own curves."""
+"""MediaPipe, Multi-PIE and contour landmarks of the procedural head, from its curves."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Expression shapes with ARKit's names (`_L` and `_R` are the subject's sides), weights 0..1.
+"""Expression shapes with ARKit's names (`_L`, `_R` are the subject's sides), weights 0..1.
 
 Opening the jaw and turning the eyes are left to the joints, and blinking to the lid basis.
 """

@@ -1,4 +1,4 @@
-"""Vertices and quads of the parts while the head is being put together."""
+"""Mesh under construction: vertices and quads of the head's parts."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ SKIN, CAVITY, UPPER_TEETH, LOWER_TEETH, TONGUE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, R
 
 @dataclass
 class Assembly:
-    """A growing mesh: every part appends its vertices, its faces and what it knows of them.
+    """A growing mesh: every part appends its vertices, faces and attributes.
 
     Per vertex it keeps `rings`, where a vertex stands in the loops round eye and mouth (0 at the
     outer loop, 1 at the lid margin or the border of the lip, 2 where the lips meet), and `upper`,

@@ -1,4 +1,4 @@
-"""Identity modes: smooth fields over the head, each one standard deviation per unit."""
+"""Identity modes: smooth displacement fields, one standard deviation per unit."""
 
 from collections.abc import Callable
 

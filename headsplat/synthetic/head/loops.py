@@ -1,4 +1,4 @@
-"""The loops that lead from the skin into the eyes and over the lips into the mouth."""
+"""Edge loops that lead from the skin into the eyes and over the lips into the mouth."""
 
 from collections.abc import Callable
 

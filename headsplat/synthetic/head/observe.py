@@ -1,25 +1,29 @@
-"""Where MediaPipe sees its points on the procedural head: the head is drawn and looked at.
+"""Procedural head with MediaPipe's landmarks calibrated in renders of it.
 
 Points inside the skin vote for the place beneath them; points of lids and lips vote for the
 nearest place along that border, so that the eyeball or the other lip never attracts them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import mediapipe
 import numpy as np
 import torch
 
 from headsplat.camera import project
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
+from headsplat.heads.calibrate import detect_in_views, pixel_indices, robust_center
+from headsplat.heads.calibration_views import head_to_camera, template_points
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel
+from headsplat.heads.normals import area_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.runtime.errors import UserError
-from headsplat.synthetic.head.assemble import Head
+from headsplat.synthetic.head.assemble import Head, assemble
+from headsplat.synthetic.head.embedding import mediapipe_embedding, mediapipe_targets
 from headsplat.synthetic.head.grid import SKIN
+from headsplat.synthetic.head.head import procedural_head
 from headsplat.synthetic.head.texture import paint_texture
 
 Array = np.ndarray
@@ -28,17 +32,46 @@ VIEWS = 24
 SIZE = 512
 CAMERA = torch.tensor([1250.0, 1250.0, SIZE / 2, SIZE / 2])
 OFFSET = torch.tensor([0.0, 0.01, 0.75])
-_LARGEST_SPREAD = 0.003
+_LEAST_FOUND = 0.9
+# Metres; and median distances from the median up to which a vote counts.
+_LARGEST_SPREAD, _OUTLIER = 0.003, 3.5
 _SAMPLES_PER_EDGE = 12
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """One image of the head.
+
+    Attributes:
+        image: (SIZE, SIZE, 3) u8 RGB.
+        face: (SIZE, SIZE) triangle under each pixel, -1 beside the head.
+        barycentric: (SIZE, SIZE, 3) weights of its corners.
+        facing: (SIZE, SIZE) cosine between normal and view axis.
+        vertices: (V, 2) pixels.
+    """
+
+    image: Array
+    face: Array
+    barycentric: Array
+    facing: Array
+    vertices: Array
+
+
+@dataclass(frozen=True)
 class _Sight:
-    """One image of the head: what MediaPipe found and what is really there."""
+    """One image of the head: detected landmarks and the rendered geometry."""
 
     found: Array  # (478, 2) pixels
     vertices: Array  # (V, 2) pixels
     place: Array  # (478, 3) metres at rest of the skin under each found point, or NaN
+
+
+def build_procedural_head(path: Path) -> None:
+    """Write the head to `path`, with MediaPipe's landmarks where the detector finds them."""
+    model, head = procedural_head(), assemble()
+    targets = mediapipe_targets(head) | observed_targets(model, head)
+    landmarks = {**model.landmarks, "mediapipe": mediapipe_embedding(head, targets)}
+    replace(model, landmarks=landmarks).save(path)
 
 
 def observed_targets(model: HeadModel, head: Head) -> dict[int, Array]:
@@ -47,12 +80,13 @@ def observed_targets(model: HeadModel, head: Head) -> dict[int, Array]:
     Raises:
         UserError: the detector finds the face in too few of the images.
     """
-    sights = list(_look(model, head))
-    if len(sights) < 0.9 * VIEWS:
-        raise UserError(
-            f"procedural head: MediaPipe found {len(sights)} of {VIEWS} drawn faces; "
-            "check the installed mediapipe"
-        )
+    skin = _skin(head)
+    sights = detect_in_views(
+        model.name,
+        _draw_views(model),
+        lambda drawing, found: _sight(model, skin, drawing, found),
+        _LEAST_FOUND,
+    )
     shift = head.anatomy.points[0] - 1000 * model.template[0].astype(np.float64)
     places = _inner_places(np.stack([s.place for s in sights])) | _border_places(
         model, head, sights
@@ -64,7 +98,7 @@ def _views() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Poses and rotations, spread evenly by steps of the five-dimensional golden ratio."""
     step = 1 / 1.1347241 ** torch.arange(1, 6, dtype=torch.float64)
     share = torch.remainder(0.5 + step * torch.arange(1, VIEWS + 1)[:, None], 1).float()
-    rotations = torch.stack([rotation_of(50 * s[0] - 25, 20 * s[1] - 10) for s in share])
+    rotations = torch.stack([head_to_camera(50 * s[0] - 25, 20 * s[1] - 10) for s in share])
     jaw, lids = (0.25 * share[:, 2] - 0.1).clamp_min(0), (share[:, 3] - 0.4).clamp_min(0)
     zero = torch.zeros_like(jaw)
     pose = {
@@ -76,17 +110,7 @@ def _views() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     return pose, rotations
 
 
-def rotation_of(yaw: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
-    """Head to camera (3, 3) from degrees: yaw to the subject's left, pitch downwards."""
-    zero = torch.zeros(())
-    angles = torch.deg2rad(
-        torch.stack([torch.stack([zero, yaw, zero]), torch.stack([pitch, zero, zero])])
-    )
-    turn, nod = matrix_from_axis_angle(angles.float())
-    return torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ nod @ turn
-
-
-def _look(model: HeadModel, head: Head) -> Iterator[_Sight]:
+def _draw_views(model: HeadModel) -> Iterator[Drawing]:
     pose, rotations = _views()
     exp = torch.zeros(VIEWS, len(model.expression_names))
     smile = [model.expression_names.index(f"mouthSmile_{side}") for side in "LR"]
@@ -94,52 +118,43 @@ def _look(model: HeadModel, head: Head) -> Iterator[_Sight]:
     geometry = HeadGeometry(model)
     vertices = geometry.vertices(torch.zeros(model.shape_basis.shape[2]), exp, **pose)
     texture = torch.from_numpy(paint_texture(1024)).permute(2, 0, 1)[None]
+    for posed, rotation in zip(vertices, rotations, strict=True):
+        yield draw(model, posed, rotation, texture)
+
+
+def _skin(head: Head) -> Array:
+    """(F,) bool: triangles of the skin outside lids and lips."""
     anatomy = head.anatomy
     rings = anatomy.mouth_ring[head.faces].max(1), anatomy.eye_ring[head.faces].max(1)
-    skin = (head.face_part == SKIN) & (rings[0] <= 2) & (rings[1] <= 1)
-    detector = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, refine_landmarks=True
-    )
-    with detector:
-        for posed, rotation in zip(vertices, rotations, strict=True):
-            image, face, bary, facing, pixels = draw(model, posed, rotation, texture)
-            faces = detector.process(image).multi_face_landmarks
-            if not faces:
-                continue
-            found = np.array([(p.x * SIZE, p.y * SIZE) for p in faces[0].landmark])
-            column, row = np.floor(found).astype(int).clip(0, SIZE - 1).T
-            under = face[row, column]
-            corners = model.template[model.faces[under.clip(0)]]
-            place = (corners * bary[row, column][..., None]).sum(1)
-            place[(under < 0) | ~skin[under.clip(0)] | (facing[row, column] < 0.35)] = np.nan
-            yield _Sight(found, pixels, place)
+    return (head.face_part == SKIN) & (rings[0] <= 2) & (rings[1] <= 1)
+
+
+def _sight(model: HeadModel, skin: Array, drawing: Drawing, found: Array) -> _Sight:
+    row, column = pixel_indices(found, SIZE)
+    under = drawing.face[row, column]
+    place = template_points(model, under.clip(0), drawing.barycentric[row, column])
+    facing = drawing.facing[row, column]
+    place[(under < 0) | ~skin[under.clip(0)] | (facing < 0.35)] = np.nan
+    return _Sight(found, drawing.vertices, place)
 
 
 def draw(
     model: HeadModel, vertices: torch.Tensor, rotation: torch.Tensor, texture: torch.Tensor
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Draw the head under a soft light.
+) -> Drawing:
+    """Draw the head under a soft light, at twice the size, and shrink the image.
 
     Args:
         model: the head.
         vertices: (V, 3) posed, metres.
         rotation: (3, 3) head to camera.
         texture: (1, 3, size, size) sRGB in the atlas.
-
-    Returns:
-        image (SIZE, SIZE, 3) u8; triangle (SIZE, SIZE), -1 beside the head; barycentrics
-        (SIZE, SIZE, 3); cosine between normal and view axis (SIZE, SIZE); pixels of the vertices
-        (V, 2).
     """
     fine = 2
     points = project(vertices[None], rotation[None], OFFSET[None], CAMERA * fine)
     faces, side = torch.from_numpy(model.faces).long(), SIZE * fine
     face, bary = rasterize_triangles(points, faces, side, side)
-    a, b, c = vertices[faces].unbind(1)
-    normals = torch.zeros_like(vertices)
-    for corner in range(3):
-        normals.index_add_(0, faces[:, corner], torch.linalg.cross(b - a, c - a))
-    normal = interpolate(face, bary, faces, normals @ rotation.T)[0]
+    normals = area_normals(vertices, faces) @ rotation.T
+    normal = interpolate(face, bary, faces, normals)[0]
     normal = torch.nn.functional.normalize(normal, dim=-1)
     uv = interpolate(face, bary, torch.from_numpy(model.uv_faces), torch.from_numpy(model.uv))
     grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
@@ -150,10 +165,13 @@ def draw(
     small = torch.nn.functional.avg_pool2d(shaded.permute(2, 0, 1)[None], fine)[0]
     image = (small.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     middle = slice(None, None, fine)
-    return (
-        image, face[0, middle, middle].numpy(), bary[0, middle, middle].numpy(),
-        -normal[middle, middle, 2].numpy(), points[0, :, :2].numpy() / fine,
-    )  # fmt: skip
+    return Drawing(
+        image=image,
+        face=face[0, middle, middle].numpy(),
+        barycentric=bary[0, middle, middle].numpy(),
+        facing=-normal[middle, middle, 2].numpy(),
+        vertices=points[0, :, :2].numpy() / fine,
+    )
 
 
 def _inner_places(votes: Array) -> dict[int, Array]:
@@ -165,10 +183,9 @@ def _inner_places(votes: Array) -> dict[int, Array]:
         seen = votes[np.isfinite(votes[:, index, 0]), index]
         if len(seen) < 0.5 * len(votes):
             continue
-        distance = np.linalg.norm(seen - np.median(seen, 0), axis=1)
-        spread = np.median(distance)
+        center, spread = robust_center(seen, _OUTLIER)
         if spread < _LARGEST_SPREAD:
-            places[index] = seen[distance <= 3.5 * spread].mean(0)
+            places[index] = center
     return places
 
 

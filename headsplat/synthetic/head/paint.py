@@ -1,4 +1,4 @@
-"""Colors of the procedural head as functions of place: skin, lips, lids, eyes, teeth, hair."""
+"""Colors of the procedural head as functions of position: skin, lips, eyes, teeth, hair."""
 
 from dataclasses import dataclass
 

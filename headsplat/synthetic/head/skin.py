@@ -1,4 +1,4 @@
-"""The skin: a grid from the neck to the crown with loops set into it at the eyes and the mouth."""
+"""Skin mesh: a grid from neck to crown with edge loops at the eyes and the mouth."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ _HAIR = 9.0
 
 @dataclass(frozen=True)
 class Skin:
-    """What other parts and the tests want to know of the skin.
+    """Vertex ids and positions of the skin.
 
     Attributes:
         bare: (n, 3) the skin's vertices without hair, millimetres.

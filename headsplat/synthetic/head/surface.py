@@ -1,4 +1,4 @@
-"""The outer form of the procedural head: a spline net for the skull, fields for the face.
+"""Surface of the procedural head: a spline net for the skull, fields for the face.
 
 Everything here is in millimetres: x to the subject's left, y up with 0 at the tip of the nose,
 z to the front with 0 at the ear.

@@ -1,4 +1,4 @@
-"""The procedural head's paint, per vertex and as a texture.
+"""Vertex colors and texture of the procedural head.
 
 A renderer that has `HeadModel.uv` wants `paint_texture(size, person)`: an sRGB image in the
 model's atlas (row 0 is v = 1), the same for the same arguments. `Person` holds the choices.

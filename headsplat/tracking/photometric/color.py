@@ -1,4 +1,4 @@
-"""What a point of the skin should look like: albedo times light, both found in the clip itself.
+"""Appearance model of skin points: albedo times light, both estimated from the clip.
 
 brightness[t, m] = albedo[m] * shade[t, m], shade = harmonics(normal[t, m]) . (light + drift[t]):
 second-order spherical harmonics (Ramamoorthi and Hanrahan 2001) of the clip in the camera's
@@ -29,7 +29,7 @@ def harmonics(normal: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Color:
-    """The clip's colors: albedo (M,), known (M,) 1 where it has been seen, light (9,)."""
+    """Appearance of the clip: albedo (M,), known (M,) 1 where observed, light (9,)."""
 
     albedo: Tensor
     known: Tensor

@@ -1,4 +1,4 @@
-"""Brightness and matte of a clip's frames, blurred and shrunk, looked up at points."""
+"""Pyramids of brightness and matte of a clip's frames, sampled at points."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +68,7 @@ class Images:
 
 
 def look_up(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Brightness, its slope, and the matte at points.
+    """Sample brightness, its gradient, and the matte at points.
 
     Args:
         planes: (n, 2, H, W) uint8.

@@ -1,4 +1,4 @@
-"""The refinement stage: landmarks' track, frames and mattes -> track, refined if that is better."""
+"""The refinement stage: track, frames and mattes -> track, refined if that is better."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from headsplat_workflow.codehash import code_version
 
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
@@ -30,7 +28,7 @@ from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, build_priors
 from headsplat.tracking.run import read_identity
-from headsplat.tracking.solve_checkpoint import Keeper
+from headsplat.tracking.solve_checkpoint import SolveCheckpoint
 from headsplat.tracking.terms import Terms
 
 # The landmarks' places on the head are found again at the track, from so many frames.
@@ -52,6 +50,7 @@ def refine_track(
     mode: str = "auto",
     scratch: Path | None = None,
     device: str = "auto",
+    code: str = "",
 ) -> None:
     """Refine one clip's track against its images and publish all three outputs.
 
@@ -72,6 +71,7 @@ def refine_track(
             "always" takes it, "never" publishes the landmarks' track.
         scratch: folder for resumable state; None keeps none.
         device: "auto", "cpu" or "cuda".
+        code: version of the code; resumable state of another version is not used.
 
     Raises:
         UserError: inputs that do not belong together.
@@ -82,12 +82,12 @@ def refine_track(
         if scratch is not None:
             inputs = [head_path, track_path, landmarks, crop, frames_table, *frames, *mattes]
             inputs += [identity] if identity else []
-            store = Scratch(scratch, state_key(inputs, {}, code_version("refine_track")))
+            store = Scratch(scratch, state_key(inputs, {}, code))
         head = HeadModel.load(head_path)
         check_head(track, head.name, head.version)
-        keeper = Keeper(store, str(serving_device(device)))
+        checkpoint = SolveCheckpoint(store, str(serving_device(device)))
         detections, images = (landmarks, crop, frames_table), (frames, mattes)
-        refined, found = _refined(head, track, detections, images, identity, keeper)
+        refined, found = _refined(head, track, detections, images, identity, checkpoint)
         taken = mode == "always" or found.better
         log_verdict(found, taken)
         track = refined if taken else track
@@ -105,11 +105,11 @@ def _refined(
     detections: tuple[Path, Path, Path],
     images: tuple[Sequence[Path], Sequence[Path]],
     identity: Path | None,
-    keeper: Keeper,
+    checkpoint: SolveCheckpoint,
 ) -> tuple[Track, Verdict]:
-    # Threads share out the frames; the matrices are too small to be shared out themselves.
+    # Threads work on separate frames; the matrices are too small for parallel kernels.
     torch.set_num_threads(1)
-    device = keeper.device
+    device = checkpoint.device
     observed = read_observations(*detections)
     if observed.ids.tolist() != track.ids.tolist():
         raise UserError(f"{detections[0]}: other frames than the track's; track the clip again")
@@ -135,7 +135,7 @@ def _refined(
     with Images(*images, size) as shown:
         refiner = Refiner(
             terms, priors, linked, points, visibility, shown, observed.ids.tolist(), camera.center,
-            keeper.save, keeper.load,
+            checkpoint.save, checkpoint.load,
         )  # fmt: skip
         refined, verdict = refiner.refine(state)
     packed = pack_track(head, basis, observed, camera, terms, refined)
@@ -146,7 +146,7 @@ def _refined(
 
 
 def state_of(track: Track, basis: LandmarkBasis, layout: Layout) -> State:
-    """The solver's state that gives `track`."""
+    """The solver's state that corresponds to `track`."""
     device = basis.lids.device
     count = len(track.ids)
     frame = torch.zeros(count, layout.frame_size, dtype=torch.float64)
@@ -176,7 +176,7 @@ def _coordinates(space: Space, coefficients: np.ndarray) -> torch.Tensor:
 
 
 def place_landmarks(terms: Terms, state: State) -> None:
-    """Find the shifts of the landmarks on the head that belong to a solved clip."""
+    """Estimate the shifts of the landmarks on the head from a solved clip."""
     known = (terms.weight > 0).nonzero().squeeze(1)
     rows = known[:: 1 + len(known) // OFFSET_FRAMES]
     weight = max(len(rows) / INDEPENDENT_FRAMES, 1.0)

@@ -1,4 +1,4 @@
-"""Points of the skin that are looked up in every frame, and how the unknowns move them.
+"""Skin points in the image, with derivatives by the solver's unknowns.
 
 The same points serve the whole clip, so that each has one albedo and its bases are gathered once.
 Skin hangs on the skull and the jaw alone: point = q_still + R_jaw q_jaw + lids, as in
@@ -35,7 +35,7 @@ JAW_PART, LEFT_EYE_PART, RIGHT_EYE_PART = 1, 2, 3
 
 @dataclass(frozen=True)
 class Placed:
-    """Points in some frames' images, and what derivatives are made of.
+    """Projected skin points of some frames, with the factors of their derivatives.
 
     Attributes:
         pixels: (N, M, 2) from the principal point.

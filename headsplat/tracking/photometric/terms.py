@@ -1,4 +1,4 @@
-"""Photometric rows of the normal equations: what a frame shows against what it should show."""
+"""Photometric terms of the normal equations: observed minus predicted brightness."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Samples:
-    """What all points show in all frames.
+    """Sampled brightness of all points in all frames.
 
     value (N, M) brightness, slope (N, M, 2) by pixels, weight (N, M) visible, in the matte and
     trusted, normal (N, M, 3) in the camera's axes.
@@ -112,12 +112,12 @@ class PhotometricTerms:
         return list(each(work, list(batches), device.type == "cuda"))
 
     def look(self, state: State) -> None:
-        """Find what shows at `state`."""
+        """Update visibility and normals for `state`."""
         found = self._each(lambda rows: self._visibility(state.part(rows)))
         self._shows, self._normal = (torch.cat(parts) for parts in zip(*found, strict=True))
 
     def sample(self, state: State, factor: int) -> Samples:
-        """Look all points up at `state`."""
+        """Sample the images at all points, placed by `state`."""
 
         def batch(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             pixels = self.points.place(state.part(rows)).pixels + self._center
@@ -128,7 +128,7 @@ class PhotometricTerms:
         return Samples(*parts, self._normal)
 
     def explain(self, samples: Samples) -> Explained:
-        """Fit the colors and weigh what they do not explain.
+        """Fit the colors and compute robustly weighted residuals.
 
         Where the colors are given, only the light of the frames is fitted.
         """
@@ -146,9 +146,9 @@ class PhotometricTerms:
         return Explained(scaled, weight, shade / deviation, deviation)
 
     def held_out(self, samples: Samples, explained: Explained) -> tuple[float, float]:
-        """What the points that are never fitted miss: median and root mean square brightness.
+        """Brightness errors of the held-out points: median and root mean square.
 
-        Residuals are bounded, so that neither measure hangs on occluders.
+        Residuals are bounded, so that occluders hardly change either measure.
         """
         rows = self.points.held_out
         residual = (explained.residual * explained.deviation)[:, rows].abs()
@@ -158,7 +158,7 @@ class PhotometricTerms:
         return float(middle), float(square.sqrt())
 
     def _level(self, value: Tensor, shade: Tensor, weight: Tensor) -> Tensor:
-        """Shade with a factor of each patch in each frame: what no lamp at infinity explains."""
+        """Shade scaled per patch and frame, which models light that is not at infinity."""
         lit = self.color.albedo * shade
         return shade * (1 + self._patched((value - lit)[..., None], lit, weight).squeeze(-1))
 

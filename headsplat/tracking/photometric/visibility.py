@@ -1,4 +1,4 @@
-"""Which skin points show in a frame, and how they are turned to the light."""
+"""Visibility and normals of skin points in each frame, by a depth test."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ FACING_NONE, FACING_FULL = 0.3, 0.6
 
 
 class Visibility:
-    """Looks at whole meshes of one head.
+    """Computes which skin points of one head are visible.
 
     Args:
         head: the model.

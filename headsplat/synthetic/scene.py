@@ -1,4 +1,4 @@
-"""The set: a head and a torso as one mesh with one texture, lit, before the room."""
+"""Scene of the built-in clip: head and torso as one lit and textured mesh before a room."""
 
 import numpy as np
 import torch
@@ -6,16 +6,16 @@ from torch import Tensor
 
 from headsplat.camera import project
 from headsplat.heads.model import HeadModel
+from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.synthetic.cloth import paint_cloth
 from headsplat.synthetic.drawing import Painter, Surface
 from headsplat.synthetic.head.paint import Person
 from headsplat.synthetic.head.texture import paint_texture
-from headsplat.synthetic.puppet import Puppet
+from headsplat.synthetic.parameters import ClipParameters
 from headsplat.synthetic.room import paint_room
-from headsplat.synthetic.shading import light_vertices, sky_openness, vertex_normals
-from headsplat.synthetic.torso import build_torso
+from headsplat.synthetic.shading import light_vertices, sky_openness
+from headsplat.synthetic.torso import build_torso, paint_cloth
 
 GAMMA = 2.2
 NOISE = 1.3
@@ -37,7 +37,7 @@ SHEETS = dict.fromkeys(EYES, 2.0) | {
 }  # fmt: skip
 
 
-class StageSet:
+class Scene:
     """Draws frames of one performance.
 
     Args:
@@ -80,25 +80,29 @@ class StageSet:
         fields = np.random.default_rng(seed).standard_normal((NOISE_FIELDS, size, size, 3), "f4")
         self._noise = torch.as_tensor(fields) * NOISE
 
-    def draw(self, puppet: Puppet, torso_R: np.ndarray, torso_t: np.ndarray, first: int) -> Tensor:
+    def draw(
+        self, parameters: ClipParameters, torso_R: np.ndarray, torso_t: np.ndarray, first: int
+    ) -> Tensor:
         """Frames as (B, size, size, 3) uint8.
 
         Args:
-            puppet: the B frames.
+            parameters: the B frames.
             torso_R: (B, 3, 3) head axes to camera for the torso.
             torso_t: (B, 3) metres.
             first: number of the first frame, which chooses the noise.
         """
-        batch = len(puppet.exp)
+        batch = len(parameters.exp)
         head = self._geometry.vertices(
             self._shape,
-            torch.as_tensor(puppet.exp),
-            matrix_from_axis_angle(torch.as_tensor(puppet.jaw)),
-            matrix_from_axis_angle(torch.as_tensor(puppet.eyes).reshape(batch, 2, 3)),
-            torch.as_tensor(puppet.eyelids),
+            torch.as_tensor(parameters.exp),
+            matrix_from_axis_angle(torch.as_tensor(parameters.jaw)),
+            matrix_from_axis_angle(torch.as_tensor(parameters.eyes).reshape(batch, 2, 3)),
+            torch.as_tensor(parameters.eyelids),
         )
         torso = self._torso.expand(batch, -1, -1)
-        places = torch.cat([_moved(head, puppet.R, puppet.t), _moved(torso, torso_R, torso_t)], 1)
+        places = torch.cat(
+            [_moved(head, parameters.R, parameters.t), _moved(torso, torso_R, torso_t)], 1
+        )
         normals = vertex_normals(places, self._faces)
         light = light_vertices(places, normals, self._openness, self._gloss)
         still = torch.eye(3).expand(batch, 3, 3), torch.zeros(batch, 3)

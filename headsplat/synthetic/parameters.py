@@ -1,4 +1,4 @@
-"""The performance played on a head model: coefficients, joint rotations and cameras per frame."""
+"""Head model parameters and cameras of the built-in clip, from its motion."""
 
 from dataclasses import dataclass, replace
 
@@ -33,7 +33,7 @@ SHAPES_OF_CHANNEL: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class Puppet:
+class ClipParameters:
     """Head-model parameters of every frame; the ground truth of the clip.
 
     Attributes:
@@ -54,23 +54,23 @@ class Puppet:
     R: np.ndarray
     t: np.ndarray
 
-    def frames(self, part: slice) -> "Puppet":
+    def frames(self, part: slice) -> "ClipParameters":
         """Some of the frames, of the same person."""
         names = ("exp", "jaw", "eyes", "eyelids", "R", "t")
         return replace(self, **{name: getattr(self, name)[part] for name in names})
 
 
 def own_identity(model: HeadModel, seed: int = 23) -> np.ndarray:
-    """(S,) coefficients of a person of its own: drawn from the prior, without its extremes."""
+    """(S,) identity drawn from the prior, without its extremes."""
     generator = np.random.default_rng(seed)
     drawn = generator.standard_normal(len(model.shape_std)).clip(-1.2, 1.2)
     return (0.7 * drawn * model.shape_std).astype(np.float32)
 
 
-def play(
+def animate(
     performance: Performance, model: HeadModel, pivot: np.ndarray, camera_t: np.ndarray
-) -> Puppet:
-    """Move a head model as the performance says.
+) -> ClipParameters:
+    """Parameters of a head model that follow a performance.
 
     Args:
         performance: what happens.
@@ -97,7 +97,7 @@ def play(
         "R": CAMERA @ turn,
         "t": moved @ CAMERA.T + camera_t,
     }
-    return Puppet(
+    return ClipParameters(
         shape=own_identity(model),
         **{key: value.astype(np.float32) for key, value in arrays.items()},
     )

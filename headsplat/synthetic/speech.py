@@ -1,4 +1,4 @@
-"""The score: which speech sound is spoken when; sound and mouth are both played from it."""
+"""Timing of the spoken sounds, from which both voice and mouth motion are made."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ REACH_SECONDS = 0.045
 
 
 @dataclass(frozen=True)
-class Score:
+class Speech:
     """A sequence of phones without gaps.
 
     Attributes:
@@ -42,8 +42,8 @@ def _spell(phrase: str) -> list[tuple[str, float]]:
     return spelled
 
 
-def compose_score(seconds: float) -> Score:
-    """Fill `seconds` with the phrases in turn, each slot ending in a breath of silence.
+def compose_speech(seconds: float) -> Speech:
+    """Fill `seconds` with the phrases in turn, each followed by a short silence.
 
     A last slot that does not fit is shortened to whole phones and closed with silence.
     """
@@ -69,10 +69,10 @@ def compose_score(seconds: float) -> Score:
     names = names[:keep]
     centers = (starts[1:] + starts[:-1]) / 2
     stressed = [PHONES[name].voice >= 0.9 for name in names]
-    return Score(tuple(names), starts, centers[np.array(stressed)])
+    return Speech(tuple(names), starts, centers[np.array(stressed)])
 
 
-def lip_tracks(score: Score, times: np.ndarray) -> np.ndarray:
+def lip_tracks(speech: Speech, times: np.ndarray) -> np.ndarray:
     """Lip and jaw targets blended over neighboring phones.
 
     Each phone dominates around its own middle, with a strength that falls off exponentially; the
@@ -80,16 +80,16 @@ def lip_tracks(score: Score, times: np.ndarray) -> np.ndarray:
     coarticulation in synthetic visual speech" (1993).
 
     Args:
-        score: what is spoken.
+        speech: what is spoken.
         times: (t,) seconds.
 
     Returns:
         (t, 7) in 0..1, columns as in `phones.LIP_CHANNELS`.
     """
-    phones = [PHONES[name] for name in score.names]
+    phones = [PHONES[name] for name in speech.names]
     targets = np.array([phone.lips for phone in phones])
     firmness = np.array([phone.firmness for phone in phones])
-    begin, end = score.starts[:-1], score.starts[1:]
+    begin, end = speech.starts[:-1], speech.starts[1:]
     outside = np.maximum(begin - times[:, None], times[:, None] - end).clip(0.0)
     inside = np.minimum(times[:, None] - begin, end - times[:, None]).clip(0.0)
     dominance = firmness * np.exp(-outside / REACH_SECONDS)

@@ -1,0 +1,75 @@
+"""Sections of the report on effort: loss curves, the time of a training step, costs of stages."""
+
+from pathlib import Path
+from typing import Any
+
+from headsplat.evaluate.report import charts, page
+from headsplat.evaluate.report.charts import Series
+from headsplat.evaluate.report.costs import read_costs
+
+TITLE = "Where a training step's time goes"
+
+
+def training_curves(training: Any, metrics: Any) -> str:
+    """Loss curves; `training` and `metrics` as their JSON files hold them."""
+    series = [
+        Series(name, [step for step, _ in curve], [value for _, value in curve])
+        for name, curve in training["losses"].items()
+        if curve
+    ]
+    note = (
+        f"{training['steps']} steps, {training['images']} images in {training['seconds']:.0f} s "
+        f"({training['images_per_second']:.0f} images/s) "
+        f"on {training['device']}; {metrics['psnr_head_train']:.2f} dB on training frames, "
+        f"{metrics['psnr_head']:.2f} dB held out."
+    )
+    chart = charts.lines(series, "step", "loss", "loss curves", log_y=True) if series else ""
+    return page.section("Training", chart, note)
+
+
+def step_time(training: Any) -> str:
+    """The section, or nothing without a profile.
+
+    Args:
+        training: as `training.json` holds it; `profile` is {steps, wall_us, parts_us, trace}.
+    """
+    profile = training.get("profile")
+    if profile is None:
+        return ""
+    wall, parts = profile["wall_us"], profile["parts_us"]
+    rate = 1e6 * training["batch"] / wall
+    note = (
+        f"{profile['steps']} steps under the profiler took {_duration(wall)} each, "
+        f"{rate:.0f} images/s; the whole training ran at "
+        f"{training['images_per_second']:.0f} images/s."
+    )
+    if not parts:
+        return page.section(TITLE, "", f"{note} The profiler told no parts; see the log.")
+    rows = [
+        (name, time, f"{_duration(time)}, {100 * time / wall:.1f} %")
+        for name, time in parts.items()
+    ]
+    if profile.get("trace"):
+        note += f" Every event is in model/{profile['trace']}, for a viewer of Chrome traces."
+    return page.section(TITLE, charts.bars(rows, "microseconds of a training step by part"), note)
+
+
+def _duration(microseconds: float) -> str:
+    if microseconds >= 1e4:
+        return f"{microseconds / 1000:.1f} ms"
+    return f"{microseconds:.0f} µs"
+
+
+def stage_costs(*folders: Path) -> str:
+    """Seconds and memory of every stage, from the benchmark files in some folders of logs."""
+    costs = [cost for folder in reversed(folders) for cost in read_costs(folder)]
+    if not costs:
+        return ""
+    rows = [(c.stage, str(c.jobs), f"{c.seconds:.1f}", f"{c.peak_mib:.0f}") for c in costs]
+    total = sum(c.seconds for c in costs)
+    body = page.pair(
+        charts.bars([(c.stage, c.seconds, f"{c.seconds:.1f} s") for c in costs], "seconds"),
+        page.table(("stage", "jobs", "seconds", "peak MiB"), rows),
+    )
+    note = f"{total:.0f} s summed over all jobs; jobs that ran side by side count twice."
+    return page.section("What each stage cost", body, note)
