@@ -147,7 +147,7 @@ class Avatar:
             UserError: the frames are of another head model, or there are none.
         """
         batch = self.batch_of(frames)
-        color = torch.tensor(background)
+        color = torch.tensor(background, dtype=torch.float32)
         parts = (batch.code.vector, batch.rotation, batch.translation)
         images = [
             self.render_codes(*part, batch.intrinsics, batch.width, batch.height, color)[0]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from headsplat.avatar import TRACK_FILE, Avatar, avatar_head, load_avatar, model_folder
+from headsplat.avatar_video import require_no_folder
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.solve import solve_crop
 from headsplat.drive import run as drive
@@ -238,6 +239,7 @@ def drive_avatar(
         if value not in allowed:
             raise UserError(f"{what} '{shown(str(value))}': use one of {', '.join(allowed)}")
     model, out = model_folder(avatar), Path(out)
+    require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
     drive.drive_avatar(
         model, avatar_head(model), model / TRACK_FILE, _file(Path(motion)), kind, head_motion,
