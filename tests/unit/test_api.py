@@ -97,7 +97,7 @@ def test_the_background_and_the_expression_are_the_callers(avatar, track):
     red = avatar.render(track[0], background=(1, 0, 0))
     assert red[0, 0].tolist() == [1, 0, 0]
     frame = track[0]
-    code = frame.code.with_shapes(avatar.head, mouthSmile_L=1).replace(eyelids=1.0)
+    code = frame.code.with_shapes(avatar.head, browInnerUp_L=3)
     changed = avatar.render(frame.with_code(code))
     assert (changed - avatar.render(frame)).abs().max() > 0.02
     assert torch.equal(avatar.render(frame.with_code(frame.code)), avatar.render(frame))
