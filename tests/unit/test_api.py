@@ -13,7 +13,10 @@ import pytest
 import torch
 
 import headsplat
+from headsplat.heads.flame import _LICENCE as FLAME
+from headsplat.heads.ict.build import LICENCE as ICT
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json, write_json
 from headsplat.track import write_track
 from headsplat.video.encode import VideoWriter
 from headsplat.video.sound import read_sound
@@ -136,16 +139,10 @@ def test_a_head_that_may_not_travel_is_named_and_not_copied(tmp_path, monkeypatc
         headsplat.load_avatar("doll", device="cpu")
 
 
-def test_flame_itself_does_not_travel(shared, tmp_path):
-    """The imported model's own licence text decides."""
-    standin = shared / "assets/flame_standin/make_generic_model.py"
-    if not standin.is_file():
-        pytest.skip("the stand-in for FLAME is not on this machine")
-    from headsplat.heads import flame
-
-    head = replace(flame_like(), licence=flame._LICENCE)
-    subject(tmp_path, head)
-    assert not list((tmp_path / "results").rglob("head.npz"))
+@pytest.mark.parametrize(("licence", "copies"), [("MIT", 1), (ICT, 1), (FLAME, 0), ("", 0)])
+def test_the_licence_decides_whether_the_head_is_copied(tmp_path, licence, copies):
+    subject(tmp_path, replace(arkit_like(), licence=licence))
+    assert len(list((tmp_path / "results").rglob("head.npz"))) == copies
 
 
 def test_a_damaged_copy_of_the_head_is_refused(doll, tmp_path):
@@ -157,6 +154,26 @@ def test_a_damaged_copy_of_the_head_is_refused(doll, tmp_path):
     file.unlink()
     with pytest.raises(UserError, match=r"head\.npz: is not there"):
         headsplat.load_avatar(moved, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": {"path": 7, "sha256": "0"}}, "names no head model"),
+        ({"head": {}}, "names no head model"),
+        ({"head": {"path": "../../x.npz", "sha256": "0"}}, r"\.\./\.\./x\.npz is not there"),
+        ({"head": None}, "'head' is missing or broken; train the avatar again"),
+        ({"settings": 3}, "'settings' is missing or broken"),
+        ({"format": 1}, "format 1, this version reads 2; train the avatar again"),
+    ],
+)
+def test_hostile_facts_are_one_line(doll, tmp_path, change, message):
+    moved = shutil.copytree(doll, tmp_path / "doll")
+    (file,) = moved.rglob("avatar.json")
+    write_json(file, read_json(file) | change)
+    with pytest.raises(UserError, match=message) as refused:
+        headsplat.load_avatar(moved, device="cpu")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["nothing", "a\nb", "file.txt"])
