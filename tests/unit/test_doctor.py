@@ -14,16 +14,20 @@ import pytest
 
 from headsplat_workflow import system_check
 from headsplat_workflow.assets.needs import Need
-from headsplat_workflow.doctor.assets import check_files
 from headsplat_workflow.doctor.folders import check_folders
-from headsplat_workflow.doctor.machine import check_machine
-from headsplat_workflow.doctor.run import examine
-from headsplat_workflow.doctor.space import clip_frames, needed_mib
+from headsplat_workflow.doctor.requirements import (
+    check_files,
+    check_memory,
+    check_snakemake,
+    clip_frames,
+    needed_mib,
+)
 
 from headsplat.doctor import gpu, networks, operators
-from headsplat.doctor.compilers import check_cxx, check_nvcc
+from headsplat.doctor.examine import examine
 from headsplat.doctor.finding import FAILS, OK, WARNING, Finding, fails, ok, warning
-from headsplat.doctor.software import check_libraries, check_snakemake
+from headsplat.doctor.machine import check_machine
+from headsplat.doctor.software import check_cxx, check_libraries, check_nvcc
 from headsplat.gaussians.raster import extension
 from headsplat.runtime.errors import UserError
 from tests.conftest import PYTHON_PATH
@@ -83,18 +87,22 @@ def control_group(folder: Path, limit: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("mib", "state", "says"),
+    ("mib", "state", "says", "of_library"),
     [
-        (900, FAILS, "(control group: 900 MiB)"),
-        (3000, WARNING, "train_avatar, asks for"),
-        ("max", OK, ""),
+        (900, FAILS, "(control group: 900 MiB)", WARNING),
+        (3000, WARNING, "train_avatar, asks for", OK),
+        ("max", OK, "", OK),
     ],
 )
-def test_memory_of_the_control_group(tmp_path: Path, mib, state, says) -> None:
+def test_memory_of_the_control_group(tmp_path: Path, mib, state, says, of_library) -> None:
     limit = mib if mib == "max" else str(mib << 20)
-    found = {f.what: f for f in check_machine(500, control_group(tmp_path, limit))}
-    assert found["memory"].state == state
-    assert says in found["memory"].says
+    group = control_group(tmp_path, limit)
+    (for_jobs,) = check_memory(500, group)
+    assert for_jobs.state == state
+    assert says in for_jobs.says
+    found = {f.what: f for f in check_machine(group)}
+    assert found["memory"].state == of_library
+    assert (f"limited to {mib} MiB" in found["memory"].says) == (mib != "max")
     assert found["cores"].state == (OK if len(os.sched_getaffinity(0)) > 1 else WARNING)
     assert found["shared memory"].state == OK
 
@@ -103,7 +111,7 @@ def test_one_core_is_few(tmp_path: Path) -> None:
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [min(usable)])
     try:
-        found = {f.what: f for f in check_machine(500)}
+        found = {f.what: f for f in check_machine()}
     finally:
         os.sched_setaffinity(0, usable)
     assert found["cores"].state == WARNING
@@ -191,6 +199,13 @@ def test_operators_draw_or_say_why_not(tmp_path: Path) -> None:
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True
         )
         assert run.stdout.startswith(expected), run.stdout + run.stderr
+    (tmp_path / "file").touch()
+    environment["HEADSPLAT_EXT_DIR"] = str(tmp_path / "file/operators")
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert run.stdout.startswith("FAILS operators: not compiled yet, and ")
+    assert "file/operators cannot be written; set HEADSPLAT_EXT_DIR" in run.stdout
     assert time.monotonic() - before < 60, "nothing was compiled"
 
 
@@ -273,5 +288,5 @@ def test_the_table_and_its_status(capsys) -> None:
     with pytest.raises(UserError) as error:
         examine({"a": breaks, "d": lambda: iter([fails("x", "is broken", "mend it")])}, 1.0)
     assert str(error.value) == (
-        "a: OSError: the disk went away; install it anew\nerror: x: is broken; mend it"
+        "a: OSError: the disk went away; install it again\nerror: x: is broken; mend it"
     )

@@ -28,6 +28,7 @@ _HARNESS = frozenset(
     for name in (
         "headsplat.runtime.control_group",
         "headsplat.runtime.errors",
+        "headsplat.runtime.failures",
         "headsplat.runtime.gpu",
         "headsplat.runtime.heartbeat",
         "headsplat.runtime.logs",

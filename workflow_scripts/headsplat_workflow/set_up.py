@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 VERSION = (3, 11)
-SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip")
+SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip", "headsplat")
 LOCK, STAMP = Path("requirements.lock"), "ready"
 UNFINISHED, WRONG = 3, 4  # exit statuses of `--check`
 
@@ -77,7 +77,10 @@ def set_up(venv: Path) -> int:
         shutil.rmtree(venv)
     _forget_half_installed(venv)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    commands = [[*pip, "install", "--quiet", "-r", LOCK]]
+    packages = [*pip, "install", "--quiet", "-r", LOCK]
+    # The library itself, as it lies here: with its console command, without copying it.
+    library = [*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
+    commands = [packages, library]
     if not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode:
         commands.insert(0, [sys.executable, "-m", "venv", venv])
     print(f"installing the packages of {LOCK} into {venv} (about 2 GB): some minutes", flush=True)

@@ -1,0 +1,66 @@
+"""Python, cores, memory and shared memory: what this process may use of the machine."""
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+
+from headsplat.doctor.finding import Finding, ok, warning
+from headsplat.runtime.control_group import memory_limit_mib
+
+_SHARED_BYTES = 1 << 24
+_LEAST_MIB = 2000  # compiling the operators takes 1,200 at its peak
+_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def check_machine(proc: Path = Path("/proc/self")) -> Iterator[Finding]:
+    """Versions, cores, memory and shared memory.
+
+    Args:
+        proc: where the process's control groups are read.
+    """
+    yield _versions()
+    yield _cores()
+    yield _memory(proc)
+    yield _shared_memory()
+
+
+def _versions() -> Finding:
+    try:
+        ours = version("headsplat")
+    except PackageNotFoundError:
+        ours = "not installed, run from its source folder"
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return ok("headsplat", f"{ours}; Python {platform.python_version()}; {system}")
+
+
+def _cores() -> Finding:
+    usable, present = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    says = f"{usable} usable" + (f" of {present}" if usable < present else "")
+    if usable == 1:
+        return warning("cores", says, "use two or more: decoding and drawing wait for each other")
+    return ok("cores", says)
+
+
+def _memory(proc: Path) -> Finding:
+    total = int(os.sysconf("SC_PHYS_PAGES") * _PAGE_MIB)
+    limit = memory_limit_mib(proc)
+    says = f"{total} MiB" + ("" if limit is None else f", limited to {limit} MiB")
+    if min(total, limit or total) < _LEAST_MIB:
+        return warning("memory", says, f"give {_LEAST_MIB} MiB, to compile the operators")
+    return ok("memory", says)
+
+
+def _shared_memory() -> Finding:
+    try:
+        memory = SharedMemory(create=True, size=_SHARED_BYTES)
+        memory.buf[_SHARED_BYTES - 1] = 1
+        memory.close()
+        memory.unlink()
+    except (OSError, ValueError) as error:
+        cure = "start the container with --shm-size=1g"
+        return warning("shared memory", f"cannot be used ({error})", cure)
+    size = os.statvfs("/dev/shm")
+    return ok("shared memory", f"works; {size.f_bavail * size.f_frsize >> 20} MiB free")
