@@ -1,5 +1,6 @@
 """The checkout's virtual environment: checked in a moment, completed or made again where wrong.
 
+It holds the packages of requirements.lock and the library itself, as it lies in the checkout.
 Needs nothing but Python, because it runs before anything is installed: `make setup` asks the
 environment's own Python with `--check`, and lets the machine's Python do what is missing.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 
 VERSION = (3, 11)
 SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip", "headsplat")
-LOCK, STAMP = Path("requirements.lock"), "ready"
+LOCK, PROJECT, STAMP = Path("requirements.lock"), Path("pyproject.toml"), "ready"
 UNFINISHED, WRONG = 3, 4  # exit statuses of `--check`
 
 
@@ -25,7 +26,7 @@ def check(venv: Path) -> int:
     if not venv.is_dir() or not Path(sys.prefix).samefile(venv):
         print("it is not whole")
         return WRONG
-    finished = _stamp(venv) == _lock()
+    finished = _stamp(venv) == _wanted()
     for name in SCRIPTS:
         script = venv / "bin" / name
         starts = _interpreter(script)
@@ -48,8 +49,9 @@ def _interpreter(script: Path) -> Path | None:
     return Path(first.removeprefix("#!"))
 
 
-def _lock() -> str:
-    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+def _wanted() -> str:
+    """Hash of what is installed: the packages, and the library's version and command."""
+    return hashlib.sha256(LOCK.read_bytes() + PROJECT.read_bytes()).hexdigest()
 
 
 def _stamp(venv: Path) -> str:
@@ -96,7 +98,7 @@ def set_up(venv: Path) -> int:
     ]
     failed = subprocess.run(looked, env=_environment(), check=False).returncode
     if not failed:
-        (venv / STAMP).write_text(f"{_lock()}\n")
+        (venv / STAMP).write_text(f"{_wanted()}\n")
     return failed
 
 
