@@ -11,13 +11,14 @@ from torch import Tensor
 from benchmarks.synthetic_tracks import SIZE, head_inputs, make_ground_truth
 from headsplat.avatar import Avatar
 from headsplat.camera import project
+from headsplat.formats.importing.clip import make_track
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.metrics import frame_metrics
 from headsplat.rotations import matrix_to_6d
+from headsplat.track import Track, read_track
 from headsplat.train.dataset import PLANES, ImageReader
-from headsplat.train.track import Track, load_track
 
 FRAMES = 300
 
@@ -111,11 +112,10 @@ def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int
         marks = torch.cat([color, ones, mouth.expand(len(rows), -1)[..., None]], -1)
         planes.append((interpolate(face, weights, faces, marks) * 255).round().to(torch.uint8))
     eyes = matrix_to_6d(inputs["eyes"]).flatten(1)
-    condition = [inputs["exp"], matrix_to_6d(inputs["jaw"]), eyes, inputs["eyelids"]]
-    track = Track(
-        np.arange(1, frames + 1), torch.ones(frames), inputs["shape"], torch.cat(condition, 1),
-        rotation, translation, intrinsics, size, size,
-    )  # fmt: skip
+    codes = [inputs["exp"], matrix_to_6d(inputs["jaw"]), eyes, inputs["eyelids"]]
+    K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
+    arrays = (value.numpy() for value in (inputs["shape"], *codes, rotation, translation, K))
+    track = make_track(head, np.arange(1, frames + 1), *arrays, (size, size))
     order = torch.arange(frames)
     held_out = order[(order // 25) % 6 == 3]
     guard = (order[:, None] - held_out).abs().amin(1) <= 2
@@ -131,27 +131,24 @@ def prepared_clip(
     `track_name` may be `landmark_track`, the track before it was held against the images.
     """
     head = HeadModel.load(head_path)
-    track = load_track(work / "track" / f"{track_name}.npz", head)
+    track = read_track(work / "track" / f"{track_name}.npz", head)
     split = json.loads((work / "split.json").read_text())
     zips = [sorted((work / name).glob("*.zip")) for name in ("frames", "alpha", "parsing")]
     reader = ImageReader(*zips, track.width, track.height)
     shape = (len(track.ids), track.height, track.width, PLANES)
     planes = torch.zeros(shape, dtype=torch.uint8)
-    for row in torch.cat([track.rows(split["train"]), track.rows(split["test"])]).tolist():
+    for row in track.rows(split["train"] + split["test"]).tolist():
         planes[row] = torch.from_numpy(reader.read(int(track.ids[row])))
     reader.close()
-    return Clip(f"{work.name}, {track.width} px", head, track, planes.to(device),
-                track.rows(split["train"]), track.rows(split["test"]))  # fmt: skip
+    rows = (torch.from_numpy(track.rows(split[part])) for part in ("train", "test"))
+    return Clip(f"{work.name}, {track.width} px", head, track, planes.to(device), *rows)
 
 
 def held_out_psnr(avatar: Avatar, clip: Clip) -> float:
     """Mean `psnr_head` of the held-out frames, dB."""
     track, values = clip.track, []
     for rows in clip.held_out.split(8):
-        color, _ = avatar.render(
-            track.condition[rows], track.rotation[rows], track.translation[rows],
-            track.intrinsics, track.width, track.height, torch.zeros(3),
-        )  # fmt: skip
+        color = avatar.render(track[rows.numpy()], (0, 0, 0))
         values.append(
             frame_metrics(clip.ground_truth(rows)[0], color, clip.ground_truth(rows)[1])[
                 "psnr_head"

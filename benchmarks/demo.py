@@ -30,7 +30,7 @@ from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
 from headsplat.runtime.files import read_json, read_npz, write_json  # noqa: E402
-from headsplat.train.track import load_track  # noqa: E402
+from headsplat.track import read_track  # noqa: E402
 
 PARTS = (
     "Snakefile", "rules", "envs", "headsplat", "workflow_scripts", "cuda_ext", "config", "profiles",
@@ -52,13 +52,11 @@ def run_demo(folder: Path, cores: int) -> float:
 def unshifted_residual(folder: Path) -> float:
     """Median landmark residual over the eye distance without the solve's shift of landmarks."""
     head = HeadModel.load(folder / "work/heads/procedural.npz")
-    track = load_track(folder / "work/demo/track/track.npz", head)
+    track = read_track(folder / "work/demo/track/track.npz", head)
     solved = read_npz(folder / "work/demo/track/track.npz")
     marks = head.landmarks["mediapipe"]
-    vertices = pose_head(HeadGeometry(head, "cpu"), track.shape, track.condition)
-    pixels = project(
-        points(vertices, marks), track.rotation, track.translation, track.intrinsics
-    ).numpy()
+    vertices = pose_head(HeadGeometry(head, "cpu"), track.identity(), track.codes().vector)
+    pixels = project(points(vertices, marks), *track.poses(), track.intrinsics()).numpy()
     seen = read_npz(folder / "work/demo/landmarks.npz")["points"][:, marks.index]
     seen = Crop.load(folder / "work/demo/crop.json").points(seen)
     main = np.isin(marks.index, [i for group in MEDIAPIPE_GROUPS.values() for i in group])

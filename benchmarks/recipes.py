@@ -8,7 +8,8 @@ import torch
 
 from benchmarks.clips import Clip, held_out_psnr
 from headsplat.avatar import Avatar
-from headsplat.gaussians.deform.codes import POSE, condition_size
+from headsplat.frame_code import FrameCode
+from headsplat.gaussians.deform.codes import POSE
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
@@ -58,10 +59,10 @@ def start(clip: Clip, recipe: Recipe, device: torch.device, lpips: Lpips | None 
     """An initialized run, no step done."""
     options, track = recipe.options, clip.track
     plan = make_plan(
-        len(clip.training), options, condition_size(clip.head) + POSE,
+        len(clip.training), options, FrameCode.size(clip.head) + POSE,
         (track.height, track.width), recipe.warm, recipe.final,
     )  # fmt: skip
-    avatar = empty_avatar(clip.head, track, clip.training, options, device)
+    avatar = empty_avatar(clip.head, track, clip.training.numpy(), options, device)
     frames = training_frames(avatar, track, clip.ids())
     images = clip.images()
     initialize(avatar, frames, images)

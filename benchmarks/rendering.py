@@ -104,8 +104,8 @@ def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list
     """The claims about one deformation model."""
     avatar = trained(clip, model, load, device)
     track, black = clip.track, torch.zeros(3)
-    codes = [track.condition, track.rotation, track.translation]
-    camera = (load.size, load.size, track.intrinsics, black)
+    codes = [track.codes().vector, *track.poses()]
+    camera = (load.size, load.size, track.intrinsics(), black)
     single, many = (FrameRenderer(avatar, batch, *camera) for batch in (1, load.batch))
     on_gpu = device.type == "cuda"
 
@@ -116,8 +116,8 @@ def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list
     rate = batched_rate(many, codes, load)
     peer = None
     if on_gpu:
-        eager = lambda frame: avatar.render(  # noqa: E731
-            *one(frame), track.intrinsics, load.size, load.size, black
+        eager = lambda frame: avatar.render_codes(  # noqa: E731
+            *one(frame), track.intrinsics(), load.size, load.size, black
         )
         peer, peer_slow = percentiles(eager, load, device)
         print(f"{model}, {PEER}: p50 {1e6 * peer:.0f} us, p99 {1e6 * peer_slow:.0f} us")

@@ -1,10 +1,16 @@
 """A trained avatar: its files, and images of it for any code and camera.
 
-`avatar.npz` holds arrays only (anchors, identity, the deformation's parameters), `avatar.json` what
-they are: model, sizes, the head model's name, version and licence, facts of the training.
+The folder of an avatar holds
+    avatar.npz   arrays only: anchors, identity, the deformation's parameters
+    avatar.json  what they are: model, sizes, the head model's name, version and licence, training
+    head.npz     the head model, if its licence lets it travel; else avatar.json names the file
+    track.npz    the track of the clip that the avatar was trained on
 """
 
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +18,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import Anchors
 from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians
-from headsplat.gaussians.deform.codes import (
-    EYELIDS,
-    EYES,
-    JAW,
-    camera_center,
-    condition_size,
-    head_pose,
-)
+from headsplat.gaussians.deform.codes import camera_center, head_pose
 from headsplat.gaussians.deform.registry import build_deformation
+from headsplat.gaussians.raster.extension import serving_device
 from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
 from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
+from headsplat.heads.travel import pack_head, packed_head
 from headsplat.rotations import matrix_from_6d, matrix_to_6d
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
+from headsplat.track import Frame, Track, check_head
 
-FORMAT = 1
-ARRAYS_FILE, FACTS_FILE = "avatar.npz", "avatar.json"
+FORMAT = 2
+ARRAYS_FILE, FACTS_FILE, TRACK_FILE = "avatar.npz", "avatar.json", "track.npz"
+WHITE = (1.0, 1.0, 1.0)
+_BATCH = 8
 
 
 @dataclass
@@ -77,11 +82,9 @@ class Avatar:
 
     def vertices(self, condition: Tensor) -> Tensor:
         """(B, C) codes -> (B, n, 3): the posed vertices that anchors use, metres."""
-        size = condition_size(self.head)
-        check_shape(condition, f"B {size}", "condition")
-        rotations = JAW + EYES
-        exp, six, lids = condition.split([size - rotations - EYELIDS, rotations, EYELIDS], 1)
-        return self._geometry.vertices(exp, matrix_from_6d(six.unflatten(1, (-1, 6))), lids)
+        check_shape(condition, f"B {FrameCode.size(self.head)}", "condition")
+        code = FrameCode(condition)
+        return self._geometry.vertices(code.exp, matrix_from_6d(code.joints), code.eyelids)
 
     def place(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """Posed vertices -> anchors' positions (B, N, 3) and rotations (B, N, 4)."""
@@ -107,7 +110,7 @@ class Avatar:
         background: Tensor,
         budget: InstanceBudget | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw Gaussians, differentiably; arguments and results as in `render`."""
+        """Draw Gaussians, differentiably; arguments and results as in `render_codes`."""
         if self.centered:
             fx, fy = intrinsics[..., 0], intrinsics[..., 1]
             middle = torch.full_like(fx, width / 2), torch.full_like(fy, height / 2)
@@ -128,7 +131,83 @@ class Avatar:
         )
 
     @torch.no_grad()
-    def render(
+    def render(self, frames: Frame | Track, background: Sequence[float] = WHITE) -> Tensor:
+        """Images of one frame or of several, as the frames' camera sees them.
+
+        `headsplat.render.FrameRenderer` is faster where many frames share one camera.
+
+        Args:
+            frames: `track[k]`, `track[a:b]`, or a `Frame` of your own.
+            background: red, green and blue in 0..1.
+
+        Returns:
+            (H, W, 3) float32 in 0..1 on the avatar's device; (B, H, W, 3) of several frames.
+
+        Raises:
+            UserError: the frames are of another head model, or there are none.
+        """
+        batch = self.batch_of(frames)
+        color = torch.tensor(background)
+        parts = (batch.code.vector, batch.rotation, batch.translation)
+        images = [
+            self.render_codes(*part, batch.intrinsics, batch.width, batch.height, color)[0]
+            for part in zip(*(value.split(_BATCH) for value in parts), strict=True)
+        ]
+        one = isinstance(frames, Frame) and frames.rotation.ndim == 2
+        return torch.cat(images)[0] if one else torch.cat(images)
+
+    def batch_of(self, frames: Frame | Track) -> Frame:
+        """Frames with a leading dimension B, whose codes fit the avatar's head model.
+
+        Raises:
+            UserError: the frames are of another head model, or there are none.
+        """
+        if isinstance(frames, Track):
+            check_head(frames, self.head.name, self.head.version)
+            frames = frames.frames()
+        have, expected = frames.code.vector.shape[-1], FrameCode.size(self.head)
+        if have != expected:
+            raise UserError(
+                f"codes of {have} numbers, the avatar's head {self.head.name} has {expected}; "
+                "give frames of the same head"
+            )
+        one = frames.rotation.ndim == 2
+        code, rotation, translation = (
+            value[None] if one else value
+            for value in (frames.code.vector, frames.rotation, frames.translation)
+        )
+        if len(rotation) == 0:
+            raise UserError("there is no frame to draw; give at least one")
+        check_shape(code, f"{len(rotation)} {expected}", "code")
+        return replace(frames, code=FrameCode(code), rotation=rotation, translation=translation)
+
+    def render_video(
+        self,
+        frames: Frame | Track,
+        path: Path | str,
+        audio: Path | str | None = None,
+        fps: float | None = None,
+        background: Sequence[float] = WHITE,
+    ) -> None:
+        """Write an mp4 of several frames; memory does not grow with their number.
+
+        Args:
+            frames: as `render` takes them.
+            path: mp4 to write; it appears when it is complete.
+            audio: file with sound that starts with the first image, or None for none.
+            fps: images a second; None takes the track's, or 25 for a `Frame`.
+            background: red, green and blue in 0..1.
+
+        Raises:
+            UserError: as `render`, or a file cannot be read or written.
+        """
+        # No import statement: what trains avatars does not depend on how videos are written, and
+        # an edit there is not to train them anew.
+        video = import_module("headsplat.avatar_video")
+        video.render_video(self, frames, Path(path), audio, fps, background)
+
+    @torch.no_grad()
+    def render_codes(
         self,
         condition: Tensor,
         rotation: Tensor,
@@ -165,10 +244,17 @@ class Avatar:
         return color.clamp_(0, 1), alpha
 
 
-def save_avatar(folder: Path | str, avatar: Avatar) -> None:
-    """Write `avatar.npz` and `avatar.json` into `folder`."""
+def save_avatar(folder: Path | str, avatar: Avatar, head: Path | str, track: Path | str) -> None:
+    """Write the files of an avatar into `folder`.
+
+    Args:
+        folder: that is there.
+        avatar: what to write.
+        head: the file of its head model.
+        track: `track.npz` of the clip it was trained on.
+    """
     folder = Path(folder)
-    head, anchors = avatar.head, avatar.anchors
+    anchors = avatar.anchors
     state = {
         f"state/{key}": value.detach().cpu().numpy()
         for key, value in avatar.deformation.state_dict().items()
@@ -181,36 +267,43 @@ def save_avatar(folder: Path | str, avatar: Avatar) -> None:
         shape=avatar.shape.cpu().numpy(),
         **state,
     )
+    shutil.copyfile(track, folder / TRACK_FILE)
     facts = {
         "format": FORMAT,
         "model": avatar.deformation.name,
         "settings": avatar.deformation.settings(),
         "gaussians": len(anchors),
         "centered": avatar.centered,
-        "condition_size": condition_size(head),
-        "head_name": head.name,
-        "head_version": head.version,
-        "head_licence": head.licence,
+        "condition_size": FrameCode.size(avatar.head),
+        "head_name": avatar.head.name,
+        "head_version": avatar.head.version,
+        "head_licence": avatar.head.licence,
+        "head": pack_head(folder, avatar.head, Path(head)),
         "training": avatar.facts,
     }
     write_json(folder / FACTS_FILE, facts)
 
 
-def load_avatar(folder: Path | str, head: HeadModel, device: torch.device | str) -> Avatar:
+def load_avatar(
+    folder: Path | str,
+    head: HeadModel | Path | str | None = None,
+    device: torch.device | str = "auto",
+) -> Avatar:
     """Read an avatar that `save_avatar` wrote.
 
+    Args:
+        folder: `results/<subject>/avatar`, or the folder `model` in it.
+        head: the head model or its `.npz`; None takes the one that the folder carries or names.
+        device: "auto" takes a GPU if there is one that the operators serve.
+
     Raises:
-        UserError: a file or array is missing, the format is another, or it was trained with
-            another head model.
+        UserError: a file or array is missing, the format is another, it was trained with another
+            head model, or the head model is not here.
     """
-    folder = Path(folder)
-    again = f"delete {folder}, and the same command makes it again"
-    facts = read_json(folder / FACTS_FILE, again)
-    if facts.get("format") != FORMAT:
-        raise UserError(
-            f"{folder / FACTS_FILE}: format {facts.get('format')}, this version reads {FORMAT}; "
-            "train the avatar again"
-        )
+    folder = model_folder(folder)
+    facts = _read_facts(folder)
+    if not isinstance(head, HeadModel):
+        head = HeadModel.load(packed_head(folder, facts) if head is None else head)
     trained_with = (facts["head_name"], facts["head_version"])
     if trained_with != (head.name, head.version):
         raise UserError(
@@ -218,7 +311,9 @@ def load_avatar(folder: Path | str, head: HeadModel, device: torch.device | str)
             f"{head.version}; give the head it was trained with"
         )
     arrays = read_npz(
-        folder / ARRAYS_FILE, ("anchor_face", "anchor_barycentric", "anchor_height", "shape"), again
+        folder / ARRAYS_FILE,
+        ("anchor_face", "anchor_barycentric", "anchor_height", "shape"),
+        _again(folder),
     )
     deformation = build_deformation(facts["model"], facts["settings"])
     state = {
@@ -233,7 +328,41 @@ def load_avatar(folder: Path | str, head: HeadModel, device: torch.device | str)
         raise UserError(f"{folder / ARRAYS_FILE}: {first}; train the avatar again") from error
     anchors = Anchors(arrays["anchor_face"], arrays["anchor_barycentric"], arrays["anchor_height"])
     shape = torch.from_numpy(arrays["shape"])
+    device = serving_device(device) if device == "auto" else torch.device(device)
     return Avatar(
-        head, shape, anchors, deformation.eval(), torch.device(device), facts["training"],
+        head, shape, anchors, deformation.eval(), device, facts["training"],
         facts.get("centered", False),
     )  # fmt: skip
+
+
+def model_folder(folder: Path | str) -> Path:
+    """The folder with an avatar's files: `folder`, `folder`/model or `folder`/avatar/model.
+
+    Raises:
+        UserError: none of them holds an avatar.
+    """
+    for place in (Path(folder), Path(folder, "model"), Path(folder, "avatar", "model")):
+        if (place / FACTS_FILE).is_file():
+            return place
+    raise UserError(f"{folder}: holds no avatar ({FACTS_FILE}); give results/<subject>/avatar")
+
+
+def avatar_head(folder: Path | str) -> Path:
+    """The file of an avatar's head model; arguments and errors as in `load_avatar`."""
+    folder = model_folder(folder)
+    return packed_head(folder, _read_facts(folder))
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    facts = read_json(folder / FACTS_FILE, _again(folder))
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        found = facts.get("format") if isinstance(facts, dict) else None
+        raise UserError(
+            f"{folder / FACTS_FILE}: format {found}, this version reads {FORMAT}; "
+            "train the avatar again"
+        )
+    return facts
+
+
+def _again(folder: Path) -> str:
+    return f"delete {folder}, and the same command makes it again"

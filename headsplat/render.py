@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import Avatar
-from headsplat.gaussians.deform.codes import condition_size
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.cuda_graph import recorded
@@ -25,10 +25,10 @@ Images = tuple[Tensor, Tensor]
 class FrameRenderer:
     """Draws frames of one avatar, all seen through one camera and on one background.
 
-    On the CPU this is `Avatar.render`. On a GPU the first call captures that very function; later
-    calls copy the codes in and replay it. Parameters changed in place are seen, an avatar that was
-    moved or given other parameters is not. Images that lack Gaussians because a frame needed
-    larger buffers than any before never come out: the buffers grow and the batch is drawn again.
+    On the CPU this is `Avatar.render_codes`. On a GPU the first call captures that very function;
+    later calls copy the codes in and replay it. Parameters changed in place are seen; an avatar
+    that was moved or given other parameters needs another renderer. Buffers grow where a frame
+    needs larger ones than any before, and the batch is drawn again: no image lacks Gaussians.
 
     Images lie in fixed buffers. They hold until the next call on the same CUDA stream: copy what
     is to stay.
@@ -64,7 +64,7 @@ class FrameRenderer:
         self._size = width, height
         self._intrinsics = intrinsics.to(avatar.device).repeat(batch, 1)
         self._background = background.to(avatar.device).repeat(batch, 1)
-        self._code = condition_size(avatar.head)
+        self._code = FrameCode.size(avatar.head)
         # Two, so that one batch is drawn while the caller works on the one before.
         self._recordings: list[_Recording] = []
 
@@ -130,7 +130,7 @@ class FrameRenderer:
         budget: InstanceBudget | None = None,
     ) -> Images:
         count = len(condition)
-        return self.avatar.render(
+        return self.avatar.render_codes(
             condition, rotation, translation, self._intrinsics[:count], *self._size,
             self._background[:count], budget,
         )  # fmt: skip

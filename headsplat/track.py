@@ -1,19 +1,31 @@
 """The packed track, `track.npz`: every frame's parameters, both forms of head motion, residuals.
 
+Arrays are numpy's, as the file holds them. PyTorch is loaded only where tensors are asked for, so
+that exports do without it.
+
 Camera-moves form (R, t): the head stays in its canonical pose and an OpenCV camera moves,
 x_cam = R x + t. Head-moves form (head_R, head_t, camera_R, camera_t): one still camera, and a
 head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t. With `neck`, that
 head hangs on a trunk turned by head_R neck'; both forms are of the whole motion all the same.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npz
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from headsplat.frame_code import FrameCode
 
 # One letter is one size: N frames, S identity and E expression coefficients, G landmark groups.
 _SHAPES = {
@@ -33,9 +45,39 @@ _OPTIONAL = {"neck": "N 6"}
 _MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What an image of an avatar is drawn from: one frame, or a batch with leading dimension B.
+
+    Attributes:
+        id: the frame's 1-based id, or (B,) ids.
+        code: (C,) or (B, C).
+        rotation: (3, 3) or (B, 3, 3) head to OpenCV camera.
+        translation: (3,) or (B, 3) metres.
+        intrinsics: (4,) fx, fy, cx, cy in pixels.
+        width: of the image in pixels.
+        height: of the image in pixels.
+    """
+
+    id: "int | np.ndarray"
+    code: "FrameCode"
+    rotation: "Tensor"
+    translation: "Tensor"
+    intrinsics: "Tensor"
+    width: int
+    height: int
+
+    def with_code(self, code: "FrameCode") -> "Frame":
+        """The same view of another expression."""
+        return replace(self, code=code)
+
+
+@dataclass(frozen=True, eq=False)
 class Track:
     """One clip's track; arrays as named in `track.npz`, floats float32.
+
+    `len(track)` is the number of frames, `track[k]` the k-th `Frame`, and `track[a:b]` the track of
+    some frames; so is `track[rows]` with an array of row numbers.
 
     Attributes:
         ids: (N,) 1-based frame ids; status (N,) of the frame table; confidence (N,).
@@ -79,10 +121,81 @@ class Track:
     fps: float
     neck: np.ndarray | None = None
 
-    def rows(self, ids: np.ndarray | list[int]) -> np.ndarray:
-        """Row of each id; an id that the track lacks is a `UserError`."""
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, rows: int) -> Frame: ...
+    @overload
+    def __getitem__(self, rows: "slice | np.ndarray") -> "Track": ...
+    def __getitem__(self, rows: "int | slice | np.ndarray") -> "Frame | Track":
+        if not isinstance(rows, slice | np.ndarray):
+            return self._frame(operator.index(rows))
+        per_frame = [name for name, shape in (_SHAPES | _OPTIONAL).items() if shape.startswith("N")]
+        values = {name: getattr(self, name) for name in per_frame}
+        return replace(self, **{k: v[rows] for k, v in values.items() if v is not None})
+
+    def _frame(self, row: int) -> Frame:
+        from headsplat.frame_code import FrameCode
+
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"frame {row} of a track of {len(self)} frames")
+        row %= len(self)
+        batch = self[row : row + 1].frames()
+        code = FrameCode(batch.code.vector[0])
+        pose = batch.rotation[0], batch.translation[0]
+        return Frame(int(self.ids[row]), code, *pose, batch.intrinsics, self.width, self.height)
+
+    @property
+    def width(self) -> int:
+        """Of the images in pixels."""
+        return int(self.img_size[1])
+
+    @property
+    def height(self) -> int:
+        """Of the images in pixels."""
+        return int(self.img_size[0])
+
+    def codes(self, dtype: "torch.dtype | None" = None) -> "FrameCode":
+        """Codes of all frames, (N, C) float32 or `dtype`."""
+        import torch
+
+        from headsplat.frame_code import FrameCode
+
+        parts = (self.exp, self.jaw, self.eyes, self.eyelids)
+        return FrameCode.pack(*(_tensor(part, dtype or torch.float32) for part in parts))
+
+    def poses(self, dtype: "torch.dtype | None" = None) -> "tuple[Tensor, Tensor]":
+        """Head to OpenCV camera: R (N, 3, 3) and t (N, 3) metres, float32 or `dtype`."""
+        import torch
+
+        return _tensor(self.R, dtype or torch.float32), _tensor(self.t, dtype or torch.float32)
+
+    def intrinsics(self) -> "Tensor":
+        """(4,) fx, fy, cx, cy in pixels, float32."""
+        import torch
+
+        from headsplat.camera import vector_from_matrix
+
+        return vector_from_matrix(_tensor(self.K, torch.float32))
+
+    def identity(self) -> "Tensor":
+        """(S,) identity coefficients, float32."""
+        import torch
+
+        return _tensor(self.shape, torch.float32)
+
+    def frames(self) -> Frame:
+        """All frames as one batch, float32."""
+        camera = self.intrinsics(), self.width, self.height
+        return Frame(self.ids, self.codes(), *self.poses(), *camera)
+
+    def rows(self, ids: "np.ndarray | Sequence[int]") -> np.ndarray:
+        """(n,) row of each id; an id that the track lacks is a `UserError`."""
+        if len(self) == 0 and len(ids):
+            raise UserError("track: holds no frame; remake the track")
         order = np.argsort(self.ids)
-        wanted = np.asarray(ids)
+        wanted = np.asarray(ids, dtype=np.int64)
         place = np.searchsorted(self.ids, wanted, sorter=order)
         found = order[np.minimum(place, len(order) - 1)]
         missing = wanted[self.ids[found] != wanted]
@@ -90,6 +203,12 @@ class Track:
             shown = ", ".join(map(str, missing[:10]))
             raise UserError(f"track: no frames with ids {shown}; remake the track")
         return found
+
+
+def _tensor(array: np.ndarray, dtype: "torch.dtype") -> "Tensor":
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
 
 
 def write_track(path: Path | str, track: Track) -> None:
@@ -104,11 +223,16 @@ def write_track(path: Path | str, track: Track) -> None:
     write_npz(path, **arrays)
 
 
-def read_track(path: Path | str) -> Track:
+def read_track(path: Path | str, head: HeadModel | None = None) -> Track:
     """Read and check every array.
 
+    Args:
+        path: `track.npz`.
+        head: if given, the head model that must have made the track.
+
     Raises:
-        UserError: names the file, the array and what is wrong with it.
+        UserError: names the file, the array and what is wrong with it; or the track was made with
+            another head model.
     """
     arrays = read_npz(path, tuple(_SHAPES))
     _validate(arrays, str(path))
@@ -117,7 +241,36 @@ def read_track(path: Path | str) -> Track:
         values[name] = str(values[name])
     values["fps"] = float(values["fps"])
     values |= {name: arrays[name] for name in _OPTIONAL if name in arrays}
-    return Track(**values)
+    track = Track(**values)
+    if head is not None:
+        check_head(track, head.name, head.version)
+        have, expected = track.exp.shape[1], head.expression_basis.shape[2]
+        if have != expected:
+            raise UserError(
+                f"{path}: {have} expression coefficients a frame, head {head.name} has "
+                f"{expected}; track the clip again"
+            )
+    return track
+
+
+def load_track(path: Path | str) -> Track:
+    """Read the track of a clip.
+
+    Args:
+        path: a file, or a folder in which it lies: `results/<subject>`, an avatar's folder, or
+            `work/<subject>`.
+
+    Raises:
+        UserError: there is none, or it is broken.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return read_track(path)
+    for place in ("", "model", "avatar/model", "track"):
+        file = path / place / "track.npz"
+        if file.is_file():
+            return read_track(file)
+    raise UserError(f"{path}: holds no track.npz; give results/<subject> or the file itself")
 
 
 def check_head(track: Track, name: str, version: str) -> None:

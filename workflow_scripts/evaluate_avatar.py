@@ -6,18 +6,7 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
-from headsplat.avatar import load_avatar
-from headsplat.evaluate.evaluation import evaluate
-from headsplat.gaussians.raster.extension import serving_device
-from headsplat.heads.model import HeadModel
-from headsplat.runtime.files import read_json, write_json, write_npz
-from headsplat.runtime.scratch import Scratch, state_key
-from headsplat.track import read_track
-from headsplat.train.dataset import ImageReader
-from headsplat.train.lpips import load_lpips
-from headsplat.train.track import load_track
-from headsplat.video.sound import read_sound
-from headsplat.video.timeline import FPS
+from headsplat.evaluate.run import evaluate_avatar
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,26 +27,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.npz to write")
     parser.add_argument("--video-out", type=Path, required=True, help="test.mp4 to write")
     args = parser.parse_args(argv)
-    head = HeadModel.load(args.head)
-    track = load_track(args.track, head)
-    device = serving_device("auto")
-    avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
-    reader = ImageReader(args.frames, args.alpha, args.parsing, track.width, track.height)
-    split = read_json(args.split)
-    sound = read_sound(args.video, max(track.ids) / FPS) if args.video else None
-    status = dict(zip(track.ids.tolist(), read_track(args.track).status.tolist(), strict=True))
-    unused = {frame: status[frame].replace("_", " ") for frame in split["unusable"]}
-    inputs = [*sorted(path for path in args.avatar.iterdir() if path.is_file()), args.head]
-    inputs += [args.track, args.split, *args.frames, *args.alpha, *args.parsing]
-    parameters = {"lpips_used": lpips is not None, "device": device.type}
-    key = state_key(inputs, parameters, code_version("evaluate_avatar"))
-    scratch = Scratch(args.scratch, key)
-    metrics, arrays = evaluate(
-        avatar, track, reader, split, unused, sound, args.video_out, lpips, scratch.folder
-    )
-    write_npz(args.evaluation, **arrays)
-    write_json(args.metrics, metrics)
-    scratch.clear()
+    evaluate_avatar(
+        args.avatar, args.head, args.track, args.split, args.frames, args.alpha, args.parsing,
+        args.video, args.assets, args.scratch, args.metrics, args.evaluation, args.video_out,
+        code_version("evaluate_avatar"),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

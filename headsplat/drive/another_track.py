@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from headsplat.drive.limits import condition_of, head_of
 from headsplat.drive.motion import Motion
 from headsplat.drive.target import Target
 from headsplat.runtime.errors import UserError
@@ -33,5 +32,7 @@ def read_another_track(path: Path, target: Target, head_motion: str) -> Motion:
     times = torch.from_numpy(track.ids.astype("f8") - 1)[order] / track.fps
     if (times.diff() <= 0).any():
         raise UserError(f"{path}: a frame id is there twice; track the clip again")
-    rotation, translation = target.seen.followed(*head_of(track), head_motion)
-    return Motion(times, condition_of(track)[order], rotation[order], translation[order])
+    rotation, translation = target.limits.followed(*track.poses(torch.float64), head_motion)
+    return Motion(
+        times, track.codes(torch.float64).vector[order], rotation[order], translation[order]
+    )

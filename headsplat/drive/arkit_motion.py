@@ -15,6 +15,7 @@ from headsplat.drive.motion import Motion
 from headsplat.drive.target import NECK_JOINT, Target
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
+from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
 from headsplat.runtime.errors import UserError
@@ -48,10 +49,11 @@ def read_arkit(path: Path, target: Target, head_motion: str) -> Motion:
     jaw[:, 0] = JAW_OPEN * values["JawOpen"].clamp(0, 1)
     eyes = torch.stack([_gaze(values, side) for side in ("Left", "Right")], 1)
     lids = torch.stack([values["EyeBlinkLeft"], values["EyeBlinkRight"]], 1).clamp(0, 1)
-    six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1))).flatten(1)
+    six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1)))
+    code = FrameCode.pack(exp, six[:, 0], six[:, 1:].flatten(1), lids)
     pivot = target.joint(NECK_JOINT, torch.zeros(1, target.expressions, dtype=torch.float64))
-    turned = target.seen.turned(_head_turns(values, count), pivot, head_motion)
-    return Motion(torch.from_numpy(table.times), torch.cat([exp, six, lids], 1), *turned)
+    turned = target.limits.turned(_head_turns(values, count), pivot, head_motion)
+    return Motion(torch.from_numpy(table.times), code.vector, *turned)
 
 
 def _expressions(table: LiveLinkTable, head: HeadModel) -> Tensor:

@@ -1,4 +1,4 @@
-"""Blinks for motions that have none."""
+"""Eyelid closure for motions that have no blinks."""
 
 import torch
 from torch import Tensor

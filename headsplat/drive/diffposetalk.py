@@ -12,8 +12,9 @@ from torch import Tensor
 
 from headsplat.drive.blinks import blinks
 from headsplat.drive.kinds import DIFFPOSETALK, KINDS
-from headsplat.drive.motion import IDENTITY_6D, Motion, require_finite
+from headsplat.drive.motion import Motion, require_finite
 from headsplat.drive.target import ROOT_JOINT, Target
+from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
 from headsplat.runtime.errors import UserError
@@ -48,11 +49,11 @@ def read_diffposetalk(path: Path, target: Target, head_motion: str, with_blinks:
     exp = torch.nn.functional.pad(exp, (0, target.expressions - EXPRESSIONS))
     turns = matrix_from_axis_angle(pose.unflatten(1, (2, 3)))
     times = torch.arange(count, dtype=torch.float64) / FPS
-    eyes = exp.new_tensor(IDENTITY_6D * 2).expand(count, -1)
+    eyes = FrameCode.neutral(target.head).eyes.double().expand(count, -1)
     lids = blinks(times) if with_blinks else exp.new_zeros(count, 2)
-    condition = torch.cat([exp, matrix_to_6d(turns[:, 1]), eyes, lids], 1)
+    condition = FrameCode.pack(exp, matrix_to_6d(turns[:, 1]), eyes, lids).vector
     pivot = target.joint(ROOT_JOINT, exp)
-    return Motion(times, condition, *target.seen.turned(turns[:, 0], pivot, head_motion))
+    return Motion(times, condition, *target.limits.turned(turns[:, 0], pivot, head_motion))
 
 
 def _check_head(path: Path, head: HeadModel) -> None:

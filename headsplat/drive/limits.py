@@ -1,6 +1,6 @@
-"""What the subject's clip showed, beyond which an avatar is not driven far.
+"""Limits of driving: codes and head turns are clamped to the range of the subject's clip.
 
-A deformation model knows nothing of codes it never saw: what it makes of them is arbitrary.
+What a deformation model makes of codes far outside of its training is arbitrary.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,8 @@ from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.runtime.logs import log
 from headsplat.track import Track
 
-# How much further than seen the head may turn, about each axis; views farther off fall apart.
+# How far beyond the clip's range the head may turn about each axis.
 TURN_LIMIT = np.deg2rad(5.0)
-
-
-def condition_of(track: Track) -> Tensor:
-    """(N, C) float64 codes of a track."""
-    parts = (track.exp, track.jaw, track.eyes, track.eyelids)
-    return torch.from_numpy(np.concatenate(parts, 1).astype(np.float64))
-
-
-def head_of(track: Track) -> tuple[Tensor, Tensor]:
-    """R (N, 3, 3) and t (N, 3) float64 of a track, head to camera."""
-    R, t = (value.astype(np.float64) for value in (track.R, track.t))
-    return torch.from_numpy(R), torch.from_numpy(t)
 
 
 def mean_rotation(rotation: Tensor) -> Tensor:
@@ -40,8 +28,8 @@ def mean_rotation(rotation: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The subject's clip in a few numbers, float64.
+class DrivingLimits:
+    """Base camera of a subject, and the range of its clip; float64.
 
     Attributes:
         rotation: (3, 3) mean view, head to OpenCV camera: the base camera of a motion.
@@ -57,12 +45,12 @@ class Seen:
     codes: Tensor
 
     @classmethod
-    def of(cls, track: Track) -> "Seen":
+    def of(cls, track: Track) -> "DrivingLimits":
         """Of the frames of a track that show a face (of all, if none does)."""
         rows = ~track.interpolated if not track.interpolated.all() else slice(None)
-        condition = condition_of(track)[rows]
+        condition = track.codes(torch.float64).vector[rows]
         slack = CODE_LIMIT * condition.std(0, correction=0)
-        rotation, translation = (value[rows] for value in head_of(track))
+        rotation, translation = (value[rows] for value in track.poses(torch.float64))
         mean = mean_rotation(rotation)
         turns = axis_angle_from_matrix(mean.T @ rotation)
         return cls(
@@ -73,20 +61,20 @@ class Seen:
         )
 
     def limited_codes(self, condition: Tensor) -> Tensor:
-        """(N, C) codes held within what was seen; says how often that was needed."""
+        """(N, C) codes clamped to the limits; logs how many frames that changed."""
         held = torch.minimum(torch.maximum(condition, self.codes[0]), self.codes[1])
         count = int((held != condition).any(1).sum())
         if count:
-            log.info("codes beyond what the subject's clip showed, held back: %d frames", count)
+            log.info("codes beyond the range of the subject's clip, clamped: %d frames", count)
         return held
 
     def limited_turns(self, turns: Tensor) -> Tensor:
-        """(N, 3, 3) turns from the mean view, held within what was seen; says how often."""
+        """(N, 3, 3) turns from the mean view, clamped; logs how many frames that changed."""
         vector = axis_angle_from_matrix(turns)
         held = torch.minimum(torch.maximum(vector, self.turns[0]), self.turns[1])
         beyond = (held != vector).any(1)
         if beyond.any():
-            log.info("head turned beyond what was seen, held back: %d frames", int(beyond.sum()))
+            log.info("head turned beyond the clip's range, clamped: %d frames", int(beyond.sum()))
         return torch.where(beyond[:, None, None], matrix_from_axis_angle(held), turns)
 
     def turned(self, turns: Tensor, pivot: Tensor, head_motion: str) -> tuple[Tensor, Tensor]:

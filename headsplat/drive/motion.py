@@ -1,11 +1,11 @@
-"""A motion: codes and head poses over time, whatever tool they came from."""
+"""A motion: codes and head poses over time, whatever tool recorded them."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from headsplat.gaussians.deform.codes import EYELIDS, EYES, JAW
+from headsplat.frame_code import FrameCode
 from headsplat.rotations import (
     axis_angle_from_matrix,
     matrix_from_6d,
@@ -14,8 +14,6 @@ from headsplat.rotations import (
 )
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
-
-IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -57,22 +55,18 @@ class Motion:
         left = (right - 1).clamp(min=0)
         span = (self.times[right] - self.times[left]).clamp(min=1e-12)
         share = ((times - self.times[left]) / span).clamp(0, 1)[:, None]
-        exp, six, lids = self.condition.split(
-            [self.condition.shape[1] - JAW - EYES - EYELIDS, JAW + EYES, EYELIDS], 1
-        )
-        joints = matrix_from_6d(six.unflatten(1, (-1, 6)))
-        turned = _between(joints[left], joints[right], share[..., None])
-        condition = torch.cat(
-            [
-                torch.lerp(exp[left], exp[right], share),
-                matrix_to_6d(turned).flatten(1),
-                torch.lerp(lids[left], lids[right], share),
-            ],
-            1,
+        code = FrameCode(self.condition)
+        joints = matrix_from_6d(code.joints)
+        turned = matrix_to_6d(_between(joints[left], joints[right], share[..., None]))
+        between = FrameCode.pack(
+            torch.lerp(code.exp[left], code.exp[right], share),
+            turned[:, 0],
+            turned[:, 1:].flatten(1),
+            torch.lerp(code.eyelids[left], code.eyelids[right], share),
         )
         return Motion(
             times,
-            condition,
+            between.vector,
             _between(self.rotation[left], self.rotation[right], share),
             torch.lerp(self.translation[left], self.translation[right], share),
         )

@@ -1,39 +1,32 @@
-"""An avatar and a motion -> mp4: the subject's own camera, a plain background, sound if there is.
+"""An avatar and a motion -> mp4: the subject's own camera, a plain background, sound if given.
 
-Without a GPU a minute of video takes minutes, so it is made in parts that stay in keyed scratch
-until the whole is joined; what was stopped goes on behind the last complete part.
+Without a GPU a minute of video takes minutes. It is made in parts, which stay in keyed scratch
+until the whole is joined; a stopped run continues behind the last complete part.
 """
 
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from headsplat.avatar import load_avatar
-from headsplat.camera import vector_from_matrix
+from headsplat.avatar import WHITE, load_avatar
+from headsplat.avatar_video import BATCH, exact_rate, required_sound, write_images
 from headsplat.drive.another_track import read_another_track
 from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.diffposetalk import read_diffposetalk
 from headsplat.drive.kinds import DIFFPOSETALK, TRACK
-from headsplat.drive.limits import Seen
+from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.motion import Motion
 from headsplat.drive.target import Target
-from headsplat.gaussians.deform.codes import condition_size
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 from headsplat.runtime.scratch import Scratch, state_key
-from headsplat.track import check_head, read_track
+from headsplat.track import read_track
 from headsplat.video.encode import VideoWriter
 from headsplat.video.join import join_videos
 from headsplat.video.parts import VideoParts
-from headsplat.video.sound import read_sound
-
-BATCH = 8
-BACKGROUND = (1.0, 1.0, 1.0)
 
 
 def read_motion(
@@ -82,42 +75,30 @@ def drive_avatar(
     Raises:
         UserError: files that cannot be read or do not belong together, or audio without sound.
     """
-    head, track = HeadModel.load(head_path), read_track(track_path)
-    check_head(track, head.name, head.version)
-    if track.exp.shape[1] != head.expression_basis.shape[2] or len(track.ids) == 0:
-        raise UserError(f"{track_path}: not a track of head {head.name}; track the clip again")
+    head = HeadModel.load(head_path)
+    track = read_track(track_path, head)
+    if len(track) == 0:
+        raise UserError(f"{track_path}: holds no frame; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
-    target = Target(head, avatar.shape, Seen.of(track))
+    target = Target(head, avatar.shape, DrivingLimits.of(track))
     motion = read_motion(motion_path, kind, target, head_motion, with_blinks).sampled(track.fps)
-    condition = target.seen.limited_codes(motion.condition)
+    condition = target.limits.limited_codes(motion.condition)
     codes = [v.float() for v in (condition, motion.rotation, motion.translation)]
-    height, width = (int(n) for n in track.img_size)
-    camera = vector_from_matrix(torch.from_numpy(track.K))
-    renderer = FrameRenderer(avatar, BATCH, width, height, camera, torch.tensor(BACKGROUND))
+    size = track.width, track.height
+    renderer = FrameRenderer(avatar, BATCH, *size, track.intrinsics(), torch.tensor(WHITE))
     count = len(condition)
-    sound = None if audio is None else _sound(audio, count / track.fps)
-    log.info("%d frames, %.1f s, %d codes each", count, count / track.fps, condition_size(head))
-    rate = Fraction(track.fps).limit_denominator(1001)
+    sound = None if audio is None else required_sound(audio, count / track.fps)
+    log.info("%d frames, %.1f s, codes of %d numbers", count, count / track.fps, condition.shape[1])
+    rate = exact_rate(track.fps)
     inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
     # The sound is laid under the whole video at the end, so that another one draws nothing anew.
     parameters = {"kind": kind, "head_motion": head_motion, "blinks": with_blinks}
     scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
 
     def draw(rows: slice, path: Path) -> None:
-        with VideoWriter(path, width, height, rate) as writer:
-            for color, _ in renderer.frames(*(v[rows] for v in codes)):
-                for image in (color * 255).round().byte().cpu().numpy():
-                    writer.write(image)
+        with VideoWriter(path, *size, rate) as writer:
+            write_images(writer, renderer, *(value[rows] for value in codes))
 
     (videos,) = VideoParts(scratch.folder).complete(count, draw)
     join_videos(videos, out, rate, sound)
     scratch.clear()
-
-
-def _sound(audio: Path, seconds: float) -> tuple[np.ndarray, int]:
-    sound = read_sound(audio, seconds)
-    if sound is None:
-        raise UserError(
-            f"{audio}: has no sound that can be decoded; give another file or leave 'audio' empty"
-        )
-    return sound

@@ -1,12 +1,11 @@
-"""Who is driven: what readers of motions must know of the avatar."""
+"""The subject to be driven, as readers of motions need it."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from headsplat.drive.limits import Seen
-from headsplat.gaussians.deform.codes import EYELIDS, EYES, JAW, condition_size
+from headsplat.drive.limits import DrivingLimits
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 
@@ -20,17 +19,17 @@ class Target:
     Attributes:
         head: its head model.
         shape: (S,) identity of the avatar.
-        seen: what its clip showed.
+        limits: base camera and range of its clip.
     """
 
     head: HeadModel
     shape: Tensor
-    seen: Seen
+    limits: DrivingLimits
 
     @property
     def expressions(self) -> int:
         """E, the expression codes of its head."""
-        return condition_size(self.head) - JAW - EYES - EYELIDS
+        return self.head.expression_basis.shape[2]
 
     def joint(self, index: int, exp: Tensor) -> Tensor:
         """(N, E) float64 codes -> (N, 3): a joint of this person before any rotation, metres."""

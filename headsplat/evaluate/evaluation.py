@@ -20,9 +20,9 @@ from headsplat.metrics import frame_metrics, psnr_head, temporal_error
 from headsplat.render import FrameRenderer
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.runtime.logs import log
+from headsplat.track import Track
 from headsplat.train.dataset import ImageReader
 from headsplat.train.lpips import Lpips
-from headsplat.train.track import Track
 from headsplat.video.encode import VideoWriter
 from headsplat.video.join import join_videos
 from headsplat.video.parts import VideoParts
@@ -151,14 +151,15 @@ def _temporal(previous: Batch | None, batch: Batch) -> list[float]:
 
 def _renderer(avatar: Avatar, track: Track, batch: int) -> FrameRenderer:
     size = track.width, track.height
-    return FrameRenderer(avatar, batch, *size, track.intrinsics, torch.zeros(3))
+    return FrameRenderer(avatar, batch, *size, track.intrinsics(), torch.zeros(3))
 
 
 def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[str, float]:
     """Frames per second from codes to images, in batches and one by one; warm."""
     device = renderer.avatar.device
     rows = track.rows([ids[i % len(ids)] for i in range(TIMED_BATCHES * renderer.batch)])
-    inputs = [v[rows].to(device) for v in (track.condition, track.rotation, track.translation)]
+    some = track[rows]
+    inputs = [value.to(device) for value in (some.codes().vector, *some.poses())]
     single = _renderer(renderer.avatar, track, 1)
     elapsed = []
     for frame in range(TIMED_FRAMES + 1):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from headsplat.evaluate.pairs import rendered
 from headsplat.render import FrameRenderer
+from headsplat.track import Track
 from headsplat.train.dataset import ImageReader
-from headsplat.train.track import Track
 
 # Frames of the sheet, and the longer side of its images, pixels.
 SHEET, SHEET_SIZE = 12, 256

@@ -1,4 +1,4 @@
-"""GroundTruth and render of frames side by side in memory, a batch at a time.
+"""Ground truth and render of frames side by side in memory, a batch at a time.
 
 The target of a frame is its image on black through matte and head mask, exactly what training
 aims at; the head mask of the metrics is the parsing's, binary.
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from headsplat.render import FrameRenderer
 from headsplat.runtime.process import available_threads
+from headsplat.track import Track
 from headsplat.train.dataset import ImageReader
-from headsplat.train.track import Track
 
 HALF = 127
 
@@ -57,8 +57,8 @@ def rendered(
         ids: of the frames, in the order wanted.
     """
     device = renderer.avatar.device
-    rows = track.rows(list(ids))
-    images = renderer.frames(track.condition[rows], track.rotation[rows], track.translation[rows])
+    some = track[track.rows(ids)]
+    images = renderer.frames(some.codes().vector, *some.poses())
     starts = range(0, len(ids), renderer.batch)
     with ThreadPoolExecutor(available_threads()) as pool:
         for low, (color, _) in zip(starts, images, strict=True):

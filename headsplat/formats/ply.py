@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import Avatar, load_avatar
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians import sh
 from headsplat.gaussians.deform.base import Gaussians
-from headsplat.gaussians.deform.codes import neutral_condition
 from headsplat.gaussians.deform.flashavatar import DEGREE, FlashAvatarDeformation
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.files import publish
-from headsplat.train.track import load_track
+from headsplat.track import read_track
 
 _REST = (DEGREE + 1) ** 2 - 1
 PROPERTIES = (
@@ -47,17 +47,15 @@ def export_ply(
     """
     head = HeadModel.load(head_path)
     avatar = load_avatar(model, head, "cpu")
-    track = load_track(track_path, head)
+    track = read_track(track_path, head)
     if frame is None:
         # Seen from the front at the clip's distance: colors may depend on where the camera is.
-        condition = neutral_condition(head, "cpu")
+        condition = FrameCode.neutral(head).vector[None]
         rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
-        translation = torch.tensor([[0.0, 0.0, float(track.translation[:, 2].median())]])
+        translation = torch.tensor([[0.0, 0.0, float(track.poses()[1][:, 2].median())]])
     else:
-        row = track.rows([frame])
-        condition, rotation, translation = (
-            value[row] for value in (track.condition, track.rotation, track.translation)
-        )
+        some = track[track.rows([frame])]
+        condition, (rotation, translation) = some.codes().vector, some.poses()
     write_ply(out, *posed(avatar, condition, rotation, translation))
 
 

@@ -145,6 +145,11 @@ class HeadModel:
         return cls(**values)
 
 
+def load_head(path: Path | str) -> HeadModel:
+    """Read a head model; arguments and errors as in `HeadModel.load`."""
+    return HeadModel.load(path)
+
+
 def _flatten(model: HeadModel) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for item in fields(model):

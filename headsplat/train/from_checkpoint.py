@@ -5,6 +5,7 @@ The file holds neither identity nor anchors nor camera: those are the track's an
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from headsplat.avatar import Avatar, save_avatar
@@ -14,16 +15,16 @@ from headsplat.formats.flashavatar.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import texel_count
-from headsplat.gaussians.deform.codes import EYELIDS, EYES, JAW, condition_size, neutral_condition
 from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish_folder, write_json
 from headsplat.runtime.logs import log
+from headsplat.track import read_track
 from headsplat.train.options import TrainOptions
 from headsplat.train.prepare import empty_avatar
-from headsplat.train.track import load_track
 
 # Sizes of the UV map that are looked at to say which one a file was trained with.
 _UV_SIZES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320, 384, 512)
@@ -37,9 +38,9 @@ def read_fitting(path: Path, head: HeadModel, uv_size: int) -> Checkpoint:
             Gaussians, with the size of the UV map that would give it.
     """
     checkpoint = read_checkpoint(path)
-    size = condition_size(head)
+    size = FrameCode.size(head)
     if checkpoint.condition_size != size:
-        rest = JAW + EYES + EYELIDS
+        rest = size - head.expression_basis.shape[2]
         raise UserError(
             f"{path}: deform[0]['fcs.0.weight'] takes codes of {checkpoint.condition_size} numbers "
             f"({checkpoint.condition_size - rest} expressions), head {head.name} has {size} "
@@ -61,7 +62,8 @@ def read_fitting(path: Path, head: HeadModel, uv_size: int) -> Checkpoint:
 @torch.no_grad()
 def load_checkpoint(avatar: Avatar, checkpoint: Checkpoint) -> None:
     """Give an avatar of the model flashavatar a fitting checkpoint's parameters and camera."""
-    rest, _ = avatar.place(avatar.vertices(neutral_condition(avatar.head, avatar.device)))
+    neutral = FrameCode.neutral(avatar.head, avatar.device)
+    rest, _ = avatar.place(avatar.vertices(neutral.vector[None]))
     avatar.deformation.rest_positions.copy_(rest[0])
     load_parameters(avatar.deformation, checkpoint)
     avatar.centered = checkpoint.centered
@@ -83,10 +85,10 @@ def import_avatar(
         UserError: as `read_fitting`, or head and track do not belong together.
     """
     head = HeadModel.load(head_path)
-    track = load_track(track_path, head)
+    track = read_track(track_path, head)
     checkpoint = read_fitting(checkpoint_path, head, uv_size)
     options = TrainOptions(model=FlashAvatarDeformation.name, uv_size=uv_size)
-    none = torch.zeros(0, dtype=torch.long)
+    none = np.zeros(0, np.int64)
     avatar = empty_avatar(head, track, none, options, torch.device("cpu"))
     load_checkpoint(avatar, checkpoint)
     facts = {
@@ -105,7 +107,7 @@ def import_avatar(
     }
     avatar.facts = facts
     with publish_folder(out) as folder:
-        save_avatar(folder, avatar)
+        save_avatar(folder, avatar, head_path, track_path)
         write_json(folder / "training.json", facts | {"losses": {}})
         write_checkpoint(folder, checkpoint)
     log.info(

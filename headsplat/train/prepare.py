@@ -7,23 +7,18 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import Avatar
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import Anchors, sample_anchors, texel_anchors
 from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
-from headsplat.gaussians.deform.codes import (
-    camera_center,
-    condition_size,
-    head_pose,
-    neutral_condition,
-    pose_head,
-)
+from headsplat.gaussians.deform.codes import camera_center, head_pose, pose_head
 from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.logs import log
+from headsplat.track import Track
 from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.initialize import View, make_start
 from headsplat.train.options import TrainOptions
-from headsplat.train.track import Track
 
 # Frames that say where the surface shows, and frames that colors are taken from.
 _VISIBILITY_FRAMES, _COLOR_FRAMES, _VIEW_BATCH = 48, 24, 4
@@ -59,61 +54,63 @@ def spread_rows(count: int, wanted: int) -> list[int]:
     return sorted({int(v) for v in np.linspace(0, count - 1, min(wanted, count))})
 
 
-def face_visibility(head: HeadModel, track: Track, rows: Tensor) -> np.ndarray:
+def face_visibility(head: HeadModel, track: Track, rows: np.ndarray) -> np.ndarray:
     """(F,) 1 where a face ever turns to the camera in some frames, else a small density."""
     geometry = HeadGeometry(head)
-    some = rows[spread_rows(len(rows), _VISIBILITY_FRAMES)]
+    some = track[rows[spread_rows(len(rows), _VISIBILITY_FRAMES)]].frames()
     best = torch.full((len(head.faces),), -1.0)
-    for row in some.split(8):
-        vertices = pose_head(geometry, track.shape, track.condition[row])
+    parts = (some.code.vector.split(8), some.rotation.split(8), some.translation.split(8))
+    for codes, rotation, translation in zip(*parts, strict=True):
+        vertices = pose_head(geometry, track.identity(), codes)
         a, b, c = (vertices[:, geometry.faces[:, k]] for k in range(3))
         normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
-        center = camera_center(track.rotation[row], track.translation[row])
+        center = camera_center(rotation, translation)
         view = torch.nn.functional.normalize(center[:, None] - a, dim=-1)
         best = torch.maximum(best, (normal * view).sum(-1).amax(0))
     # A little past edge-on: hair and disks of the rim show from there.
     return torch.where(best > -0.15, 1.0, _HIDDEN_DENSITY).numpy()
 
 
-def make_anchors(head: HeadModel, track: Track, rows: Tensor, options: TrainOptions) -> Anchors:
+def make_anchors(head: HeadModel, track: Track, rows: np.ndarray, options: TrainOptions) -> Anchors:
     """Texels for `flashavatar`, samples by what the clip shows for `blendshapes`."""
     if options.model == FlashAvatarDeformation.name:
         return texel_anchors(head, options.uv_size)
-    neutral = HeadGeometry(head).shaped(track.shape).numpy()
+    neutral = HeadGeometry(head).shaped(track.identity()).numpy()
     visibility = face_visibility(head, track, rows)
     return sample_anchors(head, neutral, options.gaussians, visibility)
 
 
 def empty_avatar(
-    head: HeadModel, track: Track, rows: Tensor, options: TrainOptions, device: torch.device
+    head: HeadModel, track: Track, rows: np.ndarray, options: TrainOptions, device: torch.device
 ) -> Avatar:
     """An avatar with its anchors and a deformation of the right shapes, not yet initialized."""
     anchors = make_anchors(head, track, rows, options)
     torch.manual_seed(options.seed)
-    size = condition_size(head)
+    size = FrameCode.size(head)
     deformation = (
         FlashAvatarDeformation(len(anchors), size)
         if options.model == FlashAvatarDeformation.name
         else BlendshapeDeformation(len(anchors), size, options.bases)
     )
-    return Avatar(head, track.shape, anchors, deformation, device)
+    return Avatar(head, track.identity(), anchors, deformation, device)
 
 
 def training_frames(avatar: Avatar, track: Track, ids: list[int]) -> TrainingFrames:
     """Gather codes and cameras, and pose the head of every training frame once."""
-    rows = track.rows(ids)
+    some = track[track.rows(ids)]
+    frames = some.frames()
     device = avatar.device
-    condition = track.condition[rows].to(device)
+    condition = frames.code.vector.to(device)
     with torch.no_grad():
         vertices = torch.cat([avatar.vertices(part) for part in condition.split(64)])
     log.info("geometry of %d frames: %.0f MiB", len(ids), vertices.nbytes / 2**20)
-    weight = track.confidence[rows].clamp_min(0.05)
+    weight = torch.from_numpy(some.confidence).clamp_min(0.05)
     return TrainingFrames(
         ids,
         condition,
-        track.rotation[rows].to(device),
-        track.translation[rows].to(device),
-        track.intrinsics.to(device),
+        frames.rotation.to(device),
+        frames.translation.to(device),
+        frames.intrinsics.to(device),
         (weight / weight.mean()).to(device),
         vertices,
     )
@@ -136,8 +133,8 @@ def initialize(
                 images.rows(rows),
             )
         )
-    neutral = neutral_condition(avatar.head, avatar.device)
-    rest, _ = avatar.place(avatar.vertices(neutral))
+    neutral = FrameCode.neutral(avatar.head, avatar.device)
+    rest, _ = avatar.place(avatar.vertices(neutral.vector[None]))
     pose = head_pose(frames.rotation)
     lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
     avatar.deformation.initialize(make_start(rest[0], lifted, views, frames.condition, pose))

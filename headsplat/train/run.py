@@ -11,7 +11,8 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar, save_avatar
 from headsplat.formats.flashavatar.checkpoint import save_checkpoint
-from headsplat.gaussians.deform.codes import POSE, condition_size
+from headsplat.frame_code import FrameCode
+from headsplat.gaussians.deform.codes import POSE
 from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
@@ -21,6 +22,7 @@ from headsplat.runtime.files import publish_folder, read_json, write_json
 from headsplat.runtime.logs import log
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.scratch import Scratch, state_key
+from headsplat.track import read_track
 from headsplat.train.dataset import ImageReader, open_images
 from headsplat.train.from_checkpoint import load_checkpoint, read_fitting
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
@@ -29,7 +31,6 @@ from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.step import TERMS
-from headsplat.train.track import load_track
 from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
 
 # The learning rates rise over this many steps and end at this share.
@@ -89,7 +90,7 @@ def train_avatar(
     torch.set_num_threads(available_threads())
     device = serving_device(device_name)
     head = HeadModel.load(head_path)
-    track = load_track(track_path, head)
+    track = read_track(track_path, head)
     ids = [int(frame) for frame in read_json(split_path)["train"]]
     if len(ids) < 2:
         raise UserError(
@@ -111,7 +112,7 @@ def train_avatar(
     scratch = Scratch(scratch_root, state_key(inputs, parameters, code))
 
     size = (track.height, track.width)
-    code_size = condition_size(head) + POSE
+    code_size = FrameCode.size(head) + POSE
     plan = make_plan(len(ids), options, code_size, size, WARM_STEPS, FINAL_RATE)
     avatar = empty_avatar(head, track, track.rows(ids), options, device)
     reader = ImageReader(frames, alpha, parsing, track.width, track.height)
@@ -139,7 +140,7 @@ def train_avatar(
         facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}
     avatar.facts = {key: value for key, value in facts.items() if key != "losses"}
     with publish_folder(out) as folder:
-        save_avatar(folder, avatar)
+        save_avatar(folder, avatar, head_path, track_path)
         write_json(folder / "training.json", facts)
         if outcome.profile:
             shutil.copyfile(scratch.folder / TRACE_FILE, folder / TRACE_FILE)

@@ -23,7 +23,7 @@ def renderer_of(avatar: Avatar, batch: int) -> FrameRenderer:
 
 
 def plain(avatar: Avatar, frames: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    return avatar.render(*frames, INTRINSICS, SIZE, SIZE, BACKGROUND)
+    return avatar.render_codes(*frames, INTRINSICS, SIZE, SIZE, BACKGROUND)
 
 
 def same(found: tuple[torch.Tensor, torch.Tensor], avatar: Avatar, frames: list[torch.Tensor]):

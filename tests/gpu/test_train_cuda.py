@@ -5,17 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headsplat.gaussians.deform.codes import POSE, condition_size
+from headsplat.frame_code import FrameCode
+from headsplat.gaussians.deform.codes import POSE
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json
+from headsplat.track import read_track
 from headsplat.train import captured, run, step
 from headsplat.train.dataset import ImageReader, open_images
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
-from headsplat.train.track import load_track
 from headsplat.train.trainer import Trainer
 from tests.unit.tiny_clip import make_clip
 
@@ -31,10 +32,10 @@ def clip(tmp_path_factory):
 
 def new_trainer(clip, options=OPTIONS, limit_mib=1000) -> Trainer:
     head = HeadModel.load(clip.head)
-    track = load_track(clip.track, head)
+    track = read_track(clip.track, head)
     ids = read_json(clip.split)["train"]
     size = (track.height, track.width)
-    plan = make_plan(len(ids), options, condition_size(head) + POSE, size, 20, 0.03)
+    plan = make_plan(len(ids), options, FrameCode.size(head) + POSE, size, 20, 0.03)
     reader = ImageReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
     images = open_images(reader, ids, plan.rows, DEVICE, limit_mib, 0)
     avatar = empty_avatar(head, track, track.rows(ids), options, DEVICE)

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from headsplat.avatar import Avatar, save_avatar
-from headsplat.drive.limits import Seen
+from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.target import Target
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.gaussians.deform.codes import condition_size
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
@@ -80,7 +80,7 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
     torch.manual_seed(0)
     count = 300
     anchors = sample_anchors(head, head.template, count)
-    settings = {"count": count, "condition_size": condition_size(head), "bases": 3}
+    settings = {"count": count, "condition_size": FrameCode.size(head), "bases": 3}
     deformation = build_deformation("blendshapes", settings)
     with torch.no_grad():
         _, quat, scale, opacity, color = deformation._split(deformation.weights[0])
@@ -92,7 +92,7 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
 
 def make_target(head: HeadModel, track: Track) -> Target:
     """What readers of motions are told."""
-    return Target(head, torch.from_numpy(np.asarray(track.shape)), Seen.of(track))
+    return Target(head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.of(track))
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,5 @@ def make_subject(avatar: Path, head_file: Path, track_file: Path, head: HeadMode
     head.save(head_file)
     write_track(track_file, track)
     avatar.mkdir(parents=True)
-    save_avatar(avatar, make_avatar(head, np.asarray(track.shape)))
+    save_avatar(avatar, make_avatar(head, np.asarray(track.shape)), head_file, track_file)
     return Driven(avatar, head_file, track_file)

@@ -3,8 +3,8 @@
 import torch
 
 from headsplat.avatar import Avatar
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.gaussians.deform.codes import condition_size, neutral_condition
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit.sphere_head import sphere_head
@@ -18,7 +18,7 @@ def sphere_avatar(model: str, device: str = "cpu") -> Avatar:
     torch.manual_seed(0)
     head = sphere_head()
     anchors = sample_anchors(head, head.template, COUNT)
-    settings = {"count": COUNT, "condition_size": condition_size(head)}
+    settings = {"count": COUNT, "condition_size": FrameCode.size(head)}
     deformation = build_deformation(model, settings)
     with torch.no_grad():
         for parameter in deformation.parameters():
@@ -39,6 +39,6 @@ def moving(count: int, distance: float = 0.7) -> list[torch.Tensor]:
     phase = torch.arange(count) / count * 2 * torch.pi
     turn = 0.3 * torch.sin(phase)[:, None] * torch.tensor([0.2, 1.0, 0.0])
     rotation = torch.diag(torch.tensor([1.0, -1, -1])) @ matrix_from_axis_angle(turn)
-    condition = neutral_condition(sphere_head(), "cpu").repeat(count, 1)
+    condition = FrameCode.neutral(sphere_head()).vector[None].repeat(count, 1)
     condition[:, :2] = torch.stack([torch.sin(phase), torch.cos(phase)], 1)
     return [condition, rotation, torch.tensor([0.0, 0, distance]).repeat(count, 1)]

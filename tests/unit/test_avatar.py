@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from headsplat.avatar import Avatar, load_avatar, save_avatar
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.gaussians.deform.codes import condition_size, head_pose, neutral_condition
+from headsplat.gaussians.deform.codes import head_pose
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.rotations import matrix_from_axis_angle
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
+from headsplat.track import write_track
+from tests.unit.driven import make_track
 from tests.unit.sphere_head import sphere_head
 
 
@@ -25,7 +28,7 @@ def head():
 def avatar(request, head) -> Avatar:
     torch.manual_seed(0)
     anchors = sample_anchors(head, head.template, 300)
-    settings = {"count": 300, "condition_size": condition_size(head)}
+    settings = {"count": 300, "condition_size": FrameCode.size(head)}
     deformation = build_deformation(request.param, settings)
     with torch.no_grad():
         for parameter in deformation.parameters():
@@ -48,22 +51,29 @@ def avatar(request, head) -> Avatar:
     return Avatar(head, torch.zeros(2), anchors, deformation, device, {"steps": 7})
 
 
+def save(folder, avatar: Avatar) -> None:
+    """Write an avatar, with a head file and a track that belong to it."""
+    avatar.head.save(folder / "sphere.npz")
+    write_track(folder / "clip.npz", make_track(avatar.head))
+    save_avatar(folder, avatar, folder / "sphere.npz", folder / "clip.npz")
+
+
 def view(head, batch: int = 3):
     turn = torch.linspace(-0.3, 0.3, batch)[:, None] * torch.tensor([0.0, 1.0, 0.0])
     rotation = torch.diag(torch.tensor([1.0, -1, -1])) @ matrix_from_axis_angle(turn)
     translation = torch.tensor([0.0, 0, 0.7]).expand(batch, 3)
-    condition = neutral_condition(head, "cpu").repeat(batch, 1)
+    condition = FrameCode.neutral(head).vector[None].repeat(batch, 1)
     condition[:, 0] = torch.linspace(0, 1, batch)
     return condition, rotation, translation, torch.tensor([100.0, 100, 21, 18]), 40, 36
 
 
 def test_what_is_saved_is_what_is_drawn(avatar, head, tmp_path):
-    save_avatar(tmp_path, avatar)
+    save(tmp_path, avatar)
     loaded = load_avatar(tmp_path, head, "cpu")
     assert loaded.facts == {"steps": 7}
     background = torch.tensor([0.1, 0.5, 0.9])
-    first, first_alpha = avatar.render(*view(head), background)
-    again, again_alpha = loaded.render(*view(head), background)
+    first, first_alpha = avatar.render_codes(*view(head), background)
+    again, again_alpha = loaded.render_codes(*view(head), background)
     assert first.shape == (3, 36, 40, 3)
     assert first_alpha.shape == (3, 36, 40)
     assert torch.equal(first, again)
@@ -79,14 +89,16 @@ def test_what_is_saved_is_what_is_drawn(avatar, head, tmp_path):
 
 
 def test_frames_of_a_batch_do_not_touch_each_other(avatar, head):
-    together, _ = avatar.render(*view(head), torch.zeros(3))
+    together, _ = avatar.render_codes(*view(head), torch.zeros(3))
     condition, rotation, translation, *rest = view(head)
-    alone, _ = avatar.render(condition[1:2], rotation[1:2], translation[1:2], *rest, torch.zeros(3))
+    alone, _ = avatar.render_codes(
+        condition[1:2], rotation[1:2], translation[1:2], *rest, torch.zeros(3)
+    )
     torch.testing.assert_close(alone[0], together[1], atol=2e-6, rtol=0)
 
 
 def test_another_head_is_refused(avatar, head, tmp_path):
-    save_avatar(tmp_path, avatar)
+    save(tmp_path, avatar)
     with pytest.raises(UserError, match="trained with head sphere 1, not sphere 2"):
         load_avatar(tmp_path, replace(head, version="2"), "cpu")
 
@@ -94,7 +106,7 @@ def test_another_head_is_refused(avatar, head, tmp_path):
 def test_broken_files_are_named(avatar, head, tmp_path):
     with pytest.raises(UserError, match=r"avatar\.json"):
         load_avatar(tmp_path, head, "cpu")
-    save_avatar(tmp_path, avatar)
+    save(tmp_path, avatar)
     arrays = read_npz(tmp_path / "avatar.npz")
     removed = next(key for key in arrays if key.startswith("state/"))
     write_npz(tmp_path / "avatar.npz", **{k: v for k, v in arrays.items() if k != removed})

@@ -86,24 +86,24 @@ def test_gaze(tmp_path, coefficients, left, right):
 
 def test_the_head_turns_about_the_neck(tmp_path):
     motion = one_pose(tmp_path, HeadYaw=0.2, HeadPitch=-0.1, HeadRoll=0.05)
-    seen = TARGET.seen
+    limits = TARGET.limits
     cos, sin = np.cos, np.sin
     yaw = np.array([[cos(0.2), 0, sin(0.2)], [0, 1, 0], [-sin(0.2), 0, cos(0.2)]])
     pitch = np.array([[1, 0, 0], [0, cos(0.1), sin(0.1)], [0, -sin(0.1), cos(0.1)]])
     roll = np.array([[cos(0.05), -sin(0.05), 0], [sin(0.05), cos(0.05), 0], [0, 0, 1]])
     turn = yaw @ pitch @ roll
-    np.testing.assert_allclose(motion.rotation[0], seen.rotation.numpy() @ turn, atol=1e-12)
+    np.testing.assert_allclose(motion.rotation[0], limits.rotation.numpy() @ turn, atol=1e-12)
     # The nose goes to the subject's left, and the neck joint stays where it was.
     assert (turn @ [0, 0, 1])[0] > 0.1
     neck = HEAD.joint_regressor[1].astype(float) @ HEAD.template.astype(float)
-    was = seen.rotation.numpy() @ neck + seen.translation.numpy()
+    was = limits.rotation.numpy() @ neck + limits.translation.numpy()
     now = motion.rotation[0].numpy() @ neck + motion.translation[0].numpy()
     np.testing.assert_allclose(now, was, atol=1e-9)
 
 
 def test_a_constant_turn_is_no_motion_relative_to_itself(tmp_path):
     motion = one_pose(tmp_path, RELATIVE, HeadYaw=0.4)
-    torch.testing.assert_close(motion.rotation[3], TARGET.seen.rotation)
+    torch.testing.assert_close(motion.rotation[3], TARGET.limits.rotation)
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 60])
@@ -140,7 +140,7 @@ def test_spelling_order_and_lacking_angles_do_not_matter(tmp_path):
     path.write_text("\ufeff" + text)
     motion = read_arkit(path, TARGET, ABSOLUTE)
     assert joint(motion, E)[0] == pytest.approx(JAW_OPEN / 2)
-    torch.testing.assert_close(motion.rotation, TARGET.seen.rotation.expand(70, 3, 3))
+    torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(70, 3, 3))
 
 
 def test_rows_without_a_face_are_gaps(tmp_path):

@@ -81,7 +81,7 @@ def test_25_frames_a_second_and_one_repetition(tmp_path):
 def test_head_motion_moves_the_camera_as_flame_would_move_its_head(tmp_path):
     arrays = speech()
     motion = read(tmp_path, arrays)
-    base_R, base_t = TARGET.seen.rotation.numpy(), TARGET.seen.translation.numpy()
+    base_R, base_t = TARGET.limits.rotation.numpy(), TARGET.limits.translation.numpy()
     points = HEAD.template.astype(float)
     for k in range(FRAMES):
         turn = rodrigues(arrays["pose"][k, :3].astype(float))
@@ -94,7 +94,7 @@ def test_head_motion_moves_the_camera_as_flame_would_move_its_head(tmp_path):
 
 def test_relative_motion_is_about_the_clips_mean(tmp_path):
     arrays = speech()
-    base = TARGET.seen.rotation
+    base = TARGET.limits.rotation
     turns = base.T @ read(tmp_path, arrays).rotation
     relative = read(tmp_path, arrays, RELATIVE).rotation
     torch.testing.assert_close(relative, base @ mean_rotation(turns).T @ turns)
@@ -104,13 +104,13 @@ def test_relative_motion_is_about_the_clips_mean(tmp_path):
 @pytest.mark.parametrize("head_motion", [RELATIVE, ABSOLUTE, STILL])
 def test_models_without_a_head_pose_keep_it_still(tmp_path, head_motion):
     motion = read(tmp_path, speech(head=False), head_motion)
-    torch.testing.assert_close(motion.rotation, TARGET.seen.rotation.expand(FRAMES, 3, 3))
-    torch.testing.assert_close(motion.translation, TARGET.seen.translation.expand(FRAMES, 3))
+    torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(FRAMES, 3, 3))
+    torch.testing.assert_close(motion.translation, TARGET.limits.translation.expand(FRAMES, 3))
 
 
 def test_still_heads_stay_still(tmp_path):
     motion = read(tmp_path, speech(), STILL)
-    torch.testing.assert_close(motion.rotation, TARGET.seen.rotation.expand(FRAMES, 3, 3))
+    torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(FRAMES, 3, 3))
 
 
 def test_blinks_are_put_into_the_lids(tmp_path):

@@ -9,8 +9,8 @@ import torch
 from headsplat.drive.another_track import read_another_track
 from headsplat.drive.blinks import CLOSE, FIRST, HOLD, OPEN, blinks
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL
-from headsplat.drive.limits import TURN_LIMIT, Seen, condition_of, head_of, mean_rotation
-from headsplat.drive.motion import IDENTITY_6D, Motion
+from headsplat.drive.limits import TURN_LIMIT, DrivingLimits, mean_rotation
+from headsplat.drive.motion import Motion
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.runtime.errors import UserError
 from headsplat.track import write_track
@@ -23,7 +23,12 @@ def turning(times: list[float], rate: float = 1.0) -> Motion:
     axis = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
     turns = matrix_from_axis_angle(rate * t[:, None] * axis)
     condition = torch.cat(
-        [t[:, None], t.new_tensor(IDENTITY_6D * 3).expand(len(t), -1), t[:, None].expand(-1, 2)], 1
+        [
+            t[:, None],
+            t.new_tensor((1.0, 0, 0, 0, 1, 0) * 3).expand(len(t), -1),
+            t[:, None].expand(-1, 2),
+        ],
+        1,
     )
     condition[:, 1:7] = turns[:, :2].flatten(1)
     return Motion(t, condition, turns, t[:, None] * axis)
@@ -64,30 +69,30 @@ def test_mean_rotation_is_the_middle():
 
 def test_codes_stop_a_little_beyond_what_was_seen():
     track = make_track(arkit_like())
-    seen, codes = Seen.of(track), condition_of(track)
-    assert torch.equal(seen.limited_codes(codes), codes)
-    held = seen.limited_codes(codes + 100)
+    limits, codes = DrivingLimits.of(track), track.codes(torch.float64).vector
+    assert torch.equal(limits.limited_codes(codes), codes)
+    held = limits.limited_codes(codes + 100)
     torch.testing.assert_close(
         held, (codes.amax(0) + 0.5 * codes.std(0, correction=0)).expand_as(held)
     )
 
 
 def test_turns_stop_five_degrees_beyond_what_was_seen():
-    seen = Seen.of(make_track(arkit_like()))
+    limits = DrivingLimits.of(make_track(arkit_like()))
     vectors = torch.tensor([[0.0, 1.2, 0.0], [0.0, 0.05, 0.0]], dtype=torch.float64)
-    R, t = seen.turned(matrix_from_axis_angle(vectors), torch.zeros(3).double(), ABSOLUTE)
-    got = axis_angle_from_matrix(seen.rotation.T @ R)
-    assert got[0, 1] == pytest.approx(seen.turns[1, 1].item())
+    R, t = limits.turned(matrix_from_axis_angle(vectors), torch.zeros(3).double(), ABSOLUTE)
+    got = axis_angle_from_matrix(limits.rotation.T @ R)
+    assert got[0, 1] == pytest.approx(limits.turns[1, 1].item())
     assert TURN_LIMIT < got[0, 1] < 0.6
     torch.testing.assert_close(got[1], vectors[1])
-    torch.testing.assert_close(t, seen.translation.expand(2, 3))
+    torch.testing.assert_close(t, limits.translation.expand(2, 3))
 
 
 def test_frames_without_a_face_say_nothing_of_what_was_seen():
     track = make_track(arkit_like())
     wild = replace(track, exp=np.where(np.arange(12)[:, None] == 3, 50.0, track.exp))
     unseen = replace(wild, interpolated=np.arange(12) == 3)
-    assert Seen.of(unseen).codes[1, 0] < 2 < Seen.of(wild).codes[1, 0]
+    assert DrivingLimits.of(unseen).codes[1, 0] < 2 < DrivingLimits.of(wild).codes[1, 0]
 
 
 def test_blinks_are_short_regular_and_the_same_each_time():
@@ -117,29 +122,35 @@ class TestAnotherTrack:
     @pytest.mark.parametrize("head_motion", [RELATIVE, ABSOLUTE])
     def test_a_subject_that_follows_itself_does_what_it_did(self, tmp_path, head_motion):
         motion = self.read(tmp_path, self.own, head_motion).sampled(25)
-        rotation, translation = head_of(self.own)
-        torch.testing.assert_close(motion.condition, condition_of(self.own), atol=2e-7, rtol=0)
+        rotation, translation = self.own.poses(torch.float64)
+        torch.testing.assert_close(
+            motion.condition, self.own.codes(torch.float64).vector, atol=2e-7, rtol=0
+        )
         torch.testing.assert_close(motion.rotation, rotation, atol=1e-6, rtol=0)
         torch.testing.assert_close(motion.translation, translation, atol=1e-7, rtol=0)
 
     def test_codes_are_taken_as_they_are(self, tmp_path):
         motion = self.read(tmp_path, self.other)
-        torch.testing.assert_close(motion.condition, condition_of(self.other), atol=2e-7, rtol=0)
+        torch.testing.assert_close(
+            motion.condition, self.other.codes(torch.float64).vector, atol=2e-7, rtol=0
+        )
 
     def test_relative_motion_is_about_the_subjects_own_view(self, tmp_path):
-        seen = Seen.of(self.own)
+        limits = DrivingLimits.of(self.own)
         motion = self.read(tmp_path, self.other)
-        rotation, translation = head_of(self.other)
-        expected = seen.rotation @ mean_rotation(rotation).T @ rotation
+        rotation, translation = self.other.poses(torch.float64)
+        expected = limits.rotation @ mean_rotation(rotation).T @ rotation
         free = (motion.rotation - expected).abs().amax((1, 2)) < 1e-6
-        assert free.sum() > 10  # others were held back
+        assert free.sum() > 10  # others were clamped
         moved = translation - translation.median(0).values
-        torch.testing.assert_close(motion.translation, seen.translation + moved, atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            motion.translation, limits.translation + moved, atol=1e-6, rtol=0
+        )
 
     def test_a_still_head_keeps_the_mean_view(self, tmp_path):
-        seen, motion = Seen.of(self.own), self.read(tmp_path, self.other, STILL)
-        torch.testing.assert_close(motion.rotation, seen.rotation.expand(20, 3, 3))
-        torch.testing.assert_close(motion.translation, seen.translation.expand(20, 3))
+        limits, motion = DrivingLimits.of(self.own), self.read(tmp_path, self.other, STILL)
+        torch.testing.assert_close(motion.rotation, limits.rotation.expand(20, 3, 3))
+        torch.testing.assert_close(motion.translation, limits.translation.expand(20, 3))
 
     def test_gaps_and_the_order_of_rows_do_not_matter(self, tmp_path):
         keep = np.array([7, 0, 1, 2, 3, 4, 5, 8, 9, 10, 11])
@@ -151,7 +162,7 @@ class TestAnotherTrack:
             )
         }  # fmt: skip
         motion = self.read(tmp_path, replace(self.own, **some), ABSOLUTE).sampled(25)
-        codes = condition_of(self.own)
+        codes = self.own.codes(torch.float64).vector
         torch.testing.assert_close(motion.condition[[5, 7, 8]], codes[[5, 7, 8]], atol=2e-7, rtol=0)
         torch.testing.assert_close(motion.condition[6, 0], (codes[5, 0] + codes[7, 0]) / 2)
 

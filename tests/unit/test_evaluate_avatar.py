@@ -19,7 +19,6 @@ from headsplat.evaluate import evaluation
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.files import read_json, read_npz, write_json
 from headsplat.track import read_track, write_track
-from headsplat.train.track import load_track
 from headsplat.video import parts
 from headsplat.video.encode import VideoWriter
 from headsplat.video.sound import read_sound
@@ -52,7 +51,7 @@ def inputs(tmp_path_factory) -> list[str]:
             video.write(np.zeros((SIZE, SIZE, 3), np.uint8))
     head = HeadModel.load(clip.head)
     (folder / "avatar").mkdir()
-    save_avatar(folder / "avatar", make_avatar(head, load_track(clip.track, head).shape.numpy()))
+    save_avatar(folder / "avatar", make_avatar(head, track.shape), clip.head, clip.track)
     avatar = ["--avatar", str(folder / "avatar"), "--assets", str(folder)]
     return [*clip.arguments(), *avatar, "--video", str(folder / "source.mp4")]
 

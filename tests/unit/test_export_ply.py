@@ -7,8 +7,8 @@ import torch
 import export_ply
 from headsplat.avatar import Avatar, save_avatar
 from headsplat.formats.importing.clip import make_track
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.gaussians.deform.codes import condition_size, neutral_condition
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.rotations import matrix_from_axis_angle
@@ -29,7 +29,7 @@ NAMES = [
 def avatar(request) -> Avatar:
     torch.manual_seed(0)
     head = sphere_head()
-    settings = {"count": COUNT, "condition_size": condition_size(head)}
+    settings = {"count": COUNT, "condition_size": FrameCode.size(head)}
     if request.param == "flashavatar":
         settings["degree"] = 2
     model = build_deformation(request.param, settings)
@@ -55,9 +55,8 @@ def avatar(request) -> Avatar:
 def write_inputs(folder, avatar) -> list[str]:
     head = avatar.head
     (folder / "model").mkdir()
-    save_avatar(folder / "model", avatar)
     head.save(folder / "head.npz")
-    code = neutral_condition(head, "cpu").repeat(2, 1).double().numpy()
+    code = FrameCode.neutral(head).vector[None].repeat(2, 1).double().numpy()
     E = head.expression_basis.shape[2]
     code[1, :E] = 0.5
     turn = torch.tensor([[0.0, 0.2, 0.0], [0.1, -0.3, 0.05]])
@@ -68,6 +67,7 @@ def write_inputs(folder, avatar) -> list[str]:
         np.array([[0, 0, 0.7], [0.01, 0.02, 0.8]]), np.diag([100.0, 100, 1]), (36, 40),
     )  # fmt: skip
     write_track(folder / "track.npz", track)
+    save_avatar(folder / "model", avatar, folder / "head.npz", folder / "track.npz")
     names = {"--model": "model", "--head": "head.npz", "--track": "track.npz"}
     return [part for flag, name in names.items() for part in (flag, str(folder / name))]
 
@@ -106,10 +106,10 @@ def test_one_frame_draws_what_the_avatar_draws(tmp_path, avatar):
     turn = matrix_from_axis_angle(torch.tensor([[0.1, -0.3, 0.05]]))
     R = torch.diag(torch.tensor([1.0, -1, -1])) @ turn
     t = torch.tensor([[0.01, 0.02, 0.8]])
-    code = neutral_condition(avatar.head, "cpu")
+    code = FrameCode.neutral(avatar.head).vector[None]
     code[:, : avatar.head.expression_basis.shape[2]] = 0.5
     background = torch.tensor([0.2, 0.4, 0.6])
-    expected, alpha = avatar.render(
+    expected, alpha = avatar.render_codes(
         code, R, t, torch.tensor([100.0, 100, 21, 18]), 40, 36, background
     )
     assert alpha.max() > 0.3
@@ -124,9 +124,9 @@ def test_neutral_is_another_pose_seen_from_the_front(tmp_path, avatar):
     assert np.abs(neutral["x"] - posed["x"]).max() > 1e-4
     R = torch.diag(torch.tensor([1.0, -1, -1]))[None]
     t = torch.tensor([[0.0, 0, 0.75]])
-    expected, _ = avatar.render(
-        neutral_condition(avatar.head, "cpu"), R, t, torch.tensor([100.0, 100, 21, 18]), 40, 36,
-        torch.tensor([0.2, 0.4, 0.6]),
+    expected, _ = avatar.render_codes(
+        FrameCode.neutral(avatar.head).vector[None], R, t, torch.tensor([100.0, 100, 21, 18]),
+        40, 36, torch.tensor([0.2, 0.4, 0.6]),
     )  # fmt: skip
     assert (drawn(neutral, R, t) - expected).abs().max() < 2e-4
     lengths = np.sqrt(sum(neutral[f"rot_{k}"] ** 2 for k in range(4)))
@@ -136,6 +136,6 @@ def test_neutral_is_another_pose_seen_from_the_front(tmp_path, avatar):
 
 def test_a_frame_that_the_track_lacks_is_refused(tmp_path, avatar):
     flags = write_inputs(tmp_path, avatar)
-    with pytest.raises(UserError, match=r"lacks frames \[5\]"):
+    with pytest.raises(UserError, match=r"no frames with ids 5"):
         export_ply.main([*flags, "--pose", "5", "--out", str(tmp_path / "5.ply")])
     assert not (tmp_path / "5.ply").exists()

@@ -11,11 +11,10 @@ import train_avatar as train_script
 from headsplat.avatar import load_avatar
 from headsplat.evaluate.report import write as report
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import faces_touching, rasterize_uv, texel_count
 from headsplat.gaussians.deform.codes import (
     camera_center,
-    condition_size,
-    neutral_condition,
     pose_head,
 )
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
@@ -25,8 +24,8 @@ from headsplat.heads.unpickle import load_pickle
 from headsplat.heads.wavefront import read_textured_mesh
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json
+from headsplat.track import read_track
 from headsplat.train.from_checkpoint import read_fitting
-from headsplat.train.track import load_track
 from tests.oracles.deformation import basis
 from tests.unit import published_checkpoint as official
 from tests.unit.sphere_head import sphere_head
@@ -48,12 +47,12 @@ def head(clip):
 
 @pytest.fixture(scope="module")
 def track(clip, head):
-    return load_track(clip.track, head)
+    return read_track(clip.track, head)
 
 
 @pytest.fixture(scope="module")
 def value(head):
-    return official.aged(official.published(texel_count(head, UV), condition_size(head), 5003))
+    return official.aged(official.published(texel_count(head, UV), FrameCode.size(head), 5003))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def direct(value, head, track, rows):
     """The published formulas over every covered texel, masked at the end."""
     (state, _), gauss, _ = value
     degree, _, dc, rest, scaling_base, rotation_base, opacity, *_ = gauss
-    network = official.Network(51 + condition_size(head))
+    network = official.Network(51 + FrameCode.size(head))
     network.load_state_dict(state)
     face, weights = rasterize_uv(head.uv, head.uv_faces, UV)
     kept = torch.from_numpy(~faces_touching(head, "boundary")[face])
@@ -89,13 +88,13 @@ def direct(value, head, track, rows):
     def texels(vertices):
         return (torch.from_numpy(weights)[..., None] * vertices[:, corners]).sum(-2)
 
-    geometry, condition = HeadGeometry(head), track.condition[rows]
-    (point,) = texels(pose_head(geometry, track.shape, neutral_condition(head, "cpu")))
+    geometry, condition = HeadGeometry(head), track.codes().vector[rows]
+    (point,) = texels(pose_head(geometry, track.identity(), FrameCode.neutral(head).vector[None]))
     waves = [f(point * 2.0**k) for k in range(8) for f in (torch.sin, torch.cos)]
     encoded = torch.cat([point, *waves], -1).expand(len(rows), -1, -1)
     codes = condition[:, None].expand(-1, len(point), -1)
     y = network(torch.cat([encoded, codes], -1))
-    surface = texels(pose_head(geometry, track.shape, condition))
+    surface = texels(pose_head(geometry, track.identity(), condition))
     means = (surface + y[..., :3])[:, kept]
     y = y[:, kept]
     w, i, j, k = rotation_base.unbind(-1)
@@ -105,7 +104,7 @@ def direct(value, head, track, rows):
         w * c - i * d + j * a + k * b, w * d + i * c - j * b + k * a,
     ], -1)  # fmt: skip
     scales = (scaling_base * y[..., 7:].exp()).exp()
-    center = camera_center(track.rotation[rows], track.translation[rows])
+    center = camera_center(*(value[rows] for value in track.poses()))
     view = torch.nn.functional.normalize(means - center[:, None], dim=-1)
     harmonics = torch.cat([dc, rest], 1)
     colors = (basis(view, degree)[..., None] * harmonics).sum(-2) + 0.5
@@ -116,12 +115,13 @@ def direct(value, head, track, rows):
 def test_imported_it_is_drawn_as_the_formulas_say(clip, head, track, value, file, tmp_path):
     avatar = load_avatar(import_to(tmp_path / "model", clip, file), head, "cpu")
     rows = torch.tensor([2, 7])
-    camera = track.rotation[rows], track.translation[rows], track.intrinsics
+    codes, intrinsics = track.codes().vector[rows], track.intrinsics()
+    camera = *(value[rows] for value in track.poses()), intrinsics
     size, black = (track.width, track.height), torch.zeros(3)
-    image, _ = avatar.render(track.condition[rows], *camera, *size, black)
-    middle = track.intrinsics.clone()
+    image, _ = avatar.render_codes(codes, *camera, *size, black)
+    middle = intrinsics.clone()
     middle[2:] = torch.tensor(size) / 2
-    assert not torch.equal(middle, track.intrinsics), "or the test tells nothing"
+    assert not torch.equal(middle, intrinsics), "or the test tells nothing"
     expected, _ = rasterize_gaussians(
         *direct(value, head, track, rows), *camera[:2], middle.expand(2, 4), *size, black
     )
@@ -212,7 +212,7 @@ def test_another_uv_size_or_head_says_so(clip, head, file, tmp_path, train):
         f"{file}: gauss[2] (_features_dc) holds {count} Gaussians, a UV map of {OTHER_UV} texels a "
         f"side {wrong}; it was trained with another head than sphere or another UV map; name those"
     )
-    other = official.write(tmp_path / "o.pth", official.published(wrong, condition_size(head)))
+    other = official.write(tmp_path / "o.pth", official.published(wrong, FrameCode.size(head)))
     assert refused(clip, other, UV, tmp_path, train) == (
         f"{other}: gauss[2] (_features_dc) holds {wrong} Gaussians, a UV map of {UV} texels a "
         f"side {count}; set train.uv_size to {OTHER_UV}, which has as many"

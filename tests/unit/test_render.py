@@ -1,4 +1,6 @@
-"""Drawing frames: the renderer is `Avatar.render`, in batches; the short pose path is the long."""
+"""Drawing frames: the renderer is `Avatar.render_codes`, in batches; two pose paths agree."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,13 +9,15 @@ import torch
 from headsplat.avatar import Avatar
 from headsplat.evaluate.evaluation import _speed
 from headsplat.evaluate.pairs import rendered
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import Anchors
 from headsplat.gaussians.deform.codes import head_pose, pose_head
 from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.render import FrameRenderer, _padded
 from headsplat.rotations import matrix_from_axis_angle, matrix_from_quaternion
-from headsplat.train.track import Track
+from headsplat.track import Track
+from tests.unit.driven import make_track
 from tests.unit.sphere_avatar import BACKGROUND, moving, sphere_avatar
 from tests.unit.sphere_head import sphere_head
 from tests.unit.toy_head import toy_head
@@ -32,9 +36,9 @@ def avatar(request) -> Avatar:
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_a_call_is_avatar_render(avatar, count):
+def test_a_call_is_avatar_render_codes(avatar, count):
     color, alpha = renderer_of(avatar, 4).render(*moving(count))
-    expected = avatar.render(*moving(count), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
+    expected = avatar.render_codes(*moving(count), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
     assert color.shape == (count, HEIGHT, WIDTH, 3)
     assert torch.equal(color, expected[0])
     assert torch.equal(alpha, expected[1])
@@ -44,7 +48,7 @@ def test_a_call_is_avatar_render(avatar, count):
 def test_any_number_of_frames_comes_in_batches(avatar):
     batches = list(renderer_of(avatar, 4).frames(*moving(11)))
     assert [len(color) for color, _ in batches] == [4, 4, 3]
-    expected, alpha = avatar.render(*moving(11), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
+    expected, alpha = avatar.render_codes(*moving(11), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
     torch.testing.assert_close(torch.cat([c for c, _ in batches]), expected, atol=2e-6, rtol=0)
     torch.testing.assert_close(torch.cat([a for _, a in batches]), alpha, atol=2e-6, rtol=0)
     assert not torch.equal(expected[0], expected[5])
@@ -93,9 +97,13 @@ class CountingReader:
 
 
 def ball_track(avatar: Avatar, count: int) -> Track:
-    return Track(
-        np.arange(1, count + 1), torch.ones(count), avatar.shape, *moving(count), INTRINSICS,
-        WIDTH, HEIGHT,
+    codes, R, t = moving(count)
+    exp, jaw, eyes, eyelids = (part.numpy() for part in FrameCode(codes).unpack())
+    fx, fy, cx, cy = INTRINSICS.numpy()
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
+    return replace(
+        make_track(avatar.head, count), exp=exp, jaw=jaw, eyes=eyes, eyelids=eyelids,
+        R=R.numpy(), t=t.numpy(), K=K, img_size=np.array([HEIGHT, WIDTH]),
     )  # fmt: skip
 
 
@@ -109,11 +117,7 @@ def test_evaluation_holds_one_batch_at_a_time(avatar):
     second = next(batches)
     assert (first.ids, second.ids) == (ids[:4], ids[4:])
     assert torch.equal(first.render, kept)
-    where = track.rows(ids)
-    expected, _ = avatar.render(
-        track.condition[where], track.rotation[where], track.translation[where], INTRINSICS,
-        WIDTH, HEIGHT, BACKGROUND,
-    )  # fmt: skip
+    expected = avatar.render(track[track.rows(ids)], BACKGROUND.tolist())
     both = torch.cat([first.render, second.render])
     torch.testing.assert_close(both, expected, atol=2e-6, rtol=0)
     assert first.ground_truth[0, 0, :, 0].tolist() == [0.0] * (WIDTH // 2) + [1.0] * (WIDTH // 2)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import texel_count
-from headsplat.gaussians.deform.codes import condition_size
 from headsplat.heads.model import HeadModel
 from tests.unit import published_checkpoint as official
 
@@ -39,7 +39,7 @@ def with_head(finished: Checkout, tmp_path: Path) -> Checkout:
     folder = tmp_path / "headsplat"
     shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
     head = HeadModel.load(folder / "work/heads/procedural.npz")
-    place_checkpoint(Checkout(folder), texel_count(head, UV), condition_size(head))
+    place_checkpoint(Checkout(folder), texel_count(head, UV), FrameCode.size(head))
     return Checkout(folder)
 
 

@@ -82,7 +82,7 @@ def test_diffposetalk_drives_a_flame_avatar(driven: Checkout) -> None:
     result = driven.snakemake(TALK, "--allowed-rules", "drive_avatar")
     assert result.returncode == 0, result.stdout + result.stderr
     assert shape(driven, TALK) == (40, 48, 48)
-    assert "held back" in (driven.folder / "logs/doll/drive_avatar/talk.log").read_text()
+    assert "clamped" in (driven.folder / "logs/doll/drive_avatar/talk.log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def _keypoints(track: Track, head: HeadModel) -> np.ndarray:
     geometry = HeadGeometry(head)
     line, inner = head.landmarks["contour"], head.landmarks["multipie68"]
     ids, (line, inner) = compact(line, inner)
-    codes = np.concatenate([track.exp, track.jaw, track.eyes, track.eyelids], 1)
+    codes = track.codes().vector
     found = []
     for rows in np.array_split(np.arange(len(codes)), max(1, len(codes) // _BATCH)):
         shape, code, R, t = (

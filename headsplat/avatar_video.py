@@ -1,0 +1,68 @@
+"""Videos of an avatar: images from `FrameRenderer`, a batch at a time, with sound."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.avatar import Avatar
+from headsplat.render import FrameRenderer
+from headsplat.runtime.errors import UserError
+from headsplat.track import Frame, Track
+from headsplat.video.encode import VideoWriter
+from headsplat.video.sound import read_sound
+from headsplat.video.timeline import FPS
+
+BATCH = 8
+_LARGEST_DENOMINATOR = 1001  # of frame rates such as 30000/1001
+
+
+def render_video(
+    avatar: Avatar,
+    frames: Frame | Track,
+    path: Path,
+    audio: Path | str | None,
+    fps: float | None,
+    background: Sequence[float],
+) -> None:
+    """See `Avatar.render_video`."""
+    if fps is None:
+        fps = frames.fps if isinstance(frames, Track) else FPS
+    if not (math.isfinite(fps) and 1 / _LARGEST_DENOMINATOR <= fps <= 1000):
+        raise UserError(f"{fps} images a second: give a rate between 0.001 and 1000")
+    batch = avatar.batch_of(frames)
+    renderer = FrameRenderer(
+        avatar, BATCH, batch.width, batch.height, batch.intrinsics, torch.tensor(background)
+    )
+    sound = None if audio is None else required_sound(audio, len(batch.rotation) / fps)
+    size = batch.width, batch.height
+    with VideoWriter(path, *size, exact_rate(fps), sound) as writer:
+        write_images(writer, renderer, batch.code.vector, batch.rotation, batch.translation)
+
+
+def write_images(writer: VideoWriter, renderer: FrameRenderer, *frames: Tensor) -> None:
+    """Draw frames and append their images to a video; `frames` as `FrameRenderer.frames` takes."""
+    for color, _ in renderer.frames(*frames):
+        for image in (color * 255).round().byte().cpu().numpy():
+            writer.write(image)
+
+
+def exact_rate(fps: float) -> Fraction:
+    """The frame rate that a decimal number stands for: 29.97 is 30000/1001."""
+    return Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR)
+
+
+def required_sound(audio: Path | str, seconds: float) -> tuple[np.ndarray, int]:
+    """The sound of a file, as `read_sound` gives it.
+
+    Raises:
+        UserError: the file cannot be opened, or has no sound.
+    """
+    sound = read_sound(audio, seconds)
+    if sound is None:
+        raise UserError(f"{audio}: has no sound that can be decoded; give another file or no audio")
+    return sound

@@ -1,0 +1,66 @@
+"""The head model that an avatar's folder carries along, or names where its licence forbids that."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headsplat.heads.model import HeadModel
+from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.fingerprint import file_digest
+
+HEAD_FILE = "head.npz"
+# How the licence of a head model begins that anyone may hand on.
+_FREE = "MIT"
+
+
+def pack_head(folder: Path, head: HeadModel, file: Path) -> dict[str, str]:
+    """Copy a head model into `folder` if its licence permits.
+
+    Args:
+        folder: of the avatar.
+        head: the head model.
+        file: where it was read from.
+
+    Returns:
+        The file's SHA-256, and as `path` the copy's name or the absolute path of the user's file.
+    """
+    reference = {"sha256": file_digest(file), "path": str(file.absolute())}
+    if head.licence.startswith(_FREE):
+        shutil.copyfile(file, folder / HEAD_FILE)
+        reference["path"] = HEAD_FILE
+    return reference
+
+
+def packed_head(folder: Path, facts: Mapping[str, Any]) -> Path:
+    """The head model's file of an avatar.
+
+    Args:
+        folder: of the avatar.
+        facts: as `avatar.json` holds them: `head`, which `pack_head` gave, and `head_name`,
+            `head_version` and `head_licence`.
+
+    Raises:
+        UserError: the file is not there, or is another one.
+    """
+    name, version, licence = (facts[f"head_{key}"] for key in ("name", "version", "licence"))
+    reference = facts["head"]
+    path = folder / reference["path"]  # absolute ones stay as they are
+    which = f"head model {shown(name)} {shown(version)}"
+    if path.parent == folder:
+        if not path.is_file():
+            raise UserError(f"{path}: is not there; copy the avatar's whole folder again")
+        what = f"{path}: is damaged, it is not the {which} that the avatar was trained with"
+        cure = "copy the avatar's whole folder again"
+    else:
+        terms = f"its licence ({shown(licence)}) does not let it travel with the avatar"
+        cure = "import the head model here, and name its .npz as `head`"
+        if not path.is_file():
+            raise UserError(
+                f"{folder}: needs the {which}, and {terms}: {path} is not there; {cure}"
+            )
+        what = f"{path}: is not the {which} that the avatar {folder} was trained with"
+        cure = "name the right .npz as `head`"
+    if file_digest(path) != reference["sha256"]:
+        raise UserError(f"{what}; {cure}")
+    return path

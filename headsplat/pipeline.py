@@ -1,0 +1,298 @@
+"""From a video to a measured and driven avatar in one process, without the workflow.
+
+The stages are the workflow's, in its order. A clip's folder has the layout of `work/<subject>`, an
+avatar's that of `results/<subject>/avatar`: what the workflow made can be used here.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headsplat.avatar import TRACK_FILE, Avatar, avatar_head, load_avatar, model_folder
+from headsplat.detect.chunk import detect_chunk
+from headsplat.detect.solve import solve_crop
+from headsplat.drive import run as drive
+from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.evaluate import run as evaluate
+from headsplat.evaluate.split import split_frames
+from headsplat.frames.table import read_frames
+from headsplat.masks.matte import matte_chunk
+from headsplat.masks.parse import parse_chunk
+from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.files import read_json, write_json
+from headsplat.runtime.fingerprint import file_digest, fingerprint
+from headsplat.runtime.logs import log
+from headsplat.track import Track, read_track
+from headsplat.tracking.photometric.run import refine_track
+from headsplat.tracking.run import track_head
+from headsplat.train import run as train
+from headsplat.train.options import TrainOptions
+from headsplat.video.crop import crop_chunk
+from headsplat.video.info import VideoInfo
+from headsplat.video.probe import probe_video
+
+# Frames of a chunk: what a stopped run loses at most.
+CHUNK = 1500
+# Reach of the matte's edge refinement at 512 px, and earlier frames that steady a matte.
+EDGE_RADIUS, TEMPORAL_WINDOW = 8.0, 4
+CACHE_MIB, GPU_PERCENT = 1500, 50
+
+
+class _Clip:
+    """Paths in a clip's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.inputs, self.info = folder / "inputs.json", folder / "video.json"
+        self.crop, self.table = folder / "crop.json", folder / "frames.tsv"
+        self.landmarks, self.split = folder / "landmarks.npz", folder / "split.json"
+        self.landmark_track = folder / "track" / "landmark_track.npz"
+        self.landmark_identity = folder / "track" / "landmark_identity.npy"
+        self.track, self.identity = folder / "track" / "track.npz", folder / "identity.npy"
+        self.verdict = folder / "track" / "refinement.json"
+        self.evaluation = folder / "evaluation.npz"
+
+    def chunks(self, stage: str, count: int, suffix: str = ".zip") -> list[Path]:
+        return [self.folder / stage / f"{chunk:03d}{suffix}" for chunk in range(count)]
+
+    def zips(self, stage: str) -> list[Path]:
+        """The files of all chunks that are there."""
+        found = sorted((self.folder / stage).glob("*.zip"))
+        if not found:
+            raise UserError(f"{self.folder / stage}: holds no images; track the video first")
+        return found
+
+    def scratch(self, stage: str) -> Path:
+        return self.folder / "scratch" / stage
+
+
+def track_video(
+    video: Path | str,
+    head: Path | str,
+    out: Path | str,
+    size: int = 512,
+    photometric: str = "auto",
+    device: str = "auto",
+) -> Track:
+    """Track the head in a video, and prepare its images and masks for training.
+
+    Probe, detect, crop, matte, track, refine, parse, split. Files that are there are kept: called
+    again after a stop, it continues.
+
+    Args:
+        video: of one person talking, from two seconds on.
+        head: head model `.npz`.
+        out: the clip's folder to write.
+        size: of the square crops in pixels.
+        photometric: whether to refine the track against the images: "auto" where held-out skin
+            agrees better then, "always" or "never".
+        device: of the refinement: "auto", "cpu" or "cuda".
+
+    Returns:
+        The track: N frames at 25 a second.
+
+    Raises:
+        UserError: the video cannot be used, or the folder holds another clip.
+    """
+    video, head, clip = Path(video), Path(head), _Clip(Path(out))
+    if photometric not in ("auto", "always", "never"):
+        raise UserError(f"photometric '{shown(photometric)}': use auto, always or never")
+    _claim(clip, {
+        "video": fingerprint(_file(video)), "head": file_digest(_file(head)), "size": size,
+        "photometric": photometric,
+    })  # fmt: skip
+    with _threads_restored():
+        _step("probe", [clip.info], probe_video, video, clip.info)
+        count = max(1, VideoInfo.load(clip.info).n_frames // CHUNK)
+        faces = clip.chunks("landmarks", count, ".npz")
+        frames, alpha, parsing = (clip.chunks(n, count) for n in ("frames", "alpha", "parsing"))
+        for k in range(count):
+            _step("detect", [faces[k]], detect_chunk, video, clip.info, k, count, faces[k], "auto")
+        solved = [clip.crop, clip.table, clip.landmarks]
+        _step("crop", solved, solve_crop, clip.info, faces, *solved, size)
+        for k in range(count):
+            cut = (video, clip.info, clip.crop, k, count, frames[k])
+            _step("crop images", [frames[k]], crop_chunk, *cut)
+        for k in range(count):
+            near = frames[max(0, k - 1) : k + 1]
+            matte = (near, f"{k:03d}", alpha[k], "auto", EDGE_RADIUS, TEMPORAL_WINDOW)
+            _step("matte", [alpha[k]], matte_chunk, *matte)
+        seen = (clip.landmarks, clip.crop, clip.table)
+        first = [clip.landmark_track, clip.landmark_identity]
+        _step("track", first, track_head, head, *seen, *first)
+        images = (frames, alpha) if photometric != "never" else ([], [])
+        last = [clip.track, clip.identity, clip.verdict]
+        refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
+        _step("refine", last, refine_track, *refine)
+        for k in range(count):
+            parse = (head, clip.track, frames[k], alpha[k], clip.landmarks, clip.crop, parsing[k])
+            _step("parse", [parsing[k]], parse_chunk, *parse)
+        _step("split", [clip.split], _split, clip)
+    return read_track(clip.track)
+
+
+def train_avatar(
+    clip: Path | str,
+    head: Path | str,
+    out: Path | str,
+    assets: Path | str = "assets",
+    device: str = "auto",
+    **options: Any,
+) -> Avatar:
+    """Train an avatar on a clip; after a stop the same call continues.
+
+    Args:
+        clip: folder that `track_video` or the workflow left, `work/<subject>`.
+        head: the head model `.npz` that the clip was tracked with.
+        out: the avatar's folder; the model is written to `model` in it.
+        assets: folder where the weights of LPIPS may lie.
+        device: "auto", "cpu" or "cuda".
+        options: fields of `headsplat.train.options.TrainOptions`, such as `steps=1000`.
+
+    Raises:
+        UserError: an option is unknown or out of its range, or the inputs cannot be used.
+    """
+    files, model = _Clip(Path(clip)), Path(out, "model")
+    scratch = files.scratch("train_avatar")
+    known = [field.name for field in fields(TrainOptions)]
+    for name in options:
+        if name not in known:
+            raise UserError(f"option '{shown(name)}' of training: there are {', '.join(known)}")
+    chosen = TrainOptions(**options)
+    chosen.check()
+    images = [files.zips(stage) for stage in ("frames", "alpha", "parsing")]
+    with _threads_restored():
+        train.train_avatar(
+            Path(head), files.track, files.split, *images, scratch, model, chosen, Path(assets),
+            device, CACHE_MIB, GPU_PERCENT, _version(),
+        )  # fmt: skip
+    shutil.rmtree(scratch, ignore_errors=True)
+    return load_avatar(model, device=device)
+
+
+def evaluate_avatar(
+    avatar: Path | str, clip: Path | str, assets: Path | str = "assets"
+) -> dict[str, Any]:
+    """Measure an avatar on the held-out frames of its clip.
+
+    Writes `metrics.json` and `test.mp4` (ground truth beside render) beside the avatar's model, and
+    `evaluation.npz` into the clip's folder.
+
+    Args:
+        avatar: folder that `train_avatar` wrote.
+        clip: folder of its clip.
+        assets: folder where the weights of LPIPS may lie.
+
+    Returns:
+        What `metrics.json` holds: `psnr_head` in dB, `ssim_head`, `fps_batched` and so on.
+
+    Raises:
+        UserError: the inputs cannot be used or do not belong together.
+    """
+    files, model = _Clip(Path(clip)), model_folder(avatar)
+    scratch = files.scratch("evaluate_avatar")
+    video = Path(VideoInfo.load(files.info).path)
+    images = [files.zips(stage) for stage in ("frames", "alpha", "parsing")]
+    metrics = model.parent / "metrics.json"
+    with _threads_restored():
+        evaluate.evaluate_avatar(
+            model, avatar_head(model), files.track, files.split, *images,
+            video if video.is_file() else None, Path(assets), scratch, metrics, files.evaluation,
+            model.parent / "test.mp4", _version(),
+        )  # fmt: skip
+    shutil.rmtree(scratch, ignore_errors=True)
+    return read_json(metrics)
+
+
+def drive_avatar(
+    avatar: Path | str,
+    motion: Path | str,
+    out: Path | str,
+    kind: str,
+    head_motion: str = RELATIVE,
+    blinks: bool = True,
+    audio: Path | str | None = None,
+) -> None:
+    """Write a video of an avatar that plays a motion; after a stop the same call continues.
+
+    Args:
+        avatar: folder of the trained avatar.
+        motion: file of the motion.
+        out: mp4 to write.
+        kind: what the motion is: "track" (`track.npz` of another clip), "arkit" (table of Live
+            Link Face) or "diffposetalk" (`.npz`).
+        head_motion: "relative" turns the head about its mean view as the driver's about his,
+            "absolute" as the motion says, "still" not at all.
+        blinks: give a DiffPoseTalk motion blinks.
+        audio: file with sound that starts with the motion.
+
+    Raises:
+        UserError: files cannot be read or do not belong together, or the audio has no sound.
+    """
+    for what, value, allowed in (("kind", kind, KINDS), ("head_motion", head_motion, HEAD_MOTIONS)):
+        if value not in allowed:
+            raise UserError(f"{what} '{shown(str(value))}': use one of {', '.join(allowed)}")
+    model, out = model_folder(avatar), Path(out)
+    scratch = out.with_name(f".{out.stem}.parts")
+    drive.drive_avatar(
+        model, avatar_head(model), model / TRACK_FILE, _file(Path(motion)), kind, head_motion,
+        blinks, None if audio is None else Path(audio), scratch, out, _version(),
+    )  # fmt: skip
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _split(clip: _Clip) -> None:
+    write_json(clip.split, split_frames(read_frames(clip.table)))
+
+
+def _step(name: str, outputs: Sequence[Path], make: Callable[..., Any], *args: Any) -> None:
+    """Make files unless all of them are there."""
+    if not all(path.is_file() for path in outputs):
+        log.info("%s: %s", name, outputs[0])
+        make(*args)
+
+
+def _claim(clip: _Clip, inputs: dict[str, Any]) -> None:
+    """Note what a clip's folder is made from; another clip's is not gone on with."""
+    if clip.inputs.is_file():
+        noted = read_json(clip.inputs)
+        for name, value in inputs.items():
+            if noted.get(name) != value:
+                raise UserError(
+                    f"{clip.folder}: was made with another {name}; give another folder or delete it"
+                )
+        return
+    if clip.info.is_file():
+        raise UserError(f"{clip.folder}: holds a clip of other origin; give another folder")
+    write_json(clip.inputs, inputs)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give another path")
+    return path
+
+
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    """Stages set how many threads PyTorch uses; the caller's number comes back."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _version() -> str:
+    """Of the library, for the key of resumable state."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("headsplat")
+    except PackageNotFoundError:
+        return "not installed"
