@@ -27,14 +27,13 @@ def describe(path: Path) -> Rows:
 
 
 def _folder(path: Path) -> Rows:
-    for place in (path, path / "model", path / "avatar" / "model"):
-        if (place / "avatar.json").is_file():
-            return _avatar(place)
     frames = sorted(path.glob("*.frame"))
     if frames:
-        first, *rest = _frame(frames[0])
+        _, *rest = _frame(frames[0])
         return [("what", f"{len(frames)} .frame files; of the first, {frames[0].name}:"), *rest]
-    raise UserError(f"{path}: holds no avatar and no .frame files; give {_KINDS}")
+    from headsplat.avatar import model_folder  # loads PyTorch
+
+    return _avatar(model_folder(path))
 
 
 def _avatar(folder: Path) -> Rows:

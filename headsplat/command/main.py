@@ -18,8 +18,8 @@ from headsplat.runtime.stopping import SIGNALS
 _EXAMPLES = """examples:
   headsplat doctor
   headsplat info results/anna/avatar
-  headsplat render results/anna/avatar --track results/anna/track.npz -o anna.mp4
-  headsplat render results/anna/avatar --track results/anna/track.npz --frames 7 -o anna.png
+  headsplat render results/anna/avatar --frames 7 -o anna.png
+  headsplat render results/anna/avatar --track work/ben/track/track.npz -o ben.mp4
   headsplat drive results/anna/avatar --motion speech.npz --kind diffposetalk -o driven.mp4
 """
 
@@ -110,18 +110,20 @@ def _parser() -> argparse.ArgumentParser:
     command("doctor", _doctor, "Check machine, GPU, compilers, operators and networks.", "")
     info = command(
         "info", _info, "Say what a file or folder is: avatar, track, head, .frame or video.",
-        "results/anna/avatar", "results/anna/track.npz", "talk.mp4",
+        "results/anna/avatar", "work/anna/track/track.npz", "talk.mp4",
     )  # fmt: skip
     info.add_argument("path", type=Path, metavar="PATH", help="the file or folder")
 
     render = command(
         "render", _render, "Draw an avatar with the codes and the camera of a track.",
-        "results/anna/avatar --track track.npz -o anna.mp4",
-        "results/anna/avatar --track track.npz --frames 7 -o anna.png",
-        "results/anna/avatar --track track.npz --frames 1:50 -o images",
+        "results/anna/avatar -o anna.mp4 --audio anna.wav",
+        "results/anna/avatar --frames 7 -o anna.png",
+        "results/anna/avatar --track work/ben/track/track.npz --frames 1:50 -o images",
     )  # fmt: skip
     render.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
-    render.add_argument("--track", type=Path, required=True, help="track.npz of the same head")
+    render.add_argument(
+        "--track", type=Path, help="track.npz of the same head; by default the avatar's own"
+    )
     render.add_argument(
         "--frames", type=_frames, metavar="FIRST[:LAST]", help="ids of frames; all by default"
     )
@@ -148,9 +150,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _frames(text: str) -> tuple[int, int]:
     """FIRST:LAST or one id -> first and last id."""
-    first, _, last = text.partition(":")
+    first, colon, last = text.partition(":")
     try:
-        ids = int(first), int(last or first)
+        ids = int(first), int(last if colon else first)
     except ValueError:
         ids = 0, 0
     if not 1 <= ids[0] <= ids[1]:

@@ -15,13 +15,17 @@ _VIDEO, _IMAGE = ".mp4", ".png"
 
 
 def render(
-    folder: Path, track_path: Path, frames: tuple[int, int] | None, audio: Path | None, out: Path
+    folder: Path,
+    track_path: Path | None,
+    frames: tuple[int, int] | None,
+    audio: Path | None,
+    out: Path,
 ) -> None:
     """Draw an avatar with the codes and the camera of a track.
 
     Args:
         folder: of the avatar.
-        track_path: track of the same head model.
+        track_path: track of the same head model; None for that of the avatar's own clip.
         frames: first and last id, both drawn; None for all.
         audio: file with sound that starts with the first frame, for an mp4.
         out: `.mp4`; `.png` of one frame; or a new folder, which gets `00001.png` for id 1.
@@ -30,7 +34,7 @@ def render(
         UserError: files that cannot be used or do not belong together; nothing was written.
     """
     _check_out(out, audio)
-    track = _selected(headsplat.load_track(track_path), frames)
+    track = _selected(headsplat.load_track(track_path or folder), frames)
     if out.suffix == _IMAGE and len(track) != 1:
         raise UserError(
             f"{out}: one image, but {len(track)} frames are chosen; "
@@ -59,7 +63,7 @@ def drive(
     """
     if out.suffix != _VIDEO:
         raise UserError(f"{out}: not the name of an {_VIDEO}; give one")
-    headsplat.drive_avatar(folder, motion, kind, out, head_motion=head_motion, audio=audio)
+    headsplat.drive_avatar(folder, motion, out, kind, head_motion=head_motion, audio=audio)
 
 
 def _check_out(out: Path, audio: Path | None) -> None:
