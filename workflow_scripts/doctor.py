@@ -9,6 +9,14 @@ from headsplat_workflow.aloud import aloud
 from headsplat_workflow.assets.needs import parse
 from headsplat_workflow.config import read_subjects
 from headsplat_workflow.doctor.folders import check_folders
+from headsplat_workflow.doctor.requirements import (
+    check_files,
+    check_memory,
+    check_snakemake,
+    check_subjects,
+    clip_frames,
+    needed_mib,
+)
 from headsplat_workflow.stage import stage
 
 from headsplat.doctor.examine import LIBRARY_CHECKS, examine
@@ -26,18 +34,20 @@ def main(argv: list[str] | None = None) -> None:
     subjects = read_subjects(Path(config["subjects"]), config["presets"])
     needs = [*parse(args.required, True), *parse(args.optional, False)]
 
-    # Imported late: a library that does not load is a finding of the check "libraries".
-    def asked() -> Iterator[Finding]:
-        from headsplat_workflow.doctor import requirements
+    def places() -> Iterator[Finding]:
+        frames = clip_frames(subjects, config["builtin"]["seconds"])
+        yield from check_memory(max(frames, default=0))
+        yield from check_folders(needed_mib(frames))
 
-        frames = requirements.clip_frames(subjects, config["builtin"]["seconds"])
-        yield from requirements.check_snakemake()
-        yield from requirements.check_memory(max(frames, default=0))
-        yield from check_folders(requirements.needed_mib(frames))
-        yield from requirements.check_subjects(subjects)
-        yield from requirements.check_files(needs)
-
-    examine({"this run": asked, **LIBRARY_CHECKS})
+    examine(
+        {
+            "Snakemake": check_snakemake,
+            "memory and disks": places,
+            "subjects": lambda: check_subjects(subjects),
+            "assets": lambda: check_files(needs),
+            **LIBRARY_CHECKS,
+        }
+    )
 
 
 if __name__ == "__main__":

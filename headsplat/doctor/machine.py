@@ -1,22 +1,25 @@
-"""Python, cores, memory and shared memory: what this process may use of the machine."""
+"""Python, cores, memory, shared memory and temporary files: what this process may use."""
 
 import os
 import platform
+import shutil
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
-from headsplat.doctor.finding import Finding, ok, warning
+from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat.runtime.control_group import memory_limit_mib
 
 _SHARED_BYTES = 1 << 24
+_LEAST_TEMPORARY = 1 << 30  # bytes
 _LEAST_MIB = 2000  # compiling the operators takes 1,200 at its peak
 _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def check_machine(proc: Path = Path("/proc/self")) -> Iterator[Finding]:
-    """Versions, cores, memory and shared memory.
+    """Versions, cores, memory, shared memory and the folder of temporary files.
 
     Args:
         proc: where the process's control groups are read.
@@ -25,6 +28,7 @@ def check_machine(proc: Path = Path("/proc/self")) -> Iterator[Finding]:
     yield _cores()
     yield _memory(proc)
     yield _shared_memory()
+    yield _temporary_files()
 
 
 def _versions() -> Finding:
@@ -64,3 +68,17 @@ def _shared_memory() -> Finding:
         return warning("shared memory", f"cannot be used ({error})", cure)
     size = os.statvfs("/dev/shm")
     return ok("shared memory", f"works; {size.f_bavail * size.f_frsize >> 20} MiB free")
+
+
+def _temporary_files() -> Finding:
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        cure = "set TMPDIR to a folder that can be written"
+        return fails("temporary files", f"no folder for them ({error.strerror})", cure)
+    says = f"{folder}: {free / 2**30:.1f} GiB free"
+    if free < _LEAST_TEMPORARY:
+        cure = "free some space, or set TMPDIR to a folder with more; compilers write there"
+        return warning("temporary files", says, cure)
+    return ok("temporary files", says)

@@ -107,6 +107,16 @@ def test_memory_of_the_control_group(tmp_path: Path, mib, state, says, of_librar
     assert found["shared memory"].state == OK
 
 
+def test_the_folder_of_temporary_files_is_looked_at(tmp_path: Path, monkeypatch) -> None:
+    with mounted(tmp_path / "small", 1) as disk:
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
+        found = {f.what: f for f in check_machine()}["temporary files"]
+        assert found.state == WARNING
+        assert found.says == f"{disk}: 0.0 GiB free"
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert {f.what: f for f in check_machine()}["temporary files"].state == OK
+
+
 def test_one_core_is_few(tmp_path: Path) -> None:
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [min(usable)])

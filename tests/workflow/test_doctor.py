@@ -9,7 +9,7 @@ from .conftest import Checkout
 pytestmark = pytest.mark.slow
 ROWS = (
     "Snakemake", "memory for jobs", "disk space", "rename", "file locks", "clock", "subjects",
-    "assets", "headsplat", "cores", "memory", "shared memory", "C++ compiler", "libraries", "GPU",
+    "assets", "headsplat", "cores", "memory", "shared memory", "temporary files", "C++ compiler", "libraries", "GPU",
     "operators", "ONNX Runtime", "face detector",
 )  # fmt: skip
 

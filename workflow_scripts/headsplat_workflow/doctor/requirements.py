@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions, version
 from pathlib import Path
 
-import av
-
 from headsplat_workflow.assets.check import RECORD
 from headsplat_workflow.assets.needs import Need, problem
 from headsplat_workflow.assets.verify import HashRecord
@@ -21,7 +19,6 @@ from headsplat_workflow.resources import (
 from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat.runtime.control_group import memory_limit_mib
 from headsplat.runtime.errors import UserError
-from headsplat.video.container import open_media
 
 FPS = 25
 # Opening a video costs milliseconds; of long tables only so many are opened, the rest go by size.
@@ -113,6 +110,10 @@ def clip_frames(subjects: Mapping[str, Mapping[str, str]], builtin_seconds: floa
 
 
 def _by_length(path: Path) -> float:
+    import av  # late: where it does not load, the check of the libraries says so
+
+    from headsplat.video.container import open_media
+
     try:
         with open_media(path) as file:
             claimed = (file.duration or 0) / av.time_base * FPS
