@@ -214,7 +214,7 @@ def test_doctor_needs_no_workflow(command, monkeypatch) -> None:
     status, shown, said = command("doctor")
     assert status == 0, shown + said
     rows = [line.split()[0] for line in shown.splitlines()]
-    assert rows[:5] == ["headsplat", "cores", "memory", "shared", "C++"]
+    assert rows[:6] == ["headsplat", "cores", "memory", "shared", "temporary", "C++"]
     assert shown.splitlines()[-1].endswith("are well; headsplat can run")
     monkeypatch.setenv("CXX", "no-such-compiler")
     status, _, said = command("doctor")

@@ -9,8 +9,8 @@ from .conftest import Checkout
 pytestmark = pytest.mark.slow
 ROWS = (
     "Snakemake", "memory for jobs", "disk space", "rename", "file locks", "clock", "subjects",
-    "assets", "headsplat", "cores", "memory", "shared memory", "temporary files", "C++ compiler", "libraries", "GPU",
-    "operators", "ONNX Runtime", "face detector",
+    "assets", "headsplat", "cores", "memory", "shared memory", "temporary files", "C++ compiler",
+    "libraries", "GPU", "operators", "ONNX Runtime", "face detector",
 )  # fmt: skip
 
 
