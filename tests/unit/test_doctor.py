@@ -1,6 +1,7 @@
 """The doctor's checks, on what is really broken."""
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -30,6 +31,7 @@ from headsplat.doctor.machine import check_machine
 from headsplat.doctor.software import check_cxx, check_libraries, check_nvcc
 from headsplat.gaussians.raster import extension
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.failures import user_error
 from tests.conftest import PYTHON_PATH
 from tests.disks import mounted
 from tests.unit.video_files import make_video
@@ -256,6 +258,20 @@ def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
     monkeypatch.setattr(networks, "drawn_face", lambda: np.roll(face, 20, axis=1))
     (found,) = networks.check_detector()
     assert "not where a face was drawn" in found.says
+
+
+def test_onnx_runtime_is_not_needed(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (found,) = networks.check_onnx()
+    assert found.state == OK
+    assert "not installed; RobustVideoMatting and BiSeNet need it: pip install" in found.says
+    for module in ("parse_network", "onnx_session", "face_parsers", "rvm_sessions"):
+        for package in ("masks", "networks"):
+            monkeypatch.delitem(sys.modules, f"headsplat.{package}.{module}", raising=False)
+    with pytest.raises(ModuleNotFoundError) as missing:
+        importlib.import_module("headsplat.masks.parse_network")
+    line = str(user_error(missing.value))
+    assert line.startswith("the package onnxruntime is not installed; pip install")
 
 
 def test_software(monkeypatch) -> None:
