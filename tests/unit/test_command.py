@@ -1,5 +1,6 @@
 """The console command: what it prints and writes, its errors, and its ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import headsplat
 from headsplat.command.main import main
 from headsplat.formats.frame import frame_dict, write_frame
 from headsplat.frames.images import read_image_file
+from headsplat.runtime.files import write_plain_json
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.track import write_track
 from tests.conftest import ROOT
@@ -208,6 +210,25 @@ def test_info_of_a_video_and_of_what_is_unknown(ball, command, tmp_path) -> None
         assert (status, shown) == (1, "")
         assert said.startswith(f"error: {tmp_path / name}: {line}")
         assert said.count("\n") == 1
+
+
+def test_info_of_a_broken_avatar_is_one_line(ball, command, tmp_path) -> None:
+    for facts in ({"format": 2}, {"format": 2, "training": None, "condition_size": 3}, []):
+        write_plain_json(tmp_path / "avatar.json", facts)
+        status, shown, said = command("info", tmp_path)
+        assert (status, shown) == (1, "")
+        assert "avatar.json: " in said
+        assert said.endswith("train the avatar again\n")
+        assert said.count("\n") == 1
+
+
+def test_a_reader_that_ends_early_is_no_error(ball) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "headsplat.command.main", "info", str(ball.track)]
+    run = subprocess.run(words, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (run.returncode, run.stderr) == (1, "")
 
 
 def test_doctor_needs_no_workflow(command, monkeypatch) -> None:
