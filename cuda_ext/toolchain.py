@@ -1,9 +1,10 @@
 """Compiles the operators of `csrc/` into one shared library with nothing but the compilers.
 
 The library registers its operators with PyTorch's dispatcher and holds no Python code, so it needs
-no Python headers and no ninja. Two users share this file: `setup.py` (a wheel) and the loader in
-`headsplat.gaussians.raster.extension` (a library in the working folder). It imports neither torch
-nor headsplat, because pip builds wheels in an environment that has neither.
+no Python headers and no ninja. Two users share this file: `setup.py` (a wheel of the operators
+alone) and the loader in `headsplat.gaussians.raster.extension`, which reaches it as
+`headsplat._cuda_ext.toolchain`, in a checkout and in headsplat's own wheel. It imports neither
+torch nor headsplat, because pip builds wheels in an environment that has neither.
 """
 
 import hashlib

@@ -8,44 +8,19 @@ from pathlib import Path
 from headsplat_workflow.aloud import aloud
 from headsplat_workflow.assets.needs import parse
 from headsplat_workflow.config import read_subjects
-from headsplat_workflow.doctor.assets import check_files
 from headsplat_workflow.doctor.folders import check_folders
-from headsplat_workflow.doctor.machine import check_machine
-from headsplat_workflow.doctor.run import examine
-from headsplat_workflow.doctor.subjects import check_subjects
+from headsplat_workflow.doctor.requirements import (
+    check_files,
+    check_memory,
+    check_snakemake,
+    check_subjects,
+    clip_frames,
+    needed_mib,
+)
 from headsplat_workflow.stage import stage
 
-from headsplat.doctor.compilers import check_cxx
+from headsplat.doctor.examine import LIBRARY_CHECKS, examine
 from headsplat.doctor.finding import Finding
-from headsplat.doctor.software import check_libraries, check_snakemake
-
-
-def gpus() -> Iterator[Finding]:
-    """Imported late, as the two below: a library that does not load is a finding of its own."""
-    from headsplat.doctor.gpu import check_gpus
-
-    return check_gpus()
-
-
-def operators() -> Iterator[Finding]:
-    """As above."""
-    from headsplat.doctor.operators import check_operators
-
-    return check_operators()
-
-
-def onnx() -> Iterator[Finding]:
-    """As above."""
-    from headsplat.doctor.networks import check_onnx
-
-    return check_onnx()
-
-
-def detector() -> Iterator[Finding]:
-    """As above."""
-    from headsplat.doctor.networks import check_detector
-
-    return check_detector()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -60,24 +35,17 @@ def main(argv: list[str] | None = None) -> None:
     needs = [*parse(args.required, True), *parse(args.optional, False)]
 
     def places() -> Iterator[Finding]:
-        from headsplat_workflow.doctor.space import clip_frames, needed_mib
-
         frames = clip_frames(subjects, config["builtin"]["seconds"])
-        yield from check_machine(max(frames, default=0))
+        yield from check_memory(max(frames, default=0))
         yield from check_folders(needed_mib(frames))
 
     examine(
         {
             "Snakemake": check_snakemake,
-            "C++ compiler": check_cxx,
-            "libraries": check_libraries,
-            "folders": places,
+            "memory and disks": places,
             "subjects": lambda: check_subjects(subjects),
             "assets": lambda: check_files(needs),
-            "GPU": gpus,
-            "operators": operators,
-            "ONNX Runtime": onnx,
-            "face detector": detector,
+            **LIBRARY_CHECKS,
         }
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
-from headsplat.runtime.gpu import claim_gpu
+from headsplat.tracking.photometric.run import refine_track
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,11 +29,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--verdict-out", type=Path, required=True, help="refinement.json to write")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
-    if args.device != "cpu" and args.photometric != "never":
-        claim_gpu()
-    # torch may be imported only after the GPU is claimed.
-    from headsplat.tracking.photometric.run import refine_track
-
     refine_track(
         args.head, args.track, args.landmarks, args.crop, args.frames_table, args.frames,
         args.alpha, args.out, args.identity_out, args.verdict_out, args.identity,
@@ -42,4 +37,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    stage(main, gpu=True)

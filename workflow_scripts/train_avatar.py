@@ -7,8 +7,8 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
-from headsplat.runtime.gpu import claim_gpu
 from headsplat.train.options import HELP, TrainOptions
+from headsplat.train.run import train_avatar
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,11 +46,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     options = TrainOptions(**{f.name: getattr(args, f.name) for f in fields(TrainOptions)})
     options.check()
-    if args.device != "cpu":
-        claim_gpu()
-    # torch may be imported only after the GPU is claimed.
-    from headsplat.train.run import train_avatar
-
     train_avatar(
         args.head, args.track, args.split, args.frames, args.alpha, args.parsing, args.scratch,
         args.out, options, args.assets, args.device, args.cache_mib, args.gpu_percent,
@@ -59,4 +54,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    stage(main, gpu=True)

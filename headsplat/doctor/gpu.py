@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from headsplat.doctor.compilers import check_nvcc
 from headsplat.doctor.finding import Finding, ok, warning
+from headsplat.doctor.software import check_nvcc
 from headsplat.gaussians.raster import extension
 from headsplat.runtime.errors import UserError
 

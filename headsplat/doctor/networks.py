@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.doctor.finding import Finding, fails, ok, warning
+from headsplat.runtime.failures import ONNX_CURE
 
 _SIZE = 256
 # Ellipses of a face, from back to front: center and half axes from the middle of the image, RGB.
@@ -34,6 +34,12 @@ _CLOSE = 8  # pixels
 
 def check_onnx() -> Iterator[Finding]:
     """Run a sum on each of ONNX Runtime's providers that headsplat uses."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        says = f"not installed; RobustVideoMatting and BiSeNet need it: {ONNX_CURE}"
+        yield ok("ONNX Runtime", says)
+        return
     available = onnxruntime.get_available_providers()
     for provider in ("CPUExecutionProvider", "CUDAExecutionProvider"):
         if provider in available:
@@ -50,6 +56,8 @@ def _gpu() -> bool:
 
 
 def _adds(provider: str) -> Finding:
+    import onnxruntime
+
     what = f"ONNX Runtime {onnxruntime.__version__}"
     device = provider.removesuffix("ExecutionProvider")
     try:

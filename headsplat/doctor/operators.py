@@ -1,5 +1,6 @@
-"""The compiled operators: one Gaussian is drawn on each device, and its pixel looked at."""
+"""The compiled operators: one Gaussian is drawn on each device, and its pixel compared."""
 
+import os
 from collections.abc import Iterator
 
 import torch
@@ -14,20 +15,29 @@ _SIZE = 16
 
 
 def check_operators() -> Iterator[Finding]:
-    """Draw with the library that a run would load, if it is there already."""
+    """Draw with the library that would be loaded; where it is not built, see where it would go."""
     try:
         if not extension.is_built():
-            yield ok("operators", "not compiled yet; the first run does, in a minute or two")
+            yield _not_built()
             return
         facts = extension.load()
     except UserError as error:
-        yield fails("operators", str(error), "compile them: snakemake work/cuda_ext/build.json")
+        yield fails("operators", str(error), "after that, ask again")
         return
     yield _draws("cpu")
     if facts["cuda"]:
         yield _draws("cuda")
     elif torch.cuda.is_available():
         yield warning("operators on the GPU", facts["no_cuda"], "until then the CPU computes")
+
+
+def _not_built() -> Finding:
+    folder = extension.folder().absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        says = f"not compiled yet, and {folder} cannot be written"
+        return fails("operators", says, "set HEADSPLAT_EXT_DIR to a folder that can")
+    return ok("operators", f"not compiled yet; first use does, in a minute or two, into {folder}")
 
 
 def _draws(device: str) -> Finding:

@@ -5,10 +5,13 @@ import re
 import torch
 
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.gpu import claim_if_shared
 
 
 def choose_device(name: str) -> torch.device:
     """The torch device of an option: `cpu`, `cuda`, or `auto` for the first GPU, else the CPU.
+
+    In a stage that shares the machine's GPUs, this is where it claims one; `cpu` claims none.
 
     For stages that use the compiled operators, `raster.extension.serving_device` also checks that
     they support the GPU.
@@ -16,6 +19,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: `cuda` without a visible GPU.
     """
+    if name != "cpu":
+        claim_if_shared()
     if name == "cuda" and not torch.cuda.is_available():
         why = "no GPU is visible"
         if torch.version.cuda is None:

@@ -31,6 +31,7 @@ _MIG = re.compile(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)")
 
 log = logging.getLogger("headsplat")
 _held: int | None = None
+_claims = False  # whether this process claims the GPU that it uses
 
 
 @functools.cache
@@ -149,11 +150,24 @@ def lock_folder() -> Path:
     raise UserError(f"{LOCKS}, where GPUs are claimed, is not writable; remove it")
 
 
+def claim_where_used() -> None:
+    """From here on, choosing a device claims a GPU: for stages that share a machine's GPUs."""
+    global _claims
+    _claims = True
+
+
+def claim_if_shared() -> None:
+    """Claim a GPU now if `claim_where_used` was called and none is held; see `claim_gpu`."""
+    if _claims and _held is None:
+        claim_gpu()
+
+
 def claim_gpu(wait: float = WAIT) -> str | None:
     """Claim one free GPU and make it the only one this process sees.
 
-    Must run before torch is imported. If all GPUs are claimed, it waits for the first free one. The
-    stage's log names the GPU.
+    Must run before anything asks CUDA for its devices, because CUDA reads CUDA_VISIBLE_DEVICES
+    then; importing torch does not ask. If all GPUs are claimed, it
+    waits for the first free one. The stage's log names the GPU.
 
     Args:
         wait: longest time to wait, seconds.

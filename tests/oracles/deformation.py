@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from headsplat.gaussians import sh, surface
+from headsplat.gaussians import anchors, sh
 from headsplat.gaussians.deform import blendshapes, flashavatar
 from headsplat.rotations import quaternion_from_matrix
 
@@ -112,7 +112,7 @@ def flashavatar_gaussians(
 
 # Name -> the operator, the oracle, how many of the first inputs get gradients.
 OPERATORS = {
-    "place_anchors": (surface._place_anchors, place_anchors, 0),
+    "place_anchors": (anchors._place_anchors, place_anchors, 0),
     "harmonic_colors": (sh.harmonic_colors, harmonic_colors, 3),
     "blendshape_gaussians": (blendshapes._place_gaussians, blendshape_gaussians, 1),
     "flashavatar_gaussians": (flashavatar._place_gaussians, flashavatar_gaussians, 3),

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from headsplat.synthetic.head.build import build
 
 import headsplat
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json
 from headsplat.synthetic.clip import render_clip
+from headsplat.synthetic.head.observe import build_procedural_head
 
 SECONDS, SIZE = 3, 128
 SMALL = {"steps": 150, "batch": 4, "gaussians": 3000, "bases": 4, "lpips": 0.0}
@@ -17,7 +17,7 @@ SMALL = {"steps": 150, "batch": 4, "gaussians": 3000, "bases": 4, "lpips": 0.0}
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("inputs")
-    build(folder / "head.npz")
+    build_procedural_head(folder / "head.npz")
     render_clip(folder / "head.npz", folder / "clip.mp4", folder / "truth.npz", SECONDS, 320)
     return folder / "clip.mp4", folder / "head.npz"
 

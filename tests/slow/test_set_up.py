@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -29,18 +30,38 @@ def wheel(folder: Path, name: str, version: str = "1.0") -> None:
             archive.writestr(file, text)
 
 
+def wheel_of_installed(folder: Path, name: str) -> str:
+    """Pack an installed package again; returns its version."""
+    found = distribution(name)
+    with zipfile.ZipFile(folder / f"{name}-{found.version}-py3-none-any.whl", "w") as archive:
+        for file in found.files:
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                archive.write(file.locate(), str(file))
+    return found.version
+
+
 class Checkout:
-    """The Makefile and the set-up beside a lock of small packages and a check that says so."""
+    """The Makefile and the set-up beside a lock of small packages and a check that says so.
+
+    The library is of one function, installed by the real pyproject.toml.
+    """
 
     def __init__(self, folder: Path, wheels: Path):
         self.folder, self.wheels = folder, wheels
         library = folder / "workflow_scripts/headsplat_workflow"
         library.mkdir(parents=True)
-        shutil.copy(ROOT / "Makefile", folder)
+        for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, folder)
+        (folder / "headsplat/command").mkdir(parents=True)
+        for file in ("headsplat/__init__.py", "headsplat/command/__init__.py"):
+            (folder / file).touch()
+        (folder / "headsplat/command/main.py").write_text("def main(): print('the library')\n")
         shutil.copy(ROOT / "workflow_scripts/headsplat_workflow/set_up.py", library)
         # The real one needs all that the real lock installs.
         (library / "system_check.py").write_text("def main(): print('checked'); return 0\n")
-        (folder / "requirements.lock").write_text("".join(f"{p}==1.0\n" for p in PACKAGES))
+        lock = [f"{p}==1.0" for p in PACKAGES]
+        lock.append(f"setuptools=={wheel_of_installed(wheels, 'setuptools')}")
+        (folder / "requirements.lock").write_text("\n".join(lock) + "\n")
 
     def make(self, *arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -55,6 +76,7 @@ class Checkout:
         assert result.returncode == 0, result.stdout + result.stderr
         assert said in result.stdout
         assert self.says("snakemake") == "snakemake 1.0"
+        assert self.says("headsplat") == "the library"
 
     def says(self, name: str) -> str:
         script = self.folder / ".venv/bin" / name
@@ -122,6 +144,27 @@ def test_a_killed_set_up_is_continued(checkout: Checkout) -> None:
     whole = (packages / "pytest_mark.py").stat().st_ino
     checkout.sets_up("checked")
     assert (packages / "pytest_mark.py").stat().st_ino == whole
+    checkout.is_ready()
+
+
+def test_the_library_is_used_where_it_lies(checkout: Checkout) -> None:
+    main = checkout.folder / "headsplat/command/main.py"
+    main.write_text("def main(): print('edited')\n")
+    assert checkout.says("headsplat") == "edited"
+    python = checkout.folder / ".venv/bin/python"
+    code = "from importlib.metadata import version; print(version('headsplat'))"
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f'\nversion = "{told.strip()}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_an_environment_made_before_the_library_was_installed_is_kept(checkout: Checkout) -> None:
+    venv = checkout.folder / ".venv"
+    subprocess.run([venv / "bin/pip", "uninstall", "-q", "-y", "headsplat"], check=True)
+    assert not (venv / "bin/headsplat").exists()
+    (venv / "ready").write_text("the lock's alone\n")
+    whole = (venv / "bin/pytest").stat().st_ino
+    checkout.sets_up("checked")
+    assert (venv / "bin/pytest").stat().st_ino == whole
     checkout.is_ready()
 
 

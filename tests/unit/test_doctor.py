@@ -1,6 +1,7 @@
 """The doctor's checks, on what is really broken."""
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -14,18 +15,23 @@ import pytest
 
 from headsplat_workflow import system_check
 from headsplat_workflow.assets.needs import Need
-from headsplat_workflow.doctor.assets import check_files
 from headsplat_workflow.doctor.folders import check_folders
-from headsplat_workflow.doctor.machine import check_machine
-from headsplat_workflow.doctor.run import examine
-from headsplat_workflow.doctor.space import clip_frames, needed_mib
+from headsplat_workflow.doctor.requirements import (
+    check_files,
+    check_memory,
+    check_snakemake,
+    clip_frames,
+    needed_mib,
+)
 
 from headsplat.doctor import gpu, networks, operators
-from headsplat.doctor.compilers import check_cxx, check_nvcc
+from headsplat.doctor.examine import examine
 from headsplat.doctor.finding import FAILS, OK, WARNING, Finding, fails, ok, warning
-from headsplat.doctor.software import check_libraries, check_snakemake
+from headsplat.doctor.machine import check_machine
+from headsplat.doctor.software import check_cxx, check_libraries, check_nvcc
 from headsplat.gaussians.raster import extension
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.failures import user_error
 from tests.conftest import PYTHON_PATH
 from tests.disks import mounted
 from tests.unit.video_files import make_video
@@ -83,27 +89,41 @@ def control_group(folder: Path, limit: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("mib", "state", "says"),
+    ("mib", "state", "says", "of_library"),
     [
-        (900, FAILS, "(control group: 900 MiB)"),
-        (3000, WARNING, "train_avatar, asks for"),
-        ("max", OK, ""),
+        (900, FAILS, "(control group: 900 MiB)", WARNING),
+        (3000, WARNING, "train_avatar, asks for", OK),
+        ("max", OK, "", OK),
     ],
 )
-def test_memory_of_the_control_group(tmp_path: Path, mib, state, says) -> None:
+def test_memory_of_the_control_group(tmp_path: Path, mib, state, says, of_library) -> None:
     limit = mib if mib == "max" else str(mib << 20)
-    found = {f.what: f for f in check_machine(500, control_group(tmp_path, limit))}
-    assert found["memory"].state == state
-    assert says in found["memory"].says
+    group = control_group(tmp_path, limit)
+    (for_jobs,) = check_memory(500, group)
+    assert for_jobs.state == state
+    assert says in for_jobs.says
+    found = {f.what: f for f in check_machine(group)}
+    assert found["memory"].state == of_library
+    assert (f"limited to {mib} MiB" in found["memory"].says) == (mib != "max")
     assert found["cores"].state == (OK if len(os.sched_getaffinity(0)) > 1 else WARNING)
     assert found["shared memory"].state == OK
+
+
+def test_the_folder_of_temporary_files_is_looked_at(tmp_path: Path, monkeypatch) -> None:
+    with mounted(tmp_path / "small", 1) as disk:
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
+        found = {f.what: f for f in check_machine()}["temporary files"]
+        assert found.state == WARNING
+        assert found.says == f"{disk}: 0.0 GiB free"
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert {f.what: f for f in check_machine()}["temporary files"].state == OK
 
 
 def test_one_core_is_few(tmp_path: Path) -> None:
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [min(usable)])
     try:
-        found = {f.what: f for f in check_machine(500)}
+        found = {f.what: f for f in check_machine()}
     finally:
         os.sched_setaffinity(0, usable)
     assert found["cores"].state == WARNING
@@ -191,6 +211,13 @@ def test_operators_draw_or_say_why_not(tmp_path: Path) -> None:
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True
         )
         assert run.stdout.startswith(expected), run.stdout + run.stderr
+    (tmp_path / "file").touch()
+    environment["HEADSPLAT_EXT_DIR"] = str(tmp_path / "file/operators")
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert run.stdout.startswith("FAILS operators: not compiled yet, and ")
+    assert "file/operators cannot be written; set HEADSPLAT_EXT_DIR" in run.stdout
     assert time.monotonic() - before < 60, "nothing was compiled"
 
 
@@ -233,6 +260,20 @@ def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
     assert "not where a face was drawn" in found.says
 
 
+def test_onnx_runtime_is_not_needed(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (found,) = networks.check_onnx()
+    assert found.state == OK
+    assert "not installed; RobustVideoMatting and BiSeNet need it: pip install" in found.says
+    for module in ("parse_network", "onnx_session", "face_parsers", "rvm_sessions"):
+        for package in ("masks", "networks"):
+            monkeypatch.delitem(sys.modules, f"headsplat.{package}.{module}", raising=False)
+    with pytest.raises(ModuleNotFoundError) as missing:
+        importlib.import_module("headsplat.masks.parse_network")
+    line = str(user_error(missing.value))
+    assert line.startswith("the package onnxruntime is not installed; pip install")
+
+
 def test_software(monkeypatch) -> None:
     (found,) = check_snakemake()
     assert "logger-plugin-rich" in found.says
@@ -273,5 +314,5 @@ def test_the_table_and_its_status(capsys) -> None:
     with pytest.raises(UserError) as error:
         examine({"a": breaks, "d": lambda: iter([fails("x", "is broken", "mend it")])}, 1.0)
     assert str(error.value) == (
-        "a: OSError: the disk went away; install it anew\nerror: x: is broken; mend it"
+        "a: OSError: the disk went away; install it again\nerror: x: is broken; mend it"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headsplat.runtime import gpu
+from headsplat.runtime.device import choose_device
 
 LIBRARY = Path(gpu.__file__).parents[2]
 A, B, C = (f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abc")
@@ -21,6 +22,7 @@ HOLD = """
 import os, sys
 from pathlib import Path
 from headsplat.runtime import gpu
+from headsplat.runtime.device import choose_device
 from headsplat.runtime.errors import UserError
 gpu.LOCKS = Path(sys.argv[1])
 try:
@@ -175,6 +177,37 @@ def test_a_released_gpu_is_free_again(machine, monkeypatch, tmp_path):
         gpu.release_gpu()
         assert claimed(machine.job()) == A
     finally:
+        gpu._listed.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("shares", "device", "claims"),
+    [(True, "auto", True), (True, "cpu", False), (False, "auto", False)],
+)
+def test_choosing_a_device_claims_a_gpu_in_a_stage_that_shares_them(
+    machine, monkeypatch, tmp_path, shares, device, claims
+):
+    """What only reads its arguments, or computes on the CPU, waits for no GPU."""
+    machine.gpus(A)
+    monkeypatch.setattr(gpu, "LOCKS", tmp_path / "locks")
+    monkeypatch.setattr(gpu, "torch_can_use_gpus", lambda: True)
+    monkeypatch.setattr(gpu, "_claims", False)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpu._listed.cache_clear()
+    try:
+        if shares:
+            gpu.claim_where_used()
+        assert gpu._held is None
+        choose_device(device)
+        assert (gpu._held is not None) == claims
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == (A if claims else None)
+        held = gpu._held
+        choose_device(device)
+        assert gpu._held == held
+    finally:
+        gpu.release_gpu()
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         gpu._listed.cache_clear()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip")
+SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip", "headsplat")
 
 
 @pytest.fixture
@@ -19,7 +19,8 @@ def checkout(tmp_path: Path) -> Path:
     """A checkout in a folder with a space, with an environment of which only the scripts count."""
     folder = tmp_path / "my checkouts" / "headsplat"
     (folder / "workflow_scripts/headsplat_workflow").mkdir(parents=True)
-    for name in ("Makefile", "requirements.lock", "workflow_scripts/headsplat_workflow/set_up.py"):
+    support = "workflow_scripts/headsplat_workflow/set_up.py"
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", support):
         shutil.copy(ROOT / name, folder / name)
     venv = folder / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
@@ -27,8 +28,8 @@ def checkout(tmp_path: Path) -> Path:
         # As pip writes them where the path has a space.
         text = f"#!/bin/sh\n'''exec' \"{venv}/bin/python\" \"$0\" \"$@\"\n' '''\npass\n"
         (venv / "bin" / name).write_text(text)
-    lock = (folder / "requirements.lock").read_bytes()
-    (venv / "ready").write_text(hashlib.sha256(lock).hexdigest() + "\n")
+    wanted = (folder / "requirements.lock").read_bytes() + (folder / "pyproject.toml").read_bytes()
+    (venv / "ready").write_text(hashlib.sha256(wanted).hexdigest() + "\n")
     return folder
 
 
@@ -83,6 +84,14 @@ def another_lock(folder: Path) -> Path:
     return folder
 
 
+def another_version(folder: Path) -> Path:
+    project = folder / "pyproject.toml"
+    text = project.read_text()
+    project.write_text(text.replace('\nversion = "', '\nversion = "1'))
+    assert project.read_text() != text
+    return folder
+
+
 def without(name: str):
     def remove(folder: Path) -> Path:
         path = folder / ".venv" / name
@@ -102,8 +111,9 @@ def another_python(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "change",
-    [moved, copied, another_lock, another_python, without("ready"), without("bin/snakemake"),
-     without("bin/python"), without("pyvenv.cfg"), without("bin")],
+    [moved, copied, another_lock, another_version, another_python, without("ready"),
+     without("bin/snakemake"), without("bin/headsplat"), without("bin/python"),
+     without("pyvenv.cfg"), without("bin")],
 )  # fmt: skip
 def test_what_is_not_right_is_noticed(checkout: Path, change) -> None:
     assert not is_ready(change(checkout))

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from headsplat_workflow.doctor.space import clip_frames
+from headsplat_workflow.doctor.requirements import clip_frames
 
 from headsplat.runtime.errors import UserError
 from headsplat.video.container import MAX_PIXELS, open_media, packets

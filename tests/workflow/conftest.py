@@ -69,7 +69,7 @@ def copy_repository(folder: Path) -> Checkout:
         source, target = ROOT / part, folder / part
         if source.is_dir():
             ignore = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
-            shutil.copytree(source, target, ignore=ignore)
+            shutil.copytree(source, target, symlinks=True, ignore=ignore)
         else:
             shutil.copy(source, target)
     for profile in ("runpod", "slurm", "kubernetes"):

@@ -8,9 +8,9 @@ from .conftest import Checkout
 
 pytestmark = pytest.mark.slow
 ROWS = (
-    "Snakemake", "C++ compiler", "libraries", "cores", "memory", "shared memory", "disk space",
-    "rename", "file locks", "clock", "assets", "GPU", "operators", "ONNX Runtime",
-    "face detector",
+    "Snakemake", "memory for jobs", "disk space", "rename", "file locks", "clock", "subjects",
+    "assets", "headsplat", "cores", "memory", "shared memory", "temporary files", "C++ compiler",
+    "libraries", "GPU", "operators", "ONNX Runtime", "face detector",
 )  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def test_a_machine_that_is_well_and_one_that_is_not(checkout: Checkout, monkeypa
     rows = result.stdout.splitlines()
     for name in ROWS:
         assert any(row.startswith(name) and row[24:].split()[0] == "ok" for row in rows), name
-    assert rows[-1].endswith("are well; a run can start")
+    assert rows[-1].endswith("are well; headsplat can run")
     assert seconds < 20
     for folder in ("work", "results", "scratch"):
         assert not (checkout.folder / folder / "demo").exists()

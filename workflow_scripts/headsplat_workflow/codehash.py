@@ -27,6 +27,7 @@ _HARNESS = frozenset(
     PACKAGES[name.split(".")[0]] / f"{name.replace('.', '/')}.py"
     for name in (
         "headsplat.runtime.errors",
+        "headsplat.runtime.failures",
         "headsplat.runtime.gpu",
         "headsplat.runtime.heartbeat",
         "headsplat.runtime.logs",

@@ -1,5 +1,6 @@
 """The checkout's virtual environment: checked in a moment, completed or made again where wrong.
 
+It holds the packages of requirements.lock and the library itself, as it lies in the checkout.
 Needs nothing but Python, because it runs before anything is installed: `make setup` asks the
 environment's own Python with `--check`, and lets the machine's Python do what is missing.
 """
@@ -12,8 +13,8 @@ import sys
 from pathlib import Path
 
 VERSION = (3, 11)
-SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip")
-LOCK, STAMP = Path("requirements.lock"), "ready"
+SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip", "headsplat")
+LOCK, PROJECT, STAMP = Path("requirements.lock"), Path("pyproject.toml"), "ready"
 UNFINISHED, WRONG = 3, 4  # exit statuses of `--check`
 
 
@@ -25,7 +26,7 @@ def check(venv: Path) -> int:
     if not venv.is_dir() or not Path(sys.prefix).samefile(venv):
         print("it is not whole")
         return WRONG
-    finished = _stamp(venv) == _lock()
+    finished = _stamp(venv) == _wanted()
     for name in SCRIPTS:
         script = venv / "bin" / name
         starts = _interpreter(script)
@@ -48,8 +49,9 @@ def _interpreter(script: Path) -> Path | None:
     return Path(first.removeprefix("#!"))
 
 
-def _lock() -> str:
-    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+def _wanted() -> str:
+    """Hash of what is installed: the packages, and the library's version and command."""
+    return hashlib.sha256(LOCK.read_bytes() + PROJECT.read_bytes()).hexdigest()
 
 
 def _stamp(venv: Path) -> str:
@@ -77,7 +79,10 @@ def set_up(venv: Path) -> int:
         shutil.rmtree(venv)
     _forget_half_installed(venv)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    commands = [[*pip, "install", "--quiet", "-r", LOCK]]
+    packages = [*pip, "install", "--quiet", "-r", LOCK]
+    # The library itself, as it lies here: with its console command, without copying it.
+    library = [*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
+    commands = [packages, library]
     if not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode:
         commands.insert(0, [sys.executable, "-m", "venv", venv])
     print(f"installing the packages of {LOCK} into {venv} (about 2 GB): some minutes", flush=True)
@@ -93,7 +98,7 @@ def set_up(venv: Path) -> int:
     ]
     failed = subprocess.run(looked, env=_environment(), check=False).returncode
     if not failed:
-        (venv / STAMP).write_text(f"{_lock()}\n")
+        (venv / STAMP).write_text(f"{_wanted()}\n")
     return failed
 
 

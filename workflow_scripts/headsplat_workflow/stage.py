@@ -8,14 +8,12 @@ from types import ModuleType
 from typing import Any
 
 from headsplat.runtime import watchdog_launcher
-from headsplat.runtime.errors import UserError
-from headsplat.runtime.gpu import claim_gpu
+from headsplat.runtime.failures import user_error
+from headsplat.runtime.gpu import claim_where_used
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import OneLine
-from headsplat.runtime.memory import memory_error
 from headsplat.runtime.process import die_with_parent, exit_now
 from headsplat.runtime.stopping import STATUS, Stopped, handle_stop_signals
-from headsplat.runtime.storage import storage_error
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 
@@ -23,12 +21,14 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 def stage(main: Callable[[], None], gpu: bool = False) -> None:
     """Run the `main` of a stage script as a process of its own.
 
-    With `gpu` the process claims one GPU of the machine, where there is one, for its lifetime.
+    Errors that a user can mend (`headsplat.runtime.failures`) end in one line on standard error
+    and exit status 1, a request to stop in one line and status 143. Anything else is a bug and
+    keeps its traceback. A stage that hangs is ended by its watchdog (`headsplat.runtime.watchdog`).
 
-    A `UserError`, a disk that refuses a write, or memory that ran out ends in one line on standard
-    error and exit status 1, a request to stop in one line and status 143; anything else is a bug
-    and keeps its traceback. A stage that hangs is ended by
-    its watchdog (`headsplat.runtime.watchdog`).
+    Args:
+        main: reads the command line and works.
+        gpu: choosing a device (`headsplat.runtime.device`) claims one GPU for the process's
+            lifetime, where there is one.
     """
     die_with_parent()
     handle_stop_signals()
@@ -39,14 +39,14 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
         handler.addFilter(_beat_at_record)
     try:
         if gpu:
-            claim_gpu()
+            claim_where_used()
         main()
     except Stopped:
         print("stopped; the same command continues", file=sys.stderr)
         watchdog_launcher.stop()
         exit_now(STATUS)
     except Exception as error:
-        line = _line_of(error)
+        line = user_error(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
@@ -66,7 +66,7 @@ def _watch_imports() -> None:
     """
 
     def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        line = _line_of(error)
+        line = user_error(error)
         if line is None:
             sys.__excepthook__(kind, error, trace)
         else:
@@ -75,13 +75,6 @@ def _watch_imports() -> None:
     if is_stage(sys.modules["__main__"]):
         sys.excepthook = hook
         watchdog_launcher.start()
-
-
-def _line_of(error: BaseException) -> UserError | None:
-    """The line that an error ends in; None for a bug."""
-    if isinstance(error, UserError):
-        return error
-    return memory_error(error) or (storage_error(error) if isinstance(error, OSError) else None)
 
 
 _watch_imports()

@@ -2,9 +2,8 @@
 
 import sys
 
-from headsplat.doctor.compilers import check_cxx
 from headsplat.doctor.finding import OK
-from headsplat.doctor.software import check_libraries
+from headsplat.doctor.software import check_cxx, check_libraries
 
 
 def main() -> int:

@@ -1,23 +1,23 @@
 """Find or build the shared library of the operators, and load it once per process.
 
 Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
-GPU; a library built earlier in the working folder; a new build there. Libraries are kept by a key
-over sources, PyTorch, compilers' flags, GPU architecture and processor, so an edited kernel or
-another machine never meets a stale one. Each stands beside its SHA-256, because a damaged one would
-end the process that loads it without a word; it is built anew. A build runs under a lock that the
-kernel drops when its process dies: jobs that need it at once wait for one build, and a killed build
-blocks nobody.
+GPU; a library built earlier in `folder()`; a new build there. A library's key hashes its sources,
+PyTorch, the compilers' flags, the GPU architecture and the processor, so an edited kernel or
+another machine never loads a stale one. Each library has its SHA-256 beside it, because loading a
+damaged one would end the process without a message; a damaged one is built again. A build holds a
+file lock that the kernel drops when the process dies: processes that need the library at once wait
+for one build, and a killed build blocks nobody.
 
-Where the GPU cannot be served, a library for the CPU takes its place, and says why; a failed build
-with CUDA is noted beside the libraries, so that not every process tries it again, unless it failed
-for want of memory or disk.
+Where the GPU cannot be served, a library for the CPU is built, and the reason is kept. A failed
+build with CUDA is noted beside the libraries, so that not every process tries it again, unless
+memory or disk space ran out.
 """
 
 import fcntl
+import importlib
 import importlib.util
 import os
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -36,13 +36,27 @@ from headsplat.runtime.logs import log
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "headsplat_cuda_ext"
+# A link to the repository's cuda_ext/; in a wheel, a copy of its compiler driver and sources.
+_SOURCES = "headsplat._cuda_ext.toolchain"
 _POLL = 0.2  # seconds between looks at another job's build
 _loaded: dict[str, Any] | None = None
 
 
 def folder() -> Path:
-    """Where built libraries live: HEADSPLAT_EXT_DIR, else work/cuda_ext of the repository."""
-    return Path(os.environ.get("HEADSPLAT_EXT_DIR") or ROOT / "work" / "cuda_ext")
+    """Where built libraries are kept.
+
+    HEADSPLAT_EXT_DIR if set; in a checkout `work/cuda_ext`; else `headsplat/cuda_ext` in the user's
+    cache folder (XDG_CACHE_HOME, default `~/.cache`).
+    """
+    chosen = os.environ.get("HEADSPLAT_EXT_DIR")
+    if chosen:
+        return Path(chosen)
+    if (ROOT / "Snakefile").is_file():
+        return ROOT / "work" / "cuda_ext"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification: a relative path is ignored.
+    cache = cache if cache.is_absolute() else Path.home() / ".cache"
+    return cache / "headsplat" / "cuda_ext"
 
 
 def load() -> dict[str, Any]:
@@ -212,15 +226,13 @@ def require(device: torch.device) -> None:
 
 
 def _toolchain() -> ModuleType:
-    path = ROOT / "cuda_ext" / "toolchain.py"
-    spec = importlib.util.spec_from_file_location("headsplat_toolchain", path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise UserError(f"{path.parent} is not there: pip install the repository's ./cuda_ext")
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their own module up by name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    # Not a static import: it changes no results, so an edit of it need not rerun every stage.
+    try:
+        return importlib.import_module(_SOURCES)
+    except ImportError as error:
+        raise UserError(
+            f"the sources of headsplat's operators are not there ({error}); install headsplat again"
+        ) from error
 
 
 def _torch_facts(toolchain: ModuleType) -> Any:

@@ -1,0 +1,195 @@
+"""The console command `headsplat`: the library for people without the workflow."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.runtime.failures import user_error
+from headsplat.runtime.logs import OneLine
+from headsplat.runtime.process import end_children, exit_now
+from headsplat.runtime.stopping import SIGNALS
+
+_EXAMPLES = """examples:
+  headsplat doctor
+  headsplat info results/anna/avatar
+  headsplat render results/anna/avatar --frames 7 -o anna.png
+  headsplat render results/anna/avatar --track work/ben/track/track.npz -o ben.mp4
+  headsplat drive results/anna/avatar --motion speech.npz --kind diffposetalk -o driven.mp4
+"""
+
+
+class _Signaled(SystemExit):
+    """A signal asks the command to end; its status is 128 and the signal's number."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status.
+
+    An error that the user can mend ends in one line on standard error and status 1, a signal in
+    status 128 and its number: 130 for Ctrl-C, 143 for SIGTERM. Files appear only when complete.
+    """
+    args = _parser().parse_args(argv)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    try:
+        _listen()
+        args.run(args)
+        sys.stdout.flush()
+    except _Signaled as signaled:
+        print("stopped", file=sys.stderr)
+        end(int(signaled.code or 0))
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        line = user_error(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _listen() -> None:
+    """Raise `_Signaled` on Ctrl-C, SIGTERM and SIGHUP, unless the caller had them ignored."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        end_children()  # compilers, for which threads would wait
+        raise _Signaled(128 + number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+class _Version(argparse.Action):
+    """`--version`; the package's metadata is read only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"headsplat {version('headsplat')}")
+        except PackageNotFoundError:
+            print("headsplat, not installed: run from its source folder")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headsplat",
+        description="Show, render and drive 3D Gaussian head avatars.",
+        epilog=_EXAMPLES + "\n`headsplat COMMAND --help` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], what: str, *examples: str):
+        lines = "".join(f"\n  headsplat {name}{' ' * bool(words)}{words}" for words in examples)
+        added = commands.add_parser(
+            name,
+            help=what[0].lower() + what[1:].rstrip("."),
+            description=what,
+            epilog=f"example:{lines}" if len(examples) == 1 else f"examples:{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    command("doctor", _doctor, "Check machine, GPU, compilers, operators and networks.", "")
+    info = command(
+        "info", _info, "Say what a file or folder is: avatar, track, head, .frame or video.",
+        "results/anna/avatar", "work/anna/track/track.npz", "talk.mp4",
+    )  # fmt: skip
+    info.add_argument("path", type=Path, metavar="PATH", help="the file or folder")
+
+    render = command(
+        "render", _render, "Draw an avatar with the codes and the camera of a track.",
+        "results/anna/avatar -o anna.mp4 --audio anna.wav",
+        "results/anna/avatar --frames 7 -o anna.png",
+        "results/anna/avatar --track work/ben/track/track.npz --frames 1:50 -o images",
+    )  # fmt: skip
+    render.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
+    render.add_argument(
+        "--track", type=Path, help="track.npz of the same head; by default the avatar's own"
+    )
+    render.add_argument(
+        "--frames", type=_frames, metavar="FIRST[:LAST]", help="ids of frames; all by default"
+    )
+    render.add_argument("--audio", type=Path, help="sound that starts with the first frame")
+    render.add_argument(
+        "-o", "--out", type=Path, required=True, help=".mp4, .png (of one frame) or a new folder"
+    )
+
+    drive = command(
+        "drive", _drive, "Play a motion on an avatar, as an mp4.",
+        "results/anna/avatar --motion speech.npz --kind diffposetalk --audio speech.wav -o out.mp4",
+        "results/anna/avatar --motion phone.csv --kind arkit -o out.mp4",
+    )  # fmt: skip
+    drive.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
+    drive.add_argument("--motion", type=Path, required=True, help="the motion's file")
+    drive.add_argument("--kind", choices=tuple(KINDS), required=True, help="what the motion is")
+    drive.add_argument(
+        "--head-motion", choices=HEAD_MOTIONS, default=RELATIVE, help="how the head moves"
+    )
+    drive.add_argument("--audio", type=Path, help="sound that starts with the motion")
+    drive.add_argument("-o", "--out", type=Path, required=True, help=".mp4 to write")
+    return parser
+
+
+def _frames(text: str) -> tuple[int, int]:
+    """FIRST:LAST or one id -> first and last id."""
+    first, colon, last = text.partition(":")
+    try:
+        ids = int(first), int(last if colon else first)
+    except ValueError:
+        ids = 0, 0
+    if not 1 <= ids[0] <= ids[1]:
+        raise argparse.ArgumentTypeError(f"'{text}' is not FIRST:LAST, such as 1:50, or one id")
+    return ids
+
+
+# What a command needs is imported when it runs: `--help` loads neither numpy nor PyTorch.
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from headsplat.doctor.examine import LIBRARY_CHECKS, examine
+
+    del args
+    examine(LIBRARY_CHECKS)
+
+
+def _info(args: argparse.Namespace) -> None:
+    from headsplat.command.info import describe
+
+    rows = describe(args.path)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+
+
+def _render(args: argparse.Namespace) -> None:
+    from headsplat.command.render import render
+
+    render(args.avatar, args.track, args.frames, args.audio, args.out)
+
+
+def _drive(args: argparse.Namespace) -> None:
+    from headsplat.command.render import drive
+
+    drive(args.avatar, args.motion, args.kind, args.head_motion, args.audio, args.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

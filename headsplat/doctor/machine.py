@@ -1,0 +1,84 @@
+"""Python, cores, memory, shared memory and temporary files: what this process may use."""
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+
+from headsplat.doctor.finding import Finding, fails, ok, warning
+from headsplat.runtime.memory import memory_limit_mib
+
+_SHARED_BYTES = 1 << 24
+_LEAST_TEMPORARY = 1 << 30  # bytes
+_LEAST_MIB = 2000  # compiling the operators takes 1,200 at its peak
+_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def check_machine(proc: Path = Path("/proc/self")) -> Iterator[Finding]:
+    """Versions, cores, memory, shared memory and the folder of temporary files.
+
+    Args:
+        proc: where the process's control groups are read.
+    """
+    yield _versions()
+    yield _cores()
+    yield _memory(proc)
+    yield _shared_memory()
+    yield _temporary_files()
+
+
+def _versions() -> Finding:
+    try:
+        ours = version("headsplat")
+    except PackageNotFoundError:
+        ours = "not installed, run from its source folder"
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return ok("headsplat", f"{ours}; Python {platform.python_version()}; {system}")
+
+
+def _cores() -> Finding:
+    usable, present = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    says = f"{usable} usable" + (f" of {present}" if usable < present else "")
+    if usable == 1:
+        return warning("cores", says, "use two or more: decoding and drawing wait for each other")
+    return ok("cores", says)
+
+
+def _memory(proc: Path) -> Finding:
+    total = int(os.sysconf("SC_PHYS_PAGES") * _PAGE_MIB)
+    limit = memory_limit_mib(proc)
+    says = f"{total} MiB" + ("" if limit is None else f", limited to {limit} MiB")
+    if min(total, limit or total) < _LEAST_MIB:
+        return warning("memory", says, f"give {_LEAST_MIB} MiB, to compile the operators")
+    return ok("memory", says)
+
+
+def _shared_memory() -> Finding:
+    try:
+        memory = SharedMemory(create=True, size=_SHARED_BYTES)
+        memory.buf[_SHARED_BYTES - 1] = 1
+        memory.close()
+        memory.unlink()
+    except (OSError, ValueError) as error:
+        cure = "start the container with --shm-size=1g"
+        return warning("shared memory", f"cannot be used ({error})", cure)
+    size = os.statvfs("/dev/shm")
+    return ok("shared memory", f"works; {size.f_bavail * size.f_frsize >> 20} MiB free")
+
+
+def _temporary_files() -> Finding:
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        cure = "set TMPDIR to a folder that can be written"
+        return fails("temporary files", f"no folder for them ({error.strerror})", cure)
+    says = f"{folder}: {free / 2**30:.1f} GiB free"
+    if free < _LEAST_TEMPORARY:
+        cure = "free some space, or set TMPDIR to a folder with more; compilers write there"
+        return warning("temporary files", says, cure)
+    return ok("temporary files", says)

@@ -1,0 +1,17 @@
+"""Which errors end a program in one line: the user can mend them. All others are bugs."""
+
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.memory import memory_error
+from headsplat.runtime.storage import storage_error
+
+# The networks RobustVideoMatting and BiSeNet need what not every installation has.
+ONNX_CURE = "pip install 'headsplat[onnx]', or onnxruntime-gpu itself"
+
+
+def user_error(error: BaseException) -> UserError | None:
+    """The line that an error ends in; None for a bug, which keeps its traceback."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+        return UserError(f"the package onnxruntime is not installed; {ONNX_CURE}")
+    return memory_error(error) or (storage_error(error) if isinstance(error, OSError) else None)

@@ -1,0 +1,68 @@
+"""The library installed from its wheel, used outside of a checkout; compiles the operators once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.driven import SIZE, arkit_like, make_subject
+from tests.unit.package_files import build_wheel
+
+
+class Installed:
+    """The wheel in a folder of its own, in front of this interpreter's packages."""
+
+    def __init__(self, folder: Path):
+        self.site, self.cache, self.elsewhere = (folder / n for n in ("site", "cache", "elsewhere"))
+        self.elsewhere.mkdir()
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        wheel = build_wheel(folder / "wheel")
+        subprocess.run([*pip, "--no-deps", "--target", self.site, wheel], check=True)
+
+    def run(self, *command: object) -> str:
+        environment = {key: value for key, value in os.environ.items() if key[:9] != "HEADSPLAT"}
+        environment |= {"PYTHONPATH": str(self.site), "XDG_CACHE_HOME": str(self.cache)}
+        result = subprocess.run(
+            [str(word) for word in command], cwd=self.elsewhere, env=environment,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return Installed(tmp_path_factory.mktemp("installed"))
+
+
+def test_an_image_is_drawn_outside_of_a_checkout(installed: Installed, tmp_path: Path) -> None:
+    ball = make_subject(tmp_path / "ball", tmp_path / "h.npz", tmp_path / "t.npz", arkit_like())
+    code = (
+        "import headsplat\nprint(headsplat.__file__)\n"
+        f"avatar = headsplat.load_avatar({str(ball.avatar)!r})\n"
+        f"track = headsplat.load_track({str(ball.track)!r})\n"
+        "image = avatar.render(track[0])\nprint(tuple(image.shape), image.std() > 0.05)\n"
+    )
+    said = installed.run(sys.executable, "-c", code)
+    assert str(installed.site / "headsplat/__init__.py") in said
+    assert f"({SIZE}, {SIZE}, 3)" in said
+    assert "True" in said
+    built = list((installed.cache / "headsplat/cuda_ext").glob("*/headsplat_ops.so"))
+    assert len(built) == 1
+    # What was built is kept: the command draws with it, and the doctor finds it.
+    out = tmp_path / "a.png"
+    words = ("render", ball.avatar, "--frames", 1, "-o", out)
+    said = installed.run(sys.executable, installed.site / "bin/headsplat", *words)
+    assert "compiling" not in said
+    assert out.is_file()
+    said = installed.run(sys.executable, installed.site / "bin/headsplat", "doctor")
+    assert "one Gaussian drawn, its pixel is right" in said
+    assert list((installed.cache / "headsplat/cuda_ext").glob("*/headsplat_ops.so")) == built
+
+
+def test_its_version_and_help(installed: Installed) -> None:
+    assert "headsplat 0.2.0" in installed.run(
+        sys.executable, installed.site / "bin/headsplat", "--version"
+    )
