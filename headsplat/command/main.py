@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
     except _Signaled as signaled:
         print("stopped", file=sys.stderr)
-        end(int(signaled.code or 0))
+        exit_now(int(signaled.code or 0))
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
