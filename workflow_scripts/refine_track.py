@@ -6,6 +6,10 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.runtime.gpu import claim_gpu
+from headsplat.track import read_track
+from headsplat.tracking.photometric.publish import publish_track
+
+NEVER = "never"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--alpha", type=Path, nargs="*", default=[], help="zips of mattes")
     parser.add_argument("--identity", type=Path, help="identity .npy that the track was made with")
     parser.add_argument(
-        "--photometric", choices=("auto", "always", "never"), default="auto",
+        "--photometric", choices=("auto", "always", NEVER), default="auto",
         help="auto: where held-out skin says that it is better; never: publish the track as it is",
     )  # fmt: skip
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
@@ -28,7 +32,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--verdict-out", type=Path, required=True, help="refinement.json to write")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
-    if args.device != "cpu" and args.photometric != "never":
+    if args.photometric == NEVER:
+        verdict = {"mode": NEVER}
+        publish_track(
+            read_track(args.track), verdict, args.out, args.identity_out, args.verdict_out
+        )
+        return
+    if args.device != "cpu":
         claim_gpu()
     # torch may be imported only after the GPU is claimed.
     from headsplat.tracking.photometric.run import refine_track

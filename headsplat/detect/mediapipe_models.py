@@ -4,15 +4,12 @@ Everything that knows MediaPipe's interface is here; another implementation (the
 landmarker) only has to offer `detect` and `landmarks`.
 """
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 
 import cv2
 import numpy as np
+
+from headsplat.networks.mediapipe_wheel import loading, quiet_stderr
 
 POINTS = 478  # 468 of the mesh and 5 per iris
 MESH_PIXELS = 288  # the mesh samples 192 x 192; from twice this on, a region is averaged first
@@ -33,39 +30,7 @@ node {
 PRESENCE = "facelandmarkcpu__face_presence_score"  # inside the graph above
 
 
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Discard what C++ libraries write to standard error while they start."""
-    # The C++ libraries announce themselves on file descriptor 2 before any logger of theirs
-    # can be configured; errors come as exceptions, so nothing is lost while starting up.
-    sys.stderr.flush()
-    saved = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
-
-
-@contextmanager
-def _without_matplotlib() -> Iterator[None]:
-    # MediaPipe's drawing tools want it, and loading it takes longer than all the rest together,
-    # in the process of every chunk.
-    names = [n for n in ("matplotlib", "matplotlib.pyplot") if n not in sys.modules]
-    sys.modules.update({name: ModuleType(name) for name in names})
-    try:
-        yield
-    finally:
-        for name in names:
-            del sys.modules[name]
-
-
-os.environ.setdefault("GLOG_minloglevel", "2")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with quiet_stderr(), _without_matplotlib():
+with loading():
     from mediapipe.framework.formats.rect_pb2 import NormalizedRect
     from mediapipe.python.solution_base import PacketDataType, SolutionBase
     from mediapipe.python.solutions.face_detection import FaceDetection

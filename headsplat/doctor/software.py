@@ -4,7 +4,10 @@ import importlib
 from collections.abc import Iterator
 from importlib.metadata import distributions, version
 
+from headsplat_workflow.snakemake_version import require_version
+
 from headsplat.doctor.finding import Finding, fails, ok
+from headsplat.runtime.errors import UserError
 
 PLUGIN = "snakemake-"
 LIBRARIES = (
@@ -16,14 +19,19 @@ LIBRARIES = (
 
 
 def check_snakemake() -> Iterator[Finding]:
-    """Its version and plugins; the rules themselves state the oldest version they run with."""
+    """Its version and plugins."""
     plugins = sorted(
         f"{name.removeprefix(PLUGIN)} {found.version}"
         for found in distributions()
         if (name := found.metadata["Name"] or "").startswith(PLUGIN) and "-plugin-" in name
     )
     says = ", ".join(plugins) or "none"
-    yield ok("Snakemake", f"{version('snakemake')}; plugins: {says}")
+    try:
+        require_version(version("snakemake"))
+    except UserError as error:
+        yield fails("Snakemake", str(error), "install requirements.lock again")
+    else:
+        yield ok("Snakemake", f"{version('snakemake')}; plugins: {says}")
 
 
 def check_libraries() -> Iterator[Finding]:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.specks import without_specks
 from headsplat.masks.temporal import TemporalSmoother
+from headsplat.networks.mediapipe_wheel import loading
+
+with loading():
+    from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
 # The general network's input (the other's is 256x144): avoids a second resampling.
 _NETWORK_SIZE = 256

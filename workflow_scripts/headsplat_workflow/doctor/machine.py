@@ -6,6 +6,7 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 from headsplat_workflow.resources import NEEDS, machine_memory_mb, memory_mb
+from headsplat_workflow.stages import STAGES
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat.runtime.control_group import memory_limit_mib
@@ -39,7 +40,7 @@ def _memory(frames: float, proc: Path) -> Finding:
     limit = memory_limit_mib(proc)
     total = machine_memory_mb(limit)
     by = "" if limit is None else f" (control group: {limit} MiB)"
-    stage = max(NEEDS, key=lambda name: memory_mb(name, frames))
+    stage = max(STAGES, key=lambda name: memory_mb(name, frames))
     need = memory_mb(stage, frames)
     says = f"{total} MB for jobs{by}; the largest, {stage}, asks for {need} MB"
     if total < _LEAST_MB:
