@@ -2,7 +2,7 @@
 # work/<subject>/ holds what stages exchange, results/<subject>/ what a user wants.
 from snakemake.utils import min_version
 
-min_version("9.27")
+min_version("9.27.1")
 
 
 configfile: "config/config.yaml"
@@ -21,9 +21,6 @@ include: "rules/drive.smk"
 include: "rules/export.smk"
 include: "rules/operate.smk"
 include: "rules/refuse.smk"
-
-
-planning.keep_signatures(workflow.rules)
 
 
 localrules:

@@ -1,9 +1,9 @@
-"""Seconds that Snakemake takes to plan 1, 100 and 1,000 subjects of which nothing is made yet.
+"""Seconds that Snakemake takes to plan 1, 200 and 1,000 subjects of which nothing is made yet.
 
 Planning is all that comes before the first job: `snakemake -n --quiet rules progress`. The CPU
 seconds are of that process alone, and what a busy machine leaves unchanged.
 
-    python -m benchmarks.planning [--subjects 1 100 1000] [--preset standard] [--batches 10]
+    python -m benchmarks.planning [--subjects 1 200 1000] [--chunks 4 16] [--batches 10]
 """
 
 import argparse
@@ -23,7 +23,7 @@ PARTS = (
 )  # fmt: skip
 
 
-def folder_of(target: Path, subjects: int, preset: str) -> None:
+def folder_of(target: Path, subjects: int, chunks: int) -> None:
     """Copy the workflow, and list subjects that share one file as their video."""
     for part in PARTS:
         source = ROOT / part
@@ -32,8 +32,10 @@ def folder_of(target: Path, subjects: int, preset: str) -> None:
             shutil.copytree(source, target / part, ignore=ignore)
         else:
             shutil.copy(source, target / part)
-    (target / "clip.mp4").write_bytes(b"planning looks at its date only")
-    rows = (f"subject{i:04d}\tclip.mp4\tprocedural\t{preset}" for i in range(subjects))
+    (target / "clip.mp4").write_bytes(b"planning reads its first and last bytes only")
+    settings = target / "config/config.yaml"
+    settings.write_text(re.sub("(?m)^chunks: auto", f"chunks: {chunks}", settings.read_text()))
+    rows = (f"subject{i:04d}\tclip.mp4\tprocedural\tstandard" for i in range(subjects))
     table = "\n".join(["subject\tvideo\thead\tpreset", *rows])
     (target / "config/subjects.tsv").write_text(table + "\n")
 
@@ -50,14 +52,14 @@ def plan(folder: Path, *arguments: str) -> tuple[float, float, str]:
     return wall, cpu - before.children_user - before.children_system, result.stdout + result.stderr
 
 
-def jobs_of_one(preset: str) -> int:
+def jobs_of_one(chunks: int) -> int:
     """Number of jobs of one subject, what all subjects share left out."""
     counts = []
     for subjects in (1, 2):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "headsplat"
             folder.mkdir()
-            folder_of(folder, subjects, preset)
+            folder_of(folder, subjects, chunks)
             text = plan(folder, "--quiet", "rules")[2]
         counts.append(int(re.findall(r"^total\s+(\d+)", text, flags=re.M)[-1]))
     return counts[1] - counts[0]
@@ -66,21 +68,24 @@ def jobs_of_one(preset: str) -> int:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subjects", type=int, nargs="+", default=[1, 100, 1000])
-    parser.add_argument("--preset", nargs="+", default=["preview", "standard"])
+    parser.add_argument("--subjects", type=int, nargs="+", default=[1, 200, 1000])
+    parser.add_argument("--chunks", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--batches", type=int, default=10, help="also one part of so many")
     args = parser.parse_args()
-    for preset in args.preset:
-        print(f"{preset}: {jobs_of_one(preset)} jobs a subject")
+    for chunks in args.chunks:
+        print(f"{chunks} chunks: {jobs_of_one(chunks)} jobs a subject")
         for subjects in args.subjects:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "headsplat"
                 folder.mkdir()
-                folder_of(folder, subjects, preset)
+                folder_of(folder, subjects, chunks)
                 plan(folder, "--quiet", "--until", "probe_video")  # the sources are read once
                 wall, cpu, _ = plan(folder, "--quiet", "rules", "progress")
-                print(f"  {subjects} subjects: {wall:.1f} s, {cpu:.1f} s of CPU", flush=True)
-                if subjects >= 10 * args.batches:
+                each = f"{1000 * wall / subjects:.0f} ms a subject"
+                print(
+                    f"  {subjects} subjects: {wall:.1f} s, {cpu:.1f} s of CPU, {each}", flush=True
+                )
+                if subjects >= 100 * args.batches:
                     batch = ("--batch", f"all=1/{args.batches}")
                     wall, cpu, _ = plan(folder, "--quiet", "rules", "progress", *batch)
                     print(f"    {' '.join(batch)}: {wall:.1f} s, {cpu:.1f} s of CPU", flush=True)

@@ -19,16 +19,11 @@ from headsplat_workflow.codehash import code_version, read_sources
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import fingerprint
 from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
-from headsplat_workflow import literal_names, planning, refusals
+from headsplat_workflow import clip_length, literal_names, refusals, snakemake_version
 from headsplat_workflow.progress import ProgressThread
 from headsplat_workflow.summary import jobs_of, summary
 from headsplat_workflow.user_files import folders_in
 
-planning.install()
-literal_names.install()
-process.prepare_stages()
-shutdown.install(workflow)
-failed_jobs.install()
 read_sources(Path(".snakemake/headsplat/sources.json"))
 
 
@@ -52,6 +47,11 @@ def option_files():
     return ["config/config.yaml", *(str(p.relative_to(here) if p.is_relative_to(here) else p) for p in given)]
 
 
+or_exit(snakemake_version.require_version)
+literal_names.install()
+process.prepare_stages()
+shutdown.install(workflow)
+failed_jobs.install()
 or_exit(
     settings_module.validate,
     config,
@@ -156,6 +156,12 @@ def row_of(subject):
     return or_exit(SUBJECTS.__getitem__, subject)
 
 
+def announced_refusal(wildcards):
+    """Input function: nothing. It is called when the job is planned, which is when its line is said."""
+    REFUSALS.announce(wildcards.refused)
+    return []
+
+
 def refusal_line(wildcards):
     """Params function: what is wrong with a row."""
     return REFUSALS[wildcards.refused]
@@ -225,9 +231,15 @@ def check_used_assets():
     or_exit(verify_used, list(USED_ASSETS.values()))
 
 
+@cache
+def clip_seconds(subject):
+    """Seconds of the subject's clip, about, by the user's files alone."""
+    return clip_length.clip_seconds(row_of(subject), config["builtin"]["seconds"])
+
+
 def chunk_count(wildcards):
     """Number of chunks of the subject."""
-    return settings(wildcards.subject, "chunks")
+    return clip_length.chunk_count(settings(wildcards.subject, "chunks"), clip_seconds(wildcards.subject))
 
 
 # What a job asks of its machine, by its rule, its frames and its attempt. None of it is a param, so
@@ -236,7 +248,7 @@ FRAMES_PROBED, FRAMES_GUESSED = {}, {}
 
 
 def clip_frames(subject):
-    """Frames of a subject's clip: those probed, before that a generous guess by the file's size."""
+    """Frames of a subject's clip: those probed, before that about as many."""
     if subject in FRAMES_PROBED:
         return FRAMES_PROBED[subject]
     # Planning asks three times per job: one look every few seconds is enough.
@@ -246,10 +258,7 @@ def clip_frames(subject):
     probed = requests.probed_frames(Path("work", subject, "video.json"))
     if probed is not None:
         return FRAMES_PROBED.setdefault(subject, probed)
-    if guess is None:
-        video = row_of(subject)["video"]
-        builtin = video == settings_module.BUILTIN_VIDEO
-        guess = config["builtin"]["seconds"] * 25 if builtin else requests.frames_by_size(Path(video))
+    guess = clip_seconds(subject) * 25
     FRAMES_GUESSED[subject] = time.monotonic(), guess
     return guess
 

@@ -60,18 +60,16 @@ rule import_frames_chunk:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
+        part="frames",
         chunks=chunk_count,
-        code=code_version("import_frames_chunk"),
+        code=code_version("import_chunk"),
     shell:
-        "exec python workflow_scripts/import_frames_chunk.py --record={input.record:q} --crop={input.crop:q} "
-        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
+        "exec python workflow_scripts/import_chunk.py --part={params.part:q} --record={input.record:q} "
+        "--crop={input.crop:q} --chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
 
 
-rule import_alpha_chunk:
-    """The mattes of one chunk, where the folder brings them."""
-    input:
-        record="work/{subject}/import.json",
-        crop="work/{subject}/crop.json",
+# The mattes of one chunk, where the folder brings them.
+use rule import_frames_chunk as import_alpha_chunk with:
     output:
         "work/{subject}/alpha/{chunk}.zip",
     log:
@@ -80,26 +78,14 @@ rule import_alpha_chunk:
         "logs/{subject}/import_alpha_chunk/{chunk}.tsv"
     wildcard_constraints:
         subject=ALPHA_IMPORTED,
-    conda:
-        "../envs/tracker.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory_mb,
-        runtime=run_minutes,
-        disk_mb=disk_mb,
     params:
+        part="alpha",
         chunks=chunk_count,
-        code=code_version("import_alpha_chunk"),
-    shell:
-        "exec python workflow_scripts/import_alpha_chunk.py --record={input.record:q} --crop={input.crop:q} "
-        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
+        code=code_version("import_chunk"),
 
 
-rule import_parsing_chunk:
-    """The head and mouth masks of one chunk, where the folder brings them."""
-    input:
-        record="work/{subject}/import.json",
-        crop="work/{subject}/crop.json",
+# The head and mouth masks of one chunk, where the folder brings them.
+use rule import_frames_chunk as import_parsing_chunk with:
     output:
         "work/{subject}/parsing/{chunk}.zip",
     log:
@@ -108,16 +94,7 @@ rule import_parsing_chunk:
         "logs/{subject}/import_parsing_chunk/{chunk}.tsv"
     wildcard_constraints:
         subject=PARSING_IMPORTED,
-    conda:
-        "../envs/tracker.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory_mb,
-        runtime=run_minutes,
-        disk_mb=disk_mb,
     params:
+        part="parsing",
         chunks=chunk_count,
-        code=code_version("import_parsing_chunk"),
-    shell:
-        "exec python workflow_scripts/import_parsing_chunk.py --record={input.record:q} --crop={input.crop:q} "
-        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
+        code=code_version("import_chunk"),

@@ -7,6 +7,8 @@ localrules:
 
 rule refuse:
     """A row of a table that cannot be used: a job that fails with one line."""
+    input:
+        announced_refusal,
     output:
         "work/.refused/{refused}",
     log:

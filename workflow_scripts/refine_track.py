@@ -6,7 +6,10 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
-from headsplat.tracking.photometric.run import refine_track
+from headsplat.track import read_track
+from headsplat.tracking.photometric.publish import publish_track
+
+NEVER = "never"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--alpha", type=Path, nargs="*", default=[], help="zips of mattes")
     parser.add_argument("--identity", type=Path, help="identity .npy that the track was made with")
     parser.add_argument(
-        "--photometric", choices=("auto", "always", "never"), default="auto",
+        "--photometric", choices=("auto", "always", NEVER), default="auto",
         help="auto: where held-out skin says that it is better; never: publish the track as it is",
     )  # fmt: skip
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
@@ -29,6 +32,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--verdict-out", type=Path, required=True, help="refinement.json to write")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
+    if args.photometric == NEVER:
+        verdict = {"mode": NEVER}
+        publish_track(
+            read_track(args.track), verdict, args.out, args.identity_out, args.verdict_out
+        )
+        return
+    # Imported only here, because publishing alone needs no PyTorch.
+    from headsplat.tracking.photometric.run import refine_track
+
     refine_track(
         args.head, args.track, args.landmarks, args.crop, args.frames_table, args.frames,
         args.alpha, args.out, args.identity_out, args.verdict_out, args.identity,

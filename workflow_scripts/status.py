@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from headsplat_workflow.aloud import aloud
+from headsplat_workflow.clip_length import chunk_count, clip_seconds
 from headsplat_workflow.config import merged, read_subjects
 from headsplat_workflow.stage import stage
 from headsplat_workflow.state import read_subject, run_is_active
@@ -18,9 +19,12 @@ def main() -> None:
     config = args.settings
     subjects = read_subjects(Path(config["subjects"]), config["presets"])
     chunks = {name: merged(config, preset)["chunks"] for name, preset in config["presets"].items()}
-    active = run_is_active()
+    builtin, active = config["builtin"]["seconds"], run_is_active()
     states = (
-        read_subject(name, row, chunks[row["preset"]], active) for name, row in subjects.items()
+        read_subject(
+            name, row, chunk_count(chunks[row["preset"]], clip_seconds(row, builtin)), active
+        )
+        for name, row in subjects.items()
     )
     print(status_table(states, subjects.refused))
 

@@ -3,15 +3,12 @@
 Another implementation, such as the Tasks face landmarker, only needs `detect` and `landmarks`.
 """
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 
 import cv2
 import numpy as np
+
+from headsplat.networks.mediapipe_wheel import loading, quiet_stderr
 
 POINTS = 478  # 468 of the mesh and 5 per iris
 MESH_PIXELS = 288  # the mesh model's input is 192 x 192; larger regions are shrunk to this first
@@ -32,39 +29,7 @@ node {
 PRESENCE = "facelandmarkcpu__face_presence_score"  # inside the graph above
 
 
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Discard what C++ libraries write to standard error while they start."""
-    # C++ libraries print to file descriptor 2 before their loggers can be configured. Errors are
-    # raised as exceptions, so none is lost.
-    sys.stderr.flush()
-    saved = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
-
-
-@contextmanager
-def _without_matplotlib() -> Iterator[None]:
-    # MediaPipe's drawing utilities import matplotlib, which takes longer than all other imports
-    # together, in the process of every chunk.
-    names = [n for n in ("matplotlib", "matplotlib.pyplot") if n not in sys.modules]
-    sys.modules.update({name: ModuleType(name) for name in names})
-    try:
-        yield
-    finally:
-        for name in names:
-            del sys.modules[name]
-
-
-os.environ.setdefault("GLOG_minloglevel", "2")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with quiet_stderr(), _without_matplotlib():
+with loading():
     from mediapipe.framework.formats.rect_pb2 import NormalizedRect
     from mediapipe.python.solution_base import PacketDataType, SolutionBase
     from mediapipe.python.solutions.face_detection import FaceDetection

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.detect.mediapipe_models import POINTS, Detection, Region, quiet_stderr, region_around
+from headsplat.detect.mediapipe_models import POINTS, Detection, Region, region_around
+from headsplat.networks.mediapipe_wheel import loading, quiet_stderr
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.regular import open_regular
 from headsplat.runtime.zips import BROKEN
 
-with quiet_stderr():
+with loading():
     import mediapipe
     from mediapipe.tasks.python import BaseOptions
     from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
 from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions
+from headsplat.networks.mediapipe_wheel import loading
+
+with loading():
+    from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
 # Input size of the general network (the other's is 256x144), which avoids a second resampling.
 _NETWORK_SIZE = 256

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import import_alpha_chunk
-import import_frames_chunk
-import import_parsing_chunk
+import import_chunk
 import import_track as script
 from headsplat.formats.flashavatar.reader import read_flashavatar
 from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, make_track
@@ -46,10 +44,10 @@ def run(folder: Path, work: Path, size: int) -> None:
     ])  # fmt: skip
 
 
-def pack(module, work: Path, chunk: int, chunks: int) -> FrameStore:
-    out = work / module.__name__ / f"{chunk:03d}.zip"
-    module.main([
-        f"--record={work / 'import.json'}", f"--crop={work / 'crop.json'}",
+def pack(part: str, work: Path, chunk: int, chunks: int) -> FrameStore:
+    out = work / part / f"{chunk:03d}.zip"
+    import_chunk.main([
+        f"--part={part}", f"--record={work / 'import.json'}", f"--crop={work / 'crop.json'}",
         f"--chunk={chunk}", f"--chunks={chunks}", f"--out={out}",
     ])  # fmt: skip
     return FrameStore([out])
@@ -84,9 +82,9 @@ def test_scripts_leave_what_later_stages_read(tmp_path):
     ids = []
     for chunk in range(3):
         with (
-            pack(import_frames_chunk, tmp_path, chunk, 3) as frames,
-            pack(import_alpha_chunk, tmp_path, chunk, 3) as alpha,
-            pack(import_parsing_chunk, tmp_path, chunk, 3) as parsing,
+            pack("frames", tmp_path, chunk, 3) as frames,
+            pack("alpha", tmp_path, chunk, 3) as alpha,
+            pack("parsing", tmp_path, chunk, 3) as parsing,
         ):
             assert frames.ids == alpha.ids == parsing.ids
             ids += frames.ids
@@ -106,14 +104,14 @@ def test_scripts_leave_what_later_stages_read(tmp_path):
 def test_images_of_the_right_size_are_copied(tmp_path):
     folder = flashavatar_dataset(tmp_path / "data", COUNT)
     run(folder, tmp_path, SIZE)
-    with pack(import_frames_chunk, tmp_path, 0, 1) as frames:
+    with pack("frames", tmp_path, 0, 1) as frames:
         assert frames.read(4) == (folder / "imgs/00004.jpg").read_bytes()
     Image.new("RGB", (SIZE, SIZE - 2)).save(folder / "imgs/00004.jpg")
     with pytest.raises(UserError, match=r"00004\.jpg: is 48 x 46 pixels, the track is of 48 x 48"):
-        pack(import_frames_chunk, tmp_path, 0, 1)
+        pack("frames", tmp_path, 0, 1)
     (folder / "imgs/00004.jpg").write_bytes((folder / "imgs/00005.jpg").read_bytes()[:200])
     with pytest.raises(UserError, match=r"00004\.jpg: cannot be read as an image"):
-        pack(import_frames_chunk, tmp_path, 0, 1)
+        pack("frames", tmp_path, 0, 1)
 
 
 def test_masks_of_0_and_1_and_wrong_sizes_are_refused(tmp_path):
@@ -122,10 +120,10 @@ def test_masks_of_0_and_1_and_wrong_sizes_are_refused(tmp_path):
     mask = folder / "parsing/00002_neckhead.png"
     mask.write_bytes(encode_png(np.ones((SIZE, SIZE), np.uint8)))
     with pytest.raises(UserError, match=r"00002_neckhead\.png: its pixels are 0 and 1"):
-        pack(import_parsing_chunk, tmp_path, 0, 1)
+        pack("parsing", tmp_path, 0, 1)
     (folder / "alpha/00003.jpg").write_bytes(encode_jpeg(np.zeros((8, 8), np.uint8)))
     with pytest.raises(UserError, match=r"00003\.jpg: is 8 x 8 pixels"):
-        pack(import_alpha_chunk, tmp_path, 0, 1)
+        pack("alpha", tmp_path, 0, 1)
 
 
 def test_arrays_inside_npz(tmp_path):

@@ -13,7 +13,6 @@ from headsplat_workflow.estimate import Costs, Estimate, Task, estimate
 from headsplat_workflow.plan import plan_table
 from headsplat_workflow.progress import Running, describe
 from headsplat_workflow.reasons import explain_params
-from headsplat_workflow.stages import stages_of
 from headsplat_workflow.summary import DONE, FAILED, LEFT, STOPPED, Job, jobs_of, summary
 
 from headsplat.runtime.fingerprint import fingerprint
@@ -176,17 +175,6 @@ def test_the_line_of_a_run_never_says_less_than_a_running_stage():
     assert describe(0, 9, Estimate(0, None, ("a",)), []) == (
         "0 of 9 jobs, time left not known yet (a not measured)"
     )
-
-
-@pytest.mark.parametrize("row", [{}, {"kind": "flashavatar", "folder": ".", "avatar": "a.pth"}])
-def test_stages_are_rules_and_their_files(row):
-    rules = "".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
-    for stage in stages_of(row):
-        body = re.search(rf"^rule {stage.rule}:\n(.*?)(?=^\S|\Z)", rules, flags=re.M | re.S)[1]
-        output = body[body.index("    output:") : body.index("    log:")]
-        assert f'"{stage.output}"' in output, stage
-        chunk = "/{chunk}" if stage.chunked else ""
-        assert f'"logs/{{subject}}/{stage.rule}{chunk}.log"' in body
 
 
 def test_a_pattern_of_names_matches_these_alone():

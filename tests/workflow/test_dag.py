@@ -3,18 +3,46 @@
 import re
 import subprocess
 import sys
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
+import yaml
+
+from headsplat_workflow.config import read_subjects
+from headsplat_workflow.stages import STAGES, stages_of
+
+from tests.unit.video_files import make_video
 
 from .conftest import ROOT, Checkout
 
-RULES = {
-    name: body
-    for file in sorted((ROOT / "rules").glob("*.smk"))
-    for name, body in re.findall(
-        r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), flags=re.M | re.S
-    )
+_RULE = r"^(?:rule|use rule (?P<base>\w+) as) (?P<name>\w+)(?: with)?:\n(?P<body>.*?)(?=^\S|\Z)"
+
+
+def sections(body: str) -> dict[str, str]:
+    """Keyword -> text of a rule's parts; what stands before them is under ''."""
+    first, *parts = re.split(r"^    (?=\w+:)", body, flags=re.M)
+    return {"": first} | {part.partition(":")[0]: f"    {part}" for part in parts}
+
+
+def read_rules() -> dict[str, str]:
+    """Rule -> its text; where it is another one with some parts of its own, with all parts."""
+    rules: dict[str, str] = {}
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        for found in re.finditer(_RULE, file.read_text(), flags=re.M | re.S):
+            parts = sections(found["body"])
+            if found["base"]:
+                parts = sections(rules[found["base"]]) | parts | {"": '    """As its base."""\n'}
+            rules[found["name"]] = "".join(parts.values())
+    return rules
+
+
+RULES = read_rules()
+# Each rule has a script of its name, but for these.
+SCRIPTS = {name: name for name in RULES} | {
+    f"import_{part}_chunk": "import_chunk" for part in ("frames", "alpha", "parsing")
 }
+WILDCARDS = ("chunk", "motion", "pose")
 CHORES = ("assets_check", "fetch_assets", "plan", "status", "doctor")
 
 
@@ -37,19 +65,20 @@ def test_every_rule_is_complete(name: str) -> None:
     for part in (*files, "params", "log", "threads", "resources", "conda", "shell"):
         assert re.search(rf"^    {part}:", body, flags=re.M), f"{name} has no {part}"
     assert '"""' in body, f"{name} has no docstring"
-    assert f"exec python workflow_scripts/{name}.py" in body
+    script = SCRIPTS[name]
+    assert f"exec python workflow_scripts/{script}.py" in body
     assert "mem_mb=" in body
     assert "runtime=" in body
-    assert f'code=code_version("{name}"' in body
-    assert (ROOT / "workflow_scripts" / f"{name}.py").is_file()
+    assert f'code=code_version("{script}"' in body
+    assert (ROOT / "workflow_scripts" / f"{script}.py").is_file()
 
 
 def test_every_script_has_a_rule() -> None:
     scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
-    assert scripts == set(RULES)
+    assert scripts == set(SCRIPTS.values())
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize("name", sorted(set(SCRIPTS.values())))
 def test_every_script_runs_by_hand(name: str) -> None:
     script = ROOT / "workflow_scripts" / f"{name}.py"
     assert len(script.read_text().splitlines()) <= 90
@@ -70,3 +99,54 @@ def test_the_literal_runpod_command_plans(checkout: Checkout) -> None:
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "train_avatar" in result.stdout + result.stderr
+
+
+def test_every_stage_is_declared_as_its_rule_is() -> None:
+    made = {name for name, body in RULES.items() if "output" in sections(body)} - {"refuse"}
+    assert made == STAGES.keys()
+    for name, stage in STAGES.items():
+        parts = sections(RULES[name])
+        output = parts["output"].replace("BUILTIN_CLIP", '"work/builtin/demo.mp4"')
+        assert re.search(r'"([^"]+)"', output)[1] == stage.output
+        log = re.search(r'"([^"]+)"', parts["log"])[1]
+        folder = "logs/{subject}" if "{subject}" in stage.output else "logs/assets"
+        rest = "".join(f"/{{{name}}}" for name in WILDCARDS if f"{{{name}}}" in stage.output)
+        assert log == f"{folder}/{name}{rest}.log"
+        if "{subject}" not in stage.output:
+            assert stage.asked is None, f"{name} is of no subject"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "a.mp4\tprocedural\tpreview\t\t",
+        "-\tprocedural\tpreview\tflashavatar:data\t",
+        "-\tprocedural\tpreview\tmetrical-tracker:data\tchkpnt.pth",
+    ],
+)
+def test_the_stages_of_a_subject_are_those_that_a_run_plans(
+    checkout: Checkout, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout.folder)
+    (checkout.folder / "data").mkdir()
+    for name in ("a.mp4", "chkpnt.pth"):
+        (checkout.folder / name).write_bytes(b"planning looks at names only")
+    table = Path("config/subjects.tsv")
+    table.write_text(f"subject\tvideo\thead\tpreset\timport\tavatar\none\t{row}\n")
+    presets = yaml.safe_load(Path("config/config.yaml").read_text())["presets"]
+    planned = checkout.planned("all")
+    stages = stages_of(read_subjects(table, presets)["one"])
+    assert {stage.rule: 2 if stage.chunked else 1 for stage in stages} == {
+        name: count for name, count in planned.items() if STAGES[name].asked is not None
+    }
+
+
+def test_a_longer_clip_is_planned_in_more_chunks(checkout: Checkout) -> None:
+    for name, seconds in (("short", 10), ("long", 32)):
+        make_video(checkout.folder / f"{name}.mp4", range(5 * seconds), Fraction(1, 5))
+    rows = "".join(f"{name}\t{name}.mp4\tprocedural\tstandard\n" for name in ("short", "long"))
+    table = checkout.folder / "config/subjects.tsv"
+    table.write_text(f"subject\tvideo\thead\tpreset\n{rows}")
+    planned = checkout.planned("all")
+    assert planned["probe_video"] == 2
+    assert {planned[f"{name}_chunk"] for name in ("detect", "crop", "matte", "parse")} == {4 + 8}

@@ -12,6 +12,7 @@ from snakemake.settings.types import (
     DAGSettings,
     DeploymentMethod,
     DeploymentSettings,
+    ExecutionSettings,
     OutputSettings,
     ResourceSettings,
 )  # fmt: skip
@@ -62,25 +63,29 @@ def plan_run(config: Mapping[str, Any], deployment: Sequence[str]) -> Plan:
     Raises:
         UserError: Snakemake cannot plan; it has said why.
     """
-    output = OutputSettings(dryrun=True, quiet={Quietness.ALL}, enable_file_logging=False)
+    # With these two, a dry run ends once the jobs are planned and formats none of them.
+    quiet = {Quietness.RULES, Quietness.PROGRESS}
+    output = OutputSettings(dryrun=True, quiet=quiet, enable_file_logging=False)
     methods = frozenset(DeploymentMethod.parse_choice(name) for name in deployment)
     with SnakemakeApi(output) as api:
-        workflow_api = api.workflow(
+        workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
             config_settings=ConfigSettings(config=config),
             deployment_settings=DeploymentSettings(deployment_method=methods),
             snakefile=Path("Snakefile"),
         )
-        workflow = workflow_api._workflow
         try:
-            workflow_api.dag(DAGSettings(force_incomplete=True))
-            # Planned and not run: a dry run would go on to format every job.
-            workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
-            workflow._build_dag()
+            dag = workflow.dag(DAGSettings(force_incomplete=True))
+            dag.execute_workflow(
+                executor="dryrun", execution_settings=ExecutionSettings(lock=False)
+            )
+        except SystemExit as end:
+            if end.code != 1:  # as a dry run ends where rows cannot be used; the plan shows them
+                raise
         except Exception as error:
             api.print_exception(error)
             raise UserError("the run cannot be planned") from error
-        return _read(workflow.dag)
+        return _read(workflow._workflow.dag)
 
 
 def _read(dag: Any) -> Plan:

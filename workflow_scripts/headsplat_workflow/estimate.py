@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# A training takes its number of steps, however long the clip.
-_SAME_FOR_ANY_CLIP = ("train_avatar",)
+from headsplat_workflow.stages import STAGES
 
 
 @dataclass
@@ -41,9 +40,13 @@ class Costs:
         taken = self._taken.get(rule)
         if taken is None or not taken.jobs:
             return self._before.expected(rule, frames) if self._before else None
-        if frames and taken.frames and rule not in _SAME_FOR_ANY_CLIP:
+        if frames and taken.frames and _by_frames(rule):
             return taken.framed / taken.frames * frames
         return taken.seconds / taken.jobs
+
+
+def _by_frames(rule: str) -> bool:
+    return rule not in STAGES or STAGES[rule].by_frames
 
 
 @dataclass

@@ -1,12 +1,13 @@
-"""Lets Snakemake 9.27 take a user's file name as it is, whatever is in it.
+"""Lets Snakemake take a user's file name as it is, whatever is in it.
 
-What an input function returns it takes for a pattern, in which `{subject}` and any other name in
-braces stands for a wildcard.
+What an input function returns Snakemake takes for a pattern, in which `{subject}` and any other
+name in braces stands for a wildcard; it offers no way to escape a brace.
 """
 
 from typing import Any
 
-from snakemake.io import _IOFile, flag
+import snakemake.io
+from snakemake.io import flag
 
 _FLAG = "literal"
 
@@ -18,11 +19,10 @@ def literal(path: str) -> Any:
 
 def install() -> None:
     """Let `literal` inputs through in this process."""
-    fill = _IOFile.apply_wildcards
+    fill = snakemake.io.apply_wildcards
 
-    def apply_wildcards(self: _IOFile, wildcards: Any) -> _IOFile:
-        flags = getattr(self._file, "flags", None)  # most files are plain strings
-        as_it_is = flags and flags.get(_FLAG) and not self.is_storage
-        return self if as_it_is else fill(self, wildcards)
+    def apply_wildcards(pattern: str, wildcards: Any) -> str:
+        flags = getattr(pattern, "flags", None)  # most patterns are plain strings
+        return pattern if flags and flags.get(_FLAG) else fill(pattern, wildcards)
 
-    _IOFile.apply_wildcards = apply_wildcards
+    snakemake.io.apply_wildcards = apply_wildcards

@@ -20,6 +20,10 @@ _OF_MOTION = re.compile(r"(?:\./)?results/[^/]+/driven/([^/]+)\.mp4")
 class Refusals(dict[str, str]):
     """Name of a refusal -> the line that says what is wrong and where."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._announced = set[str]()
+
     def file(self, kind: str, name: str, line: str) -> str:
         """The input, never made, of a job that must fail; its line is noted under kind and name."""
         self.setdefault(f"{kind}-{name}", line)
@@ -33,39 +37,34 @@ class Refusals(dict[str, str]):
                 return f"{FOLDER}/{kind}-{found[1]}"
         return target
 
+    def announce(self, name: str) -> None:
+        """Say once what is wrong with a row that a run asks for."""
+        if name not in self._announced:
+            self._announced.add(name)
+            print(f"error: {self[name]}", file=sys.stderr, flush=True)
+
     def install(self, workflow: Any) -> None:
-        """Let a run ask for refusals, say their lines once it is planned, and fail by them.
+        """Let a run ask for refusals, and a dry run fail by them.
 
         Args:
             workflow: Snakemake's object of that name.
         """
-        prepare, build, execute = workflow._prepare_dag, workflow._build_dag, workflow.execute
+        execute = workflow.execute
 
-        def prepare_dag(*arguments: Any, **options: Any) -> None:
+        def execute_all(*arguments: Any, **options: Any) -> None:
             settings = workflow.dag_settings
             targets = type(settings.targets)(map(self.instead, settings.targets))
             workflow.dag_settings = replace(settings, targets=targets)
-            prepare(*arguments, **options)
-
-        def build_dag() -> None:
-            build()
-            asked = _asked_for(workflow.dag)
-            for name in filter(asked.__contains__, self):
-                print(f"error: {self[name]}", file=sys.stderr, flush=True)
-
-        def execute_all(*arguments: Any, **options: Any) -> None:
             execute(*arguments, **options)
             if workflow.dryrun and _asked_for(workflow.dag):
                 sys.exit(1)  # as the run would
 
-        workflow._prepare_dag, workflow._build_dag = prepare_dag, build_dag
         workflow.execute = execute_all
 
 
-def _asked_for(dag: Any) -> set[str]:
-    """Names of the refusals among Snakemake's jobs."""
-    jobs = dag.needrun_jobs(exclude_finished=False)
-    return {job.wildcards_dict["refused"] for job in jobs if job.rule.name == RULE}
+def _asked_for(dag: Any) -> bool:
+    """Whether a refusal is among Snakemake's jobs."""
+    return any(job.rule.name == RULE for job in dag.needrun_jobs(exclude_finished=False))
 
 
 def subject_of(job: Any) -> str | None:

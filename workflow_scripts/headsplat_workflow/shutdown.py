@@ -28,6 +28,8 @@ from headsplat.runtime.stopping import GRACE_SECONDS, SIGNALS
 # Seconds after which a stage that did not end is killed: it should have ended by itself before.
 KILL_AFTER = GRACE_SECONDS + 1
 
+# Takes the scheduler's lock, so it is called from a thread and not from a signal's handler.
+_stop_scheduling = JobScheduler.exit_gracefully
 _asked = threading.Event()
 _failed_before = set[Any]()  # jobs that had failed when the run was asked to stop
 
@@ -75,9 +77,7 @@ def install(workflow: Any) -> None:
 def _end(scheduler: JobScheduler) -> None:
     """Stop the scheduler, then the stages: those that run, and those that were just starting."""
     logger.info(f"stopping: running stages save and end, within {KILL_AFTER} s")
-    with scheduler._lock:
-        scheduler._user_kill = "graceful"
-    scheduler._open_jobs.release()
+    _stop_scheduling(scheduler)
     start = time.monotonic()
     while True:
         late = time.monotonic() - start > KILL_AFTER

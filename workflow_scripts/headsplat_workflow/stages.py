@@ -1,23 +1,55 @@
-"""The stages of a subject in the order of the workflow, and the files that tell how far each is."""
+"""Every stage of the workflow, declared once: its rule, its file, what it needs and of whom it is.
 
-from collections.abc import Mapping
+What jobs ask for, `status`, the estimate of a run and the doctor read this table; a test compares
+it with the rules.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
 
+# A row of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
+Subject = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job asks of its machine: of one without frames, and more for every 1,000 frames.
+
+    The figures are about twice what was measured on two cores at 512 px, so that a batch system
+    neither kills a job nor keeps a node empty.
+
+    Attributes:
+        mem: memory, MiB: of the process, and per 1,000 frames.
+        minutes: run time.
+        disk: what it writes, MiB.
+    """
+
+    mem: tuple[int, int] = (1500, 0)
+    minutes: tuple[int, int] = (10, 0)
+    disk: tuple[int, int] = (100, 0)
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One rule of a subject.
+    """One rule.
 
     Attributes:
         rule: its name.
-        output: its file, with `{subject}` and, where it is chunked, `{chunk}`.
+        output: its first file, with `{subject}`, and `{chunk}` where it is chunked.
+        need: what a job of it asks for.
+        asked: whether the target `all` asks it of a subject; None for what all subjects share and
+            for what is made on demand.
+        by_frames: whether longer clips take longer.
     """
 
     rule: str
     output: str
+    need: Need = Need()
+    asked: Callable[[Subject], bool] | None = None
+    by_frames: bool = True
 
     @property
     def chunked(self) -> bool:
@@ -37,46 +69,157 @@ class Stage:
         return [folder / f"{self.rule}.log"]
 
 
-_VIDEO = (
-    Stage("probe_video", "work/{subject}/video.json"),
-    Stage("detect_chunk", "work/{subject}/landmarks/{chunk}.npz"),
-    Stage("solve_crop", "work/{subject}/crop.json"),
-    Stage("crop_chunk", "work/{subject}/frames/{chunk}.zip"),
-)
-_IMPORT = (
-    Stage("import_track", "work/{subject}/import.json"),
-    Stage("import_frames_chunk", "work/{subject}/frames/{chunk}.zip"),
-)
-_TRACK = (
-    Stage("track_head", "work/{subject}/track/landmark_track.npz"),
-    Stage("refine_track", "work/{subject}/track/track.npz"),
-)
+def _all(row: Subject) -> bool:
+    return True
+
+
+def _video(row: Subject) -> bool:
+    return not row.get("kind")
+
+
+def _import(row: Subject) -> bool:
+    return not _video(row)
+
+
+def _brings(part: str) -> Callable[[Subject], bool]:
+    return lambda row: _import(row) and part in KINDS[row["kind"]](Path(row["folder"]))
+
+
+def _lacks(part: str) -> Callable[[Subject], bool]:
+    return lambda row: not _brings(part)(row)
+
+
+def _trained(row: Subject) -> bool:
+    return not row.get("avatar")
+
+
+def _given(row: Subject) -> bool:
+    return not _trained(row)
+
+
+_FRAMES = "work/{subject}/frames/{chunk}.zip"
 _ALPHA = "work/{subject}/alpha/{chunk}.zip"
 _PARSING = "work/{subject}/parsing/{chunk}.zip"
 _MODEL = "results/{subject}/avatar/model"
-_LAST = (
-    Stage("export_frames", "results/{subject}/checkpoint"),
-    Stage("overlay_track", "work/{subject}/track/overlay.mp4"),
-    Stage("evaluate_avatar", "results/{subject}/avatar/metrics.json"),
-    Stage("write_report", "results/{subject}/avatar/report.html"),
+_IMPORT_MASKS = Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 60))
+# On a CPU a network takes about a second a frame, MediaPipe and geometry a tenth.
+_MAKE_MASKS = Need(mem=(2500, 0), minutes=(10, 60), disk=(20, 60))
+_RENDER = Need(mem=(2000, 100), minutes=(10, 30), disk=(50, 100))
+_EXPORT = Need(mem=(1000, 50), minutes=(5, 20), disk=(50, 1000))
+
+_SHARED = (
+    Stage(
+        "build_cuda_ext",
+        "work/cuda_ext/build.json",
+        Need(mem=(3000, 0), minutes=(20, 0), disk=(1000, 0)),
+    ),
+    Stage("build_procedural_head", "work/heads/procedural.npz"),
+    Stage(
+        "import_ict_head", "work/heads/ict.npz", Need(mem=(3000, 0), minutes=(15, 0), disk=(500, 0))
+    ),
+    Stage("import_flame_head", "work/heads/flame.npz", Need(mem=(2000, 0))),
+    Stage("render_builtin", "work/builtin/demo.mp4", Need(mem=(2000, 0), minutes=(5, 30))),
 )
+_OF_A_SUBJECT = (
+    Stage("probe_video", "work/{subject}/video.json", Need(mem=(500, 0), minutes=(5, 3)), _video),
+    Stage(
+        "detect_chunk",
+        "work/{subject}/landmarks/{chunk}.npz",
+        Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 20)),
+        _video,
+    ),
+    Stage(
+        "solve_crop",
+        "work/{subject}/crop.json",
+        Need(mem=(500, 50), minutes=(5, 2), disk=(20, 20)),
+        _video,
+    ),
+    Stage("crop_chunk", _FRAMES, Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 120)), _video),
+    Stage(
+        "import_track",
+        "work/{subject}/import.json",
+        Need(mem=(2000, 100), minutes=(10, 10), disk=(50, 30)),
+        _import,
+    ),
+    Stage(
+        "import_frames_chunk",
+        _FRAMES,
+        Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 120)),
+        _import,
+    ),
+    Stage("import_alpha_chunk", _ALPHA, _IMPORT_MASKS, _brings(ALPHA)),
+    Stage("matte_chunk", _ALPHA, _MAKE_MASKS, _lacks(ALPHA)),
+    Stage(
+        "track_head",
+        "work/{subject}/track/landmark_track.npz",
+        Need(mem=(1500, 100), minutes=(20, 10), disk=(50, 30)),
+        _video,
+    ),
+    # Half a second a frame on a CPU, hundredths on a GPU; frames are refined window by window.
+    Stage(
+        "refine_track",
+        "work/{subject}/track/track.npz",
+        Need(mem=(2500, 100), minutes=(20, 60), disk=(50, 30)),
+        _video,
+    ),
+    Stage("import_parsing_chunk", _PARSING, _IMPORT_MASKS, _brings(PARSING)),
+    Stage("parse_chunk", _PARSING, _MAKE_MASKS, _lacks(PARSING)),
+    Stage(
+        "split_frames",
+        "work/{subject}/split.json",
+        Need(mem=(500, 10), minutes=(5, 0), disk=(10, 1)),
+        _all,
+    ),
+    Stage(
+        "export_dataset",
+        "results/{subject}/dataset",
+        Need(mem=(500, 50), minutes=(5, 10), disk=(50, 800)),
+        _all,
+    ),
+    # On a CPU; a GPU needs seconds to minutes. A training takes its steps, however long the clip.
+    Stage(
+        "train_avatar",
+        _MODEL,
+        Need(mem=(3500, 100), minutes=(240, 10), disk=(200, 0)),
+        _trained,
+        by_frames=False,
+    ),
+    Stage("import_avatar", _MODEL, Need(mem=(2000, 20), minutes=(5, 0)), _given),
+    Stage(
+        "export_frames",
+        "results/{subject}/checkpoint",
+        Need(mem=(500, 50), minutes=(5, 2), disk=(20, 20)),
+        _all,
+    ),
+    Stage(
+        "overlay_track",
+        "work/{subject}/track/overlay.mp4",
+        Need(mem=(1000, 50), minutes=(5, 10), disk=(50, 100)),
+        _all,
+    ),
+    Stage("evaluate_avatar", "results/{subject}/avatar/metrics.json", _RENDER, _all),
+    Stage("write_report", "results/{subject}/avatar/report.html", Need(mem=(1000, 50)), _all),
+)
+_ON_DEMAND = (
+    Stage("solve_identity", "work/{subject}/mica.npy", Need(mem=(3000, 0), minutes=(15, 0))),
+    Stage("drive_avatar", "results/{subject}/driven/{motion}.mp4", _RENDER),
+    Stage("export_vhap", "results/{subject}/export/vhap", _EXPORT),
+    Stage("export_imavatar", "results/{subject}/export/imavatar", _EXPORT),
+    Stage("export_flame_parameters", "results/{subject}/export/flame"),
+    Stage("export_ply", "results/{subject}/export/ply/{pose}.ply", Need(mem=(2000, 20))),
+    Stage("export_arkit", "results/{subject}/export/arkit.csv"),
+)
+# In the order of the workflow.
+STAGES = {stage.rule: stage for stage in (*_SHARED, *_OF_A_SUBJECT, *_ON_DEMAND)}
+# Rules that make no file of the workflow's own.
+_CHORES = {"fetch_assets": Need(mem=(1000, 0), minutes=(60, 0), disk=(2000, 0))}
 
 
-def stages_of(row: Mapping[str, str]) -> list[Stage]:
-    """The stages that the target `all` asks of a subject, but for a network that tells identity.
+def need_of(rule: str) -> Need:
+    """What a job of a rule asks for."""
+    return STAGES[rule].need if rule in STAGES else _CHORES.get(rule, Need())
 
-    Args:
-        row: of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
-    """
-    kind = row.get("kind")
-    parts = KINDS[kind](Path(row["folder"])) if kind else ()
-    return [
-        *(_IMPORT if kind else _VIDEO),
-        Stage("import_alpha_chunk" if ALPHA in parts else "matte_chunk", _ALPHA),
-        *(() if kind else _TRACK),
-        Stage("import_parsing_chunk" if PARSING in parts else "parse_chunk", _PARSING),
-        Stage("split_frames", "work/{subject}/split.json"),
-        Stage("export_dataset", "results/{subject}/dataset"),
-        Stage("import_avatar" if row.get("avatar") else "train_avatar", _MODEL),
-        *_LAST,
-    ]
+
+def stages_of(row: Subject) -> list[Stage]:
+    """The stages that the target `all` asks of a subject, but for a network that tells identity."""
+    return [stage for stage in STAGES.values() if stage.asked is not None and stage.asked(row)]

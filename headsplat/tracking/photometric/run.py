@@ -11,10 +11,9 @@ from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.files import write_json, write_npy
 from headsplat.runtime.logs import log
 from headsplat.runtime.scratch import Scratch, state_key
-from headsplat.track import Track, check_head, read_track, write_track
+from headsplat.track import Track, check_head, read_track
 from headsplat.tracking import priors as numbers
 from headsplat.tracking.basis import LandmarkBasis, Space
 from headsplat.tracking.intrinsics import Intrinsics
@@ -23,6 +22,7 @@ from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import pack_track
 from headsplat.tracking.photometric.images import Images
+from headsplat.tracking.photometric.publish import publish_track
 from headsplat.tracking.photometric.refine import POINTS, Refiner, Verdict, log_verdict
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
@@ -61,14 +61,13 @@ def refine_track(
         crop: the clip's window.
         frames_table: the frame table.
         frames: `frames/*.zip`.
-        mattes: `alpha/*.zip`, or none.
+        mattes: `alpha/*.zip`.
         out: track to write.
         identity_out: identity coefficients to write, (S,).
-        verdict_out: JSON to write: `mode`, and unless that is "never" `taken`, `held_out` and
-            `landmarks`, see `Verdict`.
+        verdict_out: JSON to write: `mode`, `taken`, `held_out` and `landmarks`, see `Verdict`.
         identity: `.npy` mean of the identity prior that the track was made with.
         mode: "auto" takes the refined track if held-out skin and landmarks say that it is better,
-            "always" takes it, "never" publishes the landmarks' track.
+            "always" takes it.
         scratch: folder for resumable state; None keeps none.
         device: "auto", "cpu" or "cuda".
         code: version of the code; resumable state of another version is not used.
@@ -77,24 +76,19 @@ def refine_track(
         UserError: inputs that do not belong together.
     """
     track, store = read_track(track_path), None
-    verdict: dict[str, object] = {"mode": mode}
-    if mode != "never":
-        if scratch is not None:
-            inputs = [head_path, track_path, landmarks, crop, frames_table, *frames, *mattes]
-            inputs += [identity] if identity else []
-            store = Scratch(scratch, state_key(inputs, {}, code))
-        head = HeadModel.load(head_path)
-        check_head(track, head.name, head.version)
-        checkpoint = SolveCheckpoint(store, str(serving_device(device)))
-        detections, images = (landmarks, crop, frames_table), (frames, mattes)
-        refined, found = _refined(head, track, detections, images, identity, checkpoint)
-        taken = mode == "always" or found.better
-        log_verdict(found, taken)
-        track = refined if taken else track
-        verdict |= {"taken": taken} | asdict(found)
-    write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
-    write_json(verdict_out, verdict)
-    write_track(out, track)
+    if scratch is not None:
+        inputs = [head_path, track_path, landmarks, crop, frames_table, *frames, *mattes]
+        inputs += [identity] if identity else []
+        store = Scratch(scratch, state_key(inputs, {}, code))
+    head = HeadModel.load(head_path)
+    check_head(track, head.name, head.version)
+    checkpoint = SolveCheckpoint(store, str(serving_device(device)))
+    detections, images = (landmarks, crop, frames_table), (frames, mattes)
+    refined, found = _refined(head, track, detections, images, identity, checkpoint)
+    taken = mode == "always" or found.better
+    log_verdict(found, taken)
+    verdict = {"mode": mode, "taken": taken} | asdict(found)
+    publish_track(refined if taken else track, verdict, out, identity_out, verdict_out)
     if store is not None:
         store.clear()
 

@@ -7,43 +7,39 @@ from pathlib import Path
 from headsplat_workflow.assets.check import RECORD
 from headsplat_workflow.assets.needs import Need, problem
 from headsplat_workflow.assets.verify import HashRecord
-from headsplat_workflow.config import BUILTIN_VIDEO, Subjects
-from headsplat_workflow.resources import (
-    NEEDS,
-    frames_by_size,
-    machine_memory_mb,
-    memory_mb,
-    probed_frames,
-)
+from headsplat_workflow.clip_length import clip_seconds
+from headsplat_workflow.config import Subjects
+from headsplat_workflow.resources import machine_memory_mb, memory_mb, probed_frames
+from headsplat_workflow.snakemake_version import require_version
+from headsplat_workflow.stages import STAGES, stages_of
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.memory import memory_limit_mib
+from headsplat.video.timeline import FPS
 
-FPS = 25
-# Opening a video costs milliseconds; of long tables only so many are opened, the rest go by size.
-_OPENED = 100
-# What is made for every subject, MiB: of a clip, and for every 1,000 frames of it.
-_NOT_ALWAYS = ("import_", "export_vhap", "export_imavatar")
+# What is made for a subject with a video, MiB: per clip, and per 1,000 frames of it.
 _PER_CLIP = 200
-_LEAST_BYTES = 64  # of an image in a video; a length that needs less is not true
-_PER_1000 = sum(need.disk[1] for name, need in NEEDS.items() if not name.startswith(_NOT_ALWAYS))
-
-
+_PER_1000 = sum(stage.need.disk[1] for stage in stages_of({}))
 # Below this not even a job without frames gets through.
 _LEAST_MB = memory_mb("", 0)
 _PLUGIN = "snakemake-"
 
 
 def check_snakemake() -> Iterator[Finding]:
-    """Its version and plugins; the rules themselves state the oldest version they run with."""
+    """Its version, which must be one that the workflow runs with, and its plugins."""
     plugins = sorted(
         f"{name.removeprefix(_PLUGIN)} {found.version}"
         for found in distributions()
         if (name := found.metadata["Name"] or "").startswith(_PLUGIN) and "-plugin-" in name
     )
     says = ", ".join(plugins) or "none"
-    yield ok("Snakemake", f"{version('snakemake')}; plugins: {says}")
+    try:
+        require_version(version("snakemake"))
+    except UserError as error:
+        yield fails("Snakemake", str(error), "install requirements.lock again")
+    else:
+        yield ok("Snakemake", f"{version('snakemake')}; plugins: {says}")
 
 
 def check_subjects(subjects: Subjects) -> Iterator[Finding]:
@@ -82,7 +78,7 @@ def check_memory(frames: float, proc: Path = Path("/proc/self")) -> Iterator[Fin
     limit = memory_limit_mib(proc)
     total = machine_memory_mb(limit)
     by = "" if limit is None else f" (control group: {limit} MiB)"
-    stage = max(NEEDS, key=lambda name: memory_mb(name, frames))
+    stage = max(STAGES, key=lambda name: memory_mb(name, frames))
     need = memory_mb(stage, frames)
     says = f"{total} MB{by}; the largest, {stage}, asks for {need} MB"
     if total < _LEAST_MB:
@@ -95,31 +91,12 @@ def check_memory(frames: float, proc: Path = Path("/proc/self")) -> Iterator[Fin
 
 
 def clip_frames(subjects: Mapping[str, Mapping[str, str]], builtin_seconds: float) -> list[float]:
-    """Frames of each subject's clip: as probed, by the video's length, or guessed by its size."""
+    """Frames of each subject's clip: as probed, else estimated from its files."""
     frames: list[float] = []
-    for number, (name, row) in enumerate(subjects.items()):
+    for name, row in subjects.items():
         probed = probed_frames(Path("work", name, "video.json"))
-        if probed is not None:
-            frames.append(probed)
-        elif row["video"] == BUILTIN_VIDEO:
-            frames.append(builtin_seconds * FPS)
-        else:
-            path = Path(row["video"]) if row["video"] else Path(row.get("folder", ""))
-            frames.append((number < _OPENED and _by_length(path)) or frames_by_size(path))
+        frames.append(clip_seconds(row, builtin_seconds) * FPS if probed is None else probed)
     return frames
-
-
-def _by_length(path: Path) -> float:
-    import av  # late: where it does not load, the check of the libraries says so
-
-    from headsplat.video.container import open_media
-
-    try:
-        with open_media(path) as file:
-            claimed = (file.duration or 0) / av.time_base * FPS
-            return min(claimed, path.stat().st_size / _LEAST_BYTES)
-    except (UserError, OSError):
-        return 0
 
 
 def needed_mib(frames: list[float]) -> float:

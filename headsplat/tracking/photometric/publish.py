@@ -1,0 +1,30 @@
+"""Publishing of a clip's final track, refined or not.
+
+PyTorch is not imported here, because a stage that only publishes would spend its time on that.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headsplat.runtime.files import write_json, write_npy
+from headsplat.track import Track, write_track
+
+
+def publish_track(
+    track: Track, verdict: Mapping[str, Any], out: Path, identity_out: Path, verdict_out: Path
+) -> None:
+    """Publish a clip's final track and what became of its refinement.
+
+    Args:
+        track: the track.
+        verdict: what the refinement did: at least its `mode`.
+        out: packed track to write.
+        identity_out: identity coefficients to write, `.npy` of (S,) float32.
+        verdict_out: JSON to write.
+    """
+    write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
+    write_json(verdict_out, verdict)
+    write_track(out, track)
