@@ -22,6 +22,8 @@ from snakemake.logging import logger
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from headsplat_workflow.console import log
+
 from headsplat.runtime.process import descendants, send
 from headsplat.runtime.stopping import PATIENCE, SIGNALS
 
@@ -74,7 +76,7 @@ def install(workflow: Any) -> None:
 
 def _end(scheduler: JobScheduler) -> None:
     """Stop the scheduler, then the stages: those that run, and those that were just starting."""
-    logger.info(f"stopping: running stages save and end, within {KILL_AFTER} s")
+    log.info(f"stopping: running stages save and end, within {KILL_AFTER} s")
     with scheduler._lock:
         scheduler._user_kill = "graceful"
     scheduler._open_jobs.release()
