@@ -21,7 +21,6 @@ setup:
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES) demo
-	@echo "look at results/demo/avatar/report.html and results/demo/avatar/test.mp4"
 
 test: setup lint
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)

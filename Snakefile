@@ -46,7 +46,7 @@ onstart:
     check_surroundings()
     hold_run_lock()
     check_used_assets()
-    show_progress()
+    show_progress(log)
 
 
 onsuccess:

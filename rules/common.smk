@@ -19,9 +19,8 @@ from headsplat_workflow.codehash import code_version, read_sources
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import fingerprint
 from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
-from headsplat_workflow import clip_length, literal_names, refusals, snakemake_version
-from headsplat_workflow.progress import ProgressThread
-from headsplat_workflow.summary import jobs_of, summary
+from headsplat_workflow import clip_length, console, literal_names, refusals, snakemake_version
+from headsplat_workflow.run_report import RunReport
 from headsplat_workflow.user_files import folders_in
 
 read_sources(Path(".snakemake/headsplat/sources.json"))
@@ -29,7 +28,8 @@ read_sources(Path(".snakemake/headsplat/sources.json"))
 
 # Rules that make no file and only tell.
 LOOKS = ("plan", "status", "doctor", "assets_check")
-PROGRESS = []
+CONSOLE = console.install(workflow.output_settings) if workflow.is_main_process else None
+REPORTS = []
 
 
 def or_exit(function, *args):
@@ -132,20 +132,24 @@ def hold_run_lock():
         or_exit(runlock.hold)
 
 
-def show_progress():
-    """Say now and then where the run stands."""
+def show_progress(log_files):
+    """Say where the run stands, a line for each stage that ends and now and then one."""
+    if CONSOLE:
+        CONSOLE.begun = True
     if not only_looks():
-        PROGRESS.append(ProgressThread(workflow))
-        PROGRESS[0].start()
+        REPORTS.append(RunReport(workflow, CONSOLE, frames_of))
+        REPORTS[0].begin(log_files)
+
+
+def frames_of(subject):
+    """Frames of a subject's clip; of None, of the built-in clip."""
+    return clip_frames(subject) if subject else config["builtin"]["seconds"] * 25
 
 
 def print_summary():
     """Say what became of each subject."""
-    for thread in PROGRESS:
-        thread.finish()
-        failed = workflow.scheduler.failed
-        jobs = jobs_of(workflow.dag, failed, shutdown.ended_since(failed))
-        print(summary(jobs, shutdown.stopped()), file=sys.stderr, flush=True)
+    for told in REPORTS:
+        told.end(shutdown.stopped(), shutdown.ended_since(workflow.scheduler.failed))
 
 
 PRESETS = {name: settings_module.merged(config, preset) for name, preset in config["presets"].items()}

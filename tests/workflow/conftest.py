@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+# What the finished run said.
+CONSOLE = "console.txt"
 PARTS = (
     "Snakefile", "rules", "envs", "headsplat", "workflow_scripts", "cuda_ext", "config", "profiles",
     "docs",
@@ -90,4 +92,5 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = copy_repository(tmp_path_factory.mktemp("finished") / "headsplat")
     result = checkout.snakemake("demo")
     assert result.returncode == 0, result.stdout + result.stderr
+    (checkout.folder / CONSOLE).write_text(result.stderr)
     return checkout

@@ -27,7 +27,7 @@ def test_limits(checkout: Checkout, tmp_path, arguments, gpus, memory) -> None:
     (tmp_path / "torch" / "__init__.py").touch()
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     result = subprocess.run(
-        [sys.executable, "-m", "snakemake", "assets_check", "--cores", "2", *arguments],
+        [sys.executable, "-m", "snakemake", "assets_check", "--verbose", "--cores=2", *arguments],
         cwd=checkout.folder, capture_output=True, text=True, timeout=120,
         env={
             **environment, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path),

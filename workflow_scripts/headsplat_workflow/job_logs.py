@@ -53,6 +53,12 @@ def last_progress(lines: list[str]) -> Progress | None:
     return None
 
 
+def image_rate(lines: list[str]) -> float | None:
+    """The newest rate that counts images, also of what is over; None where no line has one."""
+    found = (_PROGRESS.match(line) for line in reversed(lines))
+    return next((float(line["rate"]) for line in found if line and line["unit"]), None)
+
+
 def failure(lines: list[str]) -> str | None:
     """The line that says why a job failed, or None where its log does not say that it did."""
     for line in reversed(lines):

@@ -22,6 +22,8 @@ from snakemake.logging import logger
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from headsplat_workflow.console import log
+
 from headsplat.runtime.process import descendants, send_signal
 from headsplat.runtime.stopping import GRACE_SECONDS, SIGNALS
 
@@ -76,7 +78,7 @@ def install(workflow: Any) -> None:
 
 def _end(scheduler: JobScheduler) -> None:
     """Stop the scheduler, then the stages: those that run, and those that were just starting."""
-    logger.info(f"stopping: running stages save and end, within {KILL_AFTER} s")
+    log.info(f"stopping: running stages save and end, within {KILL_AFTER} s")
     _stop_scheduling(scheduler)
     start = time.monotonic()
     while True:

@@ -77,7 +77,7 @@ def read_subject(subject: str, row: Mapping[str, str], chunks: int, active: bool
         "scratch": size_of(Path("scratch", subject)),
         "avatar": size_of(Path("results", subject, "avatar")),
     }
-    return SubjectState(subject, stages, _psnr(subject), sizes)
+    return SubjectState(subject, stages, held_out_psnr(subject), sizes)
 
 
 def _read_stage(stage: Stage, subject: str, chunks: int, active: bool) -> StageState:
@@ -102,7 +102,8 @@ def _read_stage(stage: Stage, subject: str, chunks: int, active: bool) -> StageS
     return state
 
 
-def _psnr(subject: str) -> float | None:
+def held_out_psnr(subject: str) -> float | None:
+    """PSNR over the head, dB, of the last evaluation; None where there is none to be read."""
     try:
         return float(
             json.loads(Path("results", subject, "avatar/metrics.json").read_text())["psnr_head"]

@@ -1,0 +1,47 @@
+"""What a newcomer reads of a whole run, and what Snakemake answers when it is asked."""
+
+import re
+
+import pytest
+
+from .conftest import CONSOLE, Checkout
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_console_of_a_whole_run_is_short_and_says_where_to_look(finished: Checkout) -> None:
+    said = (finished.folder / CONSOLE).read_text()
+    lines = said.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 120
+    stages = re.findall(r"^ *(\d+)/(\d+)  (\w+) +(all subjects|demo) ", said, re.M)
+    total = len(stages)
+    assert [(int(n), int(of)) for n, of, _, _ in stages] == [
+        (n, total) for n in range(1, total + 1)
+    ]
+    assert len({stage for _, _, stage, _ in stages}) == total
+    assert re.search(r"^ *\d+/\d+  detect_chunk +demo +\d+ images/s +\d+(\.\d)? s$", said, re.M)
+    assert re.search(
+        r"\ndemo: done, PSNR \d+\.\d dB on held-out frames\n"
+        r"    results/demo/avatar/report\.html\n    results/demo/avatar/test\.mp4\n$",
+        said,
+    )
+    # All of it, and what Snakemake says of each job, is in the file that the console names.
+    log = re.search(r"; full log: (\S+)$", said, re.M)
+    assert log is not None
+    full = (finished.folder / log[1]).read_text()
+    assert all(line in full for line in lines if re.match(r" *\d+/\d+  ", line))
+    for stage in {stage for _, _, stage, _ in stages}:
+        assert f"rule {stage}:" in full
+    assert "Job stats" in full
+
+
+def test_snakemake_answers_what_it_is_asked(finished: Checkout) -> None:
+    dry = finished.snakemake("--forceall", "-n", "demo")
+    assert "rule train_avatar:" in dry.stdout
+    assert "This was a dry-run" in dry.stdout
+    assert "Nothing to be done" in finished.snakemake("demo").stderr
+    assert "in a good condition" in finished.snakemake("--lint").stderr
+    plan = finished.snakemake("plan")
+    assert plan.stdout.splitlines()[-1] == "nothing to do"
+    assert "Select jobs" not in plan.stderr
