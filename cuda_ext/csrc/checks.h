@@ -1,4 +1,4 @@
-// Checks at the operators' door; they look at shapes, types and devices, never at values.
+// Checks of the operators' arguments: shapes, types and devices, never values.
 
 #pragma once
 

@@ -286,7 +286,7 @@ void flashavatar_gaussians_backward_cpu(const FlashAvatarTask& task,
                                         const FlashAvatarGaussians<const float>& d,
                                         const FlashAvatarGradients& out, int threads);
 
-// Enqueue work on `stream`, synchronize nothing, and return null or what the CUDA runtime said.
+// Enqueue work on `stream`, synchronize nothing, and return null or the CUDA runtime's error.
 const char* place_anchors_cuda(const AnchorTask& task, float* positions, float* rotations,
                                void* stream);
 const char* blendshape_gaussians_cuda(const BlendshapeTask& task,

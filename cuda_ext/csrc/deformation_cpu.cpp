@@ -1,5 +1,5 @@
-// Deformation on the CPU: each task owns a band of Gaussians, of one frame or, where a gradient is
-// summed over frames, of all.
+// Deformation on the CPU: each task computes a band of Gaussians of one frame, or of
+// all frames where a gradient is summed over them.
 
 #include "deformation.h"
 

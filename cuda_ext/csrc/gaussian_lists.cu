@@ -1,5 +1,5 @@
-// Gaussians on CUDA: from parameters to each tile's list in depth order. The design stands in
-// gaussians_cuda.cuh.
+// Gaussians on CUDA: from parameters to each tile's list in depth order. See gaussians_cuda.cuh for
+// the design.
 
 #include "gaussians_cuda.cuh"
 
@@ -30,7 +30,7 @@ __global__ void project_gaussians(GaussianTask task, Lists lists, Counters count
     int32_t* counts = counters.tile_pairs + static_cast<int64_t>(frame) * tiles;
     reach.each_tile(task.tiles_x(), [&](int tile) { atomicAdd(counts + tile, 1); });
   }
-  // One atomic a warp hands out the slots of its 32 Gaussians.
+  // One atomic per warp reserves the slots of its 32 Gaussians.
   int lane = threadIdx.x % 32, upto = pairs;
   for (int step = 1; step < 32; step *= 2) {
     int other = __shfl_up_sync(kAll, upto, step);

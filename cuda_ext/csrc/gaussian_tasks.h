@@ -1,4 +1,4 @@
-// What the operators hand to the back ends: batches of Gaussians, images, gradients, buffers.
+// Arguments of the back ends: batches of Gaussians, images, gradients, buffers.
 
 #pragma once
 

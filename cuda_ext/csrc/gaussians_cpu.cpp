@@ -1,13 +1,13 @@
 // Gaussians on the CPU.
 //
 // 1. Every Gaussian of every frame becomes a Splat (gaussians.h).
-// 2. A frame's visible splats are sorted by depth and dealt, in that order, to the 16x16 tiles they
+// 2. A frame's visible splats are sorted by depth and added, in that order, to the 16x16 tiles they
 //    may reach. An entry of a tile's list is one `Instance`.
 // 3. Tiles are independent tasks. A row of a tile is one to four vectors of the machine; for each
 //    splat only the vectors it may reach are visited, and a tile ends when all its pixels have
 //    stopped.
-// 4. Backward visits the lists from the back, undoing the transmittance by division. What a tile
-//    knows of a Gaussian is nine sums over pixels (PixelSums). It writes them to the slot of that
+// 4. Backward visits the lists from the back, undoing the transmittance by division. A tile
+//    computes nine sums over pixels for a Gaussian (PixelSums) and writes them to the slot of that
 //    instance; slots of one Gaussian lie side by side, and a last pass adds them in their fixed
 //    order. No two threads ever add to one place, so results are the same bits for any number of
 //    threads.
@@ -28,7 +28,7 @@ namespace headsplat {
 namespace {
 
 constexpr int kChunk = 256;     // Gaussians a task
-constexpr int kCheckEvery = 8;  // splats between two looks at which rows still live
+constexpr int kCheckEvery = 8;  // splats between checks for unfinished rows
 constexpr int kParts = kTile / kLanes;  // vectors a row
 
 struct Instance {

@@ -1,5 +1,5 @@
-// Gaussians on CUDA: drawing the tiles' lists, and the derivative. The design stands in
-// gaussians_cuda.cuh.
+// Gaussians on CUDA: drawing the tiles' lists, and the derivative. See gaussians_cuda.cuh
+// for the design.
 
 #include "gaussians_cuda.cuh"
 

@@ -10,8 +10,8 @@
 //   draw_tiles         a warp a cell of 8x4 pixels, eight cells a tile
 // Backward:
 //   undraw_strips      a warp a strip, half a tile, from the back of the tile's list; a lane holds
-//                      one pixel of each of the strip's four cells. What the strip knows of a
-//                      Gaussian, nine sums over its pixels (PixelSums), goes to that pair's slot.
+//                      one pixel of each of the strip's four cells. The nine sums of a
+//                      Gaussian over the strip's pixels (PixelSums) go to that pair's slot.
 //   finish_gaussians   a thread a Gaussian: adds its slots in order and differentiates the rest
 //   add_cameras        a block a frame
 //

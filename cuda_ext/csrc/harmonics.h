@@ -158,7 +158,7 @@ void harmonic_colors_cpu(const HarmonicsTask& task, float* colors, int threads);
 void harmonic_colors_backward_cpu(const HarmonicsTask& task, const float* d_colors,
                                    const HarmonicsGradients& out, int threads);
 
-// Enqueue work on `stream`, synchronize nothing, and return null or what the CUDA runtime said.
+// Enqueue work on `stream`, synchronize nothing, and return null or the CUDA runtime's error.
 const char* harmonic_colors_cuda(const HarmonicsTask& task, float* colors, void* stream);
 const char* harmonic_colors_backward_cuda(const HarmonicsTask& task, const float* d_colors,
                                            const HarmonicsGradients& out, void* stream);

@@ -1,6 +1,6 @@
 // The photometric loss of a training step: the arithmetic both back ends share, their entry points.
 //
-// A rendered image is charged against a target that is stored as bytes only: red, green, blue,
+// A rendered image is compared with a target that is stored as bytes only: red, green, blue,
 // matte and mouth, five interleaved planes of every frame. Target = the image over the frame's
 // plain background by the matte; weight = 1 + `mouth` in the mouth; in the coarse phase of training
 // both are the mean over 2x2 pixels. The loss is Huber's with delta 0.1 times the weight, its mean
@@ -131,7 +131,7 @@ void image_loss_backward_cpu(const ImageLossTask& task, const float* d_loss, flo
 // Parts of a frame's sum, one a block, that the CUDA side keeps: `parts` is (batch, this).
 int64_t image_loss_parts(const ImageLossTask& task);
 
-// Enqueue work on `stream`, synchronize nothing, and return null or what the CUDA runtime said. A
+// Enqueue work on `stream`, synchronize nothing, and return null or the CUDA runtime's error. A
 // row outside of the frames counts as the nearest one inside.
 const char* image_loss_cuda(const ImageLossTask& task, float* parts, float* loss,
                               void* stream);

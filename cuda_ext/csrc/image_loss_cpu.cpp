@@ -1,4 +1,4 @@
-// The photometric loss on the CPU: each task owns one band of pixels of one frame. A run of pixels
+// The photometric loss on the CPU: each task computes one band of pixels of one frame. A run of pixels
 // is first spread out into targets and weights per channel, which stay in the cache; at full size
 // byte shuffles do that for four pixels at once. Bands do not depend on the number of threads.
 

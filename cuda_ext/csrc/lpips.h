@@ -47,7 +47,7 @@ struct LpipsTask {
 // Sums an image in `parts`, (batch, this).
 int64_t lpips_parts(const LpipsTask& task);
 
-// Enqueue work on `stream`, synchronize nothing, and return null or what the CUDA runtime said.
+// Enqueue work on `stream`, synchronize nothing, and return null or the CUDA runtime's error.
 // `distance`, `d_distance`: (batch,). `max_have`, `max_want`, `d_max`: (batch, height / 2,
 // width / 2, channels), on 16 bytes; `d_max` may be null.
 const char* lpips_block_cuda(const LpipsTask& task, float* parts, float* distance,

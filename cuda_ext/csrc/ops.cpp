@@ -1,4 +1,4 @@
-// The operators' names, their checks at the door, and their CPU side.
+// Names, argument checks and CPU side of the operators.
 
 #include <ATen/Parallel.h>
 #include <torch/library.h>

@@ -1,4 +1,4 @@
-// Triangles on the CPU: each task owns one band of rows of one frame, so no two threads meet and
+// Triangles on the CPU: each task computes one band of rows of one frame, so no two threads meet and
 // the result does not depend on their number.
 
 #include <algorithm>

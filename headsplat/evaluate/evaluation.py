@@ -30,7 +30,7 @@ from headsplat.video.parts import VideoParts
 from headsplat.video.timeline import FPS
 
 BATCH = 8
-TRAINING_SAMPLE = 24  # training frames measured to tell overfitting from underfitting
+TRAINING_SAMPLE = 24  # training frames measured against overfitting
 TRAIN = "psnr_head_train"
 # Frames timed one by one, and batches timed in a row.
 TIMED_FRAMES, TIMED_BATCHES = 10, 5

@@ -34,7 +34,7 @@ MEDIAPIPE_GROUPS: dict[str, tuple[int, ...]] = {
     "right_iris": (468, 469, 470, 471, 472),
 }  # fmt: skip
 
-# (upper, lower) points whose distance says how far the mouth or an eye is open.
+# (upper, lower) points whose distance measures how far the mouth or an eye is open.
 LIP_DISTANCE_PAIRS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402))
 EYELID_DISTANCE_PAIRS = {
     "left": ((386, 374), (385, 380), (387, 373)),

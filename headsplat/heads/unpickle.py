@@ -64,7 +64,7 @@ def _start(data: bytes) -> int:
     """Where the pickle begins: behind the header of an `.npy`, if there is one."""
     if not data.startswith(np.lib.format.MAGIC_PREFIX):
         return 0
-    # Of the header only the length counts: the pickle says again what the array is.
+    # Only the length of the header is needed: the pickle repeats type and shape.
     version, handle = data[6:8], io.BytesIO(data)
     size = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(version)
     if size is None:

@@ -28,8 +28,7 @@ PERSON = Person(
 )  # fmt: skip
 EYES = ("left_eyeball", "right_eyeball")
 GLOSS = {"face": 0.09, "lips": 0.12, "nose": 0.12, "forehead": 0.11, "scalp": 0.03}
-# What little light there is inside the mouth comes through the lips, which the sky's share of the
-# closed mouth does not know.
+# Openness inside the mouth is set by hand: that of the closed mouth would be zero.
 OPENNESS = {"teeth": 0.55, "mouth_interior": 0.25} | dict.fromkeys(EYES, 0.75)
 # Parts with outlines of their own, however little they stand off from the skin.
 SHEETS = dict.fromkeys(EYES, 2.0) | {

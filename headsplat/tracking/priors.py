@@ -37,8 +37,8 @@ OUTLIER = 4.0
 # Points turned away are the detector's guess: full weight from the first cosine on, almost none
 # below the second.
 FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.6, 0.2, 0.02
-# Detector errors repeat from frame to frame, so a clip tells no more about what its frames share
-# than this many independent frames would.
+# Detector errors are correlated over time. For the shared unknowns a clip counts as at most this
+# many independent frames.
 INDEPENDENT_FRAMES = 20
 
 # Detectors and head models put the same landmark at different places (metres).
@@ -49,8 +49,8 @@ EYE_STD = (0.25, 0.35)
 EYE_DIFFERENCE = (0.02, 0.06)
 LID_STD, LID_DIFFERENCE = 0.6, 0.25
 FOCAL_LOG_STD = 0.3
-# One camera cannot tell a large far head from a small near one, and a quadratic prior would
-# always say small (small heads need small coefficients): the size of the mean head is taken.
+# One camera does not distinguish a large far head from a small near one. A quadratic prior would
+# shrink the head (small heads need small coefficients), so the size of the mean head is preferred.
 SIZE_LOG_STD = 0.01
 
 # Change per frame at 25 fps (first difference) and change of that change (second difference).

@@ -32,7 +32,7 @@ KEY_ITERATIONS = 2
 OFFSET_ROUNDS = 8
 JOINT = 1600
 JOINT_ITERATIONS = 8
-# A GPU wants larger windows than a core's cache does.
+# Windows of frames on a CPU (fits the cache of a core) and on a GPU.
 WINDOW, GPU_WINDOW, OVERLAP = 1000, 4000, 50
 # Robustness is tightened while poses settle, in units of `priors.OUTLIER`.
 EASE = 4.0

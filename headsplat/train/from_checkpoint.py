@@ -26,7 +26,7 @@ from headsplat.track import read_track
 from headsplat.train.options import TrainOptions
 from headsplat.train.prepare import empty_avatar
 
-# Sizes of the UV map that are looked at to say which one a file was trained with.
+# Sizes of the UV map that are tried to find the one a file was trained with.
 _UV_SIZES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320, 384, 512)
 
 

@@ -20,9 +20,9 @@ from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.initialize import View, initial_state
 from headsplat.train.options import TrainOptions
 
-# Frames that say where the surface shows, and frames that colors are taken from.
+# Numbers of frames for visibility and for colors, and the batch size of the latter.
 _VISIBILITY_FRAMES, _COLOR_FRAMES, _VIEW_BATCH = 48, 24, 4
-# Faces no frame shows still carry a few anchors, so that other viewpoints see no hole.
+# Relative density of anchors on faces that no frame shows, against holes in other views.
 _HIDDEN_DENSITY = 0.12
 
 

@@ -18,7 +18,7 @@ from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.photometric.color import find_shade, fit_color, harmonics
 from headsplat.tracking.photometric.images import Images, look_up
-from headsplat.tracking.photometric.refine import common_motions, settle
+from headsplat.tracking.photometric.refine import common_motions, remove_common_motion
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
@@ -131,12 +131,12 @@ def test_landmarks_say_where_all_frames_lie(plain):
     priors = build_priors(basis, layout, observed.size, focal, observed.fps)
     solver = ClipSolver(terms, priors, frames, torch.as_tensor(observed.linked))
     start = state_of(track, basis, layout)
-    best = settle(solver, start, start, 4.0)
+    best = remove_common_motion(solver, start, start, 4.0)
     turn = matrix_from_axis_angle(torch.tensor([0.01, -0.02, 0.0], dtype=torch.float64))
     shift = torch.tensor([0.002, 0.001, -0.002], dtype=torch.float64)
     away = best.frame.clone()
     away[:, layout.place] += common_motions(best, layout)[:, :, :3] @ shift
-    found = settle(solver, State(away, best.rotation @ turn, best.shared), start, 4.0)
+    found = remove_common_motion(solver, State(away, best.rotation @ turn, best.shared), start, 4.0)
     torch.testing.assert_close(found.rotation, best.rotation, atol=1e-9, rtol=0)
     assert (away - best.frame).abs().max() > 0.5
     torch.testing.assert_close(found.frame, best.frame, atol=0.05, rtol=0)

@@ -158,7 +158,7 @@ def _open(facts: dict[str, Any]) -> dict[str, Any]:
     try:
         torch.ops.load_library(library)
     except OSError as error:
-        # PyTorch says only that it could not; the loader's own words are the cause.
+        # PyTorch's own message is generic; the loader's message is the cause.
         cause = str(error.__cause__ or error).removeprefix(f"{library}: ")
         remedy = "pip install ./cuda_ext rebuilds it"
         if facts["key"]:

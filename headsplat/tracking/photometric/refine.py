@@ -150,11 +150,11 @@ class Refiner:
         state = kept.state
         for level in range(kept.iteration, len(LEVELS)):
             factor, steps = LEVELS[level]
-            photometric.look(state)
+            photometric.update_visibility(state)
             for _ in range(steps):
                 state = self._step(solver, photometric, state, factor, free)
             if not photometric.given:
-                state = settle(solver, state, start, numbers.OUTLIER)
+                state = remove_common_motion(solver, state, start, numbers.OUTLIER)
             self._save(name, Progress(state, iteration=level + 1))
         return state
 
@@ -168,7 +168,7 @@ class Refiner:
     ) -> State:
         beat(f"refining {len(state.frame)} frames at 1/{factor} of their size")
         samples = photometric.sample(state, factor)
-        blocks = photometric.blocks(state, samples, photometric.explain(samples))
+        blocks = photometric.blocks(state, samples, photometric.fit(samples))
         normal = solver.linearize(state, numbers.OUTLIER, free)
         normal.frame += blocks.frame
         normal.frame_gradient += blocks.frame_gradient
@@ -184,9 +184,9 @@ class Refiner:
 
     def _held_out(self, photometric: PhotometricTerms, state: State) -> float:
         """Root mean square brightness error of held-out points, with colors fitted to `state`."""
-        photometric.look(state)
+        photometric.update_visibility(state)
         samples = photometric.sample(state, 1)
-        return photometric.held_out(samples, photometric.explain(samples))[1]
+        return photometric.held_out(samples, photometric.fit(samples))[1]
 
     def _landmark_error(self, state: State, frames: Tensor) -> float:
         """Median distance between model and detected landmarks, pixels."""
@@ -230,7 +230,7 @@ def common_motions(state: State, layout: Layout) -> Tensor:
     return new
 
 
-def settle(solver: ClipSolver, state: State, start: State, outlier: float) -> State:
+def remove_common_motion(solver: ClipSolver, state: State, start: State, outlier: float) -> State:
     """Turn all frames alike to the mean turn of `start`, then shift them alike to their landmarks.
 
     With free colors the images fit as well if the head is turned, shifted or grown alike in all

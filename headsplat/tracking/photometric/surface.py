@@ -20,10 +20,10 @@ from headsplat.tracking.projection import rotation_derivative
 
 # Patches of neighboring points: what covers one point covers its patch.
 PATCHES = 96
-# Every so many patches one is only looked at, never fitted.
+# One patch of so many is held out.
 HELD_OUT_STEP = 8
-# Expressions that move the points by less than this share of what they move elsewhere are left
-# to the landmarks: lids know a squint better than the skin around them.
+# Expressions that move the points by less than this share of their largest motion are left to the
+# landmarks: a squint shows better at the lids than on the skin around them.
 SHOWN = 0.7
 # Skin this near to an opening, metres, is left out: lids and lips cover and uncover what is inside.
 OPENINGS = (

@@ -21,7 +21,7 @@ BATCH, GPU_BATCH = 8, 128
 PATCH_PRIOR = 0.02
 # Neighboring points err together: this share of the rows counts as independent.
 INDEPENDENT = 0.2
-# Brightness that no albedo and light explain, at the least.
+# Smallest standard deviation of brightness that albedo and light leave over.
 FLOOR = 0.003
 # Residuals beyond these lose their pull (Geman-McClure): a point's in its standard deviations, a
 # patch's mean square beyond what is usual.
@@ -50,7 +50,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Explained:
+class Residuals:
     """Residuals in standard deviations.
 
     residual (N, M), weight (N, M) robust, shade (N, M) over the deviation, deviation (M,).
@@ -82,7 +82,7 @@ class PhotometricTerms:
         planes: (N, 2, H, W) uint8 brightness and matte.
         center: principal point.
         trust: (N,) weight of each frame, 0 where no face was seen.
-        color: the clip's colors; None finds them with every `explain`.
+        color: the clip's colors; None finds them in every `fit`.
 
     Attributes:
         color: the same, or as found last.
@@ -111,7 +111,7 @@ class PhotometricTerms:
         batches = torch.arange(len(self._planes), device=device).split(step)
         return list(each(work, list(batches), device.type == "cuda"))
 
-    def look(self, state: State) -> None:
+    def update_visibility(self, state: State) -> None:
         """Update visibility and normals for `state`."""
         found = self._each(lambda rows: self._visibility(state.part(rows)))
         self._shows, self._normal = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -127,7 +127,7 @@ class PhotometricTerms:
         parts = (torch.cat(part) for part in zip(*self._each(batch), strict=True))
         return Samples(*parts, self._normal)
 
-    def explain(self, samples: Samples) -> Explained:
+    def fit(self, samples: Samples) -> Residuals:
         """Fit the colors and compute robustly weighted residuals.
 
         Where the colors are given, only the light of the frames is fitted.
@@ -143,15 +143,15 @@ class PhotometricTerms:
             deviation = _deviation(residual, base)
             scaled = residual / deviation
             weight = base * self._robust(scaled, base)
-        return Explained(scaled, weight, shade / deviation, deviation)
+        return Residuals(scaled, weight, shade / deviation, deviation)
 
-    def held_out(self, samples: Samples, explained: Explained) -> tuple[float, float]:
+    def held_out(self, samples: Samples, residuals: Residuals) -> tuple[float, float]:
         """Brightness errors of the held-out points: median and root mean square.
 
         Residuals are bounded, so that occluders hardly change either measure.
         """
         rows = self.points.held_out
-        residual = (explained.residual * explained.deviation)[:, rows].abs()
+        residual = (residuals.residual * residuals.deviation)[:, rows].abs()
         weight = (samples.weight * self.color.known)[:, rows]
         middle = torch.where(weight > 0.5, residual, torch.nan).nanmedian()
         square = (weight * residual.square().clamp_max(MISS**2)).sum() / weight.sum().clamp_min(1)
@@ -179,17 +179,17 @@ class PhotometricTerms:
         coherent = (PATCH_OUTLIER / (PATCH_OUTLIER + over)).square()[:, self.points.patch]
         return (OUTLIER**2 / (OUTLIER**2 + square)).square() * coherent
 
-    def blocks(self, state: State, samples: Samples, explained: Explained) -> Blocks:
+    def blocks(self, state: State, samples: Samples, residuals: Residuals) -> Blocks:
         """Normal equations at `state`; the albedos follow the identity (variable projection).
 
         Args:
             state: of the frames.
             samples: looked up there.
-            explained: of these samples.
+            residuals: of these samples.
         """
         points = self.points
-        weight = explained.weight * (INDEPENDENT * ~points.held_out)
-        shade, slope = explained.shade, samples.slope / explained.deviation[:, None]
+        weight = residuals.weight * (INDEPENDENT * ~points.held_out)
+        shade, slope = residuals.shade, samples.slope / residuals.deviation[:, None]
         bright = shade * self.color.albedo
         share = weight * shade
 
@@ -210,7 +210,7 @@ class PhotometricTerms:
             own = own - bright[rows, :, None] * self._patched(own, bright[rows], weight[rows])
             own = own * root
             identity = points.identity_rows(pull[2] - shade[rows, :, None] * followed) * root
-            right = explained.residual[rows, :, None] * root
+            right = residuals.residual[rows, :, None] * root
             flat = identity.flatten(0, 1)
             return (
                 own.mT @ own, own.mT @ identity, (own.mT @ right).squeeze(-1),
