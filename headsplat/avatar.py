@@ -3,7 +3,7 @@
 The folder of an avatar holds
     avatar.npz   arrays only: anchors, identity, the deformation's parameters
     avatar.json  what they are: model, sizes, the head model's name, version and licence, training
-    head.npz     the head model, if its licence lets it travel; else avatar.json names the file
+    head.npz     the head model, if its licence permits copies; else avatar.json names the file
     track.npz    the track of the clip that the avatar was trained on
 """
 
@@ -27,8 +27,8 @@ from headsplat.gaussians.raster.extension import serving_device
 from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
 from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.model import HeadModel
+from headsplat.heads.packed import pack_head, packed_head
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
-from headsplat.heads.travel import pack_head, packed_head
 from headsplat.rotations import matrix_from_6d, matrix_to_6d
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
@@ -37,6 +37,11 @@ from headsplat.track import Frame, Track, check_head
 
 FORMAT = 2
 ARRAYS_FILE, FACTS_FILE, TRACK_FILE = "avatar.npz", "avatar.json", "track.npz"
+# What `avatar.json` must hold to be loaded.
+_FACTS = {
+    "model": str, "settings": dict, "training": dict, "head": dict,
+    **dict.fromkeys(("head_name", "head_version", "head_licence"), str),
+}  # fmt: skip
 WHITE = (1.0, 1.0, 1.0)
 _BATCH = 8
 
@@ -147,7 +152,7 @@ class Avatar:
             UserError: the frames are of another head model, or there are none.
         """
         batch = self.batch_of(frames)
-        color = torch.tensor(background)
+        color = torch.tensor(background, dtype=torch.float32)
         parts = (batch.code.vector, batch.rotation, batch.translation)
         images = [
             self.render_codes(*part, batch.intrinsics, batch.width, batch.height, color)[0]
@@ -301,7 +306,7 @@ def load_avatar(
             head model, or the head model is not here.
     """
     folder = model_folder(folder)
-    facts = _read_facts(folder)
+    facts = read_facts(folder)
     if not isinstance(head, HeadModel):
         head = HeadModel.load(packed_head(folder, facts) if head is None else head)
     trained_with = (facts["head_name"], facts["head_version"])
@@ -347,13 +352,12 @@ def model_folder(folder: Path | str) -> Path:
     raise UserError(f"{folder}: holds no avatar ({FACTS_FILE}); give results/<subject>/avatar")
 
 
-def avatar_head(folder: Path | str) -> Path:
-    """The file of an avatar's head model; arguments and errors as in `load_avatar`."""
-    folder = model_folder(folder)
-    return packed_head(folder, _read_facts(folder))
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `avatar.json` of an avatar's folder holds.
 
-
-def _read_facts(folder: Path) -> dict[str, Any]:
+    Raises:
+        UserError: it cannot be read, or its format is another.
+    """
     facts = read_json(folder / FACTS_FILE, _again(folder))
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
@@ -361,6 +365,11 @@ def _read_facts(folder: Path) -> dict[str, Any]:
             f"{folder / FACTS_FILE}: format {found}, this version reads {FORMAT}; "
             "train the avatar again"
         )
+    for key, kind in _FACTS.items():
+        if not isinstance(facts.get(key), kind):
+            raise UserError(
+                f"{folder / FACTS_FILE}: '{key}' is missing or broken; train the avatar again"
+            )
     return facts
 
 

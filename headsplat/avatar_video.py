@@ -35,9 +35,9 @@ def render_video(
     if not (math.isfinite(fps) and 1 / _LARGEST_DENOMINATOR <= fps <= 1000):
         raise UserError(f"{fps} images a second: give a rate between 0.001 and 1000")
     batch = avatar.batch_of(frames)
-    renderer = FrameRenderer(
-        avatar, BATCH, batch.width, batch.height, batch.intrinsics, torch.tensor(background)
-    )
+    require_no_folder(path)
+    color = torch.tensor(background, dtype=torch.float32)
+    renderer = FrameRenderer(avatar, BATCH, batch.width, batch.height, batch.intrinsics, color)
     sound = None if audio is None else required_sound(audio, len(batch.rotation) / fps)
     size = batch.width, batch.height
     with VideoWriter(path, *size, exact_rate(fps), sound) as writer:
@@ -49,6 +49,12 @@ def write_images(writer: VideoWriter, renderer: FrameRenderer, *frames: Tensor) 
     for color, _ in renderer.frames(*frames):
         for image in (color * 255).round().byte().cpu().numpy():
             writer.write(image)
+
+
+def require_no_folder(path: Path) -> None:
+    """A video cannot take the place of a folder: `UserError`."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name the mp4 to write")
 
 
 def exact_rate(fps: float) -> Fraction:

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from headsplat.avatar import TRACK_FILE, Avatar, avatar_head, load_avatar, model_folder
+from headsplat.avatar import TRACK_FILE, Avatar, load_avatar, model_folder, read_facts
+from headsplat.avatar_video import require_no_folder
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.solve import solve_crop
 from headsplat.drive import run as drive
@@ -21,6 +22,7 @@ from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.evaluate import run as evaluate
 from headsplat.evaluate.split import split_frames
 from headsplat.frames.table import read_frames
+from headsplat.heads.packed import packed_head
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.parse import parse_chunk
 from headsplat.runtime.errors import UserError, shown
@@ -201,7 +203,7 @@ def evaluate_avatar(
     metrics = model.parent / "metrics.json"
     with _threads_restored():
         evaluate.evaluate_avatar(
-            model, avatar_head(model), files.track, files.split, *images,
+            model, packed_head(model, read_facts(model)), files.track, files.split, *images,
             video if video.is_file() else None, Path(assets), scratch, metrics, files.evaluation,
             model.parent / "test.mp4", _version(),
         )  # fmt: skip
@@ -238,10 +240,12 @@ def drive_avatar(
         if value not in allowed:
             raise UserError(f"{what} '{shown(str(value))}': use one of {', '.join(allowed)}")
     model, out = model_folder(avatar), Path(out)
+    require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
+    head = packed_head(model, read_facts(model))
     drive.drive_avatar(
-        model, avatar_head(model), model / TRACK_FILE, _file(Path(motion)), kind, head_motion,
-        blinks, None if audio is None else Path(audio), scratch, out, _version(),
+        model, head, model / TRACK_FILE, _file(Path(motion)), kind, head_motion, blinks,
+        None if audio is None else Path(audio), scratch, out, _version(),
     )  # fmt: skip
     shutil.rmtree(scratch, ignore_errors=True)
 

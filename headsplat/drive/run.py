@@ -62,7 +62,7 @@ def drive_avatar(
     Args:
         avatar_folder: the trained avatar.
         head_path: its head model.
-        track_path: its own track: camera, size, frame rate, and what was seen of it.
+        track_path: its own track: camera, size, frame rate and limits.
         motion_path: what to play.
         kind: of `headsplat.drive.kinds.KINDS`.
         head_motion: of `headsplat.drive.kinds.HEAD_MOTIONS`.

@@ -11,11 +11,14 @@ import pytest
 import torch
 
 import import_flame_head as script
+from headsplat.avatar import load_avatar
 from headsplat.heads.flame import FlameFiles, import_flame_head, read_flame_head
 from headsplat.heads.landmarks import points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.errors import UserError
+from headsplat.track import load_track
+from tests.unit.driven import make_subject
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,20 @@ def head(files, tmp_path_factory) -> HeadModel:
     out = tmp_path_factory.mktemp("head") / "flame.npz"
     import_flame_head(files, out)
     return HeadModel.load(out)
+
+
+def test_an_avatar_names_the_users_file_and_holds_no_copy(files, tmp_path):
+    flame = tmp_path / "flame.npz"
+    import_flame_head(files, flame)
+    folder = tmp_path / "results/model"
+    make_subject(folder, tmp_path / "own.npz", tmp_path / "track.npz", HeadModel.load(flame))
+    assert not (folder / "head.npz").exists()
+    track = load_track(folder)
+    assert load_avatar(folder, device="cpu").render(track[0]).min() < 0.9
+    (tmp_path / "own.npz").unlink()
+    with pytest.raises(UserError, match=r"needs the head model flame .*own\.npz is not there"):
+        load_avatar(folder, device="cpu")
+    assert load_avatar(folder, flame, "cpu").head.name == "flame"
 
 
 def test_sizes_topology_and_joints(head):

@@ -1,4 +1,4 @@
-"""The head model that an avatar's folder carries along, or names where its licence forbids that."""
+"""An avatar's head model: a copy in its folder, or a reference where the licence forbids copies."""
 
 import shutil
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import file_digest
 
 HEAD_FILE = "head.npz"
-# How the licence of a head model begins that anyone may hand on.
+# How licences begin that permit copies.
 _FREE = "MIT"
 
 
@@ -43,17 +43,20 @@ def packed_head(folder: Path, facts: Mapping[str, Any]) -> Path:
     Raises:
         UserError: the file is not there, or is another one.
     """
+    if not all(isinstance(facts["head"].get(key), str) for key in ("path", "sha256")):
+        raise UserError(f"{folder}: names no head model; name its .npz as `head`")
     name, version, licence = (facts[f"head_{key}"] for key in ("name", "version", "licence"))
     reference = facts["head"]
-    path = folder / reference["path"]  # absolute ones stay as they are
+    copied = reference["path"] == HEAD_FILE
+    path = folder / HEAD_FILE if copied else Path(reference["path"])
     which = f"head model {shown(name)} {shown(version)}"
-    if path.parent == folder:
+    if copied:
         if not path.is_file():
             raise UserError(f"{path}: is not there; copy the avatar's whole folder again")
         what = f"{path}: is damaged, it is not the {which} that the avatar was trained with"
         cure = "copy the avatar's whole folder again"
     else:
-        terms = f"its licence ({shown(licence)}) does not let it travel with the avatar"
+        terms = f"its licence ({shown(licence)}) does not permit a copy with the avatar"
         cure = "import the head model here, and name its .npz as `head`"
         if not path.is_file():
             raise UserError(

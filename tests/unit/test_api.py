@@ -1,0 +1,249 @@
+"""The library in five lines: names load late, avatars travel, and mistakes are one line."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import headsplat
+from headsplat.heads.flame import _LICENCE as FLAME
+from headsplat.heads.ict.build import LICENCE as ICT
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json, write_json
+from headsplat.track import write_track
+from headsplat.video.encode import VideoWriter
+from headsplat.video.sound import read_sound
+from tests.conftest import ROOT
+from tests.unit.driven import SIZE, Driven, arkit_like, flame_like, make_subject, make_track
+
+LICENSED = "research only"
+
+
+def subject(folder: Path, head) -> Driven:
+    """`results/doll` of one person, and the head model's own file beside it."""
+    results = folder / "results/doll/avatar/model"
+    return make_subject(results, folder / "own_head.npz", folder / "track.npz", head)
+
+
+@pytest.fixture(scope="module")
+def doll(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("doll")
+    subject(folder, arkit_like())
+    return folder / "results/doll"
+
+
+@pytest.fixture(scope="module")
+def avatar(doll):
+    return headsplat.load_avatar(doll / "avatar", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def track(doll):
+    return headsplat.load_track(doll)
+
+
+def shown(video: Path) -> np.ndarray:
+    """(N, H, W, 3) images of a video."""
+    with av.open(str(video)) as file:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+
+
+def test_the_import_loads_nothing_heavy():
+    code = (
+        "import sys, headsplat; headsplat.load_track; headsplat.load_head; headsplat.UserError;"
+        "print([m for m in ('torch', 'cv2', 'av', 'mediapipe', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_typed():
+    for name in headsplat.__all__:
+        assert getattr(headsplat, name).__doc__, name
+    assert set(headsplat.__all__) <= set(dir(headsplat))
+    (block,) = (n for n in ast.parse(Path(headsplat.__file__).read_text()).body
+                if isinstance(n, ast.If))  # fmt: skip
+    typed = {alias.name for line in block.body for alias in line.names}
+    assert typed == set(headsplat.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'load_avatars'"):
+        headsplat.load_avatars  # noqa: B018
+
+
+def test_one_frame_and_many_are_drawn_alike(avatar, track):
+    image = avatar.render(track[0])
+    assert image.shape == (SIZE, SIZE, 3)
+    assert image.dtype == torch.float32
+    assert (image.min() >= 0) & (image.max() == 1)
+    images = avatar.render(track[0:10])
+    assert images.shape == (10, SIZE, SIZE, 3)
+    torch.testing.assert_close(images[0], image, atol=2e-6, rtol=0)
+    assert (images[0] - images[9]).abs().max() > 0.1
+    frames = track.frames()
+    torch.testing.assert_close(avatar.render(frames)[:10], images, atol=2e-6, rtol=0)
+    whole = avatar.render_codes(
+        frames.code.vector, frames.rotation, frames.translation, frames.intrinsics, SIZE, SIZE,
+        torch.ones(3),
+    )  # fmt: skip
+    torch.testing.assert_close(avatar.render(track), whole[0], atol=2e-6, rtol=0)
+
+
+def test_the_background_and_the_expression_are_the_callers(avatar, track):
+    red = avatar.render(track[0], background=(1, 0, 0))
+    assert red[0, 0].tolist() == [1, 0, 0]
+    frame = track[0]
+    code = frame.code.with_shapes(avatar.head, browInnerUp_L=3)
+    changed = avatar.render(frame.with_code(code))
+    assert (changed - avatar.render(frame)).abs().max() > 0.02
+    assert torch.equal(avatar.render(frame.with_code(frame.code)), avatar.render(frame))
+
+
+def test_a_copied_folder_draws_the_same_image(doll, avatar, track, tmp_path):
+    moved = shutil.copytree(doll, tmp_path / "elsewhere")
+    there = headsplat.load_avatar(moved, device="cpu")
+    again = headsplat.load_track(moved)
+    assert torch.equal(there.render(again[5]), avatar.render(track[5]))
+    for place in (moved / "avatar", moved / "avatar/model"):
+        assert headsplat.load_avatar(place, device="cpu").head.name == "ict"
+
+
+def test_a_head_that_may_not_travel_is_named_and_not_copied(tmp_path, monkeypatch):
+    head = replace(flame_like(), licence=LICENSED)
+    files = subject(tmp_path, head)
+    assert not list((tmp_path / "results").rglob("head.npz"))
+    monkeypatch.chdir(tmp_path / "results")
+    avatar = headsplat.load_avatar("doll", device="cpu")
+    assert avatar.head.version == head.version
+    # Elsewhere the file that is named is the user's own.
+    moved = files.head.rename(tmp_path / "moved.npz")
+    with pytest.raises(UserError) as refused:
+        headsplat.load_avatar("doll", device="cpu")
+    line = str(refused.value)
+    assert "\n" not in line
+    assert f"needs the head model flame {head.version}" in line
+    assert f"its licence ({LICENSED})" in line
+    assert f"{files.head} is not there" in line
+    given = headsplat.load_avatar("doll", moved, "cpu")
+    track = headsplat.load_track("doll")
+    assert torch.equal(given.render(track[0]), avatar.render(track[0]))
+    replace(head, template=head.template * 2).save(files.head)
+    with pytest.raises(UserError, match="is not the head model flame .* was trained with"):
+        headsplat.load_avatar("doll", device="cpu")
+
+
+@pytest.mark.parametrize(("licence", "copies"), [("MIT", 1), (ICT, 1), (FLAME, 0), ("", 0)])
+def test_the_licence_decides_whether_the_head_is_copied(tmp_path, licence, copies):
+    subject(tmp_path, replace(arkit_like(), licence=licence))
+    assert len(list((tmp_path / "results").rglob("head.npz"))) == copies
+
+
+def test_a_damaged_copy_of_the_head_is_refused(doll, tmp_path):
+    moved = shutil.copytree(doll, tmp_path / "doll")
+    (file,) = moved.rglob("head.npz")
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(UserError, match=r"head\.npz: is damaged"):
+        headsplat.load_avatar(moved, device="cpu")
+    file.unlink()
+    with pytest.raises(UserError, match=r"head\.npz: is not there"):
+        headsplat.load_avatar(moved, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": {"path": 7, "sha256": "0"}}, "names no head model"),
+        ({"head": {}}, "names no head model"),
+        ({"head": {"path": "../../x.npz", "sha256": "0"}}, r"\.\./\.\./x\.npz is not there"),
+        ({"head": None}, "'head' is missing or broken; train the avatar again"),
+        ({"settings": 3}, "'settings' is missing or broken"),
+        ({"format": 1}, "format 1, this version reads 2; train the avatar again"),
+    ],
+)
+def test_hostile_facts_are_one_line(doll, tmp_path, change, message):
+    moved = shutil.copytree(doll, tmp_path / "doll")
+    (file,) = moved.rglob("avatar.json")
+    write_json(file, read_json(file) | change)
+    with pytest.raises(UserError, match=message) as refused:
+        headsplat.load_avatar(moved, device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["nothing", "a\nb", "file.txt"])
+def test_a_folder_without_an_avatar_is_one_line(tmp_path, name):
+    (tmp_path / "file.txt").write_text("x")
+    for load in (headsplat.load_avatar, headsplat.load_track, headsplat.load_head):
+        with pytest.raises(UserError) as refused:
+            load(tmp_path / name)
+        assert "\n" not in str(refused.value)
+
+
+def test_frames_of_another_head_are_refused(avatar):
+    other = make_track(flame_like())
+    with pytest.raises(UserError, match="was made with head model flame"):
+        avatar.render(other)
+    with pytest.raises(UserError, match="codes of 120 numbers, the avatar's head ict has 27"):
+        avatar.render(other[0])
+    with pytest.raises(UserError, match="no frame to draw"):
+        avatar.render(make_track(avatar.head)[:0])
+
+
+def test_a_video_shows_the_frames_with_sound(avatar, track, tmp_path):
+    tone = np.sin(np.arange(48000) / 20).astype(np.float32) * 0.5
+    with VideoWriter(tmp_path / "speech.mp4", 16, 16, 25, (tone, 48000)) as video:
+        for _ in range(25):
+            video.write(np.zeros((16, 16, 3), np.uint8))
+    avatar.render_video(track, tmp_path / "out.mp4", audio=tmp_path / "speech.mp4")
+    images = shown(tmp_path / "out.mp4")
+    expected = avatar.render(track).numpy()
+    assert images.shape == expected.shape
+    assert np.abs(images / 255 - expected).mean((1, 2, 3)).max() < 0.03
+    samples, rate = read_sound(tmp_path / "out.mp4")
+    assert len(samples) / rate == pytest.approx(12 / 25, abs=0.05)
+    assert np.abs(samples).max() > 0.3
+    avatar.render_video(track.frames(), tmp_path / "quiet.mp4", fps=29.97, background=(0, 0, 0))
+    with av.open(str(tmp_path / "quiet.mp4")) as file:
+        assert float(file.streams.video[0].average_rate) == pytest.approx(29.97, abs=1e-3)
+        assert not file.streams.audio
+
+
+def test_a_video_that_cannot_be_made_leaves_nothing(avatar, track, tmp_path):
+    silent = tmp_path / "silent.mp4"
+    avatar.render_video(track[:2], silent)
+    cases = [
+        ({"audio": silent}, "has no sound"),
+        ({"audio": tmp_path / "none.wav"}, "none.wav"),
+        ({"fps": 0.0}, "images a second"),
+        ({"fps": float("nan")}, "images a second"),
+    ]
+    for options, message in cases:
+        with pytest.raises(UserError, match=message):
+            avatar.render_video(track, tmp_path / "out.mp4", **options)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="folder"):
+        avatar.render_video(track[:2], tmp_path / "folder")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "silent.mp4"]
+
+
+def test_a_driven_video_plays_the_motion(doll, track, tmp_path):
+    write_track(tmp_path / "other.npz", make_track(arkit_like(), 20, seed=5))
+    headsplat.drive_avatar(doll, tmp_path / "other.npz", tmp_path / "driven.mp4", "track")
+    assert shown(tmp_path / "driven.mp4").shape == (20, SIZE, SIZE, 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["driven.mp4", "other.npz"]
+    for options, message in (
+        ({"kind": "tracks"}, "kind 'tracks': use one of track"),
+        ({"kind": "track", "head_motion": "wild"}, "head_motion 'wild': use one of relative"),
+    ):
+        with pytest.raises(UserError, match=message):
+            headsplat.drive_avatar(doll, tmp_path / "other.npz", tmp_path / "x.mp4", **options)
+    with pytest.raises(UserError, match="there is no such file"):
+        headsplat.drive_avatar(doll, tmp_path / "none.npz", tmp_path / "x.mp4", "track")
+    with pytest.raises(UserError, match="is a folder; name the mp4"):
+        headsplat.drive_avatar(doll, tmp_path / "other.npz", tmp_path, "track")
