@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,28 +37,32 @@ def _folder(path: Path) -> Rows:
 
 
 def _avatar(folder: Path) -> Rows:
-    from headsplat.runtime.files import read_json
+    from headsplat.avatar import read_facts
 
-    facts = read_json(folder / "avatar.json", "train the avatar again")
-    training = facts.get("training", {}) if isinstance(facts, dict) else {}
-    try:
-        size, head = facts["condition_size"], f"{facts['head_name']} {facts['head_version']}"
-        rows = [
-            ("what", f"avatar in {folder}"),
-            ("model", f"{facts['model']}, {facts['gaussians']} Gaussians"),
-            ("head", f"{head} ({facts['head_licence']}), codes of {size} numbers"),
-        ]
-        if "steps" in training:
-            frames, seconds = training["frames"], training["seconds"]
-            height, width = training["size"]
-            said = f"{training['steps']} steps on {frames} frames of {width} x {height} pixels"
-            rows.append(("training", f"{said}, {seconds:.0f} s on {training['device_name']}"))
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"{folder}/avatar.json: {shown(str(error))} is missing or wrong"
-        raise UserError(f"{what}; train the avatar again") from error
+    facts = read_facts(folder)
+    head = f"{facts['head_name']} {facts['head_version']} ({facts['head_licence']})"
+    rows = [
+        ("what", f"avatar in {folder}"),
+        ("model", f"{facts['model']}, {facts['gaussians']} Gaussians"),
+        ("head", f"{head}, codes of {facts['condition_size']} numbers"),
+        *_training(folder, facts["training"]),
+    ]
     files = sorted(file.name for file in folder.iterdir() if file.is_file())
     rows.append(("files", ", ".join(files)))
     return rows + _measured(folder.parent / "metrics.json")
+
+
+def _training(folder: Path, facts: Mapping[str, Any]) -> Rows:
+    """How it was trained here; nothing of an avatar that was imported."""
+    if "steps" not in facts:
+        return []
+    try:
+        height, width = facts["size"]
+        said = f"{facts['steps']} steps on {facts['frames']} frames of {width} x {height} pixels"
+        return [("training", f"{said}, {facts['seconds']:.0f} s on {facts['device_name']}")]
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{folder}/avatar.json: 'training' is missing or broken ({shown(str(error))})"
+        raise UserError(f"{what}; train the avatar again") from error
 
 
 def _measured(path: Path) -> Rows:

@@ -16,7 +16,7 @@ import headsplat
 from headsplat.command.main import main
 from headsplat.formats.frame import frame_dict, write_frame
 from headsplat.frames.images import read_image_file
-from headsplat.runtime.files import write_plain_json
+from headsplat.runtime.files import read_json, write_plain_json
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.track import write_track
 from tests.conftest import ROOT
@@ -151,7 +151,7 @@ def test_a_signal_ends_it_and_nothing_is_half_written(ball, tmp_path, number) ->
     assert [path.name for path in tmp_path.iterdir()] == ["long.npz"]
 
 
-def facts(shown: str) -> dict[str, str]:
+def facts_of(shown: str) -> dict[str, str]:
     """The printed rows, which are aligned."""
     lines = shown.splitlines()
     start = min(line.index("  ") for line in lines if "  " in line)
@@ -166,7 +166,7 @@ def test_info_of_an_avatar_a_track_a_head_and_a_frame(ball, command, tmp_path) -
     def info(path: Path) -> dict[str, str]:
         status, shown, said = command("info", path)
         assert status == 0, said
-        return facts(shown)
+        return facts_of(shown)
 
     head = arkit_like()
     avatar = info(ball.avatar)
@@ -195,8 +195,8 @@ def test_info_of_a_video_and_of_what_is_unknown(ball, command, tmp_path) -> None
     assert command("render", ball.avatar, "-o", tmp_path / "v.mp4")[0] == 0
     status, shown, _ = command("info", tmp_path / "v.mp4")
     assert status == 0
-    assert facts(shown)["images"] == f"{SIZE} x {SIZE} pixels, h264, 25.00 a second"
-    assert facts(shown)["sound"] == "none"
+    assert facts_of(shown)["images"] == f"{SIZE} x {SIZE} pixels, h264, 25.00 a second"
+    assert facts_of(shown)["sound"] == "none"
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "x.npz", a=np.ones(2))
     (tmp_path / "b.npz").write_bytes(b"PK broken")
@@ -213,13 +213,22 @@ def test_info_of_a_video_and_of_what_is_unknown(ball, command, tmp_path) -> None
 
 
 def test_info_of_a_broken_avatar_is_one_line(ball, command, tmp_path) -> None:
-    for facts in ({"format": 2}, {"format": 2, "training": None, "condition_size": 3}, []):
+    tmp_path = tmp_path / "avatar"
+    tmp_path.mkdir()
+    whole = read_json(ball.avatar / "avatar.json")
+    for facts in ([], {"format": 2}, whole | {"training": {"steps": 3}}):
         write_plain_json(tmp_path / "avatar.json", facts)
         status, shown, said = command("info", tmp_path)
         assert (status, shown) == (1, "")
         assert "avatar.json: " in said
         assert said.endswith("train the avatar again\n")
         assert said.count("\n") == 1
+    trained = {"steps": 9, "frames": 4, "size": [8, 6], "seconds": 2.4, "device_name": "cpu"}
+    write_plain_json(tmp_path / "avatar.json", whole | {"training": trained})
+    (tmp_path.parent / "metrics.json").write_text('{"psnr_head": 31.26, "ssim_head": 0.9}')
+    told = facts_of(command("info", tmp_path)[1])
+    assert told["training"] == "9 steps on 4 frames of 6 x 8 pixels, 2 s on cpu"
+    assert told["held-out frames"] == "PSNR 31.3 dB, SSIM 0.900 of the head"
 
 
 def test_a_reader_that_ends_early_is_no_error(ball) -> None:
