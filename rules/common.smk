@@ -16,9 +16,10 @@ from headsplat_workflow.assets.check import verify_used
 from headsplat_workflow.arguments import argument, arguments
 from headsplat_workflow.assets.needs import Assets, as_flags
 from headsplat_workflow.codehash import code_version, read_sources
+from headsplat.heads.registry import HEADS
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import fingerprint
-from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
+from headsplat.formats.registry import ALPHA, FORMATS, PARSING
 from headsplat_workflow import literal_names, planning, refusals
 from headsplat_workflow.progress import ProgressThread
 from headsplat_workflow.summary import jobs_of, summary
@@ -85,7 +86,9 @@ FINAL = [
 ]
 
 
-IMPORTED = {name: KINDS[row["kind"]](Path(row["folder"])) for name, row in SUBJECTS.items() if "kind" in row}
+IMPORTED = {
+    name: FORMATS[row["kind"]].brings(Path(row["folder"])) for name, row in SUBJECTS.items() if "kind" in row
+}
 
 
 def only(names):
@@ -196,6 +199,27 @@ def needs_flags(wildcards):
 def asset(key):
     """Input function: an asset that the rule cannot do without."""
     return lambda wildcards: asset_path(or_exit(ASSETS.required, key))
+
+
+def head_assets(wildcards):
+    """Input function: the files that a head is made of, by their keys."""
+    keys = HEADS[wildcards.head].assets
+    return {key: asset_path(or_exit(ASSETS.required, key)) for key in keys}
+
+
+def head_file_flags(wildcards, input):
+    """Params function: the files that a head is made of, in the builder's order."""
+    return [f"--file={key}={input.get(key)}" for key in HEADS[wildcards.head].assets]
+
+
+def head_builder(wildcards):
+    """Params function: the function that builds a head."""
+    return HEADS[wildcards.head].target
+
+
+def head_code(wildcards):
+    """Params function: the version of the code that builds a head."""
+    return code_version("build_head", modules=(HEADS[wildcards.head].module,))
 
 
 def weights(section):
@@ -458,6 +482,12 @@ def refinement_flag(wildcards, input):
 
 
 PARSE_WEIGHTS = weights("parse")
+
+
+def parse_model(wildcards, input):
+    """Params function: the network that parses; none for geometry."""
+    network = input.get("weights") and ASSETS.network(wildcards.subject, "parse")[0]
+    return argument("model", network or None)
 
 
 def parse_inputs(wildcards):

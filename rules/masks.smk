@@ -52,6 +52,7 @@ rule parse_chunk:
         disk_mb=disk_mb,
     params:
         inputs=input_flags,
+        model=parse_model,
         code=code_version("parse_chunk"),
     shell:
-        "exec python workflow_scripts/parse_chunk.py {params.inputs:q} --out={output:q} > {log:q} 2>&1"
+        "exec python workflow_scripts/parse_chunk.py {params.inputs:q} {params.model:q} --out={output:q} > {log:q} 2>&1"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.limits import condition_of, head_of
 from headsplat.drive.motion import Motion
 from headsplat.drive.target import Target
@@ -15,7 +16,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.track import read_track
 
 
-def read_another_track(path: Path, target: Target, head_motion: str) -> Motion:
+def read_another_track(path: Path, target: Target, options: MotionOptions) -> Motion:
     """Read `track.npz`; frame id k is (k - 1) / fps seconds after the start of the sound.
 
     Raises:
@@ -33,5 +34,5 @@ def read_another_track(path: Path, target: Target, head_motion: str) -> Motion:
     times = torch.from_numpy(track.ids.astype("f8") - 1)[order] / track.fps
     if (times.diff() <= 0).any():
         raise UserError(f"{path}: a frame id is there twice; track the clip again")
-    rotation, translation = target.seen.followed(*head_of(track), head_motion)
+    rotation, translation = target.seen.followed(*head_of(track), options.head_motion)
     return Motion(times, condition_of(track)[order], rotation[order], translation[order])

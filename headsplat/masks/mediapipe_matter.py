@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
+from headsplat.masks.networks import MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.specks import without_specks
 from headsplat.masks.temporal import TemporalSmoother
@@ -53,3 +54,8 @@ class MediaPipeMatter:
         """Release the networks."""
         for network in self._networks:
             network.close()
+
+
+def open_matter(options: MatteOptions) -> MediaPipeMatter:
+    """See `headsplat.masks.networks.MATTERS`."""
+    return MediaPipeMatter(options.edge_radius, options.temporal_window)

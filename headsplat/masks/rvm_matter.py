@@ -4,11 +4,15 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+import torch
 
 from headsplat.masks.cuts import CutDetector
+from headsplat.masks.networks import MatteOptions
 from headsplat.masks.refine import central_component
-from headsplat.networks.rvm_sessions import MattingEngine, stack
+from headsplat.networks.placement import shared_gpu
+from headsplat.networks.rvm_sessions import MattingEngine, open_matting, stack
 from headsplat.networks.transfer import Download, Row
+from headsplat.runtime.process import available_threads
 
 _FAINT = 25  # of 255: what is fainter joins no regions
 _BYSTANDER = 0.005  # of the image: what is smaller is hair, not a person
@@ -81,3 +85,10 @@ def without_bystanders(matte: np.ndarray) -> np.ndarray:
     reach = 2 * (matte.shape[1] // 64) + 1
     around = cv2.dilate(others, np.ones((reach, reach), np.uint8)) > 0
     return np.where(around & (~coarse | (others > 0)), np.uint8(0), matte)
+
+
+def open_matter(options: MatteOptions) -> RvmMatter:
+    """See `headsplat.masks.networks.MATTERS`; sets the numbers of threads."""
+    torch.set_num_threads(available_threads())
+    cv2.setNumThreads(1)  # the threads that load and finish images are enough
+    return RvmMatter(open_matting(options.weights, *shared_gpu(options.turn)))

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import Avatar
-from headsplat.gaussians.anchors import Anchors, sample_anchors, texel_anchors
-from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
+from headsplat.gaussians.deform.base import HeadSurface
 from headsplat.gaussians.deform.codes import (
     camera_center,
     condition_size,
@@ -16,7 +15,7 @@ from headsplat.gaussians.deform.codes import (
     neutral_condition,
     pose_head,
 )
-from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
+from headsplat.gaussians.deform.registry import model_class
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.logs import log
@@ -75,27 +74,16 @@ def face_visibility(head: HeadModel, track: Track, rows: Tensor) -> np.ndarray:
     return torch.where(best > -0.15, 1.0, _HIDDEN_DENSITY).numpy()
 
 
-def make_anchors(head: HeadModel, track: Track, rows: Tensor, options: TrainOptions) -> Anchors:
-    """Texels for `flashavatar`, samples by what the clip shows for `blendshapes`."""
-    if options.model == FlashAvatarDeformation.name:
-        return texel_anchors(head, options.uv_size)
-    neutral = HeadGeometry(head).shaped(track.shape).numpy()
-    visibility = face_visibility(head, track, rows)
-    return sample_anchors(head, neutral, options.gaussians, visibility)
-
-
 def empty_avatar(
     head: HeadModel, track: Track, rows: Tensor, options: TrainOptions, device: torch.device
 ) -> Avatar:
     """An avatar with its anchors and a deformation of the right shapes, not yet initialized."""
-    anchors = make_anchors(head, track, rows, options)
+    model = model_class(options.model)
+    neutral = HeadGeometry(head).shaped(track.shape).numpy()
+    surface = HeadSurface(head, neutral, lambda: face_visibility(head, track, rows))
+    anchors = model.make_anchors(surface, options.own)
     torch.manual_seed(options.seed)
-    size = condition_size(head)
-    deformation = (
-        FlashAvatarDeformation(len(anchors), size)
-        if options.model == FlashAvatarDeformation.name
-        else BlendshapeDeformation(len(anchors), size, options.bases)
-    )
+    deformation = model.create(len(anchors), condition_size(head), options.own)
     return Avatar(head, track.shape, anchors, deformation, device)
 
 

@@ -1,5 +1,6 @@
 """The matte: clean values, followed edges, a steadied clip, no seam between chunks."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,9 +9,9 @@ import pytest
 
 from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
-from headsplat.masks import matte as matte_module
 from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.matte import MatteOptions, matte_chunk
+from headsplat.masks.matte import matte_chunk
+from headsplat.masks.networks import MATTERS, MaskModel, MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.temporal import TemporalSmoother
 from headsplat.runtime.errors import UserError
@@ -144,7 +145,9 @@ def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypat
         def close(self) -> None:
             seen.append(-1)
 
-    monkeypatch.setitem(matte_module.MATTERS, "recorder", Recorder)
+    monkeypatch.setattr(sys.modules[__name__], "Recorder", Recorder, raising=False)
+    entry = MaskModel(f"{__name__}:Recorder", "records what it is shown")
+    monkeypatch.setitem(MATTERS.entries, "recorder", entry)
     gray = {k: np.full((16, 16, 3), 10 * k, np.uint8) for k in range(1, 8)}
     before = write_zip(tmp_path / "000.zip", {k: gray[k] for k in range(1, 5)})
     own = write_zip(tmp_path / "001.zip", {k: gray[k] for k in range(5, 8)})
@@ -167,7 +170,7 @@ def test_both_decoders_give_the_same_pixels():
     [
         ("nosuch", "000", "mediapipe"),
         ("mediapipe", "007", "007.zip"),
-        ("rvm", "000", "--weights rvm_mobilenetv3_fp32.onnx"),
+        ("rvm", "000", "pass --weights"),
     ],
 )
 def test_bad_arguments_end_in_one_line(tmp_path, model, chunk, word):

@@ -79,7 +79,7 @@ def test_cells_and_paths_of_the_configuration_are_one_word_each(checkout: Checko
     words = commands(result)
     assert f"--video={name}.mp4" in words["probe_video"]
     assert {f"--identity={name}.npy", "--intrinsics=900,900,5,5"} <= set(words["track_head"])
-    assert "--source=ict $(touch touched)" in words["import_ict_head"]
+    assert "--file=ict=ict $(touch touched)" in words["build_head"]
     assert f"--folder={name}.d" in words["import_track"]
     assert f"--checkpoint={name}.pth" in words["import_avatar"]
     assert f"--weights={name}.onnx" in words["matte_chunk"]

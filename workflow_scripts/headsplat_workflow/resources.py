@@ -37,8 +37,7 @@ class Need:
 
 NEEDS = {
     "build_cuda_ext": Need(mem=(3000, 0), minutes=(20, 0), disk=(1000, 0)),
-    "import_ict_head": Need(mem=(3000, 0), minutes=(15, 0), disk=(500, 0)),
-    "import_flame_head": Need(mem=(2000, 0)),
+    "build_head": Need(mem=(3000, 0), minutes=(15, 0), disk=(500, 0)),
     "fetch_assets": Need(mem=(1000, 0), minutes=(60, 0), disk=(2000, 0)),
     "render_builtin": Need(mem=(2000, 0), minutes=(5, 30)),
     "probe_video": Need(mem=(500, 0), minutes=(5, 3)),

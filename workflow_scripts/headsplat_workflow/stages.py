@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
+from headsplat.formats.registry import ALPHA, FORMATS, PARSING
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def stages_of(row: Mapping[str, str]) -> list[Stage]:
         row: of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
     """
     kind = row.get("kind")
-    parts = KINDS[kind](Path(row["folder"])) if kind else ()
+    parts = FORMATS[kind].brings(Path(row["folder"])) if kind else ()
     return [
         *(_IMPORT if kind else _VIDEO),
         Stage("import_alpha_chunk" if ALPHA in parts else "matte_chunk", _ALPHA),

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from headsplat.formats.flame import FLIP, fold, matrices, root_and_neck, six_from_axis_angle
 from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera, undo_alignment
-from headsplat.formats.flame_pose import FLIP, fold, matrices, root_and_neck, six_from_axis_angle
 from headsplat.formats.importing.arrays import read_arrays
 from headsplat.formats.importing.clip import (
     ImageSource,

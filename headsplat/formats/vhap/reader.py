@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.formats.flame_pose import (
+from headsplat.formats.flame import (
     FLIP,
     fold,
     require_rigid,
