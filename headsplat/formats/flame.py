@@ -16,6 +16,7 @@ hang on the root in part.
 import numpy as np
 import torch
 
+from headsplat.formats.importing.clip import ImportOptions
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import (
@@ -140,6 +141,71 @@ def require_rigid(R: np.ndarray, where: str) -> None:
 
 def _apply(R: np.ndarray, points: np.ndarray) -> np.ndarray:
     return (R @ points[..., None])[..., 0]
+
+
+def fit_codes(values: np.ndarray, wanted: int, have: int, where: str, key: str) -> np.ndarray:
+    """Codes of a format's length as codes of the head model's.
+
+    FLAME's bases are ordered, so that fewer codes mean zeros; codes that the model lacks may
+    only be left out where they are zero, as headsplat's own exports pad them.
+
+    Args:
+        values: (..., n) codes.
+        wanted: how many the format has.
+        have: how many the head model has.
+        where: the file, for messages.
+        key: the key in it.
+
+    Returns:
+        (..., have) float64.
+
+    Raises:
+        UserError: another number than the format's, not finite, or more than the model has.
+    """
+    values = np.asarray(values, np.float64)
+    count = values.shape[-1]
+    if count != wanted:
+        raise UserError(
+            f"{where}: '{key}' has {count} codes, this format has {wanted}; "
+            "export it again with that many"
+        )
+    if not np.isfinite(values).all():
+        raise UserError(f"{where}: '{key}' is not finite; export it again")
+    if values[..., have:].any():
+        raise UserError(
+            f"{where}: '{key}' has {count} codes, the head model {have}; imported codes are "
+            "FLAME's: write 'flame' in the column 'head'"
+        )
+    out = np.zeros((*values.shape[:-1], have))
+    out[..., : min(count, have)] = values[..., :have]
+    return out
+
+
+def require_flame(options: ImportOptions, default: str, tool: str) -> str:
+    """Check that the head model is the FLAME that made the codes; return its year.
+
+    Args:
+        options: of the import; `flame_version` overrides the tool's default.
+        default: "2020" or "2023", what the tool uses unless told otherwise.
+        tool: its name, for messages.
+
+    Raises:
+        UserError: another head model, or FLAME of another year, whose bases differ.
+    """
+    head, year = options.head, options.flame_version or default
+    if head.name != "flame":
+        raise UserError(
+            f"{tool}: its codes are FLAME's, the head is '{head.name}'; write 'flame' in the "
+            "column 'head' and see the README for its files"
+        )
+    found = head.version.split("-", 1)[0]
+    if found != year:
+        raise UserError(
+            f"{tool}: its codes are of FLAME {year}, the head model is FLAME {found}, whose codes "
+            f"mean other shapes; point heads.flame at FLAME {year}, or state the codes' year in "
+            "the column 'flame_version'"
+        )
+    return year
 
 
 def require_flame_track(track: Track, head: HeadModel, target: str) -> None:

@@ -9,13 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from headsplat.formats.flame import fit_codes, require_flame
 from headsplat.formats.frame import N_EXPRESSION, N_SHAPE, frame_dict, read_frame, write_frame
-from headsplat.formats.importing.clip import (
-    ImportOptions,
-    fit_codes,
-    make_track,
-    require_flame,
-)
+from headsplat.formats.importing.clip import ImportOptions, make_track
 from headsplat.frames.ids import frame_number
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
