@@ -239,6 +239,12 @@ def identity_weights(wildcards):
     return mica_of(wildcards.subject)
 
 
+def network_flag(section):
+    """Params function: the network that runs a stage, where its weights are among the inputs."""
+    of = cache(lambda subject: ASSETS.network(subject, section)[0])
+    return lambda wildcards, input: argument("model", of(wildcards.subject) if input.get("weights") else None)
+
+
 def weights_flag(wildcards, input):
     """Params function: the weights among the inputs, where there are any."""
     return argument("weights", input.weights)
@@ -482,12 +488,6 @@ def refinement_flag(wildcards, input):
 
 
 PARSE_WEIGHTS = weights("parse")
-
-
-def parse_model(wildcards, input):
-    """Params function: the network that parses; none for geometry."""
-    network = input.get("weights") and ASSETS.network(wildcards.subject, "parse")[0]
-    return argument("model", network or None)
 
 
 def parse_inputs(wildcards):

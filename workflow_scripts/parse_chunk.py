@@ -8,9 +8,9 @@ from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
-from headsplat.masks.networks import PARSERS
 from headsplat.masks.parse import parse_chunk
 from headsplat.masks.parse_network import parse_chunk_by_network
+from headsplat.masks.parsers import PARSERS
 
 
 def main(argv: list[str] | None = None) -> None:

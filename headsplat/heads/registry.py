@@ -13,13 +13,11 @@ class Head(Plugin):
     """A head model; the target is a function (out, file, ...) that publishes a `HeadModel`.
 
     Attributes:
-        licence: under which the head may be used.
         assets: keys of the files it is built from, in the order of the target's arguments; none
             for a head that needs no files.
         mica: whether its identity codes are FLAME's, which MICA estimates from images.
     """
 
-    licence: str = ""
     assets: tuple[str, ...] = ()
     mica: bool = False
 
@@ -28,13 +26,13 @@ HEADS: Registry[Head] = Registry(
     "head",
     {
         "procedural": Head(
-            "headsplat.synthetic.head.build:build", "the project's own head", "MIT, as headsplat"
+            "headsplat.synthetic.head.build:build",
+            "the project's own head",
         ),
-        "ict": Head("headsplat.heads.ict.build:import_ict_head", "ICT-FaceKit", "MIT", ("ict",)),
+        "ict": Head("headsplat.heads.ict.build:import_ict_head", "ICT-FaceKit", ("ict",)),
         "flame": Head(
             "headsplat.heads.flame:import_flame_head",
             "the user's own FLAME",
-            "FLAME's own licence",
             (
                 "flame_model",
                 "flame_mesh",

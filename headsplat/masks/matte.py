@@ -9,7 +9,8 @@ import cv2
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.networks import AUTO, MATTERS, MatteOptions
+from headsplat.masks.matters import MATTERS, MatteOptions
+from headsplat.masks.networks import AUTO
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
@@ -33,7 +34,8 @@ def matte_chunk(
             up, so that mattes do not jump where one chunk ends and the next begins.
         chunk: stem of the chunk's own zip among `frames`.
         out: the zip to write, one `<id:05d>.png` per frame.
-        model: of `MATTERS`, or `auto`: `rvm` where `weights` are given, else `mediapipe`.
+        model: of `MATTERS`, or `auto`: the first network where `weights` are given, else the
+            first model without.
         edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
         temporal_window: how many earlier frames steady a matte.
         weights: of the network, where the model is one.
@@ -43,7 +45,8 @@ def matte_chunk(
             weights that are not what their name says.
     """
     if model == AUTO:
-        model = "mediapipe" if weights is None else "rvm"
+        network = weights is not None
+        model = next(n for n, entry in MATTERS.items() if (entry.weights is not None) == network)
     entry = MATTERS[model]
     if entry.weights is not None and weights is None:
         raise UserError(f"--model {model}: needs its weights; pass --weights ({entry.description})")

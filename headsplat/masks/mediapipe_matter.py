@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
-from headsplat.masks.networks import MatteOptions
+from headsplat.masks.matters import MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.specks import without_specks
 from headsplat.masks.temporal import TemporalSmoother
@@ -57,5 +57,5 @@ class MediaPipeMatter:
 
 
 def open_matter(options: MatteOptions) -> MediaPipeMatter:
-    """See `headsplat.masks.networks.MATTERS`."""
+    """See `headsplat.masks.matters.MATTERS`."""
     return MediaPipeMatter(options.edge_radius, options.temporal_window)

@@ -1,32 +1,10 @@
-"""The matting and parsing models by name. A new model is one module and one line here.
-
-Importing this module imports no model, so that planning needs no torch and each model runs where
-the libraries of the others are absent.
-"""
+"""What the tables of matting and parsing models share."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from headsplat.registry import Plugin, Registry
 
 AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class MatteOptions:
-    """What a matting model may need.
-
-    Attributes:
-        edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
-        temporal_window: number of earlier frames that steady a matte.
-        weights: file of the network, or None.
-        turn: number of the chunk, by which chunks are distributed over GPUs.
-    """
-
-    edge_radius: float
-    temporal_window: int
-    weights: Path | None
-    turn: int
 
 
 @dataclass(frozen=True)
@@ -38,31 +16,6 @@ class MaskModel(Plugin):
     """
 
     weights: str | None = None
-
-
-# The target is a function `MatteOptions` -> `headsplat.masks.matter.Matter`.
-MATTERS: Registry[MaskModel] = Registry(
-    "matting model",
-    {
-        "mediapipe": MaskModel(
-            "headsplat.masks.mediapipe_matter:open_matter", "the segmenters of MediaPipe's wheel"
-        ),
-        "rvm": MaskModel(
-            "headsplat.masks.rvm_matter:open_matter", "Robust Video Matting, .onnx or .pth", "rvm"
-        ),
-    },
-)
-# The target of a network is a function (weights, device, GPU's number or None) ->
-# `headsplat.networks.face_parsers.FaceParser`. `geometry` works on the track instead.
-PARSERS: Registry[MaskModel] = Registry(
-    "parsing model",
-    {
-        "geometry": MaskModel("headsplat.masks.parse:parse_chunk", "the tracked mesh"),
-        "bisenet": MaskModel(
-            "headsplat.networks.face_parsers:open_parser", "BiSeNet, .onnx or .pth", "bisenet"
-        ),
-    },
-)
 
 
 def candidates(models: Registry[MaskModel], chosen: str) -> list[str]:

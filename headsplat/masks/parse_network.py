@@ -10,7 +10,7 @@ from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
-from headsplat.masks.networks import PARSERS
+from headsplat.masks.parsers import PARSERS
 from headsplat.networks.placement import shared_gpu
 from headsplat.networks.rvm_sessions import stack
 from headsplat.networks.transfer import Download, Row
@@ -27,7 +27,7 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path, model: str = 
         frames: zip of the chunk's images.
         weights: file of the network.
         out: the zip to write.
-        model: of `headsplat.masks.networks.PARSERS`.
+        model: of `headsplat.masks.parsers.PARSERS`.
 
     Raises:
         UserError: an unreadable zip, or weights that are not the network's.

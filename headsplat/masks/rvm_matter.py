@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from headsplat.masks.cuts import CutDetector
-from headsplat.masks.networks import MatteOptions
+from headsplat.masks.matters import MatteOptions
 from headsplat.masks.refine import central_component
 from headsplat.networks.placement import shared_gpu
 from headsplat.networks.rvm_sessions import MattingEngine, open_matting, stack
@@ -88,7 +88,7 @@ def without_bystanders(matte: np.ndarray) -> np.ndarray:
 
 
 def open_matter(options: MatteOptions) -> RvmMatter:
-    """See `headsplat.masks.networks.MATTERS`; sets the numbers of threads."""
+    """See `headsplat.masks.matters.MATTERS`; sets the numbers of threads."""
     torch.set_num_threads(available_threads())
     cv2.setNumThreads(1)  # the threads that load and finish images are enough
     return RvmMatter(open_matting(options.weights, *shared_gpu(options.turn)))

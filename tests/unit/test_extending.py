@@ -4,6 +4,9 @@ import ast
 import csv
 import importlib
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from headsplat_workflow import codehash
 from headsplat_workflow.codehash import ROOT
 from headsplat_workflow.config import load_schema, read_subjects, validate
 from headsplat_workflow.motions import read_motions
@@ -28,7 +32,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.gaussians.deform import registry as models
 from headsplat.heads import registry as heads
 from headsplat.heads.model import HeadModel
-from headsplat.masks import networks
+from headsplat.masks import matters
 from headsplat.options import option, read_options
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, read_json
@@ -43,7 +47,7 @@ BLOCKS = re.findall(r"```python\n# ([^\n]*)\n(.*?)```", TEXT, re.DOTALL)
 FILES = {path: code for path, code in BLOCKS if path.startswith("headsplat/")}
 LINES = {title.split()[0]: code for title, code in BLOCKS if " in headsplat/" in title}
 TABLES = {
-    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats, "MATTERS": networks,
+    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats, "MATTERS": matters,
 }  # fmt: skip
 
 
@@ -56,7 +60,7 @@ def installed(tmp_path, monkeypatch):
         file.write_text(code)
         package = importlib.import_module(".".join(Path(path).parent.parts))
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(file.parent)])
-        monkeypatch.delitem(importlib.sys.modules, path[:-3].replace("/", "."), raising=False)
+        monkeypatch.delitem(sys.modules, path[:-3].replace("/", "."), raising=False)
     importlib.invalidate_caches()
     for table, line in LINES.items():
         module = TABLES[table]
@@ -69,7 +73,7 @@ def installed(tmp_path, monkeypatch):
     yield
     read_options.cache_clear()
     for path in FILES:
-        importlib.sys.modules.pop(path[:-3].replace("/", "."), None)
+        sys.modules.pop(path[:-3].replace("/", "."), None)
 
 
 def test_the_page_shows_one_module_and_one_line_of_each():
@@ -225,3 +229,47 @@ def test_unknown_names_are_errors_and_every_entry_exists(table):
         registry[first + "x"]
     for entry in registry.values():
         assert callable(entry.load())
+
+
+def test_tables_are_read_without_torch():
+    modules = [module.__name__ for module in TABLES.values()]
+    modules += [
+        "headsplat.train.options",
+        "headsplat_workflow.config",
+        "headsplat_workflow.motions",
+    ]
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "workflow_scripts")!r})
+import importlib
+for name in {modules}: importlib.import_module(name)
+from pathlib import Path
+from headsplat_workflow.config import load_schema
+load_schema(Path({str(ROOT / "config/schema.yaml")!r}))
+assert not {{"torch", "cv2", "mediapipe"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_stage_reruns_when_a_module_of_its_table_changes(tmp_path, monkeypatch):
+    def version(**options) -> str:
+        codehash.code_version.cache_clear()
+        monkeypatch.setattr(codehash, "_sources", {})
+        return codehash.code_version(**options)
+
+    shutil.copytree(ROOT / "headsplat", tmp_path / "headsplat")
+    monkeypatch.setattr(codehash, "PACKAGES", codehash.PACKAGES | {"headsplat": tmp_path})
+    codehash._module_file.cache_clear()
+    head = {"script": "build_head", "modules": (heads.HEADS["ict"].module,)}
+    before = [version(script="drive_avatar"), version(**head)]
+    for path in ("gaussians/deform/flashavatar.py", "drive/diffposetalk.py"):
+        with (tmp_path / "headsplat" / path).open("a") as file:
+            file.write("ADDED = 1\n")
+        after = [version(script="drive_avatar"), version(**head)]
+        assert (after[0] != before[0], after[1] == before[1]) == (True, True)
+        before = after
+    with (tmp_path / "headsplat/heads/ict/build.py").open("a") as file:
+        file.write("ADDED = 1\n")
+    assert version(**head) != before[1]
+    codehash.code_version.cache_clear()
+    codehash._module_file.cache_clear()

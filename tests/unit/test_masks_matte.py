@@ -11,7 +11,8 @@ from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.networks import MATTERS, MaskModel, MatteOptions
+from headsplat.masks.matters import MATTERS, MatteOptions
+from headsplat.masks.networks import MaskModel
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.temporal import TemporalSmoother
 from headsplat.runtime.errors import UserError

@@ -19,7 +19,9 @@ from headsplat_workflow.user_files import file_problem, folder_problem
 
 from headsplat.formats.registry import FORMATS
 from headsplat.heads.registry import HEADS
-from headsplat.masks.networks import AUTO, MATTERS, PARSERS
+from headsplat.masks.matters import MATTERS
+from headsplat.masks.networks import AUTO
+from headsplat.masks.parsers import PARSERS
 from headsplat.runtime.errors import LONGEST, UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 from headsplat.train.checkpoint_formats import CHECKPOINTS

@@ -10,7 +10,9 @@ from headsplat_workflow.assets.locate import expected, locate
 from headsplat_workflow.assets.verify import HashRecord, glance
 
 from headsplat.heads.registry import HEADS
-from headsplat.masks.networks import AUTO, MATTERS, PARSERS, MaskModel, candidates
+from headsplat.masks.matters import MATTERS
+from headsplat.masks.networks import AUTO, MaskModel, candidates
+from headsplat.masks.parsers import PARSERS
 from headsplat.registry import Registry
 from headsplat.runtime.errors import UserError
 
