@@ -11,7 +11,7 @@ from headsplat.avatar import Avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.codes import POSE
 from headsplat.train.lpips import Lpips
-from headsplat.train.options import TrainOptions
+from headsplat.train.options import TrainOptions, train_options
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.run import FINAL_RATE, WARM_STEPS
@@ -42,7 +42,7 @@ def flashavatar_recipe(images: int = 30000) -> Recipe:
 
     One departure favours it: colors start from the images, not from gray.
     """
-    options = TrainOptions(
+    options = train_options(
         model="flashavatar", steps=images, batch=1, coarse=0.0, jitter=0.0, lpips=0.0
     )
     return Recipe("FlashAvatar's recipe, batch 1", options, warm=1, final=1.0)
@@ -50,7 +50,7 @@ def flashavatar_recipe(images: int = 30000) -> Recipe:
 
 def our_recipe(images: int, **changes: object) -> Recipe:
     """The defaults of config/config.yaml for a number of training images."""
-    options = replace(TrainOptions(), **{"lpips": 0.0, **changes})
+    options = train_options(**{"lpips": 0.0, **changes})
     options = replace(options, steps=max(1, images // options.batch))
     return Recipe(f"{options.model}, batch {options.batch}", options)
 

@@ -64,40 +64,19 @@ rule build_cuda_ext:
         "exec python workflow_scripts/build_cuda_ext.py --out={output:q} > {log:q} 2>&1"
 
 
-rule build_procedural_head:
-    """The head model of the project's own making; needs no download."""
+rule build_head:
+    """A head model of the registry: built, or imported from the user's files."""
     input:
-        "work/cuda_ext/build.json",
-    output:
-        "work/heads/procedural.npz",
-    log:
-        "logs/assets/build_procedural_head.log",
-    benchmark:
-        "logs/assets/build_procedural_head.tsv"
-    conda:
-        "../envs/assets.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory_mb,
-        runtime=run_minutes,
-        disk_mb=disk_mb,
-    params:
-        code=code_version("build_procedural_head"),
-    shell:
-        "exec python workflow_scripts/build_procedural_head.py --out={output:q} > {log:q} 2>&1"
-
-
-rule import_ict_head:
-    """ICT-FaceKit (folder, zip or tar) as a head model."""
-    input:
-        source=asset("ict"),
+        unpack(head_assets),
         ext="work/cuda_ext/build.json",
     output:
-        "work/heads/ict.npz",
+        "work/heads/{head}.npz",
     log:
-        "logs/assets/import_ict_head.log",
+        "logs/assets/build_head/{head}.log",
     benchmark:
-        "logs/assets/import_ict_head.tsv"
+        "logs/assets/build_head/{head}.tsv"
+    wildcard_constraints:
+        head="|".join(HEADS),
     conda:
         "../envs/assets.yaml"
     threads: 1
@@ -106,39 +85,12 @@ rule import_ict_head:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        code=code_version("import_ict_head"),
+        builder=head_builder,
+        files=head_file_flags,
+        code=head_code,
     shell:
-        "exec python workflow_scripts/import_ict_head.py --source={input.source:q} --out={output:q} > {log:q} 2>&1"
-
-
-rule import_flame_head:
-    """The user's own FLAME model and its public side files as a head model, without chumpy."""
-    input:
-        model=asset("flame_model"),
-        mesh=asset("flame_mesh"),
-        masks=asset("flame_masks"),
-        landmarks=asset("flame_landmarks"),
-        mediapipe=asset("flame_mediapipe"),
-        eyelids=asset("flame_eyelids"),
-    output:
-        "work/heads/flame.npz",
-    log:
-        "logs/assets/import_flame_head.log",
-    benchmark:
-        "logs/assets/import_flame_head.tsv"
-    conda:
-        "../envs/assets.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory_mb,
-        runtime=run_minutes,
-        disk_mb=disk_mb,
-    params:
-        code=code_version("import_flame_head"),
-    shell:
-        "exec python workflow_scripts/import_flame_head.py --model={input.model:q} --mesh={input.mesh:q} "
-        "--masks={input.masks:q} --landmarks={input.landmarks:q} --mediapipe={input.mediapipe:q} "
-        "--eyelids={input.eyelids:q} --out={output:q} > {log:q} 2>&1"
+        "exec python workflow_scripts/build_head.py --builder={params.builder:q} {params.files:q} "
+        "--out={output:q} > {log:q} 2>&1"
 
 
 rule render_builtin:

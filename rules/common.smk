@@ -16,11 +16,12 @@ from headsplat_workflow.assets.check import verify_used
 from headsplat_workflow.arguments import argument, arguments
 from headsplat_workflow.assets.needs import Assets, as_flags
 from headsplat_workflow.codehash import code_version, read_sources
+from headsplat.heads.registry import HEADS
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import fingerprint
-from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
 from headsplat_workflow import clip_length, console, literal_names, refusals, snakemake_version
 from headsplat_workflow.run_report import RunReport
+from headsplat.formats.registry import ALPHA, FORMATS, PARSING
 from headsplat_workflow.user_files import folders_in
 
 read_sources(Path(".snakemake/headsplat/sources.json"))
@@ -85,7 +86,9 @@ FINAL = [
 ]
 
 
-IMPORTED = {name: KINDS[row["kind"]](Path(row["folder"])) for name, row in SUBJECTS.items() if "kind" in row}
+IMPORTED = {
+    name: FORMATS[row["kind"]].brings(Path(row["folder"])) for name, row in SUBJECTS.items() if "kind" in row
+}
 
 
 def only(names):
@@ -208,6 +211,27 @@ def asset(key):
     return lambda wildcards: asset_path(or_exit(ASSETS.required, key))
 
 
+def head_assets(wildcards):
+    """Input function: the files that a head is made of, by their keys."""
+    keys = HEADS[wildcards.head].assets
+    return {key: asset_path(or_exit(ASSETS.required, key)) for key in keys}
+
+
+def head_file_flags(wildcards, input):
+    """Params function: the files that a head is made of, in the builder's order."""
+    return [f"--file={key}={input.get(key)}" for key in HEADS[wildcards.head].assets]
+
+
+def head_builder(wildcards):
+    """Params function: the function that builds a head."""
+    return HEADS[wildcards.head].target
+
+
+def head_code(wildcards):
+    """Params function: the version of the code that builds a head."""
+    return code_version("build_head", modules=(HEADS[wildcards.head].module,))
+
+
 def weights(section):
     """Input function: the weights of a stage's network, where it runs one; adding them reruns it."""
     of = cache(lambda subject: asset_path(or_exit(ASSETS.weights, subject, section)))
@@ -223,6 +247,12 @@ def mica_of(subject):
 def identity_weights(wildcards):
     """Input function: MICA's weights."""
     return mica_of(wildcards.subject)
+
+
+def network_flag(section):
+    """Params function: the network that runs a stage, where its weights are among the inputs."""
+    of = cache(lambda subject: ASSETS.network(subject, section)[0])
+    return lambda wildcards, input: argument("model", of(wildcards.subject) if input.get("weights") else None)
 
 
 def weights_flag(wildcards, input):

@@ -23,11 +23,12 @@ rule matte_chunk:
         disk_mb=disk_mb,
     params:
         options=options("matte"),
+        model=network_flag("matte"),
         weights=weights_flag,
         code=code_version("matte_chunk"),
     shell:
         "exec python workflow_scripts/matte_chunk.py --frames {input.frames:q} --chunk={wildcards.chunk:q} "
-        "{params.options:q} {params.weights:q} --out={output:q} > {log:q} 2>&1"
+        "{params.options:q} {params.model:q} {params.weights:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule parse_chunk:
@@ -52,6 +53,7 @@ rule parse_chunk:
         disk_mb=disk_mb,
     params:
         inputs=input_flags,
+        model=network_flag("parse"),
         code=code_version("parse_chunk"),
     shell:
-        "exec python workflow_scripts/parse_chunk.py {params.inputs:q} --out={output:q} > {log:q} 2>&1"
+        "exec python workflow_scripts/parse_chunk.py {params.inputs:q} {params.model:q} --out={output:q} > {log:q} 2>&1"

@@ -15,13 +15,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--avatar", type=Path, required=True, help="folder of the trained avatar")
     parser.add_argument("--head", type=Path, required=True, help="head model (.npz)")
     parser.add_argument("--track", type=Path, required=True, help="track.npz of the avatar's clip")
-    parser.add_argument("--motion", type=Path, required=True, help="track.npz, .npz or .csv")
-    parser.add_argument("--kind", choices=tuple(KINDS), required=True, help="what the motion is")
+    parser.add_argument("--motion", type=Path, required=True, help=".npz or .csv")
+    parser.add_argument("--kind", choices=tuple(KINDS), required=True, help=KINDS.described())
     parser.add_argument(
         "--head-motion", choices=HEAD_MOTIONS, default=RELATIVE, help="how the head moves"
     )
     parser.add_argument(
-        "--blinks", choices=("yes", "no"), default="yes", help="give diffposetalk motions blinks"
+        "--blinks",
+        choices=("yes", "no"),
+        default="yes",
+        help="add blinks where the kind lacks them",
     )
     parser.add_argument("--audio", type=Path, help="sound that starts with the motion")
     parser.add_argument("--scratch", type=Path, required=True, help="folder of resumable state")

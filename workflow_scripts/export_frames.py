@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
-from headsplat.formats.frame_export import export_frames
+from headsplat.formats.frame_folder import export_frames
 
 
 def main(argv: list[str] | None = None) -> None:

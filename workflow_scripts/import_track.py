@@ -6,15 +6,14 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.formats.importing.clip import ImportOptions
-from headsplat.formats.importing.faces import FaceDetector
-from headsplat.formats.importing.registry import READERS
-from headsplat.formats.importing.run import Outputs, import_track
+from headsplat.formats.importing.run import FaceDetector, Outputs, import_track
+from headsplat.formats.registry import FORMATS
 from headsplat.heads.model import HeadModel
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", choices=sorted(READERS), required=True, help="whose folder it is")
+    parser.add_argument("--kind", choices=tuple(FORMATS), required=True, help=FORMATS.described())
     parser.add_argument("--folder", type=Path, required=True, help="the folder")
     parser.add_argument("--head", type=Path, required=True, help="head model .npz")
     parser.add_argument("--images", type=Path, help="own folder of images, instead of its own")

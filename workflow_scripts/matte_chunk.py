@@ -6,6 +6,7 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.masks.matte import matte_chunk
+from headsplat.masks.matters import MATTERS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,9 +21,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chunk", required=True, help="the chunk, e.g. 003: its zip is 003.zip")
     parser.add_argument("--out", type=Path, required=True, help="alpha zip to write")
     parser.add_argument(
-        "--model", default="auto", help="mediapipe, rvm, or auto: rvm where --weights is given"
+        "--model",
+        default="auto",
+        help=f"auto: a network where --weights is given; {MATTERS.described()}",
     )
-    parser.add_argument("--weights", type=Path, help="rvm_*.onnx or rvm_*.pth")
+    parser.add_argument("--weights", type=Path, help="file of the network")
     parser.add_argument(
         "--edge-radius",
         type=float,

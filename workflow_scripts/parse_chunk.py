@@ -10,13 +10,15 @@ from headsplat_workflow.stage import stage
 
 from headsplat.masks.parse import parse_chunk
 from headsplat.masks.parse_network import parse_chunk_by_network
+from headsplat.masks.parsers import PARSERS
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=Path, required=True, help="the chunk's frames zip")
     parser.add_argument("--out", type=Path, required=True, help="parsing zip to write")
-    parser.add_argument("--weights", type=Path, help="79999_iter.pth or an ONNX export of it")
+    parser.add_argument("--model", default="bisenet", help=PARSERS.described())
+    parser.add_argument("--weights", type=Path, help="file of the network")
     geometry = parser.add_argument_group("geometry")
     geometry.add_argument("--head", type=Path, help="head model .npz")
     geometry.add_argument("--track", type=Path, help="track.npz")
@@ -24,9 +26,9 @@ def main(argv: list[str] | None = None) -> None:
     geometry.add_argument("--landmarks", type=Path, help="the clip's landmarks.npz")
     geometry.add_argument("--crop", type=Path, help="crop.json")
     args = vars(parser.parse_args(argv))
-    weights = args.pop("weights")
+    weights, model = args.pop("weights"), args.pop("model")
     if weights is not None:
-        parse_chunk_by_network(args["frames"], weights, args["out"])
+        parse_chunk_by_network(args["frames"], weights, args["out"], model)
         return
     missing = [f"--{name}" for name, value in args.items() if value is None]
     if missing:

@@ -1,13 +1,12 @@
 """Head, track, split and packed images -> a trained avatar's folder."""
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
-from headsplat.train.options import HELP, TrainOptions
+from headsplat.train.options import all_options, train_options
 from headsplat.train.run import train_avatar
 
 
@@ -36,15 +35,13 @@ def main(argv: list[str] | None = None) -> None:
         "--gpu-percent", type=int, default=50,
         help="share of the GPU's free memory that images may take; else they are streamed",
     )  # fmt: skip
-    for option in fields(TrainOptions):
-        parser.add_argument(
-            f"--{option.name.replace('_', '-')}",
-            type=type(option.default),
-            default=option.default,
-            help=HELP[option.name],
-        )
+    known, types = all_options(), {"integer": int, "number": float, "string": str}
+    for name, schema in known.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=types[schema["type"]], help=schema["description"])
     args = parser.parse_args(argv)
-    options = TrainOptions(**{f.name: getattr(args, f.name) for f in fields(TrainOptions)})
+    given = {name: getattr(args, name) for name in known if getattr(args, name) is not None}
+    options = train_options(**given)
     options.check()
     train_avatar(
         args.head, args.track, args.split, args.frames, args.alpha, args.parsing, args.scratch,

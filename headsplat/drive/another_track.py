@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
+from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
 from headsplat.drive.target import Target
 from headsplat.runtime.errors import UserError
 from headsplat.track import read_track
 
 
-def read_another_track(path: Path, target: Target, head_motion: str) -> Motion:
+def read_another_track(path: Path, target: Target, options: MotionOptions) -> Motion:
     """Read `track.npz`; frame id k is (k - 1) / fps seconds after the start of the sound.
 
     Raises:
@@ -32,7 +33,7 @@ def read_another_track(path: Path, target: Target, head_motion: str) -> Motion:
     times = torch.from_numpy(track.ids.astype("f8") - 1)[order] / track.fps
     if (times.diff() <= 0).any():
         raise UserError(f"{path}: a frame id is there twice; track the clip again")
-    rotation, translation = target.limits.followed(*track.poses(torch.float64), head_motion)
+    rotation, translation = target.limits.followed(*track.poses(torch.float64), options.head_motion)
     return Motion(
         times, track.codes(torch.float64).vector[order], rotation[order], translation[order]
     )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
 from headsplat.drive.target import NECK_JOINT, Target
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
@@ -25,7 +26,7 @@ from headsplat.runtime.logs import log
 _BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
 
 
-def read_arkit(path: Path, target: Target, head_motion: str) -> Motion:
+def read_arkit(path: Path, target: Target, options: MotionOptions) -> Motion:
     """Read the table; time 0 is its first row.
 
     Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
@@ -52,7 +53,7 @@ def read_arkit(path: Path, target: Target, head_motion: str) -> Motion:
     six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1)))
     code = FrameCode.pack(exp, six[:, 0], six[:, 1:].flatten(1), lids)
     pivot = target.joint(NECK_JOINT, torch.zeros(1, target.expressions, dtype=torch.float64))
-    turned = target.limits.turned(_head_turns(values, count), pivot, head_motion)
+    turned = target.limits.turned(_head_turns(values, count), pivot, options.head_motion)
     return Motion(torch.from_numpy(table.times), code.vector, *turned)
 
 

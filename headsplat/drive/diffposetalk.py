@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from headsplat.drive.blinks import blinks
-from headsplat.drive.kinds import DIFFPOSETALK, KINDS
+from headsplat.drive.kinds import KINDS, MotionOptions
 from headsplat.drive.motion import Motion, require_finite
 from headsplat.drive.target import ROOT_JOINT, Target
 from headsplat.frame_code import FrameCode
@@ -24,14 +24,13 @@ FPS = 25
 EXPRESSIONS, POSE = 50, 6
 
 
-def read_diffposetalk(path: Path, target: Target, head_motion: str, with_blinks: bool) -> Motion:
+def read_diffposetalk(path: Path, target: Target, options: MotionOptions) -> Motion:
     """Read `exp` (L, 50) and `pose` (L, 6 = global | jaw axis-angle); `shape` is not used.
 
     Args:
         path: the `.npz`; arrays may have one repetition in front, (1, L, ...).
         target: who is driven.
-        head_motion: see `headsplat.drive.kinds`.
-        with_blinks: close the lids now and then; otherwise they stay open.
+        options: without `blinks` the lids stay open.
 
     Raises:
         UserError: the avatar's head is not FLAME 2020, an array is missing, has another shape or
@@ -50,15 +49,15 @@ def read_diffposetalk(path: Path, target: Target, head_motion: str, with_blinks:
     turns = matrix_from_axis_angle(pose.unflatten(1, (2, 3)))
     times = torch.arange(count, dtype=torch.float64) / FPS
     eyes = FrameCode.neutral(target.head).eyes.double().expand(count, -1)
-    lids = blinks(times) if with_blinks else exp.new_zeros(count, 2)
+    lids = blinks(times) if options.blinks else exp.new_zeros(count, 2)
     condition = FrameCode.pack(exp, matrix_to_6d(turns[:, 1]), eyes, lids).vector
     pivot = target.joint(ROOT_JOINT, exp)
-    return Motion(times, condition, *target.limits.turned(turns[:, 0], pivot, head_motion))
+    return Motion(times, condition, *target.limits.turned(turns[:, 0], pivot, options.head_motion))
 
 
 def _check_head(path: Path, head: HeadModel) -> None:
     # FLAME 2023 has other expressions; versions begin with the year.
-    fits = head.name in KINDS[DIFFPOSETALK] and not head.version.startswith("2023")
+    fits = head.name in KINDS["diffposetalk"].heads and not head.version.startswith("2023")
     if not fits or head.expression_basis.shape[2] < EXPRESSIONS:
         raise UserError(
             f"{path}: DiffPoseTalk's codes are those of FLAME 2020, the avatar's head is "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headsplat.drive.kinds import ABSOLUTE, STILL
-from headsplat.gaussians.deform.blendshapes import CODE_LIMIT
+from headsplat.gaussians.deform.base import CODE_LIMIT
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.runtime.logs import log
 from headsplat.track import Track
@@ -45,11 +45,16 @@ class DrivingLimits:
     codes: Tensor
 
     @classmethod
-    def of(cls, track: Track) -> "DrivingLimits":
-        """Of the frames of a track that show a face (of all, if none does)."""
+    def of(cls, track: Track, code_limit: float = CODE_LIMIT) -> "DrivingLimits":
+        """Of the frames of a track that show a face (of all, if none does).
+
+        Args:
+            track: the subject's.
+            code_limit: slack beyond the codes seen, in standard deviations.
+        """
         rows = ~track.interpolated if not track.interpolated.all() else slice(None)
         condition = track.codes(torch.float64).vector[rows]
-        slack = CODE_LIMIT * condition.std(0, correction=0)
+        slack = code_limit * condition.std(0, correction=0)
         rotation, translation = (value[rows] for value in track.poses(torch.float64))
         mean = mean_rotation(rotation)
         turns = axis_angle_from_matrix(mean.T @ rotation)

@@ -10,10 +10,7 @@ import torch
 
 from headsplat.avatar import WHITE, load_avatar
 from headsplat.avatar_video import BATCH, exact_rate, required_sound, write_images
-from headsplat.drive.another_track import read_another_track
-from headsplat.drive.arkit_motion import read_arkit
-from headsplat.drive.diffposetalk import read_diffposetalk
-from headsplat.drive.kinds import DIFFPOSETALK, TRACK
+from headsplat.drive.kinds import KINDS, MotionOptions
 from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.motion import Motion
 from headsplat.drive.target import Target
@@ -32,16 +29,12 @@ from headsplat.video.parts import VideoParts
 def read_motion(
     path: Path, kind: str, target: Target, head_motion: str, with_blinks: bool
 ) -> Motion:
-    """Read any kind of motion; `with_blinks` matters to DiffPoseTalk's alone.
+    """Read any kind of motion; `with_blinks` applies to kinds without blinks of their own.
 
     Raises:
         UserError: the file is not what its kind says, or not for this head.
     """
-    if kind == TRACK:
-        return read_another_track(path, target, head_motion)
-    if kind == DIFFPOSETALK:
-        return read_diffposetalk(path, target, head_motion, with_blinks)
-    return read_arkit(path, target, head_motion)
+    return KINDS[kind].load()(path, target, MotionOptions(head_motion, with_blinks))
 
 
 def drive_avatar(
@@ -80,7 +73,7 @@ def drive_avatar(
     if len(track) == 0:
         raise UserError(f"{track_path}: holds no frame; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
-    target = Target(head, avatar.shape, DrivingLimits.of(track))
+    target = Target(head, avatar.shape, DrivingLimits.of(track, avatar.deformation.code_limit))
     motion = read_motion(motion_path, kind, target, head_motion, with_blinks).sampled(track.fps)
     condition = target.limits.limited_codes(motion.condition)
     codes = [v.float() for v in (condition, motion.rotation, motion.translation)]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.formats.flame_codes import require_flame_track
-from headsplat.formats.flame_pose import axis_angle_from_six, vectors
+from headsplat.formats.flame import axis_angle_from_six, require_flame_track, vectors
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.files import publish_folder
 from headsplat.runtime.progress import progress

@@ -1,19 +1,28 @@
-"""A folder of `.frame` files as arrays, checked: `checkpoint/00000.frame`, `00001.frame`, ..."""
+"""Folders of `.frame` files, `checkpoint/00000.frame`, `00001.frame`, ...: reader and writer.
 
+metrical-tracker writes them and FlashAvatar reads them; a track is joined with its images here.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from headsplat.formats.frame import N_EXPRESSION, N_SHAPE, read_frame
-from headsplat.formats.importing.clip import fit_codes
+from headsplat.formats.flame import fit_codes, require_flame
+from headsplat.formats.frame import N_EXPRESSION, N_SHAPE, frame_dict, read_frame, write_frame
+from headsplat.formats.importing.clip import ImportOptions, make_track
 from headsplat.frames.ids import frame_number
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.files import publish_folder
 from headsplat.runtime.progress import progress
+from headsplat.track import Track, read_track
 
 # How far R may be from a rotation: files are float32, and some tools round them.
 ORTHONORMAL = 1e-3
+# One shape and one camera serve the whole clip; beyond this, frames disagree.
+SHAPE_DRIFT, CAMERA_DRIFT = 1e-3, 1.0  # codes, pixels
 _KEYS = {
     "shape": ("flame", "shape"), "exp": ("flame", "exp"), "jaw": ("flame", "jaw"),
     "eyes": ("flame", "eyes"), "eyelids": ("flame", "eyelids"), "R": ("opencv", "R"),
@@ -140,3 +149,71 @@ def _check_rotations(files: list[Path], arrays: dict[str, np.ndarray]) -> None:
                 f"{file}: 'flame.{name}' is no 6D rotation (its two rows are parallel); "
                 "export the frame again"
             )
+
+
+def check_head_of_frames(options: ImportOptions, tool: str) -> tuple[str, ...]:
+    """A `.frame` holds FLAME 2020's codes, or those of the head whose track headsplat exported."""
+    if options.head.name == "flame":
+        require_flame(options, "2020", tool)
+        return ()
+    return (
+        f"The codes are taken as those of the head '{options.head.name}', as headsplat exports.",
+    )
+
+
+def join(
+    frames: FrameFolder, images: Mapping[int, Path], offset: int, where: Path
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Rows of the frames that have an image, and a note about those at the ends that have none.
+
+    Raises:
+        UserError: an image is missing between others, or none joins.
+    """
+    there = np.array([number + offset in images for number in range(len(frames.files))])
+    rows = np.flatnonzero(there)
+    if not len(rows):
+        raise UserError(
+            f"{where}: with frame_delta {offset} no image belongs to any .frame; state another "
+            "in the column 'frame_delta'"
+        )
+    gaps = np.flatnonzero(~there[rows[0] : rows[-1] + 1])
+    if len(gaps):
+        row = int(rows[0] + gaps[0])
+        raise UserError(
+            f"{where}: the image {row + offset:05d} of {frames.files[row].name} is missing "
+            f"({len(gaps)} in all); put it back or remove the frames from there on"
+        )
+    left = len(there) - len(rows)
+    note = (f"{left} frames at the ends have no image and were left out.",) if left else ()
+    return rows, note
+
+
+def track_of_frames(frames: FrameFolder, rows: np.ndarray, options: ImportOptions) -> Track:
+    """The track of some rows; shape and K are those of frame 0, as FlashAvatar takes them."""
+    return make_track(
+        options.head, rows + 1, frames.shape[0], frames.exp[rows], frames.jaw[rows],
+        frames.eyes[rows], frames.eyelids[rows], frames.R[rows], frames.t[rows], frames.K[0],
+        frames.img_size,
+    )  # fmt: skip
+
+
+def export_frames(track_path: Path, out: Path) -> None:
+    """Publish the folder `out`; `00000.frame` belongs to image id 1.
+
+    Args:
+        track_path: packed track.
+        out: folder to write; one that exists is replaced.
+
+    Raises:
+        UserError: a broken track, or more coefficients than a `.frame` holds.
+    """
+    track = read_track(track_path)
+    size = (int(track.img_size[0]), int(track.img_size[1]))
+    with publish_folder(out) as folder:
+        for row, frame_id in enumerate(progress(track.ids.tolist(), len(track.ids), "frames")):
+            index = frame_id - 1
+            frame = frame_dict(
+                index, track.shape, track.exp[row], track.jaw[row], track.eyes[row],
+                track.eyelids[row], track.R[row], track.t[row], track.K, size,
+            )  # fmt: skip
+            write_frame(folder / f"{index:05d}.frame", frame)

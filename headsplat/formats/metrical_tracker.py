@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from headsplat.formats.frame_clip import (
+from headsplat.formats.frame_folder import (
     CAMERA_DRIFT,
     SHAPE_DRIFT,
     check_head_of_frames,
     join,
+    read_frame_folder,
     track_of_frames,
 )
-from headsplat.formats.frame_folder import read_frame_folder
 from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions
 from headsplat.formats.importing.numbered import numbered_images
 from headsplat.formats.importing.offset import measure_offset, resolve_offset

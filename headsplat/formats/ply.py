@@ -13,14 +13,12 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar, load_avatar
 from headsplat.frame_code import FrameCode
-from headsplat.gaussians import sh
 from headsplat.gaussians.deform.base import Gaussians
-from headsplat.gaussians.deform.flashavatar import DEGREE, FlashAvatarDeformation
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.files import publish
 from headsplat.track import read_track
 
-_REST = (DEGREE + 1) ** 2 - 1
+_REST = 15  # coefficients of a channel beyond the constant one, degree 3
 PROPERTIES = (
     "x", "y", "z", "nx", "ny", "nz",
     *(f"f_dc_{k}" for k in range(3)), *(f"f_rest_{k}" for k in range(3 * _REST)),
@@ -76,13 +74,8 @@ def posed(
     gaussians = deformation(avatar.inputs(condition, vertices, rotation, translation))
     count = gaussians.means.shape[-2]
     harmonics = torch.zeros(count, 1 + _REST, 3)
-    if isinstance(deformation, FlashAvatarDeformation):
-        used = (deformation.active_degree + 1) ** 2
-        features = torch.cat([deformation.features_dc, deformation.features_rest], 1)
-        harmonics[:, :used] = features[:, :used]
-    else:
-        colors = gaussians.colors.expand(1, count, 3)[0]
-        harmonics[:, 0] = sh.constant_coefficient(colors)
+    known = deformation.harmonics(gaussians)
+    harmonics[:, : known.shape[1]] = known
     return gaussians, harmonics
 
 

@@ -62,13 +62,17 @@ class FlameFiles:
     eyelids: Path
 
 
-def import_flame_head(files: FlameFiles, out: Path) -> None:
+def import_flame_head(out: Path, *files: Path) -> None:
     """Read the files, check them against one another and save the head model to `out`.
+
+    Args:
+        out: head model `.npz` to write.
+        files: in the order of `FlameFiles`.
 
     Raises:
         UserError: names the file, the key and what was expected.
     """
-    read_flame_head(files).save(out)
+    read_flame_head(FlameFiles(*files)).save(out)
 
 
 def read_flame_head(files: FlameFiles) -> HeadModel:

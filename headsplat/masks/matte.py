@@ -1,8 +1,7 @@
 """Matte stage: 8-bit alpha mattes of one chunk of frames, by MediaPipe or RobustVideoMatting."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -12,6 +11,8 @@ import numpy as np
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
+from headsplat.masks.matters import MATTERS, MatteOptions
+from headsplat.masks.networks import AUTO
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
@@ -47,50 +48,6 @@ class MattingModel(Protocol[Pending]):
         ...
 
 
-@dataclass(frozen=True)
-class MatteOptions:
-    """Options of the matting models.
-
-    Attributes:
-        edge_radius: radius of the edge refinement in px of an image 512 wide (mediapipe).
-        temporal_window: number of earlier frames in the temporal filter (mediapipe).
-        weights: weight file of the network, or None (rvm).
-        turn: number of the chunk, by which chunks are distributed over the GPUs (rvm).
-    """
-
-    edge_radius: float
-    temporal_window: int
-    weights: Path | None
-    turn: int
-
-
-# Imports are local to a model, so that it runs without the other model's libraries.
-def _mediapipe(options: MatteOptions) -> MattingModel:
-    from headsplat.masks.mediapipe_matting import MediaPipeMatting
-
-    return MediaPipeMatting(options.edge_radius, options.temporal_window)
-
-
-def _rvm(options: MatteOptions) -> MattingModel:
-    import torch
-
-    from headsplat.masks.rvm_matting import RvmMatting
-    from headsplat.networks.rvm_inference import open_matting
-    from headsplat.runtime.device import shared_gpu
-
-    if options.weights is None:
-        raise UserError("--model rvm: needs its weights; pass --weights rvm_mobilenetv3_fp32.onnx")
-    torch.set_num_threads(available_threads())
-    cv2.setNumThreads(1)  # frames are already processed on several threads
-    return RvmMatting(open_matting(options.weights, *shared_gpu(options.turn)))
-
-
-MATTING_MODELS: dict[str, Callable[[MatteOptions], MattingModel]] = {
-    "mediapipe": _mediapipe,
-    "rvm": _rvm,
-}
-
-
 def matte_chunk(
     frames: Sequence[Path],
     chunk: str,
@@ -107,20 +64,22 @@ def matte_chunk(
             that mattes are continuous across chunks.
         chunk: stem of the chunk's own zip among `frames`.
         out: the zip to write, one `<id:05d>.png` per frame.
-        model: a key of `MATTING_MODELS`, or `auto`: `rvm` if `weights` are given, else
-            `mediapipe`.
-        edge_radius: radius of the edge refinement in px of an image 512 wide.
-        temporal_window: number of earlier frames in the temporal filter.
-        weights: weights of RobustVideoMatting, `.onnx` or `.pth`.
+        model: of `MATTERS`, or `auto`: the first network where `weights` are given, else the
+            first model without.
+        edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
+        temporal_window: how many earlier frames steady a matte.
+        weights: of the network, where the model is one.
 
     Raises:
         UserError: an unknown model, a chunk that is not among `frames`, an unreadable zip, or
             weights of another network.
     """
-    if model == "auto":
-        model = "mediapipe" if weights is None else "rvm"
-    if model not in MATTING_MODELS:
-        raise UserError(f"matte model '{model}': not known; use one of {', '.join(MATTING_MODELS)}")
+    if model == AUTO:
+        network = weights is not None
+        model = next(n for n, entry in MATTERS.items() if (entry.weights is not None) == network)
+    entry = MATTERS[model]
+    if entry.weights is not None and weights is None:
+        raise UserError(f"--model {model}: needs its weights; pass --weights ({entry.description})")
     own = [path for path in frames if path.stem == chunk]
     if len(own) != 1:
         raise UserError(f"--frames: {len(own)} zips are named {chunk}.zip; pass exactly one")
@@ -131,7 +90,7 @@ def matte_chunk(
     with (
         FrameStore(own) as store,
         FrameStore([path for path in frames if path.stem != chunk]) as earlier,
-        closing(MATTING_MODELS[model](options)) as matting,
+        closing(entry.load()(options)) as matting,
         publish(out) as temporary,
         FrameZipWriter(temporary, ".png") as pack,
     ):

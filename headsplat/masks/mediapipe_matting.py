@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from headsplat.masks.matters import MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions
 from headsplat.networks.mediapipe_wheel import loading
 
@@ -90,3 +91,8 @@ class MediaPipeMatting:
         """Release the networks."""
         for network in self._networks:
             network.close()
+
+
+def open_matter(options: MatteOptions) -> MediaPipeMatting:
+    """See `headsplat.masks.matters.MATTERS`."""
+    return MediaPipeMatting(options.edge_radius, options.temporal_window)

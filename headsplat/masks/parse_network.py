@@ -10,7 +10,7 @@ from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
-from headsplat.networks.face_parsers import open_parser
+from headsplat.masks.parsers import PARSERS
 from headsplat.networks.rvm_inference import stack
 from headsplat.networks.transfer import Download, Row
 from headsplat.runtime.device import shared_gpu
@@ -20,13 +20,14 @@ from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
 
-def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
+def parse_chunk_by_network(frames: Path, weights: Path, out: Path, model: str = "bisenet") -> None:
     """Write `<id>_neckhead.png` and `<id>_mouth.png` of every frame of one chunk, 0 or 255.
 
     Args:
         frames: zip of the chunk's images.
-        weights: BiSeNet's `79999_iter.pth`, or an ONNX export of it.
+        weights: file of the network.
         out: the zip to write.
+        model: of `headsplat.masks.parsers.PARSERS`.
 
     Raises:
         UserError: an unreadable zip, or weights of another network.
@@ -35,7 +36,7 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # frames are already processed on several threads
     turn = int(frames.stem) if frames.stem.isdigit() else 0
-    parser = open_parser(weights, *shared_gpu(turn))
+    parser = PARSERS[model].load()(weights, *shared_gpu(turn))
 
     def labels(images: list[np.ndarray]) -> list[Row]:
         return Download(parser.labels(stack(images))).rows()

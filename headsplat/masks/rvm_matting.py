@@ -4,10 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+import torch
 
+from headsplat.masks.matters import MatteOptions
 from headsplat.masks.refine import central_component
-from headsplat.networks.rvm_inference import MattingEngine, stack
+from headsplat.networks.rvm_inference import MattingEngine, open_matting, stack
 from headsplat.networks.transfer import Download, Row
+from headsplat.runtime.device import shared_gpu
+from headsplat.runtime.process import available_threads
 
 _FAINT = 25  # alpha of 255 below which pixels do not connect regions
 _BYSTANDER = 0.005  # share of the image above which a separate region is a person, not hair
@@ -97,3 +101,10 @@ def remove_bystanders(matte: np.ndarray) -> np.ndarray:
     reach = 2 * (matte.shape[1] // 64) + 1
     around = cv2.dilate(others, np.ones((reach, reach), np.uint8)) > 0
     return np.where(around & (~coarse | (others > 0)), np.uint8(0), matte)
+
+
+def open_matter(options: MatteOptions) -> RvmMatting:
+    """See `headsplat.masks.matters.MATTERS`; sets the numbers of threads."""
+    torch.set_num_threads(available_threads())
+    cv2.setNumThreads(1)  # frames are already processed on several threads
+    return RvmMatting(open_matting(options.weights, *shared_gpu(options.turn)))

@@ -3,7 +3,10 @@
 The file holds neither identity nor anchors nor camera: those are the track's and the head model's.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from headsplat.formats.flashavatar.checkpoint import (
     Checkpoint,
     load_parameters,
     read_checkpoint,
+    save_checkpoint,
     write_checkpoint,
 )
 from headsplat.frame_code import FrameCode
@@ -23,7 +27,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish_folder, write_json
 from headsplat.runtime.logs import log
 from headsplat.track import read_track
-from headsplat.train.options import TrainOptions
+from headsplat.train.options import train_options
 from headsplat.train.prepare import empty_avatar
 
 # Sizes of the UV map that are tried to find the one a file was trained with.
@@ -69,6 +73,29 @@ def load_checkpoint(avatar: Avatar, checkpoint: Checkpoint) -> None:
     avatar.centered = checkpoint.centered
 
 
+@dataclass(frozen=True)
+class CheckpointFormat:
+    """The checkpoints of one published code.
+
+    Attributes:
+        read: (file, head model, the model's options) -> what it holds, if it fits; it has
+            `iteration`, the training images seen.
+        load: (avatar, what `read` gave): set the avatar's parameters.
+        save: (folder, deformation, means, optimizer's state, images seen, centered): write it.
+    """
+
+    read: Callable[[Path, HeadModel, Any], Any]
+    load: Callable[[Avatar, Any], None]
+    save: Callable[..., None]
+
+
+FLASHAVATAR = CheckpointFormat(
+    lambda path, head, options: read_fitting(path, head, options.uv_size),
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
 def import_avatar(
     head_path: Path, track_path: Path, checkpoint_path: Path, uv_size: int, out: Path
 ) -> None:
@@ -87,8 +114,8 @@ def import_avatar(
     head = HeadModel.load(head_path)
     track = read_track(track_path, head)
     checkpoint = read_fitting(checkpoint_path, head, uv_size)
-    options = TrainOptions(model=FlashAvatarDeformation.name, uv_size=uv_size)
     none = np.zeros(0, np.int64)
+    options = train_options(model=FlashAvatarDeformation.name, uv_size=uv_size)
     avatar = empty_avatar(head, track, none, options, torch.device("cpu"))
     load_checkpoint(avatar, checkpoint)
     facts = {

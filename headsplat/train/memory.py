@@ -1,7 +1,6 @@
 """What training asks of a GPU's memory, estimated before it is asked for."""
 
 from headsplat.avatar import Avatar
-from headsplat.gaussians.deform.flashavatar import HIDDEN, WIDTH, FlashAvatarDeformation
 from headsplat.train.crops import crop_size
 from headsplat.train.dataset import PLANES
 from headsplat.train.options import TrainOptions
@@ -39,9 +38,8 @@ def training_mib(
     """
     height, width = size
     gaussians = len(avatar.anchors)
-    step = height * width * _PIXEL + gaussians * _GAUSSIAN
-    if options.model == FlashAvatarDeformation.name:
-        step += gaussians * WIDTH * 2 * (HIDDEN + 2)
+    per_gaussian = _GAUSSIAN + avatar.deformation.bytes_per_gaussian
+    step = height * width * _PIXEL + gaussians * per_gaussian
     if lpips:
         step += crop_size(height, width) ** 2 * _FEATURES * _FEATURE
     parameters = sum(value.numel() for value in avatar.deformation.parameters())

@@ -1,50 +1,51 @@
-"""The numbers a user may set about training."""
+"""The options of training: those of every model, and those of the deformation model."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
+from headsplat.gaussians.deform.registry import MODELS, model_options
+from headsplat.options import check_ranges, option, schema_of
 from headsplat.runtime.errors import UserError
-
-MODEL_NAMES = ("blendshapes", "flashavatar")
-HELP = {
-    "model": "deformation model: blendshapes or flashavatar",
-    "steps": "optimizer steps",
-    "batch": "images per step",
-    "gaussians": "how many Gaussians blendshapes has (flashavatar: one per UV texel)",
-    "uv_size": "texels per side of the UV map, for flashavatar",
-    "bases": "learned bases of blendshapes",
-    "mouth": "weight of the mouth relative to the rest",
-    "ssim": "weight of 1 - SSIM, 0 for none",
-    "lpips": "weight of LPIPS-VGG where its weight files are found, 0 for none; on crops of half "
-    "the side, at full resolution",
-    "coarse": "share of the steps at half resolution",
-    "jitter": "noise on the codes of blendshapes in training, in their standard deviations",
-    "seed": "of everything random",
-    "profile": "steps to profile into trace.json.gz, for the report; 0 for none",
-}
-_RANGES = {
-    "steps": (1, 10**7), "batch": (1, 256), "gaussians": (100, 10**6), "uv_size": (16, 1024),
-    "bases": (1, 200), "mouth": (0, 1000), "ssim": (0, 10), "lpips": (0, 10), "coarse": (0, 1),
-    "jitter": (0, 10), "seed": (0, 2**31 - 1), "profile": (0, 51),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Options of one run; `HELP` says what each is, defaults equal config/config.yaml."""
+    """Options of one run; defaults equal config/config.yaml.
 
-    model: str = "blendshapes"
-    steps: int = 3000
-    batch: int = 16
-    gaussians: int = 16000
-    uv_size: int = 128
-    bases: int = 20
-    mouth: float = 40.0
-    ssim: float = 0.0
-    lpips: float = 0.05
-    coarse: float = 0.3
-    jitter: float = 0.3
-    seed: int = 0
-    profile: int = 0
+    Attributes:
+        own: options of the deformation model, an instance of its `Options`; None stands for the
+            defaults.
+
+    Raises:
+        UserError: no such model.
+        TypeError: `own` belongs to another model.
+    """
+
+    model: str = option("blendshapes", "deformation model")
+    steps: int = option(3000, "optimizer steps", 1, 10**7)
+    batch: int = option(16, "images per step", 1, 256)
+    mouth: float = option(40.0, "weight of the mouth relative to the rest", 0, 1000)
+    ssim: float = option(0.0, "weight of 1 - SSIM, 0 for none", 0, 10)
+    lpips: float = option(
+        0.05, "weight of LPIPS-VGG where its weight files are found, 0 for none; on crops of half "
+        "the side, at full resolution", 0, 10,
+    )  # fmt: skip
+    coarse: float = option(0.3, "share of the steps at half resolution", 0, 1)
+    jitter: float = option(
+        0.3, "noise on the codes of blendshapes in training, in their standard deviations", 0, 10
+    )
+    seed: int = option(0, "of everything random", 0, 2**31 - 1)
+    profile: int = option(
+        0, "steps to profile into trace.json.gz, for the report; 0 for none", 0, 51
+    )
+    own: Any = None
+
+    def __post_init__(self) -> None:
+        expected = model_options(self.model)
+        if self.own is None:
+            object.__setattr__(self, "own", expected())
+        if not isinstance(self.own, expected):
+            raise TypeError(f"options {self.own} are not those of the model {self.model}")
 
     def check(self) -> None:
         """Refuse what cannot be trained.
@@ -52,10 +53,55 @@ class TrainOptions:
         Raises:
             UserError: names the option, its value and what is allowed.
         """
-        if self.model not in MODEL_NAMES:
-            raise UserError(f"--model {self.model}: choose one of {', '.join(MODEL_NAMES)}")
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} {value}: must be between {low} and {high}")
+        check_ranges(self)
+        check_ranges(self.own)
+
+    def values(self) -> dict[str, Any]:
+        """Every option by name, the model's own among them."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if key != "own"} | values["own"]
+
+
+def train_options(**values: Any) -> TrainOptions:
+    """Options by name, those of the deformation model among them.
+
+    Args:
+        values: any option of any model; those of other models than `model` are left out.
+
+    Raises:
+        UserError: no such model, or no model has such an option.
+    """
+    common = {key: values[key] for key in values if key in shared_schema()}
+    unknown = [key for key in values if key not in all_options()]
+    if unknown:
+        raise UserError(f"'{unknown[0]}' is not an option of training")
+    model = model_options(values.get("model", TrainOptions.model))
+    names = {field.name for field in fields(model)}
+    own = model(**{key: values[key] for key in values if key in names})
+    return TrainOptions(**common, own=own)
+
+
+def shared_schema() -> dict[str, dict[str, Any]]:
+    """Option name -> JSON schema, of the options that every model has."""
+    properties = schema_of(TrainOptions)
+    properties["model"]["enum"] = list(MODELS)
+    return properties
+
+
+def all_options() -> dict[str, dict[str, Any]]:
+    """Option name -> JSON schema, the options of all models among them.
+
+    Raises:
+        TypeError: two models give one name to options of different types or ranges.
+    """
+    properties = shared_schema()
+    for model in MODELS:
+        for name, schema in schema_of(model_options(model)).items():
+            if _values(properties.setdefault(name, schema)) != _values(schema):
+                raise TypeError(f"deformation model '{model}': another option is called '{name}'")
+    return properties
+
+
+def _values(schema: dict[str, Any]) -> dict[str, Any]:
+    """What an option may be, without its description."""
+    return {key: value for key, value in schema.items() if key != "description"}

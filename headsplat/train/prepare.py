@@ -8,10 +8,9 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.frame_code import FrameCode
-from headsplat.gaussians.anchors import Anchors, sample_anchors, texel_anchors
-from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
+from headsplat.gaussians.deform.base import HeadSurface
 from headsplat.gaussians.deform.codes import camera_center, head_pose, pose_head
-from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
+from headsplat.gaussians.deform.registry import model_class
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.logs import log
@@ -71,27 +70,16 @@ def face_visibility(head: HeadModel, track: Track, rows: np.ndarray) -> np.ndarr
     return torch.where(best > -0.15, 1.0, _HIDDEN_DENSITY).numpy()
 
 
-def make_anchors(head: HeadModel, track: Track, rows: np.ndarray, options: TrainOptions) -> Anchors:
-    """Texels for `flashavatar`, samples by what the clip shows for `blendshapes`."""
-    if options.model == FlashAvatarDeformation.name:
-        return texel_anchors(head, options.uv_size)
-    neutral = HeadGeometry(head).shaped(track.identity()).numpy()
-    visibility = face_visibility(head, track, rows)
-    return sample_anchors(head, neutral, options.gaussians, visibility)
-
-
 def empty_avatar(
     head: HeadModel, track: Track, rows: np.ndarray, options: TrainOptions, device: torch.device
 ) -> Avatar:
     """An avatar with its anchors and a deformation of the right shapes, not yet initialized."""
-    anchors = make_anchors(head, track, rows, options)
+    model = model_class(options.model)
+    neutral = HeadGeometry(head).shaped(track.identity()).numpy()
+    surface = HeadSurface(head, neutral, lambda: face_visibility(head, track, rows))
+    anchors = model.make_anchors(surface, options.own)
     torch.manual_seed(options.seed)
-    size = FrameCode.size(head)
-    deformation = (
-        FlashAvatarDeformation(len(anchors), size)
-        if options.model == FlashAvatarDeformation.name
-        else BlendshapeDeformation(len(anchors), size, options.bases)
-    )
+    deformation = model.create(len(anchors), FrameCode.size(head), options.own)
     return Avatar(head, track.identity(), anchors, deformation, device)
 
 

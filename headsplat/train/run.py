@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import Avatar, save_avatar
-from headsplat.formats.flashavatar.checkpoint import save_checkpoint
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.codes import POSE
-from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.device import memory_advice
@@ -23,14 +21,14 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import read_track
+from headsplat.train.checkpoint_formats import CHECKPOINTS
 from headsplat.train.dataset import ImageReader, open_images
-from headsplat.train.from_checkpoint import load_checkpoint, read_fitting
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.memory import training_mib
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
-from headsplat.train.step import TERMS
+from headsplat.train.step import term_names
 from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
 
 # The learning rates rise over this many steps and end at this share.
@@ -97,16 +95,17 @@ def train_avatar(
             f"{split_path}: {len(ids)} training frames, at least 2 are needed; split again"
         )
     start = None
+    published = CHECKPOINTS[options.model].load() if options.model in CHECKPOINTS else None
     if checkpoint is not None:
-        if options.model != FlashAvatarDeformation.name:
+        if published is None:
             raise UserError(
-                f"{checkpoint}: the model {options.model} cannot go on from a checkpoint of "
-                "FlashAvatar; set train.model to flashavatar"
+                f"{checkpoint}: the model {options.model} cannot go on from a checkpoint; "
+                f"set train.model to {' or '.join(CHECKPOINTS)}"
             )
-        start = read_fitting(checkpoint, head, options.uv_size)
+        start = published.read(checkpoint, head, options.own)
         options = replace(options, coarse=0.0)
     lpips = find_lpips(options, assets, device)
-    parameters = asdict(options) | {"lpips_used": lpips is not None, "device": device.type}
+    parameters = options.values() | {"lpips_used": lpips is not None, "device": device.type}
     inputs = [head_path, track_path, split_path, *frames, *alpha, *parsing]
     inputs += [] if checkpoint is None else [checkpoint]
     scratch = Scratch(scratch_root, state_key(inputs, parameters, code))
@@ -126,7 +125,7 @@ def train_avatar(
         if start is None:
             initialize(avatar, training, images)
         else:
-            load_checkpoint(avatar, start)
+            published.load(avatar, start)
             log.info("going on from %s, after %d images", checkpoint, start.iteration)
         trainer = Trainer(avatar, training, images, plan, options, lpips, start)
         outcome = trainer.run(scratch.folder)
@@ -144,11 +143,11 @@ def train_avatar(
         write_json(folder / "training.json", facts)
         if outcome.profile:
             shutil.copyfile(scratch.folder / TRACE_FILE, folder / TRACE_FILE)
-        if isinstance(avatar.deformation, FlashAvatarDeformation):
+        if published is not None:
             with torch.no_grad():
                 last = trainer.gaussians(plan.rows[-1, :1].to(device))
             images_seen = options.steps * options.batch + (start.iteration if start else 0)
-            save_checkpoint(
+            published.save(
                 folder, avatar.deformation, last.means[0], outcome.optimizer, images_seen,
                 avatar.centered,
             )  # fmt: skip
@@ -176,7 +175,7 @@ def training_facts(
     """What `training.json` says: options, sizes, time, and thinned loss curves."""
     steps, batch = outcome.per_image.shape
     curves = {"total": thin(outcome.per_image.mean(1))}
-    for column, name in enumerate(TERMS):
+    for column, name in enumerate(term_names(avatar.deformation)):
         if outcome.terms[:, column].any():
             curves[name] = thin(outcome.terms[:, column])
     profile = {}
@@ -202,7 +201,7 @@ def training_facts(
         "device_name": torch.cuda.get_device_name(avatar.device)
         if avatar.device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads",
-        "options": asdict(options),
+        "options": options.values(),
         "losses": curves,
     } | profile
 

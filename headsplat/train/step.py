@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import Avatar
-from headsplat.gaussians.deform.base import Gaussians
+from headsplat.gaussians.deform.base import Deformation, Gaussians
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.metrics import ssim
 from headsplat.train.crops import crop_images, crop_size, random_crops
@@ -22,9 +22,22 @@ from headsplat.train.options import TrainOptions
 from headsplat.train.plan import Plan
 from headsplat.train.prepare import TrainingFrames
 
-TERMS = ("huber", "ssim", "lpips", "offset", "scale", "bases")
+# Loss terms of the images; the penalties of the deformation model follow them.
+TERMS = ("huber", "ssim", "lpips")
 # Pairs of Gaussian and strip a Gaussian to begin with; the budget grows where that is too few.
 _FIRST_PAIRS = 8
+
+
+def term_names(deformation: Deformation) -> tuple[str, ...]:
+    """Names of all loss terms: those of the images, then the model's penalties.
+
+    Raises:
+        TypeError: the model declares a name twice, or that of an image term.
+    """
+    names = (*TERMS, *deformation.penalties)
+    if len(set(names)) != len(names):
+        raise TypeError(f"{deformation.name}: penalties {deformation.penalties} repeat a name")
+    return names
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,8 @@ class TrainingStep:
     Attributes:
         cursor: (1,) long, the number of the next step.
         per_image: (S, B) loss of each image of each step done.
-        terms: (S, len(TERMS)) weighted loss terms.
+        names: of the K loss terms.
+        terms: (S, K) weighted loss terms.
         budget: of the rasterizer's pairs, None on a CPU.
     """
 
@@ -83,7 +97,8 @@ class TrainingStep:
         self._bind_rates()
         self.cursor = torch.zeros(1, dtype=torch.long, device=device)
         self.per_image = torch.zeros(steps, self.batch, device=device)
-        self.terms = torch.zeros(steps, len(TERMS), device=device)
+        self.names = term_names(avatar.deformation)
+        self.terms = torch.zeros(steps, len(self.names), device=device)
         first_pairs = _FIRST_PAIRS * len(avatar.anchors)
         self.budget = InstanceBudget(first_pairs, device) if device.type == "cuda" else None
 
@@ -127,7 +142,7 @@ class TrainingStep:
 
     def _note(self, per_image: Tensor, terms: dict[str, Tensor]) -> None:
         none = per_image.new_zeros(())
-        row = torch.stack([terms[name].detach() if name in terms else none for name in TERMS])
+        row = torch.stack([terms[name].detach() if name in terms else none for name in self.names])
         self.per_image.index_copy_(0, self.cursor, per_image[None])
         self.terms.index_copy_(0, self.cursor, row[None])
 
@@ -159,7 +174,13 @@ class TrainingStep:
                 each["lpips"] = options.lpips * self._lpips(crops, target)
         per_image = sum(each.values()) * frames.weight[rows]
         terms = {name: value.mean() for name, value in each.items()}
-        return per_image, terms, self._avatar.deformation.regularization(gaussians)
+        penalties = self._avatar.deformation.regularization(gaussians)
+        if penalties.keys() != set(self.names[len(TERMS) :]):
+            name = self._avatar.deformation.name
+            raise TypeError(
+                f"{name}: penalties {list(penalties)}, declared {self.names[len(TERMS) :]}"
+            )
+        return per_image, terms, penalties
 
 
 def _target(planes: Tensor, background: Tensor) -> Tensor:

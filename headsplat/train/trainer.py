@@ -41,7 +41,7 @@ class Outcome:
 
     Attributes:
         per_image: (S, B) loss of each image of each step.
-        terms: (S, len(TERMS)) weighted loss terms.
+        terms: (S, K) weighted loss terms; see `headsplat.train.step.term_names`.
         seconds: of stepping, over all sessions of a resumed run.
         optimizer: Adam's state dict, its rates as plain numbers.
         profile: microseconds of a step by part, empty when none was asked for.

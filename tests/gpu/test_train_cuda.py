@@ -1,7 +1,5 @@
 """Training on a GPU: recorded steps are the plain ones, buffers grow, memory may run out."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -15,7 +13,7 @@ from headsplat.runtime.files import read_json
 from headsplat.track import read_track
 from headsplat.train import run, step
 from headsplat.train.dataset import ImageReader, open_images
-from headsplat.train.options import TrainOptions
+from headsplat.train.options import train_options
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.trainer import Trainer
@@ -23,7 +21,7 @@ from tests.unit.tiny_clip import make_clip
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICE = torch.device("cuda")
-OPTIONS = replace(TrainOptions(), gaussians=600, bases=4, batch=4, steps=1000, uv_size=24)
+SMALL = {"gaussians": 600, "bases": 4, "batch": 4, "steps": 1000, "uv_size": 24}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,8 @@ def clip(tmp_path_factory):
     return make_clip(tmp_path_factory.mktemp("clip"))
 
 
-def new_trainer(clip, options=OPTIONS, limit_mib=1000) -> Trainer:
+def new_trainer(clip, options=None, limit_mib=1000) -> Trainer:
+    options = options or train_options(**SMALL)
     head = HeadModel.load(clip.head)
     track = read_track(clip.track, head)
     ids = read_json(clip.split)["train"]
@@ -51,7 +50,7 @@ def losses(trainer: Trainer) -> torch.Tensor:
 
 @pytest.mark.parametrize("model", ["blendshapes", "flashavatar"])
 def test_a_thousand_recorded_steps_agree_with_plain_ones(clip, monkeypatch, model):
-    options = replace(OPTIONS, model=model)
+    options = train_options(**SMALL | {"model": model})
     recorded = new_trainer(clip, options)
     recorded.advance(1000)
     assert recorded._captured.settled
@@ -88,7 +87,7 @@ def test_short_buffers_grow_and_no_step_is_lost(clip, monkeypatch):
 
 
 def test_steps_do_not_wait_for_the_gpu(clip):
-    trainer = new_trainer(clip, replace(OPTIONS, coarse=0.0))
+    trainer = new_trainer(clip, train_options(**SMALL | {"coarse": 0.0}))
     trainer.advance(20)
     assert trainer._captured.settled
     with trainer._captured.stream():
@@ -115,8 +114,8 @@ def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, mo
     arguments = dict(
         head_path=clip.head, track_path=clip.track, split_path=clip.split, frames=[clip.frames],
         alpha=[clip.alpha], parsing=[clip.parsing], scratch_root=tmp_path / "scratch",
-        out=tmp_path / "model", options=replace(OPTIONS, steps=40, coarse=0.1), assets=tmp_path,
-        device_name="cuda", cache_mib=100, gpu_percent=50, code="x",
+        out=tmp_path / "model", options=train_options(**SMALL | {"steps": 40, "coarse": 0.1}),
+        assets=tmp_path,        device_name="cuda", cache_mib=100, gpu_percent=50, code="x",
     )  # fmt: skip
     with pytest.raises(UserError, match=r"out of memory: about \d+ MiB .*lower train.batch"):
         run.train_avatar(**arguments)
@@ -128,7 +127,7 @@ def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, mo
 
 
 def test_profile_of_recorded_steps_names_the_rasterizer(clip, tmp_path):
-    options = replace(OPTIONS, steps=60, profile=5)
+    options = train_options(**SMALL | {"steps": 60, "profile": 5})
     trainer = new_trainer(clip, options)
     outcome = trainer.run(tmp_path)
     assert outcome.profile["wall"] > 0

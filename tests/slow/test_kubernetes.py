@@ -142,7 +142,7 @@ def test_jobs_run_with_nothing_but_the_volume(volume, tmp_path):
         (container,) = check_job(job, volume.folder).containers
         assert "nvidia.com/gpu" not in container.resources.limits
         commands.append(container.args[1])
-    rules = ("build_cuda_ext", "build_procedural_head", "render_builtin", "probe_video")
+    rules = ("build_cuda_ext", "build_head", "render_builtin", "probe_video")
     assert len(commands) == len(rules)
     for rule in rules:
         assert sum(f"--allowed-rules {rule}" in command for command in commands) == 1, rule

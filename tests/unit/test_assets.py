@@ -9,9 +9,10 @@ import pytest
 from headsplat_workflow.assets.catalogue import CATALOGUE, Asset
 from headsplat_workflow.assets.check import check_assets, verify_used
 from headsplat_workflow.assets.locate import locate, unpacked
-from headsplat_workflow.assets.needs import FLAME_PARTS, Assets, Need, as_flags, parse
+from headsplat_workflow.assets.needs import Assets, Need, as_flags, parse
 from headsplat_workflow.assets.verify import HashRecord, glance
 
+from headsplat.heads.registry import HEADS
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.fingerprint import file_digest
 
@@ -159,7 +160,7 @@ def test_what_a_configuration_needs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     needs = {need.key: need for need in configuration(tmp_path).all()}
     assert {key for key, need in needs.items() if need.required} == {
-        "ict", *(f"flame_{part}" for part in FLAME_PARTS)
+        "ict", *HEADS["flame"].assets
     }  # fmt: skip
     assert set(needs) - {"ict"} >= {"rvm", "bisenet", "mica", "face_landmarker"}
     assert needs["flame_model"].path == tmp_path / "flame/generic_model.pkl"
@@ -197,7 +198,7 @@ def test_a_missing_network_that_was_asked_for_is_one_line_each(tmp_path, monkeyp
     assert lines[0].startswith("assets/rvm_mobilenetv3_fp32.onnx: is missing; get it at https://")
     assert "GPL-3.0" in lines[0]
     assert "rvm_resnet50.pth" in lines[0]
-    assert len(lines) == 1 + 1 + len(FLAME_PARTS)
+    assert len(lines) == 1 + 1 + len(HEADS["flame"].assets)
     assert all(line.startswith("error: ") for line in lines[1:])
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/79999_iter.pth").write_text("<!DOCTYPE html>")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headsplat.drive.arkit_motion import read_arkit
-from headsplat.drive.kinds import ABSOLUTE, RELATIVE
+from headsplat.drive.kinds import ABSOLUTE, RELATIVE, MotionOptions
 from headsplat.formats.arkit.live_link import read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
 from headsplat.heads.ict import parts
@@ -25,7 +25,7 @@ E = len(ARKIT_SHAPES)
 def one_pose(folder, head_motion=ABSOLUTE, target=TARGET, **coefficients):
     """The motion of a table in which every row is the same."""
     table = write_table(folder / "take.csv", [coefficients] * 90)
-    return read_arkit(table, target, head_motion)
+    return read_arkit(table, target, MotionOptions(head_motion))
 
 
 def joint(motion, first: int) -> torch.Tensor:
@@ -117,7 +117,7 @@ def test_time_codes_give_the_frame_rate(tmp_path, fps):
 def test_resampled_by_time(tmp_path):
     rows = [{"MouthSmileLeft": k / 120} for k in range(121)]
     table = write_table(tmp_path / "take.csv", rows, 60)
-    motion = read_arkit(table, TARGET, ABSOLUTE).sampled(25)
+    motion = read_arkit(table, TARGET, MotionOptions(ABSOLUTE)).sampled(25)
     assert len(motion.times) == 51
     smile = motion.condition[:, ARKIT_SHAPES.index("mouthSmile_L")].numpy()
     np.testing.assert_allclose(smile, np.arange(51) / 50, atol=1e-9)
@@ -138,7 +138,7 @@ def test_spelling_order_and_lacking_angles_do_not_matter(tmp_path):
     edit(path, lambda rows: [row[:-lacking][::-1] for row in rows])
     text = path.read_text().replace("JawOpen", "jawOpen").replace("BlendShape", "Blendshape")
     path.write_text("\ufeff" + text)
-    motion = read_arkit(path, TARGET, ABSOLUTE)
+    motion = read_arkit(path, TARGET, MotionOptions(ABSOLUTE))
     assert joint(motion, E)[0] == pytest.approx(JAW_OPEN / 2)
     torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(70, 3, 3))
 

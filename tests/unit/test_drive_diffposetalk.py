@@ -8,7 +8,7 @@ import torch
 
 from headsplat.drive.blinks import blinks
 from headsplat.drive.diffposetalk import read_diffposetalk
-from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL
+from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
 from headsplat.drive.limits import mean_rotation
 from headsplat.runtime.errors import UserError
 from tests.unit.driven import flame_like, make_target, make_track
@@ -34,7 +34,7 @@ def speech(head: bool = True) -> dict[str, np.ndarray]:
 
 def read(folder, arrays, head_motion=ABSOLUTE, with_blinks=False, target=TARGET):
     np.savez(folder / "speech.npz", **arrays)
-    return read_diffposetalk(folder / "speech.npz", target, head_motion, with_blinks)
+    return read_diffposetalk(folder / "speech.npz", target, MotionOptions(head_motion, with_blinks))
 
 
 def rodrigues(vector) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_a_broken_file_is_one_line(tmp_path):
     np.savez(tmp_path / "whole.npz", **speech())
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:5000])
     with pytest.raises(UserError, match=r"cut\.npz: cannot be read"):
-        read_diffposetalk(tmp_path / "cut.npz", TARGET, ABSOLUTE, False)
+        read_diffposetalk(tmp_path / "cut.npz", TARGET, MotionOptions(ABSOLUTE, False))
 
 
 @pytest.mark.parametrize("change", [{"name": "ict"}, {"version": "2023-0123abcd"}])

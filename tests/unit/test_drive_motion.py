@@ -8,7 +8,7 @@ import torch
 
 from headsplat.drive.another_track import read_another_track
 from headsplat.drive.blinks import CLOSE, FIRST, HOLD, OPEN, blinks
-from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL
+from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
 from headsplat.drive.limits import TURN_LIMIT, DrivingLimits, mean_rotation
 from headsplat.drive.motion import Motion
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
@@ -116,7 +116,7 @@ class TestAnotherTrack:
     def read(self, folder, track, head_motion=RELATIVE):
         write_track(folder / "other.npz", track)
         return read_another_track(
-            folder / "other.npz", make_target(self.head, self.own), head_motion
+            folder / "other.npz", make_target(self.head, self.own), MotionOptions(head_motion)
         )
 
     @pytest.mark.parametrize("head_motion", [RELATIVE, ABSOLUTE])
@@ -178,4 +178,6 @@ class TestAnotherTrack:
     def test_no_track_is_one_line(self, tmp_path):
         (tmp_path / "x.npz").write_text("")
         with pytest.raises(UserError, match=r"x\.npz: cannot be read"):
-            read_another_track(tmp_path / "x.npz", make_target(self.head, self.own), RELATIVE)
+            read_another_track(
+                tmp_path / "x.npz", make_target(self.head, self.own), MotionOptions()
+            )

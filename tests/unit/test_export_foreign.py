@@ -13,8 +13,13 @@ import export_flame_parameters
 import export_imavatar
 import export_vhap
 from headsplat.formats.arkit.writer import BLENDSHAPES, ROTATIONS, blendshapes
-from headsplat.formats.flame_codes import millimetres_lost
-from headsplat.formats.flame_pose import fold, root_and_neck, six_from_axis_angle, unfold
+from headsplat.formats.flame import (
+    fold,
+    millimetres_lost,
+    root_and_neck,
+    six_from_axis_angle,
+    unfold,
+)
 from headsplat.formats.imavatar.reader import read_imavatar
 from headsplat.formats.imavatar.writer import parameters
 from headsplat.formats.importing.clip import make_track

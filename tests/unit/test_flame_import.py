@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-import import_flame_head as script
+import build_head as script
 from headsplat.avatar import load_avatar
 from headsplat.heads.flame import FlameFiles, import_flame_head, read_flame_head
 from headsplat.heads.landmarks import points
 from headsplat.heads.model import HeadModel
+from headsplat.heads.registry import HEADS
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.errors import UserError
 from headsplat.track import load_track
@@ -53,7 +54,7 @@ def files(shared, standin, tmp_path_factory) -> FlameFiles:
 @pytest.fixture(scope="module")
 def head(files, tmp_path_factory) -> HeadModel:
     out = tmp_path_factory.mktemp("head") / "flame.npz"
-    import_flame_head(files, out)
+    import_flame_head(out, *vars(files).values())
     return HeadModel.load(out)
 
 
@@ -165,7 +166,7 @@ def test_bad_files_end_in_one_line(files, standin, tmp_path):
 
     def refused(match: str, **paths) -> None:
         with pytest.raises(UserError, match=match) as caught:
-            import_flame_head(replace(files, **paths), tmp_path / "out.npz")
+            import_flame_head(tmp_path / "out.npz", *vars(replace(files, **paths)).values())
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out.npz").exists()
 
@@ -198,6 +199,8 @@ def test_bad_files_end_in_one_line(files, standin, tmp_path):
 
 def test_script_writes_the_model(files, tmp_path):
     out = tmp_path / "flame.npz"
-    flags = [f"--{name}={getattr(files, name)}" for name in files.__dataclass_fields__]
-    script.main([*flags, f"--out={out}"])
+    entry = HEADS["flame"]
+    paths = zip(entry.assets, vars(files).values(), strict=True)
+    flags = [f"--file={key}={path}" for key, path in paths]
+    script.main([f"--builder={entry.target}", *flags, f"--out={out}"])
     assert HeadModel.load(out).name == "flame"

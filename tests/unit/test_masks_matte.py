@@ -1,5 +1,6 @@
 """Matte refinement, temporal smoothing, and continuity across chunks."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,10 +9,11 @@ import pytest
 
 from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
-from headsplat.masks import matte as matte_module
 from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.matte import MatteOptions, matte_chunk
+from headsplat.masks.matte import matte_chunk
+from headsplat.masks.matters import MATTERS, MatteOptions
 from headsplat.masks.mediapipe_matting import TemporalSmoother
+from headsplat.masks.networks import MaskModel
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
@@ -144,7 +146,9 @@ def test_registered_model_gets_warm_up_frames_in_order(tmp_path, monkeypatch):
         def close(self) -> None:
             seen.append(-1)
 
-    monkeypatch.setitem(matte_module.MATTING_MODELS, "recorder", Recorder)
+    monkeypatch.setattr(sys.modules[__name__], "Recorder", Recorder, raising=False)
+    entry = MaskModel(f"{__name__}:Recorder", "records what it is shown")
+    monkeypatch.setitem(MATTERS.entries, "recorder", entry)
     gray = {k: np.full((16, 16, 3), 10 * k, np.uint8) for k in range(1, 8)}
     before = write_zip(tmp_path / "000.zip", {k: gray[k] for k in range(1, 5)})
     own = write_zip(tmp_path / "001.zip", {k: gray[k] for k in range(5, 8)})
@@ -167,7 +171,7 @@ def test_both_decoders_give_the_same_pixels():
     [
         ("nosuch", "000", "mediapipe"),
         ("mediapipe", "007", "007.zip"),
-        ("rvm", "000", "--weights rvm_mobilenetv3_fp32.onnx"),
+        ("rvm", "000", "pass --weights"),
     ],
 )
 def test_bad_arguments_end_in_one_line(tmp_path, model, chunk, word):

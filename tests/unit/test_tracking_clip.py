@@ -10,7 +10,7 @@ import torch
 from benchmarks.synthetic_tracks import detect, head_inputs, make_ground_truth, write_inputs
 from headsplat.camera import project
 from headsplat.formats.frame import read_frame
-from headsplat.formats.frame_export import export_frames
+from headsplat.formats.frame_folder import export_frames
 from headsplat.heads.landmarks import points
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle

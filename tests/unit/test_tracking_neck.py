@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.synthetic_tracks import detect, make_ground_truth, write_inputs
-from headsplat.formats.flame_pose import fold, unfold
+from headsplat.formats.flame import fold, unfold
 from headsplat.formats.importing.clip import make_track
 from headsplat.formats.vhap.writer import flame_parameters
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle

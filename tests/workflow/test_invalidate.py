@@ -29,7 +29,7 @@ CROP = {"solve_crop": 1, "split_frames": 1} | TRACK | CUT
 DETECT = {"detect_chunk": 2} | CROP
 PROBE = {"probe_video": 1} | DETECT
 BUILTIN = {"render_builtin": 1} | PROBE
-HEAD = {"build_procedural_head": 1} | BUILTIN
+HEAD = {"build_head": 1} | BUILTIN
 EVERYTHING = {"build_cuda_ext": 1} | HEAD
 THREE_CHUNKS = dict.fromkeys(("detect_chunk", "crop_chunk", "matte_chunk", "parse_chunk"), 3)
 

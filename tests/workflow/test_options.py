@@ -1,20 +1,24 @@
 """The configuration, its schema and the scripts' defaults say the same."""
 
-from dataclasses import asdict
-
 import yaml
 
+from headsplat_workflow.config import load_schema
+
 from headsplat.runtime import watchdog_launcher
-from headsplat.train.options import TrainOptions
+from headsplat.train.options import MODELS, all_options, train_options
 
 from .conftest import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-SCHEMA = yaml.safe_load((ROOT / "config/schema.yaml").read_text())
+SCHEMA = load_schema(ROOT / "config/schema.yaml")
 
 
 def test_training_defaults_equal_the_configuration() -> None:
-    assert CONFIG["train"] == asdict(TrainOptions())
+    defaults = [train_options(model=model).values() for model in MODELS]
+    for values in defaults:
+        assert {k: v for k, v in values.items() if k != "model"}.items() <= CONFIG["train"].items()
+    assert CONFIG["train"].keys() == all_options().keys()
+    assert CONFIG["train"]["model"] == train_options().model
 
 
 def test_a_stage_started_by_hand_is_watched_as_in_the_workflow() -> None:

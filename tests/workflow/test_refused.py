@@ -67,7 +67,7 @@ def test_cells_and_paths_of_the_configuration_are_one_word_each(checkout: Checko
     (folder / "ict $(touch touched)").mkdir()
     (folder / "config/subjects.tsv").write_text(
         HEADER + f"one\t{name}.mp4\tict\tpreview\t900,900,5,5\t{name}.npy\n"
-        f"two\t-\tprocedural\tpreview\t\t\tmetrical-tracker:{name}.d\t{name}.pth\n"
+        f"two\t-\tict\tpreview\t\t\tmetrical-tracker:{name}.d\t{name}.pth\n"
     )
     settings = TINY | {
         "heads": {"ict": "ict $(touch touched)"},
@@ -79,7 +79,7 @@ def test_cells_and_paths_of_the_configuration_are_one_word_each(checkout: Checko
     words = commands(result)
     assert f"--video={name}.mp4" in words["probe_video"]
     assert {f"--identity={name}.npy", "--intrinsics=900,900,5,5"} <= set(words["track_head"])
-    assert "--source=ict $(touch touched)" in words["import_ict_head"]
+    assert "--file=ict=ict $(touch touched)" in words["build_head"]
     assert f"--folder={name}.d" in words["import_track"]
     assert f"--checkpoint={name}.pth" in words["import_avatar"]
     assert f"--weights={name}.onnx" in words["matte_chunk"]

@@ -1,5 +1,8 @@
 """What a stage's code is: a hash of the syntax trees a script reaches by static imports.
 
+A plug-in that a table names, "headsplat.module:attribute" (`headsplat.registry`), counts as
+imported by the module that holds the table.
+
 A comment, a docstring, formatting or a fresh checkout does not change it; an edit in any module
 that the script imports does. Snakemake reruns a job when one of its params changes, so every rule
 carries this hash among its params.
@@ -9,6 +12,7 @@ import ast
 import functools
 import hashlib
 import json
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +46,8 @@ _HARNESS = frozenset(
         "headsplat_workflow.stage",
     )
 )
+
+_PLUGIN = re.compile(r"((?:headsplat|headsplat_workflow)(?:\.\w+)+):\w+")
 
 # Of one file: the hash of its syntax tree, and the names of the package's modules it may import.
 _Source = tuple[str, list[str]]
@@ -79,6 +85,9 @@ def _parse(path: Path) -> _Source:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            plugin = _PLUGIN.fullmatch(node.value)
+            modules |= {plugin[1]} if plugin else set()
     digest = hashlib.sha256(ast.dump(_strip_docstrings(tree)).encode()).hexdigest()
     return digest, sorted(m for m in modules if m.split(".")[0] in PACKAGES)
 
@@ -117,19 +126,21 @@ def read_sources(memo: Path) -> None:
 
 
 @functools.cache
-def code_version(script: str, *extra: str) -> str:
+def code_version(script: str, *extra: str, modules: tuple[str, ...] = ()) -> str:
     """Hash of `workflow_scripts/<script>.py` and the modules it imports that can change results.
 
     Args:
         script: the rule's name.
         extra: further files (relative to the repository root) whose bytes count, e.g. kernels.
+        modules: further modules, which the script imports by names that it is given.
     """
     todo, seen = [SCRIPTS / f"{script}.py"], {}
+    todo += [file for module in modules if (file := _module_file(module))]
     while todo:
         path = todo.pop()
         if path not in seen:
-            seen[path], modules = _read(path)
-            files = (_module_file(module) for module in modules)
+            seen[path], imported = _read(path)
+            files = (_module_file(module) for module in imported)
             todo.extend(file for file in files if file and file not in _HARNESS)
     for name in extra:
         path = ROOT / name

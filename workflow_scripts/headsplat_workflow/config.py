@@ -17,11 +17,16 @@ import yaml
 from headsplat_workflow.named_rows import NAME, NamedRows
 from headsplat_workflow.user_files import file_problem, folder_problem
 
-from headsplat.formats.importing.kinds import FRAME_DELTA_KINDS, KINDS, OWN_IMAGES
+from headsplat.formats.registry import FORMATS
+from headsplat.heads.registry import HEADS
+from headsplat.masks.matters import MATTERS
+from headsplat.masks.networks import AUTO
+from headsplat.masks.parsers import PARSERS
 from headsplat.runtime.errors import LONGEST, UserError, shown
 from headsplat.runtime.tables import Row, read_rows
+from headsplat.train.checkpoint_formats import CHECKPOINTS
+from headsplat.train.options import all_options
 
-HEADS = ("procedural", "ict", "flame")
 BUILTIN_VIDEO = "builtin"
 COLUMNS = ("subject", "video", "head", "preset")
 OPTIONAL_COLUMNS = (
@@ -53,6 +58,23 @@ def _unknown_key(error: jsonschema.ValidationError) -> str:
     return f"'{where}' is not an option; possible are: {', '.join(sorted(known))}"
 
 
+def load_schema(schema_file: Path) -> dict[str, Any]:
+    """The schema in a file, with what the tables of plug-ins add.
+
+    These are the options of `train`, the deformation models' own among them, and the names of
+    matting and parsing models.
+    """
+    schema = yaml.safe_load(schema_file.read_text())
+    sections = {name: value.get("properties") for name, value in schema["$defs"].items()}
+    sections["train"].update(all_options())
+    for section, models in (("matte", MATTERS), ("parse", PARSERS)):
+        sections[section]["model"] = {
+            "enum": [AUTO, *models],
+            "description": f"auto: a network where its weights are found; {models.described()}",
+        }
+    return schema
+
+
 def validate(config: dict[str, Any], schema_file: Path, config_file: str) -> None:
     """Check `config` against the closed schema.
 
@@ -60,7 +82,7 @@ def validate(config: dict[str, Any], schema_file: Path, config_file: str) -> Non
         UserError: names the first offending key, what it must be, or the nearest valid one.
     """
     _require_few_values(config, config_file)
-    schema = yaml.safe_load(schema_file.read_text())
+    schema = load_schema(schema_file)
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.absolute_path)))
     if not errors:
@@ -235,23 +257,22 @@ def refuse_checkpoints(subjects: Subjects, config: dict[str, Any]) -> None:
         if not row.get("checkpoint"):
             continue
         model = merged(config, config["presets"][row["preset"]])["train"]["model"]
-        if model != "flashavatar":
+        if model not in CHECKPOINTS:
             subjects.refuse(
                 name,
                 f"subject '{name}': its checkpoint is FlashAvatar's, but train.model of preset "
-                f"'{row['preset']}' is {model}; set it to flashavatar",
+                f"'{row['preset']}' is {model}; set it to {' or '.join(CHECKPOINTS)}",
             )
 
 
 def _check_import(row: dict[str, str], where: str) -> None:
     """Split `import` into `kind` and `folder`, and see that the other cells go with it."""
-    kind, _, folder = row["import"].partition(":")
-    row["kind"], row["folder"] = kind.strip(), folder.strip()
-    if row["kind"] not in KINDS:
-        close = difflib.get_close_matches(row["kind"], KINDS, n=1, cutoff=0.5)
-        hint = f"did you mean '{close[0]}'?" if close else f"one of {', '.join(KINDS)}"
-        text = shown(row["import"])
+    name, _, folder = row["import"].partition(":")
+    row["kind"], row["folder"] = name.strip(), folder.strip()
+    if row["kind"] not in FORMATS:
+        text, hint = shown(row["import"]), FORMATS.hint(row["kind"])
         raise UserError(f"{where}: cannot import '{text}'; <kind>:<folder>, {hint}")
+    kind = FORMATS[row["kind"]]
     if trouble := folder_problem(row["folder"]):
         raise UserError(f"{where}: the folder '{shown(row['folder'])}' to import {trouble}")
     for column in ("intrinsics", "identity"):
@@ -259,7 +280,7 @@ def _check_import(row: dict[str, str], where: str) -> None:
             raise UserError(f"{where}: '{column}' comes with the import; leave it empty")
     if row["video"] in NO_VIDEO:
         row["video"] = ""
-    elif row["kind"] not in OWN_IMAGES:
+    elif not kind.own_images:
         raise UserError(f"{where}: {row['kind']} brings its own images; write '-' under 'video'")
     elif trouble := folder_problem(row["video"]):
         raise UserError(
@@ -269,7 +290,7 @@ def _check_import(row: dict[str, str], where: str) -> None:
     delta = row.get("frame_delta")
     if delta and not re.fullmatch(r"-?\d{1,6}", delta):
         raise UserError(f"{where}: 'frame_delta' is '{shown(delta)}', expected a whole number")
-    if delta and row["kind"] not in FRAME_DELTA_KINDS:
+    if delta and not kind.frame_delta:
         raise UserError(f"{where}: {row['kind']} names its images; leave 'frame_delta' empty")
     if row.get("flame_version") not in (None, "", "2020", "2023"):
         raise UserError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.user_files import file_problem
 
-from headsplat.drive.kinds import DIFFPOSETALK, HEAD_MOTIONS, KINDS, RELATIVE, TRACK
+from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 
@@ -28,8 +28,8 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows:
     Args:
         table: file with the header `name kind file`; `audio` (a sound or video file),
             `head_motion` (of `HEAD_MOTIONS`, empty for the first) and `blinks` (yes or no, empty
-            for yes; only of `diffposetalk`) are optional columns. `file` of a `track` may be the
-            name of a subject. Lines that start with '#' are comments.
+            for yes; only of kinds that lack blinks) are optional columns. `file` of a `track` may
+            be the name of a subject. Lines that start with '#' are comments.
         subjects: names of the subjects.
 
     Raises:
@@ -49,11 +49,17 @@ def _check_row(table_row: Row, subjects: Collection[str]) -> None:
     name, kind, file = row["name"], row["kind"], row["file"]
     if kind not in KINDS:
         raise UserError(f"{where}: unknown kind '{shown(kind)}'; one of {', '.join(KINDS)}")
-    if kind == TRACK and file in subjects:
+    if KINDS[kind].subject and file in subjects:
         row["file"] = f"work/{file}/track/track.npz"
     elif trouble := file_problem(file):
-        hint = "; give a subject's name or a track.npz" if kind == TRACK else ""
+        hint = "; give a subject's name or a track.npz" if KINDS[kind].subject else ""
         raise UserError(f"{where}: the file '{shown(file)}' of '{name}' {trouble}{hint}")
+    elif Path(file).suffix.lower() not in KINDS[kind].suffixes:
+        suffixes = " or ".join(KINDS[kind].suffixes)
+        raise UserError(
+            f"{where}: the file '{shown(file)}' of '{name}' must end in {suffixes} for {kind}; "
+            "give another file or kind"
+        )
     if row["audio"] and (trouble := file_problem(row["audio"])):
         raise UserError(f"{where}: the audio '{shown(row['audio'])}' of '{name}' {trouble}")
     row["head_motion"] = row["head_motion"] or RELATIVE
@@ -62,7 +68,7 @@ def _check_row(table_row: Row, subjects: Collection[str]) -> None:
             f"{where}: unknown head_motion '{shown(row['head_motion'])}'; one of "
             f"{', '.join(HEAD_MOTIONS)}"
         )
-    if row["blinks"] and kind != DIFFPOSETALK:
+    if row["blinks"] and not KINDS[kind].blinks:
         raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
     row["blinks"] = row["blinks"] or YES
     if row["blinks"] not in (YES, NO):
@@ -83,7 +89,7 @@ def motion_for(motions: NamedRows, name: str, head: str) -> dict[str, str]:
         hint = f"did you mean '{close[0]}'?" if close else "add a line: name, kind, file"
         raise UserError(f"{table}: there is no motion '{shown(name)}'; {hint}")
     row = motions[name]
-    heads = KINDS[row["kind"]]
+    heads = KINDS[row["kind"]].heads
     if heads is not None and head not in heads:
         raise UserError(
             f"{table}: '{name}' is a {row['kind']} motion, for subjects whose head is "

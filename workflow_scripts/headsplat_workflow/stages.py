@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
+from headsplat.formats.registry import ALPHA, PARSING
 
 # A row of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
 Subject = Mapping[str, str]
@@ -82,7 +82,7 @@ def _import(row: Subject) -> bool:
 
 
 def _brings(part: str) -> Callable[[Subject], bool]:
-    return lambda row: _import(row) and part in KINDS[row["kind"]](Path(row["folder"]))
+    return lambda row: _import(row) and part in FORMATS[row["kind"]].brings(Path(row["folder"]))
 
 
 def _lacks(part: str) -> Callable[[Subject], bool]:
@@ -113,11 +113,9 @@ _SHARED = (
         "work/cuda_ext/build.json",
         Need(mem=(3000, 0), minutes=(20, 0), disk=(1000, 0)),
     ),
-    Stage("build_procedural_head", "work/heads/procedural.npz"),
     Stage(
-        "import_ict_head", "work/heads/ict.npz", Need(mem=(3000, 0), minutes=(15, 0), disk=(500, 0))
+        "build_head", "work/heads/{head}.npz", Need(mem=(3000, 0), minutes=(15, 0), disk=(500, 0))
     ),
-    Stage("import_flame_head", "work/heads/flame.npz", Need(mem=(2000, 0))),
     Stage("render_builtin", "work/builtin/demo.mp4", Need(mem=(2000, 0), minutes=(5, 30))),
 )
 _OF_A_SUBJECT = (

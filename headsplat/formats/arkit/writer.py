@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
-from headsplat.formats.flame_pose import FLIP, axis_angle_from_six
+from headsplat.formats.flame import FLIP, axis_angle_from_six
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish

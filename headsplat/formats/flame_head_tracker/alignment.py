@@ -7,7 +7,7 @@ cameras see of the head, and what the fit leaves is reported.
 
 import numpy as np
 
-from headsplat.formats.flame_pose import matrices
+from headsplat.formats.flame import matrices
 
 # MediaPipe's points of the tracker's 68: its "left" eye is the subject's right one.
 _EYES = (33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)

@@ -15,17 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera, undo_alignment
-from headsplat.formats.flame_pose import FLIP, fold, matrices, root_and_neck, six_from_axis_angle
-from headsplat.formats.importing.arrays import read_arrays
-from headsplat.formats.importing.clip import (
-    ImageSource,
-    ImportedClip,
-    ImportOptions,
+from headsplat.formats.flame import (
+    FLIP,
     fit_codes,
-    make_track,
+    fold,
+    matrices,
     require_flame,
+    root_and_neck,
+    six_from_axis_angle,
 )
+from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera, undo_alignment
+from headsplat.formats.importing.arrays import read_arrays
+from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, make_track
 from headsplat.formats.importing.numbered import numbered_images
 from headsplat.frames.ids import frame_number
 from headsplat.frames.images import read_image_file

@@ -14,8 +14,14 @@ import numpy as np
 import torch
 
 from headsplat.camera import project, vector_from_matrix
-from headsplat.formats.flame_codes import flame_year, millimetres_lost, padded, require_flame_track
-from headsplat.formats.flame_pose import FLIP, axis_angle_from_six
+from headsplat.formats.flame import (
+    FLIP,
+    axis_angle_from_six,
+    flame_year,
+    millimetres_lost,
+    padded,
+    require_flame_track,
+)
 from headsplat.formats.imavatar.reader import EXPRESSION, PARAMETERS, SCALE, SHAPE
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore, require_same_ids

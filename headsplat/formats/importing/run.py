@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from headsplat.formats.importing.clip import ImportedClip, ImportOptions
-from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
 from headsplat.formats.importing.record import ImportRecord
-from headsplat.formats.importing.registry import READERS
 from headsplat.formats.importing.window import square_window
+from headsplat.formats.registry import ALPHA, FORMATS, PARSING
 from headsplat.frames.crop import Crop
 from headsplat.frames.table import FrameRow, write_frames
 from headsplat.runtime.errors import UserError
@@ -45,7 +45,7 @@ def import_track(
     The landmarks are written as never seen (NaN): later stages then go by the mesh.
 
     Args:
-        kind: a key of `READERS`.
+        kind: of `headsplat.formats.registry.FORMATS`.
         folder: what the user named.
         options: of the import.
         size: side of the square images that later stages see.
@@ -55,7 +55,7 @@ def import_track(
         UserError: whatever is wrong with the folder, in one line.
     """
     torch.set_num_threads(available_threads())
-    clip = READERS[kind](folder, options)
+    clip = FORMATS[kind].load()(folder, options)
     _check(clip, kind, folder)
     for note in clip.notes:
         log.info("note: %s", note)
@@ -94,7 +94,7 @@ def _check(clip: ImportedClip, kind: str, folder: Path) -> None:
         raise UserError(f"{folder}: no frames; give the folder of a tracked clip")
     if ids[0] < 1 or (np.diff(ids) <= 0).any():
         raise ValueError(f"{kind}: ids are not ascending from 1: {ids[:5]}")
-    brought = KINDS[kind](folder)
+    brought = FORMATS[kind].brings(folder)
     wanted = {
         "images": True, "alpha": ALPHA in brought, "head_mask": PARSING in brought,
         "mouth_mask": PARSING in brought,
@@ -131,3 +131,21 @@ def _info(folder: Path, window: Crop, ids: list[int]) -> VideoInfo:
         audio=None,
         hdr=False,
     )
+
+
+class FaceDetector:
+    """Finds the face of an image; images are independent of one another."""
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        """(H, W, 3) uint8 RGB -> (478, 3) MediaPipe points in its pixels, or None."""
+        from headsplat.detect.tracker import FaceTracker
+
+        found = FaceTracker(self._models).step(1, image)
+        return found[0][0] if found else None
+
+    @cached_property
+    def _models(self):
+        # MediaPipe takes seconds to load, and only some imports look at images.
+        from headsplat.detect.mediapipe_models import FaceModels
+
+        return FaceModels()

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.formats.flame_pose import (
+from headsplat.formats.flame import (
     FLIP,
+    fit_codes,
     fold,
+    require_flame,
     require_rigid,
     root_and_neck,
     six_from_axis_angle,
@@ -24,10 +26,8 @@ from headsplat.formats.importing.clip import (
     ImageSource,
     ImportedClip,
     ImportOptions,
-    fit_codes,
     make_track,
     refuse_images,
-    require_flame,
 )
 from headsplat.frames.ids import LARGEST
 from headsplat.runtime.errors import UserError, shown

@@ -14,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.formats.flame_codes import flame_year, padded, require_flame_track
-from headsplat.formats.flame_pose import FLIP, axis_angle_from_six, root_and_neck, unfold
+from headsplat.formats.flame import (
+    FLIP,
+    axis_angle_from_six,
+    flame_year,
+    padded,
+    require_flame_track,
+    root_and_neck,
+    unfold,
+)
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore
 from headsplat.heads.model import HeadModel

@@ -1,14 +1,24 @@
-"""What deformation models owe the trainer and the renderer: one signature.
+"""The interface of deformation models, which turn frame codes and anchors into Gaussians.
 
-A model turns the code of each frame, and where its anchors lie in that frame, into Gaussians.
+A model is one module with a subclass of `Deformation` and, if it has options of its own, a
+dataclass `Options` (`headsplat.options`). It is listed in `headsplat.gaussians.deform.registry`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from headsplat.gaussians.anchors import Anchors
+from headsplat.gaussians.sh import constant_coefficient
+from headsplat.heads.model import HeadModel
+
+# How far beyond the training frames a driving code may reach, in standard deviations.
+CODE_LIMIT = 0.5
 
 
 @dataclass(frozen=True)
@@ -79,10 +89,47 @@ class InitialState:
     pose_scale: Tensor
 
 
+@dataclass(frozen=True)
+class HeadSurface:
+    """The surface that a model places its anchors on.
+
+    Attributes:
+        head: the head model.
+        neutral: (V, 3) vertices of the subject's neutral head, metres.
+        visibility: computes (F,) density of each face: 1 if a training frame shows it, else small.
+    """
+
+    head: HeadModel
+    neutral: np.ndarray
+    visibility: Callable[[], np.ndarray]
+
+
 class Deformation(nn.Module, ABC):
-    """Base of the plug-ins: an `nn.Module` whose state dict, with `settings`, is the model."""
+    """Base class of deformation models; `settings` and the state dict restore a model.
+
+    Attributes:
+        name: the model's name in the registry.
+        penalties: names of the terms that `regularization` returns.
+        bytes_per_gaussian: memory of a training step for each image and Gaussian, bytes, beyond
+            that of the rasterizer.
+        code_limit: how far beyond the training frames a driving code may reach, in standard
+            deviations of each number.
+    """
 
     name: ClassVar[str]
+    penalties: ClassVar[tuple[str, ...]] = ()
+    bytes_per_gaussian: ClassVar[int] = 0
+    code_limit: ClassVar[float] = CODE_LIMIT
+
+    @classmethod
+    @abstractmethod
+    def make_anchors(cls, surface: HeadSurface, options: Any) -> Anchors:
+        """Choose the N anchors; `options` is an instance of the module's `Options`."""
+
+    @classmethod
+    @abstractmethod
+    def create(cls, count: int, condition_size: int, options: Any) -> Self:
+        """An untrained model of N = `count` Gaussians; `options` as in `make_anchors`."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -102,11 +149,16 @@ class Deformation(nn.Module, ABC):
 
     @abstractmethod
     def regularization(self, gaussians: Gaussians) -> dict[str, Tensor]:
-        """Weighted penalty terms by name, each a scalar."""
+        """Weighted penalty terms, each a scalar; the names are those of `penalties`."""
 
     def advance(self, images: int) -> None:
-        """Told before each step how many training images were seen; models may open up with it."""
+        """Called before each step with the number of training images seen so far."""
         del images
+
+    def harmonics(self, gaussians: Gaussians) -> Tensor:
+        """Spherical harmonics (N, k, 3) of one frame's colors, k = 1, 4, 9 or 16, for exports."""
+        count = gaussians.means.shape[-2]
+        return constant_coefficient(gaussians.colors.expand(1, count, 3)[0])[:, None]
 
 
 def standardize(value: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

@@ -9,19 +9,23 @@ The light stands still while the head turns, so the head's rotation is among wha
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from headsplat.gaussians.anchors import Anchors, sample_anchors
 from headsplat.gaussians.deform.base import (
     Deformation,
     FrameInputs,
     Gaussians,
+    HeadSurface,
     InitialState,
     standardize,
 )
 from headsplat.gaussians.raster.operators import Operator
+from headsplat.options import option
 
 # Attributes in the order of storage and of the operator: numbers per Gaussian, and the unit of
 # one stored number. Units make one learning rate fit all attributes: a step of Adam moves an offset
@@ -39,8 +43,14 @@ FREE_SCALE = 0.008  # metres; up to here a scale costs nothing
 # Weights of the penalties, beside a Huber term of about 1e-3.
 OFFSET_PENALTY, SCALE_PENALTY, BASES_PENALTY = 1.0, 1e-3, 1e-7
 HIDDEN = 64
-# How far beyond what training showed a driving code may reach, in standard deviations.
-CODE_LIMIT = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of training that this model adds."""
+
+    gaussians: int = option(16000, "number of Gaussians of blendshapes", low=100, high=1000000)
+    bases: int = option(20, "learned bases of blendshapes", low=1, high=200)
 
 
 def _like_gaussians(mixed: Tensor, positions: Tensor, rotations: Tensor, *_: Any) -> Any:
@@ -63,6 +73,7 @@ class BlendshapeDeformation(Deformation):
     """
 
     name = "blendshapes"
+    penalties = ("offset", "scale", "bases")
 
     def __init__(self, count: int, condition_size: int, bases: int = 20) -> None:
         super().__init__()
@@ -78,6 +89,17 @@ class BlendshapeDeformation(Deformation):
         self.register_buffer("code_scale", torch.ones(condition_size + 6))
         self.register_buffer("code_range", torch.zeros(2, condition_size + 6))
 
+    @classmethod
+    def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
+        """Samples of the surface, more where the training frames show it."""
+        visibility = surface.visibility()
+        return sample_anchors(surface.head, surface.neutral, options.gaussians, visibility)
+
+    @classmethod
+    def create(cls, count: int, condition_size: int, options: Options) -> Self:
+        """See `Deformation.create`."""
+        return cls(count, condition_size, options.bases)
+
     def settings(self) -> dict[str, Any]:
         """See `Deformation.settings`."""
         size = len(self.code_mean) - 6
@@ -91,7 +113,7 @@ class BlendshapeDeformation(Deformation):
         wide = torch.full((2, 6), 1.0, device=start.pose_mean.device)
         wide[0] = -1
         low_high = torch.cat([start.condition_range, wide], 1)
-        slack = CODE_LIMIT * self.code_scale
+        slack = self.code_limit * self.code_scale
         self.code_range.copy_(torch.stack([low_high[0] - slack, low_high[1] + slack]))
         base = dict(zip([name for name, _, _ in LAYOUT], self._split(self.weights[0]), strict=True))
         base["quat"][:, 0] = 1

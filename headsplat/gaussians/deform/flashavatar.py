@@ -7,15 +7,24 @@ are those of the published checkpoints.
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, InitialState
+from headsplat.gaussians.anchors import Anchors, texel_anchors
+from headsplat.gaussians.deform.base import (
+    Deformation,
+    FrameInputs,
+    Gaussians,
+    HeadSurface,
+    InitialState,
+)
 from headsplat.gaussians.deform.relu_network import relu_network
 from headsplat.gaussians.raster.operators import Operator
 from headsplat.gaussians.sh import constant_coefficient, harmonic_colors
+from headsplat.options import option
 
 FREQUENCIES = 8
 ENCODED = 3 * (1 + 2 * FREQUENCIES)
@@ -25,6 +34,13 @@ OUTPUTS = 10
 DEGREE = 3
 # A degree of the harmonics opens every so many training images, as published.
 DEGREE_EVERY = 500
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of training that this model adds."""
+
+    uv_size: int = option(128, "texels per side of flashavatar's UV map", low=16, high=1024)
 
 
 _place_gaussians = Operator(
@@ -117,6 +133,8 @@ class FlashAvatarDeformation(Deformation):
     """
 
     name = "flashavatar"
+    # The values of each layer and of the first layer's inputs are kept, in half precision.
+    bytes_per_gaussian = WIDTH * 2 * (HIDDEN + 2)
 
     def __init__(self, count: int, condition_size: int, degree: int = DEGREE) -> None:
         super().__init__()
@@ -137,6 +155,17 @@ class FlashAvatarDeformation(Deformation):
         if known is None or known[0] is not points or known[1] != points._version:
             known = self._encoding = (points, points._version, encode_position(points))
         return known[2]
+
+    @classmethod
+    def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
+        """The published points: one per texel of the UV map."""
+        return texel_anchors(surface.head, options.uv_size)
+
+    @classmethod
+    def create(cls, count: int, condition_size: int, options: Options) -> Self:
+        """See `Deformation.create`."""
+        del options
+        return cls(count, condition_size)
 
     def settings(self) -> dict[str, Any]:
         """See `Deformation.settings`."""
@@ -194,3 +223,9 @@ class FlashAvatarDeformation(Deformation):
         """The paper has none."""
         del gaussians
         return {}
+
+    def harmonics(self, gaussians: Gaussians) -> Tensor:
+        """The coefficients of the degrees in use."""
+        del gaussians
+        used = (self.active_degree + 1) ** 2
+        return torch.cat([self.features_dc, self.features_rest], 1)[:, :used]

@@ -1,26 +1,55 @@
-"""The deformation models by name."""
+"""The deformation models by name. A new model is one module and one line here.
+
+Importing this module imports no model, so that planning needs no torch.
+"""
 
 from typing import Any
 
-from headsplat.gaussians.deform.base import Deformation
-from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
-from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
+from headsplat.options import read_options
+from headsplat.registry import Plugin, Registry
 from headsplat.runtime.errors import UserError
 
-MODELS: dict[str, type[Deformation]] = {
-    model.name: model for model in (BlendshapeDeformation, FlashAvatarDeformation)
-}
+MODELS: Registry[Plugin] = Registry(
+    "deformation model",
+    {
+        "blendshapes": Plugin(
+            "headsplat.gaussians.deform.blendshapes:BlendshapeDeformation",
+            "learned bases mixed once per frame",
+        ),
+        "flashavatar": Plugin(
+            "headsplat.gaussians.deform.flashavatar:FlashAvatarDeformation",
+            "FlashAvatar's MLP per Gaussian",
+        ),
+    },
+)
 
 
-def build_deformation(name: str, settings: dict[str, Any]) -> Deformation:
+def model_class(name: str) -> type:
+    """The `Deformation` of a name.
+
+    Raises:
+        UserError: no such model.
+        TypeError: the class calls itself otherwise, so that its avatars could not be loaded.
+    """
+    model = MODELS[name].load()
+    if model.name != name:
+        raise TypeError(f"{MODELS[name].target}: its name is '{model.name}', not '{name}'")
+    return model
+
+
+def model_options(name: str) -> type:
+    """The dataclass of a model's own options, read without importing the model."""
+    return read_options(MODELS[name].module)
+
+
+def build_deformation(name: str, settings: dict[str, Any]) -> Any:
     """An empty model; `settings` are those of `Deformation.settings`.
 
     Raises:
         UserError: no such model, or settings it does not take.
     """
-    if name not in MODELS:
-        raise UserError(f"deformation model '{name}': there are {', '.join(sorted(MODELS))}")
+    model = model_class(name)
     try:
-        return MODELS[name](**settings)
+        return model(**settings)
     except TypeError as error:
         raise UserError(f"deformation model '{name}': {error}; train the avatar again") from error

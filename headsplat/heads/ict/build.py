@@ -36,7 +36,7 @@ BLINK_GAIN = 1.10
 STILL = 5e-4
 
 
-def import_ict_head(source: Path | str, out: Path | str) -> None:
+def import_ict_head(out: Path | str, source: Path | str) -> None:
     """Read ICT-FaceKit at `source` (folder, zip or tar) and publish the head model at `out`."""
     build_head(read_source(source)).save(out)
 

@@ -9,15 +9,29 @@ from headsplat_workflow.assets.catalogue import CATALOGUE
 from headsplat_workflow.assets.locate import expected, locate
 from headsplat_workflow.assets.verify import HashRecord, glance
 
+from headsplat.heads.registry import HEADS
+from headsplat.masks.matters import MATTERS
+from headsplat.masks.networks import AUTO, MaskModel, candidates
+from headsplat.masks.parsers import PARSERS
+from headsplat.registry import Registry
 from headsplat.runtime.errors import UserError
 
 FOLDER = "assets"
-FLAME_PARTS = ("model", "mesh", "masks", "landmarks", "mediapipe", "eyelids")
-# section of the configuration -> its model that is a network, and the asset of that
-NETWORKS = {
-    "matte": ("rvm", "rvm"),
-    "parse": ("bisenet", "bisenet"),
-    "detect": ("tasks", "face_landmarker"),
+# Section of the configuration -> the models that may run there.
+NETWORKS: dict[str, Registry[MaskModel]] = {
+    "matte": MATTERS,
+    "parse": PARSERS,
+    "detect": Registry(
+        "detector",
+        {
+            "mediapipe": MaskModel(
+                "headsplat.detect.mediapipe_models:FaceModels", "models of its wheel"
+            ),
+            "tasks": MaskModel(
+                "headsplat.detect.task_models:TaskModels", "face_landmarker.task", "face_landmarker"
+            ),
+        },
+    ),
 }
 
 
@@ -75,8 +89,8 @@ class Assets:
             folder = configured.parent
         elif key.startswith("flame_"):
             folder = Path(self._config["heads"]["flame"])
-        elif key in self._config["networks"]:
-            named = self._config["networks"][key]
+        else:
+            named = self._config["networks"].get(key)
         return Need(key, locate(key, folder, named) or expected(key, folder, named), required)
 
     def all(self) -> list[Need]:
@@ -89,25 +103,25 @@ class Assets:
 
     def _of(self, subject: str, row: Mapping[str, str]) -> list[tuple[str, bool]]:
         """Keys of one subject's assets, and whether it cannot do without."""
-        keys = {"ict": ["ict"], "flame": [f"flame_{part}" for part in FLAME_PARTS]}
-        found = [(key, True) for key in keys.get(row["head"], [])]
+        found = [(key, True) for key in HEADS[row["head"]].assets]
         if self._uses_mica(row):
             found.append(("mica", self._named("mica")))
-        for section, (model, key) in NETWORKS.items():
+        for section, models in NETWORKS.items():
             chosen = self._settings(subject, section)["model"]
-            if chosen in ("auto", model):
-                found.append((key, chosen == model or self._named(key)))
+            keys = [models[name].weights for name in candidates(models, chosen)]
+            found += [(key, chosen != AUTO or self._named(key)) for key in keys if key]
         if self._settings(subject, "train")["lpips"]:
             found += [("lpips_backbone", False), ("lpips_linear", False)]
         return found
 
     def _named(self, key: str) -> bool:
         """Whether the configuration names a file, which then must be there."""
-        return self._config["networks"][key] is not None
+        return self._config["networks"].get(key) is not None
 
     def _uses_mica(self, row: Mapping[str, str]) -> bool:
         """A head that takes MICA's code, no code in the table, and no track that brings one."""
-        return row["head"] == "flame" and not row.get("identity") and not row.get("import")
+        flame = HEADS[row["head"]].mica
+        return flame and not row.get("identity") and not row.get("import")
 
     def weights(self, subject: str, section: str) -> Need | None:
         """The weights with which a stage of a subject runs a network; None where it runs none.
@@ -115,11 +129,20 @@ class Assets:
         Raises:
             UserError: the configuration asks for the network and its file is missing or wrong.
         """
-        model, key = NETWORKS[section]
-        chosen = self._settings(subject, section)["model"]
-        if chosen not in ("auto", model):
-            return None
-        return self._usable(self.need(key, chosen == model or self._named(key)))
+        return self.network(subject, section)[1]
+
+    def network(self, subject: str, section: str) -> tuple[str, Need | None]:
+        """The model that a stage of a subject runs, and its weights; see `weights`."""
+        models, chosen = NETWORKS[section], self._settings(subject, section)["model"]
+        name = ""
+        for name in candidates(models, chosen):
+            key = models[name].weights
+            if key is None:
+                return name, None
+            need = self._usable(self.need(key, chosen != AUTO or self._named(key)))
+            if need is not None:
+                return name, need
+        return name, None
 
     def identity_weights(self, subject: str) -> Need | None:
         """MICA's weights, where the subject's head is FLAME and nothing else gives its identity."""

@@ -1,4 +1,6 @@
-"""FLAME's axis-angle pose slots folded into one rigid motion of the head, and back; all float64.
+"""FLAME's conventions that formats share: pose slots, and codes of another length; all float64.
+
+Axis-angle pose slots are folded into one rigid motion of the head, and back.
 
 The head's frame of a track is FLAME with neither global rotation, neck rotation nor translation.
 What a tool keeps in those slots moves every vertex that hangs on the neck joint or below as one
@@ -14,6 +16,7 @@ hang on the root in part.
 import numpy as np
 import torch
 
+from headsplat.formats.importing.clip import ImportOptions
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import (
@@ -23,6 +26,7 @@ from headsplat.rotations import (
     matrix_to_6d,
 )
 from headsplat.runtime.errors import UserError
+from headsplat.track import Track, check_head
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 """Between OpenGL's camera axes (y up, looks along -z) and OpenCV's (y down, looks along +z)."""
@@ -137,3 +141,102 @@ def require_rigid(R: np.ndarray, where: str) -> None:
 
 def _apply(R: np.ndarray, points: np.ndarray) -> np.ndarray:
     return (R @ points[..., None])[..., 0]
+
+
+def fit_codes(values: np.ndarray, wanted: int, have: int, where: str, key: str) -> np.ndarray:
+    """Codes of a format's length as codes of the head model's.
+
+    FLAME's bases are ordered, so that fewer codes mean zeros; codes that the model lacks may
+    only be left out where they are zero, as headsplat's own exports pad them.
+
+    Args:
+        values: (..., n) codes.
+        wanted: how many the format has.
+        have: how many the head model has.
+        where: the file, for messages.
+        key: the key in it.
+
+    Returns:
+        (..., have) float64.
+
+    Raises:
+        UserError: another number than the format's, not finite, or more than the model has.
+    """
+    values = np.asarray(values, np.float64)
+    count = values.shape[-1]
+    if count != wanted:
+        raise UserError(
+            f"{where}: '{key}' has {count} codes, this format has {wanted}; "
+            "export it again with that many"
+        )
+    if not np.isfinite(values).all():
+        raise UserError(f"{where}: '{key}' is not finite; export it again")
+    if values[..., have:].any():
+        raise UserError(
+            f"{where}: '{key}' has {count} codes, the head model {have}; imported codes are "
+            "FLAME's: write 'flame' in the column 'head'"
+        )
+    out = np.zeros((*values.shape[:-1], have))
+    out[..., : min(count, have)] = values[..., :have]
+    return out
+
+
+def require_flame(options: ImportOptions, default: str, tool: str) -> str:
+    """Check that the head model is the FLAME that made the codes; return its year.
+
+    Args:
+        options: of the import; `flame_version` overrides the tool's default.
+        default: "2020" or "2023", what the tool uses unless told otherwise.
+        tool: its name, for messages.
+
+    Raises:
+        UserError: another head model, or FLAME of another year, whose bases differ.
+    """
+    head, year = options.head, options.flame_version or default
+    if head.name != "flame":
+        raise UserError(
+            f"{tool}: its codes are FLAME's, the head is '{head.name}'; write 'flame' in the "
+            "column 'head' and see the README for its files"
+        )
+    found = head.version.split("-", 1)[0]
+    if found != year:
+        raise UserError(
+            f"{tool}: its codes are of FLAME {year}, the head model is FLAME {found}, whose codes "
+            f"mean other shapes; point heads.flame at FLAME {year}, or state the codes' year in "
+            "the column 'flame_version'"
+        )
+    return year
+
+
+def require_flame_track(track: Track, head: HeadModel, target: str) -> None:
+    """A track of another head has no FLAME parameters: `UserError`."""
+    check_head(track, head.name, head.version)
+    if head.name != "flame":
+        raise UserError(
+            f"{target} holds FLAME's parameters, the subject's head is '{head.name}'; write "
+            "'flame' in the column 'head' and track the clip again"
+        )
+
+
+def flame_year(head: HeadModel) -> str:
+    """Whose codes these are, "2020" or "2023"."""
+    return head.version.split("-", 1)[0]
+
+
+def padded(codes: np.ndarray, count: int) -> np.ndarray:
+    """(..., n) codes -> (..., count) float64: zeros added, or the last ones left out."""
+    out = np.zeros((*codes.shape[:-1], count))
+    kept = min(count, codes.shape[-1])
+    out[..., :kept] = codes[..., :kept]
+    return out
+
+
+def millimetres_lost(head: HeadModel, track: Track, n_shape: int, n_exp: int) -> float:
+    """How far leaving out the last codes moves a vertex at most, millimetres."""
+    shape = head.shape_basis[..., n_shape:].astype(np.float64) @ track.shape[n_shape:]
+    lost = np.linalg.norm(shape, axis=-1).max(initial=0)
+    basis = head.expression_basis[..., n_exp:].reshape(-1, max(track.exp.shape[1] - n_exp, 0))
+    for exp in track.exp[:, n_exp:]:
+        moved = (basis @ exp).reshape(-1, 3) + shape
+        lost = max(lost, np.linalg.norm(moved, axis=-1).max())
+    return 1000 * float(lost)

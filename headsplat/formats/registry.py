@@ -1,0 +1,70 @@
+"""The foreign folders that can be imported, by name. A new format is one module and one line here.
+
+Importing this module imports no reader, so that planning needs no torch.
+"""
+
+from dataclasses import dataclass
+from os.path import isdir  # unlike `Path.is_dir` it takes a folder that cannot be read for none
+from pathlib import Path
+
+from headsplat.registry import Plugin, Registry
+
+ALPHA, PARSING = "alpha", "parsing"
+
+
+@dataclass(frozen=True)
+class Format(Plugin):
+    """A folder that another tool left; the target is a `headsplat.formats.importing.clip.ReadClip`.
+
+    Attributes:
+        alpha: subfolder whose presence says that every frame has a matte; "." for always, None
+            for never. The stage that would make the mattes is then left out.
+        parsing: the same for the masks of head and mouth.
+        own_images: whether the user may replace the folder's images by a folder of their own.
+        frame_delta: whether frames do not name their images, so that an offset may be stated.
+    """
+
+    alpha: str | None = None
+    parsing: str | None = None
+    own_images: bool = False
+    frame_delta: bool = False
+
+    def brings(self, folder: Path) -> frozenset[str]:
+        """Which of `ALPHA` and `PARSING` a folder holds, by a look at its subfolders' names."""
+        parts = {ALPHA: self.alpha, PARSING: self.parsing}
+        return frozenset(
+            part for part, name in parts.items() if name is not None and isdir(folder / name)
+        )
+
+
+FORMATS: Registry[Format] = Registry(
+    "format",
+    {
+        "metrical-tracker": Format(
+            "headsplat.formats.metrical_tracker:read_metrical_tracker",
+            "metrical-tracker's output",
+            own_images=True,
+            frame_delta=True,
+        ),
+        "flame-head-tracker": Format(
+            "headsplat.formats.flame_head_tracker.reader:read_flame_head_tracker",
+            "flame-head-tracker's results",
+            own_images=True,
+            frame_delta=True,
+        ),
+        "imavatar": Format(
+            "headsplat.formats.imavatar.reader:read_imavatar",
+            "IMavatar's data folder",
+            "mask",
+            "semantic",
+        ),
+        "vhap": Format("headsplat.formats.vhap.reader:read_vhap", "VHAP's dataset", "fg_masks"),
+        "flashavatar": Format(
+            "headsplat.formats.flashavatar.reader:read_flashavatar",
+            "FlashAvatar's dataset",
+            ".",
+            ".",
+            frame_delta=True,
+        ),
+    },
+)

@@ -1,0 +1,42 @@
+"""The matting models by name. A new model is one module and one line here.
+
+Importing this module imports no model, so that planning needs no torch and each model runs where
+the libraries of the others are absent.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headsplat.masks.networks import MaskModel
+from headsplat.registry import Registry
+
+
+@dataclass(frozen=True)
+class MatteOptions:
+    """What a matting model may need.
+
+    Attributes:
+        edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
+        temporal_window: number of earlier frames that steady a matte.
+        weights: file of the network, or None.
+        turn: number of the chunk, by which chunks are distributed over GPUs.
+    """
+
+    edge_radius: float
+    temporal_window: int
+    weights: Path | None
+    turn: int
+
+
+# The target is a function `MatteOptions` -> `headsplat.masks.matte.MattingModel`.
+MATTERS: Registry[MaskModel] = Registry(
+    "matting model",
+    {
+        "mediapipe": MaskModel(
+            "headsplat.masks.mediapipe_matting:open_matter", "the segmenters of MediaPipe's wheel"
+        ),
+        "rvm": MaskModel(
+            "headsplat.masks.rvm_matting:open_matter", "Robust Video Matting, .onnx or .pth", "rvm"
+        ),
+    },
+)
