@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.formats.registry import ALPHA, PARSING
+from headsplat.formats.registry import ALPHA, FORMATS, PARSING
 
 # A row of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
 Subject = Mapping[str, str]
