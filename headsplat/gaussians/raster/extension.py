@@ -3,14 +3,14 @@
 Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
 GPU; a library built earlier in the working folder; a new build there. Libraries are kept by a key
 over sources, PyTorch, compilers' flags, GPU architecture and processor, so an edited kernel or
-another machine never meets a stale one. Each stands beside its SHA-256, because a damaged one would
-end the process that loads it without a word; it is built anew. A build runs under a lock that the
+another machine never loads a stale one. Each is stored with its SHA-256: a damaged library, which
+would crash the process silently, is built anew. A build runs under a lock that the
 kernel drops when its process dies: jobs that need it at once wait for one build, and a killed build
 blocks nobody.
 
-Where the GPU cannot be served, a library for the CPU takes its place, and says why; a failed build
-with CUDA is noted beside the libraries, so that not every process tries it again, unless it failed
-for want of memory or disk.
+Where CUDA cannot be built or used, a library for the CPU takes its place and records why. A failed
+build with CUDA is recorded beside the libraries, so that other processes do not repeat it, unless
+memory or disk had run out.
 """
 
 import fcntl
