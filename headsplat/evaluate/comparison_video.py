@@ -1,7 +1,7 @@
 """Side-by-side video of a clip: ground truth left, render right, held-out frames marked.
 
-Marks lie on the bottom edge, where a head on black leaves room: a bar and a word for frames that
-are held out, and for frames that can neither train nor test.
+Marks are a bar and a word at the bottom edge: for held-out frames, and for frames that can neither
+train nor test.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,7 +1,7 @@
 """Render a clip beside its ground truth, and measure the held-out frames.
 
-Without a GPU that takes minutes for a long clip, so it is done in parts, each a video and its
-frames' measures, which stay in keyed scratch until the whole is joined.
+A long clip takes minutes without a GPU. So the work is split into parts, each a video with the
+metrics of its frames, which stay in keyed scratch until all are joined.
 """
 
 import time

@@ -2,8 +2,8 @@
 
 Only usable frames count. `last` holds out one block at the end, the field's protocol. `spread`
 holds out five blocks over the clip, each between guard frames that neither train nor test, because
-a frame 40 ms from a training frame is no test. Short clips take `spread`: their end alone says
-little.
+a frame 40 ms from a training frame is no test. Short clips take `spread`, as their end alone is not
+representative.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Import of FLAME (Li et al., Learning a model of facial shape and expression, 2017).
 
-The user brings `generic_model.pkl` (2020 or 2023) under FLAME's own licence; mesh, masks, landmark
-tables and lid shapes are the side files that go with it.
+The user provides `generic_model.pkl` (2020 or 2023) under FLAME's own licence, with its side files:
+mesh, masks, landmark tables and lid shapes.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Read FLAME's pickles as data: arrays, sparse matrices and chumpy nodes.
 
-Neither scipy's internals nor chumpy is needed: their objects only keep their state. The landmark
-table's torch tensors become numpy arrays.
+Neither scipy nor chumpy is imported: their objects are read as plain state. The landmark table's
+torch tensors become numpy arrays.
 """
 
 import io

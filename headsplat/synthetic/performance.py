@@ -1,8 +1,8 @@
 """Motion of the built-in subject per frame: speech, blinks, gaze, brows and head turns.
 
-The performance knows nothing of any head model; `headsplat.synthetic.parameters` plays it on one.
-Two halves of a long clip are alike but not equal, so that any few frames that are held out for
-testing have relatives among the others.
+The motion is independent of a head model; `headsplat.synthetic.parameters` applies it to one. The
+two halves of a long clip are similar but not equal, so that held-out frames have similar frames
+among the training ones.
 """
 
 from dataclasses import dataclass

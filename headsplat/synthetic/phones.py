@@ -1,7 +1,7 @@
 """Speech sounds of the built-in subject: formants and mouth shapes.
 
-The vowel formants are round figures for an adult voice; the lip and jaw targets are ours, in
-units of the largest opening, rounding and so on that the subject makes.
+Vowel formants are rounded values of an adult voice. Lip and jaw targets are fractions of the
+subject's largest opening, rounding and so on.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Overlay video: the tracked mesh and landmarks drawn over the images.
 
-A minute of video takes more than a minute, so it is made in parts that stay in keyed scratch until
-the whole is joined; what was cut off goes on behind the last complete part.
+The video is made in parts that stay in keyed scratch until all are joined. An interrupted run
+continues after the last complete part.
 """
 
 from collections.abc import Sequence

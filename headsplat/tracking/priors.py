@@ -1,7 +1,7 @@
 """Noise, priors, bounds and temporal smoothness of the tracking energy.
 
-All are standard deviations in stated units, so that each can be read and doubted by itself.
-Lengths on the image are fractions of the inter-ocular distance (outer eye corners).
+All numbers are standard deviations in stated units. Lengths on the image are fractions of the
+inter-ocular distance (outer eye corners).
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Projected landmarks of many frames, with closed-form derivatives.
 
-Positions are float64. Derivatives are float32 and written where the caller wants them: they only
-say which way to step, and most of a solve's time goes into moving them through memory.
+Positions are float64. Derivatives are float32 and written into the caller's arrays: they only set
+the direction of a step, and memory bandwidth dominates the time of a solve.
 """
 
 from dataclasses import dataclass

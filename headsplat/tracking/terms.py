@@ -2,9 +2,9 @@
 
 Three kinds of rows, all in standard deviations of their noise: the landmarks; the offsets between
 the inner lips and the openings between upper and lower lids, which are known better than the
-points themselves; and the sliding jaw line's distance from the detected face oval. Offsets of
-landmarks are measured along the line through the eyes and across it: lids slide along their edge
-as they close, each model's in its own way, so that only what lies across tells how far they are.
+points themselves; and the sliding jaw line's distance from the detected face oval. Offsets are
+measured along the line through the eyes and across it. Lids slide along their edge as they close,
+differently in each head model, so only the offset across measures how far they are closed.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Square crops of a batch at positions on the device, for losses too costly on whole images.
 
 A crop is a gather of pixel rows by their number in the flattened batch. No number occurs twice, so
-the gradient is written back without a sort or atomics: the same bits each time, and nothing that a
-CUDA graph could not record.
+the gradient is written without a sort or atomics. It is deterministic and can be recorded in a CUDA
+graph.
 """
 
 import torch

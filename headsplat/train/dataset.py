@@ -1,8 +1,8 @@
 """Training images as bytes: resident where they fit, else decoded ahead into a cache.
 
 An image is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
-the head mask, multiplied once, here. Where the matte is soft, the colors are the subject's without
-the background that shines through: over another one they leave no halo.
+the head mask, multiplied once, here. Where the matte is soft, the background is removed from
+the colors, so that they leave no halo on another background.
 """
 
 from collections import OrderedDict

@@ -1,8 +1,8 @@
 """LPIPS with VGG16 (Zhang et al. 2018), differentiable, from weight files the user supplies.
 
 `vgg16-397923af.pth` is torchvision's VGG16 (ImageNet) and `vgg.pth` the five linear layers of
-LPIPS 0.1. Both are read with `weights_only=True`. `headsplat.train.crops` says how training sees
-parts of an image only, `headsplat.train.lpips_fused` how a GPU computes it in bfloat16.
+LPIPS 0.1. Both are read as data, without running code. Training uses crops
+(`headsplat.train.crops`); on a GPU it is computed in bfloat16 (`headsplat.train.lpips_fused`).
 """
 
 from itertools import islice

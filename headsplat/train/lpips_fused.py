@@ -1,6 +1,7 @@
 """LPIPS on a GPU: VGG16's layers and the distance, forward and backward written out.
 
-Memory limits all but the convolutions, so the features are passed over as rarely as can be. A
+All but the convolutions is limited by memory bandwidth, so features are read as few times as
+possible. A
 convolution adds its bias and applies its ReLU itself; the end of a block is one kernel each way,
 which does the distance, the maxima and the ReLU's share of the gradient (`cuda_ext/csrc/lpips.h`).
 Either image goes through a block before the next one begins, so that of the target only the ends

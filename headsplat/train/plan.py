@@ -1,7 +1,7 @@
 """Random draws and schedules of a training run, fixed before its first step.
 
-A resumed run takes the same rows of the same tables, so it needs no generator state, and a step
-asks the host for nothing.
+A resumed run reads the same rows of the same tables. It needs no generator state, and a step needs
+no data from the host.
 """
 
 import math

@@ -1,7 +1,7 @@
 """One training step: deform, rasterize, compute the loss, update the parameters.
 
-Everything a step reads or writes lies on the device, the number of the step included, so that on a
-GPU one recorded CUDA graph serves all steps of a phase (`headsplat.runtime.cuda_graph`).
+All data of a step is on the device, including the step's number. So on a GPU one recorded CUDA
+graph replays all steps of a phase (`headsplat.runtime.cuda_graph`).
 """
 
 from dataclasses import dataclass, replace

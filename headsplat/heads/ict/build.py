@@ -1,9 +1,9 @@
 """ICT-FaceKit as a `HeadModel`: 100 identities, 53 ARKit-named shapes, joints, atlas, landmarks.
 
-Three of the 53 ARKit shapes are carried by joints and lids, so that a solver has them once:
-`jawOpen` is the jaw's rotation about +x, `eyeBlink_L` and `eyeBlink_R` are
-the two eyelid coefficients. Their names keep their places and their columns are zero: a driver
-with ARKit coefficients turns the jaw by 25.3 degrees times `jawOpen` and sets the lids.
+Joints and lids replace three of the 53 ARKit shapes, so that a solver has each motion once:
+`jawOpen` is the jaw's rotation about +x, `eyeBlink_L` and `eyeBlink_R` are the two eyelid
+coefficients. Their columns stay in place and are zero. Code that drives the head with ARKit
+coefficients turns the jaw by 25.3 degrees times `jawOpen` and sets the lids.
 `mouthClose` stays a corrective for the opened jaw, as in ICT-FaceKit: at 1 it closes the lips of a
 fully opened jaw.
 """

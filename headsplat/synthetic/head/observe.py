@@ -1,7 +1,7 @@
 """Procedural head with MediaPipe's landmarks calibrated in renders of it.
 
 Points inside the skin vote for the place beneath them; points of lids and lips vote for the
-nearest place along that border, so that the eyeball or the other lip never attracts them.
+nearest place along that border, so that they never fall onto the eyeball or the other lip.
 """
 
 from collections.abc import Iterator

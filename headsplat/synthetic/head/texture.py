@@ -1,7 +1,7 @@
 """Vertex colors and texture of the procedural head.
 
-A renderer that has `HeadModel.uv` wants `paint_texture(size, person)`: an sRGB image in the
-model's atlas (row 0 is v = 1), the same for the same arguments. `Person` holds the choices.
+`paint_texture(size, person)` gives an sRGB image in the atlas of `HeadModel.uv` (row 0 is v = 1).
+It is deterministic; `Person` sets the colors.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Skin points in the image, with derivatives by the solver's unknowns.
 
-The same points serve the whole clip, so that each has one albedo and its bases are gathered once.
-Skin hangs on the skull and the jaw alone: point = q_still + R_jaw q_jaw + lids, as in
+The same points are used for the whole clip, so each has one albedo and its bases are gathered
+once. Skin follows the skull and the jaw alone: point = q_still + R_jaw q_jaw + lids, as in
 `headsplat.tracking.basis`.
 """
 
