@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
-from headsplat_workflow import clock, config as settings_module, motions, runlock, shutdown
+from headsplat_workflow import config as settings_module, motions, run_checks, shutdown
 from headsplat.runtime import process, storage
-from headsplat_workflow import failed_jobs, named_rows, resources as requests
+from headsplat_workflow import named_rows, resources as requests
 from headsplat.runtime import gpu, watchdog_launcher
 from headsplat_workflow.assets.check import verify_used
 from headsplat_workflow.arguments import argument, arguments
@@ -19,7 +19,7 @@ from headsplat_workflow.codehash import code_version, read_sources
 from headsplat.heads.registry import HEADS
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import fingerprint
-from headsplat_workflow import clip_length, console, literal_names, refusals, snakemake_version
+from headsplat_workflow import clip_length, console, refusals, snakemake_patches
 from headsplat_workflow.run_report import RunReport
 from headsplat.formats.registry import ALPHA, FORMATS, PARSING
 from headsplat_workflow.user_files import folders_in
@@ -48,11 +48,10 @@ def option_files():
     return ["config/config.yaml", *(str(p.relative_to(here) if p.is_relative_to(here) else p) for p in given)]
 
 
-or_exit(snakemake_version.require_version)
-literal_names.install()
+or_exit(snakemake_patches.require_version)
+snakemake_patches.install()
 process.prepare_stages()
 shutdown.install(workflow)
-failed_jobs.install()
 or_exit(
     settings_module.validate,
     config,
@@ -63,7 +62,7 @@ watchdog_launcher.set_limits(**config["watchdog"])
 SUBJECTS = or_exit(settings_module.read_subjects, Path(config["subjects"]), config["presets"])
 settings_module.refuse_checkpoints(SUBJECTS, config)
 if workflow.is_main_process:  # clocks of other machines differ
-    clock.refuse_future(SUBJECTS)
+    run_checks.refuse_future(SUBJECTS)
 
 # Beside the table of subjects; without it there are no motions.
 MOTIONS = or_exit(motions.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
@@ -132,7 +131,7 @@ def only_looks():
 def hold_run_lock():
     """One run at a time in this folder."""
     if not only_looks():
-        or_exit(runlock.hold)
+        or_exit(run_checks.hold_run_lock)
 
 
 def show_progress(log_files):
@@ -178,7 +177,7 @@ def user_file(path, subject):
     """Input: a file or folder that the subject's row names, whatever its name. If it was removed after
     the table was read, the subject fails alone."""
     if os.path.exists(path):
-        return literal_names.literal(path)
+        return snakemake_patches.literal(path)
     line = f"{SUBJECTS.table}: '{shown(path)}' of '{subject}' is not there any more; put it back"
     return REFUSALS.file(refusals.SUBJECT, subject, line)
 
@@ -197,7 +196,7 @@ def asset_path(need):
     if need is None:
         return []
     USED_ASSETS[need.path] = need
-    return [literal_names.literal(str(need.path))]
+    return [snakemake_patches.literal(str(need.path))]
 
 
 def needs_flags(wildcards):

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat_workflow.aloud import aloud
 from headsplat_workflow.assets.check import RECORD, check_assets
 from headsplat_workflow.assets.needs import parse
-from headsplat_workflow.stage import stage
+from headsplat_workflow.stage import errors_to_stdout, stage
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,4 +20,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    stage(aloud(main))
+    stage(errors_to_stdout(main))

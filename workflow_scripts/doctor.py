@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from headsplat_workflow.aloud import aloud
 from headsplat_workflow.assets.needs import parse
 from headsplat_workflow.config import read_subjects
 from headsplat_workflow.doctor.folders import check_folders
@@ -17,7 +16,7 @@ from headsplat_workflow.doctor.requirements import (
     clip_frames,
     needed_mib,
 )
-from headsplat_workflow.stage import stage
+from headsplat_workflow.stage import errors_to_stdout, stage
 
 from headsplat.doctor.examine import LIBRARY_CHECKS, examine
 from headsplat.doctor.finding import Finding
@@ -51,4 +50,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    stage(aloud(main))
+    stage(errors_to_stdout(main))

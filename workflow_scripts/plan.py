@@ -3,10 +3,9 @@
 import argparse
 import json
 
-from headsplat_workflow.aloud import aloud
 from headsplat_workflow.dag import plan_run
 from headsplat_workflow.plan import plan_table
-from headsplat_workflow.stage import stage
+from headsplat_workflow.stage import errors_to_stdout, stage
 
 
 def main() -> None:
@@ -18,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage(aloud(main))
+    stage(errors_to_stdout(main))

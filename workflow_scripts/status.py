@@ -4,10 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from headsplat_workflow.aloud import aloud
 from headsplat_workflow.clip_length import chunk_count, clip_seconds
 from headsplat_workflow.config import merged, read_subjects
-from headsplat_workflow.stage import stage
+from headsplat_workflow.stage import errors_to_stdout, stage
 from headsplat_workflow.state import read_subject, run_is_active
 from headsplat_workflow.status import status_table
 
@@ -30,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage(aloud(main))
+    stage(errors_to_stdout(main))

@@ -24,7 +24,7 @@ def busy(edited: Checkout) -> Iterator[Checkout]:  # noqa: F811
             sys.executable,
             "-c",
             "import sys; sys.path[:0] = ['.', 'workflow_scripts']; "
-            "from headsplat_workflow import runlock; runlock.hold(); "
+            "from headsplat_workflow.run_checks import hold_run_lock; hold_run_lock(); "
             "print('held', flush=True); input()",
         ],
         cwd=edited.folder,

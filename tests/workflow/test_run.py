@@ -56,7 +56,7 @@ def test_a_second_workflow_in_the_folder_is_refused(finished: Checkout) -> None:
             sys.executable,
             "-c",
             "import sys; sys.path[:0] = ['.', 'workflow_scripts']; "
-            "from headsplat_workflow import runlock; runlock.hold(); "
+            "from headsplat_workflow.run_checks import hold_run_lock; hold_run_lock(); "
             "print('held', flush=True); input()",
         ],
         cwd=finished.folder,

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from headsplat.runtime import watchdog_launcher
+from headsplat.runtime.errors import UserError
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.gpu import claim_where_used
 from headsplat.runtime.heartbeat import beat
@@ -51,6 +52,27 @@ def stage(main: Callable[[], None], gpu: bool = False) -> None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def errors_to_stdout(main: Callable[[], None]) -> Callable[[], None]:
+    """Wrap `main` so that its user errors are printed on standard output too.
+
+    For rules whose output a person reads: their standard error goes to a log file, of which
+    Snakemake's `--quiet all` shows nothing.
+    """
+
+    def wrapped() -> None:
+        try:
+            main()
+        except UserError as error:
+            print(f"error: {error}", flush=True)
+            raise
+        except SystemExit as end:
+            if isinstance(end.code, str):  # `sys.exit(message)`
+                print(end.code, flush=True)
+            raise
+
+    return wrapped
 
 
 def is_stage(module: ModuleType) -> bool:

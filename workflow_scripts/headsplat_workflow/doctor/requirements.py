@@ -10,7 +10,7 @@ from headsplat_workflow.assets.verify import HashRecord
 from headsplat_workflow.clip_length import clip_seconds
 from headsplat_workflow.config import Subjects
 from headsplat_workflow.resources import machine_memory_mb, memory_mb, probed_frames
-from headsplat_workflow.snakemake_version import require_version
+from headsplat_workflow.snakemake_patches import require_version
 from headsplat_workflow.stages import STAGES, stages_of
 
 from headsplat.doctor.finding import Finding, fails, ok, warning

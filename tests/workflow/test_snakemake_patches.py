@@ -1,4 +1,4 @@
-"""A job that failed with new parameters runs again, even where results of the old ones stand."""
+"""A job that failed with new parameters runs again, even if results of older parameters exist."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ from tests.conftest import PYTHON_PATH
 SNAKEFILE = f"""
 import sys
 sys.path[:0] = {PYTHON_PATH!r}.split(":")
-from headsplat_workflow import failed_jobs
-failed_jobs.install()
+from headsplat_workflow import snakemake_patches
+snakemake_patches.install()
 
 rule last:
     input: "first.txt"
@@ -24,7 +24,7 @@ rule first:
 """
 
 
-def test_results_of_older_parameters_do_not_pass_for_current(tmp_path: Path) -> None:
+def test_failed_job_reruns_with_its_new_parameters(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
 
     def run(number: int) -> int:

@@ -1,4 +1,4 @@
-"""Snakemake is a version whose methods are those that the workflow's replacements were made for."""
+"""The Snakemake methods that the workflow patches are those that the patches were written for."""
 
 import ast
 import hashlib
@@ -17,24 +17,24 @@ from snakemake.persistence import PersistenceBase
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.workflow import Workflow
 
-from headsplat_workflow.snakemake_version import BEYOND, FIRST, require_version
+from headsplat_workflow.snakemake_patches import BEYOND, FIRST, require_version
 
 from headsplat.runtime.errors import UserError
 from tests.conftest import ROOT
 
-# Method -> what its replacement rests on, and the digest of its syntax tree. After an upgrade, look
-# at what changed in each, then state the new digest and the new range.
+# Module: assumption -> the method and the digest of its syntax tree. After an upgrade, look
+# at what changed in each method, then update its digest and the range of versions.
 REPLACED: dict[str, tuple[Callable[..., Any], str]] = {
-    "failed_jobs: books a job by persistence.finished": (Job.postprocess, "4768074d4ac9"),
-    "failed_jobs: an attribute of the instance takes its place": (
+    "snakemake_patches: records a job by persistence.finished": (Job.postprocess, "4768074d4ac9"),
+    "snakemake_patches: an attribute of the instance takes its place": (
         PersistenceBase.finished,
         "876d5d385e3e",
     ),
-    "literal_names: fills patterns by the module's function": (
+    "snakemake_patches: fills patterns by the module's function": (
         snakemake.io._IOFile.apply_wildcards,
         "905c7a01003a",
     ),
-    "literal_names: the pattern comes first": (snakemake.io.apply_wildcards, "f5bd79311437"),
+    "snakemake_patches: the pattern comes first": (snakemake.io.apply_wildcards, "f5bd79311437"),
     "refusals: reads dag_settings.targets after its call": (Workflow.execute, "a2e6eb234b1e"),
     "shutdown: starts no more jobs and waits for none": (
         JobScheduler.exit_gracefully,
@@ -45,7 +45,7 @@ REPLACED: dict[str, tuple[Callable[..., Any], str]] = {
 
 
 def digest(function: Callable[..., Any]) -> str:
-    """Of what a function does: comments, formatting and docstrings left out."""
+    """Hash of a function's syntax tree without its docstring."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
     body = tree.body[0].body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
@@ -54,7 +54,7 @@ def digest(function: Callable[..., Any]) -> str:
 
 
 @pytest.mark.parametrize("use", REPLACED)
-def test_replaced_methods_are_those_that_were_looked_at(use: str) -> None:
+def test_patched_methods_are_unchanged(use: str) -> None:
     function, known = REPLACED[use]
     assert digest(function) == known, f"{use}: Snakemake's {function.__qualname__} has changed"
 
