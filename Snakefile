@@ -1,5 +1,5 @@
 # headsplat: video -> frames -> landmarks, masks -> track -> Gaussians -> measured avatar.
-# work/<subject>/ holds what stages exchange, results/<subject>/ what a user wants.
+# work/<subject>/ contains intermediate files, results/<subject>/ the results.
 from snakemake.utils import min_version
 
 min_version("9.27.1")
@@ -29,7 +29,7 @@ localrules:
 
 
 rule all:
-    """Every subject of the table, from video to report."""
+    """All subjects of the subject table, from video to report."""
     default_target: True
     input:
         expand(FINAL, subject=SUBJECTS),
@@ -37,7 +37,7 @@ rule all:
 
 
 rule demo:
-    """The built-in subject alone."""
+    """The built-in subject only."""
     input:
         expand(FINAL, subject="demo"),
 

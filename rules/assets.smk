@@ -1,5 +1,4 @@
-# What does not depend on a subject: foreign files, the compiled operators, the head models, the
-# built-in clip.
+# Rules that do not depend on a subject: assets, compiled operators, head models, the built-in clip.
 
 
 localrules:
@@ -8,7 +7,7 @@ localrules:
 
 
 rule assets_check:
-    """The files this configuration needs that do not come with headsplat, and their state."""
+    """Configuration -> printed table of the assets that it uses, and their state."""
     log:
         "logs/assets/assets_check.log",
     conda:
@@ -26,7 +25,7 @@ rule assets_check:
 
 
 rule fetch_assets:
-    """Fetch what is needed and missing, where it has an address."""
+    """Configuration -> downloads of required assets that are missing and have an address."""
     log:
         "logs/assets/fetch_assets.log",
     conda:
@@ -44,7 +43,7 @@ rule fetch_assets:
 
 
 rule build_cuda_ext:
-    """Compile the rasterizers once; every user takes the stamp, so jobs never compile at once."""
+    """Sources of the operators -> compiled library and its stamp, an input of every rule that loads it."""
     output:
         "work/cuda_ext/build.json",
     log:
@@ -65,7 +64,7 @@ rule build_cuda_ext:
 
 
 rule build_head:
-    """A head model of the registry: built, or imported from the user's files."""
+    """Source files of a head model -> head model .npz; the procedural head is built from code."""
     input:
         unpack(head_assets),
         ext="work/cuda_ext/build.json",
@@ -94,7 +93,7 @@ rule build_head:
 
 
 rule render_builtin:
-    """The built-in subject as a video like any other; its ground_truth is written aside."""
+    """Procedural head -> video of the built-in subject, and its ground truth for evaluation."""
     input:
         head="work/heads/procedural.npz",
         ext="work/cuda_ext/build.json",

@@ -1,8 +1,8 @@
-# The split, the dataset for the eyes of other tools, and the training.
+# Frame split, dataset export, training and avatar import.
 
 
 rule split_frames:
-    """Which frames train, which are held out, which lie between as guards."""
+    """Frame table -> split.json: training, held-out and guard frames."""
     input:
         "work/{subject}/frames.tsv",
     output:
@@ -26,7 +26,7 @@ rule split_frames:
 
 
 rule export_dataset:
-    """FlashAvatar's folder layout, so that the original code could be pointed at it."""
+    """Frames, mattes and masks -> dataset in FlashAvatar's folder layout."""
     input:
         frames=chunks(("frames", "zip")),
         alpha=chunks(("alpha", "zip")),
@@ -52,7 +52,7 @@ rule export_dataset:
 
 
 rule train_avatar:
-    """Gaussians anchored on the head surface and the model that deforms them."""
+    """Head, track, split, frames, mattes and masks -> trained avatar: Gaussians and deformation model."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",
@@ -93,7 +93,7 @@ rule train_avatar:
 
 
 rule import_avatar:
-    """A FlashAvatar checkpoint as it is, in the place of training."""
+    """FlashAvatar checkpoint and track -> avatar, without training."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",

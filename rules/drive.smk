@@ -1,9 +1,9 @@
-# A trained avatar plays a motion of the table, made when it is asked for:
+# Drive a trained avatar with a motion of config/motions.tsv, on demand:
 # `snakemake results/<subject>/driven/<motion>.mp4`.
 
 
 rule drive_avatar:
-    """Another subject's track, DiffPoseTalk's codes or ARKit's coefficients, played on an avatar."""
+    """Avatar and motion (a track, DiffPoseTalk codes or ARKit coefficients) -> driven video."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",

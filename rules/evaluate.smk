@@ -1,8 +1,8 @@
-# How good the avatar is on frames it never saw, and the page that says so.
+# Evaluation on held-out frames, and the HTML report.
 
 
 rule evaluate_avatar:
-    """Metrics of held-out frames; the whole clip beside the ground truth, with sound."""
+    """Avatar and held-out frames -> metrics, and a video of ground truth and render with sound."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",
@@ -42,7 +42,7 @@ rule evaluate_avatar:
 
 
 rule write_report:
-    """One self-contained page: numbers, examples, errors over time, costs, the weakest stage."""
+    """Metrics, track and logs -> self-contained HTML report that names the weakest stage."""
     input:
         metrics="results/{subject}/avatar/metrics.json",
         evaluation="work/{subject}/evaluation.npz",

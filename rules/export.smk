@@ -1,8 +1,8 @@
-# What other tools read, each made when it is asked for: `snakemake results/<subject>/export/vhap`.
+# Exports to other tools' formats, on demand: `snakemake results/<subject>/export/vhap`.
 
 
 rule export_vhap:
-    """VHAP's dataset layout, on which GaussianAvatars trains."""
+    """Track, frames, mattes and masks -> dataset in VHAP's layout, which GaussianAvatars trains on."""
     input:
         head=head_file,
         track="work/{subject}/track/track.npz",
@@ -32,7 +32,7 @@ rule export_vhap:
 
 
 rule export_imavatar:
-    """IMavatar's data folder, which PointAvatar and DynAvatar share."""
+    """Track, frames, mattes and masks -> IMavatar's data folder, also read by PointAvatar."""
     input:
         head=head_file,
         track="work/{subject}/track/track.npz",
@@ -61,7 +61,7 @@ rule export_imavatar:
 
 
 rule export_flame_parameters:
-    """FLAME's parameters frame by frame, as `.npz` files and tables."""
+    """Track -> FLAME parameters per frame, as `.npz` files and tables."""
     input:
         head=head_file,
         track="work/{subject}/track/track.npz",
@@ -86,7 +86,7 @@ rule export_flame_parameters:
 
 
 rule export_ply:
-    """The avatar as a 3D Gaussian Splatting point cloud: `neutral`, or in the pose of one frame."""
+    """Avatar -> 3D Gaussian Splatting point cloud, `neutral` or in the pose of one frame."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",
@@ -115,7 +115,7 @@ rule export_ply:
 
 
 rule export_arkit:
-    """The codes of the head `ict` as ARKit blendshapes, in Live Link Face's table."""
+    """Track of head `ict` -> ARKit blendshapes, in Live Link Face's CSV format."""
     input:
         head=head_file,
         track="work/{subject}/track/track.npz",

@@ -1,8 +1,8 @@
-# Video to square images: probe, detection, one fixed crop, cropped frames.
+# Video -> square frames: probe, face detection, one fixed crop, cropped frames.
 
 
 rule probe_video:
-    """Read what the video is, and which of its images make the 25 fps clip."""
+    """Video -> video.json: size, sound, and the source image of each frame at 25 fps."""
     input:
         user_video,
     output:
@@ -28,7 +28,7 @@ rule probe_video:
 
 
 rule detect_chunk:
-    """Face landmarks of one chunk, all faces of every frame."""
+    """One chunk of the video -> landmarks of all faces in every frame."""
     input:
         video=user_video,
         info="work/{subject}/video.json",
@@ -60,7 +60,7 @@ rule detect_chunk:
 
 
 rule solve_crop:
-    """Choose the subject among the faces, and one square window for the whole clip."""
+    """Landmarks of all faces -> the subject's landmarks, frame table, and one square crop."""
     input:
         info="work/{subject}/video.json",
         landmarks=chunks(("landmarks", "npz")),
@@ -91,7 +91,7 @@ rule solve_crop:
 
 
 rule crop_chunk:
-    """Decode one chunk again and keep its square crops as JPEG."""
+    """One chunk of the video and the crop -> zip of square JPEG frames."""
     input:
         video=user_video,
         info="work/{subject}/video.json",

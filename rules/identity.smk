@@ -1,8 +1,8 @@
-# Who the subject is, before tracking: only where a network that can tell is at hand.
+# Identity estimate before tracking; runs only if MICA's weights are available.
 
 
 rule solve_identity:
-    """FLAME's shape code by MICA, the median over several good frames."""
+    """Frames and landmarks -> FLAME shape code by MICA, the median over several good frames."""
     input:
         weights=identity_weights,
         landmarks="work/{subject}/landmarks.npz",

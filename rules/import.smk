@@ -1,8 +1,8 @@
-# What another tool tracked: its folder takes the place of the video, detection, crop and track.
+# Imports of other tools' tracked clips, instead of probe, detection, crop and tracking.
 
 
 rule import_track:
-    """The track of another tool's folder, and what detection and crop would have left."""
+    """Another tool's folder -> track, and the files that detection and crop write otherwise."""
     input:
         head=head_file,
         folders=import_folders,
@@ -40,7 +40,7 @@ rule import_track:
 
 
 rule import_frames_chunk:
-    """The images of one chunk, cut and scaled."""
+    """Imported images of one chunk -> zip of frames, cropped and scaled."""
     input:
         record="work/{subject}/import.json",
         crop="work/{subject}/crop.json",
@@ -68,7 +68,7 @@ rule import_frames_chunk:
         "--crop={input.crop:q} --chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
 
 
-# The mattes of one chunk, where the folder brings them.
+# Imported mattes of one chunk -> zip of mattes, if the folder contains them.
 use rule import_frames_chunk as import_alpha_chunk with:
     output:
         "work/{subject}/alpha/{chunk}.zip",
@@ -84,7 +84,7 @@ use rule import_frames_chunk as import_alpha_chunk with:
         code=code_version("import_chunk"),
 
 
-# The head and mouth masks of one chunk, where the folder brings them.
+# Imported head and mouth masks of one chunk -> zip of masks, if the folder contains them.
 use rule import_frames_chunk as import_parsing_chunk with:
     output:
         "work/{subject}/parsing/{chunk}.zip",

@@ -1,8 +1,8 @@
-# Who is the subject (alpha), and which pixels are head and mouth (parsing).
+# Masks: mattes of the person (alpha), and head and mouth masks (parsing).
 
 
 rule matte_chunk:
-    """Alpha of one chunk; the previous chunk's last frames warm up what is recurrent."""
+    """Frames of one chunk -> mattes; the previous chunk's last frames warm up recurrent networks."""
     input:
         frames=previous_and_this,
         weights=weights("matte"),
@@ -32,7 +32,7 @@ rule matte_chunk:
 
 
 rule parse_chunk:
-    """Head-and-neck and mouth masks of one chunk, by a network or from the tracked mesh."""
+    """Frames of one chunk -> head-and-neck and mouth masks, from a network or the tracked mesh."""
     input:
         "work/cuda_ext/build.json",
         unpack(parse_inputs),

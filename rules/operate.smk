@@ -1,4 +1,4 @@
-# What a person asks of a run: nothing here makes a file, and nothing waits for a run's lock.
+# Rules that print information; they write no output file and do not take the run lock.
 
 
 localrules:
@@ -8,7 +8,7 @@ localrules:
 
 
 rule plan:
-    """What a run would do: per subject and stage whether, why, and what it took last time."""
+    """Configuration -> printed plan: stages that would run, why, and their last duration."""
     log:
         "logs/operate/plan.log",
     conda:
@@ -26,7 +26,7 @@ rule plan:
 
 
 rule status:
-    """How far every subject is, by its files and logs; nothing is planned."""
+    """Output and log files -> printed progress of every subject, without planning."""
     log:
         "logs/operate/status.log",
     conda:
@@ -43,7 +43,7 @@ rule status:
 
 
 rule doctor:
-    """Look over the machine before a run, from driver to disk, with a cure for what is wrong."""
+    """Configuration -> printed table of checks of this machine, with a fix for each problem."""
     log:
         "logs/operate/doctor.log",
     conda:

@@ -1,4 +1,4 @@
-# Rows of the tables that cannot be used.
+# Table rows that cannot be used, as jobs that fail.
 
 
 localrules:
@@ -6,7 +6,7 @@ localrules:
 
 
 rule refuse:
-    """A row of a table that cannot be used: a job that fails with one line."""
+    """Row of a table that cannot be used -> a failed job with one error line; writes no output."""
     input:
         announced_refusal,
     output:

@@ -1,4 +1,4 @@
-"""List files that do not come with headsplat: present, wrong, or missing and where to get them."""
+"""List the third-party files that a configuration uses: present, wrong, or missing with sources."""
 
 import argparse
 from pathlib import Path

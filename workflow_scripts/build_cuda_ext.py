@@ -1,4 +1,4 @@
-"""Sources of the operators -> their compiled library and a stamp that says what it is for."""
+"""Compile the operators (CPU, and CUDA where available) and write a JSON stamp of the build."""
 
 import argparse
 from pathlib import Path

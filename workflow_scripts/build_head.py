@@ -1,4 +1,4 @@
-"""Build or import a head model: the files it is made of -> head model .npz."""
+"""Build the procedural head model, or import one from its source files: writes a .npz."""
 
 import argparse
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Cut one chunk of a video to the clip's square and pack it as JPEG images."""
+"""Crop one chunk of a video to the clip's square window: writes a zip of JPEG images."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Find the faces in one chunk of a video: 478 landmarks each, in pixels of the full image."""
+"""Detect all faces in one chunk of a video: 478 landmarks each, in pixels of the full image."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Look over the machine before a run: one table, and one line with its cure for what is wrong."""
+"""Check the machine before a run: prints one table, and one line with the fix for each problem."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Play a motion on a trained avatar: another subject's track, DiffPoseTalk's output or ARKit's."""
+"""Render a trained avatar driven by a motion: a track, DiffPoseTalk codes or ARKit curves."""
 
 import argparse
 from pathlib import Path

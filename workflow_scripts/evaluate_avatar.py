@@ -1,4 +1,4 @@
-"""Measure a trained avatar on held-out frames; render the whole clip beside the ground truth."""
+"""Compute a trained avatar's metrics on held-out frames; render it beside the ground truth."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write the ICT head's codes as ARKit blendshapes, as Live Link Face does: track.npz -> .csv."""
+"""Export the codes of head `ict` as ARKit blendshapes, in Live Link Face's CSV format."""
 
 import argparse
 from pathlib import Path

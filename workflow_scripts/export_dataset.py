@@ -1,4 +1,4 @@
-"""Unpack frames, mattes and masks into FlashAvatar's folder layout: imgs/, alpha/, parsing/."""
+"""Export images, mattes and masks in FlashAvatar's folder layout: imgs/, alpha/, parsing/."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write FLAME's parameters frame by frame, as .npz files and tables: track.npz -> a folder."""
+"""Export a track's FLAME parameters per frame, as .npz files and tables."""
 
 import argparse
 from pathlib import Path

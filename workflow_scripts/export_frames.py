@@ -1,4 +1,4 @@
-"""Write a track as metrical-tracker's .frame files, one per image: track.npz -> checkpoint/."""
+"""Export a track as metrical-tracker's .frame files, one per image."""
 
 import argparse
 from pathlib import Path

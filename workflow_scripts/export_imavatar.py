@@ -1,4 +1,4 @@
-"""Write a clip in IMavatar's layout: track, images and masks -> flame_params.json and folders."""
+"""Export a clip in IMavatar's layout: flame_params.json and folders of images and masks."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write a trained avatar in one pose as a 3D Gaussian Splatting point cloud: model -> .ply."""
+"""Export a trained avatar in one pose as a 3D Gaussian Splatting point cloud (.ply)."""
 
 import argparse
 from pathlib import Path

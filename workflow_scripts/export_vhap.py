@@ -1,4 +1,4 @@
-"""Write a clip in VHAP's layout for GaussianAvatars: track, images and mattes -> a folder."""
+"""Export a clip in VHAP's layout, which GaussianAvatars trains on: track, images and mattes."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fetch missing files that have a public address, or one that opens with your FLAME account."""
+"""Download missing assets that have a public address or need only the user's FLAME account."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""A FlashAvatar checkpoint (chkpntN.pth) and the subject's track -> an avatar's folder."""
+"""Convert a FlashAvatar checkpoint (chkpntN.pth) and the subject's track to an avatar folder."""
 
 import argparse
 from pathlib import Path

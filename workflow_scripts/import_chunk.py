@@ -1,4 +1,4 @@
-"""Pack one chunk of an import's images, mattes or masks: cut and scaled to the clip's window."""
+"""Crop and scale one chunk of an import's images, mattes or masks to the clip's window."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Import a clip that another tool tracked: its folder -> track, crop, frame table and the like."""
+"""Import a clip that another tool tracked: writes track, identity, crop and frame table."""
 
 import argparse
 from pathlib import Path

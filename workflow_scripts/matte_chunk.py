@@ -1,4 +1,4 @@
-"""Matte one chunk: frames/C.zip -> alpha/C.zip, 8-bit PNG, 0 = background, 255 = person."""
+"""Matte one chunk of frames: writes 8-bit PNG alpha images, 0 = background, 255 = person."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Draw the tracked mesh and landmarks over the frames: track and frames -> overlay.mp4."""
+"""Render the tracked mesh and landmarks over the frames: writes overlay.mp4."""
 
 import argparse
 from pathlib import Path

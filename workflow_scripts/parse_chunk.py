@@ -1,6 +1,7 @@
-"""Parse one chunk -> head-and-neck and mouth masks, PNG of 0 or 255.
+"""Segment one chunk into head-and-neck and mouth masks: writes PNG images of 0 or 255.
 
-By geometry, from mesh, matte and image; or, with --weights, by a face-parsing network.
+The masks come from the tracked mesh, matte and image, or, with --weights, from a face-parsing
+network.
 """
 
 import argparse

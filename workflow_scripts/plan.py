@@ -1,4 +1,4 @@
-"""What a run would do: per subject and stage whether it runs, why, and what it took last time."""
+"""Print what a run would do: stages per subject, why they run, and their last duration."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Decode a video once: its size, frame rate, sound, and the source image of each 25 fps frame."""
+"""Probe a video: size, frame rate, sound, and the source image of each frame at 25 fps."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Refine a landmarks' track against the images: track, frames and mattes -> the clip's track."""
+"""Refine a landmark track photometrically against frames and mattes; publish the better track."""
 
 import argparse
 from pathlib import Path

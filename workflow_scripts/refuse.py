@@ -1,4 +1,4 @@
-"""Fail with the line that says which row of a table cannot be used."""
+"""Fail with the error line of a table row that cannot be used."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Render the built-in subject: the procedural head -> a talking video and its ground truth."""
+"""Render the built-in subject with the procedural head: a talking video and its ground truth."""
 
 import argparse
 from pathlib import Path

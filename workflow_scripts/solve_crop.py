@@ -1,4 +1,4 @@
-"""Choose the subject among the faces, judge every frame, and fix one square crop for the clip."""
+"""Select the subject's face, classify every frame, and fix one square crop for the clip."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Find the FLAME shape code of a clip's person with MICA: frames, landmarks -> identity .npy."""
+"""Estimate a clip's FLAME shape code with MICA, from frames and landmarks: writes identity .npy."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Divide a clip's frames into training, held-out and guard frames: frames.tsv -> split.json."""
+"""Split a clip's frames into training, held-out and guard frames: writes split.json."""
 
 import argparse
 from pathlib import Path

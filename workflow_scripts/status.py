@@ -1,4 +1,4 @@
-"""How far every subject is: stages and chunks done, what runs, what failed and why, sizes."""
+"""Print every subject's progress: stages and chunks done, running jobs, failures, disk use."""
 
 import argparse
 import json

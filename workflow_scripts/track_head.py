@@ -1,4 +1,4 @@
-"""Solve a clip's head: landmarks, crop and frame table -> packed track and identity."""
+"""Track a clip: fit the head model to landmarks; writes the packed track and the identity."""
 
 import argparse
 from pathlib import Path

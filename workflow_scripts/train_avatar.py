@@ -1,4 +1,4 @@
-"""Head, track, split and packed images -> a trained avatar's folder."""
+"""Train a Gaussian avatar from head model, track, split and packed images: writes its folder."""
 
 import argparse
 from pathlib import Path

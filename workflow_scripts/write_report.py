@@ -1,4 +1,4 @@
-"""Write the one-page report of a subject from what the other stages left."""
+"""Write a subject's one-page HTML report from the metrics and logs of the other stages."""
 
 import argparse
 from pathlib import Path

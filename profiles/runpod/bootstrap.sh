@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# From a bare pod (Debian 12 or Ubuntu with Python 3.11, root) to a working checkout on its network volume. What is there already is
-# left alone, so a pod's start command may be
+# Set up a checkout on a pod's network volume, then run Snakemake with the given arguments. Needs Debian 12 or Ubuntu with
+# Python 3.11, and root. Existing parts are kept, so this can be a pod's start command, and resumes the run of an earlier pod:
 #   bash /workspace/headsplat/profiles/runpod/bootstrap.sh --profile runpod -j 4
-# and a pod that was taken away goes on where it stopped: arguments are given to Snakemake once all is set up.
 set -euo pipefail
 # shellcheck source=profiles/runpod/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -13,7 +12,7 @@ fail() {
     exit 1
 }
 
-# Packages, of those only the missing ones.
+# System packages that are missing.
 declare -A needs=([g++]=g++ [make]=make [git]=git)
 packages=()
 for program in "${!needs[@]}"; do
@@ -23,11 +22,11 @@ for library in libGL.so.1:libgl1 libEGL.so.1:libegl1 libglib-2.0.so.0:libglib2.0
     ldconfig -p | grep -q "${library%%:*}" || packages+=("${library##*:}")
 done
 python3.11 -c "import ensurepip, venv" 2>/dev/null || packages+=(python3.11 python3.11-venv)
-# The compiler needs Python's headers, which a distribution keeps apart.
+# The compiler needs Python's headers, which are a package of their own.
 python3.11 -c 'import pathlib, sysconfig, sys; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' \
     2>/dev/null || packages+=(python3.11-dev)
 
-# NVIDIA's driver decides which CUDA PyTorch may bring.
+# The NVIDIA driver limits the CUDA version of PyTorch.
 cuda=
 if driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1) && [[ -n $driver ]]; then
     if ((${driver%%.*} >= 580)); then
@@ -54,7 +53,7 @@ if ((${#packages[@]})); then
     apt-get update -q
     for package in "${packages[@]}"; do
         apt-cache show "$package" >/dev/null 2>&1 ||
-            fail "this image knows no package $package; choose one with Python 3.11 and, for a gpu, CUDA's compiler (\"devel\")"
+            fail "this image has no package $package; choose one with Python 3.11 and, for a GPU, CUDA's compiler (\"devel\")"
     done
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
 fi

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Caches on the network volume, beside the checkout's results: source profiles/runpod/env.sh
+# Put caches on the network volume, beside the checkout's results: source profiles/runpod/env.sh
 HEADSPLAT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 export XDG_CACHE_HOME="$HEADSPLAT_ROOT/.cache"
 export PIP_CACHE_DIR="$XDG_CACHE_HOME/pip"

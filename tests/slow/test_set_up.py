@@ -130,7 +130,7 @@ def test_a_python_that_is_gone_is_replaced(checkout: Checkout, python: str) -> N
     for name in ("python", "python3", "python3.11"):
         (checkout.folder / ".venv/bin" / name).unlink()
         (checkout.folder / ".venv/bin" / name).symlink_to(python)
-    checkout.sets_up("making it anew")
+    checkout.sets_up("creating it again")
     checkout.is_ready()
 
 
@@ -182,7 +182,7 @@ def test_an_installation_that_fails_says_so_and_is_not_ready(checkout: Checkout)
     for _ in range(2):
         result = checkout.make()
         assert result.returncode != 0
-        assert "error: .venv could not be made; see above" in result.stdout
+        assert "error: .venv could not be created; see above" in result.stdout
 
 
 def test_a_link_to_another_environment_is_not_cleared(checkout: Checkout, tmp_path: Path) -> None:

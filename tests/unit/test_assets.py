@@ -10,7 +10,7 @@ from headsplat_workflow.assets.catalogue import CATALOGUE, Asset
 from headsplat_workflow.assets.check import check_assets, verify_used
 from headsplat_workflow.assets.locate import locate, unpacked
 from headsplat_workflow.assets.needs import Assets, Need, as_flags, parse
-from headsplat_workflow.assets.verify import HashRecord, glance
+from headsplat_workflow.assets.verify import HashRecord, signature_problem
 
 from headsplat.heads.registry import HEADS
 from headsplat.runtime.errors import UserError
@@ -87,9 +87,9 @@ def test_a_file_inside_the_sites_zip(tmp_path):
 def test_a_glance(tmp_path, name, content, words):
     path = tmp_path / name
     path.write_bytes(content)
-    found = glance(path)
+    found = signature_problem(path)
     assert found is None if words is None else words in found
-    assert glance(tmp_path) is None
+    assert signature_problem(tmp_path) is None
 
 
 def test_first_use_is_recorded_and_a_change_is_noticed(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from headsplat_workflow.assets import download
 from headsplat_workflow.assets import fetch as fetch_module
 from headsplat_workflow.assets.catalogue import CATALOGUE, Asset
-from headsplat_workflow.assets.download import Refused, _Redirects
+from headsplat_workflow.assets.download import DownloadRejected, _Redirects
 from headsplat_workflow.assets.fetch import fetch, fetch_missing
 from headsplat_workflow.assets.needs import Need
 
@@ -143,7 +143,7 @@ def test_another_file_than_the_published_one_is_thrown_away(server, tmp_path):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_goes_on(server, tmp_path, ranges):
     Handler.ranges = ranges
-    with pytest.raises(UserError, match="broke off .*run again to go on"):
+    with pytest.raises(UserError, match="was interrupted .*run the same command again"):
         fetch(f"{server}/cut", tmp_path / "a.pth", DIGEST)
     assert (tmp_path / "a.pth.part").stat().st_size == 100
     fetch(f"{server}/file", tmp_path / "a.pth", DIGEST)
@@ -164,7 +164,7 @@ def test_a_part_that_is_not_the_one_asked_for_is_started_over(server, tmp_path, 
 
 def test_a_file_that_changed_meanwhile_is_started_over(server, tmp_path):
     Handler.tag = '"one"'
-    with pytest.raises(UserError, match="broke off"):
+    with pytest.raises(UserError, match="was interrupted"):
         fetch(f"{server}/cut", tmp_path / "a.pth")
     assert leftovers(tmp_path) == {"a.pth.part", "a.pth.part.mark"}
     (tmp_path / "a.pth.part").write_bytes(b"of the older file")
@@ -176,7 +176,7 @@ def test_a_file_that_changed_meanwhile_is_started_over(server, tmp_path):
 
 def test_the_same_file_goes_on_by_its_tag_alone(server, tmp_path):
     Handler.tag = '"one"'
-    with pytest.raises(UserError, match="broke off"):
+    with pytest.raises(UserError, match="was interrupted"):
         fetch(f"{server}/cut", tmp_path / "a.pth")
     fetch(f"{server}/file", tmp_path / "a.pth")
     assert (tmp_path / "a.pth").read_bytes() == CONTENT
@@ -201,7 +201,7 @@ def test_a_wrong_beginning_is_found_out_by_the_hash(server, tmp_path):
     [
         ("/to?ftp://127.0.0.1/file", "redirects to ftp:, which is neither http nor https"),
         ("/to?file:///etc/passwd", "redirects to file:, which is neither http nor https"),
-        ("/to?https://user:secret@127.0.0.1:9/file?key=secret", "broke off"),
+        ("/to?https://user:secret@127.0.0.1:9/file?key=secret", "was interrupted"),
         ("/circle", "answers 302 redirects without end: Found$"),
         ("/zipped", "sends it compressed"),
         ("/long", f"announces {len(CONTENT) + 4} bytes, the published file has {len(CONTENT)}"),
@@ -220,7 +220,7 @@ def test_what_is_no_plain_download_is_refused_in_one_line(server, tmp_path, path
 def test_less_security_is_not_followed():
     asked = urllib.request.Request("https://x/file")
     for target in ("http://x/file", "ftp://x/file"):
-        with pytest.raises(Refused, match="is not https"):
+        with pytest.raises(DownloadRejected, match="is not https"):
             _Redirects().redirect_request(asked, None, 302, "Found", HTTPMessage(), target)
     followed = _Redirects().redirect_request(
         asked, None, 302, "Found", HTTPMessage(), "https://y/file"
@@ -229,7 +229,7 @@ def test_less_security_is_not_followed():
 
 
 def test_a_body_without_end_is_bounded_where_no_size_is_known(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "LARGEST", 1 << 20)
+    monkeypatch.setattr(download, "MAX_BYTES", 1 << 20)
     with pytest.raises(UserError, match="sends more than 1048576 bytes"):
         fetch(f"{server}/endless", tmp_path / "a.pth")
     assert leftovers(tmp_path) == set()
@@ -241,7 +241,7 @@ def test_a_body_without_end_is_bounded_where_no_size_is_known(server, tmp_path, 
 )
 def test_a_server_that_is_too_slow(server, tmp_path, monkeypatch, path, words):
     monkeypatch.setattr(download, "TIMEOUT", 0.3)
-    with pytest.raises(UserError, match=f"broke off .*{words}.*run again"):
+    with pytest.raises(UserError, match=f"was interrupted .*{words}.*run the same command again"):
         fetch(server + path, tmp_path / "a.pth")
 
 
@@ -262,7 +262,7 @@ def test_a_page_or_an_error_is_no_model(server, tmp_path, path, words):
 
 
 def test_a_server_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="broke off"):
+    with pytest.raises(UserError, match="was interrupted"):
         fetch("http://127.0.0.1:9/file", tmp_path / "a.pth")
 
 

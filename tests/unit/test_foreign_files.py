@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from headsplat_workflow.assets.verify import glance
+from headsplat_workflow.assets.verify import signature_problem
 
 from headsplat.detect.mediapipe_tasks import check_task
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
@@ -141,7 +141,7 @@ def test_other_kinds_and_cut_files_give_values_or_one_line(tmp_path, door):
 
 def test_pipe_among_the_assets_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "a.npz")
-    assert "not a regular file" in glance(tmp_path / "a.npz")
+    assert "not a regular file" in signature_problem(tmp_path / "a.npz")
 
 
 def test_lpips_weights_of_other_kinds(tmp_path):

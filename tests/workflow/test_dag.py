@@ -139,7 +139,7 @@ def test_the_stages_of_a_subject_are_those_that_a_run_plans(
     planned = checkout.planned("all")
     stages = stages_of(read_subjects(table, presets)["one"])
     assert {stage.rule: 2 if stage.chunked else 1 for stage in stages} == {
-        name: count for name, count in planned.items() if STAGES[name].asked is not None
+        name: count for name, count in planned.items() if STAGES[name].condition is not None
     }
 
 

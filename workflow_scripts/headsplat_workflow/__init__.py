@@ -1,4 +1,4 @@
-"""What the Snakefile and the scripts of its rules share.
+"""Support code of the workflow: configuration, planning, progress, assets, patches of Snakemake.
 
 The library `headsplat` lies beside this folder and need not be installed: importing this package
 makes it importable.

@@ -1,4 +1,4 @@
-"""Estimated length of a subject's clip before it is probed, and its number of chunks.
+"""Estimate a subject's clip length before probing, and choose its number of chunks.
 
 Both depend on the user's files only, not on the machine or on earlier runs, so that a finished
 subject is planned alike everywhere.
@@ -17,7 +17,7 @@ from headsplat.video.duration import stated_seconds
 from headsplat.video.timeline import FPS
 
 AUTO = "auto"
-# Seconds of video per chunk: much longer work than the start of a process.
+# Seconds of video per chunk, so that work takes much longer than the start of a process.
 CHUNK_SECONDS = 4
 # At least as many chunks as a laptop has cores, usually at most as many as larger machines have,
 # and none longer than a minute: a crash loses at most one chunk per running job.
@@ -25,7 +25,7 @@ FEWEST, USUAL, LONGEST, MOST = 4, 16, 60, 999
 
 
 def clip_seconds(row: Mapping[str, str], builtin: float) -> float:
-    """Seconds of a subject's clip, by its video's header or size, or by an import's files.
+    """Estimate the seconds of a subject's clip from its video's header or size, or its import.
 
     Args:
         row: of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
@@ -42,7 +42,7 @@ def clip_seconds(row: Mapping[str, str], builtin: float) -> float:
 
 
 def chunk_count(setting: int | str, seconds: float) -> int:
-    """Number of a subject's chunks.
+    """Choose the number of a subject's chunks.
 
     Args:
         setting: the option `chunks`: a number, or "auto" for one that follows the clip's length.

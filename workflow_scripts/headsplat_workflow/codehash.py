@@ -1,11 +1,10 @@
-"""What a stage's code is: a hash of the syntax trees a script reaches by static imports.
+"""Hash a stage's code: the syntax trees of all modules that its script imports.
 
-A plug-in that a table names, "headsplat.module:attribute" (`headsplat.registry`), counts as
-imported by the module that holds the table.
+Comments, docstrings, formatting and a fresh checkout do not change the hash. An edit in any module
+that the script imports statically does. Registry entries, "headsplat.module:attribute"
+(`headsplat.registry`), count as imports of the module that contains them.
 
-A comment, a docstring, formatting or a fresh checkout does not change it; an edit in any module
-that the script imports does. Snakemake reruns a job when one of its params changes, so every rule
-carries this hash among its params.
+Every rule has this hash among its params, because Snakemake reruns a job when a param changes.
 """
 
 import ast
@@ -22,11 +21,11 @@ from headsplat.runtime.files import write_json
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 ROOT = SCRIPTS.parent
-# Where the library and the workflow's support modules lie.
+# Package -> folder that contains it.
 PACKAGES = {"headsplat": ROOT, "headsplat_workflow": SCRIPTS}
 
-# Modules that start, watch and end a stage and cannot change what it writes: an edit in one of
-# them reruns nothing. A module in which results are computed must not stand here.
+# Modules excluded from the hash: they start, watch and end a stage but cannot change its output.
+# Never list a module here that computes results.
 _HARNESS = frozenset(
     PACKAGES[name.split(".")[0]] / f"{name.replace('.', '/')}.py"
     for name in (
@@ -49,7 +48,7 @@ _HARNESS = frozenset(
 
 _PLUGIN = re.compile(r"((?:headsplat|headsplat_workflow)(?:\.\w+)+):\w+")
 
-# Of one file: the hash of its syntax tree, and the names of the package's modules it may import.
+# Of one file: the hash of its syntax tree, and the modules of both packages that it may import.
 _Source = tuple[str, list[str]]
 _sources: dict[Path, _Source] = {}
 
@@ -99,12 +98,12 @@ def _read(path: Path) -> _Source:
 
 
 def read_sources(memo: Path) -> None:
-    """Read all sources; of those that were not written since the last time, what `memo` says.
+    """Hash all source files; unchanged ones are read from the cache file `memo`.
 
     Parsing them takes longer than the rest of planning one subject.
 
     Args:
-        memo: a JSON file, which is made and kept up to date; without it everything is parsed.
+        memo: JSON cache file, written if anything changed.
     """
     reader = [sys.version, hashlib.sha256(Path(__file__).read_bytes()).hexdigest()]
     try:
@@ -127,12 +126,12 @@ def read_sources(memo: Path) -> None:
 
 @functools.cache
 def code_version(script: str, *extra: str, modules: tuple[str, ...] = ()) -> str:
-    """Hash of `workflow_scripts/<script>.py` and the modules it imports that can change results.
+    """Hash `workflow_scripts/<script>.py` and the modules it imports that can change results.
 
     Args:
         script: the rule's name.
         extra: further files (relative to the repository root) whose bytes count, e.g. kernels.
-        modules: further modules, which the script imports by names that it is given.
+        modules: further modules that the script imports dynamically, by name.
     """
     todo, seen = [SCRIPTS / f"{script}.py"], {}
     todo += [file for module in modules if (file := _module_file(module))]

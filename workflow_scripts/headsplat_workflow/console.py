@@ -1,9 +1,9 @@
-"""The console of a run: a line per stage, warnings, errors, and one live line on a terminal.
+"""Console output of a run: one line per stage, warnings, errors, and a live progress line.
 
-Snakemake's log file keeps everything. Of what its stream handler would print, this handler lets
-through what a person acts on; Snakemake's own handler still formats, colors and filters it, so
-`--quiet` keeps its meaning. With `--verbose`, `--debug-dag`, a dry run, or a logger plugin that
-writes to the console, nothing here is installed.
+`Console` wraps Snakemake's stream handler and filters its records; Snakemake's log file keeps
+everything. The wrapped handler still formats, colors and filters, so `--quiet` works as usual. The
+filter is not installed with `--verbose`, `--debug-dag`, in a dry run, or with a logger plugin that
+writes to the console.
 """
 
 import copy
@@ -16,20 +16,20 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from headsplat.runtime.errors import printable
 
-# What the workflow itself says; Snakemake's handlers get it too, its log file among them.
+# Logger of the workflow's own messages; Snakemake's handlers, its log file included, receive them.
 log = logger.getChild("headsplat")
 
-WIDTH = 120  # characters of a line about a stage
-# Of what Snakemake says before the first job, what is about itself.
-_ABOUT_ITSELF = (
+WIDTH = 120  # longest line about a stage, characters
+# Snakemake's messages before the first job that do not concern the user.
+_STARTUP_NOISE = (
     "Assuming unrestricted shared filesystem usage",
     "Using shell: ",
     "Conda environments: ignored",
     "Singularity containers: ignored",
     "Group jobs: inactive",
 )
-# What the lines about failed jobs and the table at the end say as well.
-_SAID_ANYWAY = (
+# Errors that the lines about failed jobs and the closing summary repeat.
+_REPEATED = (
     "CalledProcessError",
     "Exiting because a job execution failed",
     "At least one job did not complete successfully",
@@ -37,15 +37,15 @@ _SAID_ANYWAY = (
 
 
 class Console(logging.Handler):
-    """Chooses what Snakemake's stream handler prints, and draws the live line below it.
+    """Filters what Snakemake's stream handler prints, and draws the live line below it.
 
     Args:
         inner: Snakemake's handler.
 
     Attributes:
-        begun: whether the first job was about to start, since when Snakemake only tells of jobs.
-        reporting: whether lines about stages and what became of all are printed, so that what
-            Snakemake says about failed jobs would be said twice.
+        begun: set before the first job; from then on Snakemake's own messages are dropped.
+        reporting: whether the workflow reports stages and the summary itself, so that Snakemake's
+            messages about failed jobs are dropped as duplicates.
     """
 
     def __init__(self, inner: logging.StreamHandler[TextIO]) -> None:
@@ -57,15 +57,15 @@ class Console(logging.Handler):
         self._live = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record, or not."""
+        """Print a record if it passes the filter."""
         try:
             self._print(record)
-        except Exception:  # as all handlers: the run goes on
+        except Exception:  # as in all handlers: logging must not end the run
             self.handleError(record)
 
     def _print(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)
-        # Listing, linting and summaries do not come here: all that they say is printed.
+        # Never set for listing, linting and summaries: everything they say is printed.
         self._started |= event == LogEvent.WORKFLOW_STARTED
         if not self._is_wanted(record, event):
             return
@@ -82,7 +82,7 @@ class Console(logging.Handler):
         self._draw(live)
 
     def draw(self, line: str) -> None:
-        """Rewrite the live line, on a terminal; an empty one takes it away."""
+        """Redraw the live line on a terminal; an empty line removes it."""
         self.acquire()
         try:
             self._draw(printable(line)[: self._columns()])
@@ -90,7 +90,7 @@ class Console(logging.Handler):
             self.release()
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self.draw("")
         super().close()
 
@@ -104,18 +104,18 @@ class Console(logging.Handler):
         if record.levelno >= logging.WARNING:
             about_a_job = event in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
             by_snakemake = event in (LogEvent.ERROR, None) and record.levelno >= logging.ERROR
-            said = by_snakemake and any(words in text for words in _SAID_ANYWAY)
+            said = by_snakemake and any(words in text for words in _REPEATED)
             return not (self.reporting and (about_a_job or said))
-        if record.name == log.name or event == LogEvent.SHELLCMD:  # the latter by -p alone
+        if record.name == log.name or event == LogEvent.SHELLCMD:  # logged with -p only
             return True
         if not self._started or (event is None and not self.begun):
-            return not text.startswith(_ABOUT_ITSELF)
+            return not text.startswith(_STARTUP_NOISE)
         return False
 
     def _draw(self, line: str) -> None:
         if not (line or self._live) or not self.is_terminal:
             return
-        # Blanks, because not every terminal knows how to erase.
+        # Overwrite with blanks, because not every terminal supports erasing.
         self._write("\r" + line.ljust(len(self._live)) + ("" if line else "\r"))
         self._live = line
 
@@ -129,17 +129,17 @@ class Console(logging.Handler):
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:  # the terminal is gone; the run goes on
+        except OSError:  # the terminal is gone; the run continues
             self._live = ""
 
 
 def _safe(text: str) -> str:
-    """Text whose lines hold no control characters."""
+    """Text without control characters except newlines."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def install(settings: Any) -> Console | None:
-    """Put a console in the place of Snakemake's stream handler, where there is one.
+    """Replace Snakemake's stream handler by a `Console`; None where there is no such handler.
 
     Args:
         settings: Snakemake's output settings.

@@ -1,4 +1,4 @@
-"""The jobs that a run would do, asked of Snakemake itself: a dry run in this process."""
+"""Plan a run with a Snakemake dry run in this process, and list the jobs that would run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class PlannedJob:
 
     Attributes:
         rule: its name.
-        subject: whose it is; None for what all subjects share.
-        why: reasons, the most telling first; empty where it only follows from a job before it.
-        after: rules of the jobs before it that would run.
+        subject: None for jobs that all subjects share.
+        why: reasons, the most specific first; empty if it only follows from upstream jobs.
+        after: rules of its direct upstream jobs that would run.
     """
 
     rule: str
@@ -42,10 +42,10 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would run, and which stages of which subjects would not.
+    """The jobs that would run, and the number of those that are up to date.
 
     Attributes:
-        jobs: what would run.
+        jobs: that would run.
         kept: (subject or None, rule) -> number of jobs that are up to date.
     """
 
@@ -61,9 +61,9 @@ def plan_run(config: Mapping[str, Any], deployment: Sequence[str]) -> Plan:
         deployment: software deployment methods of the run, as `--sdm` takes them.
 
     Raises:
-        UserError: Snakemake cannot plan; it has said why.
+        UserError: Snakemake cannot plan; its own message has been printed.
     """
-    # With these two, a dry run ends once the jobs are planned and formats none of them.
+    # With these two, a dry run formats no job descriptions.
     quiet = {Quietness.RULES, Quietness.PROGRESS}
     output = OutputSettings(dryrun=True, quiet=quiet, enable_file_logging=False)
     methods = frozenset(DeploymentMethod.parse_choice(name) for name in deployment)
@@ -80,7 +80,7 @@ def plan_run(config: Mapping[str, Any], deployment: Sequence[str]) -> Plan:
                 executor="dryrun", execution_settings=ExecutionSettings(lock=False)
             )
         except SystemExit as end:
-            if end.code != 1:  # as a dry run ends where rows cannot be used; the plan shows them
+            if end.code != 1:  # exit status of a dry run with refused rows, which the plan lists
                 raise
         except Exception as error:
             api.print_exception(error)

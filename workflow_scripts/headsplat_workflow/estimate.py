@@ -1,4 +1,4 @@
-"""How long a run still takes: from what similar jobs took, and what its running stages say."""
+"""Estimate a run's remaining time from earlier jobs' durations and running stages' progress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from headsplat_workflow.stages import STAGES
 
 @dataclass
 class _Taken:
-    """Seconds and number of some jobs, and seconds and frames of those whose clip is known."""
+    """Total seconds and number of jobs; `framed` and `frames` cover clips of known length."""
 
     seconds: float = 0.0
     jobs: int = 0
@@ -17,17 +17,17 @@ class _Taken:
 
 
 class Costs:
-    """Seconds that the jobs of each rule took.
+    """Durations of finished jobs, by rule.
 
     Args:
-        before: what counts for a rule until one of its jobs is known here.
+        before: durations to use for rules without an entry here.
     """
 
     def __init__(self, before: "Costs | None" = None) -> None:
         self._before, self._taken = before, dict[str, _Taken]()
 
     def add(self, rule: str, seconds: float, jobs: int, frames: int | None) -> None:
-        """Note `jobs` jobs that took `seconds` together; `frames` are the clip's, if known."""
+        """Add `jobs` jobs that took `seconds` in total; `frames` is the clip's length, if known."""
         taken = self._taken.setdefault(rule, _Taken())
         taken.seconds += seconds
         taken.jobs += jobs
@@ -36,7 +36,7 @@ class Costs:
             taken.frames += jobs * frames
 
     def expected(self, rule: str, frames: int | None) -> float | None:
-        """Seconds of a job by its clip's frames; None where none of its rule is known."""
+        """Expected seconds of one job of a clip with `frames` frames; None for an unknown rule."""
         taken = self._taken.get(rule)
         if taken is None or not taken.jobs:
             return self._before.expected(rule, frames) if self._before else None
@@ -51,14 +51,14 @@ def _by_frames(rule: str) -> bool:
 
 @dataclass
 class Task:
-    """One job that is not done.
+    """One unfinished job.
 
     Attributes:
         rule: its name.
-        left: seconds that it takes, or still takes where it runs; None where that is not known.
-        after: tasks that must end before it begins, by their keys.
-        share: of all that runs at once, what this one takes; 0 to 1.
-        spent: seconds that it ran.
+        left: seconds that remain; None if unknown.
+        after: keys of the tasks that must end before it starts.
+        share: fraction of the run's parallel capacity that it occupies, 0 to 1.
+        spent: seconds that it has run.
     """
 
     rule: str
@@ -70,12 +70,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of a run.
+    """Remaining time of a run.
 
     Attributes:
-        seconds: left, at least where rules are unknown.
-        share: of the work that is done, or None.
-        unknown: rules that were never measured.
+        seconds: remaining; a lower bound if some rules are unknown.
+        share: fraction of the work that is done; None if some rules are unknown.
+        unknown: rules without a measured duration.
     """
 
     seconds: float
@@ -84,14 +84,14 @@ class Estimate:
 
 
 def estimate(tasks: Mapping[int, Task], done: float) -> Estimate:
-    """What is left of a run.
+    """Estimate the remaining time of a run.
 
-    No less than the longest chain of tasks that wait for each other, hence than any running one,
-    and no less than all work over what runs at once.
+    The maximum of the critical path (the longest chain of dependent tasks) and the total work over
+    the parallel capacity.
 
     Args:
-        tasks: those that are not done, by keys; each behind those that it waits for.
-        done: seconds of those that are, each times its share.
+        tasks: unfinished ones by key, in topological order.
+        done: seconds of the finished ones, each times its share.
     """
     end: dict[int, float] = {}
     for key, task in tasks.items():

@@ -1,4 +1,4 @@
-"""What the log of a job tells: where it stands, and why it ended."""
+"""Parse a job's log file: progress, rates, and the reason of a failure."""
 
 import re
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ _OVER = re.compile(r"^\S+ .+? \d+/\d+ done in [\d.]+ s \(")
 
 @dataclass(frozen=True)
 class Progress:
-    """A stage's line of progress: `done` of `total`, how many a second, seconds left.
+    """A progress line: `done` of `total`, rate per second, seconds left.
 
-    `unit` is what the rate counts where that is not what `done` counts: training steps, images.
+    `unit` names what the rate counts if that differs from `done`, e.g. images instead of training
+    steps.
     """
 
     what: str
@@ -28,7 +29,7 @@ class Progress:
 
 
 def tail(log: Path) -> list[str]:
-    """The last lines of a log that are not empty; none where there is no log."""
+    """The last non-empty lines of a log; empty if there is no log."""
     try:
         with open(log, "rb") as handle:
             handle.seek(0, 2)
@@ -40,7 +41,7 @@ def tail(log: Path) -> list[str]:
 
 
 def last_progress(lines: list[str]) -> Progress | None:
-    """The newest progress among the lines of a log; None where what it tells of is over."""
+    """The newest progress line; None if there is none or that work has finished."""
     for line in reversed(lines):
         if _OVER.match(line):
             return None
@@ -54,13 +55,13 @@ def last_progress(lines: list[str]) -> Progress | None:
 
 
 def image_rate(lines: list[str]) -> float | None:
-    """The newest rate that counts images, also of what is over; None where no line has one."""
+    """The newest rate in images per second, of finished work too; None if no line has one."""
     found = (_PROGRESS.match(line) for line in reversed(lines))
     return next((float(line["rate"]) for line in found if line and line["unit"]), None)
 
 
 def failure(lines: list[str]) -> str | None:
-    """The line that says why a job failed, or None where its log does not say that it did."""
+    """The line that says why a job failed; None if the log reports no failure."""
     for line in reversed(lines):
         if line.startswith("error: "):
             return line.removeprefix("error: ")
@@ -70,5 +71,5 @@ def failure(lines: list[str]) -> str | None:
 
 
 def stopped(lines: list[str]) -> bool:
-    """Whether the job was asked to stop and did so in good order."""
+    """Whether the job was asked to stop and ended as requested."""
     return bool(lines) and lines[-1].startswith("stopped;")

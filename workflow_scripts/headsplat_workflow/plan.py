@@ -1,4 +1,4 @@
-"""The table that `snakemake plan` prints."""
+"""Format the table that `snakemake plan` prints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from headsplat_workflow.dag import Plan, PlannedJob
 
 from headsplat.evaluate.report.costs import read_costs
 
-SHARED = "what all share"
-# Subjects whose last costs are read; the others' are taken to be alike.
+SHARED = "all subjects"
+# Subjects whose benchmark files are read, as a sample of all.
 _SAMPLED = 20
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage of a subject: jobs that would run, why, and their seconds last time."""
+    """One stage of a subject: number of jobs, reason, and their seconds in the last run."""
 
     rule: str
     jobs: int
@@ -24,7 +24,7 @@ class Row:
 
 
 def plan_table(plan: Plan, logs: Path = Path("logs")) -> str:
-    """What would run by subject and stage; subjects with the same plan share their lines."""
+    """List what would run, by subject and stage; subjects with the same plan share their lines."""
     of_subject: dict[str | None, list[PlannedJob]] = {}
     for job in plan.jobs:
         of_subject.setdefault(job.subject, []).append(job)
@@ -50,7 +50,7 @@ def plan_table(plan: Plan, logs: Path = Path("logs")) -> str:
 
 
 def _outline(jobs: Sequence[PlannedJob]) -> tuple[tuple[str, int, str], ...]:
-    """(rule, number of jobs, why) in the order of the work."""
+    """(rule, number of jobs, reason) in topological order."""
     before = _rules_before(jobs)
     outline = []
     for rule in _in_order(before):
@@ -58,7 +58,7 @@ def _outline(jobs: Sequence[PlannedJob]) -> tuple[tuple[str, int, str], ...]:
         why = list(dict.fromkeys(reason for job in of_rule for reason in job.why))
         if not why:
             direct = {name for job in of_rule for name in job.after}
-            # Those right before it: what comes before them is told there.
+            # Name direct predecessors only: theirs are listed in their own rows.
             far = {name for near in direct for name in before.get(near, ())}
             why = [f"after {', '.join(sorted(direct - far))}"]
         outline.append((rule, len(of_rule), "; ".join(why)))
@@ -66,7 +66,7 @@ def _outline(jobs: Sequence[PlannedJob]) -> tuple[tuple[str, int, str], ...]:
 
 
 def _rules_before(jobs: Sequence[PlannedJob]) -> dict[str, set[str]]:
-    """Rule -> all rules that would run before it, other subjects' and shared ones included."""
+    """Rule -> all upstream rules that would run, including other subjects' and shared ones."""
     before: dict[str, set[str]] = {}
     for job in jobs:
         before.setdefault(job.rule, set()).update(job.after - {job.rule})
@@ -77,12 +77,12 @@ def _rules_before(jobs: Sequence[PlannedJob]) -> dict[str, set[str]]:
 
 
 def _in_order(before: dict[str, set[str]]) -> list[str]:
-    """Rules, each behind those before it."""
+    """Rules in topological order."""
     return sorted(before, key=lambda rule: (len(before[rule] & before.keys()), rule))
 
 
 def _last_costs(subjects: Sequence[str | None], logs: Path) -> dict[str, float]:
-    """Rule -> mean seconds of one of its jobs."""
+    """Rule -> mean seconds of one of its jobs in the last run."""
     seconds: dict[str, list[tuple[float, int]]] = {}
     for subject in subjects[:_SAMPLED]:
         for cost in read_costs(logs / (subject or "assets")):

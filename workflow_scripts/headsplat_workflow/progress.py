@@ -1,4 +1,4 @@
-"""How far a run is: one line, rewritten in place on a terminal, printed now and then elsewhere."""
+"""Progress line of a run: redrawn in place on a terminal, logged at intervals elsewhere."""
 
 import threading
 import time
@@ -16,18 +16,18 @@ from headsplat_workflow.stage_lines import PROGRESS, duration
 
 from headsplat.evaluate.report.costs import read_costs
 
-# Seconds between lines, on a terminal and elsewhere; a long run says less often, so that its log
-# stays short.
+# Seconds between lines, on a terminal and elsewhere. FILE_SHARE lengthens the interval with the
+# run's duration, so that its log stays short.
 TERMINAL_EVERY, FILE_EVERY, FILE_SHARE = 1.0, 30.0, 0.1
-# Of the time, what looking at a large run may take.
-_LOOKING = 0.02
-# Running jobs that are named, and subjects whose last costs are read.
+# Largest fraction of the time that reading the logs of a large run may take.
+_MAX_LOAD = 0.02
+# Running jobs named in the line, and subjects whose benchmark files are read.
 _NAMED, _SAMPLED = 3, 20
 
 
 @dataclass(frozen=True)
 class Running:
-    """A job that runs: rule and wildcards, its own progress, seconds it still takes, if known."""
+    """A running job: rule and wildcards, its own progress, and its remaining seconds if known."""
 
     name: str
     progress: job_logs.Progress | None
@@ -41,7 +41,7 @@ class Running:
 
 
 def last_costs(folder: Path = Path("logs")) -> Costs:
-    """What each rule's jobs took, as a few subjects' benchmark files say."""
+    """Durations of each rule's jobs, from the benchmark files of a few subjects."""
     costs = Costs()
     if folder.is_dir():
         for subject in sorted(path for path in folder.iterdir() if path.is_dir())[:_SAMPLED]:
@@ -52,16 +52,18 @@ def last_costs(folder: Path = Path("logs")) -> Costs:
 
 
 def clip_frames(subject: str) -> int | None:
-    """Frames of a subject's clip, once it is probed."""
+    """Frames of a subject's clip, or None before it is probed."""
     return probed_frames(Path("work", subject, "video.json"))
 
 
 def read_running(job: RunJob, expected: float | None, spent: float) -> Running:
-    """What a running job says and what similar jobs took; whichever is longer counts.
+    """Read a running job's progress; its remaining time is the larger of two estimates.
+
+    One is the progress line in its log, the other the duration of similar jobs.
 
     Args:
         job: of the run.
-        expected: seconds that it takes in all, if known.
+        expected: its total seconds, if known.
         spent: seconds that it has run.
     """
     progress = job_logs.last_progress(job_logs.tail(job.log)) if job.log else None
@@ -72,12 +74,12 @@ def read_running(job: RunJob, expected: float | None, spent: float) -> Running:
 
 
 def describe(done: int, total: int, whole: Estimate, running: Sequence[Running]) -> str:
-    """The line: how far the run is, and the running jobs that take longest."""
+    """Format the line: progress of the run, and the running jobs with the most time left."""
     parts = [f"{done} of {total} jobs"]
     if whole.share is not None:
         parts = [f"{whole.share:.0%}", *parts, f"{duration(whole.seconds)} left"]
     else:
-        # No number, even as a lower bound: the longest stage may not have been measured yet.
+        # Not even a lower bound: the longest stage may not have been measured yet.
         parts.append("time left not known yet")
     order = sorted(running, key=lambda job: -(job.left or 0.0))
     named = [str(job) for job in order[:_NAMED]]
@@ -87,18 +89,18 @@ def describe(done: int, total: int, whole: Estimate, running: Sequence[Running])
 
 
 class ProgressThread(threading.Thread):
-    """Reads what has become of a run's jobs, and the logs of those that run.
+    """Thread that reads the running jobs' logs and prints or draws the progress line.
 
     Args:
-        plan: of the run, whose jobs' times are noted by another.
-        console: that draws the live line, where there is one.
+        plan: of the run; `StageLines` records its jobs' times.
+        console: that draws the live line, if any.
         margin: blanks before a printed line.
     """
 
     def __init__(self, plan: RunPlan, console: Console | None, margin: int) -> None:
         super().__init__(daemon=True, name="headsplat progress")
         self._plan, self._margin = plan, " " * margin
-        # Each after the jobs that it waits for.
+        # Topological order.
         order = TopologicalSorter({key: job.after for key, job in plan.jobs.items()})
         self._order = [plan.jobs[key] for key in order.static_order()]
         self._console = console if console and console.is_terminal else None
@@ -108,7 +110,7 @@ class ProgressThread(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Draw or print a line now and then, until `finish`."""
+        """Draw or print a line at intervals, until `finish`."""
         start = time.monotonic()
         wait = TERMINAL_EVERY if self._console else FILE_EVERY
         while not self._over.wait(wait):
@@ -118,19 +120,19 @@ class ProgressThread(threading.Thread):
                 return
             if self._console:
                 self._console.draw(line)
-                wait = max(TERMINAL_EVERY, (time.monotonic() - begun) / _LOOKING)
+                wait = max(TERMINAL_EVERY, (time.monotonic() - begun) / _MAX_LOAD)
             else:
                 log.info(f"{self._margin}{line}"[:WIDTH], extra=PROGRESS)
                 wait = max(FILE_EVERY, (begun - start) * FILE_SHARE)
 
     def finish(self) -> None:
-        """Draw and print nothing more."""
+        """Stop, and remove the live line."""
         self._over.set()
         if self._console:
             self._console.draw("")
 
     def line(self, now: float) -> str:
-        """Where the run stands at a time of the monotonic clock."""
+        """The progress line at `now`, seconds of the monotonic clock."""
         self._measure()
         told = list[Running]()
         tasks: dict[int, Task] = {}
@@ -141,7 +143,7 @@ class ProgressThread(threading.Thread):
             if job.ended is not None:
                 done += (left or 0.0) * share
                 continue
-            begun = job.begun  # which another thread sets
+            begun = job.begun  # set by another thread
             if begun is not None:
                 spent = now - begun
                 told.append(read_running(job, left, spent))
@@ -151,7 +153,7 @@ class ProgressThread(threading.Thread):
         return describe(ended, len(self._plan.jobs), estimate(tasks, done), told)
 
     def _measure(self) -> None:
-        """Note what the jobs took that have ended since the last look."""
+        """Record the durations of the jobs that ended since the last call."""
         for job in self._order:
             if job.ended is not None and job.key not in self._measured:
                 self._measured.add(job.key)
@@ -160,7 +162,7 @@ class ProgressThread(threading.Thread):
                     self._costs.add(job.rule, seconds, 1, self._clip(job))
 
     def _clip(self, job: RunJob) -> int | None:
-        """Frames of a job's clip; asked again until they are known."""
+        """Frames of a job's clip; looked up again until known."""
         if job.subject is None:
             return None
         if self._frames.get(job.subject) is None:

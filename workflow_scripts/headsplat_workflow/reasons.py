@@ -1,4 +1,4 @@
-"""Snakemake's reasons for a job in few words, with the option that changed where it can be told."""
+"""Translate Snakemake's reasons for running a job into short text that names changed options."""
 
 import ast
 import re
@@ -12,11 +12,11 @@ from headsplat.runtime.errors import shown
 
 CODE, NEW = "code changed", "new"
 _FLAG, _ARGUMENT = re.compile(r"--([\w-]+) (\S+)"), re.compile(r"(?s)--([\w-]+)=(.+)")
-_SHOWN = 2  # files that are named
+_SHOWN = 2  # files named before "and N more"
 
 
 def explain(job: Any, reason: Any) -> tuple[str, ...]:
-    """Why a job would run; empty where it only follows from jobs before it.
+    """List why a job would run; empty if it only follows from upstream jobs.
 
     Args:
         job: Snakemake's job.
@@ -32,7 +32,7 @@ def explain(job: Any, reason: Any) -> tuple[str, ...]:
     elif reason.missing_output:
         gone = sorted(reason.missing_output)
         all_missing = not any(Path(file).exists() for file in job.output)
-        why.append(NEW if all_missing else f"output missing: {_some(gone)}")
+        why.append(NEW if all_missing else f"output missing: {_first_files(gone)}")
     if reason.params_changed:
         names = {repr(value): name for name, value in job.params.items()}
         change = reason.params_changed
@@ -45,19 +45,19 @@ def explain(job: Any, reason: Any) -> tuple[str, ...]:
         why.append("other input files")
     updated = reason.updated_input - reason.updated_input_run
     if updated:
-        why.append(f"input changed: {_some(sorted(updated))}")
+        why.append(f"input changed: {_first_files(sorted(updated))}")
     return tuple(why)
 
 
 def explain_params(
     old: Collection[str], new: Collection[str], names: Mapping[str, str]
 ) -> list[str]:
-    """What changed between the parameters of two runs.
+    """List the differences between the parameters of two runs.
 
     Args:
-        old: representations of the values that only the last run had.
-        new: of those that only this one has.
-        names: representation -> name of the parameter, of this run.
+        old: `repr` of the values that only the last run had.
+        new: `repr` of the values that only this run has.
+        names: `repr` -> name of the parameter, in this run.
     """
     why, before, after = [], _flags(old), _flags(new)
     for option in sorted(before.keys() | after.keys()):
@@ -79,7 +79,7 @@ def _flags(values: Iterable[str]) -> dict[str, str]:
 
 
 def _words(text: str) -> list[list[tuple[str, str]]]:
-    """Flags and values of a parameter: a list of arguments, or one text of several."""
+    """(flag, value) pairs of a parameter: a list of arguments, or one text of several."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -90,6 +90,6 @@ def _words(text: str) -> list[list[tuple[str, str]]]:
     return [_FLAG.findall(str(value))]
 
 
-def _some(files: list[str]) -> str:
+def _first_files(files: list[str]) -> str:
     more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
     return ", ".join(files[:_SHOWN]) + more

@@ -1,7 +1,7 @@
-"""Rows of the tables that cannot be used, as jobs that fail with one line each.
+"""Unusable table rows as Snakemake jobs that fail with one error line each.
 
-So a bad row fails as a subject does whose video is broken: the others go on, the run's end says
-which and why, and its exit status is 1. The file of such a job is never made.
+A bad row then fails like a subject with a broken video: the others continue, the summary names it,
+and the exit status is 1. The output file of such a job is never created.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 FOLDER, RULE = "work/.refused", "refuse"
-# What the wildcard of the rule matches: `subject-anna`, `motion-talk`, `video-anna.talk`.
+# Pattern of the rule's wildcard, e.g. `subject-anna`, `motion-talk`, `video-anna.talk`.
 NAME = r"(subject|motion|video)-[A-Za-z0-9_.-]+"
 SUBJECT, MOTION, VIDEO = "subject", "motion", "video"
 _OF_SUBJECT = re.compile(r"(?:\./)?(?:work|results)/([^/]+)(?:/.*)?")
@@ -18,19 +18,19 @@ _OF_MOTION = re.compile(r"(?:\./)?results/[^/]+/driven/([^/]+)\.mp4")
 
 
 class Refusals(dict[str, str]):
-    """Name of a refusal -> the line that says what is wrong and where."""
+    """Name of a refusal -> error line with what is wrong and where."""
 
     def __init__(self) -> None:
         super().__init__()
         self._announced = set[str]()
 
     def file(self, kind: str, name: str, line: str) -> str:
-        """The input, never made, of a job that must fail; its line is noted under kind and name."""
+        """Register an error line; returns the failing job's output path, for use as an input."""
         self.setdefault(f"{kind}-{name}", line)
         return f"{FOLDER}/{kind}-{name}"
 
     def instead(self, target: str) -> str:
-        """What to ask for instead of a file of a refused subject or motion; else the target."""
+        """The failing job's path for a target of a refused row; else the target itself."""
         for kind, pattern in ((SUBJECT, _OF_SUBJECT), (MOTION, _OF_MOTION)):
             found = pattern.fullmatch(target)
             if found and f"{kind}-{found[1]}" in self:
@@ -38,16 +38,16 @@ class Refusals(dict[str, str]):
         return target
 
     def announce(self, name: str) -> None:
-        """Say once what is wrong with a row that a run asks for."""
+        """Print the error of a requested row, once."""
         if name not in self._announced:
             self._announced.add(name)
             print(f"error: {self[name]}", file=sys.stderr, flush=True)
 
     def install(self, workflow: Any) -> None:
-        """Let a run ask for refusals, and a dry run fail by them.
+        """Redirect targets of refused rows to their failing jobs, and make a dry run exit with 1.
 
         Args:
-            workflow: Snakemake's object of that name.
+            workflow: Snakemake's `Workflow`.
         """
         execute = workflow.execute
 
@@ -57,18 +57,18 @@ class Refusals(dict[str, str]):
             workflow.dag_settings = replace(settings, targets=targets)
             execute(*arguments, **options)
             if workflow.dryrun and _asked_for(workflow.dag):
-                sys.exit(1)  # as the run would
+                sys.exit(1)  # as the real run would
 
         workflow.execute = execute_all
 
 
 def _asked_for(dag: Any) -> bool:
-    """Whether a refusal is among Snakemake's jobs."""
+    """Whether the planned jobs include a refusal."""
     return any(job.rule.name == RULE for job in dag.needrun_jobs(exclude_finished=False))
 
 
 def subject_of(job: Any) -> str | None:
-    """The subject of one of Snakemake's jobs, a refused one too (or `motion talk`); or None."""
+    """The subject of a Snakemake job, also of a refused one (or `motion talk`); None if shared."""
     wildcards = job.wildcards_dict
     if "refused" not in wildcards:
         return wildcards.get("subject")

@@ -1,7 +1,7 @@
-"""What a stage's job asks of its machine: memory, minutes and disk, by its frames and its attempt.
+"""Resource requests of a stage's job: memory, minutes and disk, by clip length and attempt.
 
-A job that failed may have run out of one of them, so each attempt asks for more of the host, and
-training for less of its GPU.
+A failed job may have run out of one of them. So each retry requests more memory and time, and
+training uses less GPU memory.
 """
 
 import os
@@ -12,55 +12,56 @@ from headsplat_workflow.stages import need_of
 
 from headsplat.runtime.memory import memory_limit_mib
 
-# Of a machine's memory, what Snakemake itself and the system keep, MiB.
-_KEPT_MIB = 700
-# A talking head at 25 fps and 1 Mbit/s, about the least that is used: a frame never takes fewer.
+# Memory reserved for Snakemake and the system, MiB.
+_RESERVED_MIB = 700
+# Bytes of a frame at 25 fps and 1 Mbit/s, about the lowest bit rate in use.
 _FRAME_BYTES = 5000
-# `n_frames` stands before the long lists of a video.json.
+# `n_frames` precedes the long lists of a video.json.
 _HEADER_BYTES = 4096
 
 
-def _of(pair: tuple[int, int], frames: float) -> float:
+def _linear(pair: tuple[int, int], frames: float) -> float:
     return pair[0] + pair[1] * frames / 1000
 
 
 def memory_mb(stage: str, frames: float, attempt: int = 1) -> int:
-    """Megabytes of memory; a retry asks for half as much again of the first, each time."""
-    mib = _of(need_of(stage).mem, frames)
+    """Megabytes of memory; each retry adds half of the first request."""
+    mib = _linear(need_of(stage).mem, frames)
     return int(mib * 1.048576 * (1 + attempt) / 2)
 
 
 def minutes(stage: str, frames: float, attempt: int = 1) -> int:
-    """Minutes after which the job is surely stuck; twice, three times that for retries."""
-    return int(_of(need_of(stage).minutes, frames) * attempt)
+    """Time limit in minutes, multiplied by the attempt."""
+    return int(_linear(need_of(stage).minutes, frames) * attempt)
 
 
 def disk_mb(stage: str, frames: float) -> int:
-    """Megabytes of disk that the job fills."""
-    return int(_of(need_of(stage).disk, frames) * 1.048576) + 1
+    """Megabytes of disk space that the job writes."""
+    return int(_linear(need_of(stage).disk, frames) * 1.048576) + 1
 
 
 def gpu_percent(attempt: int = 1) -> int:
-    """Share of the GPU's free memory that images may take: half, a tenth, nothing."""
+    """Percentage of the GPU's free memory for resident images, by attempt: 50, 10, then 0."""
     return {1: 50, 2: 10}.get(attempt, 0)
 
 
 def machine_memory_mb(limit_mib: int | None = None) -> int:
-    """Megabytes that the jobs of this machine may take together.
+    """Megabytes of memory for all jobs on this machine together.
 
     Args:
-        limit_mib: of the control group, MiB; None asks the kernel.
+        limit_mib: the control group's limit, MiB; None reads it from the kernel.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)
     limit = memory_limit_mib() if limit_mib is None else limit_mib
     total = machine if limit is None else min(machine, limit)
-    return int(max(total - _KEPT_MIB, total // 2) * 1.048576)
+    return int(max(total - _RESERVED_MIB, total // 2) * 1.048576)
 
 
 def probed_frames(info: Path) -> int | None:
-    """Frames of a clip by its `video.json`, whose beginning alone is read; None without it.
+    """Number of frames in a clip's `video.json`; None if absent or implausible.
 
-    A number that no clip has is none: a job that asks for more than any machine has never starts.
+    Reads only the beginning of the file. Numbers of more than seven digits count as absent, because
+    a job that requests more than any machine has never starts.
     """
     try:
         with open(info, "rb") as file:
@@ -71,7 +72,7 @@ def probed_frames(info: Path) -> int | None:
 
 
 def frames_by_size(video: Path, longest: int = 30_000) -> int:
-    """A generous guess at the frames of a video that was not probed; twenty minutes at most."""
+    """Upper estimate of an unprobed video's frames from its file size; 20 minutes at most."""
     try:
         return min(video.stat().st_size // _FRAME_BYTES, longest)
     except OSError:

@@ -1,4 +1,4 @@
-"""The jobs of a run as Snakemake planned them, and the stages that they make up."""
+"""The jobs of a run as Snakemake planned them, grouped into stages."""
 
 import csv
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from headsplat_workflow.refusals import subject_of
 
 SHARED = "all subjects"
-# Rule, subject, and what else tells a line about jobs from others.
+# Rule, subject, and the remaining wildcards.
 StageKey = tuple[str, ...]
 _PAGE = re.compile(r"results/.*\.(html|mp4)")
 
@@ -21,16 +21,16 @@ class RunJob:
 
     Attributes:
         source: Snakemake's job.
-        key: Snakemake's number for it.
+        key: Snakemake's job id.
         rule: its name.
-        subject: whose it is; None for what all subjects share.
+        subject: None for jobs that all subjects share.
         chunk: of chunked rules.
-        stage: key of the stage that it is part of.
-        log: its log file, where it has one.
-        pages: files for a person to open that it makes: reports and videos.
-        after: numbers of the jobs of this run that it waits for.
-        begun, ended: seconds of a monotonic clock, or None; of a cluster's groups of jobs, nobody
-            says when they begin.
+        stage: key of its stage.
+        log: its log file, if any.
+        pages: reports and videos among its outputs, for a person to open.
+        after: ids of the jobs of this run that it depends on.
+        begun, ended: seconds of a monotonic clock, or None. The start of a group job on a cluster
+            is unknown.
     """
 
     source: Any
@@ -46,7 +46,7 @@ class RunJob:
     ended: float | None = None
 
     def measured(self) -> float | None:
-        """Seconds that it took, as Snakemake has written them down beside its log."""
+        """Seconds that it took, from its benchmark file."""
         if self.log is None:
             return None
         try:
@@ -58,12 +58,12 @@ class RunJob:
 
 @dataclass
 class Stage:
-    """The jobs that one line is about.
+    """The jobs that one line of output reports.
 
     Attributes:
         jobs: those of this run.
-        left: numbers of those that have not ended.
-        whole: number of its jobs, those that were done before among them.
+        left: ids of the unfinished ones.
+        whole: number of all its jobs, including those done before this run.
     """
 
     jobs: list[RunJob] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Stage:
     whole: int = 0
 
     def seconds(self, now: float) -> float | None:
-        """From the begin of its first job until now; else what its longest job measured."""
+        """Seconds since its first job began; if unknown, the duration of its longest job."""
         begun = [job.begun for job in self.jobs if job.begun is not None]
         if begun:
             return now - min(begun)
@@ -80,12 +80,12 @@ class Stage:
 
 @dataclass
 class RunPlan:
-    """What a run makes.
+    """All jobs of a run.
 
     Attributes:
-        jobs: by Snakemake's numbers.
-        stages: those that jobs of this run are part of.
-        shares: rule -> of all that runs at once, what a job of it takes; 0 to 1.
+        jobs: by Snakemake's job id.
+        stages: that contain jobs of this run.
+        shares: rule -> fraction of the run's parallel capacity that one job occupies, 0 to 1.
         done_before: number of jobs whose files were up to date.
     """
 
@@ -96,14 +96,14 @@ class RunPlan:
 
 
 def read_plan(workflow: Any) -> RunPlan:
-    """The plan of a run that begins.
+    """Read the jobs of a run from Snakemake.
 
     Args:
-        workflow: Snakemake's object of that name, whose jobs are planned.
+        workflow: Snakemake's `Workflow`, after planning.
     """
     plan, whole = RunPlan(), dict[StageKey, int]()
     dag = workflow.dag
-    to_run = {job for job in dag.needrun_jobs() if job.output}  # no targets
+    to_run = {job for job in dag.needrun_jobs() if job.output}  # without target rules
     for source in (job for job in dag.jobs if job.output):
         stage = stage_key(source.name, subject_of(source), source.wildcards_dict)
         whole[stage] = whole.get(stage, 0) + 1
@@ -131,13 +131,13 @@ def _run_job(source: Any, stage: StageKey, after: tuple[int, ...]) -> RunJob:
 
 
 def stage_key(rule: str, subject: str | None, wildcards: Mapping[str, str]) -> StageKey:
-    """Rule, subject, and the other wildcards but the chunk."""
+    """Rule, subject, and the other wildcards without the chunk."""
     known = ("subject", "refused", "chunk")
     return (rule, subject or SHARED, *(v for k, v in wildcards.items() if k not in known))
 
 
 def _share(job: Any, settings: Any) -> float:
-    """Of all that runs at once, what a job takes: of cores, else of places for jobs."""
+    """Fraction of the run's cores, else of its concurrent jobs, that a job occupies."""
     if not settings.cores:
         return 1 / (settings.nodes or 1)
     return min(1.0, job.threads / settings.cores)

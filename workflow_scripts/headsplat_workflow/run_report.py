@@ -1,4 +1,4 @@
-"""What a run tells: where it begins, a line per stage, how far it is, and what became of all."""
+"""Report a run on the console: its size, a line per stage, progress, and the closing summary."""
 
 import os
 import sys
@@ -17,12 +17,12 @@ from headsplat_workflow.summary import DONE, FAILED, jobs_of, summary
 
 
 class RunReport:
-    """Tells about one run, from its first job on.
+    """Reports one run.
 
     Args:
-        workflow: Snakemake's object of that name, whose jobs are planned.
-        console: that prints for Snakemake, where one is installed.
-        frames_of: frames of a subject's clip; of None, of what all subjects share.
+        workflow: Snakemake's `Workflow`, after planning.
+        console: the installed `Console`, if any.
+        frames_of: subject -> frames of its clip; None for jobs that all subjects share.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class RunReport:
         self._progress = ProgressThread(self._plan, live, self._lines.margin)
 
     def begin(self, log_files: Sequence[str]) -> None:
-        """Follow the run.
+        """Print the first line and start following the run.
 
         Args:
-            log_files: where Snakemake writes all that it says.
+            log_files: Snakemake's log files.
         """
         self._lines.begin(os.path.relpath(log_files[0]) if log_files else None)
         if self._console:
@@ -50,11 +50,11 @@ class RunReport:
         self._progress.start()
 
     def end(self, stopped: bool, ended_since: Collection[Any]) -> None:
-        """Say what became of all, when no job runs any more.
+        """Print the summary, after all jobs have ended.
 
         Args:
-            stopped: whether somebody asked the run to stop.
-            ended_since: failed jobs of Snakemake that ended after that.
+            stopped: whether the run was asked to stop.
+            ended_since: Snakemake's failed jobs that ended after that request.
         """
         self._progress.finish()
         logger.removeHandler(self._lines)
@@ -65,6 +65,8 @@ class RunReport:
         spent = took(time.monotonic() - self._start)
         text = f"{done} of {len(jobs)} jobs done in {spent}\n{summary(jobs, stopped)}".rstrip()
         if self._silent and any(job.state == FAILED for job in jobs):
-            print(text, file=sys.stderr, flush=True)  # Snakemake's handlers drop errors as well
+            print(
+                text, file=sys.stderr, flush=True
+            )  # with `--quiet all`, Snakemake's handlers drop errors too
         else:
             log.info(f"\n{text}")

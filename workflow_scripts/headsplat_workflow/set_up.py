@@ -1,8 +1,9 @@
-"""The checkout's virtual environment: checked in a moment, completed or made again where wrong.
+"""Create, check or complete the checkout's virtual environment.
 
-It holds the packages of requirements.lock and the library itself, as it lies in the checkout.
-Needs nothing but Python, because it runs before anything is installed: `make setup` asks the
-environment's own Python with `--check`, and lets the machine's Python do what is missing.
+It contains the packages of requirements.lock and the library itself, installed editable. This
+script uses only the standard library, because it runs before anything is installed. `make setup`
+runs it with the environment's own Python and `--check`, and with the machine's Python to install
+what is missing.
 """
 
 import hashlib
@@ -19,12 +20,12 @@ UNFINISHED, WRONG = 3, 4  # exit statuses of `--check`
 
 
 def check(venv: Path) -> int:
-    """Whether this Python is that of a finished environment at `venv`; says what is wrong."""
+    """Exit status 0 if this Python belongs to a complete environment at `venv`; else prints why."""
     if sys.version_info[:2] != VERSION:
         print(f"it has Python {sys.version_info[0]}.{sys.version_info[1]}")
         return WRONG
     if not venv.is_dir() or not Path(sys.prefix).samefile(venv):
-        print("it is not whole")
+        print("it is incomplete")
         return WRONG
     finished = _stamp(venv) == _wanted()
     for name in SCRIPTS:
@@ -39,7 +40,7 @@ def check(venv: Path) -> int:
 
 
 def _interpreter(script: Path) -> Path | None:
-    """What a script of pip's starts; a long path, or one with spaces, is in the second line."""
+    """The interpreter of a console script; pip puts long paths, or with spaces, in line two."""
     try:
         first, second, *_ = script.read_text().split("\n", 2)
     except (OSError, ValueError):
@@ -50,7 +51,7 @@ def _interpreter(script: Path) -> Path | None:
 
 
 def _wanted() -> str:
-    """Hash of what is installed: the packages, and the library's version and command."""
+    """Hash of what should be installed: the lock file and pyproject.toml."""
     return hashlib.sha256(LOCK.read_bytes() + PROJECT.read_bytes()).hexdigest()
 
 
@@ -62,7 +63,7 @@ def _stamp(venv: Path) -> str:
 
 
 def set_up(venv: Path) -> int:
-    """Make the environment, or what is missing of it; 0 when it is whole."""
+    """Create or complete the environment; returns 0 on success."""
     python = venv / "bin" / "python"
     try:
         command = [python, "-I", __file__, "--check", venv]
@@ -75,35 +76,38 @@ def set_up(venv: Path) -> int:
         if venv.is_symlink():
             print(f"error: {venv} does not fit this checkout ({reason}); remove that link")
             return 1
-        print(f"{venv} does not fit this checkout ({reason}): making it anew", flush=True)
+        print(f"{venv} does not fit this checkout ({reason}): creating it again", flush=True)
         shutil.rmtree(venv)
-    _forget_half_installed(venv)
+    _remove_half_installed(venv)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     packages = [*pip, "install", "--quiet", "-r", LOCK]
-    # The library itself, as it lies here: with its console command, without copying it.
+    # The library itself, editable, with its console command.
     library = [*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
     commands = [packages, library]
     if not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode:
         commands.insert(0, [sys.executable, "-m", "venv", venv])
-    print(f"installing the packages of {LOCK} into {venv} (about 2 GB): some minutes", flush=True)
+    print(
+        f"installing the packages of {LOCK} into {venv} (about 2 GB); this takes some minutes",
+        flush=True,
+    )
     for command in commands:
         failed = subprocess.run(command, check=False).returncode
         if failed:
-            print(f"error: {venv} could not be made; see above, and run the same command again")
+            print(f"error: {venv} could not be created; see above, and run the same command again")
             return 1
-    looked = [
+    system_check = [
         python,
         "-c",
         "from headsplat_workflow.system_check import main; raise SystemExit(main())",
     ]
-    failed = subprocess.run(looked, env=_environment(), check=False).returncode
+    failed = subprocess.run(system_check, env=_environment(), check=False).returncode
     if not failed:
         (venv / STAMP).write_text(f"{_wanted()}\n")
     return failed
 
 
-def _forget_half_installed(venv: Path) -> None:
-    """Let pip install anew what it was killed in: its mark, written last, is missing."""
+def _remove_half_installed(venv: Path) -> None:
+    """Remove packages without INSTALLER, which pip writes last, so that pip installs them again."""
     for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
         if not (folder / "INSTALLER").exists():
             shutil.rmtree(folder)

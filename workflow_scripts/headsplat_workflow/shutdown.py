@@ -1,10 +1,11 @@
-"""Ends a whole run in seconds on SIGTERM, SIGINT or SIGHUP, so that the same command continues.
+"""Stop a run within seconds on SIGTERM, SIGINT or SIGHUP, so that the same command can resume it.
 
-On SIGTERM Snakemake itself waits until the running jobs are done, which for a training is hours,
-and takes a lock in the signal's handler that the interrupted code may hold. On SIGINT it forgets
-the jobs that finish while it waits. Here the stages are told, they save and end
-(`headsplat.runtime.stopping`), and Snakemake's scheduler is asked, from a thread, to book what
-finished and start nothing new.
+On SIGTERM, Snakemake itself waits for all running jobs, which takes hours for a training. Its
+signal handler also takes a lock that the interrupted code may hold. On SIGINT it does not record
+the jobs that finish while it waits.
+
+Instead, the signal is sent to the stages, which save and exit (`headsplat.runtime.stopping`). A
+thread asks Snakemake's scheduler to record what finished and to start nothing new.
 """
 
 import atexit
@@ -27,30 +28,30 @@ from headsplat_workflow.console import log
 from headsplat.runtime.process import descendants, send_signal
 from headsplat.runtime.stopping import GRACE_SECONDS, SIGNALS
 
-# Seconds after which a stage that did not end is killed: it should have ended by itself before.
+# Seconds until stages that have not ended are killed.
 KILL_AFTER = GRACE_SECONDS + 1
 
-# Takes the scheduler's lock, so it is called from a thread and not from a signal's handler.
+# Takes the scheduler's lock, so it must be called from a thread, not from a signal handler.
 _stop_scheduling = JobScheduler.exit_gracefully
 _asked = threading.Event()
 _failed_before = set[Any]()  # jobs that had failed when the run was asked to stop
 
 
 def stopped() -> bool:
-    """Whether this run was asked to stop; jobs that ended since then did not fail."""
+    """Whether this run was asked to stop."""
     return _asked.is_set()
 
 
 def ended_since(failed: Collection[Any]) -> set[Any]:
-    """Of a run's failed jobs, those that ended after the run was asked to stop."""
+    """Those of a run's failed jobs that ended after it was asked to stop."""
     return set(failed) - _failed_before if stopped() else set()
 
 
 def install(workflow: Any) -> None:
-    """Let this process, which runs the workflow's jobs, stop in order.
+    """Install the signal handlers in the process that runs the workflow's jobs.
 
     Args:
-        workflow: Snakemake's object of that name.
+        workflow: Snakemake's `Workflow`.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -63,10 +64,10 @@ def install(workflow: Any) -> None:
             _failed_before.update(scheduler.failed)
             _asked.set()
             atexit.register(print, "stopped; the same command continues", file=sys.stderr)
-            logger.addFilter(_no_blame)
+            logger.addFilter(_is_not_job_error)
             threading.Thread(target=_end, args=(scheduler,), daemon=True).start()
             if not workflow.local_exec:
-                # Snakemake's answer to this is to cancel the jobs it handed to the cluster.
+                # Snakemake then cancels the jobs that it submitted to the cluster.
                 raise KeyboardInterrupt
 
     # The scheduler installs this method as its handler of SIGTERM.
@@ -77,7 +78,7 @@ def install(workflow: Any) -> None:
 
 
 def _end(scheduler: JobScheduler) -> None:
-    """Stop the scheduler, then the stages: those that run, and those that were just starting."""
+    """Stop the scheduler, then signal all stages, including those that are just starting."""
     log.info(f"stopping: running stages save and end, within {KILL_AFTER} s")
     _stop_scheduling(scheduler)
     start = time.monotonic()
@@ -87,7 +88,7 @@ def _end(scheduler: JobScheduler) -> None:
         time.sleep(1)
 
 
-def _no_blame(record: logging.LogRecord) -> bool:
-    """Drops what Snakemake says about jobs that were told to end."""
+def _is_not_job_error(record: logging.LogRecord) -> bool:
+    """Log filter that drops Snakemake's errors about jobs that were told to stop."""
     blamed = getattr(record, "event", None) in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
     return not blamed and "CalledProcessError" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""What every stage script shares: process hygiene, logging, progress, one-line errors."""
+"""Entry point of every stage script: signals, watchdog, logging, GPU claim, one-line errors."""
 
 import logging
 import sys
@@ -22,14 +22,14 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 def stage(main: Callable[[], None], gpu: bool = False) -> None:
     """Run the `main` of a stage script as a process of its own.
 
-    Errors that a user can mend (`headsplat.runtime.failures`) end in one line on standard error
-    and exit status 1, a request to stop in one line and status 143. Anything else is a bug and
-    keeps its traceback. A stage that hangs is ended by its watchdog (`headsplat.runtime.watchdog`).
+    User errors (`headsplat.runtime.failures`) end in one line on standard error and exit status 1.
+    A request to stop ends in one line and status 143. Anything else is a bug and keeps its
+    traceback. The watchdog (`headsplat.runtime.watchdog`) ends a stage that hangs.
 
     Args:
-        main: reads the command line and works.
-        gpu: choosing a device (`headsplat.runtime.device`) claims one GPU for the process's
-            lifetime, where there is one.
+        main: parses the command line and does the work.
+        gpu: claim one GPU for the process's lifetime when a device is chosen
+            (`headsplat.runtime.device`), if there is one.
     """
     die_with_parent()
     handle_stop_signals()
@@ -76,15 +76,15 @@ def errors_to_stdout(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def is_stage(module: ModuleType) -> bool:
-    """Whether a program is the script of a stage."""
+    """Whether a module is a stage script."""
     file = getattr(module, "__file__", None)
     return file is not None and Path(file).resolve().parent == SCRIPTS
 
 
 def _watch_imports() -> None:
-    """Libraries can hang or run out of memory while they are loaded.
+    """Start the watchdog and one-line errors before a stage script's imports.
 
-    A stage's script loads most of them behind this module, before it comes to `stage`.
+    Libraries can hang or run out of memory while loading, and most are imported after this module.
     """
 
     def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -1,4 +1,4 @@
-"""A line for each stage that ends, and for each job that fails, from Snakemake's log events."""
+"""Print one line per finished stage and per failed job, from Snakemake's log events."""
 
 import logging
 import re
@@ -16,29 +16,30 @@ from headsplat_workflow.run_jobs import RunJob, RunPlan, Stage, StageKey
 
 from headsplat.runtime.errors import printable, shown
 
-# `--quiet progress` drops the lines about stages.
+# Marks lines that `--quiet progress` drops.
 PROGRESS = {"quietness": Quietness.PROGRESS}
-# Columns of the names of stages and subjects, at most.
+# Largest widths of the stage and subject columns.
 _STAGE, _SUBJECT = 24, 24
-# Seconds that tell a rate: `--touch` takes less.
+# Shortest duration, in seconds, for which a rate is printed; `--touch` takes less.
 _SHORTEST = 0.1
-# Frames of ten minutes: what takes no more than twice as long for them does not go by frames.
+# Frames of ten minutes. If a stage's time limit is at most twice that of no frames, its duration
+# does not depend on the clip's length.
 _LONG_CLIP = 15_000
-# How Snakemake says that a signal ended a job.
+# Snakemake's message for a job that a signal ended.
 _DIED = re.compile(r"died with <Signals\.\w+: \d+>\.")
-# What executors add to their reason behind it.
+# Text that executors append to their reason.
 _FURTHER = "For further error details"
 
 
 class StageLines(logging.Handler):
-    """Follows a run by the events that Snakemake logs, and says what has become of its stages.
+    """Log handler that follows a run by Snakemake's events and prints a line per finished stage.
 
     Args:
-        plan: of the run; its jobs' times are noted.
-        frames_of: frames of a subject's clip; of None, of what all subjects share.
+        plan: of the run; the handler sets its jobs' start and end times.
+        frames_of: subject -> frames of its clip; None for jobs that all subjects share.
 
     Attributes:
-        reasons: number of a job that failed -> what Snakemake or a cluster says about it.
+        reasons: id of a failed job -> Snakemake's or the cluster's message about it.
     """
 
     def __init__(self, plan: RunPlan, frames_of: Callable[[str | None], float]) -> None:
@@ -60,7 +61,7 @@ class StageLines(logging.Handler):
         return self._columns[0] + 2
 
     def begin(self, log_file: str | None) -> None:
-        """Say how much there is to do, and where the whole log is."""
+        """Print the number of jobs, and the path of the full log."""
         jobs, done = len(self._plan.jobs), self._plan.done_before
         subjects = {job.subject for job in self._plan.jobs.values()} - {None}
         line = f"{_many(jobs, 'job')} in {_many(len(self._plan.stages), 'stage')}"
@@ -69,27 +70,27 @@ class StageLines(logging.Handler):
         log.info(f"{line}; full log: {log_file}" if log_file else line, extra=PROGRESS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note what an event tells."""
+        """Handle one event."""
         try:
             self._note(record, getattr(record, "event", None), time.monotonic())
-        except Exception:  # as all handlers: what is told must not end what it tells of
+        except Exception:  # as in all handlers: logging must not end the run
             self.handleError(record)
 
     def _note(self, record: Any, event: str | None, now: float) -> None:
         if event == LogEvent.JOB_STARTED:
             for key in record.jobs:
                 self._begun(key, now)
-        elif event == LogEvent.JOB_INFO:  # of a job that starts later than those chosen with it
+        elif event == LogEvent.JOB_INFO:  # a job that starts later than those scheduled with it
             self._begun(record.jobid, now)
         elif event == LogEvent.JOB_FINISHED:
             self._ended(record.job_id, now)
         elif event == LogEvent.ERROR:
-            # Of the job about which the same thread speaks next.
+            # Belongs to the job that the same thread reports next.
             found = _DIED.search(record.getMessage())
             self._deaths[record.thread] = found[0] if found else ""
         elif event == LogEvent.GROUP_ERROR:
             self._failed([job["jobid"] for job in record.job_error_info], "", now)
-        elif event == LogEvent.JOB_ERROR and not record.indent:  # else one of a group
+        elif event == LogEvent.JOB_ERROR and not record.indent:  # indented: part of a group
             death = self._deaths.pop(record.thread, "")
             self._failed([record.jobid], record.rule_msg or death, now)
 
@@ -130,7 +131,7 @@ class StageLines(logging.Handler):
             job.begun = None
 
     def _rate(self, key: StageKey, stage: Stage, seconds: float) -> float | None:
-        """Images a second: of a log that counts them, else of a stage that goes by frames."""
+        """Images per second: from the log, else from frames if the duration depends on them."""
         rule, job = key[0], stage.jobs[0]
         said = job_logs.image_rate(job_logs.tail(job.log)) if job.log else None
         if said is not None:
@@ -154,7 +155,7 @@ def duration(seconds: float) -> str:
 
 
 def took(seconds: float) -> str:
-    """A duration that is over, to a second or a tenth."""
+    """A past duration, with more digits than `duration`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if 90 <= seconds < 5400:
@@ -163,7 +164,7 @@ def took(seconds: float) -> str:
 
 
 def _name(job: RunJob) -> str:
-    """The chunk that a line is about, where it is not about the whole stage."""
+    """Prefix that names a job's chunk, if any."""
     return f"chunk {job.chunk} " if job.chunk else ""
 
 

@@ -1,7 +1,7 @@
-"""Every stage of the workflow, declared once: its rule, its file, what it needs and of whom it is.
+"""Declares every stage: its rule, first output, resource needs, and which subjects it runs for.
 
-What jobs ask for, `status`, the estimate of a run and the doctor read this table; a test compares
-it with the rules.
+Resource requests, `status`, time estimates and the doctor read this table. A test compares it with
+the rules.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,21 +10,21 @@ from pathlib import Path
 
 from headsplat.formats.registry import ALPHA, FORMATS, PARSING
 
-# A row of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
+# A row of the subject table, as returned by `headsplat_workflow.config.read_subjects`.
 Subject = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a job asks of its machine: of one without frames, and more for every 1,000 frames.
+    """Resource needs of a job: (without frames, additional per 1,000 frames).
 
-    The figures are about twice what was measured on two cores at 512 px, so that a batch system
-    neither kills a job nor keeps a node empty.
+    The values are about twice what was measured on two cores at 512 px, so that a batch system
+    neither kills a job nor keeps a node idle.
 
     Attributes:
-        mem: memory, MiB: of the process, and per 1,000 frames.
+        mem: memory, MiB.
         minutes: run time.
-        disk: what it writes, MiB.
+        disk: written data, MiB.
     """
 
     mem: tuple[int, int] = (1500, 0)
@@ -38,31 +38,31 @@ class Stage:
 
     Attributes:
         rule: its name.
-        output: its first file, with `{subject}`, and `{chunk}` where it is chunked.
-        need: what a job of it asks for.
-        asked: whether the target `all` asks it of a subject; None for what all subjects share and
-            for what is made on demand.
-        by_frames: whether longer clips take longer.
+        output: its first file, with `{subject}`, and `{chunk}` if it is chunked.
+        need: resource needs of one job.
+        condition: whether target `all` includes it for a subject; None for rules that all subjects
+            share or that run on demand.
+        by_frames: whether its duration grows with the clip's length.
     """
 
     rule: str
     output: str
     need: Need = Need()
-    asked: Callable[[Subject], bool] | None = None
+    condition: Callable[[Subject], bool] | None = None
     by_frames: bool = True
 
     @property
     def chunked(self) -> bool:
-        """Whether it is one job per chunk."""
+        """Whether it has one job per chunk."""
         return "{chunk}" in self.output
 
     def outputs(self, subject: str, chunks: int) -> list[Path]:
-        """Its files."""
+        """First output files of all its jobs for a subject."""
         numbers = range(chunks) if self.chunked else (0,)
         return [Path(self.output.format(subject=subject, chunk=f"{n:03d}")) for n in numbers]
 
     def logs(self, subject: str, chunks: int) -> list[Path]:
-        """The logs of the same jobs."""
+        """Log files of the same jobs."""
         folder = Path("logs", subject)
         if self.chunked:
             return [folder / self.rule / f"{chunk:03d}.log" for chunk in range(chunks)]
@@ -73,28 +73,30 @@ def _all(row: Subject) -> bool:
     return True
 
 
-def _video(row: Subject) -> bool:
+def _from_video(row: Subject) -> bool:
     return not row.get("kind")
 
 
-def _import(row: Subject) -> bool:
-    return not _video(row)
+def _from_import(row: Subject) -> bool:
+    return not _from_video(row)
 
 
-def _brings(part: str) -> Callable[[Subject], bool]:
-    return lambda row: _import(row) and part in FORMATS[row["kind"]].brings(Path(row["folder"]))
+def _provides(part: str) -> Callable[[Subject], bool]:
+    return lambda row: (
+        _from_import(row) and part in FORMATS[row["kind"]].brings(Path(row["folder"]))
+    )
 
 
 def _lacks(part: str) -> Callable[[Subject], bool]:
-    return lambda row: not _brings(part)(row)
+    return lambda row: not _provides(part)(row)
 
 
-def _trained(row: Subject) -> bool:
+def _trains_avatar(row: Subject) -> bool:
     return not row.get("avatar")
 
 
-def _given(row: Subject) -> bool:
-    return not _trained(row)
+def _imports_avatar(row: Subject) -> bool:
+    return not _trains_avatar(row)
 
 
 _FRAMES = "work/{subject}/frames/{chunk}.zip"
@@ -102,7 +104,7 @@ _ALPHA = "work/{subject}/alpha/{chunk}.zip"
 _PARSING = "work/{subject}/parsing/{chunk}.zip"
 _MODEL = "results/{subject}/avatar/model"
 _IMPORT_MASKS = Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 60))
-# On a CPU a network takes about a second a frame, MediaPipe and geometry a tenth.
+# On a CPU a network takes about 1 s per frame, MediaPipe and geometry 0.1 s.
 _MAKE_MASKS = Need(mem=(2500, 0), minutes=(10, 60), disk=(20, 60))
 _RENDER = Need(mem=(2000, 100), minutes=(10, 30), disk=(50, 100))
 _EXPORT = Need(mem=(1000, 50), minutes=(5, 20), disk=(50, 1000))
@@ -118,49 +120,51 @@ _SHARED = (
     ),
     Stage("render_builtin", "work/builtin/demo.mp4", Need(mem=(2000, 0), minutes=(5, 30))),
 )
-_OF_A_SUBJECT = (
-    Stage("probe_video", "work/{subject}/video.json", Need(mem=(500, 0), minutes=(5, 3)), _video),
+_PER_SUBJECT = (
+    Stage(
+        "probe_video", "work/{subject}/video.json", Need(mem=(500, 0), minutes=(5, 3)), _from_video
+    ),
     Stage(
         "detect_chunk",
         "work/{subject}/landmarks/{chunk}.npz",
         Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 20)),
-        _video,
+        _from_video,
     ),
     Stage(
         "solve_crop",
         "work/{subject}/crop.json",
         Need(mem=(500, 50), minutes=(5, 2), disk=(20, 20)),
-        _video,
+        _from_video,
     ),
-    Stage("crop_chunk", _FRAMES, Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 120)), _video),
+    Stage("crop_chunk", _FRAMES, Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 120)), _from_video),
     Stage(
         "import_track",
         "work/{subject}/import.json",
         Need(mem=(2000, 100), minutes=(10, 10), disk=(50, 30)),
-        _import,
+        _from_import,
     ),
     Stage(
         "import_frames_chunk",
         _FRAMES,
         Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 120)),
-        _import,
+        _from_import,
     ),
-    Stage("import_alpha_chunk", _ALPHA, _IMPORT_MASKS, _brings(ALPHA)),
+    Stage("import_alpha_chunk", _ALPHA, _IMPORT_MASKS, _provides(ALPHA)),
     Stage("matte_chunk", _ALPHA, _MAKE_MASKS, _lacks(ALPHA)),
     Stage(
         "track_head",
         "work/{subject}/track/landmark_track.npz",
         Need(mem=(1500, 100), minutes=(20, 10), disk=(50, 30)),
-        _video,
+        _from_video,
     ),
-    # Half a second a frame on a CPU, hundredths on a GPU; frames are refined window by window.
+    # About 0.5 s per frame on a CPU, 0.01 s on a GPU; frames are refined window by window.
     Stage(
         "refine_track",
         "work/{subject}/track/track.npz",
         Need(mem=(2500, 100), minutes=(20, 60), disk=(50, 30)),
-        _video,
+        _from_video,
     ),
-    Stage("import_parsing_chunk", _PARSING, _IMPORT_MASKS, _brings(PARSING)),
+    Stage("import_parsing_chunk", _PARSING, _IMPORT_MASKS, _provides(PARSING)),
     Stage("parse_chunk", _PARSING, _MAKE_MASKS, _lacks(PARSING)),
     Stage(
         "split_frames",
@@ -174,15 +178,15 @@ _OF_A_SUBJECT = (
         Need(mem=(500, 50), minutes=(5, 10), disk=(50, 800)),
         _all,
     ),
-    # On a CPU; a GPU needs seconds to minutes. A training takes its steps, however long the clip.
+    # On a CPU; a GPU needs seconds to minutes. The number of steps does not depend on the clip.
     Stage(
         "train_avatar",
         _MODEL,
         Need(mem=(3500, 100), minutes=(240, 10), disk=(200, 0)),
-        _trained,
+        _trains_avatar,
         by_frames=False,
     ),
-    Stage("import_avatar", _MODEL, Need(mem=(2000, 20), minutes=(5, 0)), _given),
+    Stage("import_avatar", _MODEL, Need(mem=(2000, 20), minutes=(5, 0)), _imports_avatar),
     Stage(
         "export_frames",
         "results/{subject}/checkpoint",
@@ -207,17 +211,19 @@ _ON_DEMAND = (
     Stage("export_ply", "results/{subject}/export/ply/{pose}.ply", Need(mem=(2000, 20))),
     Stage("export_arkit", "results/{subject}/export/arkit.csv"),
 )
-# In the order of the workflow.
-STAGES = {stage.rule: stage for stage in (*_SHARED, *_OF_A_SUBJECT, *_ON_DEMAND)}
-# Rules that make no file of the workflow's own.
-_CHORES = {"fetch_assets": Need(mem=(1000, 0), minutes=(60, 0), disk=(2000, 0))}
+# In workflow order.
+STAGES = {stage.rule: stage for stage in (*_SHARED, *_PER_SUBJECT, *_ON_DEMAND)}
+# Rules without an output file that need more than the defaults.
+_OTHER_RULES = {"fetch_assets": Need(mem=(1000, 0), minutes=(60, 0), disk=(2000, 0))}
 
 
 def need_of(rule: str) -> Need:
-    """What a job of a rule asks for."""
-    return STAGES[rule].need if rule in STAGES else _CHORES.get(rule, Need())
+    """Resource needs of one job of a rule."""
+    return STAGES[rule].need if rule in STAGES else _OTHER_RULES.get(rule, Need())
 
 
 def stages_of(row: Subject) -> list[Stage]:
-    """The stages that the target `all` asks of a subject, but for a network that tells identity."""
-    return [stage for stage in STAGES.values() if stage.asked is not None and stage.asked(row)]
+    """Stages that target `all` includes for a subject, in workflow order; no `solve_identity`."""
+    return [
+        stage for stage in STAGES.values() if stage.condition is not None and stage.condition(row)
+    ]

@@ -1,4 +1,4 @@
-"""The state of a subject, read from its files and logs alone; nothing is planned."""
+"""Read a subject's progress from its output and log files, without planning."""
 
 import json
 import os
@@ -10,20 +10,22 @@ from pathlib import Path
 from headsplat_workflow import job_logs
 from headsplat_workflow.stages import Stage, stages_of
 
-# A running stage writes to its log at least this often; images that take longer are rare.
+# A job whose log is younger than this counts as running.
 FRESH = 90.0  # seconds
 DONE, FAILED, RUNNING, PARTLY, NEW = "done", "failed", "running", "partly done", "not started"
 
 
 @dataclass
 class StageState:
-    """How far one stage of a subject is.
+    """Progress of one stage of a subject.
 
     Attributes:
-        done: jobs whose file is there, of `total`.
-        running: the last lines of jobs that run now.
-        failures: log and reason of the jobs that failed.
-        left: the last line of a job that was killed or told to stop, where there is one.
+        rule: its name.
+        done: number of jobs whose output exists.
+        total: number of all its jobs.
+        running: last log lines of the running jobs.
+        failures: log and reason of the failed jobs.
+        left: last log line of a job that was killed or stopped, if any.
     """
 
     rule: str
@@ -36,11 +38,11 @@ class StageState:
 
 @dataclass
 class SubjectState:
-    """How far a subject is.
+    """Progress of one subject.
 
     Attributes:
-        stages: in the order of the workflow.
-        psnr: of held-out frames over the head, in dB, once evaluated.
+        stages: in workflow order.
+        psnr: over the head in held-out frames, dB; None before evaluation.
         sizes: bytes in `work/`, `scratch/` and its avatar.
     """
 
@@ -51,7 +53,7 @@ class SubjectState:
 
     @property
     def state(self) -> str:
-        """One word or two."""
+        """One of FAILED, RUNNING, DONE, PARTLY and NEW."""
         if any(stage.failures for stage in self.stages):
             return FAILED
         if any(stage.running for stage in self.stages):
@@ -62,14 +64,14 @@ class SubjectState:
 
 
 def read_subject(subject: str, row: Mapping[str, str], chunks: int, active: bool) -> SubjectState:
-    """Read one subject's state in the working folder.
+    """Read one subject's progress from the working folder.
 
     Args:
         subject: its name.
-        row: its row in the table of subjects.
-        chunks: how many its chunked stages have.
-        active: whether a run holds this folder's lock on this machine; then what has a log and
-            no file yet runs.
+        row: its row in the subject table.
+        chunks: number of its chunks.
+        active: whether a run on this machine holds the folder's lock; then a job with a log and
+            without output counts as running.
     """
     stages = [_read_stage(stage, subject, chunks, active) for stage in stages_of(row)]
     sizes = {
@@ -103,7 +105,7 @@ def _read_stage(stage: Stage, subject: str, chunks: int, active: bool) -> StageS
 
 
 def held_out_psnr(subject: str) -> float | None:
-    """PSNR over the head, dB, of the last evaluation; None where there is none to be read."""
+    """PSNR over the head in held-out frames, dB, of the last evaluation; None if unavailable."""
     try:
         return float(
             json.loads(Path("results", subject, "avatar/metrics.json").read_text())["psnr_head"]
@@ -113,7 +115,7 @@ def held_out_psnr(subject: str) -> float | None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder; 0 where there is none."""
+    """Bytes of all files below a folder; 0 if it does not exist."""
     total = 0
     try:
         with os.scandir(folder) as entries:
@@ -122,13 +124,13 @@ def size_of(folder: Path) -> int:
                     total += size_of(Path(entry.path))
                 else:
                     total += entry.stat(follow_symlinks=False).st_size
-    except OSError:  # none there, or gone meanwhile
+    except OSError:  # missing, or deleted meanwhile
         return total
     return total
 
 
 def run_is_active(lock: Path = Path(".snakemake/run.lock")) -> bool:
-    """Whether a run on this machine holds the folder's lock; it is not touched."""
+    """Whether a run on this machine holds the folder's lock; the lock is not taken."""
     try:
         status = lock.stat()
         held = Path("/proc/locks").read_text().splitlines()

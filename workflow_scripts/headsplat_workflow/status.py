@@ -1,4 +1,4 @@
-"""The table that `snakemake status` prints."""
+"""Format the table that `snakemake status` prints."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,11 +18,11 @@ _ORDER = (FAILED, RUNNING, PARTLY, NEW, DONE)
 
 
 def status_table(states: Iterable[SubjectState], refused: Mapping[str, str]) -> str:
-    """One line per subject and one more for each stage that needs a word; totals come last.
+    """One line per subject, details for unfinished stages, and totals.
 
     Args:
         states: of the subjects.
-        refused: subject whose row cannot be used -> why.
+        refused: subject whose row cannot be used -> error line.
     """
     states = list(states)
     width = max(map(len, [*refused, *(state.subject for state in states)]), default=0)

@@ -1,4 +1,4 @@
-"""What became of each subject in a run: the lines at its end."""
+"""Closing summary of a run: per subject done, failed, stopped or not started, and why."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from headsplat_workflow.state import held_out_psnr
 
 from headsplat.runtime.errors import printable
 
-# Lines of a failed job's log that are shown, and subjects that are named in one line.
+# Log lines shown of a failed job, and subjects named in one line.
 _LOG_LINES, _NAMED = 4, 8
-# Finished subjects of which all files to open are named, and those that have a line of their own.
+# Up to _IN_FULL finished subjects are listed with all files to open, up to _ROWS with one each.
 _IN_FULL, _ROWS = 3, 20
-# What the log of a stage says that was stopped while it was still being loaded.
+# Failure reasons of a stage that was stopped during its imports.
 _NO_REASON = (None, "KeyboardInterrupt")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the run.
+    """Final state of one job.
 
     Attributes:
         rule: its name.
-        subject: whose it is; None for what all subjects share.
-        log: its log file, where it has one.
+        subject: None for jobs that all subjects share.
+        log: its log file, if any.
         state: one of `DONE`, `FAILED`, `LEFT` and `STOPPED`.
         chunk: of chunked rules.
-        pages: files for a person to open that it makes.
-        reason: why it failed, as far as others than its log know.
+        pages: reports and videos among its outputs, for a person to open.
+        reason: why it failed according to Snakemake or the cluster.
     """
 
     rule: str
@@ -44,11 +44,11 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The rule, and the chunk where it has several."""
+        """The rule, with the chunk if it is chunked."""
         return self.rule if self.chunk is None else f"{self.rule} {self.chunk}"
 
 
-# What was stopped has saved and ended because it was asked to.
+# LEFT: did not start or finish. STOPPED: saved and exited on request.
 DONE, FAILED, LEFT, STOPPED = "done", "failed", "left", "stopped"
 
 
@@ -59,15 +59,15 @@ def jobs_of(
     stopped: Collection[Any] = (),
     reasons: Mapping[int, str] = MappingProxyType({}),
 ) -> list[Job]:
-    """The jobs of a run that Snakemake made or would have made.
+    """Final states of all jobs of a run.
 
     Args:
         plan: of the run.
-        dag: Snakemake's, after the run.
-        failed: its jobs that failed for good.
-        stopped: those of them that ended after the run was asked to stop; they count as failed
-            only where their log says why.
-        reasons: number of a failed job -> what others than its log say about it.
+        dag: Snakemake's DAG, after the run.
+        failed: Snakemake's jobs that failed on their last attempt.
+        stopped: those of `failed` that ended after the run was asked to stop; they count as failed
+            only if their log says why.
+        reasons: id of a failed job -> Snakemake's or the cluster's message about it.
     """
     failed, stopped = _members(failed), _members(stopped)
     jobs = []
@@ -77,7 +77,7 @@ def jobs_of(
             tail = job_logs.tail(job.log) if job.log else []
             reason = job_logs.failure(tail)
             asked = job_logs.stopped(tail) or (job.source in stopped and reason in _NO_REASON)
-            # Of a group, what does not say why is not to blame.
+            # Within a failed group, only jobs whose log gives a reason have failed.
             state = STOPPED if asked else LEFT if failed[job.source] and not reason else FAILED
         reason = reasons.get(job.key, "")
         jobs.append(Job(job.rule, job.subject, job.log, state, job.chunk, job.pages, reason))
@@ -85,7 +85,7 @@ def jobs_of(
 
 
 def _members(jobs: Collection[Any]) -> dict[Any, bool]:
-    """Single jobs, those of groups too -> whether a log of their group says why it failed."""
+    """Single jobs, also those inside groups -> whether a log of their group gives a reason."""
     single = {job: False for job in jobs if not job.is_group()}
     for group in (job for job in jobs if job.is_group()):
         reasons = [job_logs.failure(job_logs.tail(Path(path))) for job in group for path in job.log]
@@ -94,11 +94,11 @@ def _members(jobs: Collection[Any]) -> dict[Any, bool]:
 
 
 def summary(jobs: Sequence[Job], stopped: bool) -> str:
-    """Per subject: done and where to look, failed where and why, or left and because of what.
+    """Lines per subject: files to open, failures with log lines, or why it is unfinished.
 
     Args:
         jobs: of the run.
-        stopped: whether somebody asked the run to stop.
+        stopped: whether the run was asked to stop.
     """
     of_subject: dict[str | None, list[Job]] = {}
     for job in jobs:
@@ -121,7 +121,7 @@ def summary(jobs: Sequence[Job], stopped: bool) -> str:
 
 
 def _done(pages: dict[str, list[str]]) -> list[str]:
-    """Lines about finished subjects, by the files of each that a person can open."""
+    """Lines for finished subjects; `pages` maps each to the files that a person can open."""
     lines, others = list[str](), [subject for subject in pages if not pages[subject]]
     shown = [subject for subject in pages if pages[subject]]
     for subject in shown[:_ROWS]:

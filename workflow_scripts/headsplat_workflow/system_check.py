@@ -1,4 +1,4 @@
-"""Check, once after installation, what pip cannot install."""
+"""Check, after installation, the system libraries and the C++ compiler that pip cannot install."""
 
 import sys
 
@@ -7,7 +7,7 @@ from headsplat.doctor.software import check_cxx, check_libraries
 
 
 def main() -> int:
-    """Load what wheels link against and compile a few lines; one line per failure, 0 when well."""
+    """Load the system libraries and compile a test program; returns 0 if both work."""
     failures = [found.line for check in (check_libraries, check_cxx) for found in check()
                 if found.state != OK]  # fmt: skip
     for line in failures:

@@ -1,7 +1,7 @@
-"""Files that are not part of headsplat: what they are, whose, where they come from, their hashes.
+"""Third-party files that a run may need: names, licences, addresses and published hashes.
 
-Hashes stand here where the file is published under a fixed name and the hash is known; of other
-files the first one used is recorded (`assets.record`).
+Hashes are listed only for files published under a fixed name. For others, the hash of the first
+file used is recorded (`assets.verify.HashRecord`).
 """
 
 from dataclasses import dataclass, field
@@ -15,18 +15,18 @@ _RVM_FILES = f"{_RVM}/releases/download/v1.0.0/"
 
 @dataclass(frozen=True)
 class Asset:
-    """One file, or folder, that a configuration may need.
+    """One third-party file or folder that a configuration may need.
 
     Attributes:
-        what: for the reader.
+        what: description for messages.
         names: accepted file names, the preferred one first.
         licence: of the file.
-        page: where a person finds it.
-        urls: name -> address of the file itself, where it can be fetched without a person.
-        hashes: name -> SHA-256, or its beginning, of the published file.
-        sizes: name -> bytes of the published file, where they are known.
-        archives: names of zips, as the site serves them, in which one of `names` may lie.
-        account: the file's address wants the user's own FLAME account.
+        page: web page where a person finds it.
+        urls: name -> direct address, for files that can be downloaded without a person.
+        hashes: name -> SHA-256 of the published file, or a prefix of it.
+        sizes: name -> bytes of the published file, where known.
+        archives: names of the site's zips that may contain one of `names`.
+        account: whether the address needs the user's own FLAME account.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""The table of a configuration's assets, and the check before a run's first job."""
+"""Check a configuration's assets: the `assets_check` table, and hash verification before a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ RECORD = Path("work/assets.json")
 
 
 def check_assets(needs: Sequence[Need], record_path: Path) -> str:
-    """The table of assets, one line each; files are verified by hash.
+    """Build the table of assets, one line each; files are verified by hash.
 
     Raises:
-        UserError: required assets are missing, or some are not what their name says; one line
-            each. The table is printed before.
+        UserError: required assets are missing, or files differ from their published or recorded
+            hash; one line each. The table is printed first.
     """
     record = HashRecord(record_path)
     rows, failures = [("asset", "state", "file")], []
@@ -38,10 +38,10 @@ def check_assets(needs: Sequence[Need], record_path: Path) -> str:
 
 
 def verify_used(used: Sequence[Need], record_path: Path = RECORD) -> None:
-    """Hold the hashes of the assets of a run against the published or recorded ones.
+    """Verify the hashes of the assets that a run uses.
 
     Raises:
-        UserError: one line for each that differs.
+        UserError: one line for each file that differs from its published or recorded hash.
     """
     if not used:
         return

@@ -1,4 +1,4 @@
-"""Fetching of assets from their public addresses: resumed, verified, never half under its name."""
+"""Download missing assets from public addresses: resumable, verified, renamed when complete."""
 
 import os
 import urllib.error
@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headsplat_workflow.assets.catalogue import CATALOGUE
-from headsplat_workflow.assets.download import Broken, Download, Refused, address
+from headsplat_workflow.assets.download import (
+    Download,
+    DownloadInterrupted,
+    DownloadRejected,
+    address,
+)
 from headsplat_workflow.assets.needs import Need
-from headsplat_workflow.assets.verify import glance
+from headsplat_workflow.assets.verify import signature_problem
 
 from headsplat.runtime.errors import UserError, one_line, shown
 from headsplat.runtime.fingerprint import file_digest
@@ -22,18 +27,18 @@ def fetch(
     url: str, out: Path, published: str | None = None, account: bool = False,
     size: int | None = None,
 ) -> None:  # fmt: skip
-    """Download one file to `out`; a broken download goes on where it stopped.
+    """Download one file to `out`; an interrupted download is continued.
 
     Args:
         url: of the file.
-        out: where to put it; bytes arrive in `<out>.part` until all are there and verified.
-        published: SHA-256 of the file, or its beginning.
-        account: the server wants the user's FLAME account, from the environment.
-        size: bytes of the published file, where they are known.
+        out: final path; bytes arrive in `<out>.part` until the file is complete and verified.
+        published: SHA-256 of the published file, or a prefix of it.
+        account: whether the server needs the user's FLAME account, from the environment.
+        size: bytes of the published file, where known.
 
     Raises:
-        UserError: the server cannot be reached, refuses, sends a web page instead of the file or
-            more than there can be, or the file is not the published one.
+        UserError: the server is unreachable, refuses, or sends a web page or too many bytes; or the
+            file is not the published one.
     """
     form = _form(out) if account else None
     part = out.with_name(out.name + ".part")
@@ -47,39 +52,39 @@ def fetch(
         except UserError:
             if not continued:
                 raise
-            # Its beginning may be of another version.
+            # The partial file may belong to another version.
             log.warning("%s: the part that was there did not fit: starting over", out)
             _get(download, url, out)
             digest = _verified(part, url, out, published, account)
     finally:
         if part.exists() and not part.stat().st_size:
-            download.forget()
+            download.discard()
     log.info("%s: %d bytes, SHA-256 %s", out, out.stat().st_size, digest)
 
 
 def _get(download: Download, url: str, out: Path) -> None:
-    """Run a download; whatever the server does wrong becomes one line."""
+    """Run a download; turn every server error into one line."""
     try:
         download.run()
     except urllib.error.HTTPError as error:
         reason = shown(" ".join(str(error.reason).split()))
         raise UserError(f"{out}: {address(url)} answers {error.code} {reason}") from None
-    except Refused as error:
+    except DownloadRejected as error:
         raise UserError(
             f"{out}: {address(url)} {error}; try again later, or download it by hand"
         ) from None
-    except Broken as error:
+    except DownloadInterrupted as error:
         raise UserError(
-            f"{out}: {address(url)} broke off ({one_line(error)}); "
-            "run again to go on where it stopped"
+            f"{out}: {address(url)} was interrupted ({one_line(error)}); "
+            "run the same command again to continue"
         ) from None
 
 
 def _verified(part: Path, url: str, out: Path, published: str | None, account: bool) -> str:
-    """Give a whole download its name, or throw it away; returns its SHA-256."""
+    """Verify a complete download and rename it, or delete it; returns its SHA-256."""
     named = part.rename(out.with_name(f".{out.name}.check{out.suffix}"))
     try:
-        trouble = glance(named)
+        trouble = signature_problem(named)
         if trouble is not None:
             hint = f"; check {USER} and {PASSWORD}" if account else ""
             raise UserError(f"{out}: what {address(url)} sent {trouble}{hint}")
@@ -87,7 +92,7 @@ def _verified(part: Path, url: str, out: Path, published: str | None, account: b
         if published is not None and not digest.startswith(published):
             raise UserError(
                 f"{out}: {address(url)} sent a file with SHA-256 {digest[:12]}..., the published "
-                f"one has {published[:12]}...; it was thrown away"
+                f"one has {published[:12]}...; it was deleted"
             )
         os.replace(named, out)
     finally:
@@ -96,7 +101,7 @@ def _verified(part: Path, url: str, out: Path, published: str | None, account: b
 
 
 def _form(out: Path) -> bytes:
-    """The account as the body of a request; it is never part of an address, log or message."""
+    """The account as a POST body; it never appears in a URL, log or message."""
     user, password = os.environ.get(USER), os.environ.get(PASSWORD)
     if not user or not password:
         raise UserError(
@@ -107,10 +112,10 @@ def _form(out: Path) -> bytes:
 
 
 def fetch_missing(needs: Sequence[Need]) -> None:
-    """Fetch what is required and missing, where it has an address of its own.
+    """Download every required asset that is missing and has a direct address.
 
     Raises:
-        UserError: one line for each that could not be fetched, or that only a person can get.
+        UserError: one line for each that could not be downloaded or has no direct address.
     """
     failures = []
     for need in needs:
@@ -131,7 +136,7 @@ def fetch_missing(needs: Sequence[Need]) -> None:
 
 
 def _choose(need: Need) -> tuple[str, str]:
-    """Name and address for an asset: the configuration's name where it has one, else the first."""
+    """File name and URL of an asset: the configured name if it has a URL, else the first one."""
     asset = CATALOGUE[need.key]
     if need.path.name in asset.urls:
         return need.path.name, asset.urls[need.path.name]

@@ -1,4 +1,4 @@
-"""Where an asset lies: under one of its names, or inside a zip as its site serves it."""
+"""Locate an asset: under one of its accepted names, or inside a zip from its site."""
 
 import shutil
 import tempfile
@@ -15,15 +15,15 @@ from headsplat.runtime.zips import BROKEN, UnpackBudget, zip_size
 
 
 def locate(key: str, folder: Path | str, named: str | None = None) -> Path | None:
-    """The file of asset `key`.
+    """Find the file of asset `key`.
 
     Args:
         key: of `CATALOGUE`.
-        folder: where to look.
-        named: the path that the configuration names; then no other is looked for.
+        folder: where to search.
+        named: path given in the configuration; if set, no other is tried.
 
     Returns:
-        The file, or the zip that holds it; None where there is none.
+        The file, or the zip that contains it; None if there is none.
     """
     if named is not None:
         return Path(named) if Path(named).exists() else None
@@ -39,12 +39,12 @@ def locate(key: str, folder: Path | str, named: str | None = None) -> Path | Non
 
 
 def expected(key: str, folder: Path | str, named: str | None = None) -> Path:
-    """Where the file would lie if it were there."""
+    """The path that a missing asset would have."""
     return Path(named) if named is not None else Path(folder) / CATALOGUE[key].names[0]
 
 
 def _member(archive: Path, names: Sequence[str]) -> str | None:
-    """The member of a zip that bears the first of `names` that is in it."""
+    """The zip member with the first of `names` that the zip contains, or None."""
     try:
         with open_regular(archive) as handle, zipfile.ZipFile(handle) as opened:
             members = opened.namelist()
@@ -59,14 +59,14 @@ def _member(archive: Path, names: Sequence[str]) -> str | None:
 
 @contextmanager
 def unpacked(path: Path, key: str) -> Iterator[Path]:
-    """The file of asset `key` itself, for as long as the context lasts.
+    """Context manager that yields the file of asset `key`, extracted from its zip if necessary.
 
     Args:
         path: the file, or one of the asset's zips.
         key: of `CATALOGUE`.
 
     Raises:
-        UserError: the zip does not hold the file, or is broken.
+        UserError: the zip does not contain the file, or is damaged.
     """
     asset = CATALOGUE[key]
     if path.name not in asset.archives:

@@ -1,4 +1,4 @@
-"""Which assets a configuration needs, and the state of each."""
+"""Determine which assets a configuration needs, and the state of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from headsplat_workflow.assets.catalogue import CATALOGUE
 from headsplat_workflow.assets.locate import expected, locate
-from headsplat_workflow.assets.verify import HashRecord, glance
+from headsplat_workflow.assets.verify import HashRecord, signature_problem
 
 from headsplat.heads.registry import HEADS
 from headsplat.masks.matters import MATTERS
@@ -17,7 +17,7 @@ from headsplat.registry import Registry
 from headsplat.runtime.errors import UserError
 
 FOLDER = "assets"
-# Section of the configuration -> the models that may run there.
+# Section of the configuration -> registry of its models.
 NETWORKS: dict[str, Registry[MaskModel]] = {
     "matte": MATTERS,
     "parse": PARSERS,
@@ -41,8 +41,8 @@ class Need:
 
     Attributes:
         key: of `CATALOGUE`.
-        path: where it lies, or would.
-        required: whether a run cannot do without.
+        path: where it lies, or would lie.
+        required: whether a run fails without it.
     """
 
     key: str
@@ -51,12 +51,12 @@ class Need:
 
     @property
     def found(self) -> bool:
-        """Whether something lies there."""
+        """Whether the path exists."""
         return self.path.exists()
 
     @property
     def remedy(self) -> str:
-        """Where to get it, under which licence, and the names that are accepted."""
+        """Where to download it, under which licence, and the accepted names."""
         asset = CATALOGUE[self.key]
         names = [*asset.names, *(f"{name} (zip)" for name in asset.archives)]
         return f"get it at {asset.page} ({asset.licence}); accepted names: {', '.join(names)}"
@@ -80,7 +80,7 @@ class Assets:
         self._config, self._subjects, self._settings = config, subjects, settings
 
     def need(self, key: str, required: bool) -> Need:
-        """Where asset `key` lies, or would, under this configuration."""
+        """The path of asset `key` under this configuration, whether or not it exists."""
         folder, named = Path(FOLDER), None
         if key == "ict":
             configured = Path(self._config["heads"]["ict"])
@@ -94,7 +94,7 @@ class Assets:
         return Need(key, locate(key, folder, named) or expected(key, folder, named), required)
 
     def all(self) -> list[Need]:
-        """Every asset that one of the subjects uses or could use, each once."""
+        """Every asset that a subject uses or could use, without duplicates."""
         required: dict[str, bool] = {}
         for subject, row in self._subjects.items():
             for key, needed in self._of(subject, row):
@@ -102,7 +102,7 @@ class Assets:
         return [self.need(key, needed) for key, needed in required.items()]
 
     def _of(self, subject: str, row: Mapping[str, str]) -> list[tuple[str, bool]]:
-        """Keys of one subject's assets, and whether it cannot do without."""
+        """(key, required) of one subject's assets."""
         found = [(key, True) for key in HEADS[row["head"]].assets]
         if self._uses_mica(row):
             found.append(("mica", self._named("mica")))
@@ -115,24 +115,24 @@ class Assets:
         return found
 
     def _named(self, key: str) -> bool:
-        """Whether the configuration names a file, which then must be there."""
+        """Whether the configuration names a file for this asset, which makes it required."""
         return self._config["networks"].get(key) is not None
 
     def _uses_mica(self, row: Mapping[str, str]) -> bool:
-        """A head that takes MICA's code, no code in the table, and no track that brings one."""
+        """Whether MICA estimates the identity: FLAME head, no identity in the table, no import."""
         flame = HEADS[row["head"]].mica
         return flame and not row.get("identity") and not row.get("import")
 
     def weights(self, subject: str, section: str) -> Need | None:
-        """The weights with which a stage of a subject runs a network; None where it runs none.
+        """The weights file for a subject's `section`; None if no network runs there.
 
         Raises:
-            UserError: the configuration asks for the network and its file is missing or wrong.
+            UserError: the configuration asks for a network whose file is missing or damaged.
         """
         return self.network(subject, section)[1]
 
     def network(self, subject: str, section: str) -> tuple[str, Need | None]:
-        """The model that a stage of a subject runs, and its weights; see `weights`."""
+        """(model name, weights) of a subject's `section`; see `weights`."""
         models, chosen = NETWORKS[section], self._settings(subject, section)["model"]
         name = ""
         for name in candidates(models, chosen):
@@ -145,23 +145,23 @@ class Assets:
         return name, None
 
     def identity_weights(self, subject: str) -> Need | None:
-        """MICA's weights, where the subject's head is FLAME and nothing else gives its identity."""
+        """MICA's weights, if the head is FLAME and nothing else provides the identity."""
         if not self._uses_mica(self._subjects[subject]):
             return None
         return self._usable(self.need("mica", self._named("mica")))
 
     def required(self, key: str) -> Need:
-        """An asset that a rule cannot do without.
+        """An asset that a rule cannot run without.
 
         Raises:
-            UserError: it is missing or plainly wrong.
+            UserError: it is missing or damaged.
         """
         need = self.need(key, True)
         self._usable(need)
         return need
 
     def _usable(self, need: Need) -> Need | None:
-        """The asset, or None; what else the configuration lacks is named along with a trouble."""
+        """The asset; None if absent and optional. An error lists all problems found."""
         trouble = problem(need)
         if trouble is None:
             return need if need.found else None
@@ -175,32 +175,32 @@ class Assets:
 
 
 def problem(need: Need, record: HashRecord | None = None) -> str | None:
-    """What is wrong with an asset, with the remedy, or None.
+    """Describe what is wrong with an asset and how to fix it; None if nothing is.
 
     Args:
         need: the asset; an optional one may be missing.
-        record: hashes are checked against it; None leaves them out.
+        record: verifies the hash too; None skips it.
     """
     if not need.found:
         return f"is missing; {need.remedy}" if need.required else None
-    trouble = glance(need.path)
+    trouble = signature_problem(need.path)
     if trouble is None and record is not None:
         trouble = record.problem(need.path, CATALOGUE[need.key].hashes.get(need.path.name))
     return None if trouble is None else f"{trouble}; {need.remedy}"
 
 
 def as_flags(needs: list[Need]) -> list[str]:
-    """Needs as arguments, the inverse of `parse`."""
+    """Command-line flags for assets; the inverse of `parse`."""
     return [
         f"--{'required' if need.required else 'optional'}={need.key}={need.path}" for need in needs
     ]
 
 
 def parse(texts: list[str], required: bool) -> list[Need]:
-    """Needs from `key=path` texts.
+    """Parse `key=path` texts.
 
     Raises:
-        UserError: a key that is not in the catalogue.
+        UserError: the key is not in the catalogue.
     """
     needs = []
     for text in texts:

@@ -1,4 +1,4 @@
-"""Whether a file is what its name says: by its first bytes at once, by its hash when it counts."""
+"""Verify asset files: by their first bytes, and by SHA-256 against a record."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from headsplat.runtime.storage import storage_error, unreadable
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
-# First bytes by suffix; the containers of torch come with and without the zip.
+# Magic bytes by suffix; PyTorch's files are zips or, in the old format, pickles.
 _ZIP = (b"PK\x03\x04",)
 _SIGNATURES = {
     ".zip": _ZIP, ".npz": _ZIP, ".task": _ZIP, ".tar": (*_ZIP, b"\x80"), ".pth": (*_ZIP, b"\x80"),
@@ -26,8 +26,8 @@ _LARGEST = 64 << 20  # bytes of the record of hashes
 _ZIPPED = (".zip", ".npz", ".task")
 
 
-def glance(path: Path) -> str | None:
-    """What is plainly wrong with a file, or None: a folder passes.
+def signature_problem(path: Path) -> str | None:
+    """Describe what is visibly wrong with a file, or None; folders always pass.
 
     Reads the first bytes, and the directory of a zip.
     """
@@ -56,12 +56,12 @@ def glance(path: Path) -> str | None:
 
 
 class HashRecord:
-    """Hashes of the assets as they were first used, and the size and time they were read at.
+    """JSON record of the assets' hashes, with the file size and time at which they were computed.
 
-    A file of unchanged size and time is not read again.
+    A file with unchanged size and time is not read again.
 
     Args:
-        path: of the record, JSON.
+        path: of the record.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,11 +79,13 @@ class HashRecord:
             raise unreadable(error, path, what, "delete it, and a new one is started") from error
 
     def problem(self, path: Path, published: str | None) -> str | None:
-        """What is wrong with a file's hash, or None; a hash seen for the first time is noted.
+        """Compare a file's hash with the published or recorded one; None if it matches.
+
+        A hash seen for the first time is recorded.
 
         Args:
             path: the file; a folder passes.
-            published: its known SHA-256, or the beginning of it.
+            published: its known SHA-256, or a prefix of it.
         """
         if path.is_dir():
             return None
@@ -115,6 +117,6 @@ class HashRecord:
         return None
 
     def save(self) -> None:
-        """Publish the record, where something new was noted."""
+        """Write the record if it has changed."""
         if self._changed:
             write_json(self._path, self._known)

@@ -1,4 +1,4 @@
-"""Whether a run's folders keep what a run trusts them with: locks, renames, dates, and room."""
+"""Doctor checks of the working folder's disks: write access, free space, renames, locks, clock."""
 
 import fcntl
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 from headsplat.doctor.finding import Finding, fails, ok, warning
 
 FOLDERS = (".snakemake", "work", "results", "scratch", "logs")
-_SKEW = 2.0  # seconds; Snakemake compares dates of files
+_SKEW = 2.0  # seconds; Snakemake compares modification times
 _LEAST_MIB = 200
-# A second process must not get a lock that this one holds; some network disks emulate locks, and
-# within one process everything seems to work.
+# Tries from a second process to take a lock that this one holds. Network disks that only emulate
+# locks appear to work within one process.
 _TAKE_LOCK = """
 import fcntl, sys
 try:
@@ -27,11 +27,11 @@ except BlockingIOError:
 
 
 def check_folders(need_mib: float, folders: Sequence[str] = FOLDERS) -> Iterator[Finding]:
-    """Try each disk that the folders lie on.
+    """Check each disk that the folders lie on.
 
     Args:
-        need_mib: what all subjects are going to fill, roughly.
-        folders: relative to the working folder; those that are not there yet would be made.
+        need_mib: estimated disk use of all subjects, MiB.
+        folders: relative to the working folder; missing ones are checked at their nearest parent.
     """
     disks: dict[int, list[str]] = {}
     for name in folders:
@@ -49,7 +49,7 @@ def check_folders(need_mib: float, folders: Sequence[str] = FOLDERS) -> Iterator
 
 
 def _existing(path: Path) -> Path:
-    """The folder itself, or the one in which it would be made."""
+    """The folder itself, or its nearest existing parent."""
     path = path.absolute()
     while not path.is_dir():
         path = path.parent

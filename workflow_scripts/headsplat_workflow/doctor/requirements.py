@@ -1,4 +1,4 @@
-"""What the subjects of a table ask of this machine: assets, memory, disk space, Snakemake."""
+"""Doctor checks of what the configured subjects need: Snakemake, assets, memory, disk space."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions, version
@@ -18,16 +18,16 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.memory import memory_limit_mib
 from headsplat.video.timeline import FPS
 
-# What is made for a subject with a video, MiB: per clip, and per 1,000 frames of it.
+# Disk use of a subject with a video, MiB: per clip, and per 1,000 frames.
 _PER_CLIP = 200
 _PER_1000 = sum(stage.need.disk[1] for stage in stages_of({}))
-# Below this not even a job without frames gets through.
+# Memory of a job without frames, the least that any job requests.
 _LEAST_MB = memory_mb("", 0)
 _PLUGIN = "snakemake-"
 
 
 def check_snakemake() -> Iterator[Finding]:
-    """Its version, which must be one that the workflow runs with, and its plugins."""
+    """Check that the version is supported; list the plugins."""
     plugins = sorted(
         f"{name.removeprefix(_PLUGIN)} {found.version}"
         for found in distributions()
@@ -43,7 +43,7 @@ def check_snakemake() -> Iterator[Finding]:
 
 
 def check_subjects(subjects: Subjects) -> Iterator[Finding]:
-    """Each can be used; a run goes on without those that cannot."""
+    """Report the rows of the subject table that cannot be used; the others still run."""
     worse = warning if subjects else fails
     for name, line in subjects.refused.items():
         yield worse(f"subject {name}", line, f"correct {subjects.table}")
@@ -52,7 +52,7 @@ def check_subjects(subjects: Subjects) -> Iterator[Finding]:
 
 
 def check_files(needs: Sequence[Need], record_path: Path = RECORD) -> Iterator[Finding]:
-    """Required ones are there, and none is another file than its name says."""
+    """Report assets that are missing but required, or whose content is wrong."""
     record = HashRecord(record_path)
     good, absent = 0, 0
     for need in needs:
@@ -69,11 +69,11 @@ def check_files(needs: Sequence[Need], record_path: Path = RECORD) -> Iterator[F
 
 
 def check_memory(frames: float, proc: Path = Path("/proc/self")) -> Iterator[Finding]:
-    """Memory of this machine against what the largest stage asks for.
+    """Compare this machine's memory with the request of the largest stage.
 
     Args:
         frames: of the longest clip.
-        proc: where the process's control groups are read.
+        proc: folder that lists the process's control groups.
     """
     limit = memory_limit_mib(proc)
     total = machine_memory_mb(limit)
@@ -100,5 +100,5 @@ def clip_frames(subjects: Mapping[str, Mapping[str, str]], builtin_seconds: floa
 
 
 def needed_mib(frames: list[float]) -> float:
-    """MiB that the stages of these clips write, generously."""
+    """Upper estimate of the disk space that these clips use, MiB."""
     return sum(_PER_CLIP + _PER_1000 * count / 1000 for count in frames)
