@@ -118,4 +118,4 @@ def test_an_image_without_python_ends_in_one_line(pod):
     pod.program("apt-cache", '[ "$2" != python3.11 ]')
     done = pod.start()
     assert done.returncode == 1
-    assert "knows no package python3.11;" in done.stderr
+    assert "has no package python3.11;" in done.stderr

@@ -1,4 +1,4 @@
-"""A copy of the repository in which Snakemake runs on a tiny built-in clip."""
+"""Fixtures: a copy of the repository in which Snakemake runs on a tiny built-in clip."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the finished run said.
+# Output of the finished run.
 CONSOLE = "console.txt"
 PARTS = (
     "Snakefile", "rules", "envs", "headsplat", "workflow_scripts", "cuda_ext", "config", "profiles",
@@ -32,7 +32,7 @@ TINY = {
 
 @dataclass
 class Checkout:
-    """A working copy and the command that runs its workflow."""
+    """A copy of the repository and the command that runs its workflow."""
 
     folder: Path
 
@@ -53,7 +53,7 @@ class Checkout:
         )
 
     def planned(self, *arguments: str) -> dict[str, int]:
-        """Rule -> number of jobs that a dry run plans (the targets `all` and `demo` left out)."""
+        """Rule -> number of jobs that a dry run plans, without the targets `all` and `demo`."""
         result = self.snakemake(*arguments, "-n", "--quiet", "rules")
         assert result.returncode == 0, result.stdout + result.stderr
         jobs: dict[str, int] = {}
@@ -65,7 +65,7 @@ class Checkout:
 
 
 def copy_repository(folder: Path) -> Checkout:
-    """Copy what a run needs; the compiled operators are shared through their keyed folder."""
+    """Copy the files that a run needs; the compiled operators are shared by HEADSPLAT_EXT_DIR."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source, target = ROOT / part, folder / part
@@ -88,7 +88,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A copy in which the whole workflow ran once on the tiny built-in clip; do not edit it."""
+    """A copy in which the whole workflow ran once on the tiny built-in clip; not to be modified."""
     checkout = copy_repository(tmp_path_factory.mktemp("finished") / "headsplat")
     result = checkout.snakemake("demo")
     assert result.returncode == 0, result.stdout + result.stderr

@@ -1,6 +1,6 @@
-"""A short rendered clip of FLAME, laid out as VHAP, IMavatar and flame-head-tracker leave theirs.
+"""A short rendered FLAME clip in the formats of VHAP, IMavatar and flame-head-tracker.
 
-Every tool keeps head motion in other slots; `Motion` is what all of them must come to.
+The tools store head motion in different parameters; all imports must yield the same `Motion`.
 """
 
 import json
@@ -26,7 +26,7 @@ class Motion:
     """Codes and cameras of N frames; rotations are axis-angles, float64.
 
     Attributes:
-        shape: (300,); exp (N, 100), beyond 100 and 50 zero, so that every format holds them.
+        shape: (300,); exp (N, 100). Zero beyond 100 and 50, so that every format can store them.
         jaw: (N, 3); turn (N, 3) of the head; place (N, 3) of its root joint, metres.
     """
 
@@ -58,7 +58,7 @@ def make_motion(count: int) -> Motion:
 
 
 class Studio:
-    """Renders a head; images show it colored by where its surface lies at rest."""
+    """Renders a head, colored by surface position in the rest pose."""
 
     def __init__(self, head: HeadModel) -> None:
         self._head, self._geometry = head, HeadGeometry(head)
@@ -75,7 +75,7 @@ class Studio:
     def shoot(
         self, motion: Motion, R: np.ndarray, t: np.ndarray, K: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(N, S, S, 3) images on gray, (N, S, S) matte and mouth, 0 or 255; all uint8."""
+        """(N, S, S, 3) images on gray, (N, S, S) matte and mouth mask, 0 or 255; all uint8."""
         count = len(R)
         values = [torch.as_tensor(v).float() for v in (motion.shape, motion.exp, R, t, K)]
         shape, exp, R, t, K = values
@@ -97,7 +97,7 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_vhap(folder: Path, motion: Motion, studio: Studio) -> tuple[np.ndarray, ...]:
-    """Monocular: the camera stands before the head, which moves; R, t, K as they must come out."""
+    """Write VHAP's monocular layout: static camera, moving head; R, t, K must be read exactly."""
     focal, distance = 2.6 * SIZE, 0.9
     joint = studio.joints(motion)[:, 0]
     turn = rotation(motion.turn)
@@ -134,7 +134,7 @@ def write_vhap(folder: Path, motion: Motion, studio: Studio) -> tuple[np.ndarray
 
 
 def write_imavatar(folder: Path, motion: Motion, studio: Studio) -> tuple[np.ndarray, ...]:
-    """Head rotation in the neck slot, the camera's four times as far, fx negative, fx != fy."""
+    """Write IMavatar's layout: head rotation in the neck, camera scaled by 4, fx negative."""
     joint = studio.joints(motion)[:, 1]
     turn = rotation(motion.turn)
     R = FLIP @ turn
@@ -164,7 +164,7 @@ def write_imavatar(folder: Path, motion: Motion, studio: Studio) -> tuple[np.nda
 def write_flame_head_tracker(
     folder: Path, motion: Motion, studio: Studio
 ) -> tuple[np.ndarray, ...]:
-    """A camera-to-world pose as three angles and a center; the aligned images in the files."""
+    """Write flame-head-tracker's layout: camera-to-world as angles and center, aligned images."""
     folder.mkdir(parents=True)
     focal = 128 / np.tan(np.deg2rad(10))
     small = np.array([[focal, 0, 128], [0, focal, 128], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Foreign files: what is missing stops a run in time, what is added reruns its users."""
+"""Missing assets stop a run before its first job; added ones rerun the stages that use them."""
 
 import subprocess
 import zipfile
@@ -19,7 +19,7 @@ def errors(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in lines if line.startswith("error:")]
 
 
-def test_the_table_lists_every_file_and_runs_each_time(checkout: Checkout) -> None:
+def test_assets_check_lists_every_file_and_always_runs(checkout: Checkout) -> None:
     (checkout.folder / "config/subjects.tsv").write_text(HEADER + DEMO)
     for _ in range(2):
         result = checkout.snakemake("assets_check")
@@ -33,11 +33,11 @@ def test_the_table_lists_every_file_and_runs_each_time(checkout: Checkout) -> No
     assert result.returncode == 1
     found = errors(result)
     assert "mica.tar: is empty" in " ".join(found)
-    assert len(set(found)) == 7  # and the six files of FLAME
+    assert len(set(found)) == 7  # plus the six files of FLAME
     assert "Traceback" not in result.stderr
 
 
-def test_a_missing_head_stops_the_run_that_needs_it_alone(checkout: Checkout) -> None:
+def test_missing_head_model_stops_only_runs_that_need_it(checkout: Checkout) -> None:
     table = HEADER + DEMO + "me\tbuiltin\tflame\tpreview\n"
     (checkout.folder / "config/subjects.tsv").write_text(table)
     result = checkout.snakemake("-n")
@@ -46,14 +46,14 @@ def test_a_missing_head_stops_the_run_that_needs_it_alone(checkout: Checkout) ->
     assert "flame/generic_model.pkl: is missing; get it at https://flame" in errors(result)[0]
     assert "Traceback" not in result.stderr
     assert checkout.planned("demo")
-    # What is asked says so too, though the log is not shown.
+    # The reporting rules print the error too, although their log is not shown.
     for asked in ("plan", "assets_check"):
         result = checkout.snakemake(asked, "--quiet", "all")
         assert result.returncode == 1
         assert "error: assets/flame/generic_model.pkl: is missing; get it" in result.stdout, asked
 
 
-def test_weights_rerun_what_uses_them(checkout: Checkout) -> None:
+def test_added_weights_rerun_their_stages(checkout: Checkout) -> None:
     assets = checkout.folder / "assets"
     assets.mkdir()
     before = checkout.planned("demo")
@@ -64,14 +64,14 @@ def test_weights_rerun_what_uses_them(checkout: Checkout) -> None:
     shown = result.stdout + result.stderr
     assert "--frames=work/demo/frames/000.zip --weights=assets/79999_iter.pth" in shown
     assert "track_head" not in shown, "the network needs no track"
-    # The check of hashes comes before the first job.
+    # Hashes are verified before the first job.
     result = checkout.snakemake("work/demo/parsing/000.zip")
     assert result.returncode == 1
     assert "79999_iter.pth: has SHA-256" in errors(result)[0]
     assert not (checkout.folder / "work/cuda_ext").exists()
 
 
-def test_a_network_can_be_named_or_forbidden(checkout: Checkout) -> None:
+def test_network_can_be_selected_or_disabled(checkout: Checkout) -> None:
     named = TINY | {"networks": {"rvm": "models/mine.onnx"}, "parse": {"model": "bisenet"}}
     (checkout.folder / "tiny.yaml").write_text(yaml.safe_dump(named))
     result = checkout.snakemake("-n", "demo")
@@ -84,7 +84,7 @@ def test_a_network_can_be_named_or_forbidden(checkout: Checkout) -> None:
     assert checkout.planned("demo")["matte_chunk"] == 2
 
 
-def test_mica_goes_before_the_track(checkout: Checkout) -> None:
+def test_mica_runs_before_tracking(checkout: Checkout) -> None:
     assets = checkout.folder / "assets"
     (assets / "flame/blendshapes").mkdir(parents=True)
     for name in ("generic_model.pkl", "FlameMesh.obj", "FLAME_masks.pkl"):

@@ -1,4 +1,4 @@
-"""Every unusable configuration ends in one line that names it, and exit status 1."""
+"""Every invalid configuration ends in one line that names the problem, and exit status 1."""
 
 import pytest
 import yaml

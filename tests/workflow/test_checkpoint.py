@@ -1,4 +1,4 @@
-"""A FlashAvatar checkpoint in the table of subjects: trained on, drawn as it is, or refused."""
+"""A FlashAvatar checkpoint in the subject table: trained on, imported as it is, or refused."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ UV = 32
 
 
 def name_checkpoint(checkout: Checkout, column: str, model: str = "flashavatar") -> None:
-    """A row whose `column` names chkpnt5000.pth, and a preset of the model."""
+    """Write a row whose `column` names chkpnt5000.pth, and a preset with the given model."""
     header, row = "subject\tvideo\thead\tpreset\t", "demo\tbuiltin\tprocedural\tpreview\t"
     table = f"{header}{column}\n{row}theirs/chkpnt5000.pth\n"
     (checkout.folder / "config/subjects.tsv").write_text(table)
@@ -46,7 +46,7 @@ def with_head(finished: Checkout, tmp_path: Path) -> Checkout:
 @pytest.mark.parametrize(
     ("column", "planned"), [("checkpoint", "train_avatar"), ("avatar", "import_avatar")]
 )
-def test_the_column_says_what_is_done_with_it(
+def test_checkpoint_column_selects_training_or_import(
     checkout: Checkout, column: str, planned: str
 ) -> None:
     place_checkpoint(checkout)
@@ -56,7 +56,7 @@ def test_the_column_says_what_is_done_with_it(
     assert jobs[planned] == jobs["evaluate_avatar"] == 1
 
 
-def test_another_model_is_refused_before_the_first_job(checkout: Checkout) -> None:
+def test_checkpoint_of_another_model_is_refused_before_the_first_job(checkout: Checkout) -> None:
     place_checkpoint(checkout)
     name_checkpoint(checkout, "checkpoint", model="blendshapes")
     result = checkout.snakemake("-n")
@@ -65,7 +65,7 @@ def test_another_model_is_refused_before_the_first_job(checkout: Checkout) -> No
 
 
 @pytest.mark.parametrize("column", ["checkpoint", "avatar"])
-def test_a_file_that_is_not_there_is_named(checkout: Checkout, column: str) -> None:
+def test_missing_checkpoint_is_named(checkout: Checkout, column: str) -> None:
     name_checkpoint(checkout, column)
     result = checkout.snakemake("-n")
     assert result.returncode == 1
@@ -73,7 +73,7 @@ def test_a_file_that_is_not_there_is_named(checkout: Checkout, column: str) -> N
 
 
 @pytest.mark.slow
-def test_it_is_trained_on(with_head: Checkout) -> None:
+def test_training_continues_from_the_checkpoint(with_head: Checkout) -> None:
     name_checkpoint(with_head, "checkpoint")
     result = with_head.snakemake("results/demo/avatar/model")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -83,7 +83,7 @@ def test_it_is_trained_on(with_head: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_drawn_as_it_is(with_head: Checkout) -> None:
+def test_imported_avatar_renders_the_checkpoint(with_head: Checkout) -> None:
     name_checkpoint(with_head, "avatar")
     metrics = "results/demo/avatar/metrics.json"
     result = with_head.snakemake(metrics, "results/demo/avatar/report.html")

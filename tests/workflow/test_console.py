@@ -1,4 +1,4 @@
-"""What a newcomer reads of a whole run, and what Snakemake answers when it is asked."""
+"""Console output of a whole run, and of Snakemake's informational options."""
 
 import re
 
@@ -9,7 +9,7 @@ from .conftest import CONSOLE, Checkout
 pytestmark = pytest.mark.slow
 
 
-def test_the_console_of_a_whole_run_is_short_and_says_where_to_look(finished: Checkout) -> None:
+def test_console_of_a_run_is_short_and_names_the_results(finished: Checkout) -> None:
     said = (finished.folder / CONSOLE).read_text()
     lines = said.splitlines()
     assert len(lines) <= 60
@@ -26,7 +26,7 @@ def test_the_console_of_a_whole_run_is_short_and_says_where_to_look(finished: Ch
         r"    results/demo/avatar/report\.html\n    results/demo/avatar/test\.mp4\n$",
         said,
     )
-    # All of it, and what Snakemake says of each job, is in the file that the console names.
+    # The log file named on the console contains all of it, and Snakemake's job descriptions.
     log = re.search(r"; full log: (\S+)$", said, re.M)
     assert log is not None
     full = (finished.folder / log[1]).read_text()
@@ -36,7 +36,7 @@ def test_the_console_of_a_whole_run_is_short_and_says_where_to_look(finished: Ch
     assert "Job stats" in full
 
 
-def test_snakemake_answers_what_it_is_asked(finished: Checkout) -> None:
+def test_snakemakes_informational_options_print_their_output(finished: Checkout) -> None:
     dry = finished.snakemake("--forceall", "-n", "demo")
     assert "rule train_avatar:" in dry.stdout
     assert "This was a dry-run" in dry.stdout

@@ -1,4 +1,4 @@
-"""The workflow as Snakemake sees it, without running a stage."""
+"""Rules, scripts, stage table and plans agree, without running a stage."""
 
 import re
 import subprocess
@@ -20,13 +20,13 @@ _RULE = r"^(?:rule|use rule (?P<base>\w+) as) (?P<name>\w+)(?: with)?:\n(?P<body
 
 
 def sections(body: str) -> dict[str, str]:
-    """Keyword -> text of a rule's parts; what stands before them is under ''."""
+    """Keyword -> text of a rule's sections; the text before them is under ''."""
     first, *parts = re.split(r"^    (?=\w+:)", body, flags=re.M)
     return {"": first} | {part.partition(":")[0]: f"    {part}" for part in parts}
 
 
 def read_rules() -> dict[str, str]:
-    """Rule -> its text; where it is another one with some parts of its own, with all parts."""
+    """Rule -> its text; for `use rule ... with`, the merged text."""
     rules: dict[str, str] = {}
     for file in sorted((ROOT / "rules").glob("*.smk")):
         for found in re.finditer(_RULE, file.read_text(), flags=re.M | re.S):
@@ -38,7 +38,7 @@ def read_rules() -> dict[str, str]:
 
 
 RULES = read_rules()
-# Each rule has a script of its name, but for these.
+# Rules whose script has another name.
 SCRIPTS = {name: name for name in RULES} | {
     f"import_{part}_chunk": "import_chunk" for part in ("frames", "alpha", "parsing")
 }
@@ -46,7 +46,7 @@ WILDCARDS = ("chunk", "motion", "pose")
 CHORES = ("assets_check", "fetch_assets", "plan", "status", "doctor")
 
 
-def test_lint_is_clean(checkout: Checkout) -> None:
+def test_snakemake_lint_is_clean(checkout: Checkout) -> None:
     result = checkout.snakemake("--lint")
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -58,9 +58,9 @@ def test_dry_run_plans_the_demo(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_every_rule_is_complete(name: str) -> None:
+def test_every_rule_has_all_sections(name: str) -> None:
     body = RULES[name]
-    # What makes no file runs whenever it is asked for; a benchmark would count as its file.
+    # Rules without output run whenever requested; a benchmark file would count as output.
     files = () if name in CHORES else ("output", "benchmark")
     for part in (*files, "params", "log", "threads", "resources", "conda", "shell"):
         assert re.search(rf"^    {part}:", body, flags=re.M), f"{name} has no {part}"
@@ -69,7 +69,7 @@ def test_every_rule_is_complete(name: str) -> None:
     assert f"exec python workflow_scripts/{script}.py" in body
     assert "mem_mb=" in body
     assert "runtime=" in body
-    # A head's code is that of its builder, which the table names.
+    # The code hash of build_head includes the builder that the registry names.
     code = "head_code" if name == "build_head" else f'code_version("{script}"'
     assert f"code={code}" in body
     assert (ROOT / "workflow_scripts" / f"{script}.py").is_file()
@@ -81,7 +81,7 @@ def test_every_script_has_a_rule() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(SCRIPTS.values())))
-def test_every_script_runs_by_hand(name: str) -> None:
+def test_every_script_prints_help(name: str) -> None:
     script = ROOT / "workflow_scripts" / f"{name}.py"
     assert len(script.read_text().splitlines()) <= 90
     result = subprocess.run(
@@ -91,7 +91,7 @@ def test_every_script_runs_by_hand(name: str) -> None:
     assert result.stdout.startswith("usage:")
 
 
-def test_the_literal_runpod_command_plans(checkout: Checkout) -> None:
+def test_documented_runpod_command_plans(checkout: Checkout) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "snakemake", "--profile", "runpod", "-j", "4", "-n"],
         cwd=checkout.folder,
@@ -103,7 +103,7 @@ def test_the_literal_runpod_command_plans(checkout: Checkout) -> None:
     assert "train_avatar" in result.stdout + result.stderr
 
 
-def test_every_stage_is_declared_as_its_rule_is() -> None:
+def test_stage_table_matches_the_rules() -> None:
     made = {name for name, body in RULES.items() if "output" in sections(body)} - {"refuse"}
     assert made == STAGES.keys()
     for name, stage in STAGES.items():
@@ -126,7 +126,7 @@ def test_every_stage_is_declared_as_its_rule_is() -> None:
         "-\tprocedural\tpreview\tmetrical-tracker:data\tchkpnt.pth",
     ],
 )
-def test_the_stages_of_a_subject_are_those_that_a_run_plans(
+def test_stages_of_a_subject_match_the_planned_rules(
     checkout: Checkout, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(checkout.folder)
@@ -143,7 +143,7 @@ def test_the_stages_of_a_subject_are_those_that_a_run_plans(
     }
 
 
-def test_a_longer_clip_is_planned_in_more_chunks(checkout: Checkout) -> None:
+def test_longer_clip_has_more_chunks(checkout: Checkout) -> None:
     for name, seconds in (("short", 10), ("long", 32)):
         make_video(checkout.folder / f"{name}.mp4", range(5 * seconds), Fraction(1, 5))
     rows = "".join(f"{name}\t{name}.mp4\tprocedural\tstandard\n" for name in ("short", "long"))

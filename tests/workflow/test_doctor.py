@@ -1,4 +1,4 @@
-"""`snakemake doctor`: a table of a machine that is well, lines with cures for one that is not."""
+"""`snakemake doctor` prints a table on a working machine, and fixes on a broken one."""
 
 import os
 
@@ -14,10 +14,10 @@ ROWS = (
 )  # fmt: skip
 
 
-def test_a_machine_that_is_well_and_one_that_is_not(checkout: Checkout, monkeypatch) -> None:
+def test_doctor_on_a_working_and_on_a_broken_machine(checkout: Checkout, monkeypatch) -> None:
     before = sum(os.times()[2:4])
     result = checkout.snakemake("doctor")
-    # Of the processors: on a busy machine the clock says nothing.
+    # CPU time, because wall time is meaningless on a busy machine.
     seconds = sum(os.times()[2:4]) - before
     assert result.returncode == 0, result.stdout + result.stderr
     rows = result.stdout.splitlines()
@@ -28,7 +28,7 @@ def test_a_machine_that_is_well_and_one_that_is_not(checkout: Checkout, monkeypa
     for folder in ("work", "results", "scratch"):
         assert not (checkout.folder / folder / "demo").exists()
 
-    # A head whose files are not there, and no compiler.
+    # A head whose files are missing, and no compiler.
     with (checkout.folder / "config/subjects.tsv").open("a") as table:
         table.write("me\tbuiltin\tflame\tpreview\n")
     monkeypatch.setenv("CXX", "no-such-compiler")

@@ -1,4 +1,4 @@
-"""Driving through the real workflow: videos asked for by name, and tables that are wrong."""
+"""Driving in the real workflow: videos requested by name, and invalid motion tables."""
 
 import shutil
 
@@ -19,7 +19,7 @@ SELF, PHONE, TALK = (f"results/{name}.mp4" for name in ("demo/driven/self", "dem
 
 @pytest.fixture(scope="module")
 def driven(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The finished run with a doll on a head of FLAME's sizes beside it, and motions for both."""
+    """The finished run, a synthetic avatar on a head of FLAME's sizes, and motions for both."""
     folder = tmp_path_factory.mktemp("driven") / "headsplat"
     shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
     make_subject(
@@ -50,7 +50,7 @@ def shape(checkout: Checkout, path: str) -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
-def test_videos_are_made_when_they_are_asked_for(driven: Checkout) -> None:
+def test_driven_videos_are_made_on_demand(driven: Checkout) -> None:
     assert driven.planned("demo") == {}
     assert driven.planned(SELF, PHONE) == {"drive_avatar": 2}
     result = driven.snakemake(SELF, PHONE)
@@ -65,7 +65,7 @@ def test_videos_are_made_when_they_are_asked_for(driven: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_another_head_motion_makes_just_that_video_again(driven: Checkout) -> None:
+def test_changed_head_motion_reruns_only_that_video(driven: Checkout) -> None:
     assert driven.snakemake(SELF, PHONE).returncode == 0
     table = driven.folder / "config/motions.tsv"
     before = table.read_text()
@@ -77,8 +77,8 @@ def test_another_head_motion_makes_just_that_video_again(driven: Checkout) -> No
 
 
 @pytest.mark.slow
-def test_diffposetalk_drives_a_flame_avatar(driven: Checkout) -> None:
-    # The doll has no video and FLAME is the user's own: what they would give is there already.
+def test_diffposetalk_codes_drive_a_flame_avatar(driven: Checkout) -> None:
+    # It has no video, and FLAME is licensed to its user: what both would give is written directly.
     result = driven.snakemake(TALK, "--allowed-rules", "drive_avatar")
     assert result.returncode == 0, result.stdout + result.stderr
     assert shape(driven, TALK) == (40, 48, 48)
@@ -94,7 +94,7 @@ def test_diffposetalk_drives_a_flame_avatar(driven: Checkout) -> None:
         (HEADER + "talk\tdiffposetalk\tSnakefile\n", "talk", "whose head is flame; this one's is"),
     ],
 )
-def test_wrong_motions_are_one_line(
+def test_invalid_motions_end_in_one_line(
     checkout: Checkout, table: str | None, target: str, expected: str
 ) -> None:
     if table is not None:

@@ -1,4 +1,4 @@
-"""The targets of other tools' formats, as a user types them."""
+"""Export targets plan their rule, and run as a user types them."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from .conftest import Checkout
 TARGETS = ("vhap", "imavatar", "flame", "arkit.csv", "ply/neutral.ply", "ply/12.ply")
 
 
-def test_each_target_plans_its_rule(checkout: Checkout) -> None:
+def test_each_export_target_plans_its_rule(checkout: Checkout) -> None:
     jobs = checkout.planned(*(f"results/demo/export/{target}" for target in TARGETS))
     names = ("export_vhap", "export_imavatar", "export_flame_parameters", "export_arkit")
     assert {name: jobs[name] for name in names} == dict.fromkeys(names, 1)
@@ -19,7 +19,7 @@ def test_each_target_plans_its_rule(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_a_cloud_is_written_and_another_head_is_told(finished: Checkout, tmp_path) -> None:
+def test_ply_is_exported_and_unsupported_head_is_an_error(finished: Checkout, tmp_path) -> None:
     folder = tmp_path / "headsplat"
     shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
     copy = Checkout(folder)

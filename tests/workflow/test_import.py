@@ -1,4 +1,4 @@
-"""Folders of other tools go through the real rules and end in an avatar."""
+"""Imports of metrical-tracker's output and FlashAvatar's dataset run through the real rules."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ TARGETS = (
 
 
 def lay_out(folder: Path, finished: Checkout) -> None:
-    """metrical-tracker's output and FlashAvatar's dataset, as those tools leave them."""
+    """Write metrical-tracker's output and FlashAvatar's dataset in those tools' layouts."""
     results = finished.folder / "results/demo"
     output = folder / "output/theirs"
     for part in ("checkpoint", "input"):
@@ -43,19 +43,19 @@ def lay_out(folder: Path, finished: Checkout) -> None:
     shutil.copytree(results / "dataset", folder / "dataset/data")
     shutil.copytree(
         results / "checkpoint", folder / "metrical-tracker/output/data/checkpoint"
-    )  # where the original looks for them
+    )  # where the original code looks for them
     for number in range(COUNT):
         name = f"{number:05d}.frame"
         torch.save(read_frame(results / "checkpoint" / name), output / "checkpoint" / name)
         image = (results / "dataset/imgs" / f"{number + 1:05d}.jpg").read_bytes()
         (output / "input" / f"{number:05d}.png").write_bytes(encode_png(decode_image(image)))
-        # As ffmpeg counts them from 1, when the tracker began with the second.
+        # Numbered from 1 as by ffmpeg; the tracker started with the second image.
         (folder / "images" / f"{number + 2:05d}.jpg").write_bytes(image)
 
 
 @pytest.fixture(scope="module")
 def imported(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A copy in which two imports ran to the end, and a third to its track."""
+    """A copy in which two imports ran to the end, and a third up to its track."""
     checkout = copy_repository(tmp_path_factory.mktemp("imported") / "headsplat")
     lay_out(checkout.folder, finished)
     (checkout.folder / "config/subjects.tsv").write_text(TABLE)
@@ -80,7 +80,7 @@ def imported(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Ch
     return checkout
 
 
-def test_ends_in_an_avatar_a_report_and_the_same_frames(imported: Checkout) -> None:
+def test_import_ends_in_avatar_report_and_equal_frame_files(imported: Checkout) -> None:
     results = imported.folder / "results/theirs"
     metrics = json.loads((results / "avatar/metrics.json").read_text())
     assert metrics["psnr_head"] > 12
@@ -101,7 +101,7 @@ def test_ends_in_an_avatar_a_report_and_the_same_frames(imported: Checkout) -> N
 
 
 @pytest.mark.parametrize("subject", ["theirs", "own", "data"])
-def test_the_track_is_the_one_that_went_out(
+def test_imported_track_equals_the_exported_one(
     imported: Checkout, finished: Checkout, subject: str
 ) -> None:
     track, ground_truth = (
@@ -112,12 +112,12 @@ def test_the_track_is_the_one_that_went_out(
         np.testing.assert_allclose(track[key], ground_truth[key], rtol=1e-6, atol=1e-6, err_msg=key)
 
 
-def test_the_offset_of_own_images_is_measured(imported: Checkout) -> None:
+def test_frame_offset_of_separate_images_is_estimated(imported: Checkout) -> None:
     notes = json.loads((imported.folder / "work/own/import.json").read_text())["notes"]
     assert any(note.startswith("frame_delta 2 ") and "measured" in note for note in notes), notes
 
 
-def test_a_dataset_comes_as_it_is(imported: Checkout) -> None:
+def test_dataset_images_are_imported_unchanged(imported: Checkout) -> None:
     source, work = imported.folder / "dataset/data", imported.folder / "work/data"
     with (
         FrameStore(sorted((work / "frames").glob("*.zip"))) as frames,
@@ -135,7 +135,7 @@ def test_a_dataset_comes_as_it_is(imported: Checkout) -> None:
                 np.testing.assert_array_equal(decode_image(parsing.read(frame, role)), mask)
 
 
-def test_a_bad_frame_ends_in_one_line(imported: Checkout) -> None:
+def test_damaged_frame_file_ends_in_one_line(imported: Checkout) -> None:
     file = imported.folder / "output/theirs/checkpoint/00007.frame"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])

@@ -1,4 +1,4 @@
-"""Folders with FLAME's codes go through the real rules and end in an avatar."""
+"""Imports of folders with FLAME codes run through the real rules and end in an avatar."""
 
 import json
 import pickle
@@ -35,7 +35,7 @@ KINDS = {
 
 
 def put_flame(shared: Path, folder: Path) -> None:
-    """The public side files, and the stand-in for the model that may not be at hand."""
+    """Write the public side files, and a synthetic stand-in for the licensed FLAME model."""
     folder.mkdir(parents=True)
     for file in (shared / "assets/flame_public").iterdir():
         (folder / file.name).symlink_to(file)
@@ -43,7 +43,7 @@ def put_flame(shared: Path, folder: Path) -> None:
     build = runpy.run_path(str(standin / "make_generic_model.py"))["build"]
     modules = set(sys.modules)
     try:
-        # Chumpy arrays are what tells FLAME 2020.
+        # Chumpy arrays identify FLAME 2020.
         model = pickle.dumps(build(standin / "flame_standin.npz"), protocol=2)
     finally:
         for name in set(sys.modules) - modules:
@@ -54,7 +54,7 @@ def put_flame(shared: Path, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def imported(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, dict]:
-    """A copy in which three imports were trained, and the cameras they must have come to."""
+    """A copy in which three imports were trained, and the cameras that they must have."""
     checkout = copy_repository(tmp_path_factory.mktemp("foreign") / "headsplat")
     folder = checkout.folder
     put_flame(shared, folder / "assets/flame")
@@ -91,7 +91,7 @@ def imported(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ch
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ends_in_an_avatar(imported: tuple[Checkout, dict], kind: str) -> None:
+def test_flame_import_ends_in_an_avatar(imported: tuple[Checkout, dict], kind: str) -> None:
     checkout, ground_truth = imported
     track = read_track(checkout.folder / "work" / kind / "track/track.npz")
     R, t, K = ground_truth[kind]
@@ -108,7 +108,7 @@ def test_ends_in_an_avatar(imported: tuple[Checkout, dict], kind: str) -> None:
     assert training["steps"] == 15
 
 
-def test_masks_that_are_brought_are_those_of_the_folder(imported: tuple[Checkout, dict]) -> None:
+def test_imported_masks_equal_the_folders(imported: tuple[Checkout, dict]) -> None:
     folder = imported[0].folder
     for kind, name in (("vhap", "fg_masks/00006_00.png"), ("imavatar", "mask/7.png")):
         expected = decode_image((folder / "foreign" / kind / name).read_bytes())

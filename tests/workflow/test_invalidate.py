@@ -1,4 +1,4 @@
-"""Only what is invalid reruns: for each edit of the finished demo, exactly the rules and jobs."""
+"""Each edit of a finished run reruns exactly the affected rules and jobs."""
 
 import os
 import shutil
@@ -33,13 +33,13 @@ HEAD = {"build_head": 1} | BUILTIN
 EVERYTHING = {"build_cuda_ext": 1} | HEAD
 THREE_CHUNKS = dict.fromkeys(("detect_chunk", "crop_chunk", "matte_chunk", "parse_chunk"), 3)
 
-# An edit: what it does to the file's text.
+# An edit of a file's text.
 Edit = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
 def run(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A copy of the finished run, with its dates and metadata; each test restores it."""
+    """A copy of the finished run, with its time stamps and metadata; each test restores it."""
     folder = tmp_path_factory.mktemp("invalidate") / "headsplat"
     shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
     return Checkout(folder)
@@ -47,7 +47,7 @@ def run(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkou
 
 @contextmanager
 def changed(path: Path, edit: Callable[[bytes], bytes]) -> Iterator[None]:
-    """Edit a file, or make one, and put back what was there, with its date."""
+    """Context manager that edits or creates a file, and restores it with its time stamp."""
     before = (path.read_bytes(), path.stat()) if path.exists() else None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(edit(before[0] if before else b""))
@@ -66,7 +66,7 @@ def text(edit: Edit) -> Callable[[bytes], bytes]:
 
 
 def options(**sections: Any) -> Callable[[bytes], bytes]:
-    """The tiny configuration with other options, those of the preset under `preview`."""
+    """The tiny configuration with other options; preset options are nested under `preview`."""
     tiny = deepcopy(TINY)
     for name, value in sections.pop("preview", {}).items():
         both = isinstance(value, dict) and name in tiny["presets"]["preview"]
@@ -88,7 +88,7 @@ def options(**sections: Any) -> Callable[[bytes], bytes]:
         ({"preview": {"track": {"photometric": "always"}}}, REFINE),
         ({"split": {"mode": "last"}}, {"split_frames": 1} | TRAIN),
         ({"preview": {"train": {"steps": 31}}}, TRAIN),
-        # What no stage of this subject reads, and what says in other words what is.
+        # Options that no stage of this subject reads, and defaults written explicitly.
         (
             {
                 "heads": {"ict": "other.zip", "flame": "elsewhere"},
@@ -113,7 +113,7 @@ def test_options(run: Checkout, sections: dict[str, Any], planned: dict[str, int
         ("identity", "more_steps\t", TRAIN),  # another preset, which differs in one option
     ],
 )
-def test_the_row_of_the_subject(
+def test_edited_subject_row_reruns_affected_rules(
     run: Checkout, header: str, row: str, planned: dict[str, int]
 ) -> None:
     np.save(run.folder / "code.npy", np.zeros(300, np.float32))
@@ -140,7 +140,7 @@ def yaml_preset(name: str) -> dict[str, Any]:
 
 
 def statement(source: str) -> str:
-    """A statement more, which a syntax tree shows."""
+    """Append a statement, which changes the syntax tree."""
     return source + "\nAN_EDIT = 1\n"
 
 
@@ -180,8 +180,8 @@ def test_a_kernel(run: Checkout) -> None:
         assert run.planned("demo") == EVERYTHING
 
 
-def test_what_changes_no_result_reruns_nothing(run: Checkout) -> None:
-    """Comments, formatting, dates, environments without conda, profiles, other subjects' rows."""
+def test_edits_without_effect_rerun_nothing(run: Checkout) -> None:
+    """Comments, formatting, time stamps, unused conda files, profiles, other subjects' rows."""
     library, scripts = run.folder / "headsplat", run.folder / "workflow_scripts"
     for path in [*library.rglob("*.py"), *scripts.rglob("*.py")]:
         path.touch()
@@ -218,11 +218,13 @@ def test_what_changes_no_result_reruns_nothing(run: Checkout) -> None:
     [
         (["rvm_mobilenetv3.pth"], MATTE),
         (["79999_iter.pth"], PARSE),
-        (["vgg16-397923af.pth"], NOTHING),  # of no use without the other
+        (["vgg16-397923af.pth"], NOTHING),  # unused without the other file
         (["vgg16-397923af.pth", "vgg.pth"], TRAIN),
     ],
 )
-def test_weights_that_come(run: Checkout, files: list[str], planned: dict[str, int]) -> None:
+def test_added_weights_rerun_affected_rules(
+    run: Checkout, files: list[str], planned: dict[str, int]
+) -> None:
     assets = run.folder / "assets"
     assets.mkdir(exist_ok=True)
     for name in files:
@@ -233,7 +235,7 @@ def test_weights_that_come(run: Checkout, files: list[str], planned: dict[str, i
         shutil.rmtree(assets)
 
 
-def test_a_lost_chunk_that_is_needed_is_remade_alone(run: Checkout) -> None:
+def test_missing_chunk_alone_is_remade(run: Checkout) -> None:
     chunk = run.folder / "work/demo/alpha/001.zip"
     metrics = run.folder / "results/demo/avatar/metrics.json"
     aside = [path.rename(path.with_suffix(".aside")) for path in (chunk, metrics)]
@@ -246,7 +248,7 @@ def test_a_lost_chunk_that_is_needed_is_remade_alone(run: Checkout) -> None:
     assert "crop_chunk" not in planned
 
 
-def test_the_video_of_a_subject(run: Checkout) -> None:
+def test_video_reruns_by_content_not_time_stamp(run: Checkout) -> None:
     """Its bytes count and its date does not, nor where a copy of it lies."""
     video, builtin = run.folder / "own.mp4", run.folder / "work/builtin/demo.mp4"
     shutil.copy(builtin, video)
@@ -262,5 +264,5 @@ def test_the_video_of_a_subject(run: Checkout) -> None:
         data[len(data) // 2] ^= 1
         date = video.stat().st_mtime_ns
         video.write_bytes(bytes(data))
-        os.utime(video, ns=(date - 10**12, date - 10**12))  # an older date, the same size
+        os.utime(video, ns=(date - 10**12, date - 10**12))  # older time stamp, same size
         assert run.planned(work) == {"probe_video": 1, "detect_chunk": 1}

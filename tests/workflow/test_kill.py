@@ -1,4 +1,4 @@
-"""Signals in the middle of a run: it saves and ends, no orphan writes, the same command goes on."""
+"""Signals during a run: it saves and ends without orphans, and the same command resumes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ STEPS = 2000
 
 
 def stages_of(folder: Path, script: str) -> list[int]:
-    """Process ids of a stage script that runs in `folder`."""
+    """Process ids of the stage scripts that run in `folder`."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -30,7 +30,7 @@ def stages_of(folder: Path, script: str) -> list[int]:
         try:
             command = (entry / "cmdline").read_bytes().split(b"\0")
             inside = os.readlink(entry / "cwd") == str(folder)
-        except OSError:  # the process is gone, or another user's
+        except OSError:  # the process has ended, or belongs to another user
             continue
         if inside and f"workflow_scripts/{script}.py".encode() in command:
             found.append(int(entry.name))
@@ -81,7 +81,7 @@ class Run:
             self.process.wait()
 
     def end(self, limit: float) -> int:
-        """Exit status; the test fails if the run takes longer than that."""
+        """Wait for the end and return the exit status; the test fails if the run takes too long."""
         try:
             return self.process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -101,7 +101,7 @@ def to_the_stage(run: Run, number: int) -> None:
         os.kill(stage, number)
 
 
-def test_a_stopped_or_killed_run_leaves_no_orphan_and_the_same_command_continues(
+def test_stopped_or_killed_run_leaves_no_orphans_and_resumes(
     edited: Checkout,  # noqa: F811
 ) -> None:
     tiny = json.loads(json.dumps(TINY))

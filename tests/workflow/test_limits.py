@@ -1,4 +1,4 @@
-"""Jobs on one machine share its GPUs and memory, unless the user says how many and how much."""
+"""Jobs on one machine share its GPUs and memory, unless the user sets their number and amount."""
 
 import os
 import re
@@ -16,11 +16,13 @@ LISTING = "".join(f"GPU {i}: NVIDIA H100 (UUID: GPU-{i}{i}{i}{i})\n" for i in ra
     ("arguments", "gpus", "memory"),
     [([], 2, None), (["--resources", "gpu=1", "mem_mb=1234"], 1, 1234)],
 )
-def test_limits(checkout: Checkout, tmp_path, arguments, gpus, memory) -> None:
+def test_jobs_share_gpus_and_memory_of_the_machine(
+    checkout: Checkout, tmp_path, arguments, gpus, memory
+) -> None:
     smi = tmp_path / "nvidia-smi"
     smi.write_text(f"#!/bin/sh\ncat <<'END'\n{LISTING}END\n")
     smi.chmod(0o755)
-    # A PyTorch with its CUDA part, as far as the workflow looks; this target's job imports none.
+    # Looks like a PyTorch with CUDA to the workflow; this target's job does not import it.
     library = tmp_path / "torch" / "lib" / "libtorch_cuda.so"
     library.parent.mkdir(parents=True)
     library.touch()

@@ -1,4 +1,4 @@
-"""Several subjects in one run: one fails, the others finish, and the end says who and why."""
+"""With several subjects, one fails, the others finish, and the summary says which and why."""
 
 import json
 from fractions import Fraction
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def write_faceless_video(path: Path) -> None:
-    """Three seconds of a plain wall with a moving lamp."""
+    """Write three seconds of a plain wall with a moving lamp."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
@@ -30,7 +30,7 @@ def write_faceless_video(path: Path) -> None:
 
 @pytest.fixture
 def one_bad(edited: Checkout) -> Checkout:  # noqa: F811
-    """The finished demo, whose training is to run again, beside a subject without a face."""
+    """The finished demo with its training to rerun, and a second subject without a face."""
     write_faceless_video(edited.folder / "wall.mp4")
     (edited.folder / "broken.mp4").write_bytes(b"not a video")
     with open(edited.folder / "config/subjects.tsv", "a") as table:
@@ -42,7 +42,7 @@ def one_bad(edited: Checkout) -> Checkout:  # noqa: F811
     return edited
 
 
-def test_the_others_finish_and_the_summary_says_who_failed_and_why(one_bad: Checkout) -> None:
+def test_other_subjects_finish_and_summary_names_the_failed_one(one_bad: Checkout) -> None:
     result = one_bad.snakemake("all")
     assert result.returncode != 0
     training = one_bad.folder / "results/demo/avatar/model/training.json"

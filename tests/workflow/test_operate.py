@@ -1,4 +1,4 @@
-"""`plan`, `status` and Snakemake's report on the finished demo, also while another run is on."""
+"""`plan`, `status` and Snakemake's report on the finished demo, also during another run."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def busy(edited: Checkout) -> Iterator[Checkout]:  # noqa: F811
-    """The finished demo in whose folder another run is on."""
+    """The finished demo, with the run lock held by another process."""
     holder = subprocess.Popen(
         [
             sys.executable,
@@ -39,7 +39,7 @@ def busy(edited: Checkout) -> Iterator[Checkout]:  # noqa: F811
 
 
 def files_below(folder: Path) -> dict[str, int]:
-    """File -> date, of what a run makes."""
+    """File -> modification time, of a run's outputs."""
     return {
         str(path): path.stat().st_mtime_ns
         for part in ("work", "results", "scratch")
@@ -48,7 +48,7 @@ def files_below(folder: Path) -> dict[str, int]:
     }
 
 
-def test_plan_and_status_tell_and_change_nothing(busy: Checkout) -> None:
+def test_plan_and_status_print_and_change_no_files(busy: Checkout) -> None:
     before = files_below(busy.folder)
     tiny = deepcopy(TINY)
     tiny["presets"]["preview"]["train"]["steps"] = 31
@@ -89,7 +89,7 @@ def test_status_of_an_unfinished_subject(busy: Checkout) -> None:
     )
 
 
-def test_the_report_of_snakemake_holds_the_page(finished: Checkout) -> None:
+def test_snakemakes_report_contains_the_html_report(finished: Checkout) -> None:
     result = finished.snakemake("demo", "--report", "report.html")
     assert result.returncode == 0, result.stdout + result.stderr
     page = finished.folder / "report.html"

@@ -1,4 +1,4 @@
-"""The configuration, its schema and the scripts' defaults say the same."""
+"""The configuration, its schema and the scripts' defaults agree."""
 
 import yaml
 
@@ -21,7 +21,7 @@ def test_training_defaults_equal_the_configuration() -> None:
     assert CONFIG["train"]["model"] == train_options().model
 
 
-def test_a_stage_started_by_hand_is_watched_as_in_the_workflow() -> None:
+def test_watchdog_defaults_equal_the_configuration() -> None:
     assert tuple(CONFIG["watchdog"].values()) == watchdog_launcher.DEFAULT_MINUTES
 
 

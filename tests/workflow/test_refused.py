@@ -1,4 +1,4 @@
-"""Names and rows of the tables in real runs: all names work, and a bad row fails alone."""
+"""Unusual file names work in real runs, and a bad table row fails alone."""
 
 import os
 import re
@@ -23,7 +23,7 @@ NAMES = (
 
 
 def write_video(path: Path) -> Path:
-    """Two and a half seconds without a face."""
+    """Write 2.5 seconds without a face."""
     return make_video(path, range(64), Fraction(1, 25))
 
 
@@ -36,7 +36,7 @@ def errors(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("error:")]
 
 
-def test_any_name_of_a_video_is_probed(checkout: Checkout) -> None:
+def test_videos_with_unusual_names_are_probed(checkout: Checkout) -> None:
     clip = write_video(checkout.folder / "clip.mp4")
     rows = []
     for number, name in enumerate(NAMES):
@@ -52,13 +52,13 @@ def test_any_name_of_a_video_is_probed(checkout: Checkout) -> None:
 
 
 def commands(result: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
-    """Stage -> the words of its command, of those that are printed."""
+    """Stage -> the words of its command, for the printed commands."""
     lines = (result.stdout + result.stderr).split("\n")
     found = [shlex.split(line.partition("exec python ")[2]) for line in lines if "exec py" in line]
     return {Path(words[0]).stem: words[1:] for words in found}
 
 
-def test_cells_and_paths_of_the_configuration_are_one_word_each(checkout: Checkout) -> None:
+def test_table_cells_and_configured_paths_are_quoted_as_one_word(checkout: Checkout) -> None:
     folder = checkout.folder
     name = "-a $(touch touched) {b} 'c'"
     for path in (f"{name}.npy", f"{name}.pth", f"{name}.onnx", f"{name}.mp4"):
@@ -95,7 +95,7 @@ def test_cells_and_paths_of_the_configuration_are_one_word_each(checkout: Checko
 
 @pytest.fixture
 def mixed(checkout: Checkout) -> Checkout:
-    """Two subjects with a video beside rows that cannot be used, and a motion that cannot."""
+    """Two subjects with a video, rows that cannot be used, and a motion that cannot."""
     write_video(checkout.folder / "good.mp4")
     write_video(checkout.folder / "late.mp4")
     os.utime(checkout.folder / "late.mp4", (4e9, 4e9))
@@ -111,7 +111,7 @@ def mixed(checkout: Checkout) -> Checkout:
     return checkout
 
 
-def test_a_bad_row_fails_alone(mixed: Checkout) -> None:
+def test_bad_row_fails_alone(mixed: Checkout) -> None:
     asked = ("work/good/video.json", "work/bad/video.json", "work/late/crop.json")
     result = mixed.snakemake(*asked, "work/also/video.json")
     assert result.returncode == 1
@@ -125,13 +125,13 @@ def test_a_bad_row_fails_alone(mixed: Checkout) -> None:
     )
     assert "late: FAILED in refuse\n    error: subject 'late': late.mp4: dated 2096-" in end
     assert not list(mixed.folder.rglob("touched"))
-    # Who asks for the good ones hears nothing of the others.
+    # Requesting only good subjects prints no errors of the others.
     result = mixed.snakemake("-n", "work/good/video.json", "work/also/video.json")
     assert result.returncode == 0
     assert errors(result) == []
 
 
-def test_a_dry_run_says_every_bad_row_and_plans_the_others(mixed: Checkout) -> None:
+def test_dry_run_prints_every_bad_row_and_plans_the_others(mixed: Checkout) -> None:
     result = mixed.snakemake("-n", "all")
     assert result.returncode == 1
     found = errors(result)
@@ -159,13 +159,13 @@ def test_a_dry_run_says_every_bad_row_and_plans_the_others(mixed: Checkout) -> N
     assert status.stdout.splitlines()[-1] == "7 subjects: 4 refused, 3 not started"
 
 
-def test_what_goes_away_while_a_run_is_planned_fails_alone(mixed: Checkout) -> None:
+def test_file_deleted_during_planning_fails_alone(mixed: Checkout) -> None:
     (mixed.folder / "gone.mp4").touch()
     (mixed.folder / "gone/inside").mkdir(parents=True)
     with (mixed.folder / "config/subjects.tsv").open("a", newline="") as table:
         table.write("gone\tgone.mp4\tprocedural\tpreview\n")
         table.write("import\t-\tprocedural\tpreview\t\t\tmetrical-tracker:gone\n")
-    # Between the reading of the tables and the planning of jobs.
+    # Between reading the tables and planning jobs.
     (mixed.folder / "Vanishing.smk").write_text(
         'include: "Snakefile"\nos.remove("gone.mp4")\nos.rmdir("gone/inside")\nos.rmdir("gone")\n'
     )
@@ -179,7 +179,7 @@ def test_what_goes_away_while_a_run_is_planned_fails_alone(mixed: Checkout) -> N
     assert "output: work/good/video.json" in result.stdout + result.stderr
 
 
-def test_damaged_files_of_one_subject_leave_the_others(mixed: Checkout) -> None:
+def test_damaged_files_of_one_subject_do_not_stop_others(mixed: Checkout) -> None:
     for name, text in (("good", '{"n_frames": ' + "9" * 5000 + "}"), ("also", "[" * 100_000)):
         (mixed.folder / "work" / name).mkdir(parents=True)
         (mixed.folder / "work" / name / "video.json").write_text(text)
@@ -188,4 +188,4 @@ def test_damaged_files_of_one_subject_leave_the_others(mixed: Checkout) -> None:
     result = mixed.snakemake("-n", "work/good/landmarks.npz", "work/also/landmarks.npz")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "rule solve_crop" in result.stdout + result.stderr
-    assert "mem_mb=1" in result.stdout + result.stderr  # and not what no machine has
+    assert "mem_mb=1" in result.stdout + result.stderr  # instead of more than any machine has

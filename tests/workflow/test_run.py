@@ -1,4 +1,4 @@
-"""The real workflow on a tiny clip: what it leaves."""
+"""The real workflow on a tiny clip: its outputs, and that a second run has nothing to do."""
 
 import json
 import shutil
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def edited(finished: Checkout, tmp_path: Path) -> Checkout:
-    """A copy of the finished run, with its time stamps and metadata, to be edited."""
+    """A copy of the finished run, with its time stamps and metadata, that a test may edit."""
     folder = tmp_path / "headsplat"
     shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
     return Checkout(folder)
 
 
-def test_leaves_what_it_promises(finished: Checkout) -> None:
+def test_run_writes_metrics_video_and_report(finished: Checkout) -> None:
     avatar = finished.folder / "results/demo/avatar"
     metrics = json.loads((avatar / "metrics.json").read_text())
     assert metrics["psnr_head"] > 12
@@ -33,7 +33,7 @@ def test_leaves_what_it_promises(finished: Checkout) -> None:
     assert "<html" in (avatar / "report.html").read_text()[:500].lower()
 
 
-def test_no_frame_is_lost(finished: Checkout) -> None:
+def test_every_frame_reaches_all_outputs(finished: Checkout) -> None:
     work, results = finished.folder / "work/demo", finished.folder / "results/demo"
     ids = list(range(1, 76))
     assert read_npz(work / "track/track.npz")["ids"].tolist() == ids
@@ -46,11 +46,11 @@ def test_no_frame_is_lost(finished: Checkout) -> None:
         assert names == {f"{i:05d}{suffix}" for i in ids}
 
 
-def test_a_second_run_has_nothing_to_do(finished: Checkout) -> None:
+def test_second_run_has_nothing_to_do(finished: Checkout) -> None:
     assert finished.planned("demo") == {}
 
 
-def test_a_second_workflow_in_the_folder_is_refused(finished: Checkout) -> None:
+def test_second_workflow_in_the_folder_is_refused(finished: Checkout) -> None:
     holder = subprocess.Popen(
         [
             sys.executable,

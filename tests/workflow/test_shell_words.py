@@ -1,4 +1,4 @@
-"""Every command of every rule means the same words whatever the values are."""
+"""Every rule's shell command quotes its values: the words are the same whatever they contain."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ from .test_dag import RULES
 
 HOSTILE = "-a $(touch PWNED) `touch PWNED` 'b\" & ; | > * ? ~ \\ {c} # \t\n \u2028 (1).mp4"
 OTHER = "; touch PWNED"
-# Inputs that are several files, all of the workflow's own naming, which stand behind their flag.
+# Inputs with several files, all named by the workflow, which follow their flag as separate words.
 SEVERAL = ("--frames", "--alpha", "--parsing", "--landmarks", "--sdm")
 
 
@@ -25,12 +25,12 @@ def command_of(body: str) -> str:
 
 
 def fields(text: str) -> list[tuple[str, str]]:
-    """Name and format of each field."""
+    """Name and format specifier of each field."""
     return [(name, spec) for _, name, spec, _ in string.Formatter().parse(text) if name]
 
 
 def meant(command: str) -> tuple[list[str], set[str], set[str]]:
-    """The words that a command means, and which of its fields are one value or several."""
+    """The words of a command, and which of its fields are one value or several."""
     words, one, several = [], set(), set()
     before = ""
     for word in command.split():
@@ -50,7 +50,7 @@ def meant(command: str) -> tuple[list[str], set[str], set[str]]:
 
 
 def values(one: set[str], several: set[str]) -> dict[str, Namedlist]:
-    """What Snakemake would fill in."""
+    """Example values of a command's fields."""
     filled: dict[str, Namedlist] = {}
     for name in one | several:
         group, _, key = name.partition(".")
@@ -65,7 +65,7 @@ def values(one: set[str], several: set[str]) -> dict[str, Namedlist]:
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_a_command_means_its_words_whatever_they_are(name: str, tmp_path: Path) -> None:
+def test_every_command_quotes_its_values(name: str, tmp_path: Path) -> None:
     command = command_of(RULES[name])
     assert all(spec == "q" for _, spec in fields(command)), "every field is quoted"
     words, one, several = meant(command)
@@ -73,12 +73,12 @@ def test_a_command_means_its_words_whatever_they_are(name: str, tmp_path: Path) 
     run, arrow, log = re.fullmatch(r"exec python (.*) (2?>) (.*)", command).groups()
     run, log = (render(text, **values(one, several)) for text in (run, log))
 
-    # The shell itself says which words it makes of the text.
+    # Let the shell itself split the text into words.
     result = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {run}"], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.stdout.split("\0")[:-1] == words[2 : words.index(arrow)]
-    # And the log is one file of that name.
+    # The log is one file with that name.
     subprocess.run(["bash", "-c", f"true {arrow} {log}"], cwd=tmp_path, check=True)
     assert [path.name for path in tmp_path.iterdir()] == [HOSTILE]
 
@@ -93,6 +93,6 @@ def test_a_command_means_its_words_whatever_they_are(name: str, tmp_path: Path) 
         "exec python a.py {input.video:q} > {log:q}",
     ],
 )
-def test_a_command_without_care_is_found(command: str) -> None:
+def test_unquoted_command_is_detected(command: str) -> None:
     with pytest.raises(AssertionError):
         meant(command)
