@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every benchmark that needs no GPU, one after the other."""
+"""Run every benchmark that needs no GPU, one after the other: `python -m benchmarks`."""
 
 import subprocess
 import sys

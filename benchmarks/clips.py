@@ -1,4 +1,4 @@
-"""Training clips: a synthetic one with known ground truth, or a subject that the workflow made."""
+"""Training clips for benchmarks: synthetic with known ground truth, or a workflow's subject."""
 
 import json
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Clip:
         name: for the table.
         head: the head model of the track.
         track: codes and cameras of all frames.
-        planes: (N, H, W, 5) uint8, see `headsplat.train.dataset`, one row a frame of the track.
-        training: (T,) rows to train on; a few frames beside the held-out ones are in neither.
-        held_out: (E,) rows to measure.
+        planes: (N, H, W, 5) uint8, see `headsplat.train.dataset`, one row per frame of the track.
+        training: (T,) training rows; guard frames are in neither set.
+        held_out: (E,) rows to evaluate.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Clip:
         return [int(self.track.ids[row]) for row in self.training]
 
     def images(self) -> "ClipImages":
-        """The training rows' images as the trainer asks for them."""
+        """The training images, as the trainer requests them."""
         return ClipImages(self.planes.index_select(0, self.training.to(self.planes.device)))
 
     def ground_truth(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,16 +59,16 @@ class Clip:
 
 
 class ClipImages:
-    """Images that lie on the device, by training row."""
+    """Images resident on the device, by training row."""
 
     def __init__(self, planes: Tensor) -> None:
         self.planes = planes
 
     def prepare(self, step: int) -> None:
-        """All are there."""
+        """No-op: all images are resident."""
 
     def places(self, rows: Tensor) -> Tensor:
-        """(B,) where rows lie in `planes`."""
+        """(B,) row indices into `planes`."""
         return rows
 
     def rows(self, rows: list[int]) -> Tensor:
@@ -77,7 +77,7 @@ class ClipImages:
 
 
 def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int = FRAMES) -> Clip:
-    """The procedural head under known smooth motion, with its paint and one lamp.
+    """The procedural head with its own albedo and one light, under known smooth motion.
 
     One second in six is held out.
     """
@@ -126,9 +126,9 @@ def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int
 def prepared_clip(
     work: Path, head_path: Path, device: torch.device, track_name: str = "track"
 ) -> Clip:
-    """A subject's folder under work/, as the workflow leaves it before training.
+    """Load a subject's folder under work/, as the workflow writes it before training.
 
-    `track_name` may be `landmark_track`, the track before it was held against the images.
+    `track_name` may be `landmark_track`, the track before photometric refinement.
     """
     head = HeadModel.load(head_path)
     track = read_track(work / "track" / f"{track_name}.npz", head)

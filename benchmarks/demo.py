@@ -1,9 +1,9 @@
-"""Runs the built-in subject from nothing in a fresh copy and holds it against its goals.
+"""Run the built-in subject in a fresh copy and compare the results with their targets.
 
     python benchmarks/demo.py [--cores 2]
 
-The copy starts without the compiled operators, head model or clip, so that the time is a new
-user's after the packages are installed.
+The copy starts without compiled operators, head model or clip, so the time is that of a new user
+after the packages are installed.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def run_demo(folder: Path, cores: int) -> float:
 
 
 def unshifted_residual(folder: Path) -> float:
-    """Median landmark residual over the eye distance without the solve's shift of landmarks."""
+    """Median landmark residual over the eye distance, without the solver's landmark offsets."""
     head = HeadModel.load(folder / "work/heads/procedural.npz")
     track = read_track(folder / "work/demo/track/track.npz", head)
     solved = read_npz(folder / "work/demo/track/track.npz")

@@ -1,8 +1,8 @@
-"""Times `.frame` files and the packed track; writes benchmarks/results/frames.json.
+"""Time `.frame` files and the packed track; writes benchmarks/results/frames.json.
 
     python benchmarks/frames.py [--frames 10000]
 
-Writing is the export stage as it is: from `track.npz` to a published folder, synced to the disk.
+Writing runs the export stage: from `track.npz` to a published folder, synced to disk.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from headsplat.track import Track, head_moves, read_track, write_track  # noqa: 
 
 
 def random_track(count: int) -> Track:
-    """A track of FLAME's sizes with random codes and turns."""
+    """A track of FLAME's dimensions with random codes and rotations."""
     rng = np.random.default_rng(0)
 
     def turns(*shape: int) -> torch.Tensor:
@@ -51,7 +51,7 @@ def random_track(count: int) -> Track:
 
 
 def timed(function, *arguments) -> float:
-    """Seconds."""
+    """Wall seconds of one call."""
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start

@@ -1,9 +1,9 @@
-"""Several subjects train side by side on the GPUs of one machine, each on its own.
+"""Train several subjects in parallel on one machine's GPUs, one GPU each.
 
     python benchmarks/gpus.py --clip work/anna --head work/heads/ict.npz [--subjects 4]
 
-The stage's script itself is run, as the workflow runs it: once alone, then as many at once as there
-are subjects, without anyone telling them which GPU to take. Their logs say which they claimed.
+Runs the stage's script as the workflow does: once alone, then once per subject in parallel, without
+assigning GPUs. The logs show which GPU each process claimed.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.runtime.files import write_json  # noqa: E402
 from headsplat.runtime.gpu import gpu_count  # noqa: E402
 
-# Of one GPU's rate, at least, for each GPU that works.
+# Required fraction of a single GPU's rate, per GPU in use.
 EFFICIENCY = 0.875
 
 
 def command(clip: Path, head: Path, steps: int, folder: Path) -> list[str]:
-    """The training stage of a clip, as `rules/avatar.smk` writes it."""
+    """Command line of the training stage, as in `rules/avatar.smk`."""
     words = [sys.executable, str(ROOT / "workflow_scripts/train_avatar.py"), "--head", str(head)]
     words += ["--track", str(clip / "track/track.npz"), "--split", str(clip / "split.json")]
     for part in ("frames", "alpha", "parsing"):

@@ -1,12 +1,12 @@
-"""What SIGKILL costs: work lost at random moments, time to go on, and what orchestration takes.
+"""Measure work lost to SIGKILL, time to resume, and orchestration overhead.
 
     python benchmarks/kills.py                                  # the built-in subject
     python benchmarks/kills.py --video me.mp4 --head ict --assets assets --train-steps 200
 
-What all subjects share, head model and compiled operators, is made before. A quiet run of the
-subject comes first: its stages' times, and the share of its wall time in which no stage runs, are
-the measure. Then the same command is killed at random moments, all of the run at
-once as a spot interruption does, and started again, until all kills are made and the run has ended.
+The head model and the compiled operators, which all subjects share, are built first. An undisturbed
+run of the subject gives the reference: stage times, and the share of wall time in which no stage
+runs. Then the same command is killed at random moments, with all its processes, as by a spot
+interruption, and restarted until all kills are made and the run has ended.
 """
 
 import argparse
@@ -39,18 +39,18 @@ from headsplat.runtime.scratch import KEY_FILE  # noqa: E402
 SUBJECT = "subject"
 SEED = 0
 KILLS = 20
-KILLS_PER_RUN = 6  # in the time of a quiet run, on average
+KILLS_PER_RUN = 6  # per duration of an undisturbed run, on average
 SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What one kill took from one running job.
+    """Work that one kill took from one running job.
 
     Attributes:
         rule: the job's rule.
-        seconds: of its work that the next run does again.
-        share: of the rule's time over all jobs of the subject, in the quiet run.
+        seconds: of work that the next run repeats.
+        share: of the rule's time over all jobs of the subject, in the undisturbed run.
     """
 
     rule: str
@@ -60,7 +60,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Job:
-    """A finished job of Snakemake's records; times are seconds since the epoch."""
+    """A finished job in Snakemake's records; times are seconds since the epoch."""
 
     rule: str
     start: float
@@ -96,7 +96,7 @@ class Run:
             )
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the command in a session of its own; what it says goes to `run.log`."""
+        """Start the command in its own session; its output is appended to `run.log`."""
         with open(self.folder / "run.log", "ab") as log:
             return subprocess.Popen(
                 self.command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
@@ -110,7 +110,7 @@ class Run:
             try:
                 words = (entry / "cmdline").read_bytes().decode().split("\0")
                 inside = os.readlink(entry / "cwd") == str(self.folder)
-            except OSError:  # gone meanwhile
+            except OSError:  # ended meanwhile
                 continue
             script = next((w for w in words if w.startswith("workflow_scripts/")), None)
             if inside and script:
@@ -120,7 +120,7 @@ class Run:
         """All finished jobs of the subject, by Snakemake's records."""
         found = {}
         for path in (self.folder / ".snakemake/metadata").rglob("*"):
-            if path.is_file():  # one for each output
+            if path.is_file():  # one record per output
                 record = json.loads(path.read_text())
                 job = Job(record["rule"], record["starttime"], record["endtime"])
                 if any(f"/{SUBJECT}/" in log for log in record["log"]):
@@ -128,10 +128,10 @@ class Run:
         return sorted(found.values(), key=lambda job: job.start)
 
     def last_saved(self, rule: str) -> float:
-        """When a sequential stage last saved its state or a part; 0 if it has none."""
+        """Time at which a sequential stage last saved its state or a part; 0 if it has none."""
         last = 0.0
         for path in (self.folder / "scratch" / SUBJECT / rule).rglob("*.*"):
-            # Neither the key, which is written at the start, nor what is still being written.
+            # Exclude the key, written at the start, and files that are still being written.
             if path.name != KEY_FILE and not path.name.startswith("."):
                 with suppress(FileNotFoundError):  # renamed meanwhile
                     last = max(last, path.stat().st_mtime)
@@ -139,7 +139,7 @@ class Run:
 
 
 def working(pid: int) -> bool:
-    """Whether a stage has loaded its libraries: it then listens to SIGTERM."""
+    """Whether a stage has loaded its libraries and handles SIGTERM."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -165,7 +165,7 @@ def idle_share(jobs: list[Job], start: float, end: float) -> float:
 
 
 def first_work(run: Run, process: subprocess.Popen[bytes]) -> float | None:
-    """Seconds from now until a stage works; None if the run ended before."""
+    """Seconds from now until a stage works; None if the run ends first."""
     start = time.monotonic()
     while process.poll() is None:
         if any(working(pid) for pid, _ in run.stages()):
@@ -175,7 +175,7 @@ def first_work(run: Run, process: subprocess.Popen[bytes]) -> float | None:
 
 
 def losses(run: Run, totals: dict[str, float]) -> list[Loss]:
-    """What a kill now takes from each running job."""
+    """Work that a kill now takes from each running job."""
     found = []
     for pid, rule in run.stages():
         try:
@@ -196,7 +196,7 @@ def largest_share(kill: list[Loss]) -> float:
 
 
 def kill_and_go_on(run: Run, quiet: float, totals: dict[str, float]) -> dict[str, Any]:
-    """Make all kills and finish; the losses of each, and the seconds until each restart worked."""
+    """Make all kills and finish; returns each kill's losses, and seconds until work resumed."""
     draw = random.Random(SEED)
     kills: list[list[Loss]] = []
     starts: list[float] = []

@@ -1,11 +1,11 @@
-"""How well the lid codes of tracked clips follow the detected eyes.
+"""Correlate the lid codes of tracked clips with the detected eye openings.
 
     python benchmarks/lids.py work/anna work/ben
 
-For each eye, the correlation of the lid code with the eye-aspect ratio (opening over the eye's
-width in the image), and with the opening over the head's size in the image. Turning the head
-shortens the eye's width and not its opening, so the ratio is compared over the frames within 15
-degrees of frontal too; on clips with turned heads only that and the opening tell of the lids.
+For each eye, the lid code is correlated with the eye-aspect ratio (opening over eye width in the
+image), and with the opening over the head's size in the image. Turning the head shortens the eye's
+width but not its opening. So the ratio is also compared over the frames within 15 degrees of
+frontal; on clips with turned heads, only that and the opening measure the lids.
 """
 
 import argparse
@@ -27,9 +27,9 @@ CORNERS = {"left": (263, 362), "right": (33, 133)}
 
 
 def correlations(track: Track, points: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """Side -> correlation with the aspect ratio, over all and over frontal frames, and the opening.
+    """Side -> correlations with aspect ratio over all and frontal frames, and with the opening.
 
-    Of fewer than ten frontal frames it is NaN; the opening is in metres on the head.
+    NaN for fewer than ten frontal frames; the opening is in metres on the head.
 
     Args:
         track: of the clip.

@@ -1,11 +1,11 @@
-"""Whether LPIPS on random crops of half the side serves as well as LPIPS on the whole image.
+"""Compare LPIPS on random half-size crops with LPIPS on whole images.
 
     python benchmarks/lpips_crops.py --clip work/anna --head work/heads/ict.npz
 
-Trains the default model three times on equal images: without LPIPS, on whole images and on crops,
-and measures held-out PSNR and the whole image's distance in single precision. The weights of VGG
-are random, for want of the trained ones, so the distance is a perceptual one in form only; both
-runs are judged by the one they were trained on. On a GPU; on a CPU it takes hours.
+Trains the default model three times on equal numbers of images: without LPIPS, on whole images and
+on crops. Measures held-out PSNR and the whole image's distance in single precision. VGG has random
+weights, so the distance is perceptual in form only; both runs are evaluated by the one they were
+trained on. Needs a GPU; on a CPU it takes hours.
 """
 
 import argparse
@@ -41,12 +41,12 @@ def held_out_lpips(avatar: Avatar, clip: Clip, lpips: Lpips) -> float:
 
 
 def whole(height: int, width: int) -> int:
-    """A crop that is the whole of a square image."""
+    """Crop function that returns the whole of a square image."""
     return min(height, width)
 
 
 def rows_of(clip: Clip, device: torch.device, images: int, weight: float) -> list[dict[str, Any]]:
-    """Quality of each way, and what the crops cost of it."""
+    """Quality of each variant, and the difference that crops make."""
     judge, trained = random_lpips(device, torch.float32), random_lpips(device, torch.bfloat16)
     found = {}
     recipe = our_recipe(images, batch=16, lpips=weight)

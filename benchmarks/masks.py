@@ -1,8 +1,8 @@
-"""Times the mask networks with decoding and writing, on this machine; writes benchmarks/results.
+"""Time the mask networks including decoding and writing; writes benchmarks/results.
 
-The clip is a drifting synthetic scene at JPEG quality 98; the networks are random numbers in the
-exact official layout. Each stage runs once on a few frames before it is timed; the start of a
-process (imports, loading of weights) is not in the figures.
+The clip is a drifting synthetic scene at JPEG quality 98. The networks have random weights in the
+exact official layout. Each stage runs once on a few frames before it is timed; process start-up
+(imports, loading of weights) is excluded.
 
     python benchmarks/masks.py [--frames 1008] [--size 512] [--rvm pth|onnx] [--parser pth|onnx]
 """
@@ -39,11 +39,11 @@ from headsplat.runtime.device import shared_gpu  # noqa: E402
 from headsplat.runtime.files import publish, write_json  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
 
-GOAL = 200  # frames a second, both networks, on one H200
+GOAL = 200  # frames per second, both networks, on one H200
 
 
 def write_clip(path: Path, count: int, size: int) -> None:
-    """A zip of `count` images: a smooth scene with a camera's noise, two pixels further each."""
+    """Write a zip of `count` images: a smooth scene with sensor noise, shifted 2 px per frame."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (9, 24, 3)).astype(np.uint8)
     scene = cv2.resize(coarse, (2 * size, size), interpolation=cv2.INTER_CUBIC).astype(np.int16)
@@ -55,7 +55,7 @@ def write_clip(path: Path, count: int, size: int) -> None:
 
 
 def write_networks(folder: Path, rvm: str, parser: str) -> tuple[Path, Path]:
-    """Weight files of the kinds asked for."""
+    """Write weight files of the requested kinds."""
     matting, parsing = folder / f"rvm_mobilenetv3_fp16.{rvm}", folder / f"79999_iter.{parser}"
     if rvm == "onnx":
         write_rvm_onnx(matting, random_rvm("mobilenetv3"), half=torch.cuda.is_available())
@@ -78,7 +78,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def network_alone(call: Callable[[torch.Tensor], torch.Tensor], batch: int, size: int) -> float:
-    """Frames a second of a network on images that are in memory already."""
+    """Frames per second of a network on images in memory."""
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     images = images.to(shared_gpu(0)[0])
     rounds = 20 if images.is_cuda else 1

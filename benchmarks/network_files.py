@@ -1,7 +1,7 @@
-"""Weight files in the exact layout of the official ones, with random numbers in them.
+"""Weight files in the exact layout of the official ones, with random weights.
 
-Batch norms are calibrated on noise, so that signals stay of order one through all layers and
-answers depend on the image.
+Batch norms are calibrated on noise, so that activations stay of order one through all layers and
+outputs depend on the image.
 """
 
 import copy
@@ -23,7 +23,7 @@ OPSET = 12
 
 
 def _random(make: Callable[[], nn.Module], inputs: Callable[[], tuple[Any, ...]], seed: int):
-    """A network with seeded weights whose batch norms fit noise."""
+    """A network with seeded weights whose batch norms are calibrated on noise."""
     torch.manual_seed(seed)
     module = make()
     for layer in module.modules():
@@ -48,7 +48,7 @@ def random_rvm(variant: Variant, seed: int = 0) -> RobustVideoMatting:
         lambda: (torch.rand(2, 3, 256, 256), _states(), 0.5),
         seed,
     )
-    # Alpha around a half, seldom clamped, with and without the refiner.
+    # Alpha near 0.5, rarely clamped, with and without the refiner.
     module.project_mat.conv.weight *= 0.2
     module.project_mat.conv.bias[3] = 0.5
     module.refiner.conv[6].weight *= 0.1
@@ -67,7 +67,7 @@ def random_mica(seed: int = 0) -> Mica:
 
 
 class _ByFactor(torch.autograd.Function):
-    """Resize by a factor that is an input of the graph, as the official export does it."""
+    """Resize by a factor that is an input of the graph, as in the official export."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _resize_node(g: Any, x: Any, *sizes: Any) -> Any:
 
 
 class _RvmGraph(nn.Module):
-    """The official ONNX interface: the refiner always runs, the factor is an input."""
+    """The official ONNX interface: the refiner always runs; the downsampling factor is an input."""
 
     def __init__(self, network: RobustVideoMatting) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class _RvmGraph(nn.Module):
 
 def _export(module: nn.Module, arguments: tuple, path: Path, inputs: list, outputs: list, axes):
     with warnings.catch_warnings():
-        # The exporter is the older of torch's two: the one that made the official files.
+        # The older of PyTorch's two exporters, which produced the official files.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module, arguments, str(path), opset_version=OPSET, dynamo=False, input_names=inputs,
@@ -140,7 +140,7 @@ def write_rvm_onnx(
     half: bool = False,
     names: tuple[str, ...] = ("src", "r1i", "r2i", "r3i", "r4i", "downsample_ratio"),
 ) -> None:
-    """Names, shapes and types of `rvm_*_fp32.onnx`, or with `half` of `rvm_*_fp16.onnx`."""
+    """Write `rvm_*_fp32.onnx`, or if `half` `rvm_*_fp16.onnx`: official names, shapes, types."""
     dtype = torch.float16 if half else torch.float32
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -171,7 +171,7 @@ def write_bisenet_onnx(
     names: tuple[str, ...] = ("input", "output"),
     batch: int | None = 1,
 ) -> None:
-    """An export as they circulate: one or three score maps; `batch` None leaves it free."""
+    """Write an ONNX export with one or three score maps; `batch` None leaves the size free."""
     outputs = list(names[1:])
     module = _BiSeNetGraph(network) if len(outputs) == 3 else network
     axes = {} if batch else {name: {0: "batch"} for name in names}
@@ -179,7 +179,7 @@ def write_bisenet_onnx(
 
 
 def write_mica_tar(path: Path, network: Mica, vertices: int = 5023) -> None:
-    """`mica.tar`: the two networks, FLAME's buffers and what training left behind."""
+    """Write `mica.tar`: the two networks, FLAME's buffers and leftover training state."""
     generator = {
         "generator.faces_tensor": torch.zeros(9976, 3, dtype=torch.int64),
         "generator.v_template": torch.zeros(vertices, 3),

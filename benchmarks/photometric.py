@@ -1,9 +1,8 @@
-"""What photometric refinement does to the tracks of synthetic clips; writes its results as JSON.
+"""Measure photometric refinement on synthetic clips with known ground truth.
 
-Writes errors against the ground truth before and after, and the time, into
-benchmarks/results/photometric.json.
-`turn_spread_degrees` is without the clip's constant turn; `vertices_aligned_mm` is after a
-similarity, because one camera cannot tell a large far head from a small near one.
+Writes errors before and after, and the time, into benchmarks/results/photometric.json.
+`turn_spread_degrees` excludes the clip's constant rotation. `vertices_aligned_mm` is after a
+similarity transform, because one camera cannot distinguish a large far head from a small near one.
 
     python benchmarks/photometric.py [--seeds 5] [--frames 300] [--size 512] [--device cuda]
         [--head HEAD.npz] [--occluder hand] [--shutter 0.5]
@@ -36,7 +35,7 @@ from headsplat.tracking.run import track_head  # noqa: E402
 
 
 def errors(clip: SyntheticClip, track: Track) -> dict[str, float]:
-    """Errors of a track: medians, and `turn_spread` without the clip's constant turn."""
+    """Median errors of a track; `turn_spread` excludes the clip's constant rotation."""
     ground_truth, head = clip.ground_truth, clip.head
 
     def tensor(array: np.ndarray) -> torch.Tensor:
@@ -98,7 +97,7 @@ def run(clip: SyntheticClip, folder: Path, device: str, mode: str) -> dict[str, 
 
 
 def without_oval(head: HeadModel) -> HeadModel:
-    """The head without landmarks for the oval, which `detect` draws along the jaw."""
+    """The head without landmarks of the face oval, which `detect` draws along the jaw."""
     known = [i for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for i in group]
     marks = pick(head.landmarks["mediapipe"], np.array(known))
     return replace(head, landmarks=head.landmarks | {"mediapipe": marks})

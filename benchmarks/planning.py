@@ -1,7 +1,7 @@
-"""Seconds that Snakemake takes to plan 1, 200 and 1,000 subjects of which nothing is made yet.
+"""Time Snakemake's planning of 1, 200 and 1,000 subjects without any outputs.
 
-Planning is all that comes before the first job: `snakemake -n --quiet rules progress`. The CPU
-seconds are of that process alone, and what a busy machine leaves unchanged.
+Planning is everything before the first job: `snakemake -n --quiet rules progress`. CPU seconds are
+those of that process alone, and do not depend on the machine's load.
 
     python -m benchmarks.planning [--subjects 1 200 1000] [--chunks 4 16] [--batches 10]
 """
@@ -24,7 +24,7 @@ PARTS = (
 
 
 def folder_of(target: Path, subjects: int, chunks: int) -> None:
-    """Copy the workflow, and list subjects that share one file as their video."""
+    """Copy the workflow, and write a table of subjects that share one video file."""
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
@@ -41,7 +41,7 @@ def folder_of(target: Path, subjects: int, chunks: int) -> None:
 
 
 def plan(folder: Path, *arguments: str) -> tuple[float, float, str]:
-    """Seconds on the clock, seconds of CPU, and what Snakemake said."""
+    """Wall seconds, CPU seconds, and Snakemake's output."""
     before, start = os.times(), time.perf_counter()
     result = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", *arguments],
@@ -53,7 +53,7 @@ def plan(folder: Path, *arguments: str) -> tuple[float, float, str]:
 
 
 def jobs_of_one(chunks: int) -> int:
-    """Number of jobs of one subject, what all subjects share left out."""
+    """Number of jobs of one subject, without those that all subjects share."""
     counts = []
     for subjects in (1, 2):
         with tempfile.TemporaryDirectory() as scratch:
@@ -79,7 +79,9 @@ def main() -> None:
                 folder = Path(scratch) / "headsplat"
                 folder.mkdir()
                 folder_of(folder, subjects, chunks)
-                plan(folder, "--quiet", "--until", "probe_video")  # the sources are read once
+                plan(
+                    folder, "--quiet", "--until", "probe_video"
+                )  # fills the cache of source hashes
                 wall, cpu, _ = plan(folder, "--quiet", "rules", "progress")
                 each = f"{1000 * wall / subjects:.0f} ms a subject"
                 print(

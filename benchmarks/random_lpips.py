@@ -1,4 +1,4 @@
-"""LPIPS-VGG with random weights, which costs what the real one costs, where that is not had."""
+"""LPIPS-VGG with random weights: the cost of the real network where its weights are missing."""
 
 import torch
 
@@ -6,12 +6,12 @@ from headsplat.train.lpips import Lpips
 
 
 def random_lpips(device: torch.device | str, dtype: torch.dtype = torch.float32) -> Lpips:
-    """A distance of untrained features, the same at each call.
+    """A distance of untrained features, equal for every call.
 
-    He's initialization keeps the features' size from layer to layer, as training would; the linear
-    weights are positive like the published ones, and add up to one in each block. Distances are
-    zero for equal images, grow with the difference and have gradients everywhere. They say
-    nothing about what people see: use them for time, memory and gradients, not for quality.
+    He initialization keeps the features' scale from layer to layer. The linear weights are positive
+    like the published ones, and sum to one in each block. Distances are zero for equal images, grow
+    with the difference and have gradients everywhere. They do not measure perceptual quality: use
+    them for time, memory and gradients only.
     """
     generator = torch.Generator().manual_seed(0)
     model = Lpips()

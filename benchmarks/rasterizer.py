@@ -1,8 +1,7 @@
-"""Times `rasterize_gaussians` on this machine and prints a table; writes benchmarks/results.
+"""Time `rasterize_gaussians` on this machine; writes benchmarks/results.
 
-The scene is a head's worth of Gaussians: an ellipsoid's surface, front and back, over 45 % of the
-image, each a few pixels wide. With `--peer`, gsplat's batched rasterizer is timed on the same
-scene in the same run.
+The scene is an ellipsoid of Gaussians, front and back, over 45 % of the image, each a few pixels
+wide. With `--peer`, gsplat's batched rasterizer is timed on the same scene in the same run.
 
     python benchmarks/rasterizer.py [--peer]
 """
@@ -31,7 +30,7 @@ NAMES = ("means", "quats", "scales", "opacities", "colors")
 
 
 def head(count: int, batch: int, size: int, device: str, sigma: float) -> dict[str, torch.Tensor]:
-    """`count` Gaussians of about `sigma` pixels on an ellipsoid, other ones in each frame."""
+    """`count` Gaussians of about `sigma` pixels on an ellipsoid, different in each frame."""
     random = torch.Generator().manual_seed(0)
     distance, focal = 0.6, 2.0 * size
     where = torch.nn.functional.normalize(torch.randn(batch, count, 3, generator=random), dim=-1)
@@ -51,7 +50,7 @@ def head(count: int, batch: int, size: int, device: str, sigma: float) -> dict[s
 
 
 def ours(inputs: dict[str, torch.Tensor], size: int, budget: InstanceBudget | None = None):
-    """Forward and backward as functions of no arguments."""
+    """Forward and backward of this rasterizer, as functions without arguments."""
     leaves = [inputs[name].clone().requires_grad_() for name in NAMES]
     camera = [inputs[name] for name in ("R", "t", "K4")]
     weight = torch.randn(len(inputs["R"]), size, size, 3).to(leaves[0].device)
@@ -66,7 +65,7 @@ def ours(inputs: dict[str, torch.Tensor], size: int, budget: InstanceBudget | No
 
 
 def gsplat_peer(inputs: dict[str, torch.Tensor], size: int):
-    """The same scene through gsplat, batched, unpacked, as its documentation advises."""
+    """The same scene in gsplat: batched, unpacked, as its documentation recommends."""
     from gsplat import rasterization
 
     batch = len(inputs["R"])
@@ -91,7 +90,7 @@ def gsplat_peer(inputs: dict[str, torch.Tensor], size: int):
 
 
 def milliseconds(run: Callable[[], Any], repeats: int, cuda: bool) -> float:
-    """Median time of one call, warm."""
+    """Median time of one call, after warm-up."""
     for _ in range(5):
         run()
     times = []
@@ -111,7 +110,7 @@ def milliseconds(run: Callable[[], Any], repeats: int, cuda: bool) -> float:
 
 
 def captured(run: Callable[[], Any]) -> Callable[[], Any]:
-    """`run` as one CUDA graph."""
+    """`run` captured as one CUDA graph."""
     graph = CudaGraph(run, torch.device("cuda"))
     graph.warm_up(3)
     torch.cuda.synchronize()
@@ -120,7 +119,7 @@ def captured(run: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def cpu_rows() -> list[dict[str, Any]]:
-    """The CPU path."""
+    """Rows of the CPU path."""
     size, count = 256, 8000
     inputs = head(count, 1, size, "cpu", sigma=1.7)
     forward, both = ours(inputs, size)
@@ -135,7 +134,7 @@ def cpu_rows() -> list[dict[str, Any]]:
 
 
 def cuda_rows(peer: bool) -> list[dict[str, Any]]:
-    """The CUDA path, per image; as a graph and launched one by one."""
+    """Rows of the CUDA path, per image; as a graph and launched kernel by kernel."""
     size, count, rows = 512, 13453, []
     for batch in (1, 4, 16):
         inputs = head(count, batch, size, "cuda", sigma=3.0)
@@ -176,7 +175,7 @@ def mesh(size: int, n: int = 72) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """Description of this machine."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     try:
@@ -190,7 +189,7 @@ def machine() -> str:
 def row(
     what: str, value: float, unit: str, target: float | None = None, peer: float | None = None
 ) -> dict[str, Any]:
-    """One line of the table; the ratio says how many times faster than the peer."""
+    """One row of the table; the ratio is the speed-up over the peer."""
     return {
         "what": what,
         "value": round(value, 2),

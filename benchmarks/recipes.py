@@ -1,4 +1,4 @@
-"""Training runs as the benchmarks make them: a recipe, a clip, and what came of it over time."""
+"""Training recipes for benchmarks, and their held-out quality over time."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from headsplat.train.trainer import Trainer
 
 @dataclass(frozen=True)
 class Recipe:
-    """Options of a run, and its schedule of learning rates."""
+    """Options of a training, and its learning-rate schedule."""
 
     name: str
     options: TrainOptions
@@ -30,7 +30,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a run stood: images seen, seconds of set-up and stepping so far, held-out dB."""
+    """State of a training: images seen, seconds including set-up, held-out dB."""
 
     images: int
     seconds: float
@@ -38,9 +38,9 @@ class Mark:
 
 
 def flashavatar_recipe(images: int = 30000) -> Recipe:
-    """The published one without LPIPS (which costs PSNR): batch 1, constant rates, full size.
+    """FlashAvatar's published recipe without LPIPS (which lowers PSNR): batch 1, constant rates.
 
-    One departure favours it: colors start from the images, not from gray.
+    One difference in its favor: colors are initialized from the images, not gray.
     """
     options = train_options(
         model="flashavatar", steps=images, batch=1, coarse=0.0, jitter=0.0, lpips=0.0
@@ -56,7 +56,7 @@ def our_recipe(images: int, **changes: object) -> Recipe:
 
 
 def start(clip: Clip, recipe: Recipe, device: torch.device, lpips: Lpips | None = None) -> Trainer:
-    """An initialized run, no step done."""
+    """An initialized training before its first step."""
     options, track = recipe.options, clip.track
     plan = make_plan(
         len(clip.training), options, FrameCode.size(clip.head) + POSE,
@@ -77,9 +77,9 @@ def follow(
     lpips: Lpips | None = None,
     enough: Callable[[float], bool] = lambda psnr: False,
 ) -> tuple[Avatar, list[Mark]]:
-    """Train to the end of a recipe, or until the held-out quality is enough.
+    """Train to the end of a recipe, or until the held-out quality is reached.
 
-    Measuring is not counted as training; set-up is.
+    Set-up counts as training time; evaluation does not.
     """
     began = now(device)
     trainer = start(clip, recipe, device, lpips)
@@ -98,14 +98,14 @@ def follow(
 
 
 def now(device: torch.device) -> float:
-    """Wall clock once the device has done all it was given."""
+    """Wall clock after the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def show(name: str, seen: list[Mark]) -> None:
-    """Print a run."""
+    """Print one training."""
     print(name)
     for before, mark in zip([seen[0], *seen], seen, strict=False):
         passed = mark.seconds - before.seconds

@@ -1,7 +1,7 @@
-"""What holding the track against the images does for the avatar: held-out PSNR with and without.
+"""Compare held-out PSNR of avatars trained with and without photometric refinement of the track.
 
-Trains the defaults on a subject's refined track and on its landmarks' track, same split, masks and
-seeds, and writes benchmarks/results/refined_quality.json. The subject must have been run with
+Trains the defaults on a subject's refined track and on its landmark track, with the same split,
+masks and seeds; writes benchmarks/results/refined_quality.json. The subject must have been run with
 `track.photometric` at auto or always.
 
     python benchmarks/refined_quality.py --clip work/SUBJECT --head work/heads/HEAD.npz

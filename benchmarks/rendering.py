@@ -1,12 +1,12 @@
-"""How fast an avatar is drawn on this machine, from the codes of its frames to its images.
+"""Time the rendering of an avatar, from the codes of its frames to its images.
 
     python benchmarks/rendering.py [--head work/heads/ict.npz]
 
-The avatars are trained for a moment on the synthetic clip, so that their Gaussians have the sizes
-and the overlap of an avatar in use. Codes and poses come from the host, as a tracker would give
-them. One frame at a time is the median of the wall time with a wait for the GPU after each frame,
-warm; batches are wall time over many. The peer of the same run draws the same avatar as existing
-tools do: one frame at a time, launched kernel by kernel. On a CPU both are the same function.
+The avatars are trained briefly on the synthetic clip, so that their Gaussians have realistic sizes
+and overlap. Codes and poses come from the host, as from a tracker. Single frames: median wall time
+including a wait for the GPU after each frame, after warm-up. Batches: wall time over many frames.
+The peer renders the same avatar in the same run as existing tools do: one frame at a time, launched
+kernel by kernel. On a CPU both are the same function.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from headsplat.runtime.process import available_threads  # noqa: E402
 DEFAULT_HEAD = "work/heads/procedural.npz"
 MODELS = ("blendshapes", "flashavatar")
 FRAMES = 100
-# Frames a second that arithmetic and memory traffic allow on one H200, a low and a high estimate.
+# Frames per second that arithmetic and memory traffic allow on one H200: low and high estimates.
 CEILING, BATCH_CEILING = (8000, 16000), (17000, 50000)
 TARGET, BATCH_TARGET = 2000, 10000
 PEER = "the same avatar, frame by frame, launched kernel by kernel"
@@ -43,7 +43,7 @@ PEER = "the same avatar, frame by frame, launched kernel by kernel"
 
 @dataclass(frozen=True)
 class Load:
-    """How much is drawn and timed."""
+    """Number of frames to render and time."""
 
     size: int
     gaussians: int
@@ -58,7 +58,7 @@ CPU = Load(size=256, gaussians=8000, batch=4, steps=20, warm=3, frames=24)
 
 
 def trained(clip: Clip, model: str, load: Load, device: torch.device) -> Avatar:
-    """An avatar of the clip, from a short training."""
+    """An avatar trained briefly on the clip."""
     recipe = our_recipe(
         load.steps * load.batch, batch=load.batch, gaussians=load.gaussians, model=model
     )
@@ -69,7 +69,7 @@ def trained(clip: Clip, model: str, load: Load, device: torch.device) -> Avatar:
 
 
 def percentiles(run: Callable[[int], Any], load: Load, device: torch.device) -> tuple[float, float]:
-    """Median and 99th percentile of the seconds from a frame's code to its finished image."""
+    """Median and 99th percentile of the seconds from a frame's code to its image."""
     times = []
     for frame in range(load.warm + load.frames):
         begin = time.perf_counter()
@@ -81,13 +81,13 @@ def percentiles(run: Callable[[int], Any], load: Load, device: torch.device) -> 
 
 
 def wait(device: torch.device) -> None:
-    """Until the device is done."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def batched_rate(renderer: FrameRenderer, codes: list[torch.Tensor], load: Load) -> float:
-    """Frames a second in batches, nothing done with the images; the median of three runs."""
+    """Frames per second in batches, images discarded; the median of three runs."""
     order = torch.arange(max(load.batch, load.frames // load.batch * load.batch)) % FRAMES
     many = [value[order] for value in codes]
     rates = []
@@ -101,7 +101,7 @@ def batched_rate(renderer: FrameRenderer, codes: list[torch.Tensor], load: Load)
 
 
 def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list[dict[str, Any]]:
-    """The claims about one deformation model."""
+    """Rows of one deformation model."""
     avatar = trained(clip, model, load, device)
     track, black = clip.track, torch.zeros(3)
     codes = [track.codes().vector, *track.poses()]
@@ -141,7 +141,7 @@ def row(
     peer: float | None = None,
     ceiling: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """One line of the table; the ratio says how many times faster than the peer."""
+    """One row of the table; the ratio is the speed-up over the peer."""
     return {
         "what": what,
         "value": round(value, 1),

@@ -1,7 +1,6 @@
-"""Clips of a talking head with known ground truth, and what spoils footage.
+"""Synthetic clips of a talking head with known ground truth, noise, occluders and motion blur.
 
-Images are drawn on demand, a few frames at a time, and every frame is the same whenever it is
-drawn.
+Images are rendered on demand, a few frames at a time, and deterministically.
 """
 
 from dataclasses import dataclass, replace
@@ -31,28 +30,28 @@ from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
-# Metres between samples of the skin's mottling, and samples along an axis.
+# Metres between samples of the skin texture, and number of samples along an axis.
 GRAIN, SAMPLES = 0.003, 96
 SKIN = (0.72, 0.53, 0.44)
 BATCH = 8
-# A camera's pixel sees an area: so many samples a side.
+# Supersampling: samples per pixel side.
 SHARP = 2
 
 
 @dataclass(frozen=True)
 class Footage:
-    """How a clip is filmed.
+    """Recording conditions of a clip.
 
     Attributes:
-        size: pixels of the square image.
-        landmark_noise: pixels of a 512 px image, white.
+        size: pixels per side of the square image.
+        landmark_noise: standard deviation, pixels of a 512 px image, white.
         image_noise: standard deviation, of 255.
-        mottling: standard deviation of the skin's own pattern, a share of its albedo.
-        flicker: slow change of the exposure, standard deviation as a share.
-        occluder: None, "hand" (skin-colored fingers that pass) or "microphone".
-        shutter: share of the frame time that the shutter is open, 0 for sharp images.
+        mottling: standard deviation of the skin texture, as a fraction of its albedo.
+        flicker: slow change of the exposure, standard deviation as a fraction.
+        occluder: None, "hand" (moving skin-colored fingers) or "microphone".
+        shutter: fraction of the frame time with an open shutter, 0 for sharp images.
         missing: frames (from 0) in which no face is detected.
-        dropped: frames (from 0) before which one frame of the motion was lost.
+        dropped: frames (from 0) before which one frame of the motion is missing.
     """
 
     size: int = SIZE
@@ -70,17 +69,17 @@ class SyntheticClip:
     """One clip.
 
     Args:
-        head: of any model; one without an albedo is painted in one color.
-        frames: how many.
-        footage: how it is filmed.
+        head: any head model; one without an albedo is painted in one color.
+        frames: number of frames.
+        footage: recording conditions.
         seed: of motion, person and noise.
         motion: scale of the head's motion.
-        focal: pixels at 512.
-        device: where images are drawn.
+        focal: focal length, pixels of a 512 px image.
+        device: where images are rendered.
 
     Attributes:
-        ground_truth: parameters, focal length in pixels at 512.
-        landmarks: (N, 478, 3) as detected, 512 px source.
+        ground_truth: parameters, focal length in pixels of a 512 px image.
+        landmarks: (N, 478, 3) as detected in the 512 px source.
         crop: from the 512 px source to the images.
     """
 
@@ -117,7 +116,7 @@ class SyntheticClip:
         self._exposure = torch.as_tensor(1 + footage.flicker * curve, dtype=torch.float32)
 
     def _misguide(self, rng: np.random.Generator) -> None:
-        """Landmarks behind the occluder are the detector's guess: off by several pixels."""
+        """Displace landmarks behind the occluder by several pixels, as a detector does."""
         points = self.landmarks[..., :2]
         for frame in range(len(points)):
             hidden = self._occluder.covers(frame, points[frame] / SIZE) > 0.5
@@ -125,13 +124,13 @@ class SyntheticClip:
             points[frame][hidden] += off
 
     def images(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Some frames.
+        """Render some frames.
 
         Args:
             rows: (n,) long.
 
         Returns:
-            (n, H, W, 3) and the matte (n, H, W), uint8.
+            (n, H, W, 3) images and (n, H, W) mattes, uint8.
         """
         parts = [self._draw(part) for part in rows.split(BATCH)]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
@@ -150,7 +149,7 @@ class SyntheticClip:
             if cover is not None:
                 cover, paint = cover.to(shown), paint.to(shown)
                 image[k] += cover[..., None] * (paint - image[k])
-                # A matting network takes what a person holds for part of the person.
+                # Matting networks count a held object as part of the person.
                 matte[k, ..., 0] = torch.maximum(matte[k, ..., 0], cover)
             generator = torch.Generator().manual_seed(self.seed * 100003 + row)
             grain = torch.randn(image[k].shape, generator=generator).to(shown)
@@ -158,7 +157,7 @@ class SyntheticClip:
         return _byte(image), _byte(matte[..., 0])
 
     def _render(self, rows: Tensor, time: float) -> Tensor:
-        """(n, H, W, 4) color on black and coverage, `time` frames after the frames' middle."""
+        """(n, H, W, 4) color on black and coverage, `time` frames after each frame's middle."""
         codes, rotation, translation = self._moment(rows, time)
         size, faces, head = SHARP * self.footage.size, self._geometry.faces, self.head
         vertices = self._geometry.vertices(self._inputs["shape"].to(self._device), **codes)
@@ -183,7 +182,7 @@ class SyntheticClip:
         return avg_pool2d(drawn, SHARP).movedim(1, -1)
 
     def _moment(self, rows: Tensor, time: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Parameters between a frame and its neighbor on the side of `time`."""
+        """Parameters interpolated between a frame and its neighbor on the side of `time`."""
         other = (rows + (1 if time > 0 else -1)).clamp(0, len(self._exposure) - 1)
         share = abs(time)
 
@@ -201,7 +200,7 @@ class SyntheticClip:
         return codes, rotation, between(torch.as_tensor(self.ground_truth.translation).float())
 
     def write(self, folder: Path, chunk: int = 50) -> None:
-        """The files that the workflow has after the mattes: landmarks, crop, frames and alpha."""
+        """Write the workflow's files up to the mattes: landmarks, crop, frames and alpha."""
         write_inputs(folder, self.landmarks, self.crop)
         for name in ("frames", "alpha"):
             (folder / name).mkdir(exist_ok=True)
@@ -225,7 +224,7 @@ def harmonics(normal: Tensor) -> Tensor:
 
 
 def _light(rng: np.random.Generator) -> Tensor:
-    """(9, 3): a lamp in front, above and to one side, and a softer one from the other side."""
+    """(9, 3) harmonics: a key light in front, above and to one side, and a fill light opposite."""
     key = np.array([rng.uniform(-0.6, 0.6), -0.5, -0.8])
     fill = np.array([-key[0], 0.1, -0.6])
     light = np.zeros((9, 3))
@@ -239,7 +238,7 @@ def _light(rng: np.random.Generator) -> Tensor:
 
 
 def _albedo(head: HeadModel, rng: np.random.Generator) -> Tensor:
-    """(V, 3): the model's paint in this person's tone."""
+    """(V, 3): the model's albedo in this person's skin tone."""
     if head.albedo is not None:
         paint = head.albedo.astype(np.float64)
     else:
@@ -250,7 +249,7 @@ def _albedo(head: HeadModel, rng: np.random.Generator) -> Tensor:
 
 
 def _pattern(seed: int) -> Tensor:
-    """(1, 1, D, H, W) of unit variance: four octaves of noise over the resting head's space."""
+    """(1, 1, D, H, W) noise of unit variance: four octaves in the space of the rest pose."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(1, 1, SAMPLES, SAMPLES, SAMPLES)
     for step in (1, 2, 4, 8):
@@ -262,7 +261,7 @@ def _pattern(seed: int) -> Tensor:
 
 
 def _drop(ground_truth: GroundTruth, frames: tuple[int, ...]) -> GroundTruth:
-    """The ground truth without the moments that were lost before each of `frames`."""
+    """The ground truth without the frames that are missing before each of `frames`."""
     lost = [frame + k for k, frame in enumerate(sorted(frames))]
     names = ("exp", "jaw", "eyes", "lids", "rotation", "translation")
     return replace(
@@ -275,18 +274,18 @@ def _byte(values: Tensor) -> Tensor:
 
 
 class _Occluder:
-    """A shape before the face, in units of the image's side: capsules that pass or stand."""
+    """A shape in front of the face, in units of the image side: moving or static capsules."""
 
     def __init__(self, kind: str | None, rng: np.random.Generator, frames: int) -> None:
         self._kind, self._frames = kind, frames
         self._phase = rng.uniform(0, 2 * np.pi)
 
     def _capsules(self, frame: int) -> list[tuple[tuple[float, float], tuple[float, float], float]]:
-        """Ends and radius of each."""
+        """End points and radius of each capsule."""
         if self._kind == "microphone":
             x = 0.46 + 0.01 * np.sin(frame / 9 + self._phase)
             return [((x, 0.72), (x, 0.73), 0.075), ((x, 0.75), (x + 0.08, 1.1), 0.025)]
-        # The hand is in front of the face for the middle half of every two seconds.
+        # The hand covers the face during the middle half of every two seconds.
         turn = (frame / 50 + self._phase / (2 * np.pi)) % 1
         reach = np.clip(1.6 * np.sin(np.pi * turn) - 0.6, 0, 1)
         x, y = 0.95 - 0.40 * reach, 0.95 - 0.30 * reach
@@ -294,7 +293,7 @@ class _Occluder:
         return [*fingers, ((x + 0.08, y + 0.05), (x + 0.12, y + 0.3), 0.11)]
 
     def covers(self, frame: int, points: np.ndarray, soft: float = 1e-6) -> np.ndarray:
-        """(...) coverage of points (..., 2) in units of the side; `soft` is the edge's width."""
+        """(...) coverage of points (..., 2) in units of the side; `soft` is the edge width."""
         cover = np.zeros(points.shape[:-1])
         if self._kind is None:
             return cover
@@ -306,7 +305,7 @@ class _Occluder:
         return np.nan_to_num(cover)
 
     def draw(self, frame: int, size: int) -> tuple[Tensor | None, Tensor | None]:
-        """Coverage (H, W) and color (H, W, 3), or nothing."""
+        """Coverage (H, W) and color (H, W, 3), or None."""
         if self._kind is None:
             return None, None
         line = (np.arange(size) + 0.5) / size

@@ -1,4 +1,4 @@
-"""Clips with known ground truth, as a landmark detector would report them; no images are made."""
+"""Synthetic landmark tracks with known ground truth, as a detector would report them; no images."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ FLIP = np.diag([1.0, -1.0, -1.0])
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Parameters of a clip: jaw and eyes in axis-angle, focal length in pixels."""
+    """Parameters of a clip: jaw and eyes as axis-angles, focal length in pixels."""
 
     shape: np.ndarray
     exp: np.ndarray
@@ -34,7 +34,7 @@ class GroundTruth:
 
 
 def _smooth(rng: np.random.Generator, frames: int, columns: int, width: float) -> np.ndarray:
-    """(N, columns) random curves of unit variance that change over about `width` frames."""
+    """(N, columns) random curves of unit variance with a time scale of about `width` frames."""
     reach = int(4 * width)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     noise = rng.normal(size=(frames + 2 * reach, columns))
@@ -43,7 +43,7 @@ def _smooth(rng: np.random.Generator, frames: int, columns: int, width: float) -
 
 
 def _blinks(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """(N, 2) lids that close for three to four frames every two to four seconds."""
+    """(N, 2) lid closures of three to four frames, every two to four seconds."""
     lids = np.full(frames, 0.08)
     at = int(rng.integers(10, 40))
     while at + 5 < frames:
@@ -55,13 +55,13 @@ def _blinks(rng: np.random.Generator, frames: int) -> np.ndarray:
 def make_ground_truth(
     head: HeadModel, frames: int, seed: int = 0, motion: float = 1.0, focal: float = 1400.0
 ) -> GroundTruth:
-    """A person of unit-Gaussian identity who talks, blinks, looks about and turns the head.
+    """Random identity with unit-Gaussian codes, and motion: talking, blinking, gaze, head turns.
 
     Args:
         head: whose parameters.
-        frames: at 25 fps.
+        frames: number of frames, at 25 fps.
         seed: of the random numbers.
-        motion: scale of the head's turns and shifts (0: the head keeps still).
+        motion: scale of the head's turns and shifts; 0 keeps the head still.
         focal: focal length in pixels of the 512 px image.
     """
     rng = np.random.default_rng(seed)
@@ -106,8 +106,8 @@ def detect(
     Args:
         head: whose landmarks.
         ground_truth: the clip.
-        noise: pixels, white.
-        outliers: share of points thrown off by tens of pixels.
+        noise: standard deviation, pixels, white.
+        outliers: fraction of points displaced by tens of pixels.
         missing: frames (from 0) without a face: NaN.
         seed: of the random numbers.
     """
@@ -150,7 +150,7 @@ def _closed_oval(jaw_line: np.ndarray) -> np.ndarray:
 
 
 def write_inputs(folder: Path, landmarks: np.ndarray, crop: Crop) -> None:
-    """The three files that the tracking stage reads, in `folder`."""
+    """Write the tracking stage's three input files into `folder`."""
     frames = len(landmarks)
     seen = np.isfinite(landmarks).all((1, 2))
     status = np.where(seen, "ok", "no_face")

@@ -1,10 +1,10 @@
-"""How long until the held-out quality that the published recipe ends with, on the same clip.
+"""Time to reach the held-out quality of FlashAvatar's published recipe, on the same clip.
 
     python benchmarks/time_to_quality.py --clip work/anna --head work/heads/ict.npz
 
-Runs 30,000 batch-1 iterations of FlashAvatar's recipe through this project's own model of it, then
-the default recipe until it is as good, and each model batched against batch 1 at equal images.
-Meant for a GPU.
+Runs 30,000 batch-1 iterations of FlashAvatar's recipe with this project's implementation of the
+model, then the default recipe until it is as good. Also compares each model batched with batch 1 at
+equal numbers of images. Needs a GPU.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from headsplat.heads.model import HeadModel  # noqa: E402
 
 
 def quality_rows(clip: Clip, device: torch.device, images: int) -> list[dict[str, Any]]:
-    """Time to the published recipe's quality, and batched against batch 1."""
+    """Time to the published recipe's quality, and batched training against batch 1."""
     published = flashavatar_recipe(images)
     _, seen = follow(clip, published, device, 3)
     show(published.name, seen)

@@ -1,15 +1,15 @@
-"""Times and checks the tracker on clips with known ground truth.
+"""Time the tracker and measure its accuracy on clips with known ground truth.
 
 Writes benchmarks/results/tracking.json.
 
 The peer is an independent fit of each frame by Adam with metrical-tracker's landmark terms,
-weights, learning rates and 314 steps, keeping the best; it is given the true identity and focal
+weights, learning rates and 314 steps, keeping the best. It is given the true identity and focal
 length and starts from the same poses.
 
     python benchmarks/tracking.py [--frames 300 1008] [--seeds 0 1 2 3 4] [--device cuda]
 
-Accuracy is that of the first length, over clips of the given seeds; times and the peer are those
-of the first seed.
+Accuracy is measured at the first length, over clips of the given seeds; times and the peer use the
+first seed.
 
 Clips of more than 2,000 frames are tracked from files to files in a process of their own, whose
 peak memory is measured too (`tracking_scale.py`).
@@ -73,7 +73,7 @@ RATES = {"exp": 0.025, "eyes": 0.001, "lids": 0.001, "jaw": 0.001, "R": 0.2, "t"
 
 @dataclass
 class Solved:
-    """A solved clip and how long it took."""
+    """A solved clip and its wall time."""
 
     tracker: ClipTracker
     basis: LandmarkBasis
@@ -124,7 +124,7 @@ def turn_error(
 
 
 def vertex_error(head: HeadModel, solved: Solved, ground_truth: GroundTruth) -> tuple[float, float]:
-    """Median millimetres over the face: as it is, and after the best scale and rigid motion."""
+    """Median mm over the face: as it is, and after the best similarity transform."""
     layout, state = solved.tracker.layout, solved.state
     frame = state.frame[::10]
     geometry = HeadGeometry(head, dtype=torch.float64)
@@ -231,7 +231,7 @@ class Peer:
 
 
 def run_peer(head: HeadModel, ground_truth: GroundTruth, solved: Solved) -> dict[str, float]:
-    """Seconds a frame, rotation error and residual of the peer on some frames."""
+    """Seconds per frame, rotation error and residual of the peer on some frames."""
     peer = Peer(head, ground_truth)
     frames = np.linspace(0, len(ground_truth.exp) - 1, PEER_FRAMES).astype(int)
     terms, layout = solved.tracker.terms, solved.tracker.layout
@@ -246,7 +246,7 @@ def run_peer(head: HeadModel, ground_truth: GroundTruth, solved: Solved) -> dict
         rows = slice(frame, frame + 1)
         part = start.part(rows)
         target = terms.points[frame, order].float()
-        # Steps this small are faster on a processor.
+        # Steps this small are faster on the CPU.
         given = (target, part.rotation, part.translation(layout))
         rotation, residual = peer.fit(*(tensor.cpu() for tensor in given))
         rotations.append(rotation.double())
@@ -259,7 +259,7 @@ def run_peer(head: HeadModel, ground_truth: GroundTruth, solved: Solved) -> dict
 def add_seeds(add: Callable, head: HeadModel, count: int, noise: float, seeds: list[int]) -> None:
     """Rows of the median and the worst of several clips.
 
-    What is constant in a clip's rotation error belongs to the identity, the rest is its spread.
+    The constant part of a clip's rotation error belongs to the identity; the rest is its spread.
     """
     turns, spreads, raws, aligned = [], [], [], []
     for seed in seeds:

@@ -1,8 +1,8 @@
-"""Long clips, files to files: time and peak memory of the tracking stage in a process of its own.
+"""Time and peak memory of the tracking stage on long clips, in a process of its own.
 
     python benchmarks/tracking.py --frames 10081 100000 --device cuda
 
-calls this; by hand it tracks a folder that `write_clip` filled:
+calls this. By hand it tracks a folder that `write_clip` filled:
 
     python benchmarks/tracking_scale.py FOLDER DEVICE RUNS
 """
@@ -29,7 +29,7 @@ NAMES = ("head.npz", "landmarks.npz", "crop.json", "frames.tsv")
 
 
 def write_clip(head: HeadModel, frames: int, folder: Path, noise: float) -> GroundTruth:
-    """The inputs of the tracking stage in `folder`; more than `UNIQUE` frames repeat themselves."""
+    """Write the tracking stage's inputs into `folder`; frames repeat beyond `UNIQUE`."""
     unique = min(frames, UNIQUE)
     ground_truth = make_ground_truth(head, unique)
     names = ("exp", "jaw", "eyes", "lids", "rotation", "translation")
@@ -49,7 +49,7 @@ def write_clip(head: HeadModel, frames: int, folder: Path, noise: float) -> Grou
 
 
 def measure(folder: Path, device: str) -> dict[str, float]:
-    """Seconds of a first and a second run in one process, peak memory in MiB after the first."""
+    """Seconds of a first and a second run in one process, peak MiB after the first."""
     command = [sys.executable, __file__, str(folder), device, "2" if device == "cuda" else "1"]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(answer.splitlines()[-1])
@@ -84,7 +84,7 @@ def main() -> None:
         )  # fmt: skip
         answer["cold" if run == 0 else "warm"] = time.perf_counter() - begin
         if run == 0:
-            # Of this program's own memory map: getrusage would count the parent's pages too.
+            # Read from this process's memory map, because getrusage includes the parent's pages.
             status = Path("/proc/self/status").read_text()
             peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
             answer["host_mib"] = int(peak.split()[1]) / 1024

@@ -1,11 +1,11 @@
-"""How fast an avatar trains on this machine, and what memory that takes.
+"""Measure the training rate on this machine, and its memory use.
 
     python benchmarks/training.py                            # CPU: 256 px, 8,000 Gaussians
     python benchmarks/training.py [--clip work/anna --head work/heads/ict.npz]    # on a GPU
 
-On a GPU every claim is a row: each deformation model with and without LPIPS, 512 px. The peer of
-the same run is the published loop's way of working: one frame a step, launched kernel by kernel, in
-single precision, full-image LPIPS. LPIPS has random weights here: they cost the same.
+On a GPU: each deformation model with and without LPIPS, at 512 px. The peer, in the same run, is
+the published training loop: one frame per step, launched kernel by kernel, in single precision,
+full-image LPIPS. LPIPS has random weights, which cost the same.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from headsplat.train.lpips import Lpips  # noqa: E402
 
 DEFAULT_HEAD = "work/heads/procedural.npz"
 BATCH, MEMORY_FRAMES = 16, 2000
-# Images a second that the arithmetic allows on one H200 without LPIPS, and with it at 60 % of the
+# Images per second that the arithmetic allows on one H200 without LPIPS, and with it at 60 % of the
 # bf16 peak on crops of half the side.
 CEILING, LPIPS_CEILING = 11000.0, 2600.0
 
 
 def steady_rate(clip: Clip, recipe: Recipe, device: torch.device, steps: int,
                 lpips: Lpips | None = None, eager: bool = False) -> float:  # fmt: skip
-    """Images a second at full size, after the first steps of the phase."""
+    """Images per second at full size, after the first steps of the phase."""
     recipe = replace(recipe, options=replace(recipe.options, coarse=0.0, steps=steps + 100))
     trainer = begin(clip, recipe, device, lpips)
     before = cuda_graph.EAGER_RUNS
@@ -55,7 +55,7 @@ def steady_rate(clip: Clip, recipe: Recipe, device: torch.device, steps: int,
 
 
 def memory_mib(clip: Clip, device: torch.device) -> float:
-    """Peak of the allocator's memory, 2,000 frames resident."""
+    """Peak of the allocator's memory with 2,000 resident frames."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_reserved()
@@ -68,19 +68,19 @@ def memory_mib(clip: Clip, device: torch.device) -> float:
 
 
 class LongClip(Clip):
-    """A clip whose training rows repeat; every one gets an image of its own in memory."""
+    """A clip whose training rows repeat; each repetition has its own image in memory."""
 
     def ids(self) -> list[int]:
         """Frame ids of the rows, repeated."""
         return [int(self.track.ids[row]) for row in self.training]
 
     def images(self) -> ClipImages:
-        """One image a row."""
+        """One image per row."""
         return ClipImages(self.planes[self.training.to(self.planes.device)])
 
 
 def gpu_rows(clip: Clip, device: torch.device) -> list[dict[str, Any]]:
-    """Every claim about training on a GPU."""
+    """Rows of training on a GPU."""
     vgg = random_lpips(device, torch.bfloat16)
     eager_vgg = random_lpips(device, torch.float32)
     plain = our_recipe(1, batch=BATCH, gaussians=13453)
@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def write(rows: list[dict[str, Any]], out: Path | None, name: str) -> None:
-    """Keep the rows, and print them."""
+    """Write the rows to the results, and print them."""
     out = out or ROOT / "benchmarks" / "results"
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
