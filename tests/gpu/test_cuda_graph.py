@@ -1,4 +1,4 @@
-"""Graphs are recorded whatever becomes garbage meanwhile."""
+"""CUDA graphs: recording during garbage collection, eager runs and replays, loaded inputs."""
 
 import gc
 import weakref
@@ -12,13 +12,13 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 
 class Holder:
-    """An object that only garbage collection frees, with a graph."""
+    """An object with a graph that only the cyclic garbage collector frees."""
 
     def __init__(self, graph: torch.cuda.CUDAGraph) -> None:
         self.graph, self.itself = graph, self
 
 
-def test_a_graph_among_the_garbage_does_not_break_a_recording():
+def test_garbage_collected_graph_does_not_break_a_recording():
     value = torch.ones(4, device="cuda")
     with recorded() as first:
         value.add_(1)
@@ -27,7 +27,7 @@ def test_a_graph_among_the_garbage_does_not_break_a_recording():
     del first, holder
     with recorded() as second:
         value.mul_(3)
-        many = [[] for _ in range(200_000)]  # enough for a collection of all generations
+        many = [[] for _ in range(200_000)]  # enough to trigger a collection of all generations
         assert freed() is not None
     assert gc.isenabled()
     del many
@@ -37,7 +37,7 @@ def test_a_graph_among_the_garbage_does_not_break_a_recording():
     assert value.tolist() == [3] * 4
 
 
-def test_calls_count_once_each_whether_eager_or_replayed():
+def test_each_call_runs_once_eager_or_replayed():
     value = torch.zeros(4, device="cuda")
     graph = CudaGraph(lambda step: value.add_(step), value.device, own_stream=True)
     with graph.stream():
@@ -49,13 +49,13 @@ def test_calls_count_once_each_whether_eager_or_replayed():
             graph(1)
             assert graph.settled
         assert value.tolist() == [EAGER_RUNS + 5] * 4
-        # Another constant of the host is another recording.
+        # Another host constant starts another recording.
         graph(10)
         assert not graph.settled
         assert value.tolist() == [EAGER_RUNS + 15] * 4
 
 
-def test_a_recording_follows_the_values_that_are_loaded():
+def test_replay_uses_loaded_inputs():
     inputs = [torch.ones(3, device="cuda"), torch.ones(3, 1, device="cuda")]
     graph = CudaGraph(lambda a, b: (a * b, a + b), inputs[0].device, inputs)
     graph.warm_up()

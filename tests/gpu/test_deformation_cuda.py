@@ -1,4 +1,4 @@
-"""The deformation operators on a GPU against the CPU and float64; skipped without a GPU."""
+"""Deformation operators on a GPU against the CPU and the float64 oracle; skipped without a GPU."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def both(name, inputs):
 
 @pytest.mark.parametrize(("batch", "count"), [*SIZES, (16, 2000)])
 @pytest.mark.parametrize(("name", "degree"), CASES)
-def test_the_cpus_values_and_gradients(name, degree, batch, count):
+def test_values_and_gradients_match_the_cpu(name, degree, batch, count):
     inputs = scene(name, batch, count, degree)
     for ours, theirs in zip(*both(name, inputs), strict=True):
         limit = 2e-6 * theirs.abs().max().item()
@@ -31,19 +31,19 @@ def test_the_cpus_values_and_gradients(name, degree, batch, count):
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_colors_and_their_means_gradients_are_the_cpus_bits(degree):
+def test_colors_and_mean_gradients_equal_the_cpu_bitwise(degree):
     gpu, cpu = both("harmonic_colors", scene("harmonic_colors", 5, 700, degree))
     assert torch.equal(gpu[0].cpu(), cpu[0])
     assert torch.equal(gpu[3].cpu(), cpu[3])
 
 
-def test_anchors_are_the_cpus_bits():
+def test_anchors_equal_the_cpu_bitwise():
     gpu, cpu = both("place_anchors", scene("place_anchors", 3, 500))
     assert all(torch.equal(a.cpu(), b) for a, b in zip(gpu, cpu, strict=True))
 
 
 @pytest.mark.parametrize("stored", [15, 16, 24])
-def test_coefficients_that_are_not_in_use(stored):
+def test_unused_coefficients_have_no_effect(stored):
     constant, rest, means, centers, _ = scene("harmonic_colors", 3, 45)
     rest = torch.cat([rest, rest], 1)[:, :stored].contiguous()
     for degree in range(4):
@@ -53,7 +53,7 @@ def test_coefficients_that_are_not_in_use(stored):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bits_do_not_depend_on_the_run(name):
+def test_results_are_bitwise_reproducible(name):
     inputs = moved(scene(name, 16, 3000), "cuda")
     operator, _, differentiable = OPERATORS[name]
     runs = [sum(values_and_gradients(operator, inputs, differentiable), []) for _ in range(4)]
@@ -70,7 +70,7 @@ def test_no_frames_or_no_gaussians(name, batch, count):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_can_be_captured_in_a_graph(name):
+def test_forward_and_backward_can_be_captured_in_a_graph(name):
     operator, _, differentiable = OPERATORS[name]
     inputs = moved(scene(name, 6, 900), "cuda")
     other = moved(scene(name, 6, 901), "cuda")
@@ -107,7 +107,7 @@ def test_a_step_can_be_captured_in_a_graph(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_waits_for_the_gpu(name):
+def test_no_host_synchronization(name):
     operator, _, differentiable = OPERATORS[name]
     inputs = moved(scene(name, 2, 100), "cuda")
     leaves = [value.requires_grad_() for value in inputs[:differentiable]]
@@ -122,7 +122,7 @@ def test_nothing_waits_for_the_gpu(name):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_corner_outside_counts_as_the_nearest_inside():
+def test_out_of_range_corner_is_clamped():
     inputs = moved(scene("place_anchors", 2, 30), "cuda")
     operator = OPERATORS["place_anchors"][0]
     corners = inputs[1].clone()
@@ -144,7 +144,7 @@ def test_wrong_device_is_named(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_compiles(name):
+def test_torch_compile(name):
     operator, _, differentiable = OPERATORS[name]
     inputs = moved(scene(name, 3, 50), "cuda")
     compiled = torch.compile(operator, backend="aot_eager", fullgraph=True)
@@ -163,7 +163,7 @@ def relu_case(rows, columns):
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 33, 5000, 100_003])
 @pytest.mark.parametrize("columns", [8, 72, 256, 2048])
-def test_gradient_through_a_relu_and_its_column_sums(rows, columns):
+def test_relu_gradient_and_column_sums(rows, columns):
     gradient, values = relu_case(min(rows, 20_000_000 // columns), columns)
     given = gradient.clone()
     sums = _relu_gradient(gradient, values)
@@ -177,7 +177,7 @@ def test_gradient_through_a_relu_and_its_column_sums(rows, columns):
         assert torch.equal(again, gradient)
 
 
-def test_gradient_through_a_relu_can_be_captured_in_a_graph():
+def test_relu_gradient_can_be_captured_in_a_graph():
     gradient, values = relu_case(3000, 256)
     given, result = gradient.clone(), torch.empty_like(gradient)
     _relu_gradient(gradient, values)
@@ -190,7 +190,7 @@ def test_gradient_through_a_relu_can_be_captured_in_a_graph():
     torch.testing.assert_close(sums, result.float().sum(0), rtol=1e-4, atol=1e-3)
 
 
-def test_what_is_not_a_number_passes_a_relu():
+def test_nan_passes_the_relu_gradient():
     gradient, values = relu_case(40, 16)
     gradient[7, 3] = values[9, 4] = float("nan")
     values[7, 3] = 1
@@ -212,6 +212,6 @@ def test_what_is_not_a_number_passes_a_relu():
         (lambda g, v: (g.new_empty(641)[1:].view(40, 16), v), ValueError, "multiple of 16 bytes"),
     ],
 )
-def test_a_wrong_gradient_or_value_is_named(change, error, message):
+def test_invalid_relu_argument_is_named(change, error, message):
     with pytest.raises(error, match=message):
         _relu_gradient(*change(*relu_case(40, 16)))

@@ -1,4 +1,4 @@
-"""The photometric loss on a GPU against the CPU; skipped without a GPU."""
+"""Photometric loss on a GPU against the CPU; skipped without a GPU."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def _both(inputs):
 
 
 @pytest.mark.parametrize(("height", "width", "reduction"), [*SIZES, (200, 264, 1), (64, 528, 2)])
-def test_the_cpus_gradient_and_its_loss_up_to_rounding(height, width, reduction):
+def test_gradient_equals_the_cpu_and_loss_up_to_rounding(height, width, reduction):
     inputs = scene(1, height, width, reduction)
     (loss, gradient), (cpu_loss, cpu_gradient) = _both(inputs)
     assert torch.equal(gradient.cpu(), cpu_gradient)
@@ -31,14 +31,14 @@ def test_the_cpus_gradient_and_its_loss_up_to_rounding(height, width, reduction)
 
 @pytest.mark.parametrize("reduction", [1, 2])
 @pytest.mark.parametrize("name", ["rendered", "images"])
-def test_views_that_begin_on_no_words_border(name, reduction):
+def test_unaligned_views(name, reduction):
     inputs = scene(2, 16, 32, reduction)
     (_, gradient), _ = _both(inputs)
     gpu = _to_gpu(inputs)
     base = gpu[name].new_empty(gpu[name].numel() + 1)
     shifted = base[1:].view_as(gpu[name]).copy_(gpu[name])
     assert shifted.data_ptr() % 4 == (1 if name == "images" else 0)
-    # Not through loss_and_gradient: its copy of the image would lie on a border again.
+    # Not through loss_and_gradient, whose copy of the image would be aligned again.
     other = torch.ops.headsplat.image_loss_backward(SCALE.cuda(), *(gpu | {name: shifted}).values())
     assert torch.equal(other, gradient)
     torch.testing.assert_close(
@@ -46,7 +46,7 @@ def test_views_that_begin_on_no_words_border(name, reduction):
     )
 
 
-def test_bits_do_not_depend_on_the_run_or_the_batch():
+def test_results_are_bitwise_independent_of_run_and_batch():
     inputs = _to_gpu(scene(3, 512, 512, batch=3))
     runs = [loss_and_gradient(image_loss, SCALE.cuda(), *inputs.values()) for _ in range(4)]
     for loss, gradient in runs[1:]:
@@ -56,7 +56,7 @@ def test_bits_do_not_depend_on_the_run_or_the_batch():
     assert torch.equal(image_loss(**(inputs | one)), runs[0][0][1:2])
 
 
-def test_rows_outside_count_as_the_nearest_inside():
+def test_out_of_range_rows_are_clamped():
     inputs = _to_gpu(scene(4, 20, 24))
     outside = inputs | {"rows": torch.tensor([-1, 4, 2**40], device="cuda")}
     inside = inputs | {"rows": torch.tensor([0, 3, 3], device="cuda")}
@@ -67,7 +67,7 @@ def test_rows_outside_count_as_the_nearest_inside():
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_a_step_can_be_captured_in_a_graph(reduction):
+def test_forward_and_backward_can_be_captured_in_a_graph(reduction):
     inputs = _to_gpu(scene(5, 96, 128, reduction))
     other = _to_gpu(scene(6, 96, 128, reduction))
     image = inputs["rendered"].requires_grad_()
@@ -93,7 +93,7 @@ def test_a_step_can_be_captured_in_a_graph(reduction):
     assert torch.equal(gradient, expected)
 
 
-def test_nothing_waits_for_the_gpu():
+def test_no_host_synchronization():
     inputs = _to_gpu(scene(7, 64, 64))
     image = inputs["rendered"].requires_grad_()
     image_loss(**inputs)
@@ -113,7 +113,7 @@ def test_wrong_device_is_named(name):
         image_loss(**(inputs | {name: inputs[name].cuda()}))
 
 
-def test_compiles():
+def test_torch_compile():
     inputs = _to_gpu(scene(9, 32, 40))
     exact = loss_and_gradient(image_loss, SCALE.cuda(), *inputs.values())
 

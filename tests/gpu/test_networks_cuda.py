@@ -1,4 +1,4 @@
-"""The networks give on a GPU, in half precision, what they give on the processor."""
+"""Mask networks on a GPU in half precision agree with the CPU."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def random_images(count: int, size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("variant", ["mobilenetv3", "resnet50"])
 @pytest.mark.parametrize("size", [256, 640])
-def test_matting(tmp_path, variant, size):
+def test_matting_matches_the_cpu(tmp_path, variant, size):
     path = tmp_path / "rvm.pth"
     torch.save(random_rvm(variant).state_dict(), path)
     images = random_images(6, size)
@@ -34,7 +34,7 @@ def test_matting(tmp_path, variant, size):
     assert (found - expected).abs().mean() < 2
 
 
-def test_recorded_batches_remember_like_single_ones(tmp_path):
+def test_recorded_batches_keep_the_recurrent_state(tmp_path):
     path = tmp_path / "rvm.pth"
     torch.save(random_rvm("mobilenetv3").state_dict(), path)
     images = random_images(40, 128)
@@ -51,11 +51,11 @@ def test_recorded_batches_remember_like_single_ones(tmp_path):
     engine.reset()
     forgetful = engine.alphas(images[batch : 2 * batch]).cpu().int()
     assert (forgetful - whole[batch : 2 * batch]).abs().float().mean() > 1
-    other = engine.alphas(random_images(batch, 160))  # another size is recorded anew
+    other = engine.alphas(random_images(batch, 160))  # another size starts another recording
     assert other.shape == (batch, 160, 160)
 
 
-def test_downloads_arrive_whole():
+def test_downloads_are_complete():
     values = torch.arange(6 * 512 * 512, device="cuda").reshape(6, 512, 512)
     rows = Download(values).rows()
     assert len(rows) == 6
@@ -64,7 +64,7 @@ def test_downloads_arrive_whole():
     )
 
 
-def test_parsing(tmp_path):
+def test_parsing_matches_the_cpu(tmp_path):
     path = tmp_path / "bisenet.pth"
     torch.save(random_bisenet().state_dict(), path)
     images = random_images(3, 400)

@@ -1,4 +1,4 @@
-"""Photometric refinement does on a GPU what it does on the processor."""
+"""Photometric refinement gives the same result on GPU and CPU."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A profile of steps on a GPU: kernels have their parts, also within a graph; needs a GPU."""
+"""Profiles of training steps on a GPU attribute kernels to parts, also inside a CUDA graph."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.oracles.gaussian_scenes import scene
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def test_the_replays_of_a_graph_have_parts(tmp_path):
+def test_graph_replays_are_attributed_to_parts(tmp_path):
     device = torch.device("cuda")
     inputs = scene(44, batch=4, count=5000, width=256, height=256)
     inputs = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
@@ -33,7 +33,7 @@ def test_the_replays_of_a_graph_have_parts(tmp_path):
         with recorded(stream) as graph:
             step()
         parts = profile_steps(graph.replay, 12, device, tmp_path / "trace.json.gz")
-        # The profiler leaves the graph usable, and a second profile too.
+        # The graph remains usable after profiling, and a second profile works.
         again = profile_steps(graph.replay, 12, device, tmp_path / "trace.json.gz")
     torch.cuda.synchronize()
     assert (tmp_path / "trace.json.gz").stat().st_size > 0

@@ -1,4 +1,4 @@
-"""The CUDA kernels against the float64 reference and against the CPU; skipped without a GPU."""
+"""The CUDA rasterizer against the float64 reference and the CPU; skipped without a GPU."""
 
 import pytest
 import torch
@@ -39,12 +39,12 @@ def test_images_and_gradients_match_the_float64_reference(name):
 
 @pytest.mark.parametrize("count", [3000, 20000])
 def test_large_scenes_match_the_cpu(count):
-    # Thousands of Gaussians a tile: both sorts, and the one in global memory, get work.
+    # Thousands of Gaussians per tile exercise both sorts and the one in global memory.
     inputs = scene(40, batch=2, count=count, width=100, height=75)
     inputs["scales"] = inputs["scales"] * 3
     color, alpha = _render(inputs)
     gpu_color, gpu_alpha = _render(_to_gpu(inputs))
-    # A pixel on a step may fall on the other side: rare, and never by more than the step.
+    # A pixel at a threshold may take the other branch: rare, and bounded by the step size.
     difference = (gpu_color.cpu() - color).abs().amax(-1)
     assert (difference > 1e-4).float().mean() < 2e-3
     assert difference.max() < 0.02
@@ -55,7 +55,7 @@ def test_large_scenes_match_the_cpu(count):
     assert relative(gpu_alpha, alpha) < 1e-4
 
 
-def test_bits_do_not_depend_on_the_run():
+def test_results_are_bitwise_reproducible():
     inputs = _to_gpu(scene(41, batch=4, count=4000, width=130, height=90))
     runs = [
         [*_render(inputs), *gradients_of(rasterize_gaussians, inputs, _weights(inputs)).values()]
@@ -66,7 +66,7 @@ def test_bits_do_not_depend_on_the_run():
             assert torch.equal(a, b)
 
 
-def test_budget_changes_nothing_while_it_suffices_and_says_when_it_does_not():
+def test_budget_reports_overflow_and_otherwise_has_no_effect():
     inputs = _to_gpu(scene(42, batch=3, count=500))
     exact = _render(inputs)
     budget = InstanceBudget(10, "cuda")
@@ -80,7 +80,7 @@ def test_budget_changes_nothing_while_it_suffices_and_says_when_it_does_not():
     assert torch.equal(again[1], exact[1])
 
 
-def test_values_that_are_not_finite():
+def test_non_finite_parameters_are_reported():
     inputs = _to_gpu(scene(43))
     inputs["scales"][0, 5, 1] = float("inf")
     with pytest.raises(ValueError, match="1 Gaussians have parameters that are not finite"):
@@ -91,7 +91,7 @@ def test_values_that_are_not_finite():
         budget.grow()
 
 
-def test_a_step_can_be_captured_in_a_graph():
+def test_forward_and_backward_can_be_captured_in_a_graph():
     inputs = _to_gpu(scene(44, batch=4, count=2000, width=96, height=96))
     weights = _weights(inputs)
     budget = InstanceBudget(60000, "cuda")
@@ -120,7 +120,7 @@ def test_a_step_can_be_captured_in_a_graph():
     assert not budget.grow()
 
 
-def test_triangles_give_the_cpus_bits():
+def test_triangles_equal_the_cpu_bitwise():
     random = torch.Generator().manual_seed(2)
     points = torch.rand(3, 400, 3, generator=random) * torch.tensor([220.0, 170.0, 3.0])
     points = points + torch.tensor([-10.0, -10.0, -0.3])
@@ -138,7 +138,7 @@ def test_wrong_device_is_named():
         _render(inputs)
 
 
-def test_compiles():
+def test_torch_compile():
     inputs = _to_gpu(scene(46, batch=2))
     budget = InstanceBudget(20000, "cuda")
     exact = _render(inputs)

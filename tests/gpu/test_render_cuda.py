@@ -1,4 +1,4 @@
-"""Frames drawn by a captured graph against the plain path; skipped without a GPU."""
+"""Frames rendered with CUDA graphs equal those without; skipped without a GPU."""
 
 import pytest
 import torch
@@ -30,8 +30,8 @@ def same(found: tuple[torch.Tensor, torch.Tensor], avatar: Avatar, frames: list[
     expected = plain(avatar, frames)
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape
-        # Products of another batch size round differently, in half precision too, which may take a
-        # pixel over a step of the rasterizer; a Gaussian that is missing shows far more.
+        # Matrix products of another batch size round differently, which may move a pixel across a
+        # threshold of the rasterizer. A missing Gaussian would differ far more.
         difference = (one - other).abs()
         assert difference.mean() < 1e-4
         assert difference.max() < 0.05
@@ -39,13 +39,13 @@ def same(found: tuple[torch.Tensor, torch.Tensor], avatar: Avatar, frames: list[
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_replay_is_the_plain_path(avatar, device):
+def test_replay_equals_the_eager_path(avatar, device):
     renderer = renderer_of(avatar, 4)
     for frames in (moving(4), moving(4, distance=0.8), moving(3), moving(1)):
         same(renderer.render(*(v.to(device) for v in frames)), avatar, frames)
 
 
-def test_batches_in_a_row(avatar):
+def test_consecutive_batches(avatar):
     frames = moving(18)
     for _ in range(2):
         images = [(c.clone(), a.clone()) for c, a in renderer_of(avatar, 4).frames(*frames)]
@@ -53,7 +53,7 @@ def test_batches_in_a_row(avatar):
         same(tuple(map(torch.cat, zip(*images, strict=True))), avatar, frames)
 
 
-def test_a_frame_that_needs_larger_buffers_is_drawn_again(avatar, monkeypatch):
+def test_frame_that_overflows_the_buffers_is_rendered_again(avatar, monkeypatch):
     monkeypatch.setattr(render, "FIRST_PAIRS", 1)
     renderer = renderer_of(avatar, 2)
     far, near = moving(2, distance=6.0), moving(2, distance=0.5)
@@ -69,7 +69,7 @@ def test_a_frame_that_needs_larger_buffers_is_drawn_again(avatar, monkeypatch):
     same(tuple(map(torch.cat, zip(*images, strict=True))), avatar, mixed)
 
 
-def test_parameters_changed_in_place_are_seen(avatar):
+def test_replay_uses_parameters_changed_in_place(avatar):
     renderer, frames = renderer_of(avatar, 2), moving(2)
     before = renderer.render(*frames)[0].clone()
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_parameters_changed_in_place_are_seen(avatar):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_nothing_waits_but_the_look_at_the_end(avatar, device):
+def test_only_the_final_check_synchronizes(avatar, device):
     renderer = renderer_of(avatar, 2)
     frames = [v.to(device) for v in moving(6)]
     for _ in renderer.frames(*frames):
@@ -97,7 +97,7 @@ def test_nothing_waits_but_the_look_at_the_end(avatar, device):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_values_that_are_not_finite_are_an_error(avatar):
+def test_non_finite_codes_are_an_error(avatar):
     renderer, frames = renderer_of(avatar, 2), moving(2)
     renderer.render(*frames)
     kept = frames[0][1, 0].item()
@@ -108,11 +108,11 @@ def test_values_that_are_not_finite_are_an_error(avatar):
     same(renderer.render(*frames), avatar, frames)
 
 
-def test_a_call_breaks_off_an_iteration(avatar):
+def test_render_call_ends_a_running_iteration(avatar):
     renderer, frames = renderer_of(avatar, 2), moving(6)
     images = renderer.frames(*frames)
     next(images)
-    next(images)  # the third batch is being drawn where `render` draws
+    next(images)  # the third batch is being rendered into the buffers that `render` uses
     renderer.render(*(v[:2] for v in frames))
     with pytest.raises(ValueError, match="broken off"):
         next(images)

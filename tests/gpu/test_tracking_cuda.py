@@ -1,4 +1,4 @@
-"""The tracker gives on a GPU what it gives on the processor."""
+"""The tracker gives the same result on GPU and CPU."""
 
 import numpy as np
 import pytest

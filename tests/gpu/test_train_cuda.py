@@ -1,4 +1,4 @@
-"""Training on a GPU: recorded steps are the plain ones, buffers grow, memory may run out."""
+"""Training on a GPU: recorded steps equal eager ones, buffers grow, out of memory is handled."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def losses(trainer: Trainer) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("model", ["blendshapes", "flashavatar"])
-def test_a_thousand_recorded_steps_agree_with_plain_ones(clip, monkeypatch, model):
+def test_a_thousand_recorded_steps_agree_with_eager_ones(clip, monkeypatch, model):
     options = train_options(**SMALL | {"model": model})
     recorded = new_trainer(clip, options)
     recorded.advance(1000)
@@ -59,13 +59,13 @@ def test_a_thousand_recorded_steps_agree_with_plain_ones(clip, monkeypatch, mode
     plain.advance(1000)
     assert not plain._captured.settled
     a, b = losses(recorded), losses(plain)
-    # The first steps are the same arithmetic; later ones only as far as atomics let them be.
+    # The first steps are the same arithmetic; later ones differ by the order of atomics.
     torch.testing.assert_close(a[:20], b[:20], rtol=1e-4, atol=1e-6)
     assert abs(a[-100:].mean() / b[-100:].mean() - 1) < 0.02
     assert a[-100:].mean() < 0.7 * a[:20].mean()
 
 
-def test_streamed_images_train_as_resident_ones_do(clip):
+def test_streamed_and_resident_images_train_equally(clip):
     resident, streamed = new_trainer(clip), new_trainer(clip, limit_mib=0)
     assert type(streamed.images) is not type(resident.images)
     for trainer in (resident, streamed):
@@ -74,7 +74,7 @@ def test_streamed_images_train_as_resident_ones_do(clip):
     streamed.images.close()
 
 
-def test_short_buffers_grow_and_no_step_is_lost(clip, monkeypatch):
+def test_buffers_grow_without_losing_a_step(clip, monkeypatch):
     straight = new_trainer(clip)
     straight.advance(120)
     monkeypatch.setattr(step, "_FIRST_PAIRS", 1)
@@ -86,7 +86,7 @@ def test_short_buffers_grow_and_no_step_is_lost(clip, monkeypatch):
     torch.testing.assert_close(losses(grown)[:50], losses(straight)[:50], rtol=1e-3, atol=1e-6)
 
 
-def test_steps_do_not_wait_for_the_gpu(clip):
+def test_steps_do_not_synchronize(clip):
     trainer = new_trainer(clip, train_options(**SMALL | {"coarse": 0.0}))
     trainer.advance(20)
     assert trainer._captured.settled
@@ -99,7 +99,7 @@ def test_steps_do_not_wait_for_the_gpu(clip):
             torch.cuda.set_sync_debug_mode("default")
 
 
-def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, monkeypatch):
+def test_out_of_memory_saves_state_and_names_options_to_lower(clip, tmp_path, monkeypatch):
     calls = []
 
     def short(self, need):

@@ -1,4 +1,4 @@
-"""What a training step is made of, on a GPU: against the CPU, and recorded as a CUDA graph."""
+"""Parts of a training step on a GPU: against the CPU, and recorded as a CUDA graph."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def relative(found, true):
 
 
 def recorded(step):
-    """Run `step` a few times, then record it; returns the graph and what the recording gave."""
+    """Run `step` a few times, then record it; returns the graph and the recorded outputs."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -39,7 +39,7 @@ def recorded(step):
 
 
 def poison():
-    """Leave NaNs in the memory that the next allocations get."""
+    """Fill memory with NaNs and free it, so that the next allocations contain NaNs."""
     waste = [torch.full((n,), float("nan"), device="cuda") for n in (1 << 12, 1 << 20, 1 << 26)]
     del waste
 
@@ -75,7 +75,7 @@ def test_network_in_half_precision_is_close_to_the_cpu(count, batch):
     points = 0.2 * torch.rand(count, 3)
     code = torch.randn(batch, CODE)
     weight = torch.sin(20 * points @ torch.randn(3, 10)).expand(batch, -1, -1)
-    # The large case is compared on its first frames: the CPU would take long for all.
+    # The large case is compared on its first frames, because the CPU is slow.
     few = min(batch, 2)
     weight = weight * (torch.arange(batch) < few)[:, None, None]
     encoded = encode_position(points)
@@ -103,7 +103,7 @@ def _objective(gaussians):
 
 
 @pytest.mark.parametrize("degree", [0, 3])
-def test_flashavatar_can_be_recorded(degree):
+def test_flashavatar_can_be_captured_in_a_graph(degree):
     count, batch = 3000, 8
     model = flashavatar(count).cuda()
     model.active_degree = degree
@@ -120,19 +120,19 @@ def test_flashavatar_can_be_recorded(degree):
         model.mlp.fcs[2].weight.mul_(1.1)
         model.features_dc.add_(0.2)
     poison()
-    # A batch of another size in between must not disturb the recording.
+    # A batch of another size in between must not affect the recording.
     with torch.no_grad():
         model(frames(1, count, "cuda"))
     graph.replay()
     expected_colors, expected = step()
-    # Close and not equal: cuBLAS may choose otherwise while it is recorded. What the recording did
-    # not see of the changes above would be far larger.
+    # Close and not equal, because cuBLAS may choose another algorithm while recording. Inputs that
+    # the recording ignored would differ far more.
     assert relative(colors, expected_colors) < 1e-3
     for found, true in zip(gradients, expected, strict=True):
         assert relative(found, true) < 1e-2
 
 
-def test_flashavatar_draws_what_the_cpu_draws():
+def test_flashavatar_renders_like_the_cpu():
     count, batch = 2000, 2
     model = flashavatar(count)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_flashavatar_draws_what_the_cpu_draws():
         assert relative(getattr(found, name), getattr(true, name)) < 1e-2, name
 
 
-def test_crops_equal_the_cpus():
+def test_crops_equal_the_cpu():
     torch.manual_seed(0)
     image = torch.rand(3, 40, 50, 3)
     corners = torch.tensor([[0, 0], [24, 34], [7, 20]])
@@ -171,7 +171,7 @@ def _smooth_images(side):
 
 
 @pytest.mark.parametrize("size", lpips_block.SIZES)
-def test_a_block_of_lpips_is_the_formula(size):
+def test_lpips_block_matches_the_oracle(size):
     have, want, weight, d_distance, d_max = lpips_block.scene(*size)
     wide = (have.double(), want.double(), weight.double())
     expected, *maxima = lpips_block.block(*wide)
@@ -198,7 +198,7 @@ def test_a_block_of_lpips_is_the_formula(size):
         torch.testing.assert_close(got.cpu().double(), true, rtol=2**-8, atol=rounding)
 
 
-def test_a_block_of_lpips_gives_the_same_bits_in_any_batch():
+def test_lpips_block_is_bitwise_independent_of_the_batch():
     inputs = [value.cuda() for value in lpips_block.scene(64, 120, 70, batch=5)]
     have, want, weight, d_distance, d_max = inputs
 
@@ -213,7 +213,7 @@ def test_a_block_of_lpips_gives_the_same_bits_in_any_batch():
     assert all(map(torch.equal, both(slice(3, 4)), (value[3:4] for value in first)))
 
 
-def test_a_block_of_lpips_hides_no_nan():
+def test_lpips_block_propagates_nan():
     have, want, weight, d_distance, d_max = (v.cuda() for v in lpips_block.scene(128, 4, 6))
     have[1, 5, 2, 3] = float("nan")
     distance, max_have, _ = lpips_fused.lpips_block(have, want, weight)
@@ -224,7 +224,7 @@ def test_a_block_of_lpips_hides_no_nan():
     assert d_have[0].isfinite().all()
 
 
-def test_a_block_of_lpips_checks_what_it_gets():
+def test_lpips_block_validates_its_arguments():
     have, want, weight, d_distance, d_max = (v.cuda() for v in lpips_block.scene(64, 4, 6))
     inputs = (have, want, weight)
     backward = torch.ops.headsplat.lpips_block_backward
@@ -253,7 +253,7 @@ def test_a_block_of_lpips_checks_what_it_gets():
         lpips_fused.lpips_block_backward(d_distance[:1], d_max, *inputs)
 
 
-def test_a_block_of_lpips_of_no_images():
+def test_lpips_block_of_an_empty_batch():
     have, want, weight, d_distance, d_max = (v.cuda() for v in lpips_block.scene(64, 4, 6))
     distance, max_have, _ = lpips_fused.lpips_block(have[:0], want[:0], weight)
     assert (distance.shape, max_have.shape) == ((0,), (0, 64, 2, 3))
@@ -262,7 +262,7 @@ def test_a_block_of_lpips_of_no_images():
 
 
 @pytest.mark.parametrize("size", [(128, 128), (100, 75), (16, 16)])
-def test_lpips_in_half_precision_is_close(size):
+def test_half_precision_lpips_is_close_to_single_precision(size):
     image, target = (v[:, : size[0], : size[1]].contiguous() for v in _smooth_images(128))
     results = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -279,7 +279,7 @@ def test_lpips_in_half_precision_is_close(size):
     assert relative(half_gradient, true_gradient) < 0.15
 
 
-def test_lpips_of_crops_can_be_recorded():
+def test_lpips_of_crops_can_be_captured_in_a_graph():
     image, target = _smooth_images(128)
     leaf = image.clone().requires_grad_()
     corners = torch.tensor([[0, 0], [64, 64]], device="cuda")

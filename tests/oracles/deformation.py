@@ -1,4 +1,4 @@
-"""The deformation operators in float64 from tensor operators, and random inputs for them."""
+"""Float64 oracle of the deformation operators from tensor operations, and random inputs."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ _C3 = (
 
 
 def basis(directions: Tensor, degree: int) -> Tensor:
-    """Values of the (degree + 1)^2 spherical harmonics at unit directions (..., 3)."""
+    """Values of the (degree + 1)^2 real spherical harmonics at unit directions (..., 3)."""
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
     values = [
@@ -68,7 +68,7 @@ def rotate(quaternion: Tensor, vector: Tensor) -> Tensor:
 def place_anchors(
     vertices: Tensor, corners: Tensor, weights: Tensor, heights: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `AnchoredSurface.place`, for triangles that have an area."""
+    """As `AnchoredSurface.place`, for triangles with nonzero area."""
     a, b, c = vertices[:, corners.long()].unbind(2)
     normal = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
     tangent = normalize(b - a, dim=-1)
@@ -80,7 +80,7 @@ def place_anchors(
 def blendshape_gaussians(
     mixed: Tensor, positions: Tensor, rotations: Tensor, units: list[float], largest: float
 ) -> tuple[Tensor, ...]:
-    """The tail of `BlendshapeDeformation.forward`."""
+    """The last part of `BlendshapeDeformation.forward`."""
     count = positions.shape[1]
     sizes = [3, 4, 3, 1, 3]
     blocks = mixed.split([size * count for size in sizes], 1)
@@ -100,7 +100,7 @@ def blendshape_gaussians(
 def flashavatar_gaussians(
     outputs: Tensor, rotation_base: Tensor, scaling_base: Tensor, positions: Tensor
 ) -> tuple[Tensor, ...]:
-    """The tail of `FlashAvatarDeformation.forward`."""
+    """The last part of `FlashAvatarDeformation.forward`."""
     t = torch.tanh(outputs[..., :10])
     delta = torch.cat([t[..., 3:4].exp(), t[..., 4:7]], -1)
     return (
@@ -110,15 +110,15 @@ def flashavatar_gaussians(
     )
 
 
-# Name -> the operator, the oracle, how many of the first inputs get gradients.
+# Name -> operator, oracle, number of leading inputs with gradients.
 OPERATORS = {
     "place_anchors": (anchors._place_anchors, place_anchors, 0),
     "harmonic_colors": (sh.harmonic_colors, harmonic_colors, 3),
     "blendshape_gaussians": (blendshapes._place_gaussians, blendshape_gaussians, 1),
     "flashavatar_gaussians": (flashavatar._place_gaussians, flashavatar_gaussians, 3),
 }
-# Batch and Gaussians: below, at and beyond what a vector, a warp, a block and a band hold; frames
-# beyond the warps of a block.
+# Batch and number of Gaussians: below, at and above the sizes of a vector, warp, block and band;
+# more frames than a block has warps.
 SIZES = [(1, 1), (3, 7), (2, 8), (9, 33), (17, 130), (1, 300)]
 
 
@@ -141,9 +141,9 @@ def scene(name: str, batch: int, count: int, degree: int = 3) -> list[Tensor | f
     positions = 0.1 * normal(batch, count, 3)
     if name == "blendshape_gaussians":
         rotations = normalize(normal(batch, count, 4), dim=-1)
-        # Half of the log scales lie beyond the largest.
+        # Half of the log scales exceed the limit.
         return [normal(batch, 14 * count), positions, rotations, [0.4, 0.7, 0.9, 1.3, 0.6], 0.1]
-    # From slopes near one to where tanh is flat.
+    # From slopes near one to the saturation of tanh.
     outputs = 1.5 * normal(batch, count, 16) * torch.rand(batch, count, 16, generator=random) ** 3
     return [outputs, normal(count, 4), -5 + 0.5 * normal(count, 3), positions]
 
@@ -158,13 +158,13 @@ def moved(inputs, to):
 
 
 def values_and_gradients(function, inputs, differentiable: int) -> tuple[list, list]:
-    """Outputs, and gradients of a fixed random combination of them to the first inputs."""
+    """Outputs, and gradients of a fixed random combination of them to the leading inputs."""
     leaves = [value.detach().clone().requires_grad_() for value in inputs[:differentiable]]
     outputs = function(*leaves, *inputs[differentiable:])
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     total = torch.zeros((), dtype=outputs[0].dtype, device=outputs[0].device)
     for k, value in enumerate(outputs):
-        # Single precision for both, so that only the functions differ.
+        # The same float32 weights for both, so that only the functions differ.
         weight = torch.cos(torch.arange(value.numel(), dtype=torch.float64) * (1.7 + k)).float()
         total = total + (value * weight.to(value).view_as(value)).sum()
     gradients = torch.autograd.grad(total, leaves, allow_unused=True) if leaves else []
@@ -172,7 +172,7 @@ def values_and_gradients(function, inputs, differentiable: int) -> tuple[list, l
 
 
 def compare(name: str, inputs, device: str = "cpu") -> tuple[list, list]:
-    """Compare an operator with its oracle; returns what the operator gave."""
+    """Assert that an operator agrees with its oracle; returns the operator's results."""
     operator, oracle, differentiable = OPERATORS[name]
     inputs = moved(inputs, device)
     found = values_and_gradients(operator, inputs, differentiable)

@@ -1,4 +1,4 @@
-"""Comparing `rasterize_gaussians` with the float64 reference, images and all gradients."""
+"""Compare `rasterize_gaussians` with the float64 reference: images and all gradients."""
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def relative(found: Tensor, true: Tensor) -> float:
 
 
 def compare(inputs: Scene, device: str = "cpu") -> dict[str, float]:
-    """Relative errors of images and gradients, and the share of pixels left out."""
+    """Relative errors of images and gradients, and the fraction of excluded pixels."""
     double = {k: v.double() if isinstance(v, Tensor) else v for k, v in inputs.items()}
     local = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
     reference = rasterize_reference(*(double[name] for name in ORDER))

@@ -1,4 +1,4 @@
-"""Scenes that reach the corners of the image formation; each is a dictionary of float32 inputs."""
+"""Scenes for the edge cases of Gaussian rasterization, as dictionaries of float32 inputs."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ Scene = dict[str, Tensor | int]
 def scene(
     seed: int = 0, batch: int = 1, count: int = 60, width: int = 45, height: int = 37
 ) -> Scene:
-    """Random Gaussians of a few pixels before a turned camera with its center off the middle."""
+    """Random Gaussians of a few pixels, a rotated camera with an off-center principal point."""
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:

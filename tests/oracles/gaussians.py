@@ -1,9 +1,10 @@
-"""Float64 reference of `rasterize_gaussians`: the textbook formulas, every pixel against every
-Gaussian, differentiated by PyTorch. Slow and plain on purpose; it shares no code with the kernels.
+"""Float64 reference of `rasterize_gaussians` by the textbook formulas, differentiated by autograd.
 
-The image formation has steps (a threshold, a stop, a clamp, tiles). Where a pixel stands so near
-to a step that float32 may fall on the other side of it, the reference says so in `clear`, and a
-comparison leaves that pixel out of both sides.
+Every pixel is evaluated against every Gaussian. It shares no code with the kernels.
+
+The image formation has discontinuities (a threshold, a stop, a clamp, tiles). Where a pixel is so
+near to one that float32 may take the other branch, `clear` is False, and a comparison excludes the
+pixel.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ TILE = 16
 class Reference:
     color: Tensor  # (B, H, W, 3)
     alpha: Tensor  # (B, H, W)
-    clear: Tensor  # (B, H, W) bool: no step of the formation is nearby
+    clear: Tensor  # (B, H, W) bool: no discontinuity is nearby
 
 
 def _rotation(quaternion: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def _rotation(quaternion: Tensor) -> Tensor:
 
 
 def _tile_mask(center: Tensor, radius: Tensor, size: int) -> Tensor:
-    """(N, size) bool: pixels in tiles that the interval center +- radius meets."""
+    """(N, size) bool: pixels in tiles that overlap the interval center +- radius."""
     tiles = (size + TILE - 1) // TILE
     first = torch.trunc((center - radius) / TILE).clamp(0, tiles)
     after = torch.trunc((center + radius + TILE - 1) / TILE).clamp(0, tiles)

@@ -1,4 +1,4 @@
-"""The photometric loss in float64 from tensor operators, and random images to charge."""
+"""Float64 oracle of the photometric loss from tensor operations, and random images."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch.nn import functional
 from headsplat.train import losses
 
 SCALE = torch.tensor([1.0, -0.5, 2.0])
-# Height, width, reduction: below a vector, odd, across runs of pixels, across bands of runs.
+# Height, width, reduction: below a vector's size, odd, several runs of pixels, several bands.
 SIZES = [
     (1, 1, 1), (1, 7, 1), (3, 5, 1), (37, 41, 1), (16, 32, 1), (90, 101, 1),
     (2, 2, 2), (3, 3, 2), (5, 2, 2), (37, 41, 2), (16, 32, 2), (3, 1041, 2), (150, 7, 2),
@@ -41,14 +41,14 @@ def image_loss(
 
 
 def loss_and_gradient(function, scale: Tensor, image: Tensor, *arguments) -> tuple[Tensor, Tensor]:
-    """(B,) losses, and the image's gradient of their sum weighted by `scale`."""
+    """(B,) losses, and the gradient of their `scale`-weighted sum to the image."""
     image = image.detach().clone().requires_grad_()
     loss = function(image, *arguments)
     return loss.detach(), torch.autograd.grad((loss * scale).sum(), image)[0]
 
 
 def compare(inputs, device="cpu"):
-    """Compare the operator with the oracle; returns its (B,) loss and its gradient."""
+    """Assert that the operator agrees with the oracle; returns its (B,) loss and gradient."""
     inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
     scale = SCALE.to(device)
     loss, gradient = loss_and_gradient(losses.image_loss, scale, *inputs.values())
@@ -63,7 +63,7 @@ def compare(inputs, device="cpu"):
 def scene(
     seed: int, height: int, width: int, reduction: int = 1, batch: int = 3, frames: int = 4
 ) -> dict[str, Tensor | int | float]:
-    """Arguments by name: random bytes, many of them 0 and 255, and images around the targets."""
+    """Arguments by name: random bytes, many of them 0 and 255, and images near the targets."""
     random = torch.Generator().manual_seed(seed)
     images = torch.randint(-60, 316, (frames, height, width, 5), generator=random)
     inputs = {

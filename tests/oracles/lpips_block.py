@@ -1,10 +1,10 @@
-"""The end of an LPIPS block in double precision, spelt out, with autograd's gradient."""
+"""Float64 reference of the end of an LPIPS block, with autograd's gradient."""
 
 import torch
 from torch.nn.functional import max_pool2d
 
-# Channels, height and width: VGG16's widths; odd sizes, whose last rows no maximum covers; single
-# rows, which have none; more than one block of threads an image.
+# Channels, height and width: VGG16's channel counts; odd sizes, whose last rows are not pooled;
+# single rows, which have no pooled output; more than one thread block per image.
 SIZES = (
     (64, 12, 20), (64, 7, 5), (64, 1, 3), (128, 4, 6), (128, 9, 31), (256, 5, 4), (512, 3, 7),
     (512, 2, 2), (512, 16, 16),

@@ -1,4 +1,4 @@
-"""Killing parts of a run at random moments, and telling whether two runs left the same."""
+"""Kill parts of a run at random moments, and compare the outputs of two runs."""
 
 import html
 import os
@@ -16,18 +16,18 @@ from headsplat.evaluate.report.training import TITLE as STEP_TIME
 from headsplat.runtime.files import read_json
 from tests.conftest import ROOT
 
-# What a stage writes of its own speed and of the machine; everything else must be equal.
+# Recorded durations and machine properties; everything else must be equal.
 TIMED = {"fps_batched", "fps_single", "seconds", "images_per_second", "profile"}
 TIMED_SECTIONS = ("What each stage cost", html.escape(STEP_TIME))
 TIMED_TILES = ("frames/s, batched", "frames/s, single", "training")
-TRACE = "trace.json.gz"  # durations of operators and nothing else
+TRACE = "trace.json.gz"  # contains durations of operators only
 TEMPORARY = re.compile(r"\..*\.tmp(\..*)?")
-GONE_WITHIN = 30.0  # seconds; a stage notices that it is alone when its libraries are loaded
+GONE_WITHIN = 30.0  # seconds; a stage notices its parent's death once its libraries are loaded
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of a run: what it is to the run, and its name for messages."""
+    """A process of a run: its role, and its name for messages."""
 
     pid: int
     kind: str  # snakemake, stage or worker
@@ -35,7 +35,7 @@ class Process:
 
 
 def processes(folder: Path) -> list[Process]:
-    """All processes that belong to a run in `folder`: those that work there."""
+    """All processes whose working folder is in `folder`."""
     found, parents = {}, {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -45,7 +45,7 @@ def processes(folder: Path) -> list[Process]:
                 continue
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # gone meanwhile
+        except OSError:  # ended meanwhile
             continue
         if state != "Z":
             found[int(entry.name)], parents[int(entry.name)] = words, int(parent)
@@ -63,7 +63,7 @@ def processes(folder: Path) -> list[Process]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files of writers that were killed."""
+    """Temporary files of killed writers."""
     places = (folder / name for name in ("work", "results", "scratch"))
     files = (path for place in places for path in place.rglob(".*"))
     return sorted(str(path) for path in files if TEMPORARY.fullmatch(path.name))
@@ -71,9 +71,9 @@ def leftovers(folder: Path) -> list[str]:
 
 @dataclass
 class Chaos:
-    """A run that is started again and again, and killed in between.
+    """Restarts a run until it completes, and kills parts of it in between.
 
-    Moments follow a Poisson process, so none is likelier than another; each kill is noted.
+    The times of kills follow a Poisson process; each kill is recorded.
     """
 
     folder: Path
@@ -86,7 +86,7 @@ class Chaos:
         self._random = random.Random(self.seed)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the command; what it says goes to `run.log` behind what was said before."""
+        """Start the command; its output is appended to `run.log`."""
         with open(self.folder / "run.log", "ab") as log:
             return subprocess.Popen(
                 self.command,
@@ -99,7 +99,7 @@ class Chaos:
             )
 
     def run(self, kills: int) -> bool:
-        """Run to the end, or until `kills` kills were made; whether it came to the end.
+        """Run to the end, or until `kills` kills were made; returns whether the run completed.
 
         Raises:
             AssertionError: the run failed by itself, or a process outlived the run.
@@ -120,7 +120,7 @@ class Chaos:
                 return False
 
     def _disturb(self, run: subprocess.Popen[bytes], kills: int) -> bool:
-        """Kill something of a run until the run ends or is killed itself; whether it was hit."""
+        """Kill something of a run until it ends or is killed; returns whether a kill succeeded."""
         hit = False
         start = time.monotonic()
         while len(self.kills) < kills:
@@ -134,7 +134,7 @@ class Chaos:
                 continue
             try:
                 os.kill(victim.pid, signal.SIGKILL)
-            except ProcessLookupError:  # it ended by itself meanwhile
+            except ProcessLookupError:  # ended by itself meanwhile
                 continue
             hit = True
             self.kills.append(f"{time.monotonic() - start:.1f} s after the start: {victim.name}")
@@ -162,13 +162,13 @@ class Chaos:
 
 
 def command() -> list[str]:
-    """The command of the tiny built-in subject."""
+    """Command line of the tiny built-in subject."""
     snakemake = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
     return [*snakemake, "demo"]
 
 
 def environment() -> dict[str, str]:
-    """The environment of runs in copies: they share the compiled operators."""
+    """Environment of runs in copies: they share the compiled operators."""
     return {
         **os.environ,
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -177,7 +177,7 @@ def environment() -> dict[str, str]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Files of two finished runs that differ, durations and speeds apart."""
+    """Files that differ between two finished runs, apart from durations and speeds."""
     names = [{str(path.relative_to(folder)) for path in outputs(folder)} for folder in (one, other)]
     found = [f"only in one: {name}" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):
@@ -187,13 +187,13 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def outputs(folder: Path) -> list[Path]:
-    """All files that stages of a run left."""
+    """All output files of a run's stages."""
     places = (folder / name for name in ("work", "results", "scratch"))
     return [path for place in places for path in place.rglob("*") if path.is_file()]
 
 
 def content(path: Path) -> Any:
-    """A file's bytes; of those that tell how long something took, the rest."""
+    """A file's bytes, without recorded durations."""
     if path.name == TRACE:
         return None
     if path.name in ("metrics.json", "avatar.json", "training.json"):
@@ -210,7 +210,7 @@ def _untimed(value: Any) -> Any:
 
 
 def _untimed_page(text: str) -> list[str]:
-    """The sections of a report, without those of costs, and without training's time and speed."""
+    """The sections of a report, without costs, training time and speed."""
     sections = [part for part in text.split("<h2>") if not part.startswith(TIMED_SECTIONS)]
     for tile in TIMED_TILES:
         sections = [re.sub(rf"<b>[^<]*</b>(?=<span>{re.escape(tile)})", "", s) for s in sections]

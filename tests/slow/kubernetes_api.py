@@ -1,7 +1,7 @@
-"""As much of the Kubernetes API as the executor asks for, on this machine.
+"""A local stand-in for the part of the Kubernetes API that the executor uses.
 
-Jobs are kept as they were posted. The commands of their containers run as processes here, each in
-an empty folder, so that a job that lacks something fails.
+Jobs are stored as posted. The commands of their containers run as local processes, each in an empty
+folder, so that a job with missing inputs fails.
 """
 
 import json
@@ -19,11 +19,11 @@ PODS = re.compile(r"/api/v1/namespaces/([\w-]+)/pods")
 
 
 class KubernetesApi:
-    """A server, the jobs that were posted to it, and their processes.
+    """The server, the posted jobs, and their processes.
 
     Attributes:
         jobs: name -> job as posted.
-        unknown: requests that nothing here answers.
+        unknown: requests that the stand-in does not implement.
     """
 
     def __init__(self, folder: Path, run: bool = True):
@@ -46,7 +46,7 @@ class KubernetesApi:
             process.wait()
 
     def write_config(self, path: Path) -> None:
-        """A kubeconfig that leads here."""
+        """Write a kubeconfig with this server's address."""
         server = f"http://127.0.0.1:{self._server.server_port}"
         content = {
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
@@ -114,6 +114,6 @@ class KubernetesApi:
 
 
 def container_environment() -> dict[str, str]:
-    """What a container has: none of this process's variables but those of pip and the system."""
+    """Environment of a container: only pip's and the system's variables of this process."""
     kept = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
     return kept | {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}

@@ -1,4 +1,4 @@
-"""A SLURM cluster of several nodes on this machine, with munge, in a folder of its own."""
+"""A SLURM cluster of several nodes on this machine, with munge, in one folder."""
 
 import getpass
 import os
@@ -45,7 +45,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "squeu
 
 
 class CannotStartError(RuntimeError):
-    """Why SLURM does not run on this machine."""
+    """SLURM cannot run on this machine; the message says why."""
 
 
 def _path() -> str:
@@ -68,7 +68,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    """Daemons in the foreground, children of this process; every node has one GPU by name only."""
+    """Daemons as children of this process; every node has one fake GPU."""
 
     def __init__(self, folder: Path, nodes: int = 2):
         for program in PROGRAMS:
@@ -77,7 +77,7 @@ class Cluster:
         self.folder, self.daemons = folder, {}
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         folder.mkdir(parents=True)
-        folder.chmod(0o755)  # munge refuses a folder that others may write
+        folder.chmod(0o755)  # munge rejects folders that others can write
         for made in (folder / "state", *map(self._spool, self.nodes)):
             made.mkdir()
         key = folder / "munge.key"
@@ -91,7 +91,7 @@ class Cluster:
                 first=ports[0], last=ports[-1], user=getpass.getuser(),
             )
         )  # fmt: skip
-        # A character device stands for the GPU, so that SLURM counts it and gives it out.
+        # A character device in place of a GPU, so that SLURM counts and allocates it.
         (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
         # The plugin clears SLURM's variables before its inner srun, which then looks in /etc.
         self.bin = folder / "bin"
@@ -124,12 +124,12 @@ class Cluster:
         )
 
     def start_node(self, node: str) -> None:
-        """Start one node's daemon, for the first time or after it died."""
+        """Start one node's daemon, for the first time or after it was killed."""
         command = ("slurmd", "-D", "-N", node, "-f", str(self.config))
         self._daemon(node, *command, folder=self._spool(node))
 
     def kill_node(self, node: str) -> None:
-        """SIGKILL the node's daemon and all that runs there, as a node that loses its power."""
+        """SIGKILL the node's daemon and all its jobs, as in a power failure."""
         self.daemons[node].kill()
         self.daemons[node].wait()
         for process in self._stepds(node):
@@ -153,19 +153,19 @@ class Cluster:
         return self.folder / f"spool-{node}"
 
     def run(self, *command: str) -> str:
-        """Standard output of one of SLURM's commands; empty while the controller is silent."""
+        """Standard output of a SLURM command; empty if the controller does not answer."""
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=60
         )
         return done.stdout
 
     def states(self) -> dict[str, str]:
-        """Node -> its state, as sinfo says it."""
+        """Node -> its state according to sinfo."""
         rows = (line.split() for line in self.run("sinfo", "-h", "-N", "-o", "%N %T").splitlines())
         return dict(rows) or dict.fromkeys(self.nodes, "unknown")
 
     def running(self) -> dict[str, tuple[str, str]]:
-        """Job id -> (node, what the workflow calls it) of the running jobs."""
+        """Job id -> (node, job name) of the running jobs."""
         rows = (
             line.split("|")
             for line in self.run("squeue", "-h", "-t", "R", "-o", "%i|%N|%k").splitlines()
@@ -192,7 +192,7 @@ class Cluster:
                 daemon.wait()
 
     def log(self, name: str) -> str:
-        """What a daemon said last."""
+        """Last lines of a daemon's log."""
         return "\n".join((self.folder / f"{name}.out").read_text().splitlines()[-5:])
 
     def _daemon(self, name: str, *command: str, folder: Path | None = None) -> None:

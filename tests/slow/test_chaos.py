@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: the same command goes on, and the result is that of a quiet run."""
+"""SIGKILL at random moments: the same command resumes, with an undisturbed run's outputs."""
 
 import shutil
 import subprocess
@@ -13,16 +13,18 @@ from tests.workflow.conftest import Checkout, copy_repository
 
 KILLS = 20
 SEED = 6
-KILLS_PER_RUN = 6  # in the time that a quiet run takes, on average
+KILLS_PER_RUN = 6  # per duration of an undisturbed run, on average
 
 
 def forget(checkout: Checkout) -> None:
-    """Forget all that the workflow made, but not Snakemake's records of it."""
+    """Delete all outputs of the workflow, but not Snakemake's records of it."""
     for name in ("work", "results", "scratch", "logs"):
         shutil.rmtree(checkout.folder / name)
 
 
-def test_twenty_kills_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_twenty_kills_do_not_change_the_outputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     quiet = copy_repository(tmp_path / "quiet")
     disturbed = copy_repository(tmp_path / "disturbed")
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Breaks of what is around a run: one clear line, no half files, and the same command goes on."""
+"""Faults of disks, files and clocks: one clear line, no partial files, and a run that resumes."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ from tests.slow.chaos import environment, leftovers
 from tests.workflow.conftest import Checkout, finished  # noqa: F401 - a fixture
 
 FRAMES = 75
-EXPORT = "results/demo/checkpoint"  # the cheapest output that is a folder
-CROPS = "work/me/frames/000.zip"  # the first that needs a video of the user's
+EXPORT = "results/demo/checkpoint"  # the fastest output that is a folder
+CROPS = "work/me/frames/000.zip"  # the first stage that reads a user's video
 YEAR = 365 * 86400.0
 
 
 @pytest.fixture
 def copy(finished: Checkout, tmp_path: Path) -> Checkout:  # noqa: F811
-    """A copy of a finished run, to be broken."""
+    """A copy of a finished run, to be damaged."""
     folder = tmp_path / "headsplat"
     shutil.copytree(finished.folder, folder, symlinks=True, copy_function=shutil.copy2)
     return Checkout(folder)
@@ -35,7 +35,7 @@ def copy(finished: Checkout, tmp_path: Path) -> Checkout:  # noqa: F811
 
 @pytest.fixture
 def own_video(copy: Checkout) -> Checkout:
-    """A copy with a subject `me`, of whom nothing is made yet but the video."""
+    """A copy with a subject `me` that has a video and no outputs."""
     (copy.folder / "videos").mkdir()
     shutil.copy(copy.folder / "work/builtin/demo.mp4", copy.folder / "videos/me.mp4")
     row = "me\tvideos/me.mp4\tprocedural\tpreview"
@@ -44,7 +44,7 @@ def own_video(copy: Checkout) -> Checkout:
 
 
 def fails(checkout: Checkout, *arguments: str, message: str) -> None:
-    """Run; it must fail, say `message` in one line of its own, and leave nothing half-written."""
+    """Run; it must fail, print `message` on a line of its own, and leave no partial files."""
     result = checkout.snakemake(*arguments)
     said = result.stdout + result.stderr
     assert result.returncode != 0, said
@@ -56,7 +56,7 @@ def fails(checkout: Checkout, *arguments: str, message: str) -> None:
 
 
 def finishes(checkout: Checkout, *arguments: str) -> None:
-    """Run the command again; it must come to its end and leave nothing to do."""
+    """Run the command again; it must succeed and leave nothing to do."""
     result = checkout.snakemake(*arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     assert checkout.planned(*arguments) == {}
@@ -64,7 +64,7 @@ def finishes(checkout: Checkout, *arguments: str) -> None:
 
 
 def once_there(path: Path, act: Callable[[], object]) -> threading.Thread:
-    """Act as soon as a run makes `path`."""
+    """Call `act` as soon as a run creates `path`."""
 
     def wait() -> None:
         end = time.monotonic() + 120
@@ -78,7 +78,7 @@ def once_there(path: Path, act: Callable[[], object]) -> threading.Thread:
 
 
 def fill(folder: Path) -> Path:
-    """Write a file that leaves no room on the disk of `folder`."""
+    """Fill the disk of `folder` with one file."""
     filler = folder / "filler"
     with open(filler, "wb", buffering=0) as handle:
         try:
@@ -89,7 +89,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def test_the_disk_of_the_results_is_full(copy: Checkout) -> None:
+def test_full_disk_of_the_results(copy: Checkout) -> None:
     dataset = "results/demo/dataset"
     shutil.rmtree(copy.folder / "results")
     with mounted(copy.folder / "results", 1.1) as disk:
@@ -100,7 +100,7 @@ def test_the_disk_of_the_results_is_full(copy: Checkout) -> None:
         assert len(list((disk / "demo/dataset/imgs").iterdir())) == FRAMES
 
 
-def test_the_disk_of_everything_is_full(
+def test_full_disk_of_the_working_folder(
     finished: Checkout,  # noqa: F811
     tmp_path: Path,
 ) -> None:
@@ -116,7 +116,7 @@ def test_the_disk_of_everything_is_full(
         finishes(copy, EXPORT)
 
 
-def test_the_disk_is_full_when_snakemake_notes_what_it_did(own_video: Checkout) -> None:
+def test_full_disk_while_snakemake_writes_its_records(own_video: Checkout) -> None:
     folder, probed = own_video.folder, "work/me/video.json"
     kept = folder / ".snakemake"
     kept.rename(folder / "kept")
@@ -131,7 +131,7 @@ def test_the_disk_is_full_when_snakemake_notes_what_it_did(own_video: Checkout) 
         finishes(own_video, probed)
 
 
-def test_the_results_are_read_only(copy: Checkout) -> None:
+def test_read_only_results(copy: Checkout) -> None:
     shutil.rmtree(copy.folder / "results")
     with mounted(copy.folder / "results", 64) as disk:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -140,7 +140,7 @@ def test_the_results_are_read_only(copy: Checkout) -> None:
         finishes(copy, EXPORT)
 
 
-def test_the_video_is_removed_in_mid_run(own_video: Checkout) -> None:
+def test_video_removed_during_a_run(own_video: Checkout) -> None:
     video, away = own_video.folder / "videos/me.mp4", own_video.folder / "videos/away.mp4"
     thread = once_there(own_video.folder / "work/me/video.json", lambda: video.rename(away))
     result = own_video.snakemake(CROPS)
@@ -152,10 +152,10 @@ def test_the_video_is_removed_in_mid_run(own_video: Checkout) -> None:
     finishes(own_video, CROPS)
 
 
-def test_another_video_of_an_older_date_takes_its_place_in_mid_run(own_video: Checkout) -> None:
+def test_video_replaced_by_an_older_one_during_a_run(own_video: Checkout) -> None:
     video = own_video.folder / "videos/me.mp4"
     other = own_video.folder / "videos/other.mp4"
-    other.write_bytes(video.read_bytes() + bytes(1000))  # players skip what follows an mp4
+    other.write_bytes(video.read_bytes() + bytes(1000))  # players ignore bytes after an mp4
     os.utime(other, (0, 0))
     thread = once_there(own_video.folder / "work/me/video.json", lambda: other.replace(video))
     fails(own_video, CROPS, message="videos/me.mp4: missing or changed since it was probed")
@@ -164,7 +164,7 @@ def test_another_video_of_an_older_date_takes_its_place_in_mid_run(own_video: Ch
     assert read_json(own_video.folder / "work/me/video.json")["bytes"] == video.stat().st_size
 
 
-def test_a_video_of_2038(own_video: Checkout) -> None:
+def test_video_dated_2038(own_video: Checkout) -> None:
     video = own_video.folder / "videos/me.mp4"
     later = time.time() + 12 * YEAR
     os.utime(video, (later, later))
@@ -174,8 +174,8 @@ def test_a_video_of_2038(own_video: Checkout) -> None:
     finishes(own_video, CROPS)
 
 
-def test_a_truncated_output_is_named_and_made_again(copy: Checkout) -> None:
-    """As another program's crash or a bad copy leaves it: under its final name, and newer."""
+def test_truncated_output_is_named_and_remade(copy: Checkout) -> None:
+    """As after another program's crash or a bad copy: under its final name, and newer."""
     damaged = copy.folder / "work/demo/frames/001.zip"
     os.truncate(damaged, 5000)
     fails(copy, "work/demo/alpha/001.zip", message="work/demo/frames/001.zip: not a readable zip")
@@ -185,7 +185,7 @@ def test_a_truncated_output_is_named_and_made_again(copy: Checkout) -> None:
         assert store.ids[-1] == FRAMES
 
 
-def test_a_damaged_image_is_named(copy: Checkout) -> None:
+def test_damaged_image_is_named(copy: Checkout) -> None:
     damaged = copy.folder / "work/demo/frames/001.zip"
     with open(damaged, "r+b") as handle:
         handle.seek(2000)
@@ -193,7 +193,7 @@ def test_a_damaged_image_is_named(copy: Checkout) -> None:
     fails(copy, "work/demo/alpha/001.zip", message="work/demo/frames/001.zip: damaged at 000")
 
 
-def test_a_stage_hangs(copy: Checkout) -> None:
+def test_hanging_stage_is_ended(copy: Checkout) -> None:
     script = copy.folder / "workflow_scripts/split_frames.py"
     code = script.read_text()
     begin = "    args = parser.parse_args(argv)\n"
@@ -208,13 +208,13 @@ def test_a_stage_hangs(copy: Checkout) -> None:
     finishes(copy, split)
 
 
-def test_snakemakes_records_are_gone(copy: Checkout) -> None:
+def test_deleted_snakemake_records(copy: Checkout) -> None:
     shutil.rmtree(copy.folder / ".snakemake")
     shutil.rmtree(copy.folder / EXPORT)
     finishes(copy, EXPORT)
 
 
-def test_stale_locks_of_snakemake_do_not_matter(copy: Checkout) -> None:
+def test_stale_snakemake_locks_are_ignored(copy: Checkout) -> None:
     shutil.rmtree(copy.folder / EXPORT)
     locks = copy.folder / ".snakemake/locks"
     locks.mkdir(exist_ok=True)
@@ -223,8 +223,8 @@ def test_stale_locks_of_snakemake_do_not_matter(copy: Checkout) -> None:
     finishes(copy, EXPORT)
 
 
-def test_a_clock_that_was_ahead(own_video: Checkout) -> None:
-    """Files made before the clock was set right come from the future; Snakemake names them."""
+def test_clock_that_was_ahead(own_video: Checkout) -> None:
+    """Files made before the clock was corrected have future time stamps; Snakemake names them."""
     finishes(own_video, "work/me/video.json")
     probed = own_video.folder / "work/me/video.json"
     later = time.time() + YEAR
@@ -238,7 +238,7 @@ def test_a_clock_that_was_ahead(own_video: Checkout) -> None:
     finishes(own_video, CROPS)
 
 
-def test_a_clock_that_is_behind(copy: Checkout) -> None:
+def test_clock_that_is_behind(copy: Checkout) -> None:
     if shutil.which("faketime") is None:
         pytest.skip("faketime is not installed")
     shutil.rmtree(copy.folder / EXPORT)
@@ -252,7 +252,7 @@ def test_a_clock_that_is_behind(copy: Checkout) -> None:
             text=True,
             timeout=300,
         )
-        # On a busy machine faketime's own clock_nanosleep may refuse to sleep.
+        # On a busy machine faketime's clock_nanosleep may fail.
         if "OSError: [Errno 22] Invalid argument" not in result.stderr:
             break
     assert result.returncode != 0
@@ -262,7 +262,7 @@ def test_a_clock_that_is_behind(copy: Checkout) -> None:
     finishes(copy, EXPORT)
 
 
-def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(own_video: Checkout) -> None:
+def test_second_run_is_refused_and_the_first_continues(own_video: Checkout) -> None:
     command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "1"]
     first = subprocess.Popen(
         [*command, CROPS],
@@ -276,7 +276,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(own_video: 
         while not (own_video.folder / "logs/me/probe_video.log").exists():
             assert first.poll() is None
             time.sleep(0.05)
-        first.send_signal(signal.SIGSTOP)  # it would be done before the second has started
+        first.send_signal(signal.SIGSTOP)  # otherwise it would end before the second run starts
         fails(own_video, CROPS, message=f"another run (pid {first.pid}) is using this folder")
         first.send_signal(signal.SIGCONT)
         assert first.wait(timeout=300) == 0

@@ -1,4 +1,4 @@
-"""`--profile kubernetes`: what it posts is well formed, and its jobs run from a volume."""
+"""`--profile kubernetes` posts valid job manifests, and its jobs run with only the volume."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def volume(tmp_path: Path) -> Checkout:
         subprocess.run(["git", *command], cwd=checkout.folder, check=True)
     (checkout.folder / ".venv").symlink_to(sys.prefix)
     (checkout.folder / "work").mkdir()
-    # What was compiled, but not that the rule is done, which it is on some machines.
+    # The compiled library without the rule's stamp, which exists on some machines only.
     compiled = ROOT / "work" / "cuda_ext"
     ignored = shutil.ignore_patterns("build.json")
     shutil.copytree(compiled, checkout.folder / "work" / "cuda_ext", ignore=ignored)
@@ -48,7 +48,7 @@ def volume(tmp_path: Path) -> Checkout:
 
 
 def start(volume: Checkout, *arguments: str, log: Path, **environment: str) -> subprocess.Popen:
-    """The profile's command, with the volume where the test has it."""
+    """Start the profile's command, with the volume at the test's path."""
     folder = volume.folder
     with open(log, "w") as out:
         return subprocess.Popen(
@@ -66,7 +66,7 @@ def start(volume: Checkout, *arguments: str, log: Path, **environment: str) -> s
 
 
 def as_model(job: dict) -> "kubernetes.client.V1Job":
-    """The job as the API's models read it; every field that was posted is one of theirs."""
+    """Parse the job with the API's models; every posted field must be one of theirs."""
 
     class Response:
         data = json.dumps(job)
@@ -78,7 +78,7 @@ def as_model(job: dict) -> "kubernetes.client.V1Job":
 
 
 def check_job(job: dict, volume: Path) -> "kubernetes.client.V1PodSpec":
-    """Assert what an API server would refuse."""
+    """Assert what an API server would reject."""
     model = as_model(job)
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", model.metadata.name)
     assert model.spec.backoff_limit == 0
@@ -96,7 +96,7 @@ def check_job(job: dict, volume: Path) -> "kubernetes.client.V1PodSpec":
     return pod
 
 
-def test_training_asks_for_a_gpu_in_a_well_formed_job(volume, tmp_path):
+def test_training_requests_a_gpu_in_a_valid_manifest(volume, tmp_path):
     for name in TRAINING_READS:
         (volume.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (volume.folder / name).write_bytes(b"x")
@@ -124,7 +124,7 @@ def test_training_asks_for_a_gpu_in_a_well_formed_job(volume, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
-def test_jobs_run_with_nothing_but_the_volume(volume, tmp_path):
+def test_jobs_run_with_only_the_volume(volume, tmp_path):
     log = tmp_path / "log"
     (tmp_path / "pods").mkdir()
     target = "work/demo/video.json"

@@ -1,4 +1,4 @@
-"""The library installed from its wheel, used outside of a checkout; compiles the operators once."""
+"""The installed wheel works outside of a checkout; compiles the operators once."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.unit.package_files import build_wheel
 
 
 class Installed:
-    """The wheel in a folder of its own, in front of this interpreter's packages."""
+    """The wheel in a folder of its own, first on this interpreter's path."""
 
     def __init__(self, folder: Path):
         self.site, self.cache, self.elsewhere = (folder / n for n in ("site", "cache", "elsewhere"))
@@ -37,7 +37,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed(tmp_path_factory.mktemp("installed"))
 
 
-def test_an_image_is_drawn_outside_of_a_checkout(installed: Installed, tmp_path: Path) -> None:
+def test_wheel_renders_an_image_outside_of_a_checkout(installed: Installed, tmp_path: Path) -> None:
     ball = make_subject(tmp_path / "ball", tmp_path / "h.npz", tmp_path / "t.npz", arkit_like())
     code = (
         "import headsplat\nprint(headsplat.__file__)\n"
@@ -51,7 +51,7 @@ def test_an_image_is_drawn_outside_of_a_checkout(installed: Installed, tmp_path:
     assert "True" in said
     built = list((installed.cache / "headsplat/cuda_ext").glob("*/headsplat_ops.so"))
     assert len(built) == 1
-    # What was built is kept: the command draws with it, and the doctor finds it.
+    # The build is cached: the console command renders with it, and the doctor finds it.
     out = tmp_path / "a.png"
     words = ("render", ball.avatar, "--frames", 1, "-o", out)
     said = installed.run(sys.executable, installed.site / "bin/headsplat", *words)
@@ -62,7 +62,7 @@ def test_an_image_is_drawn_outside_of_a_checkout(installed: Installed, tmp_path:
     assert list((installed.cache / "headsplat/cuda_ext").glob("*/headsplat_ops.so")) == built
 
 
-def test_its_version_and_help(installed: Installed) -> None:
+def test_console_command_prints_version_and_help(installed: Installed) -> None:
     assert "headsplat 0.2.0" in installed.run(
         sys.executable, installed.site / "bin/headsplat", "--version"
     )

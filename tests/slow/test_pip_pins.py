@@ -1,4 +1,4 @@
-"""The pins resolve together: asked of pip, which installs nothing."""
+"""The pins can be resolved together, according to `pip install --dry-run`."""
 
 import subprocess
 import sys
@@ -21,14 +21,14 @@ NO_INDEX = ("No matching distribution found", "Could not fetch URL", "Network is
 
 @pytest.fixture(scope="module")
 def index() -> None:
-    """Skip where pip reaches no package index."""
+    """Skip if pip reaches no package index."""
     asked = pip("PyYAML==6.0.3", "--no-deps")
     if asked.returncode and any(words in asked.stderr for words in NO_INDEX):
         pytest.skip("pip reaches no package index")
 
 
 def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A dry run as if nothing were installed."""
+    """Dry run as in an empty environment."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     return subprocess.run(
         [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600

@@ -1,4 +1,4 @@
-"""From a video to a measured avatar without the workflow, on the built-in subject."""
+"""From video to evaluated avatar through the library alone, on the built-in subject."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def inputs(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "clip.mp4", folder / "head.npz"
 
 
-def test_a_video_becomes_an_avatar(inputs, tmp_path):
+def test_video_to_evaluated_avatar(inputs, tmp_path):
     video, head = inputs
     work, out = tmp_path / "work", tmp_path / "results/avatar"
     track = headsplat.track_video(video, head, work, SIZE, "never", "cpu")

@@ -1,4 +1,4 @@
-"""`make setup` on a real environment of a few small packages: kept, continued, made anew."""
+"""`make setup` with a few small real packages: keeps, completes or recreates the environment."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ PACKAGES = ("snakemake", "snakefmt", "pytest")
 
 
 def wheel(folder: Path, name: str, version: str = "1.0") -> None:
-    """A package with one script that says its name and version."""
+    """A package with one script that prints its name and version."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}_mark.py": f"def main(): print('{name} {version}')\n",
@@ -31,7 +31,7 @@ def wheel(folder: Path, name: str, version: str = "1.0") -> None:
 
 
 def wheel_of_installed(folder: Path, name: str) -> str:
-    """Pack an installed package again; returns its version."""
+    """Repack an installed package as a wheel; returns its version."""
     found = distribution(name)
     with zipfile.ZipFile(folder / f"{name}-{found.version}-py3-none-any.whl", "w") as archive:
         for file in found.files:
@@ -41,9 +41,9 @@ def wheel_of_installed(folder: Path, name: str) -> str:
 
 
 class Checkout:
-    """The Makefile and the set-up beside a lock of small packages and a check that says so.
+    """The Makefile and the set-up, with a lock file of small packages and a dummy system check.
 
-    The library is of one function, installed by the real pyproject.toml.
+    The library has one function and is installed by the real pyproject.toml.
     """
 
     def __init__(self, folder: Path, wheels: Path):
@@ -57,7 +57,7 @@ class Checkout:
             (folder / file).touch()
         (folder / "headsplat/command/main.py").write_text("def main(): print('the library')\n")
         shutil.copy(ROOT / "workflow_scripts/headsplat_workflow/set_up.py", library)
-        # The real one needs all that the real lock installs.
+        # The real system check needs all packages of the real lock file.
         (library / "system_check.py").write_text("def main(): print('checked'); return 0\n")
         lock = [f"{p}==1.0" for p in PACKAGES]
         lock.append(f"setuptools=={wheel_of_installed(wheels, 'setuptools')}")
@@ -83,14 +83,14 @@ class Checkout:
         return subprocess.run([script], capture_output=True, text=True, check=True).stdout.strip()
 
     def is_ready(self) -> None:
-        """Nothing is to be done, and nothing is needed to find that out."""
+        """The environment is complete, and finding that out needs no package."""
         result = self.make(python="/nowhere/python3.11")
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    folder = tmp_path_factory.mktemp("set up")  # with a space, as folders of users have
+    folder = tmp_path_factory.mktemp("set up")  # with a space, as in some users' folder names
     (folder / "wheels").mkdir()
     for name in PACKAGES:
         wheel(folder / "wheels", name)
@@ -102,21 +102,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture
 def checkout(made: Checkout, tmp_path: Path) -> Checkout:
-    """A copy at the very place of the one that was set up, so that it is right."""
+    """A copy at the path of the original, so that its environment is valid."""
     shutil.copytree(made.folder, tmp_path / "kept", symlinks=True)
     yield made
     shutil.rmtree(made.folder)
     (tmp_path / "kept").rename(made.folder)
 
 
-def test_what_is_right_is_left_alone(checkout: Checkout) -> None:
+def test_valid_environment_is_unchanged(checkout: Checkout) -> None:
     checkout.is_ready()
     dry = checkout.make("-n", "demo")
     assert dry.returncode == 0
     assert ".venv/bin/snakemake --cores all demo" in dry.stdout
 
 
-def test_a_moved_checkout_is_set_up_again(checkout: Checkout, tmp_path: Path) -> None:
+def test_moved_checkout_is_set_up_again(checkout: Checkout, tmp_path: Path) -> None:
     shutil.copytree(checkout.folder, tmp_path / "moved", symlinks=True)
     moved = Checkout.__new__(Checkout)
     moved.folder, moved.wheels = tmp_path / "moved", checkout.wheels
@@ -126,7 +126,7 @@ def test_a_moved_checkout_is_set_up_again(checkout: Checkout, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python3.11", "/bin/false"])
-def test_a_python_that_is_gone_is_replaced(checkout: Checkout, python: str) -> None:
+def test_environment_with_deleted_python_is_recreated(checkout: Checkout, python: str) -> None:
     for name in ("python", "python3", "python3.11"):
         (checkout.folder / ".venv/bin" / name).unlink()
         (checkout.folder / ".venv/bin" / name).symlink_to(python)
@@ -134,7 +134,7 @@ def test_a_python_that_is_gone_is_replaced(checkout: Checkout, python: str) -> N
     checkout.is_ready()
 
 
-def test_a_killed_set_up_is_continued(checkout: Checkout) -> None:
+def test_killed_set_up_is_continued(checkout: Checkout) -> None:
     venv = checkout.folder / ".venv"
     (venv / "ready").unlink()
     (venv / "bin" / "snakemake").unlink()
@@ -147,7 +147,7 @@ def test_a_killed_set_up_is_continued(checkout: Checkout) -> None:
     checkout.is_ready()
 
 
-def test_the_library_is_used_where_it_lies(checkout: Checkout) -> None:
+def test_library_is_installed_editable(checkout: Checkout) -> None:
     main = checkout.folder / "headsplat/command/main.py"
     main.write_text("def main(): print('edited')\n")
     assert checkout.says("headsplat") == "edited"
@@ -157,7 +157,7 @@ def test_the_library_is_used_where_it_lies(checkout: Checkout) -> None:
     assert f'\nversion = "{told.strip()}"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_an_environment_made_before_the_library_was_installed_is_kept(checkout: Checkout) -> None:
+def test_environment_without_the_library_is_completed(checkout: Checkout) -> None:
     venv = checkout.folder / ".venv"
     subprocess.run([venv / "bin/pip", "uninstall", "-q", "-y", "headsplat"], check=True)
     assert not (venv / "bin/headsplat").exists()
@@ -168,7 +168,7 @@ def test_an_environment_made_before_the_library_was_installed_is_kept(checkout: 
     checkout.is_ready()
 
 
-def test_another_lock_is_installed(checkout: Checkout) -> None:
+def test_changed_lock_file_is_installed(checkout: Checkout) -> None:
     lock = checkout.folder / "requirements.lock"
     lock.write_text(lock.read_text().replace("snakemake==1.0", "snakemake==2.0"))
     assert checkout.make().returncode == 0
@@ -176,7 +176,7 @@ def test_another_lock_is_installed(checkout: Checkout) -> None:
     checkout.is_ready()
 
 
-def test_an_installation_that_fails_says_so_and_is_not_ready(checkout: Checkout) -> None:
+def test_failed_installation_is_reported_and_not_marked_ready(checkout: Checkout) -> None:
     lock = checkout.folder / "requirements.lock"
     lock.write_text(lock.read_text() + "no-such-package==1.0\n")
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_an_installation_that_fails_says_so_and_is_not_ready(checkout: Checkout)
         assert "error: .venv could not be created; see above" in result.stdout
 
 
-def test_a_link_to_another_environment_is_not_cleared(checkout: Checkout, tmp_path: Path) -> None:
+def test_linked_environment_is_not_deleted(checkout: Checkout, tmp_path: Path) -> None:
     venv = checkout.folder / ".venv"
     venv.rename(tmp_path / "shared")
     (tmp_path / "shared/bin/snakemake").write_text("#!/nowhere/python\npass\n")

@@ -1,4 +1,4 @@
-"""The demo on a real SLURM cluster: jobs are cancelled, a node dies, the run finishes."""
+"""The demo on a real SLURM cluster: jobs are cancelled, a node is killed, the run finishes."""
 
 import importlib.util
 import json
@@ -33,7 +33,7 @@ def cluster(tmp_path):
 
 
 def wait_for_job(cluster: Cluster, run: subprocess.Popen, word: str, log: Path) -> tuple[str, str]:
-    """Id and node of the first running job whose name has `word`."""
+    """Id and node of the first running job whose name contains `word`."""
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline and run.poll() is None:
         for job, (node, comment) in cluster.running().items():
@@ -43,7 +43,7 @@ def wait_for_job(cluster: Cluster, run: subprocess.Popen, word: str, log: Path) 
     pytest.fail(f"no job {word}\n{log.read_text()[-3000:]}")
 
 
-def test_the_demo_finishes_although_jobs_and_a_node_die(cluster, tmp_path):
+def test_demo_finishes_despite_cancelled_jobs_and_a_killed_node(cluster, tmp_path):
     checkout = copy_repository(tmp_path / "headsplat")
     tiny = checkout.folder / "tiny.yaml"
     tiny.write_text(tiny.read_text().replace("chunks: 2", "chunks: 1"))

@@ -1,4 +1,4 @@
-"""Results elsewhere: in a folder, for real; in an S3 bucket, planned against a bucket's answers."""
+"""Storage providers: a run into another folder, and a planned run into an S3 bucket."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def snakemake(checkout: Checkout, *arguments: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
-def test_a_folder_elsewhere_holds_the_outputs_and_nothing_reruns(checkout, tmp_path):
+def test_outputs_in_another_folder_and_nothing_reruns(checkout, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     target = "work/demo/video.json"
     storage = ("--default-storage-provider", "fs", "--default-storage-prefix", str(elsewhere))
@@ -40,7 +40,7 @@ def test_a_folder_elsewhere_holds_the_outputs_and_nothing_reruns(checkout, tmp_p
 
 
 class Bucket(BaseHTTPRequestHandler):
-    """An empty bucket: it exists, and no object does."""
+    """An empty S3 bucket: it exists and contains no object."""
 
     asked: list[str] = []  # noqa: RUF012
 
@@ -65,7 +65,7 @@ class Bucket(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_run_into_a_bucket_is_planned(checkout):
+def test_run_into_a_bucket_is_planned(checkout):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     command = [

@@ -115,7 +115,7 @@ def test_stage_table_matches_the_rules() -> None:
         rest = "".join(f"/{{{name}}}" for name in WILDCARDS if f"{{{name}}}" in stage.output)
         assert log == f"{folder}/{name}{rest}.log"
         if "{subject}" not in stage.output:
-            assert stage.asked is None, f"{name} is of no subject"
+            assert stage.condition is None, f"{name} is of no subject"
 
 
 @pytest.mark.parametrize(
