@@ -1,4 +1,4 @@
-"""Builds the wheel: the shared library, for the PyTorch of the environment pip installs into."""
+"""Build the wheel of the shared library, for the PyTorch of the target environment."""
 
 import importlib.util
 import json
@@ -9,24 +9,24 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# pip does not put the project's own folder on the path.
+# pip does not add the project's folder to sys.path.
 _SPEC = importlib.util.spec_from_file_location(
     "toolchain", Path(__file__).resolve().parent / "toolchain.py"
 )
 toolchain = importlib.util.module_from_spec(_SPEC)
-sys.modules["toolchain"] = toolchain  # dataclasses look their module up
+sys.modules["toolchain"] = toolchain  # dataclasses look up their module here
 _SPEC.loader.exec_module(toolchain)
 
 
 class BuildLibrary(build_ext):
-    """Compiles with `toolchain.py` instead of setuptools' compilers."""
+    """Compile with `toolchain.py` instead of setuptools' compilers."""
 
     def get_ext_filename(self, fullname: str) -> str:
-        """The library is no Python module and takes no Python version in its name."""
+        """File name without a Python version, because the library is no Python module."""
         return str(Path(*fullname.split(".")[:-1]) / toolchain.LIBRARY)
 
     def build_extension(self, ext: Extension) -> None:
-        """Build the library and note beside it what it is for."""
+        """Build the library, and write build.json next to it."""
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,10 +1,10 @@
-"""Compiles the operators of `csrc/` into one shared library with nothing but the compilers.
+"""Compile the operators of `csrc/` into one shared library, without Python headers or ninja.
 
-The library registers its operators with PyTorch's dispatcher and holds no Python code, so it needs
-no Python headers and no ninja. Two users share this file: `setup.py` (a wheel of the operators
-alone) and the loader in `headsplat.gaussians.raster.extension`, which reaches it as
-`headsplat._cuda_ext.toolchain`, in a checkout and in headsplat's own wheel. It imports neither
-torch nor headsplat, because pip builds wheels in an environment that has neither.
+The library registers its operators with PyTorch's dispatcher and contains no Python code. This file
+is used by `setup.py` (a wheel of the operators alone) and by the loader in
+`headsplat.gaussians.raster.extension`, which imports it as `headsplat._cuda_ext.toolchain`, in a
+checkout and in headsplat's own wheel. It imports neither torch nor headsplat, because pip builds
+wheels in an environment that has neither.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent / "csrc"
 LIBRARY = "headsplat_ops.so"
-FACTS = "headsplat_ops.json"  # beside the library: its checksum
+FACTS = "headsplat_ops.json"  # next to the library; contains its checksum
 DEFAULT_HOME = "/usr/local/cuda"
-OLDEST = 70  # compute capability that the kernels need
+OLDEST = 70  # lowest supported compute capability
 _CPU = (
     "ops.cpp",
     "gaussians_cpu.cpp",
@@ -45,8 +45,8 @@ _CUDA = (
     "harmonics_cuda.cu",
     "relu_cuda.cu",
 )
-# Contraction is off because forward and backward must take the same decisions; the kernels
-# say where they want a fused multiply-add.
+# Contraction is off because forward and backward must take the same branches. The kernels use
+# fused multiply-add explicitly.
 _CXX_FLAGS = [
     "-O3",
     "-march=native",
@@ -58,9 +58,9 @@ _CXX_FLAGS = [
 ]
 _NVCC_FLAGS = ["-O3", "-std=c++20", "--fmad=false", "-Xcompiler", "-fPIC"]
 
-# What a compiler's output shows, and what mends it; {cuda} is the CUDA of the PyTorch at hand.
+# Pattern in a compiler's output -> fix; {cuda} is the CUDA version of the installed PyTorch.
 _TOOLKIT = "install the CUDA {cuda} toolkit, or set CUDA_HOME to it"
-# What another try may not meet again.
+# Errors that may not occur on another attempt.
 _NO_MEMORY = r"[Kk]illed|signal 9|out of memory"
 _NO_DISK = r"No space left"
 _REMEDIES = (
@@ -92,11 +92,11 @@ print(json.dumps({
 
 
 class BuildError(Exception):
-    """The library cannot be built here: one line that says what to install or set.
+    """The library cannot be built here; the message says what to install or set.
 
     Attributes:
-        output: the failed command and all it said; empty if none was run.
-        lasting: whether the same compilers would fail again; not so for want of memory or disk.
+        output: the failed command and its output; empty if none was run.
+        lasting: whether the same compilers would fail again; False for want of memory or disk.
     """
 
     def __init__(self, line: str, output: str = "", lasting: bool = True) -> None:
@@ -107,7 +107,7 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Torch:
-    """What a build must know of the PyTorch it is for."""
+    """Properties of the PyTorch that a build is for."""
 
     version: str
     folder: str
@@ -117,8 +117,8 @@ class Torch:
 
     @classmethod
     def of_environment(cls) -> "Torch":
-        """The PyTorch of this interpreter's environment, also from pip's isolated build."""
-        # -I drops the PYTHONPATH with which pip hides the environment it installs into.
+        """The PyTorch of this interpreter's environment, also inside pip's isolated build."""
+        # -I ignores PYTHONPATH, by which pip's build isolation hides the target environment.
         probe = subprocess.run(
             [sys.executable, "-I", "-c", _PROBE], capture_output=True, text=True, check=False
         )
@@ -134,7 +134,7 @@ class Plan:
     torch: Torch
     cxx: str
     nvcc: str | None
-    no_cuda: str | None  # why the GPU cannot be used, when there is one
+    no_cuda: str | None  # why an existing GPU cannot be used
     processor: str
 
     @property
@@ -144,7 +144,7 @@ class Plan:
 
     @property
     def compilers(self) -> str:
-        """Hash that tells these compilers from others, which may do better where these failed."""
+        """Hash of the compilers, so that a failed build is retried when they change."""
         said = [_said([path, "--version"]) for path in (self.cxx, self.nvcc) if path]
         flags = [os.environ.get(f"NVCC_{when}_FLAGS") for when in ("PREPEND", "APPEND")]
         facts = json.dumps([self.cxx, self.nvcc, said, flags])
@@ -171,7 +171,7 @@ def _said(command: list[str]) -> str:
 
 
 def _processor() -> str:
-    # -march=native: a library made on one machine of a cluster may not run on another.
+    # -march=native: a library built on one machine of a cluster may not run on another.
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -187,7 +187,7 @@ def _find_nvcc() -> str | None:
 
 
 def plan(torch: Torch) -> Plan:
-    """Find the compilers; CUDA kernels are built when PyTorch sees a GPU that they can run on.
+    """Find the compilers; CUDA kernels are built if PyTorch finds a supported GPU.
 
     Raises:
         BuildError: no C++ compiler.
@@ -211,7 +211,7 @@ def plan(torch: Torch) -> Plan:
 
 
 def capability(arch: str) -> str:
-    """A compute capability as NVIDIA writes it: "90" is 9.0."""
+    """A compute capability in NVIDIA's notation: "90" is 9.0."""
     return f"{arch[:-1]}.{arch[-1]}"
 
 
@@ -236,14 +236,14 @@ def _run(command: list[str], cuda: str | None) -> None:
 
 
 def _runtime(cxx: str) -> list[str]:
-    # A compiler may come with a static C++ runtime only. Two runtimes in one process cannot throw
-    # to each other, so the shared one, which PyTorch uses, is named before the compiler's default.
+    # A compiler may have a static C++ runtime only. Exceptions cannot cross two runtimes in one
+    # process, so PyTorch's shared one precedes the compiler's default.
     found = _said([cxx, "-print-file-name=libstdc++.so.6"])
     return ["-shared-libgcc", *([found] if Path(found).is_absolute() else [])]
 
 
 def build(plan: Plan, folder: Path) -> Path:
-    """Compile and link into `folder`; returns the library.
+    """Compile and link into `folder`; returns the library's path.
 
     Raises:
         BuildError: a compiler failed; its first error is quoted.
@@ -298,9 +298,9 @@ def sha256(path: Path) -> str:
 
 
 def is_whole(library: Path) -> bool:
-    """Whether a built library is as the linker left it; one without a checksum is not trusted.
+    """Whether a built library matches its checksum; one without a checksum does not.
 
-    A process that loads a damaged one dies without a word, now or at some later call.
+    Loading a damaged library crashes the process, immediately or at a later call.
     """
     try:
         noted = json.loads((library.parent / FACTS).read_text())
