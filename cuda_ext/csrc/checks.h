@@ -171,7 +171,7 @@ inline GradientTensors new_gradients(const GaussianTask& task, const at::TensorO
           at::empty({frames, 3}, options)};
 }
 
-// Rows are looked at where that costs nothing: on the CPU, by the caller.
+// Row values are checked only where that needs no synchronization: on the CPU, by the caller.
 inline ImageLossTask check_image_loss(const at::Tensor& rendered, const at::Tensor& images,
                                           const at::Tensor& rows, const at::Tensor& background,
                                           double mouth, int64_t reduction) {

@@ -1,16 +1,17 @@
-// From codes to Gaussians: what comes after the matrix products of the deformation models, one
-// Gaussian of one frame at a time, and its exact derivative. CPU and CUDA run this same code.
+// From deformation codes to Gaussians: the part of the deformation models after their matrix
+// products, for one Gaussian of one frame, and its exact derivative. CPU and CUDA share this code.
 //
 //   anchor:      p = a + b1 (b - a) + b2 (c - a) + h n on a posed triangle a, b, c with the unit
-//                normal n; r turns the axes to (first edge, n x first edge, n)
+//                normal n; r rotates the axes to (first edge, n x first edge, n)
 //   blendshapes: mean = p + r offset, quaternion = r quat, scale = exp(min(log_scale, largest)),
-//                opacity = sigmoid(opacity), color as it is; each stored number times the unit of
-//                its attribute
+//                opacity = sigmoid(opacity), color unchanged; each stored number is multiplied by
+//                the unit of its attribute
 //   flashavatar: t = tanh(output of the network), ten numbers; mean = p + t[0..2],
 //                quaternion = base (exp t[3], t[4..6]), scale = exp(base exp t[7..9])
 //
-// As tensor operators each of these is some dozens of passes over all Gaussians, and their
-// gradients again; here it is one pass each way that keeps nothing in between. What is stored once
+// As tensor operations, each needs dozens of passes over all Gaussians, and as many for gradients.
+// Here it is one pass each way without intermediate storage. Parameters shared by all frames get
+// gradients that are sums over frames, in a fixed order.
 // for all frames gets a gradient that is a sum over frames, made in a fixed order.
 
 #pragma once
@@ -72,7 +73,8 @@ HEADSPLAT_HD Vector cross(const Vector& a, const Vector& b) {
   return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
 }
 
-// By a unit quaternion; linear in `v`, and the conjugate gives the transpose, whatever its length.
+// Rotation by a unit quaternion; linear in `v`, and the conjugate gives the transpose at any
+// length.
 HEADSPLAT_HD Vector turn(const Quaternion& q, const Vector& v) {
   Vector axis = {q.x, q.y, q.z}, moved = cross(axis, v);
   return v + (moved.times(q.w) + cross(axis, moved)).times(2);
@@ -83,7 +85,7 @@ HEADSPLAT_HD Vector turn(const Quaternion& q, const Vector& v) {
 struct AnchorTask {
   int batch, vertices, count;
   const float* points;     // (batch, vertices, 3)
-  const int32_t* corners;  // (count, 3); outside of the vertices counts as the nearest inside
+  const int32_t* corners;  // (count, 3); out-of-range indices are clamped
   const float* weights;    // (count, 2), of the second and the third corner
   const float* heights;    // (count,), along the normal
 
@@ -94,8 +96,8 @@ struct AnchorTask {
   }
 };
 
-// Of the rotation matrix with these columns. q q^T is linear in the matrix, and each of its rows is
-// q times one of q's entries: the row of the largest entry divides best.
+// Quaternion of the rotation matrix with these columns. q q^T is linear in the matrix, and each of
+// its rows is q times one entry of q: dividing the row of the largest entry is the most accurate.
 HEADSPLAT_HD Quaternion quaternion_of(const Vector& a, const Vector& b, const Vector& c) {
   float square[4] = {1 + a.x + b.y + c.z, 1 + a.x - b.y - c.z, 1 - a.x + b.y - c.z,
                      1 - a.x - b.y + c.z};
@@ -132,7 +134,7 @@ HEADSPLAT_HD void place_anchor(const AnchorTask& task, int frame, int anchor, fl
   int64_t at = static_cast<int64_t>(frame) * task.count + anchor;
   Vector flat = origin + first.times(weight[0]) + second.times(weight[1]);
   (flat + normal.times(task.heights[anchor])).store(positions + 3 * at);
-  // A collapsed triangle (a shut lid) has no frame of its own.
+  // A degenerate triangle (e.g. a closed lid) has no tangent frame.
   Quaternion rotation = {1, 0, 0, 0};
   if (!(area <= kNoArea)) rotation = quaternion_of(tangent, cross(normal, tangent), normal);
   rotation.store(rotations + 4 * at);
@@ -151,7 +153,7 @@ struct BlendshapeTask {
 
 constexpr int kBlendshapeNumbers = 14;
 
-// Where one Gaussian's attributes lie within `mixed`.
+// Offsets of one Gaussian's attributes in `mixed`.
 template <typename Value>
 struct Attributes {
   Value *offset, *quaternion, *log_scale, *opacity, *color;
@@ -168,7 +170,7 @@ struct Attributes {
 };
 
 template <typename Value>
-struct BlendshapeGaussians {  // or the gradients to them
+struct BlendshapeGaussians {  // or their gradients
   Value *means, *quaternions, *scales, *opacities, *colors;
 };
 
@@ -213,7 +215,7 @@ HEADSPLAT_HD void unplace_blendshape(const BlendshapeTask& task, int frame, int 
 
 // ---- flashavatar
 
-constexpr int kNetworkNumbers = 10;  // per Gaussian and frame that count; more may be stored
+constexpr int kNetworkNumbers = 10;  // used per Gaussian and frame; more may be stored
 constexpr int kBaseNumbers = 7;      // quaternion, then scale
 
 struct FlashAvatarTask {
@@ -225,11 +227,11 @@ struct FlashAvatarTask {
 };
 
 template <typename Value>
-struct FlashAvatarGaussians {  // or the gradients to them
+struct FlashAvatarGaussians {  // or their gradients
   Value *means, *quaternions, *scales;
 };
 
-struct FlashAvatarGradients {  // shapes as of the inputs
+struct FlashAvatarGradients {  // shapes as the inputs
   float *outputs, *rotation_base, *scaling_base;
 };
 
@@ -245,7 +247,7 @@ HEADSPLAT_HD void place_flashavatar(const FlashAvatarTask& task, int frame, int 
   for (int i = 0; i < 3; ++i) out.scales[3 * at + i] = expf(base[i] * expf(t[7 + i]));
 }
 
-// Writes the gradient to the outputs before tanh, and adds the one to the bases to `sums`.
+// Writes the gradient of the outputs before tanh, and adds the gradient of the bases to `sums`.
 HEADSPLAT_HD void unplace_flashavatar(const FlashAvatarTask& task, int frame, int index,
                                       const float t[kNetworkNumbers],
                                       const FlashAvatarGaussians<const float>& d,

@@ -10,7 +10,7 @@
 namespace headsplat {
 namespace {
 
-constexpr int kBand = 128;  // Gaussians a task
+constexpr int kBand = 128;  // Gaussians per task
 
 int bands_of(int count) { return (count + kBand - 1) / kBand; }
 
@@ -22,7 +22,7 @@ void each_gaussian(int batch, int count, int threads, Visit visit) {
       for (int i = band * kBand; i < std::min((band + 1) * kBand, count); ++i) visit(frame, i);
 }
 
-// A polynomial near 0, where one less a small exponential would cancel; error below 2e-7 of it.
+// A polynomial near 0, where 1 - exp would cancel; relative error below 2e-7.
 inline __attribute__((always_inline)) Floats tanh_of(Floats x) {
   constexpr float kTwoLog2E = 2.88539008177793f;
   Floats size = x < 0.0f ? -x : x, square = x * x;
@@ -34,7 +34,7 @@ inline __attribute__((always_inline)) Floats tanh_of(Floats x) {
   p = fma(p, square, splat(-3.33332819422e-1f));
   Floats near = fma(p * square, x, x);
   Floats out = size < 0.625f ? near : (x < 0.0f ? -far : far);
-  return x == x ? out : x;  // what is not a number stays so
+  return x == x ? out : x;  // propagate NaN
 }
 
 // The network's outputs of a band of Gaussians of one frame, after tanh.

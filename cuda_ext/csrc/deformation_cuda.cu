@@ -1,5 +1,5 @@
-// Deformation on CUDA: a thread takes a Gaussian of a frame. Its numbers lie a few words apart from
-// its neighbors', and a warp uses each line of the cache in full.
+// Deformation on CUDA: one thread per Gaussian and frame. Neighboring threads read numbers a few
+// words apart, so that a warp uses every cache line completely.
 
 #include <cuda_runtime.h>
 

@@ -1,5 +1,5 @@
-// The deformation operators' names and their CPU side. A backward operator takes the gradients of
-// all outputs, then the inputs; it gives those of the first inputs.
+// Registration of the deformation operators, and their CPU implementations. A backward operator
+// takes the gradients of all outputs, then the inputs, and returns the leading inputs' gradients.
 
 #include <ATen/Parallel.h>
 
@@ -72,7 +72,7 @@ TORCH_LIBRARY_FRAGMENT(headsplat, library) {
       "flashavatar_gaussians_backward(Tensor d_means, Tensor d_quats, Tensor d_scales, "
       "Tensor outputs, Tensor rotation_base, Tensor scaling_base, Tensor positions) -> "
       "(Tensor outputs, Tensor rotation_base, Tensor scaling_base)");
-  // On CUDA only: elsewhere PyTorch's own operators serve.
+  // On CUDA only; elsewhere PyTorch's own operators are used.
   library.def("relu_gradient(Tensor(a!) gradient, Tensor values) -> Tensor");
 }
 

@@ -1,5 +1,5 @@
-// The deformation operators' checks and buffers, the same for both back ends; `On` runs the work.
-// Checks look at shapes, types and devices, never at values.
+// Argument checks and output buffers of the deformation operators, for both back ends; `On` runs
+// the work. Checks look at shapes, types and devices, never at values.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// The deformation operators' CUDA side: work on PyTorch's current stream.
+// CUDA implementations of the deformation operators, on PyTorch's current stream.
 
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>

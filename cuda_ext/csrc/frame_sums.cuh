@@ -1,6 +1,6 @@
-// How the kernels sum over frames: a block takes 32 Gaussians, each of its warps every so many of
-// the frames. A warp sums its frames in registers; then the warps' sums are added one after the
-// other. The order depends on the number of frames alone, so runs agree bit by bit.
+// Sums over frames in the kernels: a block handles 32 Gaussians, and its warps share the frames.
+// A warp sums its frames in registers; then the warps' sums are added one after the other. The
+// order depends only on the number of frames, so results are bitwise reproducible.
 
 #pragma once
 
@@ -14,11 +14,11 @@ inline dim3 frame_block(int batch) {
 
 inline unsigned frame_blocks(int count) { return static_cast<unsigned>((count + 31) / 32); }
 
-// One row of shared memory a Gaussian; an odd length puts the rows' starts into different banks.
+// One row of shared memory per Gaussian; an odd row length avoids bank conflicts.
 template <int kValues>
 using GaussianRows = float[32][kValues | 1];
 
-// Leaves the sums of all warps in `sums`; begins and ends with the block in step.
+// Writes the sums over all warps to `sums`; synchronizes the block at its start and end.
 template <int kValues>
 __device__ void add_warps(const float* values, GaussianRows<kValues>& sums) {
   __syncthreads();

@@ -1,5 +1,5 @@
-// Gaussians on CUDA: from parameters to each tile's list in depth order. See gaussians_cuda.cuh for
-// the design.
+// Gaussians on CUDA: from parameters to depth-sorted tile lists. See gaussians_cuda.cuh for the
+// design.
 
 #include "gaussians_cuda.cuh"
 
@@ -80,7 +80,7 @@ __global__ void fill_tiles(GaussianTask task, Lists lists, Counters counters,
   const int32_t* starts = lists.tile_start + static_cast<int64_t>(frame) * (tiles + 1);
   int32_t* left = counters.tile_pairs + static_cast<int64_t>(frame) * tiles;
   keys += static_cast<int64_t>(frame) * lists.capacity;
-  // Positive floats sort as their bits do.
+  // Positive floats have the order of their bits.
   unsigned long long key =
       static_cast<unsigned long long>(__float_as_uint(s.depth)) << 32 | static_cast<unsigned>(index);
   Reach(s).each_tile(task.tiles_x(), [&](int tile) {
@@ -95,8 +95,8 @@ __device__ void order(unsigned long long* keys, int low, int high, int count) {
   keys[high] = held;
 }
 
-// Bitonic sort in the form that always puts the smaller key first: missing keys at the end then
-// stand for infinity and need not exist, so any count will do.
+// Bitonic sort in the form that always puts the smaller key first. Missing keys at the end then act
+// as infinity and need not exist, so any count works.
 __device__ void sort_keys(unsigned long long* keys, int count) {
   int padded = 1;
   while (padded < count) padded *= 2;
@@ -116,7 +116,7 @@ __device__ void sort_keys(unsigned long long* keys, int count) {
   }
 }
 
-// Sorts one tile's keys in `held`, or where they are when it is null, and writes the list.
+// Sorts one tile's keys in `held`, or in place if it is null, and writes the list.
 __device__ void sort_list(const Lists& lists, unsigned long long* keys, int64_t frame, int start,
                           int count, unsigned long long* held) {
   keys += frame * lists.capacity + start;
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kSmallThreads)
   if (count <= kSmallList) sort_list(lists, keys, frame, start, count, held);
 }
 
-// A few blocks a frame look for the long lists, which are rare, and share them.
+// A few blocks per frame search for the long lists, which are rare, and share them.
 __global__ void __launch_bounds__(kLargeThreads)
     sort_large(int tiles, Lists lists, unsigned long long* keys) {
   extern __shared__ unsigned long long held[];
@@ -172,7 +172,7 @@ const char* count_pairs_cuda(const GaussianTask& task, const Lists& lists, const
                              void* stream) {
   cudaStream_t queue = static_cast<cudaStream_t>(stream);
   int64_t tiles = static_cast<int64_t>(task.tiles_x()) * task.tiles_y();
-  // The counters lie in one piece, `need` first.
+  // The counters are contiguous, `need` first.
   cudaMemsetAsync(counters.need, 0, 4 * (2 + task.batch * (1 + tiles)), queue);
   if (task.batch && task.count)
     project_gaussians<<<per_gaussian(task), kThreads, 0, queue>>>(task, lists, counters);

@@ -44,7 +44,7 @@ struct Images {
 
 struct ImageGradients {
   const float *color, *alpha;            // of the loss; alpha may be null
-  const float* transmittance;            // kept from forward
+  const float* transmittance;            // saved by forward
   const int32_t* reached;
 };
 
@@ -88,9 +88,9 @@ struct Counters {
   int32_t *need, *frame_pairs, *tile_pairs;  // (2), (batch), (batch, tiles)
 };
 
-// All of these enqueue work on `stream`, synchronize nothing, and return null or what the CUDA
-// runtime said. `count_pairs_cuda` fills splats, first_slot and the counters; `fill_lists_cuda` the
-// rest of the lists (`keys`: batch x capacity). A frame that does not fit its capacity stays empty.
+// All of these enqueue work on `stream` without synchronizing, and return null or the CUDA
+// runtime's error. `count_pairs_cuda` fills splats, first_slot and the counters; `fill_lists_cuda`
+// the other lists (`keys`: batch x capacity). A frame that exceeds its capacity stays empty.
 const char* count_pairs_cuda(const GaussianTask& task, const Lists& lists, const Counters& counters,
                              void* stream);
 const char* fill_lists_cuda(const GaussianTask& task, const Lists& lists, const Counters& counters,

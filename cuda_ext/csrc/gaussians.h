@@ -1,7 +1,7 @@
-// Rasterizing Gaussians: the image formation, one Gaussian at a time, and its exact derivative.
-// CPU and CUDA run this same code; only the loops over pixels differ.
+// Rasterizing Gaussians: the image formation of one Gaussian, and its exact derivative.
+// CPU and CUDA share this code; only the loops over pixels differ.
 //
-// The image is that of 3D Gaussian splatting (Kerbl et al. 2023), its 16x16 tiles included:
+// The image formation is that of 3D Gaussian splatting (Kerbl et al. 2023), with its 16x16 tiles:
 //
 //   p = R m + t, not drawn unless p.z > 0.2;  V = R Q diag(s), Q from the normalized quaternion;
 //   u = p.xy / p.z, clamped to the field of view widened by 30 % on each side;
@@ -12,18 +12,18 @@
 //   color = sum of T alpha c, plus the transmittance left over times the background.
 //
 // It differs from the published kernels where those are not exact: quaternions are normalized here,
-// no epsilon enters the divisions, and gradients are the true derivatives of the above on either
-// side of its steps. So there is no gradient through an alpha held at 0.99 (theirs passes), and a
-// clamped u still depends on nothing while M keeps its dependence on p.z (theirs loses part).
+// divisions have no epsilon, and gradients are the true derivatives on either side of each step.
+// So there is no gradient through an alpha clamped at 0.99 (the published kernels pass it). A
+// clamped u depends on nothing while M still depends on p.z (the published kernels lose a part).
 //
-// Numbers. cov is near singular for needles, and the textbook quadratic form cancels. Two
-// identities keep float exact enough: det cov = |m0 x m1|^2 + 0.3 (|m0|^2 + |m1|^2) + 0.09, a sum
-// of positive terms (m0, m1 the rows of M), and a triangular square root of the form itself,
+// Numerics. cov is nearly singular for needles, where the textbook quadratic form cancels. Two
+// identities keep float accurate enough: det cov = |m0 x m1|^2 + 0.3 (|m0|^2 + |m1|^2) + 0.09, a
+// sum of positive terms (m0, m1 the rows of M), and a triangular square root of the form itself,
 //
 //   d^T cov^-1 d / 2 / ln 2 = p^2 + r^2,  p = k1 dx,  r = k2 dx + k3 dy,
 //
 // which is never negative and whose rounding error is relative to its square root. The loops over
-// pixels work with k1, k2, k3 and base-2 exponentials.
+// pixels use k1, k2, k3 and base-2 exponentials.
 
 #pragma once
 
@@ -71,7 +71,7 @@ struct Camera {
   }
 };
 
-// A Gaussian on the screen. Pixel (column, row) has its center at (column, row) here, so x and y
+// A projected Gaussian. Pixel (column, row) has its center at (column, row) here, so x and y
 // are continuous pixels less one half.
 struct Splat {
   float x, y;
@@ -105,7 +105,7 @@ struct PixelSums {
 };
 static_assert(sizeof(PixelSums) == kSums * sizeof(float));
 
-// Everything between the parameters and the splat that the derivative needs again.
+// Intermediate values between parameters and splat that the derivative needs.
 struct Projection {
   float q[4], norm;    // unit quaternion (w, x, y, z) and the length it was given with
   float rot[9];        // Q
@@ -122,8 +122,8 @@ struct Projection {
 HEADSPLAT_HD float exponent_limit(float opacity) { return log2f(opacity / kAlphaMin); }
 
 // Whether the splat's alpha may reach 1/255 at a pixel center of the rectangle [x0, x1] x [y0, y1].
-// The form is convex: outside the rectangle's center case, its least value lies on the nearer
-// vertical or horizontal edge. Errs on the side of true.
+// If the center is outside the rectangle, the minimum of the convex form lies on the nearer vertical
+// or horizontal edge. Rounding can only err towards true.
 HEADSPLAT_HD bool reaches(const Splat& s, float limit, float x0, float x1, float y0, float y1) {
   float left = x0 - s.x, right = x1 - s.x, top = y0 - s.y, bottom = y1 - s.y;
   bool across = left <= 0 && right >= 0, along = top <= 0 && bottom >= 0;
@@ -231,7 +231,7 @@ HEADSPLAT_HD Splat make_splat(const Gaussian& g, const Camera& c, const Projecti
   float mid = 0.5f * (at.a + at.c), half = 0.5f * (at.a - at.c);
   float largest = mid + sqrtf(fmaxf(0.1f, fmaf(half, half, at.b * at.b)));
   float radius = ceilf(3.0f * sqrtf(largest));
-  // Alpha is under 1/255 beyond this Mahalanobis distance: leaving those pixels out is lossless.
+  // Alpha is below 1/255 beyond this Mahalanobis distance, so skipping those pixels is lossless.
   // The margin covers the rounding of the pixel loop's own alpha.
   float distance = sqrtf(2.0f * logf(g.opacity / kAlphaMin)) * 1.001f;
   pixel_range(s.x, distance * sqrtf(at.a) + 0.05f, radius, c.width, &s.x0, &s.x1);

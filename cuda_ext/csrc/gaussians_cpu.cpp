@@ -1,16 +1,14 @@
 // Gaussians on the CPU.
 //
-// 1. Every Gaussian of every frame becomes a Splat (gaussians.h).
-// 2. A frame's visible splats are sorted by depth and added, in that order, to the 16x16 tiles they
-//    may reach. An entry of a tile's list is one `Instance`.
-// 3. Tiles are independent tasks. A row of a tile is one to four vectors of the machine; for each
-//    splat only the vectors it may reach are visited, and a tile ends when all its pixels have
-//    stopped.
+// 1. Every Gaussian of every frame is projected to a Splat (gaussians.h).
+// 2. A frame's visible splats are sorted by depth and appended, in that order, to the lists of the
+//    16x16 tiles they may reach. An entry of a tile's list is one `Instance`.
+// 3. Tiles are independent tasks. A row of a tile is one to four SIMD vectors; for each splat only
+//    the vectors it may reach are visited, and a tile ends when all its pixels have stopped.
 // 4. Backward visits the lists from the back, undoing the transmittance by division. A tile
-//    computes nine sums over pixels for a Gaussian (PixelSums) and writes them to the slot of that
-//    instance; slots of one Gaussian lie side by side, and a last pass adds them in their fixed
-//    order. No two threads ever add to one place, so results are the same bits for any number of
-//    threads.
+//    computes nine sums over pixels per Gaussian (PixelSums) and writes them to the slot of that
+//    instance. Slots of one Gaussian are contiguous, and a last pass adds them in a fixed order.
+//    No two threads add to one address, so results are bitwise equal for any number of threads.
 //
 // Forward and backward evaluate alpha by the same function, without contraction: they agree on
 // which pairs of pixel and Gaussian count.
@@ -27,9 +25,9 @@
 namespace headsplat {
 namespace {
 
-constexpr int kChunk = 256;     // Gaussians a task
+constexpr int kChunk = 256;     // Gaussians per task
 constexpr int kCheckEvery = 8;  // splats between checks for unfinished rows
-constexpr int kParts = kTile / kLanes;  // vectors a row
+constexpr int kParts = kTile / kLanes;  // vectors per row
 
 struct Instance {
   int32_t gaussian, slot;
@@ -49,7 +47,7 @@ int tiles_of(const Splat& s) {
 }
 
 // Indices of the visible splats by (depth, index): a radix sort, which keeps equals in order.
-// Positive floats sort as their bits do.
+// Positive floats have the order of their bits.
 std::vector<int32_t> depth_order(const std::vector<Splat>& splats) {
   struct Entry {
     uint32_t key;
@@ -75,7 +73,7 @@ std::vector<int32_t> depth_order(const std::vector<Splat>& splats) {
   return order;
 }
 
-// Gives every pair of splat and tile a slot, those of one splat side by side.
+// Assigns every pair of splat and tile a slot; those of one splat are contiguous.
 void number_slots(const GaussianTask& task, Frame& frame) {
   int64_t total = 0;
   frame.first_slot.resize(task.count + 1);
@@ -161,7 +159,7 @@ struct Tile {
   }
 };
 
-// One splat over one tile: what does not depend on the row, and the rows and vectors it may reach.
+// One splat over one tile: values independent of the row, and the rows and vectors it may reach.
 struct Brush {
   Floats dx[kParts], pp[kParts], k2dx[kParts];
   float k3, y, opacity;
@@ -182,7 +180,7 @@ struct Brush {
     after = (std::min<int>(s.x1 - tile.x0, kTile) + kLanes - 1) / kLanes;
   }
   float dy(int row) const { return static_cast<float>(row) - y; }
-  // o times the Gaussian along a vector, not yet held at 0.99; `r` is the form's second root.
+  // o times the Gaussian along a vector, not yet clamped to 0.99; `r` is the form's second root.
   inline __attribute__((always_inline)) Floats alpha(int row, int part, Floats& r) const {
     r = k2dx[part] + k3 * dy(row);
     return opacity * exp2(-fma(r, r, pp[part]));
@@ -245,10 +243,10 @@ void draw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile& 
   }
 }
 
-// What backward keeps of a tile's pixels; pixels beyond the image have reached nothing.
+// State of a tile's pixels in backward; pixels outside the image have reached nothing.
 struct TileGradient {
   Floats transmittance[kTile][kParts], d_color[3][kTile][kParts];
-  Floats behind[kTile][kParts];  // what is behind the current splat, as seen in the loss
+  Floats behind[kTile][kParts];  // contribution to the loss of everything behind the current splat
   Ints reached[kTile][kParts];
   int farthest = 0;
 
@@ -323,7 +321,7 @@ void undraw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile
   }
 }
 
-// Step 4's last pass for one chunk of Gaussians; `camera` receives its share of the camera's.
+// The last pass of step 4 for one chunk of Gaussians; adds its part of the gradient to `camera`.
 void finish_chunk(const GaussianTask& task, const Frame& frame, int b, int begin, int end,
                   const PixelSums* slots, const Gradients& out, CameraGradient& camera) {
   for (int i = begin; i < end; ++i) {
@@ -377,7 +375,7 @@ int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Images& out, int
 
 void rasterize_gaussians_backward_cpu(const GaussianTask& task, const ImageGradients& in,
                                       const Gradients& out, int threads) {
-  std::atomic<int64_t> bad{0};  // forward has looked
+  std::atomic<int64_t> bad{0};  // checked by forward
   std::vector<Frame> frames = prepare_frames(task, threads, bad);
   std::vector<std::vector<PixelSums>> slots(task.batch);
   for (int b = 0; b < task.batch; ++b) slots[b].resize(frames[b].list.size());

@@ -1,4 +1,4 @@
-// Gaussians on CUDA: drawing the tiles' lists, and the derivative. See gaussians_cuda.cuh
+// Gaussians on CUDA: rasterization of the tile lists, and the derivative. See gaussians_cuda.cuh
 // for the design.
 
 #include "gaussians_cuda.cuh"
@@ -7,7 +7,7 @@ namespace headsplat {
 namespace {
 
 constexpr int kDrawWarps = kTile * kTile / 32;
-constexpr int kCells = kTile * kStrip / 32;  // of a strip
+constexpr int kCells = kTile * kStrip / 32;  // per strip
 constexpr int kUndrawWarps = 2;
 
 __global__ void __launch_bounds__(32 * kDrawWarps)
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(32 * kDrawWarps)
     unsigned hits = __ballot_sync(kAll, touched);
     __syncwarp();
     if (touched) {
-      s.depth = __int_as_float(first + lane + 1);  // what to note as reached
+      s.depth = __int_as_float(first + lane + 1);  // position to store in `reached`
       brushes[warp][__popc(hits & ((1u << lane) - 1))] = s;
     }
     __syncwarp();
@@ -64,9 +64,9 @@ __global__ void __launch_bounds__(32 * kDrawWarps)
   out.reached[pixel] = reached;
 }
 
-// The warp's sum of each of nine values. Lanes first share out the first eight, each exchange
-// halving how many a lane still carries: 14 shuffles instead of 45. Every fourth lane ends with
-// one of the eight, at index lane / 4; all lanes end with the ninth.
+// The warp's sum of each of nine values. Lanes first divide the first eight among them; each
+// exchange halves the number of values per lane: 14 shuffles instead of 45. Every fourth lane ends
+// with one of the eight, at index lane / 4; all lanes end with the ninth.
 __device__ void add_up(float value[kSums], int lane, float* one, float* ninth) {
   for (int half = 4, step = 16; half; half /= 2, step /= 2) {
     bool upper = lane & step;
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(32 * kUndrawWarps)
   const int32_t* first_slot = lists.first_slot + static_cast<int64_t>(frame) * task.count;
   slots += static_cast<int64_t>(frame) * lists.capacity;
 
-  // `behind`: what is behind the current splat, as seen in the loss.
+  // `behind`: contribution to the loss of everything behind the current splat.
   float light[kCells], behind[kCells], d_color[kCells][3];
   int reached[kCells], farthest[kCells];
   float px = tile_x * kTile + lane % kCellX, py = strip_y * kStrip + lane / kCellX;
@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(kFinishThreads)
     Gaussian g = task.gaussian(frame, index);
     Camera camera = task.camera(frame);
     Projection projection;
-    // A frame that did not fit its capacity has no pairs, and so no sums.
+    // A frame that exceeded its capacity has no pairs, and so no sums.
     bool drawn = lists.tile_start[static_cast<int64_t>(frame + 1) * (tiles + 1) - 1] > 0;
     if (drawn && s.visible() && project(g, camera, projection)) {
       const float* from = reinterpret_cast<const float*>(

@@ -1,29 +1,31 @@
-// Gaussians on CUDA: the design, and what its kernels share.
+// Gaussians on CUDA: the design, and declarations that its kernels share.
 //
 // Forward, for all frames at once (gaussian_lists.cu up to the sort, gaussians_cuda.cu after):
-//   project_gaussians  a thread a Gaussian: its Splat (gaussians.h), the count of every 16x16 tile
-//                      it may reach, and a run of slots, one for each 16x8 strip it may reach
-//   scan_tiles         a block a frame: where each tile's list begins; notes what was needed
-//   fill_tiles         a thread a Gaussian: (depth, index) keys into the lists, in any order
-//   sort_small, _large a block a tile: sorts its keys; the order is total, so it does not matter
-//                      in which order they came. Rare long lists get larger blocks.
-//   draw_tiles         a warp a cell of 8x4 pixels, eight cells a tile
+//   project_gaussians  one thread per Gaussian: its Splat (gaussians.h), the count of every 16x16
+//                      tile it may reach, and a range of slots, one per 16x8 strip it may reach
+//   scan_tiles         one block per frame: start of each tile's list; stores the required capacity
+//   fill_tiles         one thread per Gaussian: (depth, index) keys into the lists, in any order
+//   sort_small, _large one block per tile: sorts its keys. The order is total, so the order of
+//                      insertion does not matter. Rare long lists get larger blocks.
+//   draw_tiles         one warp per cell of 8x4 pixels, eight cells per tile
 // Backward:
-//   undraw_strips      a warp a strip, half a tile, from the back of the tile's list; a lane holds
-//                      one pixel of each of the strip's four cells. The nine sums of a
+//   undraw_strips      one warp per strip (half a tile), from the back of the tile's list; a lane
+//                      handles one pixel of each of the strip's four cells. The nine sums of a
 //                      Gaussian over the strip's pixels (PixelSums) go to that pair's slot.
-//   finish_gaussians   a thread a Gaussian: adds its slots in order and differentiates the rest
-//   add_cameras        a block a frame
+//   finish_gaussians   one thread per Gaussian: adds its slots in order and differentiates the rest
+//   add_cameras        one block per frame
 //
-// Most Gaussians touch only a part of a tile. So each warp takes 32 Gaussians of the list at a
-// time, each lane decides for one of them which cells it may reach (`reaches`, exact but for a
-// margin), and the warp then visits only pairs that count. Warps never wait for each other: there
-// is no barrier in the two kernels that cost the most.
+// Most Gaussians cover only a part of a tile. So each warp takes 32 Gaussians of the list at a
+// time, each lane decides for one of them which cells it may reach (`reaches`, exact except for a
+// margin), and the warp then visits only pairs that count. The two most expensive kernels have no
+// barriers.
 //
-// Nothing adds floats atomically, and every sum has a fixed order: results are the same bits in
-// every run. Where a Gaussian's run of slots lies differs between runs, but not what is in it.
+// There are no atomic float additions, and every sum has a fixed order: results are bitwise
+// reproducible. The position of a Gaussian's range of slots differs between runs, but not its
+// content.
 //
-// Nothing waits for the host. The lists have a fixed capacity; a frame that needs more is left
+// Nothing synchronizes with the host. The lists have a fixed capacity. A frame that needs more is
+// left empty, the required capacity is stored in `Counters::need`, and the caller checks it later.
 // empty, the need is noted in `Counters::need`, and the caller looks at it when it likes.
 
 #pragma once
@@ -36,7 +38,7 @@ namespace headsplat {
 
 constexpr unsigned kAll = 0xffffffffu;
 constexpr int kStrip = kTile / 2;
-constexpr int kCellX = 8, kCellY = 4;  // pixels; cells lie two a row
+constexpr int kCellX = 8, kCellY = 4;  // pixels; two cells per row
 static_assert(sizeof(Splat) == 48);
 
 // The strips a splat may reach: columns of tiles, rows of strips, half open.
@@ -78,7 +80,7 @@ inline __device__ float exp2_fast(float x) {
   return y;
 }
 
-// o times the Gaussian, not yet held at 0.99; forward and backward must agree on it to the bit.
+// o times the Gaussian, not yet clamped to 0.99; forward and backward must agree on it to the bit.
 inline __device__ float raw_alpha(const Splat& s, float dx, float dy, float* r) {
   float p = __fmul_rn(s.k1, dx);
   *r = __fmaf_rn(s.k3, dy, __fmul_rn(s.k2, dx));

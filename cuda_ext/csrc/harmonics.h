@@ -1,16 +1,16 @@
-// Colors that change with the view, as 3D Gaussian splatting has them (Kerbl et al. 2023): real
-// spherical harmonics up to degree 3 in its order and signs, their exact derivative, and the entry
-// points. CPU and CUDA run this same code without contraction: colors are the same bits.
+// View-dependent colors of 3D Gaussian splatting (Kerbl et al. 2023): real spherical harmonics up
+// to degree 3 in its order and signs, their exact derivative, and the entry points. CPU and CUDA
+// share this code without contraction: colors are bitwise equal.
 //
 //   u = (mean - center) / |mean - center|;  color = max(0, 1/2 + sum over k of c_k Y_k(u)).
 //
-// The gradient passes where the color is not held at 0. Each Y is a polynomial in u; its gradient
-// is that of the polynomial, projected to directions across u, along which alone a mean turns its
-// view. A mean at the camera's center sees the direction 0 and gets no gradient.
+// The gradient passes where the color is not clamped at 0. Each Y is a polynomial in u. Its
+// gradient is that of the polynomial, projected to directions orthogonal to u, along which alone a
+// mean rotates its view. A mean at the camera's center has direction 0 and no gradient.
 //
-// Coefficients belong to a Gaussian, views to a Gaussian and a frame. So work is split by Gaussians
-// and loops over frames: coefficients are read once, and their gradient, a sum over the frames, is
-// written once, in a fixed order and without atomics.
+// Coefficients belong to a Gaussian, views to a Gaussian and a frame. So work is divided by
+// Gaussians and loops over frames. Coefficients are read once, and their gradient, a sum over the
+// frames, is written once, in a fixed order and without atomics.
 
 #pragma once
 
@@ -37,7 +37,7 @@ struct HarmonicsTask {
   const float* centers;   // (batch, 3)
 };
 
-// `T` is a float, or a vector of floats of Gaussians side by side.
+// `T` is a float, or a vector with one float per Gaussian.
 template <typename T>
 struct View {
   T x, y, z;      // of unit length
@@ -118,7 +118,7 @@ struct Harmonics {
     }
   }
 
-  // Before it is held at 0; coefficients are (kUsed, 3).
+  // Before clamping at 0; coefficients are (kUsed, 3).
   template <typename T>
   HEADSPLAT_HD static void color(const T* coefficients, const T value[kUsed], T out[3]) {
     for (int c = 0; c < 3; ++c) {
@@ -128,7 +128,7 @@ struct Harmonics {
     }
   }
 
-  // Adds one view's share to the coefficients' gradient and gives the mean's; `d_color` is
+  // Adds one view's part to the coefficients' gradient and returns the mean's; `d_color` is
   // changed.
   template <typename T>
   HEADSPLAT_HD static void backward(const T* coefficients, const View<T>& u, T d_color[3],

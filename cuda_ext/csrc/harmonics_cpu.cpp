@@ -1,4 +1,4 @@
-// Harmonic colors on the CPU: a vector of Gaussians at a time, one thread each, over all frames.
+// Harmonic colors on the CPU: one vector of Gaussians at a time, over all frames.
 
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,7 @@
 namespace headsplat {
 namespace {
 
-// Gaussians side by side; lanes beyond the last one repeat it and are not stored.
+// Gaussians per vector; lanes beyond the last Gaussian repeat it and are not stored.
 struct Group {
   int64_t first;
   int lanes;

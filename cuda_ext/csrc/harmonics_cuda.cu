@@ -1,5 +1,5 @@
-// Harmonic colors on CUDA. A block takes 32 Gaussians: their coefficients go through shared
-// memory, so that neighboring threads read neighboring numbers, and its warps share the frames.
+// Harmonic colors on CUDA. A block handles 32 Gaussians: their coefficients pass through shared
+// memory, so that global loads are coalesced, and its warps share the frames.
 
 #include <cuda_runtime.h>
 
@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kMostThreads = 32 * kMostWarps;
 
-// Neighboring threads take neighboring numbers of the block's rows of (count, `width`).
+// Coalesced copy of the block's rows of (count, `width`).
 template <typename Visit>
 __device__ void each_number(int count, int width, Visit visit) {
   int first = 32 * blockIdx.x, rows = min(32, count - first);

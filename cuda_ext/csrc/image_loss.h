@@ -1,4 +1,4 @@
-// The photometric loss of a training step: the arithmetic both back ends share, their entry points.
+// Photometric loss of a training step: arithmetic shared by both back ends, and the entry points.
 //
 // A rendered image is compared with a target that is stored as bytes only: red, green, blue,
 // matte and mouth, five interleaved planes of every frame. Target = the image over the frame's
@@ -9,21 +9,21 @@
 //   loss = sum over pixels, channels of weight c (d - c / 2) / count,
 //   d = image - target, c = d held within -delta..delta, d loss / d image = weight c / count.
 //
-// As tensor operators this is a dozen passes over float images. Here, forward reads the image and
-// the bytes once and leaves one number a frame; backward reads them once more and writes the
-// gradient once. Nothing is kept in between, since computing target and weight again costs less
-// than reading them would: 17 bytes a pixel forward, 29 backward, and memory is the only limit.
-// Frames are picked by row here, so that no batch of bytes is gathered first either.
+// As tensor operations this takes a dozen passes over float images. Here, forward reads the image
+// and the bytes once and writes one number per frame; backward reads them once more and writes the
+// gradient once. Nothing is stored in between, because computing target and weight again is cheaper
+// than reading them: 17 bytes per pixel forward, 29 backward, and both are memory-bound. Frames are
+// selected by row here, so that no batch of bytes is gathered first.
 //
-// Products of bytes and their sums over up to four pixels stay whole numbers (below 2^18), so the
-// only rounding is in the last steps, and the area mean is exact before them. Without contraction
-// CPU and CUDA do the same operations on a pixel: the gradients are the same bits. The sums over
-// pixels differ in their order between the two, but each order is fixed: pixels make runs, runs
-// make parts, and the parts of a frame are added up by one thread or one block. No result depends
-// on the number of threads, and no atomics are used.
+// Products of bytes and their sums over up to four pixels are exact integers (below 2^18), so only
+// the last steps round, and the area mean before them is exact. Without contraction, CPU and CUDA
+// do the same operations per pixel: the gradients are bitwise equal. The sums over pixels have
+// different orders on the two, but each order is fixed: pixels form runs, runs form parts, and one
+// thread or block adds the parts of a frame. No result depends on the number of threads, and no
+// atomics are used.
 //
-// Pixels are numbered along lines. At full size a frame is one line, so that no width wastes lanes
-// at the end of rows; at half size a line is one row of the image, made of two rows of bytes.
+// Pixels are numbered along lines. At full size a frame is one line, so that no lanes are idle at
+// the end of rows. At half size a line is one row of the image, from two rows of bytes.
 
 #pragma once
 
@@ -34,7 +34,7 @@
 namespace headsplat {
 
 constexpr float kHuberDelta = 0.1f;
-constexpr int kPlanes = 5;  // bytes a pixel
+constexpr int kPlanes = 5;  // bytes per pixel
 
 struct ImageLossTask {
   int batch, frames, height, width;  // of the stored images
@@ -54,9 +54,9 @@ struct ImageLossTask {
 // A piece of at most `kSize` pixels of one line.
 template <int kSize>
 struct Run {
-  int64_t pixel;         // the first one's place in the frame's image
+  int64_t pixel;         // index of the first pixel in the frame's image
   int count;             // pixels
-  const uint8_t* bytes;  // under the first pixel; a line's second row is `width` pixels further
+  const uint8_t* bytes;  // of the first pixel; a line's second row is `width` pixels further
 
   HEADSPLAT_HD static int per_line(const ImageLossTask& task) {
     return (task.length() + kSize - 1) / kSize;
@@ -74,7 +74,7 @@ struct Run {
   }
 };
 
-// What an area of stored pixels adds up to.
+// Sums over an area of stored pixels.
 struct Area {
   int color[3] = {0, 0, 0};  // times matte
   int matte = 0, mouth = 0;
@@ -88,10 +88,10 @@ struct Area {
   }
 };
 
-// Turns areas of one frame into targets and weights; `scale` multiplies the weights.
+// Converts areas of one frame to targets and weights; `scale` multiplies the weights.
 struct Mixer {
   float background[3];
-  float full;  // matte of an area that is all head
+  float full;  // matte of an area that is fully covered
   float per_color, per_matte, mouth, scale;
 
   HEADSPLAT_HD Mixer(const ImageLossTask& task, int frame, float times) {
@@ -112,7 +112,7 @@ struct Mixer {
   }
 };
 
-// Held within the delta; what is not a number stays so, or no one would notice.
+// Clamped to the delta; NaN is propagated, so that it is noticed.
 HEADSPLAT_HD float huber_slope(float difference) {
   float held = difference < -kHuberDelta ? -kHuberDelta : difference;
   return held > kHuberDelta ? kHuberDelta : held;
@@ -128,11 +128,11 @@ void image_loss_cpu(const ImageLossTask& task, float* loss, int threads);
 void image_loss_backward_cpu(const ImageLossTask& task, const float* d_loss, float* d_image,
                                int threads);
 
-// Parts of a frame's sum, one a block, that the CUDA side keeps: `parts` is (batch, this).
+// Number of partial sums per frame, one per block, on CUDA: `parts` is (batch, this).
 int64_t image_loss_parts(const ImageLossTask& task);
 
-// Enqueue work on `stream`, synchronize nothing, and return null or the CUDA runtime's error. A
-// row outside of the frames counts as the nearest one inside.
+// Enqueue work on `stream` without synchronizing, and return null or the CUDA runtime's error.
+// Out-of-range rows are clamped.
 const char* image_loss_cuda(const ImageLossTask& task, float* parts, float* loss,
                               void* stream);
 const char* image_loss_backward_cuda(const ImageLossTask& task, const float* d_loss,

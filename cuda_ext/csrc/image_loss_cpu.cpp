@@ -1,5 +1,5 @@
-// The photometric loss on the CPU: each task computes one band of pixels of one frame. A run of pixels
-// is first spread out into targets and weights per channel, which stay in the cache; at full size
+// Photometric loss on the CPU: each task computes one band of pixels of one frame. A run of pixels
+// is first expanded into targets and weights per channel, which stay in the cache. At full size,
 // byte shuffles do that for four pixels at once. Bands do not depend on the number of threads.
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 namespace headsplat {
 namespace {
 
-constexpr int kSize = 256;  // pixels a run
-constexpr int kBand = 32;   // runs a task
+constexpr int kSize = 256;  // pixels per run
+constexpr int kBand = 32;   // runs per task
 
 struct Values {  // of a run, per channel
   float target[3 * kSize], weight[3 * kSize];
@@ -27,7 +27,7 @@ typedef uint8_t Bytes __attribute__((vector_size(16)));
 constexpr int kColor = 0, kMatte = 3, kMouth = 4;  // first bytes of a pixel's planes
 
 // Each value's byte of a plane, in vector `kPart` of the three. They lie within 16 bytes; the
-// other bytes of an integer come from a vector of zeros.
+// other bytes of an integer are zero.
 template <int kPart, int kPlane>
 inline __attribute__((always_inline)) Four pick(const uint8_t* bytes) {
   constexpr int start = kPart == 2 ? 4 : 0;
@@ -120,7 +120,7 @@ void slope(const float* rendered, const Values& values, int count, float* d_imag
     d_image[i] = huber_slope(rendered[i] - values.target[i]) * values.weight[i];
 }
 
-// Spreads out every run of a band; `visit` gets the place of its first value, values, and pixels.
+// Expands every run of a band; `visit` gets the index of its first value, values, and pixels.
 template <typename Visit>
 void each_run(const ImageLossTask& task, int frame, int band, float scale, Visit visit) {
   Mixer mixer(task, frame, scale);

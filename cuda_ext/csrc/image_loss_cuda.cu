@@ -1,11 +1,11 @@
-// The photometric loss on CUDA: a warp takes a run of 128 pixels, a lane four of them.
+// Photometric loss on CUDA: one warp per run of 128 pixels, four pixels per lane.
 //
-// A lane's share, 48 bytes of image and 20 of planes, is no multiple of what a warp loads well at
-// once. So neighboring lanes copy neighboring words into shared memory and each lane then reads
-// its own share from there; steps of 48 and of 20 bytes meet every bank once. The gradient goes the
-// same way back. Where the sizes put every run on a word's border, words are 16 bytes of image and
-// 4 of planes; elsewhere (widths that are no multiple of 4) they are one float and one byte. Only a
-// warp's own lanes share its copy: nothing but the sum needs the block.
+// A lane's data, 48 bytes of image and 20 of planes, cannot be loaded with coalesced accesses. So
+// neighboring lanes copy neighboring words into shared memory, and each lane then reads its own
+// data from there; strides of 48 and 20 bytes have no bank conflicts. The gradient takes the same
+// way back. If all runs are aligned, words are 16 bytes of image and 4 of planes; otherwise (widths
+// that are no multiple of 4) they are one float and one byte. A warp's copy is used by its own
+// lanes only, so nothing but the sum synchronizes the block.
 
 #include <cuda_runtime.h>
 
@@ -15,8 +15,8 @@ namespace headsplat {
 namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
-constexpr int kEach = 4;           // pixels a lane
-constexpr int kSize = 32 * kEach;  // pixels a run
+constexpr int kEach = 4;           // pixels per lane
+constexpr int kSize = 32 * kEach;  // pixels per run
 constexpr unsigned kAll = 0xffffffffu;
 
 template <bool kAligned>
@@ -30,8 +30,8 @@ struct Words<false> {
   using Planes = uint8_t;
 };
 
-// At most `kMost` bytes on their way between global and shared memory, through registers: all loads
-// are under way before the first is waited for.
+// At most `kMost` bytes in transfer between global and shared memory, through registers: all loads
+// are issued before the first is waited for.
 template <typename Word, int kMost>
 struct Transfer {
   static constexpr int kSteps = kMost / static_cast<int>(32 * sizeof(Word));
@@ -62,7 +62,7 @@ struct Shared {
 template <bool kAligned>
 using ImageTransfer = Transfer<typename Words<kAligned>::Image, 12 * kSize>;
 
-// Brings a run into the warp's shared memory.
+// Copies a run into the warp's shared memory.
 template <int kReduction, bool kAligned>
 __device__ void fetch(const ImageLossTask& task, int frame, const Run<kSize>& run, int lane,
                       Shared<kReduction>& shared) {
@@ -115,7 +115,7 @@ __device__ float block_sum(float value, float sums[kWarps]) {  // in the first t
 
 template <int kReduction, bool kAligned>
 __global__ void __launch_bounds__(kThreads) charge_runs(ImageLossTask task, float* parts) {
-  task.reduction = kReduction;  // a constant: half of the arithmetic on sizes folds
+  task.reduction = kReduction;  // a compile-time constant, which simplifies the arithmetic on sizes
   __shared__ Shared<kReduction> shared[kWarps];
   __shared__ float sums[kWarps];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, frame = blockIdx.y;
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreads)
 template <int kReduction, bool kAligned>
 __global__ void __launch_bounds__(kThreads)
     slope_runs(ImageLossTask task, const float* d_loss, float* d_image) {
-  task.reduction = kReduction;  // a constant: half of the arithmetic on sizes folds
+  task.reduction = kReduction;  // a compile-time constant, which simplifies the arithmetic on sizes
   __shared__ Shared<kReduction> shared[kWarps];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, frame = blockIdx.y;
   int index = blockIdx.x * kWarps + warp;
@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(kThreads)
   out.store(d_image + 3 * (frame * task.pixels() + run.pixel), 12 * run.count, lane);
 }
 
-// Whether every run of every frame begins and ends on a word's border.
+// Whether every run of every frame is aligned to words at both ends.
 bool aligned(const ImageLossTask& task, const float* d_image) {
   auto on = [](const void* pointer, uintptr_t bytes) {
     return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;

@@ -1,30 +1,30 @@
-// One block's share of LPIPS on CUDA: what its kernels do, their entry points.
+// The end of one LPIPS block on CUDA: description of its kernels, and entry points.
 //
 // LPIPS compares the features of two images after the last ReLU of each of VGG16's five blocks:
 //
 //   distance = mean over pixels of sum over channels of weight (have / |have| - want / |want|)^2,
 //
-// and the next block starts from the features' maxima over 2x2 pixels. Features are large (134 MB a
-// block for 16 images of 256 x 256), the arithmetic on them is little, so the time is that of the
-// bytes, and tensor operators pass over them some twenty times. Here all that a block's end does is
-// done at once: forward reads either image's features once and writes the maxima and a few sums;
-// backward reads them once more and writes the gradient, into which it takes
+// and the next block starts from the features' 2x2 max pooling. Features are large (134 MB per
+// block for 16 images of 256 x 256) and the arithmetic is little, so the operation is memory-bound,
+// and tensor operations pass over them about twenty times. Here everything at a block's end is
+// fused: forward reads both images' features once and writes the maxima and a few sums; backward
+// reads them once more and writes the gradient, which combines
 //
-//   the distance:  have's direction is pushed by 2 weight (difference) / pixels, less what would
-//                  only lengthen it, over its length;
-//   the maxima:    the next block's gradient goes to the first of the largest in rows' order;
-//   the ReLU:      nothing passes where have is 0.
+//   the distance:  2 weight (difference) / pixels on have's direction, without the component that
+//                  would only change its length, divided by the length;
+//   the maxima:    the next block's gradient goes to the first maximum in row order;
+//   the ReLU:      the gradient is 0 where have is 0.
 //
-// Nothing else is kept from forward to backward. Lengths, differences and sums are in single
-// precision, features and their gradient in bfloat16 with channels last, rounded once.
+// Nothing else is stored between forward and backward. Lengths, differences and sums are in single
+// precision; features and their gradient are bfloat16 in channels-last order, rounded once.
 //
 // A quad, the 2x2 pixels under one maximum, belongs to C / 8 neighboring lanes, at most a warp.
-// Each lane has the same 8 (at 512 channels, 16) channels of all four pixels in its registers:
-// loads of 16 bytes, of which neighboring lanes' make whole lines, and eight of them under way at
-// once; sums over channels are shuffles; the maximum is the lane's own. Odd last rows and columns
-// belong to quads that are not whole: they count in the distance and in no maximum, as in PyTorch.
-// Each block of threads leaves one sum in `parts`; one block an image adds them up. Every order is
-// fixed, no atomics are used: the same bits in every run.
+// Each lane holds the same 8 (at 512 channels, 16) channels of all four pixels in its registers.
+// Loads are 16 bytes, coalesced over neighboring lanes, with eight in flight at once. Sums over
+// channels are shuffles; the maximum is local to the lane. Odd last rows and columns form
+// incomplete quads: they count in the distance and in no maximum, as in PyTorch. Each thread block
+// writes one sum to `parts`; one block per image adds them. Every order is fixed and there are no
+// atomics: results are bitwise reproducible.
 
 #pragma once
 
@@ -36,20 +36,20 @@ namespace headsplat {
 
 struct LpipsTask {
   int batch, channels, height, width;  // 64, 128, 256 or 512 channels
-  const uint16_t *have, *want;         // (batch, height, width, channels) bfloat16, on 16 bytes
-  const float* weight;                 // (channels,), on 16 bytes
+  const uint16_t *have, *want;         // (batch, height, width, channels) bfloat16, 16-byte aligned
+  const float* weight;                 // (channels,), aligned to 16 bytes
 
   HEADSPLAT_HD float pixels() const {
     return static_cast<float>(static_cast<int64_t>(height) * width);
   }
 };
 
-// Sums an image in `parts`, (batch, this).
+// Number of partial sums per image: `parts` is (batch, this).
 int64_t lpips_parts(const LpipsTask& task);
 
-// Enqueue work on `stream`, synchronize nothing, and return null or the CUDA runtime's error.
+// Enqueue work on `stream` without synchronizing, and return null or the CUDA runtime's error.
 // `distance`, `d_distance`: (batch,). `max_have`, `max_want`, `d_max`: (batch, height / 2,
-// width / 2, channels), on 16 bytes; `d_max` may be null.
+// width / 2, channels), aligned to 16 bytes; `d_max` may be null.
 const char* lpips_block_cuda(const LpipsTask& task, float* parts, float* distance,
                              uint16_t* max_have, uint16_t* max_want, void* stream);
 const char* lpips_block_backward_cuda(const LpipsTask& task, const float* d_distance,

@@ -1,4 +1,4 @@
-// One block's share of LPIPS on CUDA; `lpips.h` says how the work is laid out.
+// The end of one LPIPS block on CUDA; `lpips.h` describes the layout of the work.
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -16,7 +16,7 @@ constexpr int kPixels = 4;        // of a quad
 constexpr float kSmall = 1e-20f;  // keeps the direction of a zero vector finite
 constexpr unsigned kAll = 0xffffffffu;
 
-// Two bfloat16 as CUDA's operations on both at once take them.
+// Two bfloat16 packed for CUDA's two-way operations.
 __device__ __nv_bfloat162 pair(uint32_t word) {
   __nv_bfloat162 out;
   memcpy(&out, &word, sizeof out);
@@ -32,7 +32,7 @@ __device__ uint32_t word(__nv_bfloat162 pair) {
 __device__ float low(uint32_t word) { return __uint_as_float(word << 16); }
 __device__ float high(uint32_t word) { return __uint_as_float(word & 0xffff0000u); }
 
-// Eight neighboring channels of a pixel, as they lie in memory.
+// Eight neighboring channels of a pixel, as in memory.
 struct Eight {
   uint32_t words[4];
 
@@ -48,16 +48,16 @@ struct Eight {
   }
 };
 
-// Whose quad a lane works on, and where that lies.
+// The quad that a lane works on, and its position.
 template <int kChannels>
 struct Place {
-  static constexpr int kLanes = kChannels / 8 < 32 ? kChannels / 8 : 32;  // a quad
-  static constexpr int kSteps = kChannels / (8 * kLanes);                 // eights a lane has
-  static constexpr int kQuads = kThreads / kLanes;                        // a block
+  static constexpr int kLanes = kChannels / 8 < 32 ? kChannels / 8 : 32;  // lanes per quad
+  static constexpr int kSteps = kChannels / (8 * kLanes);                 // channel groups per lane
+  static constexpr int kQuads = kThreads / kLanes;                        // quads per block
   using Features = Eight[kPixels][kSteps];
 
   int channel;             // the lane's first
-  int64_t pixel, maximum;  // the quad's first pixel, its maximum: their places in all frames
+  int64_t pixel, maximum;  // indices of the quad's first pixel and its maximum, over all frames
   int width;
   bool inside[kPixels];
 
@@ -70,7 +70,7 @@ struct Place {
     pixel = (frame * task.height + 2 * row) * task.width + 2 * column;
     maximum = (frame * (task.height / 2) + row) * (task.width / 2) + column;
 #pragma unroll
-    for (int p = 0; p < kPixels; ++p)  // false for all of a quad beyond the last
+    for (int p = 0; p < kPixels; ++p)  // false for quads beyond the last
       inside[p] = 2 * row + p / 2 < task.height && 2 * column + p % 2 < task.width;
   }
   __device__ bool whole() const { return inside[kPixels - 1]; }
@@ -80,7 +80,7 @@ struct Place {
   __device__ int64_t offset_of_maximum(int step) const {
     return maximum * kChannels + channel + 8 * kLanes * step;
   }
-  __device__ void load(const uint16_t* from, Features& out) const {  // zeros outside
+  __device__ void load(const uint16_t* from, Features& out) const {  // zero outside
 #pragma unroll
     for (int p = 0; p < kPixels; ++p)
 #pragma unroll
@@ -98,7 +98,7 @@ struct Place {
       out[4 * i + 3] = four.w;
     }
   }
-  // Sum over the quad's lanes, the same bits in each of them.
+  // Sum over the quad's lanes, bitwise equal in each of them.
   __device__ static float sum(float value) {
 #pragma unroll
     for (int step = kLanes / 2; step; step /= 2) value += __shfl_xor_sync(kAll, value, step);
@@ -119,7 +119,7 @@ struct Place {
   }
 };
 
-// The largest of the quad's pixels, per channel of a word; what is not a number counts as such.
+// Maximum over the pixels of the quad, per channel of a word; NaN counts as the maximum.
 template <int kSteps>
 __device__ uint32_t largest(const Eight (&features)[kPixels][kSteps], int step, int i) {
   auto at = [&](int p) { return pair(features[p][step].words[i]); };
@@ -216,12 +216,12 @@ __global__ void __launch_bounds__(kThreads)
   float per_have[kPixels], per_want[kPixels], along[kPixels];
   Here::inverse_lengths(have, per_have);
   Here::inverse_lengths(want, per_want);
-  auto push = [&](int p, int k) {  // on the unit vector
+  auto push = [&](int p, int k) {  // gradient of the unit vector
     return weight[k] *
            (have[p][k / 8][k % 8] * per_have[p] - want[p][k / 8][k % 8] * per_want[p]);
   };
 #pragma unroll
-  for (int p = 0; p < kPixels; ++p) {  // what of it would only lengthen the vector
+  for (int p = 0; p < kPixels; ++p) {  // component that only changes the length
     float product = 0;
 #pragma unroll
     for (int k = 0; k < 8 * Here::kSteps; ++k)
@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(kThreads)
     Eight out[kPixels];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      uint32_t most = largest(have, step, i), taken = 0;  // taken: where the maximum is found
+      uint32_t most = largest(have, step, i), taken = 0;  // taken: whether the maximum was found
 #pragma unroll
       for (int p = 0; p < kPixels; ++p) {
         uint32_t value = have[p][step].words[i];

@@ -1,4 +1,4 @@
-// Names, argument checks and CPU side of the operators.
+// Registration, argument checks and CPU implementations of the operators.
 
 #include <ATen/Parallel.h>
 #include <torch/library.h>
@@ -27,7 +27,7 @@ GaussianImages gaussians(const at::Tensor& means, const at::Tensor& quaternions,
                            const at::Tensor& colors, const at::Tensor& rotation,
                            const at::Tensor& translation, const at::Tensor& intrinsics,
                            const at::Tensor& background, int64_t width, int64_t height,
-                           int64_t /* capacity: the CPU takes what it needs */) {
+                           int64_t /* capacity: unused on the CPU */) {
   GaussianTask task =
       check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
                        intrinsics, background},
@@ -111,7 +111,7 @@ TORCH_LIBRARY(headsplat, library) {
   library.def(
       "image_loss_backward(Tensor d_loss, Tensor rendered, Tensor images, Tensor rows, "
       "Tensor background, float mouth, int reduction) -> Tensor");
-  // On CUDA only: elsewhere PyTorch's own operators serve LPIPS.
+  // On CUDA only; elsewhere LPIPS uses PyTorch's own operators.
   library.def(
       "lpips_block(Tensor have, Tensor want, Tensor weight) "
       "-> (Tensor distance, Tensor max_have, Tensor max_want)");

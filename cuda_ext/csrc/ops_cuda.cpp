@@ -1,4 +1,4 @@
-// The operators' CUDA side: buffers from PyTorch's allocator, work on PyTorch's current stream.
+// CUDA implementations of the operators: PyTorch's allocator and current stream.
 
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -69,7 +69,7 @@ GaussianImages gaussians(const at::Tensor& means, const at::Tensor& quaternions,
   Lists lists = lists_in(task, state, {});
   check(count_pairs_cuda(task, lists, counters, stream()), "rasterize_gaussians");
   at::Tensor need = counted.narrow(0, 0, 2);
-  if (capacity == 0) {  // no budget: wait for the numbers and take exactly what is needed
+  if (capacity == 0) {  // no budget: synchronize and allocate exactly what is needed
     at::Tensor seen = counted.narrow(0, 0, 2 + task.batch).cpu();
     const int32_t* numbers = seen.const_data_ptr<int32_t>();
     TORCH_CHECK_VALUE(numbers[1] == 0, numbers[1],

@@ -1,4 +1,4 @@
-// What code shared by the C++ and the CUDA compiler needs.
+// Macros for code that both the C++ and the CUDA compiler compile.
 
 #pragma once
 

@@ -1,9 +1,9 @@
-// The gradient through a ReLU and into the bias before it, in one pass over memory. For a network
-// with a row for each Gaussian of each frame, masking the gradient and adding up its columns are
-// two of the three passes of a layer that compute next to nothing; here the sums ride along.
+// The gradient through a ReLU and of the bias before it, in one pass over memory. For a network
+// with one row per Gaussian and frame, masking the gradient and summing its columns are two of a
+// layer's three memory-bound passes. Here both are one pass.
 //
-// Blocks take rows in turn and sum in single precision; their sums are added in a second, small
-// kernel. Which block takes which row depends on the sizes alone, so runs agree bit by bit.
+// Blocks take rows in turn and sum in single precision; a second, small kernel adds their sums. The
+// assignment of rows depends on the sizes only, so results are bitwise reproducible.
 
 #pragma once
 
@@ -12,7 +12,7 @@
 namespace headsplat {
 
 constexpr int kReluThreads = 256, kMostReluBlocks = 1024;
-constexpr int kReluGroup = 8;  // columns a thread: 16 bytes
+constexpr int kReluGroup = 8;  // columns per thread: 16 bytes
 
 struct ReluTask {
   int64_t rows;
@@ -28,8 +28,8 @@ struct ReluTask {
   }
 };
 
-// `parts`: (blocks, columns); `sums`: (columns,). Enqueues work on `stream`, synchronizes nothing,
-// and returns null or what the CUDA runtime said.
+// `parts`: (blocks, columns); `sums`: (columns,). Enqueues work on `stream` without synchronizing,
+// and returns null or the CUDA runtime's error.
 const char* relu_gradient_cuda(const ReluTask& task, float* parts, float* sums, void* stream);
 
 }  // namespace headsplat

@@ -1,4 +1,4 @@
-// The gradient through a ReLU on CUDA: a thread takes 16 bytes of a row, so that a warp takes 512.
+// The gradient through a ReLU on CUDA: 16 bytes of a row per thread, 512 per warp.
 
 #include <cuda_runtime.h>
 
@@ -7,9 +7,9 @@
 namespace headsplat {
 namespace {
 
-constexpr int kAtOnce = 4;  // rows a thread has under way
+constexpr int kAtOnce = 4;  // rows in flight per thread
 
-// Two bfloat16 of a word: what survives where `value` is above 0 (or not a number).
+// Masks two packed bfloat16: keeps those whose `value` is positive (or NaN).
 __device__ uint32_t masked(uint32_t gradient, uint32_t value) {
   uint32_t low = static_cast<int16_t>(value & 0xffffu) > 0 ? 0x0000ffffu : 0u;
   uint32_t high = static_cast<int32_t>(value) >= 0x10000 ? 0xffff0000u : 0u;

@@ -1,11 +1,10 @@
-// Rasterizing triangles: the arithmetic both back ends share, and their entry points.
+// Rasterizing triangles: arithmetic shared by both back ends, and the entry points.
 //
-// A pixel belongs to a triangle when its center lies inside or on an edge. Edge functions are
-// evaluated in double from one end of the edge that both neighbors agree on, so two triangles
-// that share an edge see exactly opposite values: no pixel on the edge is lost. Of all triangles
-// over a pixel the nearest wins, of equally near ones the one with the lowest index; depth is
-// compared as the float of 1/z. CPU and CUDA run this same code without contraction and therefore
-// agree bit for bit.
+// A pixel belongs to a triangle if its center is inside or on an edge. Edge functions are evaluated
+// in double from one end of the edge, chosen alike by both neighbors. So two triangles that share
+// an edge get exactly opposite values, and no pixel on the edge is lost. The nearest triangle over
+// a pixel wins; of equally near ones, that with the lowest index. Depth is compared as the float of
+// 1/z. CPU and CUDA share this code without contraction: results are bitwise equal.
 
 #pragma once
 
@@ -45,18 +44,18 @@ struct Triangle {
   }
 };
 
-HEADSPLAT_HD int first_center(double low, int size) {  // of a center at or after `low`
+HEADSPLAT_HD int first_center(double low, int size) {  // index of the first center >= `low`
   double first = ceil(low - 0.5);
   return first > 0 ? (first < size ? static_cast<int>(first) : size) : 0;
 }
 
-HEADSPLAT_HD int after_center(double high, int size) {  // past the last center up to `high`
+HEADSPLAT_HD int after_center(double high, int size) {  // one past the last center <= `high`
   double last = floor(high - 0.5) + 1;
   return last > 0 ? (last < size ? static_cast<int>(last) : size) : 0;
 }
 
-// False for a triangle that shows nowhere: behind the camera or touching its plane, not finite,
-// without area, facing away when culled, off screen, or with a vertex that does not exist.
+// False for a triangle that is not visible: behind the camera or touching its plane, not finite,
+// degenerate, facing away when culled, off screen, or with an out-of-range vertex index.
 HEADSPLAT_HD bool prepare(const float* points, const int32_t* face, int vertices, int width,
                           int height, bool cull, Triangle& out) {
   for (int i = 0; i < 3; ++i) {
@@ -96,8 +95,8 @@ struct TriangleTask {
 
 void rasterize_triangles_cpu(const TriangleTask& task, int threads);
 
-// `keys`: (batch, height, width), the depth buffer. Nothing is synchronized. Returns null, or what
-// the CUDA runtime said.
+// `keys`: (batch, height, width), the depth buffer. Does not synchronize. Returns null, or the CUDA
+// runtime's error.
 const char* rasterize_triangles_cuda(const TriangleTask& task, unsigned long long* keys,
                                      void* stream);
 

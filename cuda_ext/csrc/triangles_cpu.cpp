@@ -1,5 +1,5 @@
-// Triangles on the CPU: each task computes one band of rows of one frame, so no two threads meet and
-// the result does not depend on their number.
+// Triangles on the CPU: each task computes one band of rows of one frame, so threads never write to
+// the same pixels and the result does not depend on their number.
 
 #include <algorithm>
 #include <vector>
@@ -9,7 +9,7 @@
 namespace headsplat {
 namespace {
 
-constexpr int kBand = 32;  // rows a task
+constexpr int kBand = 32;  // rows per task
 
 void draw(const Triangle& tri, int index, int width, int top, int bottom, float* depth,
           int32_t* face) {

@@ -1,6 +1,7 @@
-// Triangles on CUDA: a warp draws a triangle into a buffer of 64-bit keys, nearness above the
-// complement of the face's index, so that one atomic maximum keeps the nearest and among equals
-// the lowest index whatever the order. A second pass turns keys into faces and weights.
+// Triangles on CUDA: one warp per triangle writes to a buffer of 64-bit keys, 1/z in the high bits
+// and the complement of the face's index in the low ones. One atomic maximum then keeps the nearest
+// face, and the lowest index among equals, in any order. A second pass converts keys to faces and
+// weights.
 
 #include <cuda_runtime.h>
 

@@ -1,9 +1,9 @@
-// Pixels side by side: one vector of the machine, 4 to 16 floats, in the compilers' common notation.
-// (Wider vectors than the machine's would compile too, into something many times slower.)
+// SIMD vectors of 4 to 16 floats, one per pixel, in the vector extensions of GCC and Clang.
+// (Vectors wider than the machine's would compile too, but into code many times slower.)
 
 #pragma once
 
-// Vectors are passed by value only to functions that are always inlined: no ABI is involved.
+// Vectors are passed by value only to always-inlined functions, so no ABI is involved.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 #include <cmath>
@@ -26,11 +26,11 @@ constexpr int kLanes = 8;
 constexpr int kLanes = 4;
 #endif
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
-typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));  // also masks: 0 or -1 a lane
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));  // also masks: 0 or -1 per lane
 
 inline __attribute__((always_inline)) Floats splat(float value) { return Floats{} + value; }
 
-// a b + c, fused where the machine's instruction is at hand.
+// a b + c, fused where the machine has the instruction.
 inline __attribute__((always_inline)) Floats fma(Floats a, Floats b, Floats c) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Floats>(_mm512_fmadd_ps(
