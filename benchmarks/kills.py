@@ -6,7 +6,7 @@
 The head model and the compiled operators, which all subjects share, are built first. An undisturbed
 run of the subject gives the reference: stage times, and the share of wall time in which no stage
 runs. Then the same command is killed at random moments, with all its processes, as by a spot
-interruption, and restarted until all kills are made and the run has ended.
+interruption. It is restarted until all kills are made and the run has ended.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/lids.py work/anna work/ben
 
-For each eye, the lid code is correlated with the eye-aspect ratio (opening over eye width in the
-image), and with the opening over the head's size in the image. Turning the head shortens the eye's
+The lid code of each eye is correlated with two quantities in the image: the eye-aspect ratio
+(opening over eye width), and the opening over the head's size. Turning the head shortens the eye's
 width but not its opening. So the ratio is also compared over the frames within 15 degrees of
 frontal; on clips with turned heads, only that and the opening measure the lids.
 """

@@ -33,8 +33,8 @@ from headsplat.train.lpips import Lpips  # noqa: E402
 
 DEFAULT_HEAD = "work/heads/procedural.npz"
 BATCH, MEMORY_FRAMES = 16, 2000
-# Images per second that the arithmetic allows on one H200 without LPIPS, and with it at 60 % of the
-# bf16 peak on crops of half the side.
+# Images per second that the arithmetic allows on one H200: without LPIPS, and with LPIPS on crops
+# of half the side at 60 % of the bf16 peak.
 CEILING, LPIPS_CEILING = 11000.0, 2600.0
 
 

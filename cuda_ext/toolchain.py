@@ -2,8 +2,8 @@
 
 The library registers its operators with PyTorch's dispatcher and contains no Python code. This file
 is used by `setup.py` (a wheel of the operators alone) and by the loader in
-`headsplat.gaussians.raster.extension`, which imports it as `headsplat._cuda_ext.toolchain`, in a
-checkout and in headsplat's own wheel. It imports neither torch nor headsplat, because pip builds
+`headsplat.gaussians.raster.extension`. The loader imports it as `headsplat._cuda_ext.toolchain`, in
+a checkout and in headsplat's own wheel. It imports neither torch nor headsplat, because pip builds
 wheels in an environment that has neither.
 """
 

@@ -79,12 +79,12 @@ def test_files_of_what_is_refused_are_asked_of_its_refusal():
     file = refusals.file("subject", "bad", "subjects.tsv line 2: no")
     talk = refusals.file("motion", "talk", "motions.tsv line 2: no")
     for target in ("work/bad/video.json", "results/bad/avatar/model", "./work/bad/track/track.npz"):
-        assert refusals.instead(target) == file
-    assert refusals.instead("results/good/driven/talk.mp4") == talk
+        assert refusals.redirect(target) == file
+    assert refusals.redirect("results/good/driven/talk.mp4") == talk
     for target in (
         "all",
         "work/bad2/video.json",
         "results/good/driven/walk.mp4",
         "work/heads/a.npz",
     ):
-        assert refusals.instead(target) == target
+        assert refusals.redirect(target) == target

@@ -104,8 +104,8 @@ class Console(logging.Handler):
         if record.levelno >= logging.WARNING:
             about_a_job = event in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
             by_snakemake = event in (LogEvent.ERROR, None) and record.levelno >= logging.ERROR
-            said = by_snakemake and any(words in text for words in _REPEATED)
-            return not (self.reporting and (about_a_job or said))
+            repeated = by_snakemake and any(words in text for words in _REPEATED)
+            return not (self.reporting and (about_a_job or repeated))
         if record.name == log.name or event == LogEvent.SHELLCMD:  # logged with -p only
             return True
         if not self._started or (event is None and not self.begun):

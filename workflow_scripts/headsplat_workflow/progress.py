@@ -134,7 +134,7 @@ class ProgressThread(threading.Thread):
     def line(self, now: float) -> str:
         """The progress line at `now`, seconds of the monotonic clock."""
         self._measure()
-        told = list[Running]()
+        running = list[Running]()
         tasks: dict[int, Task] = {}
         done = 0.0
         for job in self._order:
@@ -146,11 +146,11 @@ class ProgressThread(threading.Thread):
             begun = job.begun  # set by another thread
             if begun is not None:
                 spent = now - begun
-                told.append(read_running(job, left, spent))
-                left = told[-1].left
+                running.append(read_running(job, left, spent))
+                left = running[-1].left
             tasks[job.key] = Task(job.rule, left, job.after, share, spent)
         ended = len(self._plan.jobs) - len(tasks)
-        return describe(ended, len(self._plan.jobs), estimate(tasks, done), told)
+        return describe(ended, len(self._plan.jobs), estimate(tasks, done), running)
 
     def _measure(self) -> None:
         """Record the durations of the jobs that ended since the last call."""

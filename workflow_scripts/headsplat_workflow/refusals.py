@@ -29,7 +29,7 @@ class Refusals(dict[str, str]):
         self.setdefault(f"{kind}-{name}", line)
         return f"{FOLDER}/{kind}-{name}"
 
-    def instead(self, target: str) -> str:
+    def redirect(self, target: str) -> str:
         """The failing job's path for a target of a refused row; else the target itself."""
         for kind, pattern in ((SUBJECT, _OF_SUBJECT), (MOTION, _OF_MOTION)):
             found = pattern.fullmatch(target)
@@ -53,16 +53,16 @@ class Refusals(dict[str, str]):
 
         def execute_all(*arguments: Any, **options: Any) -> None:
             settings = workflow.dag_settings
-            targets = type(settings.targets)(map(self.instead, settings.targets))
+            targets = type(settings.targets)(map(self.redirect, settings.targets))
             workflow.dag_settings = replace(settings, targets=targets)
             execute(*arguments, **options)
-            if workflow.dryrun and _asked_for(workflow.dag):
+            if workflow.dryrun and _includes_refusal(workflow.dag):
                 sys.exit(1)  # as the real run would
 
         workflow.execute = execute_all
 
 
-def _asked_for(dag: Any) -> bool:
+def _includes_refusal(dag: Any) -> bool:
     """Whether the planned jobs include a refusal."""
     return any(job.rule.name == RULE for job in dag.needrun_jobs(exclude_finished=False))
 

@@ -45,7 +45,7 @@ class StageLines(logging.Handler):
     def __init__(self, plan: RunPlan, frames_of: Callable[[str | None], float]) -> None:
         super().__init__()
         self._plan, self._frames_of = plan, frames_of
-        self._said = 0
+        self._finished = 0
         self.reasons = dict[int, str]()
         self._deaths = dict[int | None, str]()
         keys = plan.stages.keys()
@@ -112,12 +112,12 @@ class StageLines(logging.Handler):
         stage.left.discard(key)
         if stage.left:
             return
-        self._said += 1
+        self._finished += 1
         seconds = stage.seconds(now)
         rate = None if seconds is None else self._rate(job.stage, stage, seconds)
         spent = "" if seconds is None else took(seconds)
         numbers = f"{f'{rate:,.0f} images/s' if rate else '':>15}  {spent:>11}"
-        count = f"{self._said}/{len(self._plan.stages)}"
+        count = f"{self._finished}/{len(self._plan.stages)}"
         log.info(self._line(count, job.stage, numbers)[:WIDTH], extra=PROGRESS)
 
     def _failed(self, keys: Iterable[int], reason: str, now: float) -> None:
@@ -133,9 +133,9 @@ class StageLines(logging.Handler):
     def _rate(self, key: StageKey, stage: Stage, seconds: float) -> float | None:
         """Images per second: from the log, else from frames if the duration depends on them."""
         rule, job = key[0], stage.jobs[0]
-        said = job_logs.image_rate(job_logs.tail(job.log)) if job.log else None
-        if said is not None:
-            return said
+        logged = job_logs.image_rate(job_logs.tail(job.log)) if job.log else None
+        if logged is not None:
+            return logged
         by_frames = minutes(rule, _LONG_CLIP) > 2 * minutes(rule, 0)
         if not by_frames or len(key) > 2 or seconds < _SHORTEST:
             return None

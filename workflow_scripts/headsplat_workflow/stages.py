@@ -18,8 +18,8 @@ Subject = Mapping[str, str]
 class Need:
     """Resource needs of a job: (without frames, additional per 1,000 frames).
 
-    The values are about twice what was measured on two cores at 512 px, so that a batch system
-    neither kills a job nor keeps a node idle.
+    The values are about twice the measured ones on two cores at 512 px. So a batch system neither
+    kills a job nor keeps a node idle.
 
     Attributes:
         mem: memory, MiB.
