@@ -51,7 +51,7 @@ def test_a_line_per_stage_a_failure_once_and_the_rest_in_the_log(tmp_path):
     )
     assert said.count("error: ") == 1
     assert "\x1b" not in said
-    assert re.search(r"^     \d of 9 jobs, time left not known yet \| detect_chunk ", said, re.M)
+    assert re.search(r"^     \d of 9 jobs, time left unknown \| detect_chunk ", said, re.M)
     assert max(map(len, said.splitlines())) <= 120
     for words in (
         "Job stats", "Using shell", "rule detect_chunk:", "reason: Missing output", "Error in rule",
@@ -124,7 +124,7 @@ def test_the_live_line_of_a_terminal_is_one_line_and_goes_away(tmp_path):
     drawn = [line for line in lines if "\r" in line]
     assert drawn, said
     states = [state for line in drawn for state in line.split("\r")]
-    assert any(state.startswith("0 of 3 jobs, time left not known yet") for state in states)
+    assert any(state.startswith("0 of 3 jobs, time left unknown") for state in states)
     assert max(map(len, states)) < COLUMNS
     # What is left of each line when all is drawn: nothing of the live one.
     left = [line.rpartition("\r")[2] for line in lines]

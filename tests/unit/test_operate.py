@@ -197,7 +197,7 @@ def test_the_line_of_a_run_never_says_less_than_a_running_stage():
         "matte_chunk anna 000 | matte_chunk anna 001 | 1 more"
     )
     line = describe(3, 9, Estimate(612, None, ("a", "b", "c", "d")), [train])
-    assert line.startswith("3 of 9 jobs, time left not known yet | train_avatar anna ")
+    assert line.startswith("3 of 9 jobs, time left unknown | train_avatar anna ")
 
 
 def test_a_pattern_of_names_matches_these_alone():

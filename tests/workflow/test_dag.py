@@ -42,7 +42,7 @@ RULES = read_rules()
 SCRIPTS = {name: name for name in RULES} | {
     f"import_{part}_chunk": "import_chunk" for part in ("frames", "alpha", "parsing")
 }
-WILDCARDS = ("chunk", "motion", "pose")
+WILDCARDS = ("chunk", "head", "motion", "pose")
 CHORES = ("assets_check", "fetch_assets", "plan", "status", "doctor")
 
 

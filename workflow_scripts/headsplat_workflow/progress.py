@@ -80,7 +80,7 @@ def describe(done: int, total: int, whole: Estimate, running: Sequence[Running])
         parts = [f"{whole.share:.0%}", *parts, f"{duration(whole.seconds)} left"]
     else:
         # Not even a lower bound: the longest stage may not have been measured yet.
-        parts.append("time left not known yet")
+        parts.append("time left unknown")
     order = sorted(running, key=lambda job: -(job.left or 0.0))
     named = [str(job) for job in order[:_NAMED]]
     if len(order) > _NAMED:

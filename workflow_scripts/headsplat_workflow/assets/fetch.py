@@ -53,7 +53,7 @@ def fetch(
             if not continued:
                 raise
             # The partial file may belong to another version.
-            log.warning("%s: the part that was there did not fit: starting over", out)
+            log.warning("%s: the partial file does not match: starting over", out)
             _get(download, url, out)
             digest = _verified(part, url, out, published, account)
     finally:

@@ -59,7 +59,7 @@ def _existing(path: Path) -> Path:
 def _room(where: str, place: Path, need_mib: float) -> Finding:
     disk = shutil.disk_usage(place)
     free = disk.free >> 20
-    says = f"{where}: {free / 1024:.1f} GiB free; all subjects fill some {need_mib / 1024:.1f}"
+    says = f"{where}: {free / 1024:.1f} GiB free; all subjects need about {need_mib / 1024:.1f}"
     if free < _LEAST_MIB:
         return fails("disk space", says, "free some space")
     if free < need_mib:
@@ -72,7 +72,7 @@ def _trial(where: str, place: Path) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as folder:
             yield from (check(where, Path(folder)) for check in (_rename, _lock, _clock))
     except OSError as error:
-        yield fails("folders", f"{where}: {error.strerror}", "look at the disk, or work on another")
+        yield fails("folders", f"{where}: {error.strerror}", "check the disk, or use another one")
 
 
 def _rename(where: str, folder: Path) -> Finding:
@@ -86,7 +86,7 @@ def _rename(where: str, folder: Path) -> Finding:
     os.replace(new, old)
     seconds = time.monotonic() - start
     if old.read_text() != "new" or new.exists():
-        cure = "put the working folder on a disk that renames files over each other"
+        cure = "put the working folder on a disk with atomic renames"
         return fails("rename", f"{where}: the old file is still there", cure)
     if seconds > 1:
         cure = "expect slow saving, or put the working folder on a faster disk"
@@ -95,7 +95,9 @@ def _rename(where: str, folder: Path) -> Finding:
 
 
 def _lock(where: str, folder: Path) -> Finding:
-    cure = "put the working folder on a disk with file locks, or never start two runs in it"
+    cure = (
+        "put the working folder on a disk with file locks, or never start two runs in this folder"
+    )
     with open(folder / "lock", "a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,8 +106,8 @@ def _lock(where: str, folder: Path) -> Finding:
         command = [sys.executable, "-I", "-S", "-c", _TAKE_LOCK, handle.name]
         held = subprocess.run(command, capture_output=True, timeout=10).returncode
     if held != 7:
-        return fails("file locks", f"{where}: two processes hold one lock at once", cure)
-    return ok("file locks", f"{where}: kept between processes")
+        return fails("file locks", f"{where}: two processes can hold the same lock", cure)
+    return ok("file locks", f"{where}: hold between processes")
 
 
 def _clock(where: str, folder: Path) -> Finding:
@@ -114,6 +116,12 @@ def _clock(where: str, folder: Path) -> Finding:
     dated = (folder / "now").stat().st_mtime
     off = max(before - dated, dated - time.time(), 0.0)
     if off > _SKEW:
-        cure = "set the clocks of this machine and of the disk's alike (NTP)"
-        return fails("clock", f"{where}: files are dated {off:.0f} s off this machine", cure)
-    return ok("clock", f"{where}: {time.strftime('%Y-%m-%d %H:%M:%S %Z')}; files are dated alike")
+        cure = "synchronize the clocks of this machine and of the disk's server (NTP)"
+        return fails(
+            "clock",
+            f"{where}: time stamps of files differ by {off:.0f} s from this machine's clock",
+            cure,
+        )
+    return ok(
+        "clock", f"{where}: {time.strftime('%Y-%m-%d %H:%M:%S %Z')}; time stamps of files agree"
+    )

@@ -80,7 +80,7 @@ def check_memory(frames: float, proc: Path = Path("/proc/self")) -> Iterator[Fin
     by = "" if limit is None else f" (control group: {limit} MiB)"
     stage = max(STAGES, key=lambda name: memory_mb(name, frames))
     need = memory_mb(stage, frames)
-    says = f"{total} MB{by}; the largest, {stage}, asks for {need} MB"
+    says = f"{total} MB{by}; the largest, {stage}, requests {need} MB"
     if total < _LEAST_MB:
         yield fails("memory for jobs", says, f"rent or request at least {2 * _LEAST_MB} MB")
     elif total < need:
