@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
-SET_UP := workflow_scripts/headsplat/set_up.py
+SET_UP := workflow_scripts/headsplat_workflow/set_up.py
 # Test files side by side; each starts processes of its own, so no more than four.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # SLURM first, because it mostly waits.

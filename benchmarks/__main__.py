@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every benchmark that needs no graphics card, one after the other."""
+"""`python -m benchmarks`: every benchmark that needs no GPU, one after the other."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Clips to train on: a synthetic one with known truth, or a subject that the workflow prepared."""
+"""Training clips: a synthetic one with known ground truth, or a subject that the workflow made."""
 
 import json
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.synthetic_tracks import SIZE, head_inputs, make_truth
+from benchmarks.synthetic_tracks import SIZE, head_inputs, make_ground_truth
 from headsplat.avatar import Avatar
 from headsplat.camera import project
-from headsplat.evaluate.metrics import frame_metrics
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import interpolate, rasterize_triangles
+from headsplat.metrics import frame_metrics
 from headsplat.rotations import matrix_to_6d
-from headsplat.train.dataset import PLANES, PictureReader
+from headsplat.train.dataset import PLANES, ImageReader
 from headsplat.train.track import Track, load_track
 
 FRAMES = 300
@@ -24,7 +24,7 @@ FRAMES = 300
 
 @dataclass(frozen=True)
 class Clip:
-    """Pictures with a track.
+    """Images with a track.
 
     Attributes:
         name: for the table.
@@ -46,19 +46,19 @@ class Clip:
         """Frame ids of the training rows."""
         return [int(self.track.ids[row]) for row in self.training]
 
-    def pictures(self) -> "ClipPictures":
-        """The training rows' pictures as the trainer asks for them."""
-        return ClipPictures(self.planes.index_select(0, self.training.to(self.planes.device)))
+    def images(self) -> "ClipImages":
+        """The training rows' images as the trainer asks for them."""
+        return ClipImages(self.planes.index_select(0, self.training.to(self.planes.device)))
 
-    def truth(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Held-out pictures on black (n, H, W, 3) and their head masks (n, H, W)."""
+    def ground_truth(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Held-out images on black (n, H, W, 3) and their head masks (n, H, W)."""
         planes = self.planes.index_select(0, rows.to(self.planes.device)).float() / 255
         matte = planes[..., 3]
         return planes[..., :3] * matte[..., None], (matte > 0.5).float()
 
 
-class ClipPictures:
-    """Pictures that lie on the device, by training row."""
+class ClipImages:
+    """Images that lie on the device, by training row."""
 
     def __init__(self, planes: Tensor) -> None:
         self.planes = planes
@@ -80,11 +80,11 @@ def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int
 
     One second in six is held out.
     """
-    truth = make_truth(head, frames, focal=1100.0)
-    inputs = {key: value.float() for key, value in head_inputs(truth).items()}
-    rotation = torch.as_tensor(truth.rotation).float()
-    translation = torch.as_tensor(truth.translation).float()
-    focal = truth.focal * size / SIZE
+    ground_truth = make_ground_truth(head, frames, focal=1100.0)
+    inputs = {key: value.float() for key, value in head_inputs(ground_truth).items()}
+    rotation = torch.as_tensor(ground_truth.rotation).float()
+    translation = torch.as_tensor(ground_truth.translation).float()
+    focal = ground_truth.focal * size / SIZE
     intrinsics = torch.tensor([focal, focal, size / 2, size / 2])
     geometry = HeadGeometry(head)
     faces = geometry.faces
@@ -106,9 +106,9 @@ def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int
             smooth.index_add_(1, faces[:, k], normal)
         smooth = torch.nn.functional.normalize(smooth, dim=-1) @ rotation[rows].transpose(1, 2)
         shade = 0.4 + 0.7 * (smooth @ lamp).clamp_min(0)
-        colour = (paint * shade[..., None]).clamp(0, 1)
-        ones = torch.ones_like(colour[..., :1])
-        marks = torch.cat([colour, ones, mouth.expand(len(rows), -1)[..., None]], -1)
+        color = (paint * shade[..., None]).clamp(0, 1)
+        ones = torch.ones_like(color[..., :1])
+        marks = torch.cat([color, ones, mouth.expand(len(rows), -1)[..., None]], -1)
         planes.append((interpolate(face, weights, faces, marks) * 255).round().to(torch.uint8))
     eyes = matrix_to_6d(inputs["eyes"]).flatten(1)
     condition = [inputs["exp"], matrix_to_6d(inputs["jaw"]), eyes, inputs["eyelids"]]
@@ -128,13 +128,13 @@ def prepared_clip(
 ) -> Clip:
     """A subject's folder under work/, as the workflow leaves it before training.
 
-    `track_name` may be `landmark_track`, the track before it was held against the pictures.
+    `track_name` may be `landmark_track`, the track before it was held against the images.
     """
     head = HeadModel.load(head_path)
     track = load_track(work / "track" / f"{track_name}.npz", head)
     split = json.loads((work / "split.json").read_text())
     zips = [sorted((work / name).glob("*.zip")) for name in ("frames", "alpha", "parsing")]
-    reader = PictureReader(*zips, track.width, track.height)
+    reader = ImageReader(*zips, track.width, track.height)
     shape = (len(track.ids), track.height, track.width, PLANES)
     planes = torch.zeros(shape, dtype=torch.uint8)
     for row in torch.cat([track.rows(split["train"]), track.rows(split["test"])]).tolist():
@@ -148,9 +148,13 @@ def held_out_psnr(avatar: Avatar, clip: Clip) -> float:
     """Mean `psnr_head` of the held-out frames, dB."""
     track, values = clip.track, []
     for rows in clip.held_out.split(8):
-        colour, _ = avatar.render(
+        color, _ = avatar.render(
             track.condition[rows], track.rotation[rows], track.translation[rows],
             track.intrinsics, track.width, track.height, torch.zeros(3),
         )  # fmt: skip
-        values.append(frame_metrics(clip.truth(rows)[0], colour, clip.truth(rows)[1])["psnr_head"])
+        values.append(
+            frame_metrics(clip.ground_truth(rows)[0], color, clip.ground_truth(rows)[1])[
+                "psnr_head"
+            ]
+        )
     return torch.cat(values).mean().item()

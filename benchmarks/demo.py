@@ -22,17 +22,20 @@ import numpy as np  # noqa: E402
 
 from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.camera import project  # noqa: E402
-from headsplat.crop import Crop  # noqa: E402
-from headsplat.deform.codes import pose_head  # noqa: E402
-from headsplat.files import read_json, read_npz, write_json  # noqa: E402
+from headsplat.evaluate.report.costs import read_costs  # noqa: E402
+from headsplat.evaluate.report.ground_truth import compare  # noqa: E402
+from headsplat.frames.crop import Crop  # noqa: E402
+from headsplat.gaussians.deform.codes import pose_head  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
-from headsplat.report.costs import read_costs  # noqa: E402
-from headsplat.report.truth import compare  # noqa: E402
+from headsplat.runtime.files import read_json, read_npz, write_json  # noqa: E402
 from headsplat.train.track import load_track  # noqa: E402
 
-PARTS = ("Snakefile", "rules", "envs", "workflow_scripts", "cuda_ext", "config", "profiles", "docs")
+PARTS = (
+    "Snakefile", "rules", "envs", "headsplat", "workflow_scripts", "cuda_ext", "config", "profiles",
+    "docs",
+)  # fmt: skip
 
 
 def run_demo(folder: Path, cores: int) -> float:
@@ -68,8 +71,8 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
     """Rows of {what, value, unit, target, peer, peer_value, ratio, machine}."""
     metrics = read_json(folder / "results/demo/avatar/metrics.json")
     training = read_json(folder / "results/demo/avatar/model/training.json")
-    truth = read_npz(folder / "work/builtin/truth.npz")
-    errors = compare(read_npz(folder / "work/demo/track/track.npz"), truth)
+    ground_truth = read_npz(folder / "work/builtin/ground_truth.npz")
+    errors = compare(read_npz(folder / "work/demo/track/track.npz"), ground_truth)
     peak = max(cost.peak_mib for cost in read_costs(folder / "logs")) / 1024
     here = machine()
     values = [
@@ -80,9 +83,14 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
         ("psnr_head_pixels, held out", metrics["psnr_head_pixels"], "dB", None),
         ("ssim_head, held out", metrics["ssim_head"], "", None),
         ("temporal error, held out", metrics["temporal_error"], "", None),
-        ("head rotation against the truth, median", errors["rotation_deg_median"], "degrees", 1.0),
-        ("jaw against the truth, correlation", errors["jaw_correlation"], "", 0.9),
-        ("lids against the truth, correlation", errors["lids_correlation"], "", 0.9),
+        (
+            "head rotation against the ground truth, median",
+            errors["rotation_deg_median"],
+            "degrees",
+            1.0,
+        ),
+        ("jaw against the ground truth, correlation", errors["jaw_correlation"], "", 0.9),
+        ("lids against the ground truth, correlation", errors["lids_correlation"], "", 0.9),
         ("landmark residual, median", 100 * errors["residual_iod_median"], "% of eye distance", 1),
         (
             "the same, landmarks unshifted",

@@ -20,10 +20,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 
-from headsplat.frame_io import read_frame  # noqa: E402
+from headsplat.formats.frame import read_frame  # noqa: E402
+from headsplat.formats.frame_export import export_frames  # noqa: E402
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d  # noqa: E402
-from headsplat.track_io import Track, head_moves, read_track, write_track  # noqa: E402
-from headsplat.tracking.export import export_frames  # noqa: E402
+from headsplat.track import Track, head_moves, read_track, write_track  # noqa: E402
 
 
 def random_track(count: int) -> Track:

@@ -23,7 +23,7 @@ from scipy.interpolate import CubicSpline
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
-from headsplat.arkit import BLENDSHAPES, ROTATIONS  # noqa: E402
+from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS  # noqa: E402
 
 FPS, SECONDS = 25, 4
 # Largest size of the animation, bytes, and WebP qualities to try.

@@ -33,8 +33,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
 from benchmarks.demo import PARTS  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
-from headsplat.files import write_json  # noqa: E402
-from headsplat.scratch import KEY_FILE  # noqa: E402
+from headsplat.runtime.files import write_json  # noqa: E402
+from headsplat.runtime.scratch import KEY_FILE  # noqa: E402
 
 SUBJECT = "subject"
 SEED = 0

@@ -3,7 +3,7 @@
     python benchmarks/lids.py work/anna work/ben
 
 For each eye, the correlation of the lid code with the eye-aspect ratio (opening over the eye's
-width in the picture), and with the opening over the head's size in the picture. Turning the head
+width in the image), and with the opening over the head's size in the image. Turning the head
 shortens the eye's width and not its opening, so the ratio is compared over the frames within 15
 degrees of frontal too; on clips with turned heads only that and the opening tell of the lids.
 """
@@ -17,10 +17,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 
-from headsplat.crop import Crop  # noqa: E402
-from headsplat.files import read_npz  # noqa: E402
+from headsplat.frames.crop import Crop  # noqa: E402
 from headsplat.heads.landmarks import EYELID_DISTANCE_PAIRS  # noqa: E402
-from headsplat.track_io import Track, read_track  # noqa: E402
+from headsplat.runtime.files import read_npz  # noqa: E402
+from headsplat.track import Track, read_track  # noqa: E402
 
 FRONTAL = 15.0  # degrees between the face's axis and the camera's
 CORNERS = {"left": (263, 362), "right": (33, 133)}

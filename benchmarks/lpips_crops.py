@@ -1,11 +1,11 @@
-"""Whether LPIPS on random crops of half the side serves as well as LPIPS on the whole picture.
+"""Whether LPIPS on random crops of half the side serves as well as LPIPS on the whole image.
 
     python benchmarks/lpips_crops.py --clip work/anna --head work/heads/ict.npz
 
-Trains the default model three times on equal images: without LPIPS, on whole pictures and on crops,
-and measures held-out PSNR and the whole picture's distance in single precision. The weights of VGG
+Trains the default model three times on equal images: without LPIPS, on whole images and on crops,
+and measures held-out PSNR and the whole image's distance in single precision. The weights of VGG
 are random, for want of the trained ones, so the distance is a perceptual one in form only; both
-runs are judged by the one they were trained on. On a graphics card; on a CPU it takes hours.
+runs are judged by the one they were trained on. On a GPU; on a CPU it takes hours.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from benchmarks.random_lpips import random_lpips  # noqa: E402
 from benchmarks.recipes import follow, our_recipe, show  # noqa: E402
 from benchmarks.training import DEFAULT_HEAD, row, write  # noqa: E402
 from headsplat.avatar import Avatar  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
 from headsplat.train import plan, step  # noqa: E402
 from headsplat.train.lpips import Lpips  # noqa: E402
 
@@ -35,16 +35,16 @@ def held_out_lpips(avatar: Avatar, clip: Clip, lpips: Lpips) -> float:
     """Mean distance of the held-out frames on black."""
     track, values = clip.track, []
     for rows in clip.held_out.split(4):
-        colour, _ = avatar.render(
+        color, _ = avatar.render(
             track.condition[rows], track.rotation[rows], track.translation[rows],
             track.intrinsics, track.width, track.height, torch.zeros(3),
         )  # fmt: skip
-        values.append(lpips(colour, clip.truth(rows)[0]))
+        values.append(lpips(color, clip.ground_truth(rows)[0]))
     return torch.cat(values).mean().item()
 
 
 def whole(height: int, width: int) -> int:
-    """A crop that is the whole of a square picture."""
+    """A crop that is the whole of a square image."""
     return min(height, width)
 
 
@@ -54,7 +54,7 @@ def rows_of(clip: Clip, device: torch.device, images: int, weight: float) -> lis
     found = {}
     recipe = our_recipe(images, batch=16, lpips=weight)
     for name, size, distance in (
-        ("none", None, None), ("whole pictures", whole, trained), ("crops", None, trained)
+        ("none", None, None), ("whole images", whole, trained), ("crops", None, trained)
     ):  # fmt: skip
         with patch.object(step, "crop_size", size or step.crop_size), \
              patch.object(plan, "crop_size", size or plan.crop_size):  # fmt: skip
@@ -67,9 +67,9 @@ def rows_of(clip: Clip, device: torch.device, images: int, weight: float) -> lis
         values = {name: scale * value[index] for name, value in found.items()}
         for name in ("crops", "none"):
             rows.append(row(f"held-out {what}, LPIPS on {name}, {images} images, {clip.name}",
-                            values[name], unit, None, values["whole pictures"],
-                            values[name] / values["whole pictures"]))  # fmt: skip
-            rows[-1]["peer"] = "LPIPS on whole pictures"
+                            values[name], unit, None, values["whole images"],
+                            values[name] / values["whole images"]))  # fmt: skip
+            rows[-1]["peer"] = "LPIPS on whole images"
             rows[-1]["value"] = round(values[name], 3)
     return rows
 

@@ -29,29 +29,29 @@ from benchmarks.network_files import (  # noqa: E402
     write_rvm_onnx,
 )
 from benchmarks.rasterizer import machine  # noqa: E402
-from headsplat.cli import available_threads  # noqa: E402
-from headsplat.files import publish, write_json  # noqa: E402
-from headsplat.frame_zips import FrameZipWriter  # noqa: E402
-from headsplat.images import encode_jpeg  # noqa: E402
+from headsplat.frames.images import encode_jpeg  # noqa: E402
+from headsplat.frames.packs import FrameZipWriter  # noqa: E402
 from headsplat.masks.matte import matte_chunk  # noqa: E402
 from headsplat.masks.parse_network import parse_chunk_by_network  # noqa: E402
 from headsplat.networks.face_parsers import open_parser  # noqa: E402
-from headsplat.networks.placement import shared_card  # noqa: E402
+from headsplat.networks.placement import shared_gpu  # noqa: E402
 from headsplat.networks.rvm_sessions import open_matting  # noqa: E402
+from headsplat.runtime.files import publish, write_json  # noqa: E402
+from headsplat.runtime.process import available_threads  # noqa: E402
 
 GOAL = 200  # frames a second, both networks, on one H200
 
 
 def write_clip(path: Path, count: int, size: int) -> None:
-    """A zip of `count` pictures: a smooth scene with a camera's noise, two pixels further each."""
+    """A zip of `count` images: a smooth scene with a camera's noise, two pixels further each."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (9, 24, 3)).astype(np.uint8)
     scene = cv2.resize(coarse, (2 * size, size), interpolation=cv2.INTER_CUBIC).astype(np.int16)
     with publish(path) as temporary, FrameZipWriter(temporary, ".jpg") as pack:
         for k in range(count):
             left = 2 * k % size
-            picture = scene[:, left : left + size] + rng.integers(-2, 3, (size, size, 1))
-            pack.add(k + 1, encode_jpeg(np.clip(picture, 0, 255).astype(np.uint8)))
+            image = scene[:, left : left + size] + rng.integers(-2, 3, (size, size, 1))
+            pack.add(k + 1, encode_jpeg(np.clip(image, 0, 255).astype(np.uint8)))
 
 
 def write_networks(folder: Path, rvm: str, parser: str) -> tuple[Path, Path]:
@@ -78,9 +78,9 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def network_alone(call: Callable[[torch.Tensor], torch.Tensor], batch: int, size: int) -> float:
-    """Frames a second of a network on pictures that are in memory already."""
+    """Frames a second of a network on images that are in memory already."""
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
-    images = images.to(shared_card(0)[0])
+    images = images.to(shared_gpu(0)[0])
     rounds = 20 if images.is_cuda else 1
     call(images)
     spent = seconds(lambda: [call(images) for _ in range(rounds)])
@@ -105,7 +105,7 @@ def measure(count: int, size: int, rvm: str, parser: str) -> list[dict[str, Any]
 
         matte(short), parse(short)
         spent = [seconds(lambda: matte(clip)), seconds(lambda: parse(clip))]
-        engines = [open_matting(matting, *shared_card(0)), open_parser(parsing, *shared_card(0))]
+        engines = [open_matting(matting, *shared_gpu(0)), open_parser(parsing, *shared_gpu(0))]
         alone = [
             network_alone(engines[0].alphas, engines[0].batch, size),
             network_alone(engines[1].labels, engines[1].batch, size),

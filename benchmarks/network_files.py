@@ -1,7 +1,7 @@
 """Weight files in the exact layout of the official ones, with random numbers in them.
 
 Batch norms are calibrated on noise, so that signals stay of order one through all layers and
-answers depend on the picture.
+answers depend on the image.
 """
 
 import copy
@@ -142,10 +142,10 @@ def write_rvm_onnx(
 ) -> None:
     """Names, shapes and types of `rvm_*_fp32.onnx`, or with `half` of `rvm_*_fp16.onnx`."""
     dtype = torch.float16 if half else torch.float32
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        states = network(picture, _states(), 0.5)[2]
-    arguments = (picture.to(dtype), *(s.to(dtype) for s in states), torch.tensor([0.5]))
+        states = network(image, _states(), 0.5)[2]
+    arguments = (image.to(dtype), *(s.to(dtype) for s in states), torch.tensor([0.5]))
     outputs = ["fgr", "pha", "r1o", "r2o", "r3o", "r4o"]
     free = {0: "batch", 2: "height", 3: "width"}
     axes = {name: free for name in (names[0], "fgr", "pha")}

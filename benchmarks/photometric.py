@@ -1,6 +1,7 @@
 """What photometric refinement does to the tracks of synthetic clips; writes its results as JSON.
 
-Errors against the truth before and after, and the time, into benchmarks/results/photometric.json.
+Writes errors against the ground truth before and after, and the time, into
+benchmarks/results/photometric.json.
 `turn_spread_degrees` is without the clip's constant turn; `vertices_aligned_mm` is after a
 similarity, because one camera cannot tell a large far head from a small near one.
 
@@ -26,22 +27,22 @@ from benchmarks.synthetic_clips import Footage, SyntheticClip  # noqa: E402
 from benchmarks.synthetic_tracks import SIZE, head_inputs  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.heads.procedural.head import procedural_head  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d  # noqa: E402
-from headsplat.track_io import Track, read_track  # noqa: E402
+from headsplat.synthetic.head.head import procedural_head  # noqa: E402
+from headsplat.track import Track, read_track  # noqa: E402
 from headsplat.tracking.photometric.run import refine_track  # noqa: E402
 from headsplat.tracking.run import track_head  # noqa: E402
 
 
 def errors(clip: SyntheticClip, track: Track) -> dict[str, float]:
     """Errors of a track: medians, and `turn_spread` without the clip's constant turn."""
-    truth, head = clip.truth, clip.head
+    ground_truth, head = clip.ground_truth, clip.head
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.asarray(array, dtype=np.float64))
 
-    off = axis_angle_from_matrix(tensor(track.R) @ tensor(truth.rotation).mT).rad2deg()
+    off = axis_angle_from_matrix(tensor(track.R) @ tensor(ground_truth.rotation).mT).rad2deg()
     jaw = axis_angle_from_matrix(matrix_from_6d(tensor(track.jaw)))[:, 0]
     rows = slice(None, None, 5)
     geometry = HeadGeometry(head, dtype=torch.float64)
@@ -49,7 +50,7 @@ def errors(clip: SyntheticClip, track: Track) -> dict[str, float]:
         tensor(track.shape), tensor(track.exp)[rows], matrix_from_6d(tensor(track.jaw)[rows]),
         matrix_from_6d(tensor(track.eyes).reshape(-1, 2, 6)[rows]), tensor(track.eyelids)[rows],
     )  # fmt: skip
-    inputs = head_inputs(truth)
+    inputs = head_inputs(ground_truth)
     true = geometry.vertices(inputs.pop("shape"), **{k: v[rows] for k, v in inputs.items()})
     face = torch.as_tensor(head.regions["face"]).long()
     a, b = found[:, face], true[:, face]
@@ -58,13 +59,13 @@ def errors(clip: SyntheticClip, track: Track) -> dict[str, float]:
     left, sizes, right = torch.linalg.svd(a.mT @ b)
     scale = sizes.sum(-1) / a.square().sum((1, 2))
     aligned = (scale[:, None, None] * (a @ (left @ right)) - b).norm(dim=-1).median()
-    lids = [np.corrcoef(track.eyelids[:, k], truth.lids[:, k])[0, 1] for k in (0, 1)]
+    lids = [np.corrcoef(track.eyelids[:, k], ground_truth.lids[:, k])[0, 1] for k in (0, 1)]
     return {
         "turn_degrees": float(off.norm(dim=1).median()),
         "turn_spread_degrees": float((off - off.mean(0)).norm(dim=1).median()),
         "vertices_mm": 1000 * float(raw),
         "vertices_aligned_mm": 1000 * float(aligned),
-        "jaw_degrees": float((jaw - tensor(truth.jaw)[:, 0]).abs().median().rad2deg()),
+        "jaw_degrees": float((jaw - tensor(ground_truth.jaw)[:, 0]).abs().median().rad2deg()),
         "lids_correlation": float(min(lids)),
     }
 
@@ -74,7 +75,7 @@ def run(clip: SyntheticClip, folder: Path, device: str, mode: str) -> dict[str, 
     clip.write(folder)
     clip.head.save(folder / "head.npz")
     detections = [folder / n for n in ("landmarks.npz", "crop.json", "frames.tsv")]
-    focal = clip.truth.focal
+    focal = clip.ground_truth.focal
     track_head(
         folder / "head.npz", *detections, folder / "landmark_track.npz", folder / "identity.npy",
         intrinsics=f"{focal},{focal},{SIZE / 2},{SIZE / 2}", device=device,
@@ -89,7 +90,11 @@ def run(clip: SyntheticClip, folder: Path, device: str, mode: str) -> dict[str, 
     seconds = time.perf_counter() - start
     names = ("landmark_track", "track")
     before, after = (errors(clip, read_track(folder / f"{name}.npz")) for name in names)
-    return {"before": before, "after": after, "ms_a_frame": 1000 * seconds / len(clip.truth.exp)}
+    return {
+        "before": before,
+        "after": after,
+        "ms_a_frame": 1000 * seconds / len(clip.ground_truth.exp),
+    }
 
 
 def without_oval(head: HeadModel) -> HeadModel:

@@ -17,7 +17,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "rules", "envs", "workflow_scripts", "cuda_ext", "config", "profiles", "docs")
+PARTS = (
+    "Snakefile", "rules", "envs", "headsplat", "workflow_scripts", "cuda_ext", "config", "profiles",
+    "docs",
+)  # fmt: skip
 
 
 def folder_of(target: Path, subjects: int, preset: str) -> None:

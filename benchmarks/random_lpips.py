@@ -8,9 +8,9 @@ from headsplat.train.lpips import Lpips
 def random_lpips(device: torch.device | str, dtype: torch.dtype = torch.float32) -> Lpips:
     """A distance of untrained features, the same at each call.
 
-    He's initialisation keeps the features' size from layer to layer, as training would; the linear
+    He's initialization keeps the features' size from layer to layer, as training would; the linear
     weights are positive like the published ones, and add up to one in each block. Distances are
-    zero for equal pictures, grow with the difference and have gradients everywhere. They say
+    zero for equal images, grow with the difference and have gradients everywhere. They say
     nothing about what people see: use them for time, memory and gradients, not for quality.
     """
     generator = torch.Generator().manual_seed(0)

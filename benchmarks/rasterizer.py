@@ -1,7 +1,7 @@
 """Times `rasterize_gaussians` on this machine and prints a table; writes benchmarks/results.
 
 The scene is a head's worth of Gaussians: an ellipsoid's surface, front and back, over 45 % of the
-picture, each a few pixels wide. With `--peer`, gsplat's batched rasteriser is timed on the same
+image, each a few pixels wide. With `--peer`, gsplat's batched rasterizer is timed on the same
 scene in the same run.
 
     python benchmarks/rasterizer.py [--peer]
@@ -23,9 +23,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
-from headsplat.cuda_graph import recorded  # noqa: E402
-from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians  # noqa: E402
-from headsplat.raster.triangles import rasterize_triangles  # noqa: E402
+from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians  # noqa: E402
+from headsplat.gaussians.raster.triangles import rasterize_triangles  # noqa: E402
+from headsplat.runtime.cuda_graph import recorded  # noqa: E402
 
 NAMES = ("means", "quats", "scales", "opacities", "colors")
 
@@ -165,7 +165,7 @@ def cuda_rows(peer: bool) -> list[dict[str, Any]]:
 
 
 def mesh(size: int, n: int = 72) -> tuple[torch.Tensor, torch.Tensor]:
-    """A sphere of about 10,000 triangles over most of the picture."""
+    """A sphere of about 10,000 triangles over most of the image."""
     steps = torch.linspace(0, 1, n)
     polar, round_ = torch.meshgrid(0.1 + 2.94 * steps, 6.283 * steps, indexing="ij")
     x, y = torch.sin(polar) * torch.cos(round_), torch.cos(polar)

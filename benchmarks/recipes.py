@@ -8,11 +8,11 @@ import torch
 
 from benchmarks.clips import Clip, held_out_psnr
 from headsplat.avatar import Avatar
-from headsplat.deform.codes import POSE, condition_size
+from headsplat.gaussians.deform.codes import POSE, condition_size
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
-from headsplat.train.prepare import empty_avatar, initialise, training_frames
+from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.run import FINAL_RATE, WARM_STEPS
 from headsplat.train.trainer import Trainer
 
@@ -39,7 +39,7 @@ class Mark:
 def flashavatar_recipe(images: int = 30000) -> Recipe:
     """The published one without LPIPS (which costs PSNR): batch 1, constant rates, full size.
 
-    One departure favours it: colours start from the pictures, not from grey.
+    One departure favours it: colors start from the images, not from gray.
     """
     options = TrainOptions(
         model="flashavatar", steps=images, batch=1, coarse=0.0, jitter=0.0, lpips=0.0
@@ -55,7 +55,7 @@ def our_recipe(images: int, **changes: object) -> Recipe:
 
 
 def start(clip: Clip, recipe: Recipe, device: torch.device, lpips: Lpips | None = None) -> Trainer:
-    """An initialised run, no step done."""
+    """An initialized run, no step done."""
     options, track = recipe.options, clip.track
     plan = make_plan(
         len(clip.training), options, condition_size(clip.head) + POSE,
@@ -63,9 +63,9 @@ def start(clip: Clip, recipe: Recipe, device: torch.device, lpips: Lpips | None 
     )  # fmt: skip
     avatar = empty_avatar(clip.head, track, clip.training, options, device)
     frames = training_frames(avatar, track, clip.ids())
-    pictures = clip.pictures()
-    initialise(avatar, frames, pictures)
-    return Trainer(avatar, frames, pictures, plan, options, lpips)
+    images = clip.images()
+    initialize(avatar, frames, images)
+    return Trainer(avatar, frames, images, plan, options, lpips)
 
 
 def follow(

@@ -1,4 +1,4 @@
-"""What holding the track against the pictures does for the avatar: held-out PSNR with and without.
+"""What holding the track against the images does for the avatar: held-out PSNR with and without.
 
 Trains the defaults on a subject's refined track and on its landmarks' track, same split, masks and
 seeds, and writes benchmarks/results/refined_quality.json. The subject must have been run with
@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 
 from benchmarks.clips import held_out_psnr, prepared_clip  # noqa: E402
 from benchmarks.recipes import our_recipe, start  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 
 TRACKS = ("landmark_track", "track")
 

@@ -1,4 +1,4 @@
-"""How fast an avatar is drawn on this machine, from the codes of its frames to its pictures.
+"""How fast an avatar is drawn on this machine, from the codes of its frames to its images.
 
     python benchmarks/rendering.py [--head work/heads/ict.npz]
 
@@ -27,10 +27,10 @@ from benchmarks.clips import Clip, synthetic_clip  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from benchmarks.recipes import our_recipe, start  # noqa: E402
 from headsplat.avatar import Avatar  # noqa: E402
-from headsplat.cli import available_threads  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
 from headsplat.render import FrameRenderer  # noqa: E402
+from headsplat.runtime.process import available_threads  # noqa: E402
 
 DEFAULT_HEAD = "work/heads/procedural.npz"
 MODELS = ("blendshapes", "flashavatar")
@@ -53,7 +53,7 @@ class Load:
     frames: int
 
 
-CARD = Load(size=512, gaussians=16000, batch=16, steps=400, warm=100, frames=3000)
+GPU = Load(size=512, gaussians=16000, batch=16, steps=400, warm=100, frames=3000)
 CPU = Load(size=256, gaussians=8000, batch=4, steps=20, warm=3, frames=24)
 
 
@@ -69,7 +69,7 @@ def trained(clip: Clip, model: str, load: Load, device: torch.device) -> Avatar:
 
 
 def percentiles(run: Callable[[int], Any], load: Load, device: torch.device) -> tuple[float, float]:
-    """Median and 99th percentile of the seconds from a frame's code to its finished picture."""
+    """Median and 99th percentile of the seconds from a frame's code to its finished image."""
     times = []
     for frame in range(load.warm + load.frames):
         begin = time.perf_counter()
@@ -87,7 +87,7 @@ def wait(device: torch.device) -> None:
 
 
 def batched_rate(renderer: FrameRenderer, codes: list[torch.Tensor], load: Load) -> float:
-    """Frames a second in batches, nothing done with the pictures; the median of three runs."""
+    """Frames a second in batches, nothing done with the images; the median of three runs."""
     order = torch.arange(max(load.batch, load.frames // load.batch * load.batch)) % FRAMES
     many = [value[order] for value in codes]
     rates = []
@@ -107,7 +107,7 @@ def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list
     codes = [track.condition, track.rotation, track.translation]
     camera = (load.size, load.size, track.intrinsics, black)
     single, many = (FrameRenderer(avatar, batch, *camera) for batch in (1, load.batch))
-    on_card = device.type == "cuda"
+    on_gpu = device.type == "cuda"
 
     def one(frame: int) -> list[torch.Tensor]:
         return [value[frame : frame + 1] for value in codes]
@@ -115,7 +115,7 @@ def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list
     median, slow = percentiles(lambda frame: single.render(*one(frame)), load, device)
     rate = batched_rate(many, codes, load)
     peer = None
-    if on_card:
+    if on_gpu:
         eager = lambda frame: avatar.render(  # noqa: E731
             *one(frame), track.intrinsics, load.size, load.size, black
         )
@@ -130,7 +130,7 @@ def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list
         row(f"{what}, batches of {load.batch}", rate, "frames/s", BATCH_TARGET,
             1 / peer if peer else None, BATCH_CEILING),
     ]  # fmt: skip
-    return rows if on_card else [r | {"target": None, "ceiling": None} for r in rows]
+    return rows if on_gpu else [r | {"target": None, "ceiling": None} for r in rows]
 
 
 def row(
@@ -164,7 +164,7 @@ def main() -> None:
     device = serving_device("auto")
     if not args.head.exists():
         parser.error(f"{args.head} is not there: make it with snakemake -c1 {DEFAULT_HEAD}")
-    load = CARD if device.type == "cuda" else CPU
+    load = GPU if device.type == "cuda" else CPU
     clip = synthetic_clip(HeadModel.load(args.head), load.size, device, FRAMES)
     rows = [line for model in MODELS for line in model_rows(clip, model, load, device)]
     out = args.out or ROOT / "benchmarks" / "results"

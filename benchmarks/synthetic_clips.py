@@ -1,6 +1,6 @@
-"""Clips with known truth and pictures: a head that talks under a lamp, and what spoils footage.
+"""Clips of a talking head with known ground truth, and what spoils footage.
 
-Pictures are drawn on demand, a few frames at a time, and every frame is the same whenever it is
+Images are drawn on demand, a few frames at a time, and every frame is the same whenever it is
 drawn.
 """
 
@@ -13,15 +13,22 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, normalize
 from torch.nn.functional import interpolate as resize
 
-from benchmarks.synthetic_tracks import SIZE, Truth, detect, head_inputs, make_truth, write_inputs
+from benchmarks.synthetic_tracks import (
+    SIZE,
+    GroundTruth,
+    detect,
+    head_inputs,
+    make_ground_truth,
+    write_inputs,
+)
 from headsplat.camera import project
-from headsplat.crop import Crop
-from headsplat.frame_zips import FrameZipWriter
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.images import encode_jpeg, encode_png
-from headsplat.raster.triangles import interpolate, rasterize_triangles
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 # Metres between samples of the skin's mottling, and samples along an axis.
@@ -37,20 +44,20 @@ class Footage:
     """How a clip is filmed.
 
     Attributes:
-        size: pixels of the square picture.
-        landmark_noise: pixels of a 512 px picture, white.
-        picture_noise: standard deviation, of 255.
+        size: pixels of the square image.
+        landmark_noise: pixels of a 512 px image, white.
+        image_noise: standard deviation, of 255.
         mottling: standard deviation of the skin's own pattern, a share of its albedo.
         flicker: slow change of the exposure, standard deviation as a share.
-        occluder: None, "hand" (skin-coloured fingers that pass) or "microphone".
-        shutter: share of the frame time that the shutter is open, 0 for sharp pictures.
+        occluder: None, "hand" (skin-colored fingers that pass) or "microphone".
+        shutter: share of the frame time that the shutter is open, 0 for sharp images.
         missing: frames (from 0) in which no face is detected.
         dropped: frames (from 0) before which one frame of the motion was lost.
     """
 
     size: int = SIZE
     landmark_noise: float = 1.0
-    picture_noise: float = 2.0
+    image_noise: float = 2.0
     mottling: float = 0.04
     flicker: float = 0.03
     occluder: str | None = None
@@ -63,18 +70,18 @@ class SyntheticClip:
     """One clip.
 
     Args:
-        head: of any model; one without an albedo is painted in one colour.
+        head: of any model; one without an albedo is painted in one color.
         frames: how many.
         footage: how it is filmed.
         seed: of motion, person and noise.
         motion: scale of the head's motion.
         focal: pixels at 512.
-        device: where pictures are drawn.
+        device: where images are drawn.
 
     Attributes:
-        truth: parameters, focal length in pixels at 512.
+        ground_truth: parameters, focal length in pixels at 512.
         landmarks: (N, 478, 3) as detected, 512 px source.
-        crop: from the 512 px source to the pictures.
+        crop: from the 512 px source to the images.
     """
 
     def __init__(
@@ -89,18 +96,20 @@ class SyntheticClip:
     ) -> None:
         self.head, self.footage, self.seed = head, footage or Footage(), seed
         lost = self.footage.dropped
-        self.truth = _drop(make_truth(head, frames + len(lost), seed, motion, focal), lost)
+        self.ground_truth = _drop(
+            make_ground_truth(head, frames + len(lost), seed, motion, focal), lost
+        )
         self._device = torch.device(device)
         rng = np.random.default_rng(seed + 100)
         self._occluder = _Occluder(self.footage.occluder, rng, frames)
         footage = self.footage
         self.landmarks, _ = detect(
-            head, self.truth, footage.landmark_noise, missing=footage.missing, seed=seed + 1
+            head, self.ground_truth, footage.landmark_noise, missing=footage.missing, seed=seed + 1
         )
         self._misguide(rng)
         self.crop = Crop(0.0, 0.0, float(SIZE), footage.size, SIZE, SIZE)
         self._geometry = HeadGeometry(head, device)
-        self._inputs = {key: value.float() for key, value in head_inputs(self.truth).items()}
+        self._inputs = {key: value.float() for key, value in head_inputs(self.ground_truth).items()}
         self._albedo = _albedo(head, rng).to(self._device)
         self._pattern = _pattern(seed).to(self._device)
         self._light = _light(rng).to(self._device)
@@ -115,7 +124,7 @@ class SyntheticClip:
             off = rng.normal(size=2) * 4 + rng.normal(size=(int(hidden.sum()), 2)) * 3
             points[frame][hidden] += off
 
-    def pictures(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def images(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Some frames.
 
         Args:
@@ -132,28 +141,28 @@ class SyntheticClip:
         steps = 5 if footage.shutter else 1
         times = (torch.arange(steps) - (steps - 1) / 2) / steps * footage.shutter
         shown = torch.stack([self._render(rows, float(time)) for time in times]).mean(0)
-        colour, matte = shown[..., :3], shown[..., 3:]
+        color, matte = shown[..., :3], shown[..., 3:]
         grid = (torch.arange(size, device=shown.device) + 0.5) / size
         wall = 0.35 + 0.15 * torch.sin(9 * grid)[:, None] * torch.cos(7 * grid)[None]
-        picture = colour + (1 - matte) * wall[None, ..., None]
+        image = color + (1 - matte) * wall[None, ..., None]
         for k, row in enumerate(rows.tolist()):
             cover, paint = self._occluder.draw(row, size)
             if cover is not None:
                 cover, paint = cover.to(shown), paint.to(shown)
-                picture[k] += cover[..., None] * (paint - picture[k])
+                image[k] += cover[..., None] * (paint - image[k])
                 # A matting network takes what a person holds for part of the person.
                 matte[k, ..., 0] = torch.maximum(matte[k, ..., 0], cover)
             generator = torch.Generator().manual_seed(self.seed * 100003 + row)
-            grain = torch.randn(picture[k].shape, generator=generator).to(shown)
-            picture[k] += grain * (footage.picture_noise / 255)
-        return _byte(picture), _byte(matte[..., 0])
+            grain = torch.randn(image[k].shape, generator=generator).to(shown)
+            image[k] += grain * (footage.image_noise / 255)
+        return _byte(image), _byte(matte[..., 0])
 
     def _render(self, rows: Tensor, time: float) -> Tensor:
-        """(n, H, W, 4) colour on black and coverage, `time` frames after the frames' middle."""
+        """(n, H, W, 4) color on black and coverage, `time` frames after the frames' middle."""
         codes, rotation, translation = self._moment(rows, time)
         size, faces, head = SHARP * self.footage.size, self._geometry.faces, self.head
         vertices = self._geometry.vertices(self._inputs["shape"].to(self._device), **codes)
-        focal = self.truth.focal * size / SIZE
+        focal = self.ground_truth.focal * size / SIZE
         camera = torch.tensor([focal, focal, size / 2, size / 2], device=self._device)
         points = project(vertices, rotation, translation, camera)
         face, weights = rasterize_triangles(points, faces, size, size)
@@ -174,7 +183,7 @@ class SyntheticClip:
         return avg_pool2d(drawn, SHARP).movedim(1, -1)
 
     def _moment(self, rows: Tensor, time: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Parameters between a frame and its neighbour on the side of `time`."""
+        """Parameters between a frame and its neighbor on the side of `time`."""
         other = (rows + (1 if time > 0 else -1)).clamp(0, len(self._exposure) - 1)
         share = abs(time)
 
@@ -188,8 +197,8 @@ class SyntheticClip:
         inputs = self._inputs
         codes = {key: between(inputs[key]) for key in ("exp", "eyelids")}
         codes |= {key: turned(inputs[key]) for key in ("jaw", "eyes")}
-        rotation = turned(torch.as_tensor(self.truth.rotation).float())
-        return codes, rotation, between(torch.as_tensor(self.truth.translation).float())
+        rotation = turned(torch.as_tensor(self.ground_truth.rotation).float())
+        return codes, rotation, between(torch.as_tensor(self.ground_truth.translation).float())
 
     def write(self, folder: Path, chunk: int = 50) -> None:
         """The files that the workflow has after the mattes: landmarks, crop, frames and alpha."""
@@ -202,9 +211,9 @@ class SyntheticClip:
                 FrameZipWriter(folder / f"alpha/{number:03d}.zip", ".png") as alpha,
             ):
                 for part in rows.split(BATCH):
-                    pictures, mattes = (array.cpu().numpy() for array in self.pictures(part))
-                    for row, picture, matte in zip(part.tolist(), pictures, mattes, strict=True):
-                        frames.add(row + 1, encode_jpeg(picture))
+                    images, mattes = (array.cpu().numpy() for array in self.images(part))
+                    for row, image, matte in zip(part.tolist(), images, mattes, strict=True):
+                        frames.add(row + 1, encode_jpeg(image))
                         alpha.add(row + 1, encode_png(matte))
 
 
@@ -252,11 +261,13 @@ def _pattern(seed: int) -> Tensor:
     return total / total.std()
 
 
-def _drop(truth: Truth, frames: tuple[int, ...]) -> Truth:
-    """The truth without the moments that were lost before each of `frames`."""
+def _drop(ground_truth: GroundTruth, frames: tuple[int, ...]) -> GroundTruth:
+    """The ground truth without the moments that were lost before each of `frames`."""
     lost = [frame + k for k, frame in enumerate(sorted(frames))]
     names = ("exp", "jaw", "eyes", "lids", "rotation", "translation")
-    return replace(truth, **{n: np.delete(getattr(truth, n), lost, axis=0) for n in names})
+    return replace(
+        ground_truth, **{n: np.delete(getattr(ground_truth, n), lost, axis=0) for n in names}
+    )
 
 
 def _byte(values: Tensor) -> Tensor:
@@ -264,7 +275,7 @@ def _byte(values: Tensor) -> Tensor:
 
 
 class _Occluder:
-    """A shape before the face, in units of the picture's side: capsules that pass or stand."""
+    """A shape before the face, in units of the image's side: capsules that pass or stand."""
 
     def __init__(self, kind: str | None, rng: np.random.Generator, frames: int) -> None:
         self._kind, self._frames = kind, frames
@@ -295,7 +306,7 @@ class _Occluder:
         return np.nan_to_num(cover)
 
     def draw(self, frame: int, size: int) -> tuple[Tensor | None, Tensor | None]:
-        """Coverage (H, W) and colour (H, W, 3), or nothing."""
+        """Coverage (H, W) and color (H, W, 3), or nothing."""
         if self._kind is None:
             return None, None
         line = (np.arange(size) + 0.5) / size

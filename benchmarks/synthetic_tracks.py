@@ -1,4 +1,4 @@
-"""Clips with known truth, as a landmark detector would report them; no pictures are made."""
+"""Clips with known ground truth, as a landmark detector would report them; no images are made."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from headsplat.camera import project
-from headsplat.crop import Crop
-from headsplat.files import write_json, write_npz
+from headsplat.frames.crop import Crop
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, compact, contour_points, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.runtime.files import write_json, write_npz
 from headsplat.tracking.observations import POINTS
 
 SIZE = 512
@@ -20,7 +20,7 @@ FLIP = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """Parameters of a clip: jaw and eyes in axis-angle, focal length in pixels."""
 
     shape: np.ndarray
@@ -52,9 +52,9 @@ def _blinks(rng: np.random.Generator, frames: int) -> np.ndarray:
     return np.stack([lids, np.clip(lids * 0.97, 0, 1)], 1)
 
 
-def make_truth(
+def make_ground_truth(
     head: HeadModel, frames: int, seed: int = 0, motion: float = 1.0, focal: float = 1400.0
-) -> Truth:
+) -> GroundTruth:
     """A person of unit-Gaussian identity who talks, blinks, looks about and turns the head.
 
     Args:
@@ -62,7 +62,7 @@ def make_truth(
         frames: at 25 fps.
         seed: of the random numbers.
         motion: scale of the head's turns and shifts (0: the head keeps still).
-        focal: focal length in pixels of the 512 px picture.
+        focal: focal length in pixels of the 512 px image.
     """
     rng = np.random.default_rng(seed)
     shape = rng.normal(size=len(head.shape_std)) * head.shape_std * 0.7
@@ -82,20 +82,20 @@ def make_truth(
     distance = focal * 0.19 / 200
     shift = _smooth(rng, frames, 3, 18.0) * [0.012, 0.008, 0.03 * distance] * motion
     translation = shift + [0.0, 0.01, distance]
-    return Truth(shape, exp, jaw, eyes, _blinks(rng, frames), rotation, translation, focal)
+    return GroundTruth(shape, exp, jaw, eyes, _blinks(rng, frames), rotation, translation, focal)
 
 
-def head_inputs(truth: Truth) -> dict[str, torch.Tensor]:
+def head_inputs(ground_truth: GroundTruth) -> dict[str, torch.Tensor]:
     """Keyword arguments of `HeadGeometry.vertices`, float64."""
-    tensors = {name: torch.as_tensor(getattr(truth, name)) for name in ("shape", "exp")}
-    tensors["jaw"] = matrix_from_axis_angle(torch.as_tensor(truth.jaw))
-    tensors["eyes"] = matrix_from_axis_angle(torch.as_tensor(truth.eyes))
-    return tensors | {"eyelids": torch.as_tensor(truth.lids)}
+    tensors = {name: torch.as_tensor(getattr(ground_truth, name)) for name in ("shape", "exp")}
+    tensors["jaw"] = matrix_from_axis_angle(torch.as_tensor(ground_truth.jaw))
+    tensors["eyes"] = matrix_from_axis_angle(torch.as_tensor(ground_truth.eyes))
+    return tensors | {"eyelids": torch.as_tensor(ground_truth.lids)}
 
 
 def detect(
     head: HeadModel,
-    truth: Truth,
+    ground_truth: GroundTruth,
     noise: float = 1.0,
     outliers: float = 0.02,
     missing: tuple[int, ...] = (),
@@ -105,7 +105,7 @@ def detect(
 
     Args:
         head: whose landmarks.
-        truth: the clip.
+        ground_truth: the clip.
         noise: pixels, white.
         outliers: share of points thrown off by tens of pixels.
         missing: frames (from 0) without a face: NaN.
@@ -114,14 +114,19 @@ def detect(
     rng = np.random.default_rng(seed)
     geometry = HeadGeometry(head, dtype=torch.float64)
     ids, (marks, contour) = compact(head.landmarks["mediapipe"], head.landmarks["contour"])
-    vertices = geometry.vertices(**head_inputs(truth), vertex_ids=torch.as_tensor(ids))
-    rotation, translation = torch.as_tensor(truth.rotation), torch.as_tensor(truth.translation)
-    camera = torch.tensor([truth.focal, truth.focal, SIZE / 2, SIZE / 2], dtype=torch.float64)
+    vertices = geometry.vertices(**head_inputs(ground_truth), vertex_ids=torch.as_tensor(ids))
+    rotation, translation = (
+        torch.as_tensor(ground_truth.rotation),
+        torch.as_tensor(ground_truth.translation),
+    )
+    camera = torch.tensor(
+        [ground_truth.focal, ground_truth.focal, SIZE / 2, SIZE / 2], dtype=torch.float64
+    )
 
     def pixels(where: torch.Tensor) -> np.ndarray:
         return project(where, rotation, translation, camera)[..., :2].numpy()
 
-    frames = len(truth.exp)
+    frames = len(ground_truth.exp)
     detected = np.zeros((frames, POINTS, 3))
     jaw_line = pixels(contour_points(vertices, contour, rotation))
     detected[:, list(MEDIAPIPE_GROUPS["oval"]), :2] = _closed_oval(jaw_line)

@@ -4,7 +4,7 @@
 
 Runs 30,000 batch-1 iterations of FlashAvatar's recipe through this project's own model of it, then
 the default recipe until it is as good, and each model batched against batch 1 at equal images.
-Meant for a graphics card.
+Meant for a GPU.
 """
 
 import argparse
@@ -20,8 +20,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 from benchmarks.clips import Clip, prepared_clip, synthetic_clip  # noqa: E402
 from benchmarks.recipes import flashavatar_recipe, follow, our_recipe, show  # noqa: E402
 from benchmarks.training import BATCH, DEFAULT_HEAD, row, write  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
 
 
 def quality_rows(clip: Clip, device: torch.device, images: int) -> list[dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""Times and checks the tracker on clips with known truth; writes benchmarks/results/tracking.json.
+"""Times and checks the tracker on clips with known ground truth.
+
+Writes benchmarks/results/tracking.json.
 
 The peer is an independent fit of each frame by Adam with metrical-tracker's landmark terms,
 weights, learning rates and 314 steps, keeping the best; it is given the true identity and focal
@@ -32,7 +34,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 
 from benchmarks import tracking_scale  # noqa: E402
-from benchmarks.synthetic_tracks import Truth, detect, head_inputs, make_truth, write_inputs  # noqa: E402
+from benchmarks.synthetic_tracks import (  # noqa: E402
+    GroundTruth,
+    detect,
+    head_inputs,
+    make_ground_truth,
+    write_inputs,
+)
 from headsplat.camera import project  # noqa: E402
 from headsplat.heads.landmarks import (  # noqa: E402
     EYELID_DISTANCE_PAIRS,
@@ -41,7 +49,6 @@ from headsplat.heads.landmarks import (  # noqa: E402
     points,
 )
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.heads.procedural.head import procedural_head  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
 from headsplat.rotations import (  # noqa: E402
     axis_angle_from_matrix,
@@ -49,7 +56,8 @@ from headsplat.rotations import (  # noqa: E402
     matrix_from_axis_angle,
     matrix_to_6d,
 )
-from headsplat.track_io import read_track  # noqa: E402
+from headsplat.synthetic.head.head import procedural_head  # noqa: E402
+from headsplat.track import read_track  # noqa: E402
 from headsplat.tracking.basis import LandmarkBasis  # noqa: E402
 from headsplat.tracking.initial import initial_state  # noqa: E402
 from headsplat.tracking.intrinsics import given_intrinsics  # noqa: E402
@@ -73,8 +81,8 @@ class Solved:
     seconds: float
 
 
-def observe(head: HeadModel, truth: Truth, noise: float) -> Observations:
-    landmarks, crop = detect(head, truth, noise)
+def observe(head: HeadModel, ground_truth: GroundTruth, noise: float) -> Observations:
+    landmarks, crop = detect(head, ground_truth, noise)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, landmarks, crop)
@@ -101,19 +109,21 @@ def frames_per_end(errors: np.ndarray, count: int = 10) -> tuple[float, float]:
     return float(np.median(ends)), float(np.median(errors[count:-count]))
 
 
-def turn_errors(rotation: Tensor, truth: Truth) -> np.ndarray:
+def turn_errors(rotation: Tensor, ground_truth: GroundTruth) -> np.ndarray:
     """(N,) degrees."""
-    off = rotation @ torch.as_tensor(truth.rotation).mT
+    off = rotation @ torch.as_tensor(ground_truth.rotation).mT
     return torch.rad2deg(axis_angle_from_matrix(off).norm(dim=-1)).numpy()
 
 
-def turn_error(rotation: Tensor, truth: Truth, rows: slice | np.ndarray = slice(None)) -> float:
+def turn_error(
+    rotation: Tensor, ground_truth: GroundTruth, rows: slice | np.ndarray = slice(None)
+) -> float:
     """Median degrees."""
-    off = rotation @ torch.as_tensor(truth.rotation[rows]).mT
+    off = rotation @ torch.as_tensor(ground_truth.rotation[rows]).mT
     return float(torch.rad2deg(axis_angle_from_matrix(off).norm(dim=-1)).median())
 
 
-def vertex_error(head: HeadModel, solved: Solved, truth: Truth) -> tuple[float, float]:
+def vertex_error(head: HeadModel, solved: Solved, ground_truth: GroundTruth) -> tuple[float, float]:
     """Median millimetres over the face: as it is, and after the best scale and rigid motion."""
     layout, state = solved.tracker.layout, solved.state
     frame = state.frame[::10]
@@ -127,7 +137,7 @@ def vertex_error(head: HeadModel, solved: Solved, truth: Truth) -> tuple[float, 
         matrix_from_axis_angle(eye_vectors(frame[:, layout.eyes])),
         frame[:, layout.lids],
     )
-    inputs = head_inputs(truth)
+    inputs = head_inputs(ground_truth)
     shape = inputs.pop("shape")
     true = geometry.vertices(shape, **{name: value[::10] for name, value in inputs.items()})
     face = torch.as_tensor(head.regions["face"]).long()
@@ -141,14 +151,14 @@ def vertex_error(head: HeadModel, solved: Solved, truth: Truth) -> tuple[float, 
 
 
 class Peer:
-    """metrical-tracker's landmark energy of one frame, minimised by Adam."""
+    """metrical-tracker's landmark energy of one frame, minimized by Adam."""
 
-    def __init__(self, head: HeadModel, truth: Truth) -> None:
+    def __init__(self, head: HeadModel, ground_truth: GroundTruth) -> None:
         ids, (self._marks,) = compact(head.landmarks["mediapipe"])
         self._ids = torch.as_tensor(ids)
         self._geometry = HeadGeometry(head)
-        self._shape = torch.as_tensor(truth.shape, dtype=torch.float32)
-        self._camera = torch.tensor([truth.focal, truth.focal, 0.0, 0.0])
+        self._shape = torch.as_tensor(ground_truth.shape, dtype=torch.float32)
+        self._camera = torch.tensor([ground_truth.focal, ground_truth.focal, 0.0, 0.0])
         index = self._marks.index
         row = {int(number): k for k, number in enumerate(index)}
         weight = torch.full((len(index),), 7000.0)
@@ -183,17 +193,17 @@ class Peer:
         for value in values.values():
             value.requires_grad_()
         groups = [{"params": [value], "lr": RATES[name]} for name, value in values.items()]
-        optimiser = torch.optim.Adam(groups)
+        optimizer = torch.optim.Adam(groups)
         best = (float("inf"), rotation.float(), 0.0)
         for _ in range(PEER_STEPS):
             seen = self._project(values)
             loss = self._energy(values, seen, target)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             if loss.item() < best[0]:
                 residual = (seen - target).norm(dim=-1).median().item()
                 best = (loss.item(), matrix_from_6d(values["R"].detach()), residual)
-            optimiser.step()
+            optimizer.step()
         return best[1], best[2]
 
     def _project(self, values: dict[str, Tensor]) -> Tensor:
@@ -220,10 +230,10 @@ class Peer:
         return loss + (left - rest).square().sum() + (right - rest).square().sum()
 
 
-def run_peer(head: HeadModel, truth: Truth, solved: Solved) -> dict[str, float]:
+def run_peer(head: HeadModel, ground_truth: GroundTruth, solved: Solved) -> dict[str, float]:
     """Seconds a frame, rotation error and residual of the peer on some frames."""
-    peer = Peer(head, truth)
-    frames = np.linspace(0, len(truth.exp) - 1, PEER_FRAMES).astype(int)
+    peer = Peer(head, ground_truth)
+    frames = np.linspace(0, len(ground_truth.exp) - 1, PEER_FRAMES).astype(int)
     terms, layout = solved.tracker.terms, solved.tracker.layout
     marks = head.landmarks["mediapipe"].index
     order = [int(np.flatnonzero(solved.basis.index == number)[0]) for number in marks]
@@ -242,7 +252,7 @@ def run_peer(head: HeadModel, truth: Truth, solved: Solved) -> dict[str, float]:
         rotations.append(rotation.double())
         residuals.append(residual)
     seconds = (time.perf_counter() - begin) / PEER_FRAMES
-    error = turn_error(torch.cat(rotations), truth, frames)
+    error = turn_error(torch.cat(rotations), ground_truth, frames)
     return {"seconds": seconds, "turn": error, "residual": float(np.median(residuals))}
 
 
@@ -253,13 +263,15 @@ def add_seeds(add: Callable, head: HeadModel, count: int, noise: float, seeds: l
     """
     turns, spreads, raws, aligned = [], [], [], []
     for seed in seeds:
-        truth = make_truth(head, count, seed=seed)
-        solved = solve(head, observe(head, truth, noise), truth.focal)
-        off = torch.as_tensor(truth.rotation).mT @ solved.state.rotation
+        ground_truth = make_ground_truth(head, count, seed=seed)
+        solved = solve(head, observe(head, ground_truth, noise), ground_truth.focal)
+        off = torch.as_tensor(ground_truth.rotation).mT @ solved.state.rotation
         off = torch.rad2deg(axis_angle_from_matrix(off))
         turns.append(float(off.norm(dim=-1).median()))
         spreads.append(float((off - off.mean(0)).norm(dim=-1).median()))
-        for values, value in zip((raws, aligned), vertex_error(head, solved, truth), strict=True):
+        for values, value in zip(
+            (raws, aligned), vertex_error(head, solved, ground_truth), strict=True
+        ):
             values.append(value)
         print(f"seed {seed}: {turns[-1]:.3f} degrees, spread {spreads[-1]:.3f}; {raws[-1]:.2f} mm")
     clips = f"{len(seeds)} clips"
@@ -277,7 +289,7 @@ def add_long(add: Callable, head: HeadModel, count: int, noise: float, device: s
     """Rows of one long clip."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        truth = tracking_scale.write_clip(head, count, folder, noise)
+        ground_truth = tracking_scale.write_clip(head, count, folder, noise)
         got = tracking_scale.measure(folder, device)
         rotation = torch.as_tensor(read_track(folder / "track.npz").R).double()
     what = f"{count} frames, {device}"
@@ -286,9 +298,9 @@ def add_long(add: Callable, head: HeadModel, count: int, noise: float, device: s
     if "warm" in got:
         add(f"tracking stage, {what}, second run", got["warm"], "s")
     add(f"peak memory, {what}", got["host_mib"] / 1024, "GiB", 4)
-    if "card_mib" in got:
-        add(f"peak memory on the card, {what}", got["card_mib"] / 1024, "GiB", 4)
-    add(f"head rotation error, {what}", turn_error(rotation, truth), "degree", 0.4)
+    if "gpu_mib" in got:
+        add(f"peak memory on the GPU, {what}", got["gpu_mib"] / 1024, "GiB", 4)
+    add(f"head rotation error, {what}", turn_error(rotation, ground_truth), "degree", 0.4)
 
 
 def main() -> None:
@@ -322,23 +334,23 @@ def main() -> None:
         if count > LONG:
             add_long(add, head, count, args.noise, args.device)
             continue
-        truth = make_truth(head, count, seed=args.seeds[0])
-        observed = observe(head, truth, args.noise)
-        solved = solve(head, observed, truth.focal, device=args.device)
+        ground_truth = make_ground_truth(head, count, seed=args.seeds[0])
+        observed = observe(head, ground_truth, args.noise)
+        solved = solve(head, observed, ground_truth.focal, device=args.device)
         add(f"landmark solve, {count} frames", solved.seconds, "s", 10 if count <= 300 else 20)
         if count != args.frames[0]:
             continue
-        peer = run_peer(head, truth, solved)
+        peer = run_peer(head, ground_truth, solved)
         name = "Adam per frame, metrical-tracker's landmark terms"
         add("time a frame", solved.seconds / count, "s", None, name, peer["seconds"])
-        own = turn_error(solved.state.rotation, truth)
+        own = turn_error(solved.state.rotation, ground_truth)
         add(f"head rotation error, {args.noise} px noise", own, "degree", 0.4, name, peer["turn"])
-        ends, middle = frames_per_end(turn_errors(solved.state.rotation, truth))
+        ends, middle = frames_per_end(turn_errors(solved.state.rotation, ground_truth))
         add("head rotation error, first and last ten frames against the rest", ends / middle, "")
-        raw, aligned = vertex_error(head, solved, truth)
+        raw, aligned = vertex_error(head, solved, ground_truth)
         add("face vertex error", raw, "mm", 1.5)
         add("face vertex error after scale and rigid motion", aligned, "mm")
-        alone = solve(head, observed, truth.focal, tied=False, device=args.device)
+        alone = solve(head, observed, ground_truth.focal, tied=False, device=args.device)
         tied = torch.as_tensor(observed.linked)
         ours = jitter(solved.tracker.layout, solved.state, tied)
         theirs = jitter(solved.tracker.layout, alone.state, tied)

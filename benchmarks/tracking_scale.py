@@ -21,21 +21,21 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
 
-from benchmarks.synthetic_tracks import Truth, detect, make_truth, write_inputs  # noqa: E402
+from benchmarks.synthetic_tracks import GroundTruth, detect, make_ground_truth, write_inputs  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
 
 UNIQUE, PART = 10081, 2000
 NAMES = ("head.npz", "landmarks.npz", "crop.json", "frames.tsv")
 
 
-def write_clip(head: HeadModel, frames: int, folder: Path, noise: float) -> Truth:
+def write_clip(head: HeadModel, frames: int, folder: Path, noise: float) -> GroundTruth:
     """The inputs of the tracking stage in `folder`; more than `UNIQUE` frames repeat themselves."""
     unique = min(frames, UNIQUE)
-    truth = make_truth(head, unique)
+    ground_truth = make_ground_truth(head, unique)
     names = ("exp", "jaw", "eyes", "lids", "rotation", "translation")
 
-    def chosen(rows: np.ndarray) -> Truth:
-        return replace(truth, **{name: getattr(truth, name)[rows] for name in names})
+    def chosen(rows: np.ndarray) -> GroundTruth:
+        return replace(ground_truth, **{name: getattr(ground_truth, name)[rows] for name in names})
 
     landmarks = np.empty((frames, 478, 3), np.float32)
     for low in range(0, unique, PART):
@@ -89,7 +89,7 @@ def main() -> None:
             peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
             answer["host_mib"] = int(peak.split()[1]) / 1024
             if device == "cuda":
-                answer["card_mib"] = torch.cuda.max_memory_allocated() / 2**20
+                answer["gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     answer["solve"] = solves[-1]
     answer["threads"] = len(os.sched_getaffinity(0))
     print(json.dumps(answer))

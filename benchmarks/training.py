@@ -1,11 +1,11 @@
 """How fast an avatar trains on this machine, and what memory that takes.
 
     python benchmarks/training.py                            # CPU: 256 px, 8,000 Gaussians
-    python benchmarks/training.py [--clip work/anna --head work/heads/ict.npz]    # on a card
+    python benchmarks/training.py [--clip work/anna --head work/heads/ict.npz]    # on a GPU
 
-On a card every claim is a row: each deformation model with and without LPIPS, 512 px. The peer of
+On a GPU every claim is a row: each deformation model with and without LPIPS, 512 px. The peer of
 the same run is the published loop's way of working: one frame a step, launched kernel by kernel, in
-single precision, full-picture LPIPS. LPIPS has random weights here: they cost the same.
+single precision, full-image LPIPS. LPIPS has random weights here: they cost the same.
 """
 
 import argparse
@@ -20,14 +20,14 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
-from benchmarks.clips import Clip, ClipPictures, prepared_clip, synthetic_clip  # noqa: E402
+from benchmarks.clips import Clip, ClipImages, prepared_clip, synthetic_clip  # noqa: E402
 from benchmarks.random_lpips import random_lpips  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from benchmarks.recipes import Recipe, flashavatar_recipe, follow, now, our_recipe, show  # noqa: E402
 from benchmarks.recipes import start as begin  # noqa: E402
-from headsplat.cli import available_threads  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.raster.extension import serving_device  # noqa: E402
+from headsplat.runtime.process import available_threads  # noqa: E402
 from headsplat.train import captured  # noqa: E402
 from headsplat.train.lpips import Lpips  # noqa: E402
 
@@ -68,19 +68,19 @@ def memory_mib(clip: Clip, device: torch.device) -> float:
 
 
 class LongClip(Clip):
-    """A clip whose training rows repeat; every one gets a picture of its own in memory."""
+    """A clip whose training rows repeat; every one gets an image of its own in memory."""
 
     def ids(self) -> list[int]:
         """Frame ids of the rows, repeated."""
         return [int(self.track.ids[row]) for row in self.training]
 
-    def pictures(self) -> ClipPictures:
-        """One picture a row."""
-        return ClipPictures(self.planes[self.training.to(self.planes.device)])
+    def images(self) -> ClipImages:
+        """One image a row."""
+        return ClipImages(self.planes[self.training.to(self.planes.device)])
 
 
-def card_rows(clip: Clip, device: torch.device) -> list[dict[str, Any]]:
-    """Every claim about training on a card."""
+def gpu_rows(clip: Clip, device: torch.device) -> list[dict[str, Any]]:
+    """Every claim about training on a GPU."""
     vgg = random_lpips(device, torch.bfloat16)
     eager_vgg = random_lpips(device, torch.float32)
     plain = our_recipe(1, batch=BATCH, gaussians=13453)
@@ -138,7 +138,7 @@ def main() -> None:
         else synthetic_clip(HeadModel.load(args.head), size, device)
     )
     if device.type == "cuda":
-        rows = card_rows(clip, device)
+        rows = gpu_rows(clip, device)
     else:
         recipe = our_recipe(2400, batch=4, gaussians=8000)
         _, seen = follow(clip, recipe, device, 4)

@@ -2,8 +2,8 @@
 
 The library registers its operators with PyTorch's dispatcher and holds no Python code, so it needs
 no Python headers and no ninja. Two users share this file: `setup.py` (a wheel) and the loader in
-`headsplat.raster.extension` (a library in the working folder). It imports neither torch nor
-headsplat, because pip builds wheels in an environment that has neither.
+`headsplat.gaussians.raster.extension` (a library in the working folder). It imports neither torch
+nor headsplat, because pip builds wheels in an environment that has neither.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _CPU = (
     "ops.cpp",
     "gaussians_cpu.cpp",
     "triangles_cpu.cpp",
-    "picture_loss_cpu.cpp",
+    "image_loss_cpu.cpp",
     "deformation_ops.cpp",
     "deformation_cpu.cpp",
     "harmonics_cpu.cpp",
@@ -37,7 +37,7 @@ _CUDA = (
     "gaussian_lists.cu",
     "gaussians_cuda.cu",
     "triangles_cuda.cu",
-    "picture_loss_cuda.cu",
+    "image_loss_cuda.cu",
     "lpips_cuda.cu",
     "deformation_ops_cuda.cpp",
     "deformation_cuda.cu",
@@ -79,12 +79,12 @@ _REMEDIES = (
 
 _PROBE = """
 import json, os, torch
-card = torch.cuda.is_available()
+GPU = torch.cuda.is_available()
 print(json.dumps({
     "version": torch.__version__,
     "folder": os.path.dirname(torch.__file__),
     "cuda": torch.version.cuda,
-    "arch": "".join(map(str, torch.cuda.get_device_capability())) if card else None,
+    "arch": "".join(map(str, torch.cuda.get_device_capability())) if GPU else None,
     "cxx11_abi": bool(torch.compiled_with_cxx11_abi()),
 }))
 """
@@ -133,7 +133,7 @@ class Plan:
     torch: Torch
     cxx: str
     nvcc: str | None
-    no_cuda: str | None  # why the card cannot be used, when there is one
+    no_cuda: str | None  # why the GPU cannot be used, when there is one
     processor: str
 
     @property
@@ -186,7 +186,7 @@ def _find_nvcc() -> str | None:
 
 
 def plan(torch: Torch) -> Plan:
-    """Find the compilers; CUDA kernels are built when PyTorch sees a card that they can run on.
+    """Find the compilers; CUDA kernels are built when PyTorch sees a GPU that they can run on.
 
     Raises:
         BuildError: no C++ compiler.

@@ -44,7 +44,7 @@ rule fetch_assets:
 
 
 rule build_cuda_ext:
-    """Compile the rasterisers once; every user takes the stamp, so jobs never compile at once."""
+    """Compile the rasterizers once; every user takes the stamp, so jobs never compile at once."""
     output:
         "work/cuda_ext/build.json",
     log:
@@ -142,13 +142,13 @@ rule import_flame_head:
 
 
 rule render_builtin:
-    """The built-in subject as a video like any other; its truth is written aside."""
+    """The built-in subject as a video like any other; its ground_truth is written aside."""
     input:
         head="work/heads/procedural.npz",
         ext="work/cuda_ext/build.json",
     output:
         video=BUILTIN_CLIP,
-        truth=BUILTIN_TRUTH,
+        ground_truth=BUILTIN_GROUND_TRUTH,
     log:
         "logs/assets/render_builtin.log",
     benchmark:
@@ -166,4 +166,4 @@ rule render_builtin:
         code=code_version("render_builtin"),
     shell:
         "exec python workflow_scripts/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} "
-        "--size={params.size:q} --video={output.video:q} --truth={output.truth:q} > {log:q} 2>&1"
+        "--size={params.size:q} --video={output.video:q} --ground_truth={output.ground_truth:q} > {log:q} 2>&1"

@@ -76,7 +76,7 @@ rule train_avatar:
     threads: 8
     resources:
         gpu=1,
-        card_percent=card_percent,
+        gpu_percent=gpu_percent,
         mem_mb=memory_mb,
         runtime=run_minutes,
         disk_mb=disk_mb,
@@ -88,7 +88,7 @@ rule train_avatar:
     shell:
         "exec python workflow_scripts/train_avatar.py --head={input.head:q} --track={input.track:q} "
         "--split={input.split:q} --frames {input.frames:q} --alpha {input.alpha:q} --parsing {input.parsing:q} "
-        "{params.options:q} {params.checkpoint:q} --card-percent={resources.card_percent:q} "
+        "{params.options:q} {params.checkpoint:q} --gpu-percent={resources.gpu_percent:q} "
         "--scratch={params.scratch:q} --out={output:q} > {log:q} 2>&1"
 
 

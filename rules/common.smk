@@ -8,19 +8,21 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
-from headsplat import clock, config as settings_module, motions_table, process, runlock, shutdown, storage
-from headsplat import failed_jobs, gpu, named_rows, resources as requests, watching
-from headsplat.assets.check import verify_used
-from headsplat.arguments import argument, arguments
-from headsplat.assets.needs import Assets, as_flags
-from headsplat.codehash import code_version, read_sources
-from headsplat.errors import UserError, shown
-from headsplat.fingerprint import fingerprint
-from headsplat.imports.kinds import ALPHA, KINDS, PARSING
-from headsplat.operate import literal_names, planning, refusals
-from headsplat.operate.progress import ProgressThread
-from headsplat.operate.summary import jobs_of, summary
-from headsplat.user_files import folders_in
+from headsplat_workflow import clock, config as settings_module, motions, runlock, shutdown
+from headsplat.runtime import process, storage
+from headsplat_workflow import failed_jobs, named_rows, resources as requests
+from headsplat.runtime import gpu, watching
+from headsplat_workflow.assets.check import verify_used
+from headsplat_workflow.arguments import argument, arguments
+from headsplat_workflow.assets.needs import Assets, as_flags
+from headsplat_workflow.codehash import code_version, read_sources
+from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.fingerprint import fingerprint
+from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
+from headsplat_workflow import literal_names, planning, refusals
+from headsplat_workflow.progress import ProgressThread
+from headsplat_workflow.summary import jobs_of, summary
+from headsplat_workflow.user_files import folders_in
 
 planning.install()
 literal_names.install()
@@ -63,7 +65,7 @@ if workflow.is_main_process:  # clocks of other machines differ
     clock.refuse_future(SUBJECTS)
 
 # Beside the table of subjects; without it there are no motions.
-MOTIONS = or_exit(motions_table.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
+MOTIONS = or_exit(motions.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
 
 REFUSALS = refusals.Refusals()
 REFUSED = [
@@ -275,21 +277,21 @@ def disk_mb(wildcards, rulename):
     return requests.disk_mb(rulename, job_frames(wildcards))
 
 
-def card_percent(wildcards, attempt):
-    """Resources function: share of a card that pictures may fill; less after it ran out."""
-    return requests.card_percent(attempt)
+def gpu_percent(wildcards, attempt):
+    """Resources function: share of a gpu that images may fill; less after it ran out."""
+    return requests.gpu_percent(attempt)
 
 
 def limit_this_machine():
-    """Jobs that run here share its cards and memory, where the user set no other limits."""
+    """Jobs that run here share its gpus and memory, where the user set no other limits."""
     elsewhere = workflow.resource_settings.nodes is not None
     if elsewhere or not workflow.is_main_process:
         return
     if workflow.global_resources.get("mem_mb").value is None:
         workflow.register_resource("mem_mb", requests.machine_memory_mb())
-    cards = gpu.card_count()
-    if cards and workflow.global_resources.get("gpu").value is None:
-        workflow.register_resource("gpu", cards)
+    gpus = gpu.gpu_count()
+    if gpus and workflow.global_resources.get("gpu").value is None:
+        workflow.register_resource("gpu", gpus)
 
 
 limit_this_machine()
@@ -388,7 +390,7 @@ def import_folders(wildcards):
 def import_flags(wildcards):
     """Params function: what the subject's row says about its import."""
     row = row_of(wildcards.subject)
-    cells = {"kind": "kind", "folder": "folder", "video": "pictures"}
+    cells = {"kind": "kind", "folder": "folder", "video": "images"}
     cells |= {"frame_delta": "frame_delta", "flame_version": "flame_version"}
     return arguments({flag: row.get(cell) for cell, flag in cells.items()})
 
@@ -424,24 +426,24 @@ def identity_flag(wildcards, input):
 
 
 def refined(wildcards):
-    """Whether the track is held against the pictures."""
+    """Whether the track is held against the images."""
     return settings(wildcards.subject, "track")["photometric"] != "never"
 
 
-def refine_cards(wildcards):
-    """Resources function: a card, where the track is held against the pictures."""
+def refine_gpus(wildcards):
+    """Resources function: a gpu, where the track is held against the images."""
     return int(refined(wildcards))
 
 
 def refine_inputs(wildcards):
-    """Input function: pictures and mattes, where the track is held against them."""
+    """Input function: images and mattes, where the track is held against them."""
     if not refined(wildcards):
         return {}
     return {"frames": chunks(("frames", "zip"))(wildcards), "alpha": chunks(("alpha", "zip"))(wildcards)}
 
 
 def refine_flags(wildcards, input):
-    """Params function: the pictures and mattes, where the track is held against them."""
+    """Params function: the images and mattes, where the track is held against them."""
     return ["--frames", *input.frames, "--alpha", *input.alpha] if refined(wildcards) else []
 
 
@@ -459,7 +461,7 @@ PARSE_WEIGHTS = weights("parse")
 
 
 def parse_inputs(wildcards):
-    """Input function: pictures and weights for a network; for geometry all that is tracked."""
+    """Input function: images and weights for a network; for geometry all that is tracked."""
     folder, chunk = f"work/{wildcards.subject}", wildcards.chunk
     inputs = {"frames": f"{folder}/frames/{chunk}.zip"}
     network = PARSE_WEIGHTS(wildcards)
@@ -492,9 +494,9 @@ def motion_row(wildcards):
     """The table's row of a motion and None; if the subject's head cannot play it, None and the input
     that makes the job fail."""
     try:
-        return motions_table.motion_for(MOTIONS, wildcards.motion, row_of(wildcards.subject)["head"]), None
+        return motions.motion_for(MOTIONS, wildcards.motion, row_of(wildcards.subject)["head"]), None
     except UserError as error:
-        return None, REFUSALS.file(refusals.FILM, f"{wildcards.subject}.{wildcards.motion}", str(error))
+        return None, REFUSALS.file(refusals.VIDEO, f"{wildcards.subject}.{wildcards.motion}", str(error))
 
 
 def motion_file(column):
@@ -526,14 +528,14 @@ def settings_flag(wildcards):
     return argument("settings", json.dumps(config))
 
 
-def truth_flag(wildcards):
-    """Params function: the built-in clip's truth, which only the report may read."""
+def ground_truth_flag(wildcards):
+    """Params function: the built-in clip's ground_truth, which only the report may read."""
     builtin = row_of(wildcards.subject)["video"] == settings_module.BUILTIN_VIDEO
-    return argument("truth", BUILTIN_TRUTH if builtin else None)
+    return argument("ground_truth", BUILTIN_GROUND_TRUTH if builtin else None)
 
 
 BUILTIN_CLIP = "work/builtin/demo.mp4"
-BUILTIN_TRUTH = "work/builtin/truth.npz"
+BUILTIN_GROUND_TRUTH = "work/builtin/ground_truth.npz"
 KERNELS = sorted(
     str(path.relative_to(workflow.basedir))
     for path in Path(workflow.basedir, "cuda_ext").glob("**/*")

@@ -71,7 +71,7 @@ rule write_report:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        truth=truth_flag,
+        ground_truth=ground_truth_flag,
         refinement=refinement_flag,
         logs="logs/{subject}",
         code=code_version("write_report"),
@@ -79,4 +79,4 @@ rule write_report:
         "exec python workflow_scripts/write_report.py --subject={wildcards.subject:q} --metrics={input.metrics:q} "
         "--evaluation={input.evaluation:q} --avatar={input.avatar:q} --track={input.track:q} "
         "--head={input.head:q} --split={input.split:q} --frames-table={input.frames:q} --info={input.info:q} "
-        "{params.truth:q} {params.refinement:q} --logs={params.logs:q} --out={output:q} > {log:q} 2>&1"
+        "{params.ground_truth:q} {params.refinement:q} --logs={params.logs:q} --out={output:q} > {log:q} 2>&1"

@@ -1,8 +1,8 @@
-# Video to square pictures: probe, detection, one fixed crop, cropped frames.
+# Video to square images: probe, detection, one fixed crop, cropped frames.
 
 
 rule probe_video:
-    """Read what the video is, and which of its pictures make the 25 fps clip."""
+    """Read what the video is, and which of its images make the 25 fps clip."""
     input:
         user_video,
     output:

@@ -40,7 +40,7 @@ rule import_track:
 
 
 rule import_frames_chunk:
-    """The pictures of one chunk, cut and scaled."""
+    """The images of one chunk, cut and scaled."""
     input:
         record="work/{subject}/import.json",
         crop="work/{subject}/crop.json",

@@ -38,7 +38,7 @@ rule track_head:
 
 
 rule refine_track:
-    """The track against every frame's picture, where that is wanted and makes it better."""
+    """The track against every frame's image, where that is wanted and makes it better."""
     input:
         unpack(refine_inputs),
         head=head_file,
@@ -61,20 +61,20 @@ rule refine_track:
         "../envs/tracker.yaml"
     threads: 4
     resources:
-        gpu=refine_cards,
+        gpu=refine_gpus,
         mem_mb=memory_mb,
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
         photometric=option("track", "photometric"),
         identity=identity_flag,
-        pictures=refine_flags,
+        images=refine_flags,
         scratch="scratch/{subject}/refine_track",
         code=code_version("refine_track"),
     shell:
         "exec python workflow_scripts/refine_track.py --head={input.head:q} --track={input.track:q} "
         "--landmarks={input.landmarks:q} --crop={input.crop:q} --frames-table={input.frames_table:q} "
-        "{params.pictures:q} {params.identity:q} --photometric={params.photometric:q} --scratch={params.scratch:q} "
+        "{params.images:q} {params.identity:q} --photometric={params.photometric:q} --scratch={params.scratch:q} "
         "--out={output.track:q} --identity-out={output.identity:q} --verdict-out={output.verdict:q} > {log:q} 2>&1"
 
 
@@ -102,7 +102,7 @@ rule export_frames:
 
 
 rule overlay_track:
-    """The tracked mesh over the pictures, for the eye."""
+    """The tracked mesh over the images, for the eye."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",

@@ -1,11 +1,14 @@
 """Fixtures shared by all tests."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Of processes that tests start: the library, and what the scripts share.
+PYTHON_PATH = os.pathsep.join([str(ROOT), str(ROOT / "workflow_scripts")])
 
 # A shell's background jobs ignore SIGINT, and so does all they start. Some tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from headsplat.assets.check import RECORD, check_assets
-from headsplat.assets.needs import parse
-from headsplat.cli import stage
-from headsplat.operate.aloud import aloud
+from headsplat_workflow.aloud import aloud
+from headsplat_workflow.assets.check import RECORD, check_assets
+from headsplat_workflow.assets.needs import parse
+from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

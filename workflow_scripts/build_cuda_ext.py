@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.files import write_json
-from headsplat.raster.extension import load
+from headsplat_workflow.stage import stage
+
+from headsplat.gaussians.raster.extension import load
+from headsplat.runtime.files import write_json
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.heads.procedural.build import build
+from headsplat_workflow.stage import stage
+
+from headsplat.synthetic.head.build import build
 
 
 def main(argv: list[str] | None = None) -> None:

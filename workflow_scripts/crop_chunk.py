@@ -1,9 +1,10 @@
-"""Cut one chunk of a video to the clip's square and pack it as JPEG pictures."""
+"""Cut one chunk of a video to the clip's square and pack it as JPEG images."""
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
+
 from headsplat.video.crop import crop_chunk
 
 
@@ -14,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--crop", type=Path, required=True, help="its crop.json")
     parser.add_argument("--chunk", type=int, required=True, help="number of the chunk, from 0")
     parser.add_argument("--chunks", type=int, required=True, help="how many chunks there are")
-    parser.add_argument("--out", type=Path, required=True, help="zip of pictures to write")
+    parser.add_argument("--out", type=Path, required=True, help="zip of images to write")
     args = parser.parse_args(argv)
     crop_chunk(args.video, args.info, args.crop, args.chunk, args.chunks, args.out)
 

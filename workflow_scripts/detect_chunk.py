@@ -1,9 +1,10 @@
-"""Find the faces in one chunk of a video: 478 landmarks each, in pixels of the full picture."""
+"""Find the faces in one chunk of a video: 478 landmarks each, in pixels of the full image."""
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
+
 from headsplat.detect.chunk import detect_chunk
 
 

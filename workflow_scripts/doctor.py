@@ -5,25 +5,26 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from headsplat.assets.needs import parse
-from headsplat.cli import stage
-from headsplat.config import read_subjects
-from headsplat.doctor.assets import check_files
+from headsplat_workflow.aloud import aloud
+from headsplat_workflow.assets.needs import parse
+from headsplat_workflow.config import read_subjects
+from headsplat_workflow.doctor.assets import check_files
+from headsplat_workflow.doctor.folders import check_folders
+from headsplat_workflow.doctor.machine import check_machine
+from headsplat_workflow.doctor.run import examine
+from headsplat_workflow.doctor.subjects import check_subjects
+from headsplat_workflow.stage import stage
+
 from headsplat.doctor.compilers import check_cxx
 from headsplat.doctor.finding import Finding
-from headsplat.doctor.folders import check_folders
-from headsplat.doctor.machine import check_machine
-from headsplat.doctor.run import examine
 from headsplat.doctor.software import check_libraries, check_snakemake
-from headsplat.doctor.subjects import check_subjects
-from headsplat.operate.aloud import aloud
 
 
-def cards() -> Iterator[Finding]:
+def gpus() -> Iterator[Finding]:
     """Imported late, as the two below: a library that does not load is a finding of its own."""
-    from headsplat.doctor.cards import check_cards
+    from headsplat.doctor.gpu import check_gpus
 
-    return check_cards()
+    return check_gpus()
 
 
 def operators() -> Iterator[Finding]:
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     needs = [*parse(args.required, True), *parse(args.optional, False)]
 
     def places() -> Iterator[Finding]:
-        from headsplat.doctor.space import clip_frames, needed_mib
+        from headsplat_workflow.doctor.space import clip_frames, needed_mib
 
         frames = clip_frames(subjects, config["builtin"]["seconds"])
         yield from check_machine(max(frames, default=0))
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
             "folders": places,
             "subjects": lambda: check_subjects(subjects),
             "assets": lambda: check_files(needs),
-            "graphics card": cards,
+            "GPU": gpus,
             "operators": operators,
             "ONNX Runtime": onnx,
             "face detector": detector,

@@ -3,16 +3,17 @@
 import argparse
 from pathlib import Path
 
+from headsplat_workflow.codehash import code_version
+from headsplat_workflow.stage import stage
+
 from headsplat.avatar import load_avatar
-from headsplat.cli import stage
-from headsplat.codehash import code_version
 from headsplat.evaluate.evaluation import evaluate
-from headsplat.files import read_json, write_json, write_npz
+from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
-from headsplat.raster.extension import serving_device
-from headsplat.scratch import Scratch, state_key
-from headsplat.track_io import read_track
-from headsplat.train.dataset import PictureReader
+from headsplat.runtime.files import read_json, write_json, write_npz
+from headsplat.runtime.scratch import Scratch, state_key
+from headsplat.track import read_track
+from headsplat.train.dataset import ImageReader
 from headsplat.train.lpips import load_lpips
 from headsplat.train.track import load_track
 from headsplat.video.sound import read_sound
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     track = load_track(args.track, head)
     device = serving_device("auto")
     avatar, lpips = load_avatar(args.avatar, head, device), load_lpips(args.assets, device)
-    reader = PictureReader(args.frames, args.alpha, args.parsing, track.width, track.height)
+    reader = ImageReader(args.frames, args.alpha, args.parsing, track.width, track.height)
     split = read_json(args.split)
     sound = read_sound(args.video, max(track.ids) / FPS) if args.video else None
     status = dict(zip(track.ids.tolist(), read_track(args.track).status.tolist(), strict=True))

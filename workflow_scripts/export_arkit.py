@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.exports.arkit import export_arkit
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.arkit.writer import export_arkit
 
 
 def main(argv: list[str] | None = None) -> None:

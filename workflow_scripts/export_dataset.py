@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.dataset.export import export_dataset
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.flashavatar.writer import export_dataset
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.exports.flame_parameters import export_flame_parameters
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.flame_parameters import export_flame_parameters
 
 
 def main(argv: list[str] | None = None) -> None:

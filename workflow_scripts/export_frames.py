@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.tracking.export import export_frames
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.frame_export import export_frames
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,10 +1,11 @@
-"""Write a clip in IMavatar's layout: track, pictures and masks -> flame_params.json and folders."""
+"""Write a clip in IMavatar's layout: track, images and masks -> flame_params.json and folders."""
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.exports.imavatar import export_imavatar
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.imavatar.writer import export_imavatar
 
 
 def main(argv: list[str] | None = None) -> None:

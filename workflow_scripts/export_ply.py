@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.exports.ply import export_ply
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.ply import export_ply
 
 NEUTRAL = "neutral"
 

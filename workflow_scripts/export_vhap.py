@@ -1,10 +1,11 @@
-"""Write a clip in VHAP's layout for GaussianAvatars: track, pictures and mattes -> a folder."""
+"""Write a clip in VHAP's layout for GaussianAvatars: track, images and mattes -> a folder."""
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.exports.vhap import export_vhap
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.vhap.writer import export_vhap
 
 
 def main(argv: list[str] | None = None) -> None:

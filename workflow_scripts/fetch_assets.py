@@ -2,9 +2,9 @@
 
 import argparse
 
-from headsplat.assets.fetch import fetch_missing
-from headsplat.assets.needs import parse
-from headsplat.cli import stage
+from headsplat_workflow.assets.fetch import fetch_missing
+from headsplat_workflow.assets.needs import parse
+from headsplat_workflow.stage import stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.imports.pack import pack_alpha
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.importing.pack import pack_alpha
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
+
 from headsplat.train.from_checkpoint import import_avatar
 
 

@@ -4,8 +4,9 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from headsplat.assets.locate import unpacked
-from headsplat.cli import stage
+from headsplat_workflow.assets.locate import unpacked
+from headsplat_workflow.stage import stage
+
 from headsplat.heads.flame import FlameFiles, import_flame_head
 
 

@@ -1,10 +1,11 @@
-"""Pack one chunk of an import's square pictures: cut and scaled to the clip's window."""
+"""Pack one chunk of an import's square images: cut and scaled to the clip's window."""
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.imports.pack import pack_frames
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.importing.pack import pack_frames
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -13,7 +14,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--crop", type=Path, required=True, help="its crop.json")
     parser.add_argument("--chunk", type=int, required=True, help="number of the chunk, from 0")
     parser.add_argument("--chunks", type=int, required=True, help="how many chunks there are")
-    parser.add_argument("--out", type=Path, required=True, help="zip of pictures to write")
+    parser.add_argument("--out", type=Path, required=True, help="zip of images to write")
     args = parser.parse_args(argv)
     pack_frames(args.record, args.crop, args.chunk, args.chunks, args.out)
 

@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
+
+from headsplat.formats.importing.clip import ImportOptions
+from headsplat.formats.importing.faces import FaceDetector
+from headsplat.formats.importing.registry import READERS
+from headsplat.formats.importing.run import Outputs, import_track
 from headsplat.heads.model import HeadModel
-from headsplat.imports.clip import ImportOptions
-from headsplat.imports.faces import FaceDetector
-from headsplat.imports.registry import READERS
-from headsplat.imports.run import Outputs, import_track
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,8 +17,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--kind", choices=sorted(READERS), required=True, help="whose folder it is")
     parser.add_argument("--folder", type=Path, required=True, help="the folder")
     parser.add_argument("--head", type=Path, required=True, help="head model .npz")
-    parser.add_argument("--pictures", type=Path, help="own folder of pictures, instead of its own")
-    parser.add_argument("--frame-delta", type=int, help="picture number minus frame number")
+    parser.add_argument("--images", type=Path, help="own folder of images, instead of its own")
+    parser.add_argument("--frame-delta", type=int, help="image number minus frame number")
     parser.add_argument("--flame-version", choices=("2020", "2023"), help="whose codes they are")
     parser.add_argument("--blink-gain", type=float, default=0.5, help="lid closure per blink score")
     parser.add_argument("--size", type=int, required=True, help="side of the crops, pixels")
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--landmarks", type=Path, required=True, help="landmarks.npz to write")
     args = parser.parse_args(argv)
     options = ImportOptions(
-        HeadModel.load(args.head), args.frame_delta, args.pictures, args.flame_version,
+        HeadModel.load(args.head), args.frame_delta, args.images, args.flame_version,
         args.blink_gain, FaceDetector(),
     )  # fmt: skip
     outputs = Outputs(

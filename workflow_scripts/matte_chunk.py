@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
+
 from headsplat.masks.matte import matte_chunk
 
 
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         "--edge-radius",
         type=float,
         default=8.0,
-        help="reach of the edge refinement in pixels of a 512 picture",
+        help="reach of the edge refinement in pixels of a 512 image",
     )
     parser.add_argument(
         "--temporal-window", type=int, default=4, help="earlier frames that steady a matte"

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.codehash import code_version
+from headsplat_workflow.codehash import code_version
+from headsplat_workflow.stage import stage
+
 from headsplat.tracking.overlay import overlay_track
 
 

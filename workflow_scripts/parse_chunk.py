@@ -1,12 +1,13 @@
 """Parse one chunk -> head-and-neck and mouth masks, PNG of 0 or 255.
 
-By geometry, from mesh, matte and picture; or, with --weights, by a face-parsing network.
+By geometry, from mesh, matte and image; or, with --weights, by a face-parsing network.
 """
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
+
 from headsplat.masks.parse import parse_chunk
 from headsplat.masks.parse_network import parse_chunk_by_network
 

@@ -3,10 +3,10 @@
 import argparse
 import json
 
-from headsplat.cli import stage
-from headsplat.operate.aloud import aloud
-from headsplat.operate.dag import plan_run
-from headsplat.operate.plan import plan_table
+from headsplat_workflow.aloud import aloud
+from headsplat_workflow.dag import plan_run
+from headsplat_workflow.plan import plan_table
+from headsplat_workflow.stage import stage
 
 
 def main() -> None:

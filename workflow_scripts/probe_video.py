@@ -1,9 +1,10 @@
-"""Decode a video once: its size, frame rate, sound, and the source picture of each 25 fps frame."""
+"""Decode a video once: its size, frame rate, sound, and the source image of each 25 fps frame."""
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
+
 from headsplat.video.probe import probe_video
 
 

@@ -1,10 +1,11 @@
-"""Refine a landmarks' track against the pictures: track, frames and mattes -> the clip's track."""
+"""Refine a landmarks' track against the images: track, frames and mattes -> the clip's track."""
 
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.gpu import claim_card
+from headsplat_workflow.stage import stage
+
+from headsplat.runtime.gpu import claim_gpu
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,8 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
     if args.device != "cpu" and args.photometric != "never":
-        claim_card()
-    # torch may be imported only after the card is claimed.
+        claim_gpu()
+    # torch may be imported only after the GPU is claimed.
     from headsplat.tracking.photometric.run import refine_track
 
     refine_track(

@@ -2,8 +2,9 @@
 
 import argparse
 
-from headsplat.cli import stage
-from headsplat.errors import UserError
+from headsplat_workflow.stage import stage
+
+from headsplat.runtime.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:

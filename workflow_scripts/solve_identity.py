@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.identity.solve import solve_identity
+from headsplat_workflow.stage import stage
+
+from headsplat.tracking.identity import solve_identity
 
 
 def main(argv: list[str] | None = None) -> None:

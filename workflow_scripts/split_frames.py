@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import log, stage
+from headsplat_workflow.stage import stage
+
 from headsplat.evaluate.split import split_frames
-from headsplat.files import write_json
-from headsplat.frames_table import read_frames
+from headsplat.frames.table import read_frames
+from headsplat.runtime.files import write_json
+from headsplat.runtime.logs import log
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,11 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.config import merged, read_subjects
-from headsplat.operate.aloud import aloud
-from headsplat.operate.state import read_subject, run_is_active
-from headsplat.operate.status import status_table
+from headsplat_workflow.aloud import aloud
+from headsplat_workflow.config import merged, read_subjects
+from headsplat_workflow.stage import stage
+from headsplat_workflow.state import read_subject, run_is_active
+from headsplat_workflow.status import status_table
 
 
 def main() -> None:

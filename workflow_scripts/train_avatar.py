@@ -1,12 +1,13 @@
-"""Head, track, split and packed pictures -> a trained avatar's folder."""
+"""Head, track, split and packed images -> a trained avatar's folder."""
 
 import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.codehash import code_version
-from headsplat.gpu import claim_card
+from headsplat_workflow.codehash import code_version
+from headsplat_workflow.stage import stage
+
+from headsplat.runtime.gpu import claim_gpu
 from headsplat.train.options import HELP, TrainOptions
 
 
@@ -29,11 +30,11 @@ def main(argv: list[str] | None = None) -> None:
         "--assets", type=Path, default=Path("assets"), help="where LPIPS weights may lie"
     )
     parser.add_argument(
-        "--cache-mib", type=int, default=1500, help="decoded pictures in the host's memory"
+        "--cache-mib", type=int, default=1500, help="decoded images in the host's memory"
     )
     parser.add_argument(
-        "--card-percent", type=int, default=50,
-        help="share of the card's free memory that pictures may take; else they are streamed",
+        "--gpu-percent", type=int, default=50,
+        help="share of the GPU's free memory that images may take; else they are streamed",
     )  # fmt: skip
     for option in fields(TrainOptions):
         parser.add_argument(
@@ -46,13 +47,13 @@ def main(argv: list[str] | None = None) -> None:
     options = TrainOptions(**{f.name: getattr(args, f.name) for f in fields(TrainOptions)})
     options.check()
     if args.device != "cpu":
-        claim_card()
-    # torch may be imported only after the card is claimed.
+        claim_gpu()
+    # torch may be imported only after the GPU is claimed.
     from headsplat.train.run import train_avatar
 
     train_avatar(
         args.head, args.track, args.split, args.frames, args.alpha, args.parsing, args.scratch,
-        args.out, options, args.assets, args.device, args.cache_mib, args.card_percent,
+        args.out, options, args.assets, args.device, args.cache_mib, args.gpu_percent,
         code_version("train_avatar"), args.checkpoint,
     )  # fmt: skip
 

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headsplat.cli import stage
-from headsplat.report.write import Sources, write_report
+from headsplat_workflow.stage import stage
+
+from headsplat.evaluate.report.write import Sources, write_report
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,7 +20,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--frames-table", type=Path, required=True, help="frames.tsv")
     parser.add_argument("--info", type=Path, required=True, help="video.json")
     parser.add_argument("--logs", type=Path, required=True, help="folder of the subject's logs")
-    parser.add_argument("--truth", type=Path, help="truth.npz, for the built-in clip only")
+    parser.add_argument(
+        "--ground_truth", type=Path, help="ground_truth.npz, for the built-in clip only"
+    )
     parser.add_argument("--refinement", type=Path, help="refinement.json of the track")
     parser.add_argument("--out", type=Path, required=True, help="report.html to write")
     args = vars(parser.parse_args(argv))

@@ -8,7 +8,7 @@
 
 #include "gaussian_tasks.h"
 #include "lpips.h"
-#include "picture_loss.h"
+#include "image_loss.h"
 #include "triangles.h"
 
 namespace headsplat {
@@ -110,25 +110,25 @@ inline GaussianTask check_gaussians(const GaussianInputs& in, int64_t width, int
 }
 
 // color, alpha, transmittance, reached, state, list, need
-using GaussianPictures = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor,
+using GaussianImages = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor,
                                     at::Tensor, at::Tensor>;
 
-struct PictureTensors {
+struct ImageTensors {
   at::Tensor color, alpha, transmittance, reached;
 
-  Pictures pointers() const {
+  Images pointers() const {
     return {color.data_ptr<float>(), alpha.data_ptr<float>(), transmittance.data_ptr<float>(),
             reached.data_ptr<int32_t>()};
   }
 };
 
-inline PictureTensors new_pictures(const GaussianTask& task, const at::TensorOptions& options) {
+inline ImageTensors new_images(const GaussianTask& task, const at::TensorOptions& options) {
   at::DimVector plane = {task.batch, task.height, task.width};
   return {at::empty({task.batch, task.height, task.width, 3}, options), at::empty(plane, options),
           at::empty(plane, options), at::empty(plane, options.dtype(at::kInt))};
 }
 
-inline PictureGradients check_picture_gradients(const GaussianTask& task, const at::Tensor& d_color,
+inline ImageGradients check_image_gradients(const GaussianTask& task, const at::Tensor& d_color,
                                                 const std::optional<at::Tensor>& d_alpha,
                                                 const at::Tensor& transmittance,
                                                 const at::Tensor& reached) {
@@ -172,28 +172,28 @@ inline GradientTensors new_gradients(const GaussianTask& task, const at::TensorO
 }
 
 // Rows are looked at where that costs nothing: on the CPU, by the caller.
-inline PictureLossTask check_picture_loss(const at::Tensor& image, const at::Tensor& pictures,
+inline ImageLossTask check_image_loss(const at::Tensor& rendered, const at::Tensor& images,
                                           const at::Tensor& rows, const at::Tensor& background,
                                           double mouth, int64_t reduction) {
   TORCH_CHECK_VALUE(reduction == 1 || reduction == 2, "reduction: expected 1 or 2, got ",
                     reduction);
-  TORCH_CHECK_VALUE(pictures.dim() == 4, "pictures: expected shape [T, H, W, 5], got ",
-                    pictures.sizes());
+  TORCH_CHECK_VALUE(images.dim() == 4, "images: expected shape [T, H, W, 5], got ",
+                    images.sizes());
   TORCH_CHECK_VALUE(rows.dim() == 1, "rows: expected shape [B], got ", rows.sizes());
-  int64_t frames = pictures.size(0), height = pictures.size(1), width = pictures.size(2);
+  int64_t frames = images.size(0), height = images.size(1), width = images.size(2);
   int64_t batch = rows.size(0);
   check_size(width, height);
   check_size(width / reduction, height / reduction);
-  at::Device device = image.device();
-  check_packed(pictures, "pictures", at::kByte, {frames, height, width, kPlanes}, device);
-  TORCH_CHECK_VALUE(frames >= 1, "pictures: expected at least one frame, got none");
+  at::Device device = rendered.device();
+  check_packed(images, "images", at::kByte, {frames, height, width, kPlanes}, device);
+  TORCH_CHECK_VALUE(frames >= 1, "images: expected at least one frame, got none");
   check_packed(rows, "rows", at::kLong, {batch}, device);
-  check_packed(image, "image", at::kFloat, {batch, height / reduction, width / reduction, 3},
+  check_packed(rendered, "image", at::kFloat, {batch, height / reduction, width / reduction, 3},
                device);
   check_packed(background, "background", at::kFloat, {batch, 3}, device);
   return {static_cast<int>(batch), static_cast<int>(frames), static_cast<int>(height),
           static_cast<int>(width), static_cast<int>(reduction), static_cast<float>(mouth),
-          image.const_data_ptr<float>(), pictures.const_data_ptr<uint8_t>(),
+          rendered.const_data_ptr<float>(), images.const_data_ptr<uint8_t>(),
           rows.const_data_ptr<int64_t>(), background.const_data_ptr<float>()};
 }
 
@@ -214,7 +214,7 @@ inline LpipsTask check_lpips(const at::Tensor& have, const at::Tensor& want,
   int64_t height = have.size(2), width = have.size(3);
   TORCH_CHECK_VALUE(channels == 64 || channels == 128 || channels == 256 || channels == 512,
                     "have: expected 64, 128, 256 or 512 channels, got ", channels);
-  TORCH_CHECK_VALUE(batch <= 65535, "have: expected at most 65535 pictures, got ", batch);
+  TORCH_CHECK_VALUE(batch <= 65535, "have: expected at most 65535 images, got ", batch);
   check_size(width, height);
   check_features(have, "have", have.sizes(), have.device());
   check_features(want, "want", have.sizes(), have.device());

@@ -4,7 +4,7 @@
 //   anchor:      p = a + b1 (b - a) + b2 (c - a) + h n on a posed triangle a, b, c with the unit
 //                normal n; r turns the axes to (first edge, n x first edge, n)
 //   blendshapes: mean = p + r offset, quaternion = r quat, scale = exp(min(log_scale, largest)),
-//                opacity = sigmoid(opacity), colour as it is; each stored number times the unit of
+//                opacity = sigmoid(opacity), color as it is; each stored number times the unit of
 //                its attribute
 //   flashavatar: t = tanh(output of the network), ten numbers; mean = p + t[0..2],
 //                quaternion = base (exp t[3], t[4..6]), scale = exp(base exp t[7..9])
@@ -142,7 +142,7 @@ HEADSPLAT_HD void place_anchor(const AnchorTask& task, int frame, int anchor, fl
 
 struct BlendshapeTask {
   int batch, count;
-  float unit[5];           // of offset, quat, log_scale, opacity, colour
+  float unit[5];           // of offset, quat, log_scale, opacity, color
   float largest;           // log_scale
   const float* mixed;      // (batch, 14 count): the attributes, each contiguous over the Gaussians
   const float* positions;  // (batch, count, 3)
@@ -154,7 +154,7 @@ constexpr int kBlendshapeNumbers = 14;
 // Where one Gaussian's attributes lie within `mixed`.
 template <typename Value>
 struct Attributes {
-  Value *offset, *quaternion, *log_scale, *opacity, *colour;
+  Value *offset, *quaternion, *log_scale, *opacity, *color;
 
   HEADSPLAT_HD Attributes(Value* mixed, const BlendshapeTask& task, int frame, int index) {
     int64_t count = task.count;
@@ -163,13 +163,13 @@ struct Attributes {
     quaternion = mixed + 3 * count + 4 * index;
     log_scale = mixed + 7 * count + 3 * index;
     opacity = mixed + 10 * count + index;
-    colour = mixed + 11 * count + 3 * index;
+    color = mixed + 11 * count + 3 * index;
   }
 };
 
 template <typename Value>
 struct BlendshapeGaussians {  // or the gradients to them
-  Value *means, *quaternions, *scales, *opacities, *colours;
+  Value *means, *quaternions, *scales, *opacities, *colors;
 };
 
 HEADSPLAT_HD float sigmoid(float x) { return 1 / (1 + expf(-x)); }
@@ -188,7 +188,7 @@ HEADSPLAT_HD void place_blendshape(const BlendshapeTask& task, int frame, int in
   (rotation * Quaternion::load(in.quaternion).times(task.unit[1])).store(out.quaternions + 4 * at);
   for (int i = 0; i < 3; ++i) {
     out.scales[3 * at + i] = bounded_exp(in.log_scale[i] * task.unit[2], task.largest);
-    out.colours[3 * at + i] = in.colour[i] * task.unit[4];
+    out.colors[3 * at + i] = in.color[i] * task.unit[4];
   }
   out.opacities[at] = sigmoid(in.opacity[0] * task.unit[3]);
 }
@@ -205,7 +205,7 @@ HEADSPLAT_HD void unplace_blendshape(const BlendshapeTask& task, int frame, int 
     float log_scale = in.log_scale[i] * task.unit[2];
     float slope = log_scale > task.largest ? 0 : expf(log_scale);
     out.log_scale[i] = d.scales[3 * at + i] * slope * task.unit[2];
-    out.colour[i] = d.colours[3 * at + i] * task.unit[4];
+    out.color[i] = d.colors[3 * at + i] * task.unit[4];
   }
   float opacity = sigmoid(in.opacity[0] * task.unit[3]);
   out.opacity[0] = d.opacities[at] * ((1 - opacity) * opacity) * task.unit[3];
@@ -286,7 +286,7 @@ void flashavatar_gaussians_backward_cpu(const FlashAvatarTask& task,
                                         const FlashAvatarGaussians<const float>& d,
                                         const FlashAvatarGradients& out, int threads);
 
-// Enqueue work on `stream`, synchronise nothing, and return null or what the CUDA runtime said.
+// Enqueue work on `stream`, synchronize nothing, and return null or what the CUDA runtime said.
 const char* place_anchors_cuda(const AnchorTask& task, float* positions, float* rotations,
                                void* stream);
 const char* blendshape_gaussians_cuda(const BlendshapeTask& task,

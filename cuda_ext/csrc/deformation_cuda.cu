@@ -1,5 +1,5 @@
 // Deformation on CUDA: a thread takes a Gaussian of a frame. Its numbers lie a few words apart from
-// its neighbours', and a warp uses each line of the cache in full.
+// its neighbors', and a warp uses each line of the cache in full.
 
 #include <cuda_runtime.h>
 

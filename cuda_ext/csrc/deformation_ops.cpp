@@ -18,12 +18,12 @@ struct OnCpu {
                         i / 3, " names vertex ", task.corners[i], " of ", task.vertices);
     place_anchors_cpu(task, positions, rotations, at::get_num_threads());
   }
-  static void harmonic_colours(const HarmonicsTask& task, float* colours) {
-    harmonic_colours_cpu(task, colours, at::get_num_threads());
+  static void harmonic_colors(const HarmonicsTask& task, float* colors) {
+    harmonic_colors_cpu(task, colors, at::get_num_threads());
   }
-  static void harmonic_colours_backward(const HarmonicsTask& task, const float* d_colours,
+  static void harmonic_colors_backward(const HarmonicsTask& task, const float* d_colors,
                                         const HarmonicsGradients& out) {
-    harmonic_colours_backward_cpu(task, d_colours, out, at::get_num_threads());
+    harmonic_colors_backward_cpu(task, d_colors, out, at::get_num_threads());
   }
   static void blendshape_gaussians(const BlendshapeTask& task,
                                    const BlendshapeGaussians<float>& out) {
@@ -52,18 +52,18 @@ TORCH_LIBRARY_FRAGMENT(headsplat, library) {
       "place_anchors(Tensor vertices, Tensor corners, Tensor weights, Tensor heights) -> "
       "(Tensor positions, Tensor rotations)");
   library.def(
-      "harmonic_colours(Tensor constant, Tensor rest, Tensor means, Tensor centres, int degree) "
+      "harmonic_colors(Tensor constant, Tensor rest, Tensor means, Tensor centers, int degree) "
       "-> Tensor");
   library.def(
-      "harmonic_colours_backward(Tensor d_colours, Tensor constant, Tensor rest, Tensor means, "
-      "Tensor centres, int degree) -> (Tensor constant, Tensor rest, Tensor means)");
+      "harmonic_colors_backward(Tensor d_colors, Tensor constant, Tensor rest, Tensor means, "
+      "Tensor centers, int degree) -> (Tensor constant, Tensor rest, Tensor means)");
   library.def(
       "blendshape_gaussians(Tensor mixed, Tensor positions, Tensor rotations, float[] units, "
       "float largest) -> (Tensor means, Tensor quats, Tensor scales, Tensor opacities, "
-      "Tensor colours)");
+      "Tensor colors)");
   library.def(
       "blendshape_gaussians_backward(Tensor d_means, Tensor d_quats, Tensor d_scales, "
-      "Tensor d_opacities, Tensor d_colours, Tensor mixed, Tensor positions, Tensor rotations, "
+      "Tensor d_opacities, Tensor d_colors, Tensor mixed, Tensor positions, Tensor rotations, "
       "float[] units, float largest) -> Tensor");
   library.def(
       "flashavatar_gaussians(Tensor outputs, Tensor rotation_base, Tensor scaling_base, "

@@ -47,7 +47,7 @@ inline AnchorTask check_anchors(const at::Tensor& vertices, const at::Tensor& co
 }
 
 inline HarmonicsTask check_harmonics(const at::Tensor& constant, const at::Tensor& rest,
-                                     const at::Tensor& means, const at::Tensor& centres,
+                                     const at::Tensor& means, const at::Tensor& centers,
                                      int64_t degree) {
   check_counts(means, "means", 3);
   int64_t batch = means.size(0), count = means.size(1);
@@ -65,7 +65,7 @@ inline HarmonicsTask check_harmonics(const at::Tensor& constant, const at::Tenso
           packed(constant, "constant", {count, 1, 3}, device),
           packed(rest, "rest", {count, stored, 3}, device),
           packed(means, "means", {batch, count, 3}, device),
-          packed(centres, "centres", {batch, 3}, device)};
+          packed(centers, "centers", {batch, 3}, device)};
 }
 
 inline BlendshapeTask check_blendshapes(const at::Tensor& mixed, const at::Tensor& positions,
@@ -124,23 +124,23 @@ struct DeformationOps {
   }
 
   static at::Tensor harmonics(const at::Tensor& constant, const at::Tensor& rest,
-                              const at::Tensor& means, const at::Tensor& centres, int64_t degree) {
-    HarmonicsTask task = check_harmonics(constant, rest, means, centres, degree);
+                              const at::Tensor& means, const at::Tensor& centers, int64_t degree) {
+    HarmonicsTask task = check_harmonics(constant, rest, means, centers, degree);
     typename On::Guard guard(means.device());
-    at::Tensor colours = like(means, means.sizes());
-    On::harmonic_colours(task, colours.data_ptr<float>());
-    return colours;
+    at::Tensor colors = like(means, means.sizes());
+    On::harmonic_colors(task, colors.data_ptr<float>());
+    return colors;
   }
 
   static std::tuple<at::Tensor, at::Tensor, at::Tensor> harmonics_backward(
-      const at::Tensor& d_colours, const at::Tensor& constant, const at::Tensor& rest,
-      const at::Tensor& means, const at::Tensor& centres, int64_t degree) {
-    HarmonicsTask task = check_harmonics(constant, rest, means, centres, degree);
-    const float* d = packed(d_colours, "gradient of colours", means.sizes(), means.device());
+      const at::Tensor& d_colors, const at::Tensor& constant, const at::Tensor& rest,
+      const at::Tensor& means, const at::Tensor& centers, int64_t degree) {
+    HarmonicsTask task = check_harmonics(constant, rest, means, centers, degree);
+    const float* d = packed(d_colors, "gradient of colors", means.sizes(), means.device());
     typename On::Guard guard(means.device());
     at::Tensor d_constant = like(constant, constant.sizes()), d_rest = like(rest, rest.sizes());
     at::Tensor d_means = like(means, means.sizes());
-    On::harmonic_colours_backward(
+    On::harmonic_colors_backward(
         task, d,
         HarmonicsGradients{d_constant.data_ptr<float>(), d_rest.data_ptr<float>(),
                            d_means.data_ptr<float>()});
@@ -153,18 +153,18 @@ struct DeformationOps {
     BlendshapeTask task = check_blendshapes(mixed, positions, rotations, units, largest);
     typename On::Guard guard(mixed.device());
     at::Tensor means = like(mixed, positions.sizes()), quaternions = like(mixed, rotations.sizes());
-    at::Tensor scales = like(mixed, positions.sizes()), colours = like(mixed, positions.sizes());
+    at::Tensor scales = like(mixed, positions.sizes()), colors = like(mixed, positions.sizes());
     at::Tensor opacities = like(mixed, {task.batch, task.count});
     On::blendshape_gaussians(
         task, BlendshapeGaussians<float>{means.data_ptr<float>(), quaternions.data_ptr<float>(),
                                          scales.data_ptr<float>(), opacities.data_ptr<float>(),
-                                         colours.data_ptr<float>()});
-    return {means, quaternions, scales, opacities, colours};
+                                         colors.data_ptr<float>()});
+    return {means, quaternions, scales, opacities, colors};
   }
 
   static at::Tensor blendshapes_backward(const at::Tensor& d_means, const at::Tensor& d_quats,
                                          const at::Tensor& d_scales, const at::Tensor& d_opacities,
-                                         const at::Tensor& d_colours, const at::Tensor& mixed,
+                                         const at::Tensor& d_colors, const at::Tensor& mixed,
                                          const at::Tensor& positions, const at::Tensor& rotations,
                                          at::ArrayRef<double> units, double largest) {
     BlendshapeTask task = check_blendshapes(mixed, positions, rotations, units, largest);
@@ -175,7 +175,7 @@ struct DeformationOps {
         packed(d_quats, "gradient of quats", fours, device),
         packed(d_scales, "gradient of scales", threes, device),
         packed(d_opacities, "gradient of opacities", {task.batch, task.count}, device),
-        packed(d_colours, "gradient of colours", threes, device)};
+        packed(d_colors, "gradient of colors", threes, device)};
     typename On::Guard guard(device);
     at::Tensor d_mixed = like(mixed, mixed.sizes());
     On::blendshape_gaussians_backward(task, d, d_mixed.data_ptr<float>());
@@ -218,8 +218,8 @@ struct DeformationOps {
 
   static void implement(torch::Library& library) {
     library.impl("place_anchors", &anchors);
-    library.impl("harmonic_colours", &harmonics);
-    library.impl("harmonic_colours_backward", &harmonics_backward);
+    library.impl("harmonic_colors", &harmonics);
+    library.impl("harmonic_colors_backward", &harmonics_backward);
     library.impl("blendshape_gaussians", &blendshapes);
     library.impl("blendshape_gaussians_backward", &blendshapes_backward);
     library.impl("flashavatar_gaussians", &flashavatar);

@@ -19,13 +19,13 @@ struct OnCuda {
   static void place_anchors(const AnchorTask& task, float* positions, float* rotations) {
     check(place_anchors_cuda(task, positions, rotations, stream()), "place_anchors");
   }
-  static void harmonic_colours(const HarmonicsTask& task, float* colours) {
-    check(harmonic_colours_cuda(task, colours, stream()), "harmonic_colours");
+  static void harmonic_colors(const HarmonicsTask& task, float* colors) {
+    check(harmonic_colors_cuda(task, colors, stream()), "harmonic_colors");
   }
-  static void harmonic_colours_backward(const HarmonicsTask& task, const float* d_colours,
+  static void harmonic_colors_backward(const HarmonicsTask& task, const float* d_colors,
                                         const HarmonicsGradients& out) {
-    check(harmonic_colours_backward_cuda(task, d_colours, out, stream()),
-          "harmonic_colours_backward");
+    check(harmonic_colors_backward_cuda(task, d_colors, out, stream()),
+          "harmonic_colors_backward");
   }
   static void blendshape_gaussians(const BlendshapeTask& task,
                                    const BlendshapeGaussians<float>& out) {

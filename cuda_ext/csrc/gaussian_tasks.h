@@ -1,4 +1,4 @@
-// What the operators hand to the back ends: batches of Gaussians, pictures, gradients, buffers.
+// What the operators hand to the back ends: batches of Gaussians, images, gradients, buffers.
 
 #pragma once
 
@@ -35,14 +35,14 @@ struct GaussianTask {
   HEADSPLAT_HD int tiles_y() const { return (height + kTile - 1) / kTile; }
 };
 
-// Pictures, each (batch, height, width, ...). `reached` is one past the position, in its tile's
+// Images, each (batch, height, width, ...). `reached` is one past the position, in its tile's
 // depth-sorted list, of the last Gaussian that a pixel took; 0 when it took none.
-struct Pictures {
+struct Images {
   float *color, *alpha, *transmittance;
   int32_t* reached;
 };
 
-struct PictureGradients {
+struct ImageGradients {
   const float *color, *alpha;            // of the loss; alpha may be null
   const float* transmittance;            // kept from forward
   const int32_t* reached;
@@ -63,9 +63,9 @@ struct Gradients {
 };
 
 // Returns -1, or frame * count + index of the first Gaussian whose parameters are not finite; the
-// pictures are undefined then.
-int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Pictures& out, int threads);
-void rasterize_gaussians_backward_cpu(const GaussianTask& task, const PictureGradients& in,
+// images are undefined then.
+int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Images& out, int threads);
+void rasterize_gaussians_backward_cpu(const GaussianTask& task, const ImageGradients& in,
                                       const Gradients& out, int threads);
 
 // Buffers of the CUDA side; `capacity` pairs of Gaussian and strip, half a tile, a frame.
@@ -88,21 +88,21 @@ struct Counters {
   int32_t *need, *frame_pairs, *tile_pairs;  // (2), (batch), (batch, tiles)
 };
 
-// All of these enqueue work on `stream`, synchronise nothing, and return null or what the CUDA
+// All of these enqueue work on `stream`, synchronize nothing, and return null or what the CUDA
 // runtime said. `count_pairs_cuda` fills splats, first_slot and the counters; `fill_lists_cuda` the
 // rest of the lists (`keys`: batch x capacity). A frame that does not fit its capacity stays empty.
 const char* count_pairs_cuda(const GaussianTask& task, const Lists& lists, const Counters& counters,
                              void* stream);
 const char* fill_lists_cuda(const GaussianTask& task, const Lists& lists, const Counters& counters,
                             unsigned long long* keys, void* stream);
-const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists, const Pictures& out,
+const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists, const Images& out,
                                 void* stream);
 
 constexpr int kFinishThreads = 128;
 
 // `slots`: (batch, capacity). `cameras`: (batch, blocks of kFinishThreads Gaussians), or null.
 const char* rasterize_gaussians_backward_cuda(const GaussianTask& task, const Lists& lists,
-                                              const PictureGradients& in, PixelSums* slots,
+                                              const ImageGradients& in, PixelSums* slots,
                                               CameraGradient* cameras, const Gradients& out,
                                               void* stream);
 

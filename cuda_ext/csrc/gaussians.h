@@ -1,17 +1,17 @@
-// Rasterising Gaussians: the image formation, one Gaussian at a time, and its exact derivative.
+// Rasterizing Gaussians: the image formation, one Gaussian at a time, and its exact derivative.
 // CPU and CUDA run this same code; only the loops over pixels differ.
 //
 // The image is that of 3D Gaussian splatting (Kerbl et al. 2023), its 16x16 tiles included:
 //
-//   p = R m + t, not drawn unless p.z > 0.2;  V = R Q diag(s), Q from the normalised quaternion;
+//   p = R m + t, not drawn unless p.z > 0.2;  V = R Q diag(s), Q from the normalized quaternion;
 //   u = p.xy / p.z, clamped to the field of view widened by 30 % on each side;
 //   M = the two rows f/p.z (V_row - u V_z);  cov = M M^T + 0.3 I;
 //   r = ceil(3 sqrt(largest eigenvalue)): drawn only in tiles that meet the square of that radius;
-//   alpha = min(0.99, o exp(-d^T cov^-1 d / 2)), dropped below 1/255, d from the pixel's centre;
+//   alpha = min(0.99, o exp(-d^T cov^-1 d / 2)), dropped below 1/255, d from the pixel's center;
 //   front to back by depth, then index; a pixel stops before its transmittance falls under 1e-4;
-//   colour = sum of T alpha c, plus the transmittance left over times the background.
+//   color = sum of T alpha c, plus the transmittance left over times the background.
 //
-// It differs from the published kernels where those are not exact: quaternions are normalised here,
+// It differs from the published kernels where those are not exact: quaternions are normalized here,
 // no epsilon enters the divisions, and gradients are the true derivatives of the above on either
 // side of its steps. So there is no gradient through an alpha held at 0.99 (theirs passes), and a
 // clamped u still depends on nothing while M keeps its dependence on p.z (theirs loses part).
@@ -71,7 +71,7 @@ struct Camera {
   }
 };
 
-// A Gaussian on the screen. Pixel (column, row) has its centre at (column, row) here, so x and y
+// A Gaussian on the screen. Pixel (column, row) has its center at (column, row) here, so x and y
 // are continuous pixels less one half.
 struct Splat {
   float x, y;
@@ -121,8 +121,8 @@ struct Projection {
 // The largest base-2 exponent, negated, at which alpha still reaches 1/255.
 HEADSPLAT_HD float exponent_limit(float opacity) { return log2f(opacity / kAlphaMin); }
 
-// Whether the splat's alpha may reach 1/255 at a pixel centre of the rectangle [x0, x1] x [y0, y1].
-// The form is convex: outside the rectangle's centre case, its least value lies on the nearer
+// Whether the splat's alpha may reach 1/255 at a pixel center of the rectangle [x0, x1] x [y0, y1].
+// The form is convex: outside the rectangle's center case, its least value lies on the nearer
 // vertical or horizontal edge. Errs on the side of true.
 HEADSPLAT_HD bool reaches(const Splat& s, float limit, float x0, float x1, float y0, float y1) {
   float left = x0 - s.x, right = x1 - s.x, top = y0 - s.y, bottom = y1 - s.y;
@@ -203,15 +203,15 @@ HEADSPLAT_HD bool project(const Gaussian& g, const Camera& c, Projection& out) {
   return out.det < 3e38f;
 }
 
-// Bounds [low, high) of the pixels within `reach` of `centre` that lie in tiles meeting `radius`.
-HEADSPLAT_HD void pixel_range(float centre, float reach, float radius, int size, int16_t* low,
+// Bounds [low, high) of the pixels within `reach` of `center` that lie in tiles meeting `radius`.
+HEADSPLAT_HD void pixel_range(float center, float reach, float radius, int size, int16_t* low,
                               int16_t* high) {
   float tiles = static_cast<float>((size + kTile - 1) / kTile);
   // Truncation towards zero, as published; the clamp makes it equal to floor.
-  float first = truncf(fminf(fmaxf((centre - radius) / kTile, 0.0f), tiles));
-  float after = truncf(fminf(fmaxf((centre + radius + (kTile - 1)) / kTile, 0.0f), tiles));
-  float from = fmaxf(ceilf(centre - reach), first * kTile);
-  float to = fminf(floorf(centre + reach) + 1, after * kTile);
+  float first = truncf(fminf(fmaxf((center - radius) / kTile, 0.0f), tiles));
+  float after = truncf(fminf(fmaxf((center + radius + (kTile - 1)) / kTile, 0.0f), tiles));
+  float from = fmaxf(ceilf(center - reach), first * kTile);
+  float to = fminf(floorf(center + reach) + 1, after * kTile);
   *low = static_cast<int16_t>(fminf(fmaxf(from, 0.0f), static_cast<float>(size)));
   *high = static_cast<int16_t>(fminf(fmaxf(to, 0.0f), static_cast<float>(size)));
 }
@@ -280,7 +280,7 @@ HEADSPLAT_HD void backward(const Gaussian& g, const Camera& c, const Projection&
   }
   float dux = at.free_x ? -fx * dot3(dm0, at.v + 6) : 0.0f;
   float duy = at.free_y ? -fy * dot3(dm1, at.v + 6) : 0.0f;
-  dux += dx * c.fx;  // the splat's centre follows the same ratio, never clamped
+  dux += dx * c.fx;  // the splat's center follows the same ratio, never clamped
   duy += dy * c.fy;
   float dp[3] = {dux * at.inv_z, duy * at.inv_z, 0};
   dp[2] = -at.inv_z * (dot3(dm0, at.m0) + dot3(dm1, at.m1) + dp[0] * at.p[0] + dp[1] * at.p[1]);
@@ -303,7 +303,7 @@ HEADSPLAT_HD void backward(const Gaussian& g, const Camera& c, const Projection&
     }
   }
 
-  // Q from the unit quaternion, then through the normalisation.
+  // Q from the unit quaternion, then through the normalization.
   float w = at.q[0], x = at.q[1], y = at.q[2], z = at.q[3];
   const float* d = drot;
   float dq[4] = {2 * (x * (d[7] - d[5]) + y * (d[2] - d[6]) + z * (d[3] - d[1])),

@@ -190,7 +190,7 @@ struct Brush {
 };
 
 void draw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile& tile,
-               const Pictures& out) {
+               const Images& out) {
   Floats transmittance[kTile][kParts], color[3][kTile][kParts];
   Ints live[kTile][kParts], reached[kTile][kParts];
   for (int row = 0; row < kTile; ++row) {
@@ -245,14 +245,14 @@ void draw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile& 
   }
 }
 
-// What backward keeps of a tile's pixels; pixels beyond the picture have reached nothing.
+// What backward keeps of a tile's pixels; pixels beyond the image have reached nothing.
 struct TileGradient {
   Floats transmittance[kTile][kParts], d_color[3][kTile][kParts];
   Floats behind[kTile][kParts];  // what is behind the current splat, as seen in the loss
   Ints reached[kTile][kParts];
   int farthest = 0;
 
-  TileGradient(const GaussianTask& task, int b, const Tile& tile, const PictureGradients& in) {
+  TileGradient(const GaussianTask& task, int b, const Tile& tile, const ImageGradients& in) {
     const float* background = task.backgrounds + 3 * b;
     for (int row = 0; row < kTile; ++row) {
       int64_t pixel = tile.pixel(task, b, row);
@@ -277,7 +277,7 @@ struct TileGradient {
 };
 
 void undraw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile& tile,
-                 const PictureGradients& in, PixelSums* slots) {
+                 const ImageGradients& in, PixelSums* slots) {
   TileGradient pixels(task, b, tile, in);
   int start = frame.tile_start[tile.index], end = frame.tile_start[tile.index + 1];
   for (int at = start + pixels.farthest; at < end; ++at) slots[frame.list[at].slot] = PixelSums{};
@@ -362,7 +362,7 @@ void add_cameras(const std::vector<CameraGradient>& parts, int chunks, int batch
 
 }  // namespace
 
-int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Pictures& out, int threads) {
+int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Images& out, int threads) {
   constexpr int64_t none = std::numeric_limits<int64_t>::max();
   std::atomic<int64_t> bad{none};
   std::vector<Frame> frames = prepare_frames(task, threads, bad);
@@ -375,7 +375,7 @@ int64_t rasterize_gaussians_cpu(const GaussianTask& task, const Pictures& out, i
   return -1;
 }
 
-void rasterize_gaussians_backward_cpu(const GaussianTask& task, const PictureGradients& in,
+void rasterize_gaussians_backward_cpu(const GaussianTask& task, const ImageGradients& in,
                                       const Gradients& out, int threads) {
   std::atomic<int64_t> bad{0};  // forward has looked
   std::vector<Frame> frames = prepare_frames(task, threads, bad);

@@ -11,7 +11,7 @@ constexpr int kCells = kTile * kStrip / 32;  // of a strip
 constexpr int kUndrawWarps = 2;
 
 __global__ void __launch_bounds__(32 * kDrawWarps)
-    draw_tiles(GaussianTask task, Lists lists, Pictures out) {
+    draw_tiles(GaussianTask task, Lists lists, Images out) {
   __shared__ Splat brushes[kDrawWarps][32];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, frame = blockIdx.y;
   int columns = task.tiles_x(), tiles = columns * task.tiles_y(), tile = blockIdx.x;
@@ -84,7 +84,7 @@ __device__ void add_up(float value[kSums], int lane, float* one, float* ninth) {
 }
 
 __global__ void __launch_bounds__(32 * kUndrawWarps)
-    undraw_strips(GaussianTask task, Lists lists, PictureGradients in, PixelSums* slots) {
+    undraw_strips(GaussianTask task, Lists lists, ImageGradients in, PixelSums* slots) {
   __shared__ Splat brushes[kUndrawWarps][32];
   __shared__ int brush_slots[kUndrawWarps][32];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, frame = blockIdx.y;
@@ -247,7 +247,7 @@ __global__ void add_cameras(int blocks, const CameraGradient* cameras, Gradients
 
 }  // namespace
 
-const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists, const Pictures& out,
+const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists, const Images& out,
                                 void* stream) {
   if (task.batch == 0) return nullptr;
   dim3 per_tile(task.tiles_x() * task.tiles_y(), task.batch);
@@ -256,7 +256,7 @@ const char* draw_gaussians_cuda(const GaussianTask& task, const Lists& lists, co
 }
 
 const char* rasterize_gaussians_backward_cuda(const GaussianTask& task, const Lists& lists,
-                                              const PictureGradients& in, PixelSums* slots,
+                                              const ImageGradients& in, PixelSums* slots,
                                               CameraGradient* cameras, const Gradients& out,
                                               void* stream) {
   cudaStream_t queue = static_cast<cudaStream_t>(stream);

@@ -1,12 +1,12 @@
-// Colours that change with the view, as 3D Gaussian splatting has them (Kerbl et al. 2023): real
+// Colors that change with the view, as 3D Gaussian splatting has them (Kerbl et al. 2023): real
 // spherical harmonics up to degree 3 in its order and signs, their exact derivative, and the entry
-// points. CPU and CUDA run this same code without contraction: colours are the same bits.
+// points. CPU and CUDA run this same code without contraction: colors are the same bits.
 //
-//   u = (mean - centre) / |mean - centre|;  colour = max(0, 1/2 + sum over k of c_k Y_k(u)).
+//   u = (mean - center) / |mean - center|;  color = max(0, 1/2 + sum over k of c_k Y_k(u)).
 //
-// The gradient passes where the colour is not held at 0. Each Y is a polynomial in u; its gradient
+// The gradient passes where the color is not held at 0. Each Y is a polynomial in u; its gradient
 // is that of the polynomial, projected to directions across u, along which alone a mean turns its
-// view. A mean at the camera's centre sees the direction 0 and gets no gradient.
+// view. A mean at the camera's center sees the direction 0 and gets no gradient.
 //
 // Coefficients belong to a Gaussian, views to a Gaussian and a frame. So work is split by Gaussians
 // and loops over frames: coefficients are read once, and their gradient, a sum over the frames, is
@@ -34,7 +34,7 @@ struct HarmonicsTask {
   const float* constant;  // (count, 3)
   const float* rest;      // (count, stored, 3)
   const float* means;     // (batch, count, 3)
-  const float* centres;   // (batch, 3)
+  const float* centers;   // (batch, 3)
 };
 
 // `T` is a float, or a vector of floats of Gaussians side by side.
@@ -120,7 +120,7 @@ struct Harmonics {
 
   // Before it is held at 0; coefficients are (kUsed, 3).
   template <typename T>
-  HEADSPLAT_HD static void colour(const T* coefficients, const T value[kUsed], T out[3]) {
+  HEADSPLAT_HD static void color(const T* coefficients, const T value[kUsed], T out[3]) {
     for (int c = 0; c < 3; ++c) {
       out[c] = coefficients[c] * value[0];
       for (int k = 1; k < kUsed; ++k) out[c] = out[c] + coefficients[3 * k + c] * value[k];
@@ -128,20 +128,20 @@ struct Harmonics {
     }
   }
 
-  // Adds one view's share to the coefficients' gradient and gives the mean's; `d_colour` is
+  // Adds one view's share to the coefficients' gradient and gives the mean's; `d_color` is
   // changed.
   template <typename T>
-  HEADSPLAT_HD static void backward(const T* coefficients, const View<T>& u, T d_colour[3],
+  HEADSPLAT_HD static void backward(const T* coefficients, const View<T>& u, T d_color[3],
                                     T* d_coefficients, T d_mean[3]) {
     T value[kUsed], out[3], slope[kUsed];
     evaluate(u, value);
-    colour(coefficients, value, out);
-    for (int c = 0; c < 3; ++c) d_colour[c] = out[c] < 0.0f ? T{} : d_colour[c];
+    color(coefficients, value, out);
+    for (int c = 0; c < 3; ++c) d_color[c] = out[c] < 0.0f ? T{} : d_color[c];
     for (int k = 0; k < kUsed; ++k) {
       const T* of = coefficients + 3 * k;
-      slope[k] = of[0] * d_colour[0] + of[1] * d_colour[1] + of[2] * d_colour[2];
+      slope[k] = of[0] * d_color[0] + of[1] * d_color[1] + of[2] * d_color[2];
       for (int c = 0; c < 3; ++c)
-        d_coefficients[3 * k + c] = d_coefficients[3 * k + c] + value[k] * d_colour[c];
+        d_coefficients[3 * k + c] = d_coefficients[3 * k + c] + value[k] * d_color[c];
     }
     gradient(u, slope, d_mean);
     u.to_mean(d_mean);
@@ -153,14 +153,14 @@ struct HarmonicsGradients {
   float *constant, *rest, *means;
 };
 
-// `colours` and `d_colours`: (batch, count, 3).
-void harmonic_colours_cpu(const HarmonicsTask& task, float* colours, int threads);
-void harmonic_colours_backward_cpu(const HarmonicsTask& task, const float* d_colours,
+// `colors` and `d_colors`: (batch, count, 3).
+void harmonic_colors_cpu(const HarmonicsTask& task, float* colors, int threads);
+void harmonic_colors_backward_cpu(const HarmonicsTask& task, const float* d_colors,
                                    const HarmonicsGradients& out, int threads);
 
-// Enqueue work on `stream`, synchronise nothing, and return null or what the CUDA runtime said.
-const char* harmonic_colours_cuda(const HarmonicsTask& task, float* colours, void* stream);
-const char* harmonic_colours_backward_cuda(const HarmonicsTask& task, const float* d_colours,
+// Enqueue work on `stream`, synchronize nothing, and return null or what the CUDA runtime said.
+const char* harmonic_colors_cuda(const HarmonicsTask& task, float* colors, void* stream);
+const char* harmonic_colors_backward_cuda(const HarmonicsTask& task, const float* d_colors,
                                            const HarmonicsGradients& out, void* stream);
 
 }  // namespace headsplat

@@ -1,4 +1,4 @@
-// Harmonic colours on the CPU: a vector of Gaussians at a time, one thread each, over all frames.
+// Harmonic colors on the CPU: a vector of Gaussians at a time, one thread each, over all frames.
 
 #include <algorithm>
 #include <cstring>
@@ -44,35 +44,35 @@ void load_coefficients(const HarmonicsTask& task, const Group& group, Floats* ou
 inline __attribute__((always_inline)) View<Floats> view_of(const HarmonicsTask& task, int frame,
                                                            const Group& group) {
   const float* means = task.means + 3 * (static_cast<int64_t>(frame) * task.count + group.first);
-  const float* centre = task.centres + 3 * frame;
-  Floats x = group.load(means, 3) - centre[0], y = group.load(means + 1, 3) - centre[1],
-         z = group.load(means + 2, 3) - centre[2];
+  const float* center = task.centers + 3 * frame;
+  Floats x = group.load(means, 3) - center[0], y = group.load(means + 1, 3) - center[1],
+         z = group.load(means + 2, 3) - center[2];
   return View<Floats>(x, y, z, root(x * x + y * y + z * z));
 }
 
 template <int kDegree>
-void colours_of(const HarmonicsTask& task, const Group& group, float* colours) {
+void colors_of(const HarmonicsTask& task, const Group& group, float* colors) {
   constexpr int kUsed = Harmonics<kDegree>::kUsed;
   Floats coefficients[3 * kUsed], value[kUsed], out[3];
   load_coefficients<kDegree>(task, group, coefficients);
   for (int frame = 0; frame < task.batch; ++frame) {
     Harmonics<kDegree>::evaluate(view_of(task, frame, group), value);
-    Harmonics<kDegree>::colour(coefficients, value, out);
-    float* to = colours + 3 * (static_cast<int64_t>(frame) * task.count + group.first);
+    Harmonics<kDegree>::color(coefficients, value, out);
+    float* to = colors + 3 * (static_cast<int64_t>(frame) * task.count + group.first);
     for (int c = 0; c < 3; ++c) group.store(out[c] < 0.0f ? Floats{} : out[c], to + c, 3);
   }
 }
 
 template <int kDegree>
-void gradients_of(const HarmonicsTask& task, const Group& group, const float* d_colours,
+void gradients_of(const HarmonicsTask& task, const Group& group, const float* d_colors,
                   const HarmonicsGradients& out) {
   constexpr int kUsed = Harmonics<kDegree>::kUsed;
-  Floats coefficients[3 * kUsed], d_coefficients[3 * kUsed] = {}, d_colour[3], d_mean[3];
+  Floats coefficients[3 * kUsed], d_coefficients[3 * kUsed] = {}, d_color[3], d_mean[3];
   load_coefficients<kDegree>(task, group, coefficients);
   for (int frame = 0; frame < task.batch; ++frame) {
     int64_t at = 3 * (static_cast<int64_t>(frame) * task.count + group.first);
-    for (int c = 0; c < 3; ++c) d_colour[c] = group.load(d_colours + at + c, 3);
-    Harmonics<kDegree>::backward(coefficients, view_of(task, frame, group), d_colour,
+    for (int c = 0; c < 3; ++c) d_color[c] = group.load(d_colors + at + c, 3);
+    Harmonics<kDegree>::backward(coefficients, view_of(task, frame, group), d_color,
                                  d_coefficients, d_mean);
     for (int c = 0; c < 3; ++c) group.store(d_mean[c], out.means + at + c, 3);
   }
@@ -84,21 +84,21 @@ void gradients_of(const HarmonicsTask& task, const Group& group, const float* d_
 
 }  // namespace
 
-void harmonic_colours_cpu(const HarmonicsTask& task, float* colours, int threads) {
-  constexpr decltype(&colours_of<0>) of_degree[] = {colours_of<0>, colours_of<1>, colours_of<2>,
-                                                    colours_of<3>};
+void harmonic_colors_cpu(const HarmonicsTask& task, float* colors, int threads) {
+  constexpr decltype(&colors_of<0>) of_degree[] = {colors_of<0>, colors_of<1>, colors_of<2>,
+                                                    colors_of<3>};
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int i = 0; i < Group::count(task); ++i)
-    of_degree[task.degree](task, Group(task, i), colours);
+    of_degree[task.degree](task, Group(task, i), colors);
 }
 
-void harmonic_colours_backward_cpu(const HarmonicsTask& task, const float* d_colours,
+void harmonic_colors_backward_cpu(const HarmonicsTask& task, const float* d_colors,
                                    const HarmonicsGradients& out, int threads) {
   constexpr decltype(&gradients_of<0>) of_degree[] = {gradients_of<0>, gradients_of<1>,
                                                       gradients_of<2>, gradients_of<3>};
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int i = 0; i < Group::count(task); ++i)
-    of_degree[task.degree](task, Group(task, i), d_colours, out);
+    of_degree[task.degree](task, Group(task, i), d_colors, out);
 }
 
 }  // namespace headsplat

@@ -1,5 +1,5 @@
-// Harmonic colours on CUDA. A block takes 32 Gaussians: their coefficients go through shared
-// memory, so that neighbouring threads read neighbouring numbers, and its warps share the frames.
+// Harmonic colors on CUDA. A block takes 32 Gaussians: their coefficients go through shared
+// memory, so that neighboring threads read neighboring numbers, and its warps share the frames.
 
 #include <cuda_runtime.h>
 
@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kMostThreads = 32 * kMostWarps;
 
-// Neighbouring threads take neighbouring numbers of the block's rows of (count, `width`).
+// Neighboring threads take neighboring numbers of the block's rows of (count, `width`).
 template <typename Visit>
 __device__ void each_number(int count, int width, Visit visit) {
   int first = 32 * blockIdx.x, rows = min(32, count - first);
@@ -37,14 +37,14 @@ __device__ void fetch(const HarmonicsTask& task, Coefficients<kDegree>& rows) {
 }
 
 __device__ View<float> view_of(const HarmonicsTask& task, int frame, int64_t at) {
-  const float *mean = task.means + at, *centre = task.centres + 3 * frame;
-  float x = mean[0] - centre[0], y = mean[1] - centre[1], z = mean[2] - centre[2];
+  const float *mean = task.means + at, *center = task.centers + 3 * frame;
+  float x = mean[0] - center[0], y = mean[1] - center[1], z = mean[2] - center[2];
   return View<float>(x, y, z, sqrtf(x * x + y * y + z * z));
 }
 
 template <int kDegree>
 __global__ void __launch_bounds__(kMostThreads)
-    harmonic_colours(HarmonicsTask task, float* colours) {
+    harmonic_colors(HarmonicsTask task, float* colors) {
   __shared__ Coefficients<kDegree> rows;
   fetch<kDegree>(task, rows);
   int index = 32 * blockIdx.x + threadIdx.x;
@@ -53,14 +53,14 @@ __global__ void __launch_bounds__(kMostThreads)
     int64_t at = 3 * (static_cast<int64_t>(frame) * task.count + index);
     float value[Harmonics<kDegree>::kUsed], out[3];
     Harmonics<kDegree>::evaluate(view_of(task, frame, at), value);
-    Harmonics<kDegree>::colour(rows[threadIdx.x], value, out);
-    for (int c = 0; c < 3; ++c) colours[at + c] = out[c] < 0.0f ? 0.0f : out[c];
+    Harmonics<kDegree>::color(rows[threadIdx.x], value, out);
+    for (int c = 0; c < 3; ++c) colors[at + c] = out[c] < 0.0f ? 0.0f : out[c];
   }
 }
 
 template <int kDegree>
 __global__ void __launch_bounds__(kMostThreads, 2)
-    harmonic_gradients(HarmonicsTask task, const float* d_colours, HarmonicsGradients out) {
+    harmonic_gradients(HarmonicsTask task, const float* d_colors, HarmonicsGradients out) {
   constexpr int kUsed = Harmonics<kDegree>::kUsed;
   __shared__ Coefficients<kDegree> rows;
   fetch<kDegree>(task, rows);
@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(kMostThreads, 2)
   if (index < task.count) {
     for (int frame = threadIdx.y; frame < task.batch; frame += blockDim.y) {
       int64_t at = 3 * (static_cast<int64_t>(frame) * task.count + index);
-      float d_colour[3] = {d_colours[at], d_colours[at + 1], d_colours[at + 2]}, d_mean[3];
-      Harmonics<kDegree>::backward(rows[threadIdx.x], view_of(task, frame, at), d_colour,
+      float d_color[3] = {d_colors[at], d_colors[at + 1], d_colors[at + 2]}, d_mean[3];
+      Harmonics<kDegree>::backward(rows[threadIdx.x], view_of(task, frame, at), d_color,
                                    d_coefficients, d_mean);
       for (int c = 0; c < 3; ++c) out.means[at + c] = d_mean[c];
     }
@@ -90,22 +90,22 @@ const char* last_error() {
 
 }  // namespace
 
-const char* harmonic_colours_cuda(const HarmonicsTask& task, float* colours, void* stream) {
+const char* harmonic_colors_cuda(const HarmonicsTask& task, float* colors, void* stream) {
   if (task.batch == 0 || task.count == 0) return nullptr;
-  constexpr decltype(&harmonic_colours<0>) of_degree[] = {harmonic_colours<0>, harmonic_colours<1>,
-                                                          harmonic_colours<2>, harmonic_colours<3>};
+  constexpr decltype(&harmonic_colors<0>) of_degree[] = {harmonic_colors<0>, harmonic_colors<1>,
+                                                          harmonic_colors<2>, harmonic_colors<3>};
   of_degree[task.degree]<<<frame_blocks(task.count), frame_block(task.batch), 0,
-                           static_cast<cudaStream_t>(stream)>>>(task, colours);
+                           static_cast<cudaStream_t>(stream)>>>(task, colors);
   return last_error();
 }
 
-const char* harmonic_colours_backward_cuda(const HarmonicsTask& task, const float* d_colours,
+const char* harmonic_colors_backward_cuda(const HarmonicsTask& task, const float* d_colors,
                                            const HarmonicsGradients& out, void* stream) {
   if (task.count == 0) return nullptr;
   constexpr decltype(&harmonic_gradients<0>) of_degree[] = {
       harmonic_gradients<0>, harmonic_gradients<1>, harmonic_gradients<2>, harmonic_gradients<3>};
   of_degree[task.degree]<<<frame_blocks(task.count), frame_block(task.batch), 0,
-                           static_cast<cudaStream_t>(stream)>>>(task, d_colours, out);
+                           static_cast<cudaStream_t>(stream)>>>(task, d_colors, out);
   return last_error();
 }
 

@@ -32,7 +32,7 @@ __device__ uint32_t word(__nv_bfloat162 pair) {
 __device__ float low(uint32_t word) { return __uint_as_float(word << 16); }
 __device__ float high(uint32_t word) { return __uint_as_float(word & 0xffff0000u); }
 
-// Eight neighbouring channels of a pixel, as they lie in memory.
+// Eight neighboring channels of a pixel, as they lie in memory.
 struct Eight {
   uint32_t words[4];
 
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads)
     float square = 0;
 #pragma unroll
     for (int p = 0; p < kPixels; ++p) {
-      // Two products and no contraction: equal pictures are at distance 0.
+      // Two products and no contraction: equal images are at distance 0.
       float difference =
           have[p][k / 8][k % 8] * per_have[p] - want[p][k / 8][k % 8] * per_want[p];
       square = fmaf(difference, difference, square);

@@ -5,7 +5,7 @@
 
 #include "checks.h"
 #include "gaussian_tasks.h"
-#include "picture_loss.h"
+#include "image_loss.h"
 #include "triangles.h"
 
 namespace headsplat {
@@ -22,7 +22,7 @@ std::tuple<at::Tensor, at::Tensor> triangles(const at::Tensor& points, const at:
   return {out.face, out.weights};
 }
 
-GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternions,
+GaussianImages gaussians(const at::Tensor& means, const at::Tensor& quaternions,
                            const at::Tensor& scales, const at::Tensor& opacities,
                            const at::Tensor& colors, const at::Tensor& rotation,
                            const at::Tensor& translation, const at::Tensor& intrinsics,
@@ -32,7 +32,7 @@ GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternion
       check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
                        intrinsics, background},
                       width, height);
-  PictureTensors out = new_pictures(task, means.options());
+  ImageTensors out = new_images(task, means.options());
   int64_t bad = rasterize_gaussians_cpu(task, out.pointers(), at::get_num_threads());
   TORCH_CHECK_VALUE(bad < 0, "Gaussian ", bad % task.count, " of frame ", bad / task.count,
                     " has a parameter that is not finite");
@@ -53,36 +53,36 @@ GaussianGradients gaussians_backward(
       check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
                        intrinsics, background},
                       width, height);
-  PictureGradients in = check_picture_gradients(task, d_color, d_alpha, transmittance, reached);
+  ImageGradients in = check_image_gradients(task, d_color, d_alpha, transmittance, reached);
   GradientTensors out = new_gradients(task, means.options(), camera);
   rasterize_gaussians_backward_cpu(task, in, out.pointers(camera), at::get_num_threads());
   return out.tuple();
 }
 
-void check_rows(const PictureLossTask& task) {
+void check_rows(const ImageLossTask& task) {
   for (int b = 0; b < task.batch; ++b)
     TORCH_CHECK_INDEX(task.rows[b] >= 0 && task.rows[b] < task.frames, "rows: entry ", b,
-                      " names picture ", task.rows[b], " of ", task.frames);
+                      " names image ", task.rows[b], " of ", task.frames);
 }
 
-at::Tensor picture_loss(const at::Tensor& image, const at::Tensor& pictures,
+at::Tensor image_loss(const at::Tensor& rendered, const at::Tensor& images,
                         const at::Tensor& rows, const at::Tensor& background, double mouth,
                         int64_t reduction) {
-  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  ImageLossTask task = check_image_loss(rendered, images, rows, background, mouth, reduction);
   check_rows(task);
-  at::Tensor loss = at::empty({task.batch}, image.options());
-  picture_loss_cpu(task, loss.data_ptr<float>(), at::get_num_threads());
+  at::Tensor loss = at::empty({task.batch}, rendered.options());
+  image_loss_cpu(task, loss.data_ptr<float>(), at::get_num_threads());
   return loss;
 }
 
-at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& image,
-                                 const at::Tensor& pictures, const at::Tensor& rows,
+at::Tensor image_loss_backward(const at::Tensor& d_loss, const at::Tensor& rendered,
+                                 const at::Tensor& images, const at::Tensor& rows,
                                  const at::Tensor& background, double mouth, int64_t reduction) {
-  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  ImageLossTask task = check_image_loss(rendered, images, rows, background, mouth, reduction);
   check_rows(task);
-  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, image.device());
-  at::Tensor d_image = at::empty(image.sizes(), image.options());
-  picture_loss_backward_cpu(task, d_loss.const_data_ptr<float>(), d_image.data_ptr<float>(),
+  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, rendered.device());
+  at::Tensor d_image = at::empty(rendered.sizes(), rendered.options());
+  image_loss_backward_cpu(task, d_loss.const_data_ptr<float>(), d_image.data_ptr<float>(),
                             at::get_num_threads());
   return d_image;
 }
@@ -106,10 +106,10 @@ TORCH_LIBRARY(headsplat, library) {
       "(Tensor means, Tensor quaternions, Tensor scales, Tensor opacities, Tensor colors, "
       "Tensor rotation, Tensor translation)");
   library.def(
-      "picture_loss(Tensor image, Tensor pictures, Tensor rows, Tensor background, float mouth, "
+      "image_loss(Tensor rendered, Tensor images, Tensor rows, Tensor background, float mouth, "
       "int reduction) -> Tensor");
   library.def(
-      "picture_loss_backward(Tensor d_loss, Tensor image, Tensor pictures, Tensor rows, "
+      "image_loss_backward(Tensor d_loss, Tensor rendered, Tensor images, Tensor rows, "
       "Tensor background, float mouth, int reduction) -> Tensor");
   // On CUDA only: elsewhere PyTorch's own operators serve LPIPS.
   library.def(
@@ -124,8 +124,8 @@ TORCH_LIBRARY_IMPL(headsplat, CPU, library) {
   library.impl("rasterize_triangles", &triangles);
   library.impl("rasterize_gaussians", &gaussians);
   library.impl("rasterize_gaussians_backward", &gaussians_backward);
-  library.impl("picture_loss", &picture_loss);
-  library.impl("picture_loss_backward", &picture_loss_backward);
+  library.impl("image_loss", &image_loss);
+  library.impl("image_loss_backward", &image_loss_backward);
 }
 
 }  // namespace headsplat

@@ -10,7 +10,7 @@
 #include "checks.h"
 #include "gaussian_tasks.h"
 #include "lpips.h"
-#include "picture_loss.h"
+#include "image_loss.h"
 #include "triangles.h"
 
 namespace headsplat {
@@ -44,7 +44,7 @@ Lists lists_in(const GaussianTask& task, const at::Tensor& state, const at::Tens
   return lists;
 }
 
-GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternions,
+GaussianImages gaussians(const at::Tensor& means, const at::Tensor& quaternions,
                            const at::Tensor& scales, const at::Tensor& opacities,
                            const at::Tensor& colors, const at::Tensor& rotation,
                            const at::Tensor& translation, const at::Tensor& intrinsics,
@@ -60,7 +60,7 @@ GaussianPictures gaussians(const at::Tensor& means, const at::Tensor& quaternion
   TORCH_CHECK_VALUE(capacity >= 0 && capacity <= most, "capacity: out of range: ", capacity);
   TORCH_CHECK_VALUE(task.count * tiles <= most && task.batch <= 65535,
                     "rasterize_gaussians: too many Gaussians for this image size or frames");
-  PictureTensors out = new_pictures(task, means.options());
+  ImageTensors out = new_images(task, means.options());
   at::TensorOptions ints = out.reached.options();
   at::Tensor state = at::empty({Lists::state_bytes(task)}, ints.dtype(at::kByte));
   at::Tensor counted = at::empty({2 + task.batch * (1 + tiles)}, ints);
@@ -99,7 +99,7 @@ GaussianGradients gaussians_backward(
       check_gaussians({means, quaternions, scales, opacities, colors, rotation, translation,
                        intrinsics, background},
                       width, height);
-  PictureGradients in = check_picture_gradients(task, d_color, d_alpha, transmittance, reached);
+  ImageGradients in = check_image_gradients(task, d_color, d_alpha, transmittance, reached);
   check_packed(state, "state", at::kByte, {Lists::state_bytes(task)}, means.device());
   TORCH_CHECK_VALUE(list.dim() == 2 && list.size(0) == task.batch && list.is_contiguous(),
                     "list: not what rasterize_gaussians returned");
@@ -117,36 +117,36 @@ GaussianGradients gaussians_backward(
   return out.tuple();
 }
 
-PictureLossTask picture_task(const at::Tensor& image, const at::Tensor& pictures,
+ImageLossTask image_task(const at::Tensor& rendered, const at::Tensor& images,
                              const at::Tensor& rows, const at::Tensor& background, double mouth,
                              int64_t reduction) {
-  PictureLossTask task = check_picture_loss(image, pictures, rows, background, mouth, reduction);
+  ImageLossTask task = check_image_loss(rendered, images, rows, background, mouth, reduction);
   TORCH_CHECK_VALUE(task.batch <= 65535, "rows: expected at most 65535, got ", task.batch);
   return task;
 }
 
-at::Tensor picture_loss(const at::Tensor& image, const at::Tensor& pictures,
+at::Tensor image_loss(const at::Tensor& rendered, const at::Tensor& images,
                         const at::Tensor& rows, const at::Tensor& background, double mouth,
                         int64_t reduction) {
-  PictureLossTask task = picture_task(image, pictures, rows, background, mouth, reduction);
-  c10::cuda::CUDAGuard guard(image.device());
-  at::Tensor parts = at::empty({task.batch, picture_loss_parts(task)}, image.options());
-  at::Tensor loss = at::empty({task.batch}, image.options());
-  check(picture_loss_cuda(task, parts.data_ptr<float>(), loss.data_ptr<float>(), stream()),
-        "picture_loss");
+  ImageLossTask task = image_task(rendered, images, rows, background, mouth, reduction);
+  c10::cuda::CUDAGuard guard(rendered.device());
+  at::Tensor parts = at::empty({task.batch, image_loss_parts(task)}, rendered.options());
+  at::Tensor loss = at::empty({task.batch}, rendered.options());
+  check(image_loss_cuda(task, parts.data_ptr<float>(), loss.data_ptr<float>(), stream()),
+        "image_loss");
   return loss;
 }
 
-at::Tensor picture_loss_backward(const at::Tensor& d_loss, const at::Tensor& image,
-                                 const at::Tensor& pictures, const at::Tensor& rows,
+at::Tensor image_loss_backward(const at::Tensor& d_loss, const at::Tensor& rendered,
+                                 const at::Tensor& images, const at::Tensor& rows,
                                  const at::Tensor& background, double mouth, int64_t reduction) {
-  PictureLossTask task = picture_task(image, pictures, rows, background, mouth, reduction);
-  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, image.device());
-  c10::cuda::CUDAGuard guard(image.device());
-  at::Tensor d_image = at::empty(image.sizes(), image.options());
-  check(picture_loss_backward_cuda(task, d_loss.const_data_ptr<float>(),
+  ImageLossTask task = image_task(rendered, images, rows, background, mouth, reduction);
+  check_packed(d_loss, "gradient of loss", at::kFloat, {task.batch}, rendered.device());
+  c10::cuda::CUDAGuard guard(rendered.device());
+  at::Tensor d_image = at::empty(rendered.sizes(), rendered.options());
+  check(image_loss_backward_cuda(task, d_loss.const_data_ptr<float>(),
                                    d_image.data_ptr<float>(), stream()),
-        "picture_loss_backward");
+        "image_loss_backward");
   return d_image;
 }
 
@@ -195,8 +195,8 @@ TORCH_LIBRARY_IMPL(headsplat, CUDA, library) {
   library.impl("rasterize_triangles", &triangles);
   library.impl("rasterize_gaussians", &gaussians);
   library.impl("rasterize_gaussians_backward", &gaussians_backward);
-  library.impl("picture_loss", &picture_loss);
-  library.impl("picture_loss_backward", &picture_loss_backward);
+  library.impl("image_loss", &image_loss);
+  library.impl("image_loss_backward", &image_loss_backward);
   library.impl("lpips_block", &lpips_block);
   library.impl("lpips_block_backward", &lpips_block_backward);
 }

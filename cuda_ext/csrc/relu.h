@@ -28,7 +28,7 @@ struct ReluTask {
   }
 };
 
-// `parts`: (blocks, columns); `sums`: (columns,). Enqueues work on `stream`, synchronises nothing,
+// `parts`: (blocks, columns); `sums`: (columns,). Enqueues work on `stream`, synchronizes nothing,
 // and returns null or what the CUDA runtime said.
 const char* relu_gradient_cuda(const ReluTask& task, float* parts, float* sums, void* stream);
 

@@ -1,7 +1,7 @@
-// Rasterising triangles: the arithmetic both back ends share, and their entry points.
+// Rasterizing triangles: the arithmetic both back ends share, and their entry points.
 //
-// A pixel belongs to a triangle when its centre lies inside or on an edge. Edge functions are
-// evaluated in double from one end of the edge that both neighbours agree on, so two triangles
+// A pixel belongs to a triangle when its center lies inside or on an edge. Edge functions are
+// evaluated in double from one end of the edge that both neighbors agree on, so two triangles
 // that share an edge see exactly opposite values: no pixel on the edge is lost. Of all triangles
 // over a pixel the nearest wins, of equally near ones the one with the lowest index; depth is
 // compared as the float of 1/z. CPU and CUDA run this same code without contraction and therefore
@@ -21,7 +21,7 @@ struct Triangle {
   double inverse_z[3];
   double sign;  // of the signed area
   double area;  // twice the unsigned area, pixels^2
-  int x0, x1, y0, y1;  // pixels whose centres the bounding box holds, half open
+  int x0, x1, y0, y1;  // pixels whose centers the bounding box holds, half open
 
   // Twice the signed area of (edge i, point), positive inside. Edge i is opposite vertex i.
   HEADSPLAT_HD double edge(int i, double px, double py) const {
@@ -45,12 +45,12 @@ struct Triangle {
   }
 };
 
-HEADSPLAT_HD int first_centre(double low, int size) {  // of a centre at or after `low`
+HEADSPLAT_HD int first_center(double low, int size) {  // of a center at or after `low`
   double first = ceil(low - 0.5);
   return first > 0 ? (first < size ? static_cast<int>(first) : size) : 0;
 }
 
-HEADSPLAT_HD int after_centre(double high, int size) {  // past the last centre up to `high`
+HEADSPLAT_HD int after_center(double high, int size) {  // past the last center up to `high`
   double last = floor(high - 0.5) + 1;
   return last > 0 ? (last < size ? static_cast<int>(last) : size) : 0;
 }
@@ -76,12 +76,12 @@ HEADSPLAT_HD bool prepare(const float* points, const int32_t* face, int vertices
   out.area = area * out.sign;
   double low = fmin(out.x[0], fmin(out.x[1], out.x[2]));
   double high = fmax(out.x[0], fmax(out.x[1], out.x[2]));
-  out.x0 = first_centre(low, width);
-  out.x1 = after_centre(high, width);
+  out.x0 = first_center(low, width);
+  out.x1 = after_center(high, width);
   low = fmin(out.y[0], fmin(out.y[1], out.y[2]));
   high = fmax(out.y[0], fmax(out.y[1], out.y[2]));
-  out.y0 = first_centre(low, height);
-  out.y1 = after_centre(high, height);
+  out.y0 = first_center(low, height);
+  out.y1 = after_center(high, height);
   return out.x0 < out.x1 && out.y0 < out.y1;
 }
 
@@ -96,7 +96,7 @@ struct TriangleTask {
 
 void rasterize_triangles_cpu(const TriangleTask& task, int threads);
 
-// `keys`: (batch, height, width), the depth buffer. Nothing is synchronised. Returns null, or what
+// `keys`: (batch, height, width), the depth buffer. Nothing is synchronized. Returns null, or what
 // the CUDA runtime said.
 const char* rasterize_triangles_cuda(const TriangleTask& task, unsigned long long* keys,
                                      void* stream);

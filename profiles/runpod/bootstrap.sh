@@ -45,7 +45,7 @@ if driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/n
         packages+=("cuda-nvcc-$cuda" "cuda-cudart-dev-$cuda")
     fi
 else
-    echo "no graphics card: PyTorch will compute on the CPU"
+    echo "no GPU: PyTorch will compute on the CPU"
 fi
 
 if ((${#packages[@]})); then
@@ -54,7 +54,7 @@ if ((${#packages[@]})); then
     apt-get update -q
     for package in "${packages[@]}"; do
         apt-cache show "$package" >/dev/null 2>&1 ||
-            fail "this image knows no package $package; choose one with Python 3.11 and, for a card, CUDA's compiler (\"devel\")"
+            fail "this image knows no package $package; choose one with Python 3.11 and, for a gpu, CUDA's compiler (\"devel\")"
     done
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
 fi

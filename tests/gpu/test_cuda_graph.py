@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
+from headsplat.runtime.cuda_graph import recorded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

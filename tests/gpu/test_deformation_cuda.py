@@ -1,10 +1,10 @@
-"""The deformation operators on a card against the CPU and float64; skipped without a card."""
+"""The deformation operators on a GPU against the CPU and float64; skipped without a GPU."""
 
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
-from headsplat.deform.relu_network import _relu_gradient
+from headsplat.gaussians.deform.relu_network import _relu_gradient
+from headsplat.runtime.cuda_graph import recorded
 from tests.oracles.deformation import OPERATORS, SIZES, compare, moved, scene, values_and_gradients
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -14,10 +14,10 @@ CASES = [(name, degree) for name in NAMES for degree in ((0, 1, 2, 3) if name[0]
 
 
 def both(name, inputs):
-    """Values and gradients on the card, and those on the CPU."""
+    """Values and gradients on the GPU, and those on the CPU."""
     operator, _, differentiable = OPERATORS[name]
-    card = values_and_gradients(operator, moved(inputs, "cuda"), differentiable)
-    return sum(card, []), sum(values_and_gradients(operator, inputs, differentiable), [])
+    gpu = values_and_gradients(operator, moved(inputs, "cuda"), differentiable)
+    return sum(gpu, []), sum(values_and_gradients(operator, inputs, differentiable), [])
 
 
 @pytest.mark.parametrize(("batch", "count"), [*SIZES, (16, 2000)])
@@ -31,25 +31,25 @@ def test_the_cpus_values_and_gradients(name, degree, batch, count):
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_colours_and_their_means_gradients_are_the_cpus_bits(degree):
-    card, cpu = both("harmonic_colours", scene("harmonic_colours", 5, 700, degree))
-    assert torch.equal(card[0].cpu(), cpu[0])
-    assert torch.equal(card[3].cpu(), cpu[3])
+def test_colors_and_their_means_gradients_are_the_cpus_bits(degree):
+    gpu, cpu = both("harmonic_colors", scene("harmonic_colors", 5, 700, degree))
+    assert torch.equal(gpu[0].cpu(), cpu[0])
+    assert torch.equal(gpu[3].cpu(), cpu[3])
 
 
 def test_anchors_are_the_cpus_bits():
-    card, cpu = both("place_anchors", scene("place_anchors", 3, 500))
-    assert all(torch.equal(a.cpu(), b) for a, b in zip(card, cpu, strict=True))
+    gpu, cpu = both("place_anchors", scene("place_anchors", 3, 500))
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(gpu, cpu, strict=True))
 
 
 @pytest.mark.parametrize("stored", [15, 16, 24])
 def test_coefficients_that_are_not_in_use(stored):
-    constant, rest, means, centres, _ = scene("harmonic_colours", 3, 45)
+    constant, rest, means, centers, _ = scene("harmonic_colors", 3, 45)
     rest = torch.cat([rest, rest], 1)[:, :stored].contiguous()
     for degree in range(4):
-        found, _ = both("harmonic_colours", [constant, rest, means, centres, degree])
+        found, _ = both("harmonic_colors", [constant, rest, means, centers, degree])
         assert (found[2][:, (degree + 1) ** 2 - 1 :] == 0).all()
-        compare("harmonic_colours", [constant, rest, means, centres, degree], "cuda")
+        compare("harmonic_colors", [constant, rest, means, centers, degree], "cuda")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,8 +64,8 @@ def test_bits_do_not_depend_on_the_run(name):
 @pytest.mark.parametrize(("batch", "count"), [(0, 5), (2, 0)])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_frames_or_no_gaussians(name, batch, count):
-    card, cpu = both(name, scene(name, batch, count))
-    for ours, theirs in zip(card, cpu, strict=True):
+    gpu, cpu = both(name, scene(name, batch, count))
+    for ours, theirs in zip(gpu, cpu, strict=True):
         assert torch.equal(ours.cpu(), theirs)
 
 
@@ -107,7 +107,7 @@ def test_a_step_can_be_captured_in_a_graph(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_waits_for_the_card(name):
+def test_nothing_waits_for_the_gpu(name):
     operator, _, differentiable = OPERATORS[name]
     inputs = moved(scene(name, 2, 100), "cuda")
     leaves = [value.requires_grad_() for value in inputs[:differentiable]]

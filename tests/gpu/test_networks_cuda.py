@@ -1,4 +1,4 @@
-"""The networks give on a card, in half precision, what they give on the processor."""
+"""The networks give on a GPU, in half precision, what they give on the processor."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from headsplat.networks.transfer import Download
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def pictures(count: int, size: int) -> torch.Tensor:
+def random_images(count: int, size: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(1, 3, 8, 8 + count, generator=generator) * 255
     frames = [
@@ -26,7 +26,7 @@ def pictures(count: int, size: int) -> torch.Tensor:
 def test_matting(tmp_path, variant, size):
     path = tmp_path / "rvm.pth"
     torch.save(random_rvm(variant).state_dict(), path)
-    images = pictures(6, size)
+    images = random_images(6, size)
     here, there = TorchMatting(path), TorchMatting(path, "cuda")
     found = torch.cat([there.alphas(images[:4]), there.alphas(images[4:])]).cpu().float()
     expected = here.alphas(images).float()
@@ -37,7 +37,7 @@ def test_matting(tmp_path, variant, size):
 def test_recorded_batches_remember_like_single_ones(tmp_path):
     path = tmp_path / "rvm.pth"
     torch.save(random_rvm("mobilenetv3").state_dict(), path)
-    images = pictures(40, 128)
+    images = random_images(40, 128)
     engine = TorchMatting(path, "cuda")
     batch = engine.batch
     assert 2 * batch < len(images)
@@ -51,7 +51,7 @@ def test_recorded_batches_remember_like_single_ones(tmp_path):
     engine.reset()
     forgetful = engine.alphas(images[batch : 2 * batch]).cpu().int()
     assert (forgetful - whole[batch : 2 * batch]).abs().float().mean() > 1
-    other = engine.alphas(pictures(batch, 160))  # another size is recorded anew
+    other = engine.alphas(random_images(batch, 160))  # another size is recorded anew
     assert other.shape == (batch, 160, 160)
 
 
@@ -67,6 +67,6 @@ def test_downloads_arrive_whole():
 def test_parsing(tmp_path):
     path = tmp_path / "bisenet.pth"
     torch.save(random_bisenet().state_dict(), path)
-    images = pictures(3, 400)
+    images = random_images(3, 400)
     found = TorchParser(path, "cuda").labels(images).cpu()
     assert (found == TorchParser(path).labels(images)).float().mean() > 0.99

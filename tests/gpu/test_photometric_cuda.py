@@ -1,4 +1,4 @@
-"""Photometric refinement does on a card what it does on the processor."""
+"""Photometric refinement does on a GPU what it does on the processor."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 
 from benchmarks.photometric import run
 from benchmarks.synthetic_clips import Footage, SyntheticClip
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.track_io import read_track
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import read_track
 from headsplat.tracking.photometric.run import refine_track
 
 

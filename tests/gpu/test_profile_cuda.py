@@ -1,10 +1,10 @@
-"""A profile of steps on a card: kernels have their parts, also within a graph; needs a card."""
+"""A profile of steps on a GPU: kernels have their parts, also within a graph; needs a GPU."""
 
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
-from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.runtime.cuda_graph import recorded
 from headsplat.train.profile import REST, WALL, profile_steps
 from tests.oracles.gaussian_check import ORDER
 from tests.oracles.gaussian_scenes import scene
@@ -17,14 +17,14 @@ def test_the_replays_of_a_graph_have_parts(tmp_path):
     inputs = scene(44, batch=4, count=5000, width=256, height=256)
     inputs = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
     inputs["means"] = inputs["means"].clone().requires_grad_()
-    optimiser = torch.optim.Adam([inputs["means"]], lr=1e-6, fused=True, capturable=True)
+    optimizer = torch.optim.Adam([inputs["means"]], lr=1e-6, fused=True, capturable=True)
     budget = InstanceBudget(300000, device)
 
     def step():
-        optimiser.zero_grad(set_to_none=False)
+        optimizer.zero_grad(set_to_none=False)
         color, _ = rasterize_gaussians(*(inputs[name] for name in ORDER), budget=budget)
         (color.flatten(0, 2).T @ color.flatten(0, 2)).sum().backward()
-        optimiser.step()
+        optimizer.step()
 
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -38,7 +38,7 @@ def test_the_replays_of_a_graph_have_parts(tmp_path):
     torch.cuda.synchronize()
     assert (tmp_path / "trace.json.gz").stat().st_size > 0
     for found in (parts, again):
-        for part in ("rasteriser, forward", "rasteriser, backward", "optimiser", REST):
+        for part in ("rasterizer, forward", "rasterizer, backward", "optimizer", REST):
             assert found[part] > 0, (part, found)
         assert found["matrix products and convolutions"] > 0
         assert sum(v for k, v in found.items() if k != WALL) == pytest.approx(found[WALL], rel=0.05)

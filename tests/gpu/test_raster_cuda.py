@@ -1,12 +1,12 @@
-"""The CUDA kernels against the float64 reference and against the CPU; skipped without a card."""
+"""The CUDA kernels against the float64 reference and against the CPU; skipped without a GPU."""
 
 import pytest
 import torch
 
-from headsplat.cuda_graph import recorded
-from headsplat.errors import UserError
-from headsplat.raster.gaussians import InstanceBudget, rasterize_gaussians
-from headsplat.raster.triangles import rasterize_triangles
+from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.gaussians.raster.triangles import rasterize_triangles
+from headsplat.runtime.cuda_graph import recorded
+from headsplat.runtime.errors import UserError
 from tests.oracles.gaussian_check import INPUTS, ORDER, compare, gradients_of, relative
 from tests.oracles.gaussian_scenes import scene, scenes
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 SCENES = scenes()
 
 
-def _to_card(inputs):
+def _to_gpu(inputs):
     return {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
 
 
@@ -30,7 +30,7 @@ def _weights(inputs, device="cuda"):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_pictures_and_gradients_match_the_float64_reference(name):
+def test_images_and_gradients_match_the_float64_reference(name):
     errors = compare(SCENES[name], "cuda")
     assert errors.pop("left out") < 0.1
     limit = 3e-4 if name == "needles" else 3e-5
@@ -43,20 +43,20 @@ def test_large_scenes_match_the_cpu(count):
     inputs = scene(40, batch=2, count=count, width=100, height=75)
     inputs["scales"] = inputs["scales"] * 3
     color, alpha = _render(inputs)
-    card_color, card_alpha = _render(_to_card(inputs))
+    gpu_color, gpu_alpha = _render(_to_gpu(inputs))
     # A pixel on a step may fall on the other side: rare, and never by more than the step.
-    difference = (card_color.cpu() - color).abs().amax(-1)
+    difference = (gpu_color.cpu() - color).abs().amax(-1)
     assert (difference > 1e-4).float().mean() < 2e-3
     assert difference.max() < 0.02
-    found = gradients_of(rasterize_gaussians, _to_card(inputs), _weights(inputs))
+    found = gradients_of(rasterize_gaussians, _to_gpu(inputs), _weights(inputs))
     true = gradients_of(rasterize_gaussians, inputs, _weights(inputs, "cpu"))
     for name in INPUTS:
         assert relative(found[name], true[name]) < 2e-2, name
-    assert relative(card_alpha, alpha) < 1e-4
+    assert relative(gpu_alpha, alpha) < 1e-4
 
 
 def test_bits_do_not_depend_on_the_run():
-    inputs = _to_card(scene(41, batch=4, count=4000, width=130, height=90))
+    inputs = _to_gpu(scene(41, batch=4, count=4000, width=130, height=90))
     runs = [
         [*_render(inputs), *gradients_of(rasterize_gaussians, inputs, _weights(inputs)).values()]
         for _ in range(4)
@@ -67,7 +67,7 @@ def test_bits_do_not_depend_on_the_run():
 
 
 def test_budget_changes_nothing_while_it_suffices_and_says_when_it_does_not():
-    inputs = _to_card(scene(42, batch=3, count=500))
+    inputs = _to_gpu(scene(42, batch=3, count=500))
     exact = _render(inputs)
     budget = InstanceBudget(10, "cuda")
     color, _ = _render(inputs, budget)
@@ -81,7 +81,7 @@ def test_budget_changes_nothing_while_it_suffices_and_says_when_it_does_not():
 
 
 def test_values_that_are_not_finite():
-    inputs = _to_card(scene(43))
+    inputs = _to_gpu(scene(43))
     inputs["scales"][0, 5, 1] = float("inf")
     with pytest.raises(ValueError, match="1 Gaussians have parameters that are not finite"):
         _render(inputs)
@@ -92,7 +92,7 @@ def test_values_that_are_not_finite():
 
 
 def test_a_step_can_be_captured_in_a_graph():
-    inputs = _to_card(scene(44, batch=4, count=2000, width=96, height=96))
+    inputs = _to_gpu(scene(44, batch=4, count=2000, width=96, height=96))
     weights = _weights(inputs)
     budget = InstanceBudget(60000, "cuda")
     leaves = {k: inputs[k].clone().requires_grad_() for k in INPUTS}
@@ -127,28 +127,28 @@ def test_triangles_give_the_cpus_bits():
     faces = torch.randint(400, (700, 3), generator=random)
     for cull in (False, True):
         face, bary = rasterize_triangles(points, faces, 200, 150, cull)
-        card_face, card_bary = rasterize_triangles(points.cuda(), faces.cuda(), 200, 150, cull)
-        assert torch.equal(card_face.cpu(), face)
-        assert torch.equal(card_bary.cpu(), bary)
+        gpu_face, gpu_bary = rasterize_triangles(points.cuda(), faces.cuda(), 200, 150, cull)
+        assert torch.equal(gpu_face.cpu(), face)
+        assert torch.equal(gpu_bary.cpu(), bary)
 
 
 def test_wrong_device_is_named():
-    inputs = _to_card(scene(45)) | {"colors": scene(45)["colors"]}
+    inputs = _to_gpu(scene(45)) | {"colors": scene(45)["colors"]}
     with pytest.raises(ValueError, match="colors: expected device cuda"):
         _render(inputs)
 
 
 def test_compiles():
-    inputs = _to_card(scene(46, batch=2))
+    inputs = _to_gpu(scene(46, batch=2))
     budget = InstanceBudget(20000, "cuda")
     exact = _render(inputs)
 
     @torch.compile(backend="aot_eager", fullgraph=True)
-    def picture(means):
+    def image(means):
         color, _ = _render(inputs | {"means": means * 1.0}, budget)
         return color * 2.0
 
     means = inputs["means"].clone().requires_grad_()
-    out = picture(means)
+    out = image(means)
     assert torch.equal(out, exact[0] * 2)
     assert torch.autograd.grad(out.sum(), means)[0].abs().sum() > 0

@@ -1,12 +1,12 @@
-"""Frames drawn by a captured graph against the plain path; skipped without a card."""
+"""Frames drawn by a captured graph against the plain path; skipped without a GPU."""
 
 import pytest
 import torch
 
 from headsplat import render
 from headsplat.avatar import Avatar
-from headsplat.errors import UserError
 from headsplat.render import FrameRenderer
+from headsplat.runtime.errors import UserError
 from tests.unit.sphere_avatar import BACKGROUND, moving, sphere_avatar
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -31,7 +31,7 @@ def same(found: tuple[torch.Tensor, torch.Tensor], avatar: Avatar, frames: list[
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape
         # Products of another batch size round differently, in half precision too, which may take a
-        # pixel over a step of the rasteriser; a Gaussian that is missing shows far more.
+        # pixel over a step of the rasterizer; a Gaussian that is missing shows far more.
         difference = (one - other).abs()
         assert difference.mean() < 1e-4
         assert difference.max() < 0.05
@@ -48,9 +48,9 @@ def test_a_replay_is_the_plain_path(avatar, device):
 def test_batches_in_a_row(avatar):
     frames = moving(18)
     for _ in range(2):
-        pictures = [(c.clone(), a.clone()) for c, a in renderer_of(avatar, 4).frames(*frames)]
-        assert [len(colour) for colour, _ in pictures] == [4, 4, 4, 4, 2]
-        same(tuple(map(torch.cat, zip(*pictures, strict=True))), avatar, frames)
+        images = [(c.clone(), a.clone()) for c, a in renderer_of(avatar, 4).frames(*frames)]
+        assert [len(color) for color, _ in images] == [4, 4, 4, 4, 2]
+        same(tuple(map(torch.cat, zip(*images, strict=True))), avatar, frames)
 
 
 def test_a_frame_that_needs_larger_buffers_is_drawn_again(avatar, monkeypatch):
@@ -65,8 +65,8 @@ def test_a_frame_that_needs_larger_buffers_is_drawn_again(avatar, monkeypatch):
 
     renderer = renderer_of(avatar, 2)
     mixed = [torch.cat(parts) for parts in zip(far, far, near, near, far, strict=True)]
-    pictures = [(c.clone(), a.clone()) for c, a in renderer.frames(*mixed)]
-    same(tuple(map(torch.cat, zip(*pictures, strict=True))), avatar, mixed)
+    images = [(c.clone(), a.clone()) for c, a in renderer.frames(*mixed)]
+    same(tuple(map(torch.cat, zip(*images, strict=True))), avatar, mixed)
 
 
 def test_parameters_changed_in_place_are_seen(avatar):
@@ -110,9 +110,9 @@ def test_values_that_are_not_finite_are_an_error(avatar):
 
 def test_a_call_breaks_off_an_iteration(avatar):
     renderer, frames = renderer_of(avatar, 2), moving(6)
-    pictures = renderer.frames(*frames)
-    next(pictures)
-    next(pictures)  # the third batch is being drawn where `render` draws
+    images = renderer.frames(*frames)
+    next(images)
+    next(images)  # the third batch is being drawn where `render` draws
     renderer.render(*(v[:2] for v in frames))
     with pytest.raises(ValueError, match="broken off"):
-        next(pictures)
+        next(images)

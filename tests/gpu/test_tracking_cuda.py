@@ -1,12 +1,12 @@
-"""The tracker gives on a card what it gives on the processor."""
+"""The tracker gives on a GPU what it gives on the processor."""
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.track_io import read_track
+from benchmarks.synthetic_tracks import detect, make_ground_truth, write_inputs
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import read_track
 from headsplat.tracking.run import track_head
 
 
@@ -14,8 +14,8 @@ from headsplat.tracking.run import track_head
 def test_both_devices_agree(tmp_path):
     head = procedural_head()
     head.save(tmp_path / "head.npz")
-    truth = make_truth(head, 50, seed=5)
-    write_inputs(tmp_path, *detect(head, truth, missing=(20, 21)))
+    ground_truth = make_ground_truth(head, 50, seed=5)
+    write_inputs(tmp_path, *detect(head, ground_truth, missing=(20, 21)))
     names = ("head.npz", "landmarks.npz", "crop.json", "frames.tsv")
     tracks = []
     for device in ("cpu", "cuda"):

@@ -1,20 +1,20 @@
-"""Training on a card: recorded steps are the plain ones, buffers grow, memory may run out."""
+"""Training on a GPU: recorded steps are the plain ones, buffers grow, memory may run out."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from headsplat.deform.codes import POSE, condition_size
-from headsplat.errors import UserError
-from headsplat.files import read_json
+from headsplat.gaussians.deform.codes import POSE, condition_size
+from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.heads.model import HeadModel
-from headsplat.raster.gaussians import InstanceBudget
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
 from headsplat.train import captured, run, step
-from headsplat.train.dataset import PictureReader, open_pictures
+from headsplat.train.dataset import ImageReader, open_images
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import make_plan
-from headsplat.train.prepare import empty_avatar, initialise, training_frames
+from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.track import load_track
 from headsplat.train.trainer import Trainer
 from tests.unit.tiny_clip import make_clip
@@ -35,12 +35,12 @@ def new_trainer(clip, options=OPTIONS, limit_mib=1000) -> Trainer:
     ids = read_json(clip.split)["train"]
     size = (track.height, track.width)
     plan = make_plan(len(ids), options, condition_size(head) + POSE, size, 20, 0.03)
-    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
-    pictures = open_pictures(reader, ids, plan.rows, DEVICE, limit_mib, 0)
+    reader = ImageReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
+    images = open_images(reader, ids, plan.rows, DEVICE, limit_mib, 0)
     avatar = empty_avatar(head, track, track.rows(ids), options, DEVICE)
     frames = training_frames(avatar, track, ids)
-    initialise(avatar, frames, pictures)
-    return Trainer(avatar, frames, pictures, plan, options, None)
+    initialize(avatar, frames, images)
+    return Trainer(avatar, frames, images, plan, options, None)
 
 
 def losses(trainer: Trainer) -> torch.Tensor:
@@ -64,13 +64,13 @@ def test_a_thousand_recorded_steps_agree_with_plain_ones(clip, monkeypatch, mode
     assert a[-100:].mean() < 0.7 * a[:20].mean()
 
 
-def test_streamed_pictures_train_as_resident_ones_do(clip):
+def test_streamed_images_train_as_resident_ones_do(clip):
     resident, streamed = new_trainer(clip), new_trainer(clip, limit_mib=0)
-    assert type(streamed.pictures) is not type(resident.pictures)
+    assert type(streamed.images) is not type(resident.images)
     for trainer in (resident, streamed):
         trainer.advance(300)
     torch.testing.assert_close(losses(streamed)[:50], losses(resident)[:50], rtol=1e-3, atol=1e-6)
-    streamed.pictures.close()
+    streamed.images.close()
 
 
 def test_short_buffers_grow_and_no_step_is_lost(clip, monkeypatch):
@@ -85,7 +85,7 @@ def test_short_buffers_grow_and_no_step_is_lost(clip, monkeypatch):
     torch.testing.assert_close(losses(grown)[:50], losses(straight)[:50], rtol=1e-3, atol=1e-6)
 
 
-def test_steps_do_not_wait_for_the_card(clip):
+def test_steps_do_not_wait_for_the_gpu(clip):
     trainer = new_trainer(clip, replace(OPTIONS, coarse=0.0))
     trainer.advance(20)
     assert trainer._captured.settled
@@ -114,7 +114,7 @@ def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, mo
         head_path=clip.head, track_path=clip.track, split_path=clip.split, frames=[clip.frames],
         alpha=[clip.alpha], parsing=[clip.parsing], scratch_root=tmp_path / "scratch",
         out=tmp_path / "model", options=replace(OPTIONS, steps=40, coarse=0.1), assets=tmp_path,
-        device_name="cuda", cache_mib=100, card_percent=50, code="x",
+        device_name="cuda", cache_mib=100, gpu_percent=50, code="x",
     )  # fmt: skip
     with pytest.raises(UserError, match=r"out of memory: about \d+ MiB .*lower train.batch"):
         run.train_avatar(**arguments)
@@ -125,10 +125,10 @@ def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, mo
     assert read_json(tmp_path / "model" / "training.json")["images"] == 160
 
 
-def test_profile_of_recorded_steps_names_the_rasteriser(clip, tmp_path):
+def test_profile_of_recorded_steps_names_the_rasterizer(clip, tmp_path):
     options = replace(OPTIONS, steps=60, profile=5)
     trainer = new_trainer(clip, options)
     outcome = trainer.run(tmp_path)
     assert outcome.profile["wall"] > 0
-    assert any("rasteriser" in part for part in outcome.profile), outcome.profile
+    assert any("rasterizer" in part for part in outcome.profile), outcome.profile
     assert trainer.done == 60

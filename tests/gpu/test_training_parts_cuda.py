@@ -1,14 +1,18 @@
-"""What a training step is made of, on a card: against the CPU, and recorded as a CUDA graph."""
+"""What a training step is made of, on a GPU: against the CPU, and recorded as a CUDA graph."""
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from benchmarks.random_lpips import random_lpips
-from headsplat.deform.base import FrameInputs
-from headsplat.deform.flashavatar import DeformationMlp, FlashAvatarDeformation, encode_position
+from headsplat.gaussians.deform.base import FrameInputs
+from headsplat.gaussians.deform.flashavatar import (
+    DeformationMlp,
+    FlashAvatarDeformation,
+    encode_position,
+)
 from headsplat.train import lpips_fused
-from headsplat.train.crops import crop_pictures, random_crops
+from headsplat.train.crops import crop_images, random_crops
 from tests.oracles import lpips_block
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -94,7 +98,7 @@ def _objective(gaussians):
         + gaussians.quats.square().sum()
         + gaussians.scales.sum()
         + gaussians.opacities.sum()
-        + (gaussians.colours * gaussians.means).sum()
+        + (gaussians.colors * gaussians.means).sum()
     )
 
 
@@ -108,9 +112,9 @@ def test_flashavatar_can_be_recorded(degree):
 
     def step():
         gaussians = model(inputs)
-        return gaussians.colours, torch.autograd.grad(_objective(gaussians), trained)
+        return gaussians.colors, torch.autograd.grad(_objective(gaussians), trained)
 
-    graph, (colours, gradients) = recorded(step)
+    graph, (colors, gradients) = recorded(step)
     with torch.no_grad():
         inputs.condition.mul_(0.7)
         model.mlp.fcs[2].weight.mul_(1.1)
@@ -120,10 +124,10 @@ def test_flashavatar_can_be_recorded(degree):
     with torch.no_grad():
         model(frames(1, count, "cuda"))
     graph.replay()
-    expected_colours, expected = step()
+    expected_colors, expected = step()
     # Close and not equal: cuBLAS may choose otherwise while it is recorded. What the recording did
     # not see of the changes above would be far larger.
-    assert relative(colours, expected_colours) < 1e-3
+    assert relative(colors, expected_colors) < 1e-3
     for found, true in zip(gradients, expected, strict=True):
         assert relative(found, true) < 1e-2
 
@@ -134,7 +138,7 @@ def test_flashavatar_draws_what_the_cpu_draws():
     with torch.no_grad():
         true = model(frames(batch, count, "cpu"))
         found = model.cuda()(frames(batch, count, "cuda"))
-    for name in ("means", "quats", "scales", "opacities", "colours"):
+    for name in ("means", "quats", "scales", "opacities", "colors"):
         assert relative(getattr(found, name), getattr(true, name)) < 1e-2, name
 
 
@@ -142,7 +146,7 @@ def test_crops_equal_the_cpus():
     torch.manual_seed(0)
     image = torch.rand(3, 40, 50, 3)
     corners = torch.tensor([[0, 0], [24, 34], [7, 20]])
-    pictures = torch.randint(0, 256, (5, 40, 50, 5), dtype=torch.uint8)
+    images = torch.randint(0, 256, (5, 40, 50, 5), dtype=torch.uint8)
     rows = torch.tensor([4, 0, 4])
     weight = torch.randn(3, 16, 16, 3)
     results = []
@@ -150,13 +154,13 @@ def test_crops_equal_the_cpus():
         leaf, places = image.to(device).requires_grad_(), corners.to(device)
         crops = random_crops(leaf, places, 16)
         (gradient,) = torch.autograd.grad((crops * weight.to(device)).sum(), leaf)
-        stored = crop_pictures(pictures.to(device), rows.to(device), places, 16)
+        stored = crop_images(images.to(device), rows.to(device), places, 16)
         results.append([crops.detach().cpu(), gradient.cpu(), stored.cpu()])
     for true, found in zip(*results, strict=True):
         assert torch.equal(found, true)
 
 
-def _smooth_pictures(side):
+def _smooth_images(side):
     random = torch.Generator().manual_seed(0)
     coarse = torch.rand(2, 3, 8, 8, generator=random)
     detail = torch.randn(2, 3, side // 4, side // 4, generator=random)
@@ -249,7 +253,7 @@ def test_a_block_of_lpips_checks_what_it_gets():
         lpips_fused.lpips_block_backward(d_distance[:1], d_max, *inputs)
 
 
-def test_a_block_of_lpips_of_no_pictures():
+def test_a_block_of_lpips_of_no_images():
     have, want, weight, d_distance, d_max = (v.cuda() for v in lpips_block.scene(64, 4, 6))
     distance, max_have, _ = lpips_fused.lpips_block(have[:0], want[:0], weight)
     assert (distance.shape, max_have.shape) == ((0,), (0, 64, 2, 3))
@@ -259,7 +263,7 @@ def test_a_block_of_lpips_of_no_pictures():
 
 @pytest.mark.parametrize("size", [(128, 128), (100, 75), (16, 16)])
 def test_lpips_in_half_precision_is_close(size):
-    image, target = (v[:, : size[0], : size[1]].contiguous() for v in _smooth_pictures(128))
+    image, target = (v[:, : size[0], : size[1]].contiguous() for v in _smooth_images(128))
     results = []
     for dtype in (torch.float32, torch.bfloat16):
         model = random_lpips("cuda", dtype)
@@ -276,7 +280,7 @@ def test_lpips_in_half_precision_is_close(size):
 
 
 def test_lpips_of_crops_can_be_recorded():
-    image, target = _smooth_pictures(128)
+    image, target = _smooth_images(128)
     leaf = image.clone().requires_grad_()
     corners = torch.tensor([[0, 0], [64, 64]], device="cuda")
     model = random_lpips("cuda", torch.bfloat16)
@@ -294,7 +298,7 @@ def test_lpips_of_crops_can_be_recorded():
     # cuDNN may choose an algorithm that adds in any order.
     assert relative(gradient, expected) < 1e-2
     outside = torch.ones_like(leaf, dtype=torch.bool)
-    for picture, (row, column) in zip(outside, corners.tolist(), strict=True):
-        picture[row : row + 64, column : column + 64] = False
+    for region, (row, column) in zip(outside, corners.tolist(), strict=True):
+        region[row : row + 64, column : column + 64] = False
     assert (gradient[outside] == 0).all()
     assert (gradient[~outside] != 0).float().mean() > 0.9

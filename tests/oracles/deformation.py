@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from headsplat.deform import blendshapes, flashavatar
 from headsplat.gaussians import sh, surface
+from headsplat.gaussians.deform import blendshapes, flashavatar
 from headsplat.rotations import quaternion_from_matrix
 
 _C1 = 0.4886025119029199
@@ -41,11 +41,11 @@ def basis(directions: Tensor, degree: int) -> Tensor:
     return torch.stack(values[: (degree + 1) ** 2], -1)
 
 
-def harmonic_colours(
-    constant: Tensor, rest: Tensor, means: Tensor, centres: Tensor, degree: int
+def harmonic_colors(
+    constant: Tensor, rest: Tensor, means: Tensor, centers: Tensor, degree: int
 ) -> Tensor:
-    """As `headsplat.gaussians.sh.harmonic_colours`."""
-    values = basis(normalize(means - centres[:, None], dim=-1), degree)
+    """As `headsplat.gaussians.sh.harmonic_colors`."""
+    values = basis(normalize(means - centers[:, None], dim=-1), degree)
     coefficients = torch.cat([constant, rest], 1)[:, : values.shape[-1]]
     return (torch.einsum("bnk,nkc->bnc", values, coefficients) + 0.5).clamp_min(0)
 
@@ -84,7 +84,7 @@ def blendshape_gaussians(
     count = positions.shape[1]
     sizes = [3, 4, 3, 1, 3]
     blocks = mixed.split([size * count for size in sizes], 1)
-    offset, quat, log_scale, opacity, colour = (
+    offset, quat, log_scale, opacity, color = (
         block.unflatten(1, (count, size)) * unit
         for block, size, unit in zip(blocks, sizes, units, strict=True)
     )
@@ -93,7 +93,7 @@ def blendshape_gaussians(
         quaternion_product(rotations, quat),
         log_scale.clamp_max(largest).exp(),
         torch.sigmoid(opacity[..., 0]),
-        colour,
+        color,
     )
 
 
@@ -113,7 +113,7 @@ def flashavatar_gaussians(
 # Name -> the operator, the oracle, how many of the first inputs get gradients.
 OPERATORS = {
     "place_anchors": (surface._place_anchors, place_anchors, 0),
-    "harmonic_colours": (sh.harmonic_colours, harmonic_colours, 3),
+    "harmonic_colors": (sh.harmonic_colors, harmonic_colors, 3),
     "blendshape_gaussians": (blendshapes._place_gaussians, blendshape_gaussians, 1),
     "flashavatar_gaussians": (flashavatar._place_gaussians, flashavatar_gaussians, 3),
 }
@@ -134,10 +134,10 @@ def scene(name: str, batch: int, count: int, degree: int = 3) -> list[Tensor | f
         shares = torch.rand(count, 3, generator=random)
         weights = (shares / shares.sum(1, keepdim=True))[:, 1:].contiguous()
         return [normal(batch, 40, 3), corners.int(), weights, 0.1 * normal(count)]
-    if name == "harmonic_colours":
-        centres = torch.tensor([0.1, -0.2, 1.5]) + 0.3 * normal(batch, 3)
+    if name == "harmonic_colors":
+        centers = torch.tensor([0.1, -0.2, 1.5]) + 0.3 * normal(batch, 3)
         coefficients = normal(count, 1, 3), 0.4 * normal(count, 15, 3)
-        return [*coefficients, 0.3 * normal(batch, count, 3), centres, degree]
+        return [*coefficients, 0.3 * normal(batch, count, 3), centers, degree]
     positions = 0.1 * normal(batch, count, 3)
     if name == "blendshape_gaussians":
         rotations = normalize(normal(batch, count, 4), dim=-1)

@@ -1,9 +1,9 @@
-"""Comparing `rasterize_gaussians` with the float64 reference, pictures and all gradients."""
+"""Comparing `rasterize_gaussians` with the float64 reference, images and all gradients."""
 
 import torch
 from torch import Tensor
 
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from tests.oracles.gaussian_scenes import Scene
 from tests.oracles.gaussians import rasterize_reference
 
@@ -33,7 +33,7 @@ def relative(found: Tensor, true: Tensor) -> float:
 
 
 def compare(inputs: Scene, device: str = "cpu") -> dict[str, float]:
-    """Relative errors of pictures and gradients, and the share of pixels left out."""
+    """Relative errors of images and gradients, and the share of pixels left out."""
     double = {k: v.double() if isinstance(v, Tensor) else v for k, v in inputs.items()}
     local = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
     reference = rasterize_reference(*(double[name] for name in ORDER))

@@ -9,7 +9,7 @@ Scene = dict[str, Tensor | int]
 def scene(
     seed: int = 0, batch: int = 1, count: int = 60, width: int = 45, height: int = 37
 ) -> Scene:
-    """Random Gaussians of a few pixels before a turned camera with its centre off the middle."""
+    """Random Gaussians of a few pixels before a turned camera with its center off the middle."""
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:

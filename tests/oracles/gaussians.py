@@ -31,12 +31,12 @@ def _rotation(quaternion: Tensor) -> Tensor:
     return torch.stack(rows, -2)
 
 
-def _tile_mask(centre: Tensor, radius: Tensor, size: int) -> Tensor:
-    """(N, size) bool: pixels in tiles that the interval centre +- radius meets."""
+def _tile_mask(center: Tensor, radius: Tensor, size: int) -> Tensor:
+    """(N, size) bool: pixels in tiles that the interval center +- radius meets."""
     tiles = (size + TILE - 1) // TILE
-    first = torch.trunc((centre - radius) / TILE).clamp(0, tiles)
-    after = torch.trunc((centre + radius + TILE - 1) / TILE).clamp(0, tiles)
-    pixel_tile = torch.arange(size, device=centre.device) // TILE
+    first = torch.trunc((center - radius) / TILE).clamp(0, tiles)
+    after = torch.trunc((center + radius + TILE - 1) / TILE).clamp(0, tiles)
+    pixel_tile = torch.arange(size, device=center.device) // TILE
     return (pixel_tile >= first[:, None]) & (pixel_tile < after[:, None])
 
 
@@ -69,8 +69,8 @@ def _frame(means, quats, scales, opacities, colors, R, t, K4, width, height, bac
     a, b, c = cov[:, 0, 0], cov[:, 0, 1], cov[:, 1, 1]
     largest = (a + c) / 2 + (((a - c) / 2) ** 2 + b * b).clamp_min(0.1).sqrt()
     radius = 3 * largest.sqrt().detach()
-    centre = torch.stack([fx * x / z + cx - 0.5, fy * y / z + cy - 0.5], -1)
-    fixed = centre.detach()
+    center = torch.stack([fx * x / z + cx - 0.5, fy * y / z + cy - 0.5], -1)
+    fixed = center.detach()
 
     def boxes(slack: float) -> Tensor:
         reach = torch.ceil(radius * (1 + 1e-4 * slack)) + 1e-2 * slack
@@ -79,8 +79,8 @@ def _frame(means, quats, scales, opacities, colors, R, t, K4, width, height, bac
 
     rows = torch.arange(height, dtype=z.dtype, device=z.device)
     columns = torch.arange(width, dtype=z.dtype, device=z.device)
-    dx = (columns - centre[:, :1])[:, None, :]
-    dy = (rows - centre[:, 1:])[:, :, None]
+    dx = (columns - center[:, :1])[:, None, :]
+    dy = (rows - center[:, 1:])[:, :, None]
     a, b, c = (v[:, None, None] for v in (a, b, c))
     form = (c * dx * dx - 2 * b * dx * dy + a * dy * dy) / (a * c - b * b)
     raw = opacities[:, None, None] * torch.exp(-form / 2)

@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import max_pool2d
 
 # Channels, height and width: VGG16's widths; odd sizes, whose last rows no maximum covers; single
-# rows, which have none; more than one block of threads a picture.
+# rows, which have none; more than one block of threads an image.
 SIZES = (
     (64, 12, 20), (64, 7, 5), (64, 1, 3), (128, 4, 6), (128, 9, 31), (256, 5, 4), (512, 3, 7),
     (512, 2, 2), (512, 16, 16),

@@ -11,10 +11,10 @@ import pytest
 import torch
 from scipy import sparse
 
-from headsplat.errors import UserError
 from headsplat.heads.flame import FlameFiles, read_flame_head
 from headsplat.heads.model import REQUIRED_REGIONS
 from headsplat.heads.unpickle import dense, load_pickle
+from headsplat.runtime.errors import UserError
 
 chumpy = pytest.importorskip(
     "chumpy", reason="needs chumpy: see envs/parity.yaml", exc_type=ImportError

@@ -1,4 +1,4 @@
-"""Rotations, cameras and the mesh rasteriser against PyTorch3D itself."""
+"""Rotations, cameras and the mesh rasterizer against PyTorch3D itself."""
 
 import math
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from headsplat.camera import project, vector_from_matrix
-from headsplat.frame_io import opencv_camera, p3d_camera
+from headsplat.formats.frame import opencv_camera, p3d_camera
 from headsplat.gaussians.anchors import rasterize_uv
+from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.wavefront import read_textured_mesh
-from headsplat.raster.triangles import rasterize_triangles
 from headsplat.rotations import (
     axis_angle_from_matrix,
     matrix_from_6d,
@@ -43,7 +43,7 @@ def test_6d_rows_both_ways():
     six = transforms.matrix_to_rotation_6d(rotations)
     torch.testing.assert_close(matrix_to_6d(rotations), six, rtol=0, atol=0)
     torch.testing.assert_close(matrix_from_6d(six), rotations, rtol=0, atol=1e-12)
-    # What a network or an optimiser gives is no rotation yet.
+    # What a network or an optimizer gives is no rotation yet.
     loose = torch.randn(10_000, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     torch.testing.assert_close(
         matrix_from_6d(loose), transforms.rotation_6d_to_matrix(loose), rtol=0, atol=1e-10
@@ -132,17 +132,17 @@ def test_opencv_cameras_are_pytorch3ds_to_the_last_digits(size):
 
 
 def edge_distance(points: Tensor, faces: Tensor, width: int, height: int) -> Tensor:
-    """(height, width): from each pixel's centre to the nearest edge of any face, in pixels."""
+    """(height, width): from each pixel's center to the nearest edge of any face, in pixels."""
     rows, columns = torch.meshgrid(
         torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"
     )
-    centres = torch.stack([columns, rows], -1).double().reshape(-1, 1, 2)
+    centers = torch.stack([columns, rows], -1).double().reshape(-1, 1, 2)
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     start, end = points[edges, :2].double().unbind(1)
     along = end - start
-    part = ((centres - start) * along).sum(-1) / (along * along).sum(-1).clamp_min(1e-12)
+    part = ((centers - start) * along).sum(-1) / (along * along).sum(-1).clamp_min(1e-12)
     nearest = start + part.clamp(0, 1)[..., None] * along
-    return (centres - nearest).norm(dim=-1).amin(1).reshape(height, width)
+    return (centers - nearest).norm(dim=-1).amin(1).reshape(height, width)
 
 
 def whole(bary: Tensor) -> Tensor:
@@ -150,10 +150,10 @@ def whole(bary: Tensor) -> Tensor:
     return bary / bary.sum(-1, keepdim=True)
 
 
-def assert_same_picture(
+def assert_same_image(
     ours: tuple[Tensor, Tensor], fragments: tuple[Tensor, Tensor, Tensor], far: Tensor, count: int
 ) -> None:
-    """Equal faces and barycentrics wherever both rasterisers are sure of the face.
+    """Equal faces and barycentrics wherever both rasterizers are sure of the face.
 
     Args:
         ours: face (B, H, W) and barycentrics (B, H, W, 3).
@@ -177,11 +177,11 @@ def assert_same_picture(
 
 @pytest.mark.parametrize("cull", [False, True])
 @pytest.mark.parametrize("size", [(48, 48), (36, 64), (64, 36)])
-def test_random_triangles_rasterise_as_pytorch3ds(size, cull):
+def test_random_triangles_rasterize_as_pytorch3ds(size, cull):
     height, width = size
     random = torch.Generator().manual_seed(7)
-    centres = torch.rand(2, 60, 1, 3, generator=random)
-    corners = centres * torch.tensor([width, height, 3.0]) + torch.tensor([0.0, 0.0, 1.0])
+    centers = torch.rand(2, 60, 1, 3, generator=random)
+    corners = centers * torch.tensor([width, height, 3.0]) + torch.tensor([0.0, 0.0, 1.0])
     spread = torch.rand(2, 60, 3, 3, generator=random) - 0.5
     points = (corners + spread * torch.tensor([24.0, 24.0, 0.8])).reshape(2, 180, 3)
     faces = torch.arange(180).reshape(60, 3)
@@ -198,11 +198,11 @@ def test_random_triangles_rasterise_as_pytorch3ds(size, cull):
     )
     far = torch.stack([edge_distance(p, faces, width, height) > 0.01 for p in points])
     ours = rasterize_triangles(points, faces, width, height, cull_backfaces=cull)
-    assert_same_picture(ours, fragments[:3], far, len(faces))
+    assert_same_image(ours, fragments[:3], far, len(faces))
 
 
 @pytest.mark.parametrize("size", [(96, 96), (60, 100)])
-def test_a_head_before_a_camera_rasterises_as_pytorch3ds(size):
+def test_a_head_before_a_camera_rasterizes_as_pytorch3ds(size):
     head = sphere_head()
     height, width = size
     R, t, K = some_camera(size)
@@ -220,7 +220,7 @@ def test_a_head_before_a_camera_rasterises_as_pytorch3ds(size):
     found = rasterizer(structures.Meshes(list(vertices), [faces]))
     far = edge_distance(points[0], faces, width, height)[None] > 0.01
     ours = rasterize_triangles(points, faces, width, height)
-    assert_same_picture(ours, (found.pix_to_face, found.zbuf, found.bary_coords), far, len(faces))
+    assert_same_image(ours, (found.pix_to_face, found.zbuf, found.bary_coords), far, len(faces))
 
 
 def uv_texels(uv: np.ndarray, uv_faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

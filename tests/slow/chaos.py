@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headsplat.files import read_json
-from headsplat.report.step_time import TITLE as STEP_TIME
+from headsplat.evaluate.report.step_time import TITLE as STEP_TIME
+from headsplat.runtime.files import read_json
 from tests.conftest import ROOT
 
 # What a stage writes of its own speed and of the machine; everything else must be equal.

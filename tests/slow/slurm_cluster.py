@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from headsplat.process import descendants, send
+from headsplat.runtime.process import descendants, send
 
 CONFIG = """\
 ClusterName=headsplat
@@ -68,7 +68,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    """Daemons in the foreground, children of this process; every node has one card by name only."""
+    """Daemons in the foreground, children of this process; every node has one GPU by name only."""
 
     def __init__(self, folder: Path, nodes: int = 2):
         for program in PROGRAMS:
@@ -91,7 +91,7 @@ class Cluster:
                 first=ports[0], last=ports[-1], user=getpass.getuser(),
             )
         )  # fmt: skip
-        # A character device stands for the card, so that SLURM counts it and gives it out.
+        # A character device stands for the GPU, so that SLURM counts it and gives it out.
         (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
         # The plugin clears SLURM's variables before its inner srun, which then looks in /etc.
         self.bin = folder / "bin"

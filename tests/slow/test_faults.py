@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat.files import read_json
-from headsplat.frame_zips import FrameStore
+from headsplat.frames.packs import FrameStore
+from headsplat.runtime.files import read_json
 from tests.disks import mounted
 from tests.slow.chaos import environment, leftovers
 from tests.workflow.conftest import Checkout, finished  # noqa: F401 - a fixture
@@ -185,7 +185,7 @@ def test_a_truncated_output_is_named_and_made_again(copy: Checkout) -> None:
         assert store.ids[-1] == FRAMES
 
 
-def test_a_damaged_picture_is_named(copy: Checkout) -> None:
+def test_a_damaged_image_is_named(copy: Checkout) -> None:
     damaged = copy.folder / "work/demo/frames/001.zip"
     with open(damaged, "r+b") as handle:
         handle.seek(2000)
@@ -203,7 +203,7 @@ def test_a_stage_hangs(copy: Checkout) -> None:
     with (copy.folder / "tiny.yaml").open("a") as settings:
         settings.write(limits)
     split = "work/demo/split.json"
-    fails(copy, split, message="split_frames hangs at split_frames.py, line ")
+    fails(copy, split, message="split_frames hangs at workflow_scripts/split_frames.py, line ")
     script.write_text(code)
     finishes(copy, split)
 

@@ -96,7 +96,7 @@ def check_job(job: dict, volume: Path) -> "kubernetes.client.V1PodSpec":
     return pod
 
 
-def test_training_asks_for_a_card_in_a_well_formed_job(volume, tmp_path):
+def test_training_asks_for_a_gpu_in_a_well_formed_job(volume, tmp_path):
     for name in TRAINING_READS:
         (volume.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (volume.folder / name).write_bytes(b"x")

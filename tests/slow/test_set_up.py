@@ -34,10 +34,10 @@ class Checkout:
 
     def __init__(self, folder: Path, wheels: Path):
         self.folder, self.wheels = folder, wheels
-        library = folder / "workflow_scripts" / "headsplat"
+        library = folder / "workflow_scripts/headsplat_workflow"
         library.mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", folder)
-        shutil.copy(ROOT / "workflow_scripts/headsplat/set_up.py", library)
+        shutil.copy(ROOT / "workflow_scripts/headsplat_workflow/set_up.py", library)
         # The real one needs all that the real lock installs.
         (library / "system_check.py").write_text("def main(): print('checked'); return 0\n")
         (folder / "requirements.lock").write_text("".join(f"{p}==1.0\n" for p in PACKAGES))

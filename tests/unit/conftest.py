@@ -15,10 +15,10 @@ from benchmarks.network_files import (
     write_mica_tar,
     write_rvm_onnx,
 )
+from headsplat.gaussians.raster import extension
 from headsplat.networks.bisenet import BiSeNet
 from headsplat.networks.mica import Mica
 from headsplat.networks.rvm import RobustVideoMatting
-from headsplat.raster import extension
 from tests.unit import fake_compilers
 
 
@@ -27,7 +27,7 @@ def loader(monkeypatch, tmp_path):
     """The loader as in a new process on a machine with a C++ compiler that writes empty files.
 
     Nothing is really loaded; the libraries' paths are noted in the list this gives. Neither the
-    machine's own compilers nor its own card nor an installed package is seen.
+    machine's own compilers nor its own GPU nor an installed package is seen.
     """
     loaded: list[str] = []
     monkeypatch.setattr(extension, "_loaded", None)

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from headsplat.avatar import Avatar, save_avatar
-from headsplat.deform.codes import condition_size
-from headsplat.deform.registry import build_deformation
-from headsplat.drive.seen import Seen
+from headsplat.drive.limits import Seen
 from headsplat.drive.target import Target
 from headsplat.gaussians.anchors import sample_anchors
+from headsplat.gaussians.deform.codes import condition_size
+from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
-from headsplat.track_io import Track, head_moves, write_track
+from headsplat.track import Track, head_moves, write_track
 from tests.unit.sphere_head import sphere_head
 
 SIZE, FOCAL, DISTANCE = 48, 120.0, 0.8
@@ -83,10 +83,10 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
     settings = {"count": count, "condition_size": condition_size(head), "bases": 3}
     deformation = build_deformation("blendshapes", settings)
     with torch.no_grad():
-        _, quat, scale, opacity, colour = deformation._split(deformation.weights[0])
+        _, quat, scale, opacity, color = deformation._split(deformation.weights[0])
         quat[:, 0], opacity[:] = 50, 60
         scale.fill_(-250)
-        colour.copy_(100 * torch.rand(count, 3))
+        color.copy_(100 * torch.rand(count, 3))
     return Avatar(head, torch.from_numpy(shape).float(), anchors, deformation, torch.device("cpu"))
 
 

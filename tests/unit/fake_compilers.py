@@ -1,11 +1,11 @@
-"""Compilers, cards and packages that are not there, for tests of what the loader makes of them."""
+"""Compilers, GPUs and packages that are not there, for tests of what the loader makes of them."""
 
 import hashlib
 import importlib
 import sys
 from pathlib import Path
 
-from headsplat.raster import extension
+from headsplat.gaussians.raster import extension
 
 GOOD = 'for word in "$@"; do [ "$last" = -o ] && : > "$word"; last=$word; done'
 
@@ -33,8 +33,8 @@ def failing(said: str) -> str:
     return f"cat >&2 <<'END'\n{said}\nEND\nexit 1"
 
 
-def card(monkeypatch, capability=(9, 0), cuda="13.0"):
-    """PyTorch sees a card; its kernels are never started."""
+def gpu(monkeypatch, capability=(9, 0), cuda="13.0"):
+    """PyTorch sees a GPU; its kernels are never started."""
     torch = extension.torch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)

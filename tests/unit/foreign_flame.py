@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from headsplat.formats.importing.clip import ImportOptions
 from headsplat.heads.model import HeadModel
-from headsplat.imports.clip import ImportOptions
 
 from .toy_head import toy_head
 
@@ -86,7 +86,7 @@ def project(track, points, row: int) -> np.ndarray:
     return seen[:, :2] / seen[:, 2:]
 
 
-def picture(path, size=(32, 32), value: int = 90, mode: str = "RGB") -> None:
+def image(path, size=(32, 32), value: int = 90, mode: str = "RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (size[1], size[0]), (value,) * 3 if mode == "RGB" else value).save(path)
 

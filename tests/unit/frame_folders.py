@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat.frame_io import frame_dict
+from headsplat.formats.frame import frame_dict
+from headsplat.frames.images import encode_jpeg, encode_png
 from headsplat.heads.model import HeadModel
-from headsplat.images import encode_jpeg, encode_png
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit.toy_head import toy_head
 
@@ -46,8 +46,8 @@ def write_frames(folder: Path, count: int) -> Path:
     return folder
 
 
-def picture(number: int) -> np.ndarray:
-    """A grey picture that carries its number, for detectors that need no face."""
+def image(number: int) -> np.ndarray:
+    """A gray image that carries its number, for detectors that need no face."""
     return np.full((SIZE, SIZE, 3), number, np.uint8)
 
 
@@ -56,7 +56,7 @@ def metrical_output(folder: Path, count: int) -> Path:
     write_frames(folder / "checkpoint", count)
     (folder / "input").mkdir()
     for number in range(count):
-        (folder / "input" / f"{number:05d}.png").write_bytes(encode_png(picture(number)))
+        (folder / "input" / f"{number:05d}.png").write_bytes(encode_png(image(number)))
     return folder
 
 
@@ -69,7 +69,7 @@ def flashavatar_dataset(folder: Path, count: int) -> Path:
     mask[8:40, 8:40] = 255
     for number in range(1, count + 1):
         stem = f"{number:05d}"
-        (folder / "imgs" / f"{stem}.jpg").write_bytes(encode_jpeg(picture(number)))
+        (folder / "imgs" / f"{stem}.jpg").write_bytes(encode_jpeg(image(number)))
         (folder / "alpha" / f"{stem}.jpg").write_bytes(encode_jpeg(mask))
         (folder / "parsing" / f"{stem}_neckhead.png").write_bytes(encode_png(mask))
         (folder / "parsing" / f"{stem}_mouth.png").write_bytes(encode_png(mask // 2 * 0))

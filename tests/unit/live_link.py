@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from headsplat.arkit import BLENDSHAPES, ROTATIONS
+from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS
 
 
 def write_table(path: Path, rows: list[dict], fps: int = 60, start: float = 0.0, **more) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
 
 from .pickle_samples import DOORS, make_samples, mutated, rezipped, walk
 

@@ -18,8 +18,8 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from headsplat.deform.flashavatar_checkpoint import read_checkpoint
-from headsplat.frame_io import read_frame
+from headsplat.formats.flashavatar.checkpoint import read_checkpoint
+from headsplat.formats.frame import read_frame
 from headsplat.heads.flame import _regions
 from headsplat.heads.unpickle import dense, load_pickle
 from headsplat.networks.checkpoints import read_state

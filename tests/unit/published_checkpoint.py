@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-LOCATION, FIRST_CARD = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
+LOCATION, FIRST_GPU = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
 # What Adam's groups hold since torch 1.13 and 2.6.
 NEWER = ("differentiable", "fused", "decoupled_weight_decay")
 
@@ -102,19 +102,19 @@ def with_numpy_rates(value: tuple) -> tuple:
     return out
 
 
-def write(path: Path, value: Any, on_card: bool = False, legacy: bool = False) -> Path:
-    """`torch.save`, zipped or in the older form, as if the tensors lay on the first card."""
+def write(path: Path, value: Any, on_gpu: bool = False, legacy: bool = False) -> Path:
+    """`torch.save`, zipped or in the older form, as if the tensors lay on the first GPU."""
     torch.save(value, path, _use_new_zipfile_serialization=not legacy)
-    if on_card and legacy:
-        path.write_bytes(path.read_bytes().replace(LOCATION, FIRST_CARD))
-    elif on_card:
+    if on_gpu and legacy:
+        path.write_bytes(path.read_bytes().replace(LOCATION, FIRST_GPU))
+    elif on_gpu:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for name, data in members.items():
                 if name.endswith("data.pkl"):
                     assert LOCATION in data
-                    data = data.replace(LOCATION, FIRST_CARD)
+                    data = data.replace(LOCATION, FIRST_GPU)
                 archive.writestr(name, data)
     return path
 

@@ -3,9 +3,9 @@
 import torch
 
 from headsplat.avatar import Avatar
-from headsplat.deform.codes import condition_size, neutral_condition
-from headsplat.deform.registry import build_deformation
 from headsplat.gaussians.anchors import sample_anchors
+from headsplat.gaussians.deform.codes import condition_size, neutral_condition
+from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit.sphere_head import sphere_head
 

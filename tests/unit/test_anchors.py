@@ -126,7 +126,7 @@ def test_collapsed_triangle_has_a_frame():
     assert torch.isfinite(positions).all()
 
 
-def test_neighbours_are_exact():
+def test_neighbors_are_exact():
     points = torch.rand(300, 3, generator=torch.Generator().manual_seed(0))
     full = (points[:, None] - points[None]).square().sum(-1)
     expected = full.sort(1).values[:, 1:4].mean(1)

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from headsplat.arguments import argument, arguments
+from headsplat_workflow.arguments import argument, arguments
 
 VALUES = ["-x", "--out=y", "a b", "", "$(touch x)", "don't", "a=b", "1,2", "new\nline"]
 

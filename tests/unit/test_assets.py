@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.assets.catalogue import CATALOGUE, Asset
-from headsplat.assets.check import check_assets, verify_used
-from headsplat.assets.locate import locate, unpacked
-from headsplat.assets.needs import FLAME_PARTS, Assets, Need, as_flags, parse
-from headsplat.assets.verify import HashRecord, glance
-from headsplat.errors import UserError
-from headsplat.fingerprint import file_digest
+from headsplat_workflow.assets.catalogue import CATALOGUE, Asset
+from headsplat_workflow.assets.check import check_assets, verify_used
+from headsplat_workflow.assets.locate import locate, unpacked
+from headsplat_workflow.assets.needs import FLAME_PARTS, Assets, Need, as_flags, parse
+from headsplat_workflow.assets.verify import HashRecord, glance
+
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.fingerprint import file_digest
 
 EMPTY = {"rvm": None, "bisenet": None, "mica": None, "face_landmarker": None}
 
@@ -115,7 +116,9 @@ def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
     record = HashRecord(tmp_path / "record.json")
     assert record.problem(path, None) is None
     record.save()
-    monkeypatch.setattr("headsplat.assets.verify.file_digest", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(
+        "headsplat_workflow.assets.verify.file_digest", lambda _: pytest.fail("read again")
+    )
     again = HashRecord(tmp_path / "record.json")
     assert again.problem(path, None) is None
     assert "published file 0000" in again.problem(path, "0000")

@@ -14,13 +14,14 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from headsplat.assets import download
-from headsplat.assets import fetch as fetch_module
-from headsplat.assets.catalogue import CATALOGUE, Asset
-from headsplat.assets.download import Refused, _Redirects
-from headsplat.assets.fetch import fetch, fetch_missing
-from headsplat.assets.needs import Need
-from headsplat.errors import UserError
+from headsplat_workflow.assets import download
+from headsplat_workflow.assets import fetch as fetch_module
+from headsplat_workflow.assets.catalogue import CATALOGUE, Asset
+from headsplat_workflow.assets.download import Refused, _Redirects
+from headsplat_workflow.assets.fetch import fetch, fetch_missing
+from headsplat_workflow.assets.needs import Need
+
+from headsplat.runtime.errors import UserError
 
 CONTENT = b"\x80\x02" + bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

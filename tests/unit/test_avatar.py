@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from headsplat.avatar import Avatar, load_avatar, save_avatar
-from headsplat.deform.codes import condition_size, head_pose, neutral_condition
-from headsplat.deform.registry import build_deformation
-from headsplat.errors import UserError
-from headsplat.files import read_json, read_npz, write_json, write_npz
 from headsplat.gaussians.anchors import sample_anchors
+from headsplat.gaussians.deform.codes import condition_size, head_pose, neutral_condition
+from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
 from tests.unit.sphere_head import sphere_head
 
 
@@ -37,7 +37,7 @@ def avatar(request, head) -> Avatar:
         else:
             shape = dict(
                 zip(
-                    ("offset", "quat", "scale", "opacity", "colour"),
+                    ("offset", "quat", "scale", "opacity", "color"),
                     deformation._split(deformation.weights[0]),
                     strict=True,
                 )

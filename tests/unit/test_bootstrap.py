@@ -43,7 +43,7 @@ class Pod:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
-    def card(self, driver: str, cuda: str | None) -> None:
+    def gpu(self, driver: str, cuda: str | None) -> None:
         self.program("nvidia-smi", f"echo {driver}")
         if cuda:
             self.program("nvcc", f'echo "Cuda compilation tools, release {cuda}, V{cuda}.1"')
@@ -61,7 +61,7 @@ def pod(tmp_path):
     return Pod(tmp_path / "headsplat")
 
 
-def test_without_a_card_the_doctor_is_asked_last(pod):
+def test_without_a_gpu_the_doctor_is_asked_last(pod):
     done = pod.start()
     assert done.returncode == 0, done.stderr
     assert "PyTorch will compute on the CPU" in done.stdout
@@ -81,7 +81,7 @@ def test_arguments_go_to_snakemake(pod):
     [("580.65.06", "13.0", False), ("550.144.03", "12.4", True), ("525.60.13", "12.6", True)],
 )
 def test_the_driver_decides_which_pytorch(pod, driver, cuda, constrained):
-    pod.card(driver, cuda)
+    pod.gpu(driver, cuda)
     done = pod.start(**({"PIP_EXTRA_INDEX_URL": "file:///wheels"} if constrained else {}))
     assert done.returncode == 0, done.stderr
     wanted = f"{pod.folder}/requirements-cuda12.txt" if constrained else "none"
@@ -90,7 +90,7 @@ def test_the_driver_decides_which_pytorch(pod, driver, cuda, constrained):
 
 
 def test_pytorch_for_cuda_twelve_needs_its_index(pod):
-    pod.card("550.144.03", "12.4")
+    pod.gpu("550.144.03", "12.4")
     done = pod.start()
     assert done.returncode == 1
     assert "set PIP_EXTRA_INDEX_URL" in done.stderr
@@ -98,7 +98,7 @@ def test_pytorch_for_cuda_twelve_needs_its_index(pod):
 
 
 def test_an_old_driver_ends_in_one_line(pod):
-    pod.card("470.57.02", None)
+    pod.gpu("470.57.02", None)
     done = pod.start()
     assert done.returncode == 1
     assert done.stderr.startswith("error: the NVIDIA driver 470.57.02 is too old")
@@ -107,7 +107,7 @@ def test_an_old_driver_ends_in_one_line(pod):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")
 def test_a_compiler_of_another_cuda_is_replaced(pod):
-    pod.card("580.65.06", "12.4")
+    pod.gpu("580.65.06", "12.4")
     done = pod.start()
     assert "cuda-nvcc-13-0 cuda-cudart-dev-13-0" in done.stdout
 

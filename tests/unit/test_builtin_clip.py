@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.builtin.clip import render_clip
-from headsplat.builtin.torso import build_torso
 from headsplat.camera import project, vector_from_matrix
-from headsplat.errors import UserError
-from headsplat.files import read_npz
 from headsplat.heads.model import HeadModel
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
+from headsplat.synthetic.clip import render_clip
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.synthetic.torso import build_torso
 from tests.unit.toy_head import toy_head
 
 SIZE = 256
@@ -29,19 +29,19 @@ def head(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def clip(head, tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("clip")
-    video, truth = folder / "demo.mp4", folder / "truth.npz"
-    render_clip(head, video, truth, seconds=1.0, size=SIZE)
-    return video, truth
+    video, ground_truth = folder / "demo.mp4", folder / "ground_truth.npz"
+    render_clip(head, video, ground_truth, seconds=1.0, size=SIZE)
+    return video, ground_truth
 
 
 @pytest.fixture(scope="module")
-def pictures(clip) -> np.ndarray:
+def random_images(clip) -> np.ndarray:
     with av.open(str(clip[0])) as file:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 
 
-def test_a_second_has_25_pictures_and_sound_of_the_same_length(clip, pictures):
-    assert pictures.shape == (25, SIZE, SIZE, 3)
+def test_a_second_has_25_images_and_sound_of_the_same_length(clip, images):
+    assert images.shape == (25, SIZE, SIZE, 3)
     with av.open(str(clip[0])) as file:
         assert file.streams.video[0].codec_context.name == "h264"
         assert file.streams.video[0].average_rate == 25
@@ -51,26 +51,26 @@ def test_a_second_has_25_pictures_and_sound_of_the_same_length(clip, pictures):
     assert 0.1 < np.abs(sound).max() <= 1.0
 
 
-def test_truth_has_the_documented_arrays(clip, head):
-    truth, model = read_npz(clip[1]), HeadModel.load(head)
+def test_ground_truth_has_the_documented_arrays(clip, head):
+    ground_truth, model = read_npz(clip[1]), HeadModel.load(head)
     shapes = {
         "ids": (25,), "K": (3, 3), "R": (25, 3, 3), "t": (25, 3), "jaw": (25, 3),
         "eyes": (25, 6), "eyelids": (25, 2), "exp": (25, len(model.expression_std)),
         "shape": (len(model.shape_std),), "head_name": (),
     }  # fmt: skip
-    assert {key: value.shape for key, value in truth.items()} == shapes
-    assert truth["ids"].tolist() == list(range(1, 26))
-    assert str(truth["head_name"]) == "procedural"
-    assert truth["K"][0, 2] == truth["K"][1, 2] == SIZE / 2
-    np.testing.assert_allclose(np.linalg.det(truth["R"]), 1, atol=1e-5)
-    assert truth["exp"].min() >= 0
-    assert truth["exp"].max() <= 1
-    np.testing.assert_array_equal(truth["eyes"][:, :3], truth["eyes"][:, 3:])
+    assert {key: value.shape for key, value in ground_truth.items()} == shapes
+    assert ground_truth["ids"].tolist() == list(range(1, 26))
+    assert str(ground_truth["head_name"]) == "procedural"
+    assert ground_truth["K"][0, 2] == ground_truth["K"][1, 2] == SIZE / 2
+    np.testing.assert_allclose(np.linalg.det(ground_truth["R"]), 1, atol=1e-5)
+    assert ground_truth["exp"].min() >= 0
+    assert ground_truth["exp"].max() <= 1
+    np.testing.assert_array_equal(ground_truth["eyes"][:, :3], ground_truth["eyes"][:, 3:])
 
 
-def seen_points(truth: dict, model: HeadModel) -> np.ndarray:
-    """MediaPipe's points of the model, as the truth says they are seen: (N, 478, 3)."""
-    value = {key: torch.as_tensor(truth[key]) for key in truth if key != "head_name"}
+def seen_points(ground_truth: dict, model: HeadModel) -> np.ndarray:
+    """MediaPipe's points of the model, as the ground truth says they are seen: (N, 478, 3)."""
+    value = {key: torch.as_tensor(ground_truth[key]) for key in ground_truth if key != "head_name"}
     vertices = HeadGeometry(model).vertices(
         value["shape"],
         value["exp"],
@@ -81,42 +81,42 @@ def seen_points(truth: dict, model: HeadModel) -> np.ndarray:
     return project(vertices, value["R"], value["t"], vector_from_matrix(value["K"])).numpy()
 
 
-def test_truth_explains_the_pictures(clip, head, pictures):
-    # Where the truth puts the irises the picture is darker than where it puts the cheeks.
-    truth, model = read_npz(clip[1]), HeadModel.load(head)
-    points = seen_points(truth, model)
-    open_eyes = np.flatnonzero(truth["eyelids"].max(1) < 0.3)
+def test_ground_truth_explains_the_images(clip, head, images):
+    # Where the ground truth puts the irises the image is darker than where it puts the cheeks.
+    ground_truth, model = read_npz(clip[1]), HeadModel.load(head)
+    points = seen_points(ground_truth, model)
+    open_eyes = np.flatnonzero(ground_truth["eyelids"].max(1) < 0.3)
     assert len(open_eyes) > 10
     for name in ("left_eyeball", "right_eyeball"):
         ball = np.asarray(model.regions[name])
         # The ball's vertex that is farthest in front at rest is the middle of the pupil.
         pupil = ball[model.template[ball, 2].argmax()]
         x, y = points[open_eyes, pupil, :2].round().astype(int).T
-        pupil_light = pictures[open_eyes, y, x].mean()
-        cheek_light = pictures[open_eyes, (y + 0.07 * SIZE).astype(int), x].mean()
+        pupil_light = images[open_eyes, y, x].mean()
+        cheek_light = images[open_eyes, (y + 0.07 * SIZE).astype(int), x].mean()
         assert pupil_light < 0.6 * cheek_light
 
 
-def test_a_face_is_found_in_each_picture(pictures):
+def test_a_face_is_found_in_each_image(images):
     mediapipe = pytest.importorskip("mediapipe")
     with mediapipe.solutions.face_mesh.FaceMesh(
         static_image_mode=True, refine_landmarks=True
     ) as mesh:
-        found = [mesh.process(picture).multi_face_landmarks for picture in pictures[::5]]
+        found = [mesh.process(image).multi_face_landmarks for image in images[::5]]
     assert all(faces is not None and len(faces) == 1 for faces in found)
 
 
-def test_the_background_is_still_and_structured(pictures):
-    wall = pictures[:, : SIZE // 2, : SIZE // 4].astype(float)
+def test_the_background_is_still_and_structured(images):
+    wall = images[:, : SIZE // 2, : SIZE // 4].astype(float)
     assert wall.std((1, 2)).mean() > 10
     assert np.abs(wall - wall.mean(0)).mean() < 2.0
 
 
 def test_the_same_clip_has_the_same_bytes(head, clip, tmp_path):
-    video, truth = tmp_path / "again.mp4", tmp_path / "again.npz"
-    render_clip(head, video, truth, seconds=1.0, size=SIZE)
+    video, ground_truth = tmp_path / "again.mp4", tmp_path / "again.npz"
+    render_clip(head, video, ground_truth, seconds=1.0, size=SIZE)
     assert video.read_bytes() == clip[0].read_bytes()
-    assert truth.read_bytes() == clip[1].read_bytes()
+    assert ground_truth.read_bytes() == clip[1].read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_another_head_is_refused(tmp_path):
 
 
 def test_torso_is_a_closed_tube_that_looks_outwards_and_hides_the_end_of_the_neck():
-    centre = np.array([0.0, -0.16, -0.06])
-    torso = build_torso(centre, (0.06, 0.05))
+    center = np.array([0.0, -0.16, -0.06])
+    torso = build_torso(center, (0.06, 0.05))
     a, b, c = (torso.vertices[torso.faces[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
-    outside = (a + b + c) / 3 - centre
+    outside = (a + b + c) / 3 - center
     # Only the inner face of the collar looks inwards.
     outwards = (normal[:, [0, 2]] * outside[:, [0, 2]]).sum(1) > 0
     assert outwards.mean() > 0.85
-    assert torso.vertices[:, 1].max() > centre[1] + 0.02
+    assert torso.vertices[:, 1].max() > center[1] + 0.02
     assert np.ptp(torso.vertices[:, 0]) > 0.35

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.builtin.performance import Performance, perform
-from headsplat.builtin.puppet import CAMERA, SHAPES_OF_CHANNEL, own_identity, play, turn_matrices
-from headsplat.builtin.score import compose_score
-from headsplat.errors import UserError
 from headsplat.rotations import axis_angle_from_matrix
+from headsplat.runtime.errors import UserError
+from headsplat.synthetic.performance import Performance, perform
+from headsplat.synthetic.puppet import CAMERA, SHAPES_OF_CHANNEL, own_identity, play, turn_matrices
+from headsplat.synthetic.score import compose_score
 from tests.unit.toy_head import toy_head
 
 FPS = 25

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from headsplat.builtin.phones import LIP_CHANNELS, PHONES
-from headsplat.builtin.score import compose_score, lip_tracks
-from headsplat.builtin.voice import SAMPLE_RATE, synthesize
+from headsplat.synthetic.phones import LIP_CHANNELS, PHONES
+from headsplat.synthetic.score import compose_score, lip_tracks
+from headsplat.synthetic.voice import SAMPLE_RATE, synthesize
 
 
 def loudness(sound: np.ndarray, times: np.ndarray, width: float = 0.02) -> np.ndarray:

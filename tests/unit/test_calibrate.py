@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.errors import UserError
 from headsplat.heads.calibrate import POINTS, _consensus, _pixels, calibrate
 from headsplat.heads.calibration_views import render_views
 from headsplat.heads.landmarks import points
 from headsplat.heads.surface import closest_points
+from headsplat.runtime.errors import UserError
 from tests.unit import ict_head
 
 
@@ -78,7 +78,7 @@ def test_is_deterministic_and_sure(head):
     np.testing.assert_array_equal(result.landmarks.index, known.index)
     np.testing.assert_array_equal(result.landmarks.face, known.face)
     np.testing.assert_array_equal(result.landmarks.barycentric, known.barycentric)
-    assert result.pictures == 36
+    assert result.images == 36
     assert np.median(result.spread[known.index]) < 0.003
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.clock import require_past
-from headsplat.errors import UserError
+from headsplat_workflow.clock import require_past
+
+from headsplat.runtime.errors import UserError
 
 
 def test_only_files_dated_in_the_future_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.control_group import memory_limit_is_reached, memory_limit_mib
+from headsplat.runtime.control_group import memory_limit_is_reached, memory_limit_mib
+from tests.conftest import PYTHON_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
@@ -135,9 +136,10 @@ def test_a_real_group_where_one_may_be_made() -> None:
         _limit_file(group).write_text(str(1000 << 20))
         code = (
             f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')\n"
-            "from headsplat.control_group import memory_limit_mib\nprint(memory_limit_mib())"
+            "from headsplat.runtime.control_group import memory_limit_mib\n"
+            "print(memory_limit_mib())"
         )
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")}
+        environment = {**os.environ, "PYTHONPATH": PYTHON_PATH}
         command = [sys.executable, "-c", code]
         result = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert result.stdout.strip() == "1000", result.stderr

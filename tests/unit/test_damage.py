@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.files import (
+from headsplat.frames.crop import Crop
+from headsplat.frames.packs import FrameStore, FrameZipWriter
+from headsplat.frames.table import FrameRow, read_frames, write_frames
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import (
     publish,
     read_json,
     read_npy,
@@ -21,8 +23,6 @@ from headsplat.files import (
     write_npz,
     write_plain_json,
 )
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.frames_table import FrameRow, read_frames, write_frames
 from headsplat.video.info import VideoInfo
 
 NOISE = np.random.default_rng(0)

@@ -6,22 +6,22 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from headsplat.deform.base import FrameInputs, Start
-from headsplat.deform.blendshapes import BlendshapeDeformation
-from headsplat.deform.flashavatar import (
+from headsplat.formats.flashavatar.checkpoint import save_checkpoint
+from headsplat.gaussians.deform.base import FrameInputs, Start
+from headsplat.gaussians.deform.blendshapes import BlendshapeDeformation
+from headsplat.gaussians.deform.flashavatar import (
     DeformationMlp,
     FlashAvatarDeformation,
     encode_position,
 )
-from headsplat.deform.flashavatar_checkpoint import save_checkpoint
-from headsplat.deform.registry import build_deformation
-from headsplat.deform.relu_network import relu_network
-from headsplat.errors import UserError
+from headsplat.gaussians.deform.registry import build_deformation
+from headsplat.gaussians.deform.relu_network import relu_network
 from headsplat.rotations import (
     matrix_from_axis_angle,
     matrix_from_quaternion,
     quaternion_from_matrix,
 )
+from headsplat.runtime.errors import UserError
 
 COUNT, CODE = 50, 25
 
@@ -36,7 +36,7 @@ def start() -> Start:
     return Start(
         rest_positions=points,
         spacing=torch.full((COUNT,), 0.002),
-        colours=torch.rand(COUNT, 3),
+        colors=torch.rand(COUNT, 3),
         opacities=torch.full((COUNT,), 0.8),
         condition_mean=torch.zeros(CODE),
         condition_scale=torch.ones(CODE),
@@ -53,7 +53,7 @@ def inputs(batch: int = 2) -> FrameInputs:
         head_pose=torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(batch, 1),
         positions=torch.rand(batch, COUNT, 3) * 0.1,
         rotations=quaternion_from_matrix(turns),
-        camera_centre=torch.tensor([0.0, 0, 1]).repeat(batch, 1),
+        camera_center=torch.tensor([0.0, 0, 1]).repeat(batch, 1),
     )
 
 
@@ -93,7 +93,7 @@ def test_split_first_layer_equals_the_plain_network():
 
 
 def smooth_objective(points: torch.Tensor, frames: int) -> torch.Tensor:
-    """(frames, n, 10) gradients that vary slowly over the head, as those of pictures do."""
+    """(frames, n, 10) gradients that vary slowly over the head, as those of images do."""
     return torch.sin(20 * points @ torch.randn(3, 10)).expand(frames, -1, -1)
 
 
@@ -147,7 +147,7 @@ def test_gradients_of_the_written_out_network():
 
 def test_encoded_points_follow_the_points():
     model = FlashAvatarDeformation(COUNT, CODE)
-    model.initialise(start())
+    model.initialize(start())
     frames = inputs()
     with torch.no_grad():
         before = model(frames).means
@@ -164,7 +164,7 @@ def test_encoded_points_follow_the_points():
 
 def test_flashavatar_formulas():
     model = FlashAvatarDeformation(COUNT, CODE)
-    model.initialise(start())
+    model.initialize(start())
     frames = inputs()
     out = torch.tanh(model.mlp(encode_position(model.rest_positions), frames.condition))
     got = model(frames)
@@ -173,7 +173,7 @@ def test_flashavatar_formulas():
     torch.testing.assert_close(got.scales, scales, atol=1e-7, rtol=1e-4)
     torch.testing.assert_close(got.quats[..., 0], out[..., 3].exp())
     assert got.opacities.tolist() == pytest.approx([0.1] * COUNT)
-    torch.testing.assert_close(got.colours[0], start_colours(model), atol=1e-5, rtol=0)
+    torch.testing.assert_close(got.colors[0], start_colors(model), atol=1e-5, rtol=0)
     degrees = []
     for images in (0, 499, 500, 1500, 10_000):
         model.advance(images)
@@ -181,32 +181,32 @@ def test_flashavatar_formulas():
     assert degrees == [0, 0, 1, 3, 3]
 
 
-def start_colours(model):
+def start_colors(model):
     return model.features_dc[:, 0] * 0.28209479177387814 + 0.5
 
 
-def test_blendshapes_start_as_flat_disks_of_the_colours_seen():
+def test_blendshapes_start_as_flat_disks_of_the_colors_seen():
     model, first = BlendshapeDeformation(COUNT, CODE, 4), start()
-    model.initialise(first)
+    model.initialize(first)
     frames = inputs()
     got = model(frames)
     torch.testing.assert_close(got.means, frames.positions)
     torch.testing.assert_close(got.quats, frames.rotations)
-    torch.testing.assert_close(got.colours[1], first.colours)
+    torch.testing.assert_close(got.colors[1], first.colors)
     torch.testing.assert_close(got.opacities, torch.full((2, COUNT), 0.8))
     assert (got.scales[..., 2] < got.scales[..., 0] / 2).all()
 
 
 def test_blendshapes_turn_with_their_triangles():
     model = BlendshapeDeformation(COUNT, CODE, 4)
-    model.initialise(start())
+    model.initialize(start())
     stirred(model)
     frames = inputs(1)
     turn = matrix_from_axis_angle(torch.tensor([0.4, 0.2, -1.0]))
     turned_frames = quaternion_from_matrix(turn @ matrix_from_quaternion(frames.rotations))
     turned = FrameInputs(
         frames.condition, frames.head_pose, frames.positions @ turn.T, turned_frames,
-        frames.camera_centre,
+        frames.camera_center,
     )  # fmt: skip
     before, after = model(frames), model(turned)
     torch.testing.assert_close(after.means, before.means @ turn.T, atol=1e-6, rtol=0)
@@ -214,23 +214,23 @@ def test_blendshapes_turn_with_their_triangles():
         matrix_from_quaternion(after.quats), turn @ matrix_from_quaternion(before.quats),
         atol=1e-5, rtol=0,
     )  # fmt: skip
-    torch.testing.assert_close(after.colours, before.colours)
+    torch.testing.assert_close(after.colors, before.colors)
 
 
 def test_blendshapes_are_linear_in_the_mixture_and_clamp_foreign_codes():
     model = BlendshapeDeformation(COUNT, CODE, 4)
-    model.initialise(start())
+    model.initialize(start())
     stirred(model)
     frames = inputs(1)
     mixture = model.mixture(frames)
     by_hand = (model.weights[0] + mixture[0] @ model.weights[1:]) * model.units
     torch.testing.assert_close(
-        model(frames).colours[0], by_hand[-3 * COUNT :].view(COUNT, 3), atol=1e-6, rtol=1e-5
+        model(frames).colors[0], by_hand[-3 * COUNT :].view(COUNT, 3), atol=1e-6, rtol=1e-5
     )
     far, farther = (
         FrameInputs(
             torch.full((1, CODE), value), frames.head_pose, frames.positions, frames.rotations,
-            frames.camera_centre,
+            frames.camera_center,
         )
         for value in (5.0, 50.0)
     )  # fmt: skip
@@ -239,13 +239,13 @@ def test_blendshapes_are_linear_in_the_mixture_and_clamp_foreign_codes():
 
 def test_every_parameter_gets_a_gradient():
     for model in (BlendshapeDeformation(COUNT, CODE, 4), FlashAvatarDeformation(COUNT, CODE)):
-        model.initialise(start())
+        model.initialize(start())
         stirred(model)
         model.advance(10_000)
         got = model(inputs())
         total = sum(
             (value * torch.randn_like(value)).sum()
-            for value in (got.means, got.quats, got.scales, got.opacities, got.colours)
+            for value in (got.means, got.quats, got.scales, got.opacities, got.colors)
         )
         total.backward()
         grouped = [p for group in model.parameter_groups(4) for p in group["params"]]
@@ -266,19 +266,19 @@ def test_settings_rebuild_the_model():
 
 def test_checkpoint_has_the_published_structure(tmp_path):
     model = FlashAvatarDeformation(COUNT, 120)
-    model.initialise(start_of(120))
-    optimiser = torch.optim.Adam(model.parameter_groups(1), fused=True)
+    model.initialize(start_of(120))
+    optimizer = torch.optim.Adam(model.parameter_groups(1), fused=True)
     frames = inputs()
     frames = FrameInputs(
         torch.randn(2, 120), frames.head_pose, frames.positions, frames.rotations,
-        frames.camera_centre,
+        frames.camera_center,
     )  # fmt: skip
     model.advance(2000)
     got = model(frames)
-    (got.means.sum() + got.scales.sum() + got.quats.sum() + got.colours.sum()
+    (got.means.sum() + got.scales.sum() + got.quats.sum() + got.colors.sum()
      + got.opacities.sum()).backward()  # fmt: skip
-    optimiser.step()
-    path = save_checkpoint(tmp_path, model, got.means[0], optimiser.state_dict(), 3000)
+    optimizer.step()
+    path = save_checkpoint(tmp_path, model, got.means[0], optimizer.state_dict(), 3000)
     assert path.name == "chkpnt3000.pth"
     deform, gauss, iteration = torch.load(path, map_location="cpu", weights_only=True)
     assert iteration == 3000

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from headsplat.deform.blendshapes import LAYOUT
 from headsplat.gaussians import sh
+from headsplat.gaussians.deform.blendshapes import LAYOUT
 from tests.oracles.deformation import (
     OPERATORS,
     SIZES,
@@ -31,17 +31,17 @@ def test_values_and_gradients_match_the_float64_oracle(name, batch, count):
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 @pytest.mark.parametrize("stored", [0, 3, 8, 15, 24])
 def test_harmonics_of_any_degree_and_number_of_coefficients(degree, stored):
-    constant, rest, means, centres, _ = scene("harmonic_colours", 3, 21)
+    constant, rest, means, centers, _ = scene("harmonic_colors", 3, 21)
     rest = torch.cat([rest, rest], 1)[:, :stored].contiguous()
-    inputs = [constant, rest, means, centres, degree]
+    inputs = [constant, rest, means, centers, degree]
     used = (degree + 1) ** 2 - 1
     if stored < used:
         message = f"rest: expected {used} to 1024 coefficients a Gaussian, got {stored}"
         with pytest.raises(ValueError, match=message):
-            sh.harmonic_colours(*inputs)
+            sh.harmonic_colors(*inputs)
         return
-    (colours,), (_, of_rest, of_means) = compare("harmonic_colours", inputs)
-    assert (colours == 0).any()  # some are held at black
+    (colors,), (_, of_rest, of_means) = compare("harmonic_colors", inputs)
+    assert (colors == 0).any()  # some are held at black
     assert (of_rest[:, used:] == 0).all()
     assert (of_rest[:, :used] != 0).any(0).all()
     assert degree or not of_means.any()
@@ -57,24 +57,24 @@ def test_harmonics_are_orthonormal_and_ordered():
     assert x[3] == pytest.approx(-0.4886025)
 
 
-def test_a_constant_coefficient_is_a_colour_from_every_side():
-    colour = torch.rand(5, 3)
-    constant, rest = sh.constant_coefficient(colour)[:, None], torch.zeros(5, 15, 3)
+def test_a_constant_coefficient_is_a_color_from_every_side():
+    color = torch.rand(5, 3)
+    constant, rest = sh.constant_coefficient(color)[:, None], torch.zeros(5, 15, 3)
     means = torch.randn(2, 5, 3)
-    seen = sh.harmonic_colours(constant, rest, means, torch.zeros(2, 3), 3)
-    torch.testing.assert_close(seen, colour.expand(2, 5, 3))
-    dark = sh.harmonic_colours(constant - 10, rest, means, torch.zeros(2, 3), 0)
+    seen = sh.harmonic_colors(constant, rest, means, torch.zeros(2, 3), 3)
+    torch.testing.assert_close(seen, color.expand(2, 5, 3))
+    dark = sh.harmonic_colors(constant - 10, rest, means, torch.zeros(2, 3), 0)
     assert (dark == 0).all()
 
 
-def test_a_gaussian_in_the_cameras_centre_has_its_constant_colour_and_no_turn():
-    constant, rest, means, centres, degree = scene("harmonic_colours", 2, 9)
-    means[1, 4] = centres[1]
-    inputs = [constant, rest, means, centres, degree]
-    (colours,), gradients = values_and_gradients(sh.harmonic_colours, inputs, 3)
+def test_a_gaussian_in_the_cameras_center_has_its_constant_color_and_no_turn():
+    constant, rest, means, centers, degree = scene("harmonic_colors", 2, 9)
+    means[1, 4] = centers[1]
+    inputs = [constant, rest, means, centers, degree]
+    (colors,), gradients = values_and_gradients(sh.harmonic_colors, inputs, 3)
     expected = (constant[4, 0] * sh.C0 + 0.5).clamp_min(0)
     # Of the higher degrees only polynomials without a direction would be left.
-    torch.testing.assert_close(colours[1, 4], expected)
+    torch.testing.assert_close(colors[1, 4], expected)
     assert gradients[2][1, 4].tolist() == [0, 0, 0]
     assert all(gradient.isfinite().all() for gradient in gradients)
 
@@ -170,19 +170,19 @@ def test_each_input_is_checked(name):
 
 
 def test_gradients_are_checked():
-    inputs = scene("harmonic_colours", 3, 8)
-    backward = torch.ops.headsplat.harmonic_colours_backward
-    sh.harmonic_colours(*inputs)
-    with pytest.raises(ValueError, match=r"gradient of colours: expected shape \[3, 8, 3\]"):
+    inputs = scene("harmonic_colors", 3, 8)
+    backward = torch.ops.headsplat.harmonic_colors_backward
+    sh.harmonic_colors(*inputs)
+    with pytest.raises(ValueError, match=r"gradient of colors: expected shape \[3, 8, 3\]"):
         backward(torch.zeros(3, 8, 4), *inputs)
 
 
 @pytest.mark.parametrize(
     ("name", "place", "value", "message"),
     [
-        ("harmonic_colours", 4, 4, "degree: expected 0 to 3, got 4"),
-        ("harmonic_colours", 4, -1, "degree: expected 0 to 3, got -1"),
-        ("harmonic_colours", 2, torch.zeros(8, 3), r"means: expected shape \[B, N, 3\], got"),
+        ("harmonic_colors", 4, 4, "degree: expected 0 to 3, got 4"),
+        ("harmonic_colors", 4, -1, "degree: expected 0 to 3, got -1"),
+        ("harmonic_colors", 2, torch.zeros(8, 3), r"means: expected shape \[B, N, 3\], got"),
         ("blendshape_gaussians", 3, [1.0, 2.0], "units: expected 5 numbers, got 2"),
         ("flashavatar_gaussians", 0, torch.zeros(3, 8, 9), "outputs: expected 10 to 1024 numbers"),
         ("place_anchors", 0, torch.zeros(3, 0, 3), "vertices: expected at least one, got none"),
@@ -215,5 +215,5 @@ def test_torch_accepts_the_operator(name):
 
 def test_the_operators_order_of_attributes_is_the_models():
     sizes = {name: size for name, size, _ in LAYOUT}
-    assert sizes == {"offset": 3, "quat": 4, "log_scale": 3, "opacity": 1, "colour": 3}
-    assert list(sizes) == ["offset", "quat", "log_scale", "opacity", "colour"]
+    assert sizes == {"offset": 3, "quat": 4, "log_scale": 3, "opacity": 1, "color": 3}
+    assert list(sizes) == ["offset", "quat", "log_scale", "opacity", "color"]

@@ -25,8 +25,8 @@ from headsplat.detect.face_alignment_points import (
 from headsplat.detect.mediapipe_models import POINTS, Region, region_around
 from headsplat.detect.solve import solve_crop
 from headsplat.detect.task_models import MEMBERS, TaskModels, check_task
-from headsplat.errors import UserError
-from headsplat.files import read_npz
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 
@@ -73,7 +73,7 @@ def test_mediapipe_loads_a_real_bundle(tmp_path):
     """The wheel's own models, with the metadata that the Tasks interface asks for.
 
     They have no blendshapes, and the mesh is of the older kind, which the Tasks graph cannot
-    read out; so a picture without a face is as far as they go.
+    read out; so an image without a face is as far as they go.
     """
     root = Path(mediapipe.__file__).parent / "modules"
     models = {}
@@ -87,10 +87,10 @@ def test_mediapipe_loads_a_real_bundle(tmp_path):
         models[name] = bytes(writer.populate()[0])
     create_model_asset_bundle(models, str(tmp_path / "standin.task"))
     landmarker = TaskModels(tmp_path / "standin.task", blendshapes=False)
-    picture = np.full((120, 160, 3), 90, np.uint8)
-    assert landmarker.detect(picture) == []
-    assert landmarker.landmarks(picture, Region(80, 60, 50, 0)) == (None, 0.0)
-    assert landmarker.landmarks(picture, Region(-400, 60, 50, 0)) == (None, 0.0)
+    image = np.full((120, 160, 3), 90, np.uint8)
+    assert landmarker.detect(image) == []
+    assert landmarker.landmarks(image, Region(80, 60, 50, 0)) == (None, 0.0)
+    assert landmarker.landmarks(image, Region(-400, 60, 50, 0)) == (None, 0.0)
 
 
 class Mark:
@@ -99,7 +99,7 @@ class Mark:
 
 
 class Landmarker:
-    """Finds pure-coloured squares: the "face" of colour c has blendshape scores c / 255."""
+    """Finds pure-colored squares: the "face" of color c has blendshape scores c / 255."""
 
     @classmethod
     def create_from_options(cls, options):
@@ -108,18 +108,18 @@ class Landmarker:
         return cls()
 
     def detect(self, image):
-        picture = image.numpy_view()
-        height, width = picture.shape[:2]
+        pixels = image.numpy_view()
+        height, width = pixels.shape[:2]
         answer = types.SimpleNamespace(face_landmarks=[], face_blendshapes=[])
-        levels = (picture[..., 0].astype(int) + 16) // 32
+        levels = (pixels[..., 0].astype(int) + 16) // 32
         for level in np.unique(levels[levels > 1]):
             rows, columns = np.nonzero(levels == level)
-            shade = picture[rows, columns, 0].mean()
+            shade = pixels[rows, columns, 0].mean()
             x0, y0 = columns.min(), rows.min()
             side = columns.max() + 1 - x0
             if len(rows) < side**2 / 2:
                 continue  # the blurred rim of a square in a compressed video
-            # Counted from the centre of the first pixel, as MediaPipe does it.
+            # Counted from the center of the first pixel, as MediaPipe does it.
             points = PATTERN * side + [x0 - 0.5, y0 - 0.5, 0]
             points /= [width, height, width]
             answer.face_landmarks.append([Mark(*point) for point in points])
@@ -130,10 +130,10 @@ class Landmarker:
 
 def scene(*faces: tuple[int, int, int, int]) -> np.ndarray:
     """Black, 200 x 300, with squares (x, y, side, shade)."""
-    picture = np.zeros((200, 300, 3), np.uint8)
+    image = np.zeros((200, 300, 3), np.uint8)
     for x, y, side, shade in faces:
-        picture[y : y + side, x : x + side] = shade
-    return picture
+        image[y : y + side, x : x + side] = shade
+    return image
 
 
 @pytest.fixture
@@ -142,20 +142,20 @@ def task(tmp_path, monkeypatch) -> Path:
     return bundle(tmp_path / "face_landmarker.task", {name: b"x" for name in MEMBERS})
 
 
-def test_points_are_of_the_whole_picture_and_of_the_nearest_face(task):
+def test_points_are_of_the_whole_image_and_of_the_nearest_face(task):
     models = TaskModels(task)
-    picture = scene((40, 50, 60, 100), (150, 60, 64, 200))
-    regions = [detection.region for detection in models.detect(picture)]
+    image = scene((40, 50, 60, 100), (150, 60, 64, 200))
+    regions = [detection.region for detection in models.detect(image)]
     assert [(r.x, r.y) for r in regions] == [(70, 80), (182, 92)]
     for region, (x, y, side, shade) in zip(
         regions, ((40, 50, 60, 100), (150, 60, 64, 200)), strict=True
     ):
-        points, presence = models.landmarks(picture, region)
+        points, presence = models.landmarks(image, region)
         assert presence == 1
         assert points.dtype == np.float32
         np.testing.assert_allclose(points, PATTERN * side + [x, y, 0], atol=1e-3)
         np.testing.assert_allclose(models.blendshapes(points), shade / 255, atol=1e-6)
-    assert models.landmarks(picture, Region(20, 180, 30, 0)) == (None, 0.0)
+    assert models.landmarks(image, Region(20, 180, 30, 0)) == (None, 0.0)
 
 
 @pytest.fixture
@@ -169,10 +169,10 @@ def face_alignment(monkeypatch):
             assert device in ("cpu", "cuda")
             assert flip_input is False
 
-        def get_landmarks_from_image(self, picture, detected_faces):
+        def get_landmarks_from_image(self, image, detected_faces):
             x0, y0, x1, y1, score = detected_faces[0]
             assert score == 1
-            if not picture.any():
+            if not image.any():
                 return None
             points = np.zeros((68, 2))
             points[list(SAME_68)] = PATTERN[list(SAME_478), :2] * (x1 - x0) + [x0, y0]
@@ -224,9 +224,9 @@ def test_scores_and_second_points_reach_the_clips_landmarks(task, face_alignment
     seen = np.isfinite(found["points"]).all((1, 2))
     assert seen.any()
     np.testing.assert_array_equal(np.isfinite(found["blendshapes"]).all(1), seen)
-    centres = found["points"][seen, :, 0].mean(1)
+    centers = found["points"][seen, :, 0].mean(1)
     second = found["points68"][seen][:, list(SAME_68), 0].mean(1)
-    assert np.ptp(centres - second) < 8
+    assert np.ptp(centers - second) < 8
     assert region_around(found["points"][seen][0]).side > 100
 
 

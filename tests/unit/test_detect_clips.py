@@ -10,8 +10,8 @@ import pytest
 from headsplat.detect.chunk import detect_chunk, face_sharpness
 from headsplat.detect.mediapipe_models import FaceModels, Region, region_around
 from headsplat.detect.solve import solve_crop
-from headsplat.errors import UserError
-from headsplat.files import read_npz
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 
@@ -56,7 +56,7 @@ def test_chunks_agree_with_the_whole(shared: Path, tmp_path: Path) -> None:
     assert (whole["score"] > 0.9).all()
 
 
-def test_small_face_in_a_large_picture_is_never_lost(shared: Path, tmp_path: Path) -> None:
+def test_small_face_in_a_large_image_is_never_lost(shared: Path, tmp_path: Path) -> None:
     video = shared / "data" / "videos" / "podium_1080p25.mp4"
     probe_video(video, tmp_path / "video.json")
     detect_chunk(video, tmp_path / "video.json", 0, 6, tmp_path / "0.npz")
@@ -67,10 +67,10 @@ def test_bystander_does_not_win_and_a_break_is_marked(shared: Path, tmp_path: Pa
     subject = clip_frames(shared, "talking_512p25.mp4", 60)
     other = clip_frames(shared, "clean_480p30.mp4", 30)
     frames = []
-    for k, picture in enumerate(subject):
+    for k, image in enumerate(subject):
         frame = np.full((512, 1024, 3), 128, np.uint8)
         if not 45 <= k < 50:
-            frame[:, :512] = picture
+            frame[:, :512] = image
         if 15 <= k < 45:
             frame[16:496, 528:1008] = other[k - 15]
         frames.append(frame)
@@ -98,29 +98,29 @@ def test_whole_body_is_refused(shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["talking_512p25.mp4", "phone_portrait_720x1280p30.mp4"])
-def test_landmarks_count_from_the_corner_of_the_picture(shared: Path, name: str) -> None:
+def test_landmarks_count_from_the_corner_of_the_image(shared: Path, name: str) -> None:
     models = FaceModels()
     sums = []
-    for picture in clip_frames(shared, name, 20):
-        height, width = picture.shape[:2]
-        region = models.detect(picture, far=True)[0].region
+    for image in clip_frames(shared, name, 20):
+        height, width = image.shape[:2]
+        region = models.detect(image, far=True)[0].region
         for _ in range(4):
-            points, _ = models.landmarks(picture, region)
+            points, _ = models.landmarks(image, region)
             region = region_around(points)
         opposite = (width - region.x, height - region.y, region.side, region.angle + np.pi)
-        points, _ = models.landmarks(picture, region)
-        turned, _ = models.landmarks(picture[::-1, ::-1], Region(*opposite))
+        points, _ = models.landmarks(image, region)
+        turned, _ = models.landmarks(image[::-1, ::-1], Region(*opposite))
         sums.append((points + turned)[:, :2].mean(axis=0) - (width, height))
     assert np.abs(np.mean(sums, axis=0)).max() < 0.8
 
 
 def test_sharpness_falls_with_blur_and_not_with_size(shared: Path) -> None:
-    picture = clip_frames(shared, "talking_512p25.mp4", 1)[0]
+    image = clip_frames(shared, "talking_512p25.mp4", 1)[0]
     models = FaceModels()
-    points, _ = models.landmarks(picture, models.detect(picture)[0].region)
-    sharp = face_sharpness(picture, points)
-    assert face_sharpness(cv2.GaussianBlur(picture, (0, 0), 3), points) < 0.3 * sharp
-    large = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4)
+    points, _ = models.landmarks(image, models.detect(image)[0].region)
+    sharp = face_sharpness(image, points)
+    assert face_sharpness(cv2.GaussianBlur(image, (0, 0), 3), points) < 0.3 * sharp
+    large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4)
     assert face_sharpness(large, points * 2) == pytest.approx(sharp, rel=0.15)
 
 

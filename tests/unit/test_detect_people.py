@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.builtin import clip, stage_set
-from headsplat.builtin.puppet import own_identity
 from headsplat.detect.chunk import detect_chunk
-from headsplat.detect.colours import FACE_PIXELS, face_colours
+from headsplat.detect.colors import FACE_PIXELS, face_colors
 from headsplat.detect.solve import solve_crop
-from headsplat.files import read_npz
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.heads.procedural.paint import Person
+from headsplat.runtime.files import read_npz
+from headsplat.synthetic import clip, stage_set
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.synthetic.head.paint import Person
+from headsplat.synthetic.puppet import own_identity
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 
@@ -112,28 +112,28 @@ def test_people_side_by_side_who_change_seats_keep_who_they_are(people, tmp_path
     assert left[50] != left[120]
 
 
-def test_a_larger_picture_on_the_wall_does_not_win(people, tmp_path):
-    living, picture = people[0], zoomed(people[1][10:11], 1.2)
-    wall = np.repeat(picture, len(living), axis=0)
+def test_a_larger_image_on_the_wall_does_not_win(people, tmp_path):
+    living, image = people[0], zoomed(people[1][10:11], 1.2)
+    wall = np.repeat(image, len(living), axis=0)
     beside = np.concatenate([living, wall], axis=2)
     found = solved(np.concatenate([beside, beside, beside]), tmp_path)
     assert (found["status"] == "several_faces").mean() > 0.9
     assert np.nanmax(found["points"][..., 0]) < SIZE
 
 
-def test_a_still_picture_alone_is_taken(people, tmp_path):
+def test_a_still_image_alone_is_taken(people, tmp_path):
     found = solved(np.repeat(people[0][10:11], 110, axis=0), tmp_path)
     assert (found["status"] == "ok").all()
 
 
-def test_colours_are_those_under_the_points_whatever_the_size():
+def test_colors_are_those_under_the_points_whatever_the_size():
     points = np.random.default_rng(0).uniform(0.2, 0.8, (478, 3))
     for size in (48, 300):
         ramp = (np.arange(size) + 0.5) / size * 255
         image = np.stack(np.broadcast_arrays(ramp, ramp[:, None], 77.0), -1).astype(np.uint8)
-        colours = face_colours(image, points * size).astype(float)
-        assert colours.shape == (468, 3)
-        assert np.abs(colours[:, :2] - points[:468, :2] * 255).max() < 255 / FACE_PIXELS + 2
-        assert (colours[:, 2] == 77).all()
-    outside = face_colours(image, points * size + 1e4)
+        colors = face_colors(image, points * size).astype(float)
+        assert colors.shape == (468, 3)
+        assert np.abs(colors[:, :2] - points[:468, :2] * 255).max() < 255 / FACE_PIXELS + 2
+        assert (colors[:, 2] == 77).all()
+    outside = face_colors(image, points * size + 1e4)
     assert (np.abs(outside[:, :2].astype(int) - 255) <= 2).all()

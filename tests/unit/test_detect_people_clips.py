@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.detect.colours import face_colours
+from headsplat.detect.colors import face_colors
 from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.detect.subject import find_subject
 from headsplat.detect.tracker import FaceTracker
@@ -34,14 +34,14 @@ def placed(frames: list[np.ndarray], models: FaceModels) -> list[np.ndarray]:
 def others(frames: list[np.ndarray], models: FaceModels) -> np.ndarray:
     """Ids of the frames that show somebody else than the subject."""
     tracker = FaceTracker(models)
-    ids, faces, colours = [], [], []
+    ids, faces, colors = [], [], []
     for frame_id, frame in enumerate(frames, 1):
         for points, _ in tracker.step(frame_id, frame):
             ids.append(frame_id)
             faces.append(points)
-            colours.append(face_colours(frame, points))
+            colors.append(face_colors(frame, points))
     size = np.array([SIDE, SIDE])
-    return find_subject(np.array(ids), np.array(faces), np.array(colours), size, 120).others
+    return find_subject(np.array(ids), np.array(faces), np.array(colors), size, 120).others
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)])

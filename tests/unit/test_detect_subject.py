@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat.crop import Crop
 from headsplat.detect.framing import solve_crop_box
 from headsplat.detect.solve import solve_crop
 from headsplat.detect.subject import choose_subject, link_faces
-from headsplat.errors import UserError
-from headsplat.files import read_npz, write_npz
-from headsplat.frame_zips import FrameStore
-from headsplat.frames_table import COLUMNS
-from headsplat.images import decode_image
-from headsplat.video.crop import crop_chunk, crop_picture
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import decode_image
+from headsplat.frames.packs import FrameStore
+from headsplat.frames.table import COLUMNS
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz, write_npz
+from headsplat.video.crop import crop_chunk, crop_image
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
 from tests.unit.video_files import make_video
@@ -82,7 +82,7 @@ def test_bystander_who_is_larger_for_a_moment_does_not_win() -> None:
             faces.append(face(480, 220, 210))
     subject = choose_subject(link_faces(np.array(frames), np.array(faces)))
     assert subject.ids == [k for k in range(1, 101) if not 40 <= k < 60]
-    assert max(c[0] for c in subject.centres) < 270
+    assert max(c[0] for c in subject.centers) < 270
 
 
 def test_faces_that_cross_keep_their_identity() -> None:
@@ -176,28 +176,28 @@ def test_crop_of_a_large_face_takes_the_whole_square_and_pads_only_when_it_must(
 def test_crop_geometry_is_exact(side: int) -> None:
     width, height, size = 500, 450, 128
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    picture = np.stack([x / 2, y / 2, np.full_like(x, 77)], axis=-1).astype(np.uint8)
+    image = np.stack([x / 2, y / 2, np.full_like(x, 77)], axis=-1).astype(np.uint8)
     box = Crop(31, 17, side, size, width, height)
-    crop = crop_picture(picture, box).astype(float)
-    centre = (np.arange(size) + 0.5) * side / size
+    crop = crop_image(image, box).astype(float)
+    center = (np.arange(size) + 0.5) * side / size
     inner = slice(4, -4)
-    assert np.abs(crop[:, inner, 0] + 0.25 - (31 + centre[inner]) / 2).max() < 1.0
-    assert abs((crop[:, inner, 0] + 0.25 - (31 + centre[inner]) / 2).mean()) < 0.3
-    assert np.abs(crop[inner, :, 1] + 0.25 - (17 + centre[inner, None]) / 2).max() < 1.0
+    assert np.abs(crop[:, inner, 0] + 0.25 - (31 + center[inner]) / 2).max() < 1.0
+    assert abs((crop[:, inner, 0] + 0.25 - (31 + center[inner]) / 2).mean()) < 0.3
+    assert np.abs(crop[inner, :, 1] + 0.25 - (17 + center[inner, None]) / 2).max() < 1.0
 
 
-def test_outside_of_the_picture_is_black() -> None:
-    picture = np.full((100, 100, 3), 200, np.uint8)
-    crop = crop_picture(picture, Crop(-50, 0, 150, 150, 100, 100))
+def test_outside_of_the_image_is_black() -> None:
+    image = np.full((100, 100, 3), 200, np.uint8)
+    crop = crop_image(image, Crop(-50, 0, 150, 150, 100, 100))
     assert (crop[:100, :50] == 0).all()
     assert (crop[:100, 50:] == 200).all()
     assert (crop[100:] == 0).all()
 
 
 def test_shrinking_does_not_alias() -> None:
-    picture = np.zeros((512, 512, 3), np.uint8)
-    picture[:, ::2] = 255
-    crop = crop_picture(picture, Crop(0, 0, 512, 128, 512, 512))
+    image = np.zeros((512, 512, 3), np.uint8)
+    image[:, ::2] = 255
+    crop = crop_image(image, Crop(0, 0, 512, 128, 512, 512))
     assert np.abs(crop.astype(int) - 127.5).max() <= 1
 
 

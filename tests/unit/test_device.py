@@ -1,15 +1,15 @@
-"""Where stages compute: the card if there is one and the operators serve it, else the CPU."""
+"""Where stages compute: the GPU if there is one and the operators serve it, else the CPU."""
 
 import logging
 
 import pytest
 import torch
 
-from headsplat.device import choose_device, memory_advice
-from headsplat.errors import UserError
-from headsplat.raster import extension
-from headsplat.raster.extension import serving_device
-from tests.unit.fake_compilers import calls, card, compiler, failing
+from headsplat.gaussians.raster import extension
+from headsplat.gaussians.raster.extension import serving_device
+from headsplat.runtime.device import choose_device, memory_advice
+from headsplat.runtime.errors import UserError
+from tests.unit.fake_compilers import calls, compiler, failing, gpu
 
 TOO_NEW = (
     "/usr/local/cuda/include/crt/host_config.h:143:2: error: #error -- unsupported GNU version! "
@@ -39,24 +39,24 @@ def on_the_cpu(caplog) -> str:
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu"])
-def test_without_a_card_nothing_is_built(loader, monkeypatch, name):
+def test_without_a_gpu_nothing_is_built(loader, monkeypatch, name):
     monkeypatch.setattr(extension, "load", lambda: pytest.fail("the operators were loaded"))
     assert serving_device(name).type == "cpu"
-    card(monkeypatch)
+    gpu(monkeypatch)
     assert serving_device("cpu").type == "cpu"
 
 
-def test_cuda_without_a_card(loader, monkeypatch):
+def test_cuda_without_a_gpu(loader, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(UserError, match="no graphics card .*not for CUDA: install"):
+    with pytest.raises(UserError, match="no GPU .*not for CUDA: install"):
         choose_device("cuda")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    with pytest.raises(UserError, match="no graphics card is visible; or use --device cpu"):
+    with pytest.raises(UserError, match="no GPU is visible; or use --device cpu"):
         serving_device("cuda")
 
 
-def test_a_card_that_is_served(loader, monkeypatch, tmp_path, caplog):
-    card(monkeypatch)
+def test_a_gpu_that_is_served(loader, monkeypatch, tmp_path, caplog):
+    gpu(monkeypatch)
     nvcc = compiler(tmp_path / "bin/nvcc")
     assert serving_device("auto").type == serving_device("cuda").type == "cuda"
     extension.require(torch.device("cuda"))
@@ -64,26 +64,26 @@ def test_a_card_that_is_served(loader, monkeypatch, tmp_path, caplog):
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_a_card_too_old(loader, monkeypatch, tmp_path, caplog):
-    card(monkeypatch, (6, 1), "12.8")
+def test_a_gpu_too_old(loader, monkeypatch, tmp_path, caplog):
+    gpu(monkeypatch, (6, 1), "12.8")
     nvcc = compiler(tmp_path / "bin/nvcc")
     assert "compute capability 6.1; 7.0 or newer is needed" in on_the_cpu(caplog)
     assert calls(nvcc) == 0
 
 
 def test_no_nvcc(loader, monkeypatch, caplog):
-    card(monkeypatch)
+    gpu(monkeypatch)
     reason = on_the_cpu(caplog)
     assert reason == "no nvcc: install the CUDA 13.0 toolkit, or set CUDA_HOME to it"
 
 
-def test_a_card_that_is_not_of_cuda(loader, monkeypatch, caplog):
-    card(monkeypatch, cuda=None)
+def test_a_gpu_that_is_not_of_cuda(loader, monkeypatch, caplog):
+    gpu(monkeypatch, cuda=None)
     assert "is not for CUDA: install one that is" in on_the_cpu(caplog)
 
 
 def test_a_host_compiler_too_new(loader, monkeypatch, tmp_path, caplog):
-    card(monkeypatch)
+    gpu(monkeypatch)
     nvcc = compiler(tmp_path / "bin/nvcc", failing(TOO_NEW))
     reason = on_the_cpu(caplog)
     assert "unsupported GNU version" in reason
@@ -101,7 +101,7 @@ def test_a_host_compiler_too_new(loader, monkeypatch, tmp_path, caplog):
 
 
 def test_a_failure_is_forgotten_with_its_file(loader, monkeypatch, tmp_path, caplog):
-    card(monkeypatch)
+    gpu(monkeypatch)
     nvcc = compiler(tmp_path / "bin/nvcc", failing("nvcc fatal   : something rare"))
     (reason,) = {on_the_cpu(caplog)}
     (noted,) = (tmp_path / "libraries").glob("*.failed")
@@ -113,7 +113,7 @@ def test_a_failure_is_forgotten_with_its_file(loader, monkeypatch, tmp_path, cap
 
 
 def test_a_cuda_library_that_cannot_be_loaded(loader, monkeypatch, tmp_path, caplog):
-    card(monkeypatch)
+    gpu(monkeypatch)
     compiler(tmp_path / "bin/nvcc")
     cuda_key = extension._toolchain().plan(extension._torch_facts(extension._toolchain())).key
 
@@ -129,13 +129,13 @@ def test_a_cuda_library_that_cannot_be_loaded(loader, monkeypatch, tmp_path, cap
 
 
 def test_no_compiler_at_all_ends_in_its_line(loader, monkeypatch):
-    card(monkeypatch)
+    gpu(monkeypatch)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="no C\\+\\+ compiler: install g\\+\\+"):
         serving_device("auto")
 
 
-def test_memory_advice_keeps_the_cards_numbers():
+def test_memory_advice_keeps_the_gpus_numbers():
     error = torch.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB of "
         "which 1.10 GiB is free. Of the allocated memory 5 GiB is allocated by PyTorch."

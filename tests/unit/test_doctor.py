@@ -12,19 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headsplat import system_check
-from headsplat.assets.needs import Need
-from headsplat.doctor import cards, networks, operators
-from headsplat.doctor.assets import check_files
+from headsplat_workflow import system_check
+from headsplat_workflow.assets.needs import Need
+from headsplat_workflow.doctor.assets import check_files
+from headsplat_workflow.doctor.folders import check_folders
+from headsplat_workflow.doctor.machine import check_machine
+from headsplat_workflow.doctor.run import examine
+from headsplat_workflow.doctor.space import clip_frames, needed_mib
+
+from headsplat.doctor import gpu, networks, operators
 from headsplat.doctor.compilers import check_cxx, check_nvcc
 from headsplat.doctor.finding import FAILS, OK, WARNING, Finding, fails, ok, warning
-from headsplat.doctor.folders import check_folders
-from headsplat.doctor.machine import check_machine
-from headsplat.doctor.run import examine
 from headsplat.doctor.software import check_libraries, check_snakemake
-from headsplat.doctor.space import clip_frames, needed_mib
-from headsplat.errors import UserError
-from headsplat.raster import extension
+from headsplat.gaussians.raster import extension
+from headsplat.runtime.errors import UserError
+from tests.conftest import PYTHON_PATH
 from tests.disks import mounted
 from tests.unit.video_files import make_video
 
@@ -144,7 +146,7 @@ def test_a_full_disk_under_one_of_the_folders(tmp_path: Path, monkeypatch) -> No
 def test_a_lock_is_tried_between_processes(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     # As on a disk whose locks hold within a machine or not at all: the second process gets it.
-    monkeypatch.setattr("headsplat.doctor.folders._TAKE_LOCK", "pass")
+    monkeypatch.setattr("headsplat_workflow.doctor.folders._TAKE_LOCK", "pass")
     found = [f for f in check_folders(1.0) if f.what == "file locks"]
     assert states(found) == [FAILS]
 
@@ -164,14 +166,14 @@ def test_assets_that_are_missing_or_broken(tmp_path: Path) -> None:
 
 
 def test_operators_draw_or_say_why_not(tmp_path: Path) -> None:
-    centre, corner = operators.draw_one("cpu")
-    assert centre.tolist() == pytest.approx([0.15, 0.3, 0.6], abs=1e-5)
+    center, corner = operators.draw_one("cpu")
+    assert center.tolist() == pytest.approx([0.15, 0.3, 0.6], abs=1e-5)
     assert corner.tolist() == [0, 0, 0]
     code = (
         "from headsplat.doctor.operators import check_operators\n"
         "for found in check_operators():\n    print(found.state, found.line)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    environment = {**os.environ, "PYTHONPATH": PYTHON_PATH}
     environment |= {"HEADSPLAT_EXT_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     before = time.monotonic()
     folder = tmp_path / extension.plan().key
@@ -204,11 +206,11 @@ def test_a_wrong_pixel_is_noticed(monkeypatch) -> None:
     "said",
     ["| NVIDIA-SMI 550.54  Driver Version: 550.54.15  CUDA Version: 12.4 |", "no devices"],
 )
-def test_a_driver_whose_card_pytorch_does_not_see(tmp_path, monkeypatch, said) -> None:
+def test_a_driver_whose_gpu_pytorch_does_not_see(tmp_path, monkeypatch, said) -> None:
     script(tmp_path / "nvidia-smi", f"echo '{said}'")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(cards.torch.cuda, "is_available", lambda: False)
-    found = list(cards.check_cards())
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    found = list(gpu.check_gpus())
     if "Driver" in said:
         assert states(found) == [OK, WARNING]
         assert "550.54.15, for CUDA up to 12.4" in found[0].says
@@ -217,7 +219,7 @@ def test_a_driver_whose_card_pytorch_does_not_see(tmp_path, monkeypatch, said) -
         assert states(found) == [OK]
 
 
-def test_onnx_runs_and_the_detector_is_held_to_the_picture(monkeypatch) -> None:
+def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
     found = list(networks.check_onnx())
     assert OK in states(found)
     assert FAILS not in states(found)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.arkit import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
 from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE
-from headsplat.drive.live_link import read_live_link
-from headsplat.errors import UserError
+from headsplat.formats.arkit.live_link import read_live_link
+from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
 from headsplat.heads.ict import parts
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
+from headsplat.runtime.errors import UserError
 from tests.unit.driven import ARKIT_SHAPES, arkit_like, flame_like, make_target, make_track
 from tests.unit.live_link import write_table
 

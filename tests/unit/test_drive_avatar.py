@@ -1,4 +1,4 @@
-"""The script that drives an avatar, from files to film, with all kinds of motions."""
+"""The script that drives an avatar, from files to video, with all kinds of motions."""
 
 import wave
 from pathlib import Path
@@ -11,13 +11,13 @@ import torch
 import drive_avatar as script
 from headsplat.avatar import load_avatar
 from headsplat.drive import run
-from headsplat.drive.seen import condition_of, head_of
-from headsplat.errors import UserError
+from headsplat.drive.limits import condition_of, head_of
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
-from headsplat.scratch import Scratch
-from headsplat.stopping import Stopped
-from headsplat.track_io import read_track, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.scratch import Scratch
+from headsplat.runtime.stopping import Stopped
+from headsplat.track import read_track, write_track
 from headsplat.video.sound import read_sound
 from tests.unit.driven import SIZE, arkit_like, flame_like, make_subject, make_track
 from tests.unit.live_link import write_table
@@ -38,14 +38,14 @@ def doll(tmp_path_factory):
 
 
 def drive(subject, out: Path, motion: Path, kind: str, *more: str) -> np.ndarray:
-    """Run the script; (N, H, W, 3) pictures of the film."""
+    """Run the script; (N, H, W, 3) images of the video."""
     arguments = [*subject.arguments(), "--motion", str(motion), "--kind", kind]
     scratch = ["--scratch", str(subject.head.parent / "scratch")]
     script.main([*arguments, *scratch, "--out", str(out), *more])
-    return pictures(out)
+    return random_images(out)
 
 
-def pictures(path: Path) -> np.ndarray:
+def random_images(path: Path) -> np.ndarray:
     with av.open(str(path)) as file:
         assert file.streams.video[0].average_rate == 25
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
@@ -69,14 +69,14 @@ def speech(path: Path, frames: int = 50) -> Path:
     return path
 
 
-def centre(picture: np.ndarray) -> float:
+def center(image: np.ndarray) -> float:
     """Column of the middle of what is not background."""
-    weight = (255 - picture.astype(float).mean(-1)).clip(8) - 8
-    return float((weight.sum(0) * np.arange(picture.shape[1])).sum() / weight.sum())
+    weight = (255 - image.astype(float).mean(-1)).clip(8) - 8
+    return float((weight.sum(0) * np.arange(image.shape[1])).sum() / weight.sum())
 
 
 def test_driven_by_its_own_track_it_is_what_it_was(ball, tmp_path):
-    film = drive(ball, tmp_path / "self.mp4", ball.track, "track")
+    video = drive(ball, tmp_path / "self.mp4", ball.track, "track")
     track = read_track(ball.track)
     avatar = load_avatar(ball.avatar, HeadModel.load(ball.head), "cpu")
     K = torch.from_numpy(track.K)
@@ -84,23 +84,23 @@ def test_driven_by_its_own_track_it_is_what_it_was(ball, tmp_path):
         condition_of(track).float(), *(v.float() for v in head_of(track)),
         torch.stack([K[0, 0], K[1, 1], K[0, 2], K[1, 2]]), SIZE, SIZE, torch.ones(3),
     )  # fmt: skip
-    assert film.shape == (12, SIZE, SIZE, 3)
+    assert video.shape == (12, SIZE, SIZE, 3)
     assert 0.1 < alpha.mean() < 0.9
-    difference = np.abs(film / 255 - expected.numpy()).mean((1, 2, 3))
-    unlike = np.abs(film / 255 - expected.numpy()[::-1]).mean((1, 2, 3))
+    difference = np.abs(video / 255 - expected.numpy()).mean((1, 2, 3))
+    unlike = np.abs(video / 255 - expected.numpy()[::-1]).mean((1, 2, 3))
     assert difference.max() < 0.03  # the codec's 4:2:0 chroma on small patches
     assert difference.max() < unlike.max() / 2
-    assert film[:, :3, :3].min() > 250
+    assert video[:, :3, :3].min() > 250
 
 
-def test_batches_do_not_change_the_film(ball, tmp_path, monkeypatch):
+def test_batches_do_not_change_the_video(ball, tmp_path, monkeypatch):
     sizes = []
     frames = FrameRenderer.frames
 
     def noted(self, *codes):
-        for colour, alpha in frames(self, *codes):
-            sizes.append(len(colour))
-            yield colour, alpha
+        for color, alpha in frames(self, *codes):
+            sizes.append(len(color))
+            yield color, alpha
 
     monkeypatch.setattr(FrameRenderer, "frames", noted)
     drive(ball, tmp_path / "a.mp4", ball.track, "track")
@@ -108,14 +108,14 @@ def test_batches_do_not_change_the_film(ball, tmp_path, monkeypatch):
     drive(ball, tmp_path / "b.mp4", ball.track, "track")
     assert sizes == [8, 4, 5, 5, 2]
     np.testing.assert_allclose(
-        pictures(tmp_path / "a.mp4").astype(int), pictures(tmp_path / "b.mp4"), atol=2
+        random_images(tmp_path / "a.mp4").astype(int), random_images(tmp_path / "b.mp4"), atol=2
     )
 
 
 def test_another_subjects_track_is_resampled(ball, tmp_path):
     write_track(tmp_path / "other.npz", make_track(arkit_like(), 60, seed=5, fps=30.0))
-    film = drive(ball, tmp_path / "other.mp4", tmp_path / "other.npz", "track")
-    assert len(film) == 50
+    video = drive(ball, tmp_path / "other.mp4", tmp_path / "other.npz", "track")
+    assert len(video) == 50
 
 
 @pytest.mark.parametrize("seconds", [1.0, 5.0])
@@ -123,10 +123,10 @@ def test_diffposetalk_with_sound(doll, tmp_path, seconds):
     voice = beep(tmp_path / "voice.wav", seconds)
     motion = speech(tmp_path / "speech.npz")
     out = tmp_path / "talk.mp4"
-    film = drive(doll, out, motion, "diffposetalk", "--audio", str(voice))
-    assert film.shape == (50, SIZE, SIZE, 3)
+    video = drive(doll, out, motion, "diffposetalk", "--audio", str(voice))
+    assert video.shape == (50, SIZE, SIZE, 3)
     still = drive(doll, tmp_path / "still.mp4", motion, "diffposetalk", "--head-motion", "still")
-    moves = np.abs(np.diff(film.astype(int), axis=0)).mean()
+    moves = np.abs(np.diff(video.astype(int), axis=0)).mean()
     assert moves > 1.2 * np.abs(np.diff(still.astype(int), axis=0)).mean() > 0.1
     samples, rate = read_sound(out, 100)
     assert len(samples) / rate == pytest.approx(2.0, abs=0.05)
@@ -137,12 +137,12 @@ def test_diffposetalk_with_sound(doll, tmp_path, seconds):
 
 def test_arkit_table(ball, tmp_path):
     rows = [{"HeadRoll": 0.0, "EyeLookOutLeft": k / 120} for k in range(121)]
-    film = drive(ball, tmp_path / "a.mp4", write_table(tmp_path / "a.csv", rows), "arkit")
-    assert len(film) == 51
+    video = drive(ball, tmp_path / "a.mp4", write_table(tmp_path / "a.csv", rows), "arkit")
+    assert len(video) == 51
     turned = write_table(tmp_path / "b.csv", [{"HeadRoll": 0.4 * (k > 60)} for k in range(121)])
-    film = drive(ball, tmp_path / "b.mp4", turned, "arkit", "--head-motion", "absolute")
-    # A head that leans to the subject's right goes to the left of the picture.
-    assert centre(film[0]) - centre(film[-1]) > 0.3
+    video = drive(ball, tmp_path / "b.mp4", turned, "arkit", "--head-motion", "absolute")
+    # A head that leans to the subject's right goes to the left of the image.
+    assert center(video[0]) - center(video[-1]) > 0.3
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_arkit_table(ball, tmp_path):
         ("ball", "ball.npz", "track", ("--audio", "mute.mp4"), r"mute\.mp4: has no sound"),
     ],
 )
-def test_what_does_not_fit_is_one_line_and_no_film(
+def test_what_does_not_fit_is_one_line_and_no_video(
     request, ball, tmp_path, monkeypatch, subject, motion, kind, more, expected
 ):
     monkeypatch.chdir(tmp_path)
@@ -179,12 +179,12 @@ def test_a_track_of_another_head_than_the_avatars_is_one_line(ball, doll, tmp_pa
                      str(tmp_path / "s"), "--out", str(tmp_path / "a.mp4")])  # fmt: skip
 
 
-def test_the_film_is_its_parts_at_even_times(doll, tmp_path, monkeypatch):
+def test_the_video_is_its_parts_at_even_times(doll, tmp_path, monkeypatch):
     motion, voice = speech(tmp_path / "speech.npz"), beep(tmp_path / "voice.wav", 1.0)
     monkeypatch.setattr(Scratch, "clear", lambda self: None)
     joined = drive(doll, tmp_path / "parts.mp4", motion, "diffposetalk", "--audio", str(voice))
     states = sorted((doll.head.parent / "scratch").rglob("*.mp4"))
-    separate = [pictures(path) for path in states]
+    separate = [random_images(path) for path in states]
     assert [len(part) for part in separate] == [16, 16, 16, 2]
     np.testing.assert_array_equal(joined, np.concatenate(separate))
     with av.open(str(tmp_path / "parts.mp4")) as file:
@@ -202,7 +202,7 @@ def packets(file):
     return [packet for packet in file.demux(video=0) if packet.dts is not None]
 
 
-def test_a_stopped_film_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatch):
+def test_a_stopped_video_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatch):
     motion, out = speech(tmp_path / "speech.npz"), tmp_path / "b.mp4"
     drive(doll, tmp_path / "a.mp4", motion, "diffposetalk")
     frames, drawn = FrameRenderer.frames, []
@@ -229,11 +229,11 @@ def test_a_stopped_film_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatc
 
 def test_another_motion_starts_over_and_another_sound_does_not(doll, tmp_path, monkeypatch):
     motion, out = speech(tmp_path / "speech.npz"), tmp_path / "b.mp4"
-    join = run.join_films
-    monkeypatch.setattr(run, "join_films", lambda *_: (_ for _ in ()).throw(Stopped))
+    join = run.join_videos
+    monkeypatch.setattr(run, "join_videos", lambda *_: (_ for _ in ()).throw(Stopped))
     with pytest.raises(Stopped):
         drive(doll, out, motion, "diffposetalk")
-    monkeypatch.setattr(run, "join_films", join)
+    monkeypatch.setattr(run, "join_videos", join)
     frames, drawn = FrameRenderer.frames, []
     monkeypatch.setattr(
         FrameRenderer, "frames", lambda self, *codes: drawn.append(1) or frames(self, *codes)

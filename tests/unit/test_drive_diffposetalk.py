@@ -9,8 +9,8 @@ import torch
 from headsplat.drive.blinks import blinks
 from headsplat.drive.diffposetalk import read_diffposetalk
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL
-from headsplat.drive.seen import mean_rotation
-from headsplat.errors import UserError
+from headsplat.drive.limits import mean_rotation
+from headsplat.runtime.errors import UserError
 from tests.unit.driven import flame_like, make_target, make_track
 
 FRAMES = 30

@@ -9,11 +9,11 @@ import torch
 from headsplat.drive.another_track import read_another_track
 from headsplat.drive.blinks import CLOSE, FIRST, HOLD, OPEN, blinks
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL
+from headsplat.drive.limits import TURN_LIMIT, Seen, condition_of, head_of, mean_rotation
 from headsplat.drive.motion import IDENTITY_6D, Motion
-from headsplat.drive.seen import TURN_LIMIT, Seen, condition_of, head_of, mean_rotation
-from headsplat.errors import UserError
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from headsplat.track_io import write_track
+from headsplat.runtime.errors import UserError
+from headsplat.track import write_track
 from tests.unit.driven import arkit_like, make_target, make_track
 
 
@@ -42,7 +42,7 @@ def test_the_same_rate_changes_nothing():
     assert len(motion.sampled(25).times) == 9
 
 
-def test_a_late_start_stands_still_and_one_moment_is_a_picture():
+def test_a_late_start_stands_still_and_one_moment_is_a_image():
     sampled = turning([0.2, 0.4]).sampled(10)
     assert sampled.condition[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.3, 0.4])
     assert len(turning([0.0]).sampled(25).times) == 1

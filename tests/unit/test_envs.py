@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat.codehash import SCRIPTS, _module_file
+from headsplat_workflow.codehash import PACKAGES as PACKAGES_OF_OURS
+from headsplat_workflow.codehash import SCRIPTS, _module_file
+
 from tests.conftest import ROOT
 
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
@@ -62,7 +64,7 @@ def third_party(script: Path) -> set[str]:
                 continue
             for name in names:
                 top = name.split(".")[0]
-                if top == "headsplat":
+                if top in PACKAGES_OF_OURS:
                     todo += [file for file in [_module_file(name)] if file]
                 elif top not in sys.stdlib_module_names:
                     found.add(top)

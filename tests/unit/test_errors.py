@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.frames_table import FrameRow, read_frames, write_frames
-from headsplat.regular import read_regular
+from headsplat.frames.table import FrameRow, read_frames, write_frames
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.regular import read_regular
+from tests.conftest import PYTHON_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,11 +35,11 @@ def test_a_name_of_two_lines_makes_one_line(tmp_path):
 
 def test_the_log_escapes_names(tmp_path):
     (tmp_path / "stage.py").write_text(
-        "import logging\nfrom headsplat.cli import stage\n"
+        "import logging\nfrom headsplat_workflow.stage import stage\n"
         "stage(lambda: logging.getLogger('x').warning('%s: odd', 'a\\nerror: b'))\n"
     )
     command = [sys.executable, "stage.py"]
-    environment = {"PYTHONPATH": str(ROOT / "workflow_scripts"), "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": PYTHON_PATH, "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.stderr.splitlines()[0].endswith("a\\nerror: b: odd"), done.stderr
 

@@ -16,9 +16,9 @@ import pytest
 import evaluate_avatar as script
 from headsplat.avatar import save_avatar
 from headsplat.evaluate import evaluation
-from headsplat.files import read_json, read_npz, write_json
 from headsplat.heads.model import HeadModel
-from headsplat.track_io import read_track, write_track
+from headsplat.runtime.files import read_json, read_npz, write_json
+from headsplat.track import read_track, write_track
 from headsplat.train.track import load_track
 from headsplat.video import parts
 from headsplat.video.encode import VideoWriter
@@ -26,7 +26,7 @@ from headsplat.video.sound import read_sound
 from tests.unit.driven import make_avatar
 from tests.unit.tiny_clip import make_clip
 
-# Of three parts of the film, the second and the third begin in the middle of a stretch.
+# Of three parts of the video, the second and the third begin in the middle of a stretch.
 COUNT, SIZE = 48, 48
 HELD_OUT = [*range(3, 19), *range(20, 44)]
 FACELESS = 46
@@ -80,30 +80,30 @@ def straight(inputs, tmp_path_factory) -> Path:
     return folder
 
 
-def shown(film: Path) -> np.ndarray:
-    """(N, H, W, 3) pictures of a film."""
-    with av.open(str(film)) as file:
+def shown(video: Path) -> np.ndarray:
+    """(N, H, W, 3) images of a video."""
+    with av.open(str(video)) as file:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 
 
-def test_the_film_shows_the_whole_clip_and_marks_what_was_held_out(straight):
-    film = shown(straight / "test.mp4").astype(int)
-    assert film.shape == (COUNT, SIZE, 2 * SIZE, 3)
-    # Orange, grey or nothing along the bottom, right of the words.
-    edge = film[:, -1, -20:].mean(1)
+def test_the_video_shows_the_whole_clip_and_marks_what_was_held_out(straight):
+    video = shown(straight / "test.mp4").astype(int)
+    assert video.shape == (COUNT, SIZE, 2 * SIZE, 3)
+    # Orange, gray or nothing along the bottom, right of the words.
+    edge = video[:, -1, -20:].mean(1)
     orange = (edge[:, 0] > 150) & (edge[:, 2] < 100)
     assert (np.flatnonzero(orange) + 1).tolist() == HELD_OUT
-    grey = (edge.min(1) > 70) & (np.ptp(edge, axis=1) < 50)
-    assert (np.flatnonzero(grey) + 1).tolist() == [FACELESS]
-    # Without a face the truth is the whole picture, elsewhere it is on black.
-    side = film[:, SIZE // 2, 1:4].mean((1, 2))
+    gray = (edge.min(1) > 70) & (np.ptp(edge, axis=1) < 50)
+    assert (np.flatnonzero(gray) + 1).tolist() == [FACELESS]
+    # Without a face the ground truth is the whole image, elsewhere it is on black.
+    side = video[:, SIZE // 2, 1:4].mean((1, 2))
     assert side[FACELESS - 1] > 30
     assert np.delete(side, FACELESS - 1).max() < 10
     # The render moves as the head does.
-    assert np.abs(np.diff(film[:, :-12, SIZE:], axis=0)).mean((1, 2, 3)).min() > 0
+    assert np.abs(np.diff(video[:, :-12, SIZE:], axis=0)).mean((1, 2, 3)).min() > 0
 
 
-def test_the_films_sound_is_the_clips(straight):
+def test_the_videos_sound_is_the_clips(straight):
     samples, rate = read_sound(straight / "test.mp4", 60)
     loud = np.flatnonzero(np.abs(samples[:, 0]) > 0.4)
     assert len(samples) == pytest.approx(rate * COUNT / 25, abs=rate / 25)
@@ -111,7 +111,7 @@ def test_the_films_sound_is_the_clips(straight):
     assert loud[-1] / rate == pytest.approx(CLICK / 25, abs=0.005)
 
 
-def test_an_import_without_a_sound_has_a_silent_film(inputs, straight, tmp_path):
+def test_an_import_without_a_sound_has_a_silent_video(inputs, straight, tmp_path):
     where = inputs.index("--video")
     script.main(arguments([*inputs[:where], *inputs[where + 2 :]], tmp_path))
     assert read_sound(tmp_path / "test.mp4", 60) is None
@@ -135,7 +135,7 @@ def test_parts_change_no_number(inputs, straight, tmp_path, monkeypatch):
     sheet = joined["sheet_ids"].tolist()
     assert len(set(sheet)) == 12
     assert set(sheet) <= set(HELD_OUT)
-    assert joined["sheet_truth"].shape == joined["sheet_render"].shape == (12, SIZE, SIZE, 3)
+    assert joined["sheet_ground_truth"].shape == joined["sheet_render"].shape == (12, SIZE, SIZE, 3)
     metrics = read_json(straight / "metrics.json")
     assert metrics["psnr_head"] == pytest.approx(joined["psnr_head"].mean(), rel=1e-6)
     assert metrics["temporal_error"] == pytest.approx(np.nanmean(flicker), rel=1e-6)
@@ -146,11 +146,11 @@ def test_an_evaluation_that_was_cut_off_goes_on_to_the_same_numbers(
 ):
     measure, measured, limit = evaluation.frame_metrics, [], 4
 
-    def dies(*pictures):
-        measured.append(len(pictures[0]))
+    def dies(*images):
+        measured.append(len(images[0]))
         if len(measured) == limit:
             raise KeyboardInterrupt
-        return measure(*pictures)
+        return measure(*images)
 
     monkeypatch.setattr(evaluation, "frame_metrics", dies)
     with pytest.raises(KeyboardInterrupt):
@@ -170,7 +170,7 @@ def test_a_damaged_file_of_a_part_is_made_again(
     inputs, straight, tmp_path, monkeypatch, caplog, suffix
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation, "join_films", lambda *_: (_ for _ in ()).throw(RuntimeError))
+        patched.setattr(evaluation, "join_videos", lambda *_: (_ for _ in ()).throw(RuntimeError))
         with pytest.raises(RuntimeError):
             script.main(arguments(inputs, tmp_path))
     (path,) = (tmp_path / "scratch").rglob(f"00001-*.{suffix}")
@@ -186,10 +186,10 @@ def test_a_damaged_file_of_a_part_is_made_again(
 SLOW = """
 import time
 import evaluate_avatar
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
 from headsplat.evaluate import evaluation
 measure = evaluation.frame_metrics
-evaluation.frame_metrics = lambda *pictures: (time.sleep(0.2), measure(*pictures))[1]
+evaluation.frame_metrics = lambda *images: (time.sleep(0.2), measure(*images))[1]
 stage(evaluate_avatar.main)
 """
 

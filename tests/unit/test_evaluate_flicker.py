@@ -8,9 +8,9 @@ from headsplat.evaluate.pairs import Batch
 
 def test_temporal_error_bridges_batches_and_breaks_at_gaps() -> None:
     def batch(ids: list[int], seed: int) -> Batch:
-        picture = torch.rand(len(ids), 4, 4, 3, generator=torch.Generator().manual_seed(seed))
-        mask, shown = torch.ones(len(ids), 4, 4), picture.byte()
-        return Batch(ids, picture, picture + 0.1, mask, shown)
+        image = torch.rand(len(ids), 4, 4, 3, generator=torch.Generator().manual_seed(seed))
+        mask, shown = torch.ones(len(ids), 4, 4), image.byte()
+        return Batch(ids, image, image + 0.1, mask, shown)
 
     first, second = batch([5, 6], 0), batch([7, 20], 1)
     head = _temporal(None, first)

@@ -3,19 +3,19 @@ import math
 import pytest
 import torch
 
-from headsplat.evaluate.metrics import frame_metrics, psnr_head, ssim, temporal_error
+from headsplat.metrics import frame_metrics, psnr_head, ssim, temporal_error
 
 
-def pictures(seed: int) -> torch.Tensor:
+def random_images(seed: int) -> torch.Tensor:
     return torch.rand(2, 24, 20, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def test_head_psnr_dilutes_over_the_picture_and_pixel_psnr_does_not() -> None:
-    truth = torch.full((1, 20, 20, 3), 0.5)
-    render = truth + 0.1
+def test_head_psnr_dilutes_over_the_image_and_pixel_psnr_does_not() -> None:
+    ground_truth = torch.full((1, 20, 20, 3), 0.5)
+    render = ground_truth + 0.1
     mask = torch.zeros(1, 20, 20)
-    mask[:, :10, :10] = 1  # a quarter of the picture
-    values = frame_metrics(truth, render, mask)
+    mask[:, :10, :10] = 1  # a quarter of the image
+    values = frame_metrics(ground_truth, render, mask)
     assert values["psnr_head_pixels"].item() == pytest.approx(20, abs=1e-3)
     assert values["psnr_head"].item() == pytest.approx(20 + 10 * math.log10(4), abs=1e-3)
     assert values["psnr_full"].item() == pytest.approx(20, abs=1e-3)
@@ -23,25 +23,25 @@ def test_head_psnr_dilutes_over_the_picture_and_pixel_psnr_does_not() -> None:
 
 
 def test_paint_outside_the_head_counts_only_in_full() -> None:
-    truth = torch.zeros(1, 20, 20, 3)
-    render = truth.clone()
+    ground_truth = torch.zeros(1, 20, 20, 3)
+    render = ground_truth.clone()
     render[:, 15:] = 1
     mask = torch.zeros(1, 20, 20)
     mask[:, :10] = 1
-    values = frame_metrics(truth, render, mask)
+    values = frame_metrics(ground_truth, render, mask)
     assert values["psnr_head"].item() == pytest.approx(100)
     assert values["psnr_full"].item() == pytest.approx(-10 * math.log10(0.25), abs=1e-4)
 
 
 def test_psnr_head_alone_is_that_of_all_metrics() -> None:
-    truth, render = pictures(0), 2 * pictures(1) - 0.5
-    mask = (pictures(2)[..., 0] > 0.5).float()
-    expected = frame_metrics(truth, render, mask)["psnr_head"]
-    assert torch.equal(psnr_head(truth, render, mask), expected)
+    ground_truth, render = random_images(0), 2 * random_images(1) - 0.5
+    mask = (random_images(2)[..., 0] > 0.5).float()
+    expected = frame_metrics(ground_truth, render, mask)["psnr_head"]
+    assert torch.equal(psnr_head(ground_truth, render, mask), expected)
 
 
 def test_ssim_against_the_definition() -> None:
-    a, b = pictures(0).double(), pictures(1).double()
+    a, b = random_images(0).double(), random_images(1).double()
     grid = torch.arange(11, dtype=torch.float64) - 5
     line = torch.exp(-grid.square() / 4.5)
     window = (line[:, None] * line[None]) / line.sum() ** 2
@@ -63,7 +63,7 @@ def test_ssim_against_the_definition() -> None:
 
 
 def test_temporal_error_ignores_a_constant_difference_and_sees_flicker() -> None:
-    before, now = pictures(2), pictures(3)
+    before, now = random_images(2), random_images(3)
     mask = torch.ones(2, 24, 20)
     still = temporal_error(now, before, now + 0.1, before + 0.1, mask)
     flicker = temporal_error(now, before, now + 0.1, before - 0.1, mask)

@@ -1,8 +1,8 @@
 import pytest
 
-from headsplat.errors import UserError
 from headsplat.evaluate.split import GUARD, split_frames
-from headsplat.frames_table import FrameRow, read_frames
+from headsplat.frames.table import FrameRow, read_frames
+from headsplat.runtime.errors import UserError
 
 
 def clip(count: int, bad: dict[int, str] | None = None) -> list[FrameRow]:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import export_dataset as script
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameZipWriter
-from headsplat.images import encode_jpeg, encode_png
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 SIZE = 48
 
@@ -67,7 +67,7 @@ def test_layout_modes_and_values(tmp_path):
         assert set(np.unique(np.asarray(mask))) == {0, 255}
 
 
-def test_pictures_and_masks_are_copied_byte_for_byte(tmp_path):
+def test_images_and_masks_are_copied_byte_for_byte(tmp_path):
     write_chunk(tmp_path, "000", (1, 2))
     folder = export(tmp_path)
     frames = zipfile.ZipFile(tmp_path / "frames/000.zip")

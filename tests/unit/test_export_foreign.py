@@ -12,21 +12,21 @@ import export_arkit
 import export_flame_parameters
 import export_imavatar
 import export_vhap
-from headsplat.errors import UserError
-from headsplat.exports.arkit import BLENDSHAPES, ROTATIONS, blendshapes
-from headsplat.exports.flame import millimetres_lost
-from headsplat.exports.imavatar import parameters
-from headsplat.exports.vhap import centring_margin, flame_parameters, transforms
-from headsplat.files import publish, write_json
-from headsplat.frame_zips import FrameZipWriter
+from headsplat.formats.arkit.writer import BLENDSHAPES, ROTATIONS, blendshapes
+from headsplat.formats.flame_codes import millimetres_lost
+from headsplat.formats.flame_pose import fold, root_and_neck, six_from_axis_angle, unfold
+from headsplat.formats.imavatar.reader import read_imavatar
+from headsplat.formats.imavatar.writer import parameters
+from headsplat.formats.importing.clip import make_track
+from headsplat.formats.vhap.reader import opencv_camera, read_vhap
+from headsplat.formats.vhap.writer import centering_margin, flame_parameters, transforms
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
 from headsplat.heads.ict import parts
-from headsplat.images import encode_jpeg, encode_png
-from headsplat.imports.clip import make_track
-from headsplat.imports.flame_pose import fold, root_and_neck, six_from_axis_angle, unfold
-from headsplat.imports.imavatar import read_imavatar
-from headsplat.imports.vhap import opencv_camera, read_vhap
 from headsplat.masks.labels import BISENET, masks_from_labels
-from headsplat.track_io import camera_moves, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish, write_json
+from headsplat.track import camera_moves, write_track
 
 from .foreign_flame import (
     HEAD_VERTICES,
@@ -43,14 +43,14 @@ IDS = np.array([1, 2, 3, 5, 6])
 SIZE = 48
 
 
-def track_of(head, S: int = 300, E: int = 100, centre=(25.0, 22.0)):
+def track_of(head, S: int = 300, E: int = 100, center=(25.0, 22.0)):
     """A track in float64; codes beyond `S` and `E` are zero."""
     rng = np.random.default_rng(6)
     count, pose = len(IDS), poses(len(IDS))
     shape, exp = np.zeros(300), np.zeros((count, 100))
     shape[:S], exp[:, :E] = rng.normal(size=S) * 0.05, rng.normal(size=(count, E)) * 0.1
     turns = [np.diag([1.0, -1, -1]) @ rodrigues(v) for v in pose[:, :3]]
-    K = np.array([[120.0, 0, centre[0]], [0, 120, centre[1]], [0, 0, 1]])
+    K = np.array([[120.0, 0, center[0]], [0, 120, center[1]], [0, 0, 1]])
     t = np.array([0.0, 0, 1]) + rng.normal(size=(count, 3)) * 0.03
     return make_track(
         head, IDS, shape, exp, six_from_axis_angle(pose[:, 6:9]), six_from_axis_angle(pose[:, 9:]),
@@ -153,7 +153,7 @@ def export_to_vhap(folder, track, head, test=(6,)):
 @pytest.mark.parametrize("year", ["2020", "2023"])
 def test_vhap_round_trip(tmp_path, year):
     head = small_flame(f"{year}-toy")
-    track = track_of(head, centre=(24.0, 24.0))
+    track = track_of(head, center=(24.0, 24.0))
     found = read_vhap(export_to_vhap(tmp_path, track, head), options(head))
     same_track(found.track, track, 1e-6)
     np.testing.assert_allclose(found.track.K, track.K, atol=1e-5)
@@ -178,9 +178,9 @@ def test_vhap_is_exact_in_float64():
 
 
 def test_vhap_layout_projects_as_gaussian_avatars_does(tmp_path):
-    """It takes the field of view across and the middle of the picture, nothing else."""
+    """It takes the field of view across and the middle of the image, nothing else."""
     head = small_flame("2023-toy")
-    track = track_of(head, centre=(29.0, 20.0))
+    track = track_of(head, center=(29.0, 20.0))
     folder = export_to_vhap(tmp_path, track, head)
     frames = []
     for name, count in (("train", 4), ("val", 0), ("test", 1)):
@@ -205,7 +205,7 @@ def test_vhap_layout_projects_as_gaussian_avatars_does(tmp_path):
         assert size.tolist() == [frame["w"], frame["h"]] == [58, 56]
         focal = size[0] / (2 * np.tan(frame["camera_angle_x"] / 2))
         theirs = focal * seen[:, :2] / seen[:, 2:] + size / 2
-        margin = np.array(centring_margin(track.K, SIZE, SIZE)[:2])
+        margin = np.array(centering_margin(track.K, SIZE, SIZE)[:2])
         ours = project(track, track_vertices(head, track, row), row) + margin
         np.testing.assert_allclose(theirs, ours, atol=1e-2)
     canonical = np.load(folder / "canonical_flame_param.npz")
@@ -213,9 +213,9 @@ def test_vhap_layout_projects_as_gaussian_avatars_does(tmp_path):
     assert not canonical["expr"].any()
 
 
-def test_the_margin_centres_within_a_quarter_pixel():
+def test_the_margin_centers_within_a_quarter_pixel():
     for cx, cy in ((24, 24), (20.3, 29.9), (24.2, 23.8)):
-        left, top, right, bottom = centring_margin(
+        left, top, right, bottom = centering_margin(
             np.array([[9, 0, cx], [0, 9, cy], [0, 0, 1]]), SIZE, SIZE
         )
         assert abs(cx + left - (SIZE + left + right) / 2) <= 0.25

@@ -6,15 +6,15 @@ import torch
 
 import export_ply
 from headsplat.avatar import Avatar, save_avatar
-from headsplat.deform.codes import condition_size, neutral_condition
-from headsplat.deform.registry import build_deformation
-from headsplat.errors import UserError
+from headsplat.formats.importing.clip import make_track
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.imports.clip import make_track
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.deform.codes import condition_size, neutral_condition
+from headsplat.gaussians.deform.registry import build_deformation
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.track_io import write_track
-from tests.oracles.deformation import harmonic_colours
+from headsplat.runtime.errors import UserError
+from headsplat.track import write_track
+from tests.oracles.deformation import harmonic_colors
 from tests.unit.sphere_head import sphere_head
 
 COUNT = 200
@@ -44,10 +44,10 @@ def avatar(request) -> Avatar:
             model.mlp.output_linear.weight.mul_(0.01)
             model.mlp.output_linear.bias.mul_(0.01)
         else:
-            _, quat, scale, _, colour = model._split(model.weights[0])
+            _, quat, scale, _, color = model._split(model.weights[0])
             quat[:, 0] = 50
             scale.fill_(-240)
-            colour.uniform_(0, 100)
+            color.uniform_(0, 100)
     anchors = sample_anchors(head, head.template, COUNT)
     return Avatar(head, torch.zeros(2), anchors, model, torch.device("cpu"))
 
@@ -82,7 +82,7 @@ def read_ply(path) -> dict[str, np.ndarray]:
 
 
 def drawn(cloud, R, t) -> torch.Tensor:
-    """The published viewer's activations, then a picture."""
+    """The published viewer's activations, then an image."""
 
     def columns(name: str, count: int) -> torch.Tensor:
         return torch.tensor(np.stack([cloud[f"{name}_{k}"] for k in range(count)], 1))
@@ -90,14 +90,14 @@ def drawn(cloud, R, t) -> torch.Tensor:
     means = torch.tensor(np.stack([cloud[k] for k in "xyz"], 1))
     rest = columns("f_rest", 45).reshape(COUNT, 3, 15).transpose(1, 2)
     harmonics = torch.cat([columns("f_dc", 3)[:, None], rest], 1)
-    centre = -(R[0].T @ t[0])
-    colours = harmonic_colours(harmonics[:, :1], harmonics[:, 1:], means[None], centre[None], 3)
-    colour, _ = rasterize_gaussians(
+    center = -(R[0].T @ t[0])
+    colors = harmonic_colors(harmonics[:, :1], harmonics[:, 1:], means[None], center[None], 3)
+    color, _ = rasterize_gaussians(
         means[None], columns("rot", 4)[None], columns("scale", 3).exp(),
-        torch.sigmoid(torch.tensor(cloud["opacity"])), colours,
+        torch.sigmoid(torch.tensor(cloud["opacity"])), colors,
         R, t, torch.tensor([100.0, 100, 21, 18]), 40, 36, torch.tensor([0.2, 0.4, 0.6]),
     )  # fmt: skip
-    return colour.clamp(0, 1)
+    return color.clamp(0, 1)
 
 
 def test_one_frame_draws_what_the_avatar_draws(tmp_path, avatar):

@@ -13,12 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.errors import UserError
-from headsplat.files import publish, publish_folder, read_json, read_npz, write_json, write_npz
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.storage import require_room, storage_error, unreadable
+from headsplat.frames.packs import FrameStore, FrameZipWriter
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import (
+    publish,
+    publish_folder,
+    read_json,
+    read_npz,
+    write_json,
+    write_npz,
+)
+from headsplat.runtime.storage import require_room, storage_error, unreadable
 from headsplat.video.encode import VideoWriter
-from tests.conftest import ROOT
+from tests.conftest import PYTHON_PATH
 from tests.disks import small_disk  # noqa: F401 - a fixture
 
 NOISE = np.random.default_rng(0)
@@ -60,14 +67,14 @@ def test_npz_is_what_numpy_writes(tmp_path: Path) -> None:
 
 def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     writer = (
-        "import sys, time; from headsplat.files import publish, publish_folder\n"
+        "import sys, time; from headsplat.runtime.files import publish, publish_folder\n"
         "with publish(sys.argv[1] + '/a.npz') as a, publish_folder(sys.argv[1] + '/b') as b:\n"
         "    a.write_text('half'); (b / 'c').write_text('half'); print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", writer, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -105,12 +112,12 @@ def test_a_job_that_was_replaced_cannot_publish(tmp_path: Path) -> None:
 
 def write_in_another_process(path: Path, text: str) -> None:
     code = (
-        "import sys; from headsplat.files import publish\n"
+        "import sys; from headsplat.runtime.files import publish\n"
         "with publish(sys.argv[1]) as temporary: temporary.write_text(sys.argv[2])"
     )
     subprocess.run(
         [sys.executable, "-c", code, str(path), text],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         check=True,
     )
 
@@ -182,14 +189,15 @@ def test_a_folder_that_is_read_only_ends_in_one_line(
 def test_a_file_size_limit_ends_in_one_line(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys, numpy as np; from pathlib import Path\n"
-        "from headsplat.cli import stage; from headsplat.files import write_npz\n"
+        "from headsplat_workflow.stage import stage\n"
+        "from headsplat.runtime.files import write_npz\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "stage(lambda: write_npz(sys.argv[1], a=np.zeros(100_000)))\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.npz")],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         capture_output=True,
         text=True,
     )
@@ -312,9 +320,9 @@ def test_more_chunks_than_files_may_be_open(tmp_path: Path) -> None:
         packed(path, {f"{2 * chunk + k:05d}.jpg": b"%d" % (2 * chunk + k) for k in (1, 2)})
     code = (
         "import resource, sys; from concurrent.futures import ThreadPoolExecutor\n"
-        "from headsplat.frame_zips import FrameStore\n"
+        "from headsplat.frames.packs import FrameStore\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)\n"
-        "from headsplat.cli import stage\n"
+        "from headsplat_workflow.stage import stage\n"
         "def main():\n"
         "    with FrameStore(sys.argv[2:]) as store, ThreadPoolExecutor(4) as pool:\n"
         "        ids = [k for start in range(7) for k in store.ids[start::7]]\n"
@@ -326,7 +334,7 @@ def test_more_chunks_than_files_may_be_open(tmp_path: Path) -> None:
     def run(limit: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code, str(limit), *map(str, paths)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+            env={**os.environ, "PYTHONPATH": PYTHON_PATH},
             capture_output=True,
             text=True,
         )
@@ -341,7 +349,7 @@ def test_more_chunks_than_files_may_be_open(tmp_path: Path) -> None:
     assert "delete" not in result.stderr
 
 
-def test_a_damaged_picture_of_a_chunk_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_of_a_chunk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "000.zip"
     with publish(path) as temporary, FrameZipWriter(temporary, ".png") as pack:
         for frame in (1, 2):

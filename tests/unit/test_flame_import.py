@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import import_flame_head as script
-from headsplat.errors import UserError
 from headsplat.heads.flame import FlameFiles, import_flame_head, read_flame_head
 from headsplat.heads.landmarks import points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
+from headsplat.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +88,12 @@ def test_landmarks_lie_where_they_should(head):
     assert len(at) == 115
     assert at[468][0] < 0 < at[473][0]
     for first, name in ((468, "right_eyeball"), (473, "left_eyeball")):
-        centre = at[first]
-        ring = np.array([at[first + k] - centre for k in range(1, 5)])
+        center = at[first]
+        ring = np.array([at[first + k] - center for k in range(1, 5)])
         assert np.linalg.norm(ring, axis=1) == pytest.approx(0.0058, abs=0.0006)
         assert (ring[[0, 1], [0, 1]] > 0.004).all()
         assert (ring[[2, 3], [0, 1]] < -0.004).all()
-        assert centre[2] > head.template[head.regions[name], 2].max() - 0.002
+        assert center[2] > head.template[head.regions[name], 2].max() - 0.002
     static = points(template, head.landmarks["multipie68"])[0].numpy()
     assert head.landmarks["multipie68"].index.tolist() == list(range(17, 68))
     inner_lips = static[head.landmarks["multipie68"].index >= 60]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from headsplat.errors import UserError
 from headsplat.heads.unpickle import dense, load_pickle
+from headsplat.runtime.errors import UserError
 
 
 class Shell:

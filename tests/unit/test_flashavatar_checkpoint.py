@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from headsplat.deform.flashavatar import FlashAvatarDeformation
-from headsplat.deform.flashavatar_checkpoint import (
+from headsplat.formats.flashavatar.checkpoint import (
     adam_state,
     load_parameters,
     make_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
-from headsplat.errors import UserError
+from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
+from headsplat.runtime.errors import UserError
 from tests.unit import published_checkpoint as official
 
 COUNT, CODE = 30, 120
@@ -36,9 +36,9 @@ def load(path: Path):
 
 FORMS = {
     "today's": (lambda v: v, {}),
-    "1.12": (official.aged, {"on_card": True}),
-    "1.4": (lambda v: official.aged(v, True), {"on_card": True, "legacy": True}),
-    "numpy": (official.with_numpy_rates, {"on_card": True}),
+    "1.12": (official.aged, {"on_gpu": True}),
+    "1.4": (lambda v: official.aged(v, True), {"on_gpu": True, "legacy": True}),
+    "numpy": (official.with_numpy_rates, {"on_gpu": True}),
     "numpy, 1.4": (official.with_numpy_rates, {"legacy": True}),
 }
 
@@ -67,7 +67,7 @@ def resumed(value, tmp_path):
 
 @pytest.mark.parametrize("plain_steps", [False, True])
 def test_ours_is_the_originals_bit_for_bit(value, tmp_path, plain_steps):
-    """Through the model and the optimiser, which know nothing of the file."""
+    """Through the model and the optimizer, which know nothing of the file."""
     checkpoint, model, adam = resumed(official.aged(value, plain_steps), tmp_path)
     made = make_checkpoint(model, checkpoint.gauss["_xyz"], adam.state_dict(), 5000, True)
     official.assert_same(load(write_checkpoint(tmp_path, made)), official.aged(value))
@@ -83,14 +83,14 @@ def test_both_adams_go_on_alike(value, tmp_path):
     for a, b in zip(ours, theirs, strict=True):
         a.grad = torch.randn_like(a)
         b.grad = a.grad.clone()
-    for optimiser in (adam, network, rest):
-        optimiser.step()
+    for optimizer in (adam, network, rest):
+        optimizer.step()
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
 def restored(value):
-    """The two optimisers as the original's `restore` makes them."""
+    """The two optimizers as the original's `restore` makes them."""
     (state, network_adam), gauss, _ = value
     network = official.Network(51 + CODE)
     network.load_state_dict(state)
@@ -110,17 +110,17 @@ def test_the_original_restores_ours_and_trains_on_at_its_own_rates(value, tmp_pa
     made = make_checkpoint(model, checkpoint.gauss["_xyz"], adam.state_dict(), 7)
     ours = load(write_checkpoint(tmp_path, made))
     network, rest = restored(ours)
-    assert not made.centred
+    assert not made.centered
     assert "principal_point" in ours[0][0]._metadata[""], "said, and no hindrance"
     rates = [group["lr"] for group in network.param_groups + rest.param_groups]
     assert rates == [1e-4, 0.0025, 0.000125, 0.05, 0.005, 0.001]
-    for optimiser in (network, rest):
-        official.step(optimiser)
-        for entry in optimiser.state.values():
+    for optimizer in (network, rest):
+        official.step(optimizer)
+        for entry in optimizer.state.values():
             assert entry["step"] == 3
 
 
-def test_file_names_only_what_torch_1_12_has_and_lies_on_the_card(value, tmp_path):
+def test_file_names_only_what_torch_1_12_has_and_lies_on_the_gpu(value, tmp_path):
     path = write_checkpoint(
         tmp_path, read_checkpoint(official.write(tmp_path / "x.pth", official.aged(value)))
     )

@@ -19,24 +19,25 @@ import pytest
 import torch
 from PIL import Image
 
-from headsplat.assets.verify import glance
-from headsplat.deform.flashavatar_checkpoint import read_checkpoint
+from headsplat_workflow.assets.verify import glance
+
 from headsplat.detect.task_models import check_task
-from headsplat.errors import UserError
-from headsplat.files import read_json, read_npz, write_npz
-from headsplat.frame_io import read_frame
+from headsplat.formats.flashavatar.checkpoint import read_checkpoint
+from headsplat.formats.frame import read_frame
+from headsplat.formats.importing.arrays import read_arrays
+from headsplat.formats.importing.clip import ImageSource
+from headsplat.formats.importing.images import read_image, read_matte
+from headsplat.frames.images import MOST_PIXELS, decode_image, encode_png, read_image_file
 from headsplat.heads.ict.source import read_source
 from headsplat.heads.unpickle import load_pickle
 from headsplat.heads.wavefront import read_textured_mesh
-from headsplat.images import MOST_PIXELS, decode_image, encode_png, read_image_file
-from headsplat.imports.arrays import read_arrays
-from headsplat.imports.clip import Picture
-from headsplat.imports.pictures import read_image, read_matte
 from headsplat.networks.checkpoints import read_state
 from headsplat.networks.mica import load_mica
 from headsplat.networks.onnx_session import open_session
-from headsplat.npz import Npz
-from headsplat.tars import tar_members
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json, read_npz, write_npz
+from headsplat.runtime.npz import Npz
+from headsplat.runtime.tars import tar_members
 from headsplat.tracking.run import read_identity
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, load_lpips
 from headsplat.video.sound import read_sound
@@ -75,8 +76,8 @@ DOORS = {
     "json": read_json,
     "mesh": read_textured_mesh,
     "image": read_image_file,
-    "picture": lambda path: read_image(Picture(path), (4, 4)),
-    "picture in arrays": lambda path: read_matte(Picture(path, "img"), (4, 4)),
+    "image source": lambda path: read_image(ImageSource(path), (4, 4)),
+    "image in arrays": lambda path: read_matte(ImageSource(path, "img"), (4, 4)),
     "ict": read_source,
     "task": check_task,
     "onnx": open_session,
@@ -169,7 +170,7 @@ BAD_ARRAYS = {
     "is negative": npy(header("(-1,)")),
     "has a name for a size": npy(header("('a',)")),
     "has a list for a shape": npy(header("[1]"), b"12345678"),
-    "has truth for a size": npy(header("(True,)"), b"12345678"),
+    "has a boolean for a size": npy(header("(True,)"), b"12345678"),
     "of objects": npy(header("(1,)", "'|O'"), b"12345678"),
     "of raw memory": npy(header("(1,)", "'|V8'"), b"12345678"),
     "of fields": npy(header("(1,)", "[('a', '<f8')]"), b"12345678"),
@@ -201,7 +202,7 @@ def test_arrays_are_those_of_numpy(tmp_path):
     arrays = {
         "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "none": np.zeros((0, 3)),
         "one": np.float32(3), "text": np.array(["a", "\u20acx"]), "raw": np.array([b"a"]),
-        "truth": np.array([True, False]), "big": np.arange(3, dtype=">i4"),
+        "ground_truth": np.array([True, False]), "big": np.arange(3, dtype=">i4"),
         "large": np.arange(500_000),
     }  # fmt: skip
     np.savez(tmp_path / "a.npz", **arrays)
@@ -314,7 +315,7 @@ def test_images_of_too_many_pixels(tmp_path, size):
     with pytest.raises(UserError):
         decode_image(path.read_bytes())
     with pytest.raises(UserError):
-        read_image(Picture(path), (4, 4))
+        read_image(ImageSource(path), (4, 4))
 
 
 def test_an_image_of_8k_video_is_read(tmp_path):
@@ -328,7 +329,7 @@ def test_an_image_of_another_size_is_not_decoded(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png(6000, 6000))
     with pytest.raises(UserError, match="is 6000 x 6000 pixels, the track is of 4 x 4"):
-        read_image(Picture(path), (4, 4))
+        read_image(ImageSource(path), (4, 4))
 
 
 def test_formats_that_start_other_programs_are_no_images(tmp_path):
@@ -428,10 +429,10 @@ def test_meshes_with_impossible_numbers(tmp_path, monkeypatch, line):
         read_textured_mesh(path)
 
 
-def test_grey_values_of_sixteen_bits_are_scaled(tmp_path):
+def test_gray_values_of_sixteen_bits_are_scaled(tmp_path):
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "a.png")
     found = decode_image((tmp_path / "a.png").read_bytes())
     assert found.shape == (8, 8, 3)
     assert (found == (values // 257)[..., None]).all()
-    assert (read_matte(Picture(tmp_path / "a.png"), (8, 8)) == values // 257).all()
+    assert (read_matte(ImageSource(tmp_path / "a.png"), (8, 8)) == values // 257).all()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.imports.imavatar import read_imavatar
-from headsplat.imports.record import PARTS, ImportRecord
-from headsplat.imports.vhap import read_vhap
+from headsplat.formats.imavatar.reader import read_imavatar
+from headsplat.formats.importing.record import PARTS, ImportRecord
+from headsplat.formats.vhap.reader import read_vhap
+from headsplat.frames.crop import Crop
+from headsplat.runtime.errors import UserError
 
 from . import test_import_imavatar as imavatar
 from . import test_import_vhap as vhap

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.errors import UserError
-from headsplat.frame_io import frame_dict, opencv_camera, p3d_camera, read_frame, write_frame
+from headsplat.formats.frame import frame_dict, opencv_camera, p3d_camera, read_frame, write_frame
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.runtime.errors import UserError
 
 EXPECTED = {
     "flame": {

@@ -9,17 +9,22 @@ import torch
 import import_avatar as import_script
 import train_avatar as train_script
 from headsplat.avatar import load_avatar
-from headsplat.deform.codes import camera_centre, condition_size, neutral_condition, pose_head
-from headsplat.deform.flashavatar_checkpoint import read_checkpoint
-from headsplat.errors import UserError
-from headsplat.files import read_json
+from headsplat.evaluate.report import write as report
+from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.gaussians.anchors import faces_touching, rasterize_uv, texel_count
+from headsplat.gaussians.deform.codes import (
+    camera_center,
+    condition_size,
+    neutral_condition,
+    pose_head,
+)
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.heads.unpickle import load_pickle
 from headsplat.heads.wavefront import read_textured_mesh
-from headsplat.raster.gaussians import rasterize_gaussians
-from headsplat.report import write as report
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
 from headsplat.train.from_checkpoint import read_fitting
 from headsplat.train.track import load_track
 from tests.oracles.deformation import basis
@@ -54,7 +59,7 @@ def value(head):
 @pytest.fixture(scope="module")
 def file(value, tmp_path_factory):
     folder = tmp_path_factory.mktemp("theirs")
-    return official.write(folder / "chkpnt5003.pth", value, on_card=True)
+    return official.write(folder / "chkpnt5003.pth", value, on_gpu=True)
 
 
 def import_to(folder, clip, file, uv: int = UV):
@@ -100,11 +105,11 @@ def direct(value, head, track, rows):
         w * c - i * d + j * a + k * b, w * d + i * c - j * b + k * a,
     ], -1)  # fmt: skip
     scales = (scaling_base * y[..., 7:].exp()).exp()
-    centre = camera_centre(track.rotation[rows], track.translation[rows])
-    view = torch.nn.functional.normalize(means - centre[:, None], dim=-1)
+    center = camera_center(track.rotation[rows], track.translation[rows])
+    view = torch.nn.functional.normalize(means - center[:, None], dim=-1)
     harmonics = torch.cat([dc, rest], 1)
-    colours = (basis(view, degree)[..., None] * harmonics).sum(-2) + 0.5
-    return means, quats, scales, torch.sigmoid(opacity[:, 0]), colours.clamp_min(0)
+    colors = (basis(view, degree)[..., None] * harmonics).sum(-2) + 0.5
+    return means, quats, scales, torch.sigmoid(opacity[:, 0]), colors.clamp_min(0)
 
 
 @torch.no_grad()
@@ -141,9 +146,9 @@ def test_it_is_trained_on_from_where_it_stood(clip, value, file, tmp_path):
     second = train_to(tmp_path / "b", clip, first / "chkpnt5005.pth", "--steps", "3")
     theirs, one = read_checkpoint(file), read_checkpoint(first / "chkpnt5005.pth")
     after = read_checkpoint(second / "chkpnt5011.pth")
-    assert theirs.centred
-    assert one.centred
-    assert after.centred
+    assert theirs.centered
+    assert one.centered
+    assert after.centered
     assert after.iteration == 5011
     assert after.gauss["active_sh_degree"] == 3
     for number, entry in enumerate(theirs.network_adam["state"].values()):
@@ -177,8 +182,8 @@ def test_our_own_comes_back_whole_and_learns_on(clip, head, tmp_path):
     first = train_to(tmp_path / "first", clip, None, "--steps", "30")
     back = import_to(tmp_path / "back", clip, first / "chkpnt60.pth")
     ours, imported = (load_avatar(folder, head, "cpu") for folder in (first, back))
-    assert not ours.centred
-    assert not imported.centred
+    assert not ours.centered
+    assert not imported.centered
     official.assert_same(imported.deformation.state_dict(), ours.deformation.state_dict())
     np.testing.assert_array_equal(imported.anchors.face, ours.anchors.face)
     second = train_to(tmp_path / "second", clip, first / "chkpnt60.pth", "--steps", "30")

@@ -1,4 +1,4 @@
-"""Each job gets its own card: several real processes, with a made-up `nvidia-smi` for the cards."""
+"""Each job gets its own GPU: several real processes, with a made-up `nvidia-smi` for the GPUs."""
 
 import os
 import signal
@@ -10,25 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import gpu
+from headsplat.runtime import gpu
 
-SCRIPTS = Path(gpu.__file__).parents[1]
+LIBRARY = Path(gpu.__file__).parents[2]
 A, B, C = (f"GPU-{letter * 8}-1111-2222-3333-444444444444" for letter in "abc")
 SLICES = [f"MIG-{number * 8}-5555-6666-7777-888888888888" for number in "12"]
 
-# Claims, says which card, and holds it until standard input closes.
+# Claims, says which GPU, and holds it until standard input closes.
 HOLD = """
 import os, sys
 from pathlib import Path
-from headsplat import gpu
-from headsplat.errors import UserError
+from headsplat.runtime import gpu
+from headsplat.runtime.errors import UserError
 gpu.LOCKS = Path(sys.argv[1])
 try:
-    card = gpu.claim_card(float(sys.argv[2]))
+    GPU = gpu.claim_gpu(float(sys.argv[2]))
 except UserError as error:
     sys.exit(f"error: {error}")
-assert card is None or os.environ["CUDA_VISIBLE_DEVICES"] == card
-print(card, flush=True)
+assert GPU is None or os.environ["CUDA_VISIBLE_DEVICES"] == GPU
+print(GPU, flush=True)
 sys.stdin.read()
 """
 
@@ -49,14 +49,14 @@ class Machine:
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\nexit {status}\n")
         program.chmod(0o755)
 
-    def cards(self, *uuids: str) -> None:
+    def gpus(self, *uuids: str) -> None:
         self.driver("".join(f"GPU {i}: NVIDIA H100 (UUID: {u})\n" for i, u in enumerate(uuids)))
 
     def job(self, visible: str | None = None, wait: float = 60.0) -> subprocess.Popen[str]:
         environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
         environment |= {
             "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
-            "PYTHONPATH": f"{self.folder / 'site'}:{SCRIPTS}",
+            "PYTHONPATH": f"{self.folder / 'site'}:{LIBRARY}",
         }
         if visible is not None:
             environment["CUDA_VISIBLE_DEVICES"] = visible
@@ -78,30 +78,30 @@ def machine(tmp_path):
         process.communicate()
 
 
-def card(process: subprocess.Popen[str]) -> str:
+def claimed(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_jobs_get_cards_of_their_own_and_the_next_waits_for_any_of_them(machine):
-    machine.cards(A, B)
+def test_jobs_get_gpus_of_their_own_and_the_next_waits_for_any_of_them(machine):
+    machine.gpus(A, B)
     first, second = machine.job(), machine.job()
-    assert {card(first), taken := card(second)} == {A, B}
+    assert {claimed(first), taken := claimed(second)} == {A, B}
     third = machine.job()
     time.sleep(1.5)
     assert third.poll() is None
     second.send_signal(signal.SIGKILL)
-    assert card(third) == taken
+    assert claimed(third) == taken
     assert first.poll() is None
 
 
 def test_waiting_ends_in_one_line(machine):
-    machine.cards(A)
+    machine.gpus(A)
     first = machine.job()
-    assert card(first) == A
+    assert claimed(first) == A
     second = machine.job(wait=0.2)
     _, said = second.communicate(timeout=30)
     assert second.returncode == 1
-    assert said.startswith("error: none of 1 graphics cards became free")
+    assert said.startswith("error: none of 1 GPUs became free")
     assert len(said.splitlines()) == 1
 
 
@@ -121,68 +121,68 @@ def test_waiting_ends_in_one_line(machine):
     ],
 )
 def test_a_given_choice_is_kept(machine, visible, expected):
-    machine.cards(A, B, C)
+    machine.gpus(A, B, C)
     for name in expected:
-        assert card(machine.job(visible)) == name
+        assert claimed(machine.job(visible)) == name
     if not expected:
-        assert card(machine.job(visible)) == "None"
+        assert claimed(machine.job(visible)) == "None"
 
 
-def test_an_index_and_a_uuid_mean_one_card(machine):
-    """As in a batch job, where the card with the UUID B may be number 0."""
-    machine.cards(A, B)
-    assert card(machine.job("1")) == "1"
+def test_an_index_and_a_uuid_mean_one_gpu(machine):
+    """As in a batch job, where the GPU with the UUID B may be number 0."""
+    machine.gpus(A, B)
+    assert claimed(machine.job("1")) == "1"
     assert machine.job(B, wait=0.1).wait(30) == 1
-    machine.cards(B)
+    machine.gpus(B)
     assert machine.job("0", wait=0.1).wait(30) == 1
 
 
-def test_slices_of_a_card_are_claimed_one_by_one(machine):
+def test_slices_of_a_gpu_are_claimed_one_by_one(machine):
     lines = [f"GPU 0: NVIDIA H100 (UUID: {A})"]
     lines += [f"  MIG 3g.40gb     Device  {i}: (UUID: {name})" for i, name in enumerate(SLICES)]
     machine.driver("\n".join([*lines, f"GPU 1: NVIDIA H100 (UUID: {B})"]) + "\n")
-    assert {card(machine.job()) for _ in range(3)} == {*SLICES, B}
+    assert {claimed(machine.job()) for _ in range(3)} == {*SLICES, B}
     assert machine.job(SLICES[1], wait=0.1).wait(30) == 1
     older = f"MIG-{A}/1/0"
-    assert card(machine.job(older)) == older
+    assert claimed(machine.job(older)) == older
 
 
-def test_what_computes_on_the_cpu_takes_no_card(machine):
-    machine.cards(A)
+def test_what_computes_on_the_cpu_takes_no_gpu(machine):
+    machine.gpus(A)
     machine.torch_part.unlink()
-    assert card(machine.job()) == "None"
+    assert claimed(machine.job()) == "None"
     machine.torch_part.touch()
-    assert card(machine.job()) == A
+    assert claimed(machine.job()) == A
 
 
-def test_no_driver_is_no_card(machine):
-    assert card(machine.job()) == "None"
+def test_no_driver_is_no_gpu(machine):
+    assert claimed(machine.job()) == "None"
     machine.driver("NVIDIA-SMI has failed because it could not talk to the driver\n", status=9)
-    assert card(machine.job()) == "None"
+    assert claimed(machine.job()) == "None"
 
 
-def test_a_released_card_is_free_again(machine, monkeypatch, tmp_path):
-    machine.cards(A)
+def test_a_released_gpu_is_free_again(machine, monkeypatch, tmp_path):
+    machine.gpus(A)
     monkeypatch.setattr(gpu, "LOCKS", tmp_path / "locks")
-    monkeypatch.setattr(gpu, "torch_can_use_cards", lambda: True)
+    monkeypatch.setattr(gpu, "torch_can_use_gpus", lambda: True)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     gpu._listed.cache_clear()
     try:
-        assert gpu.claim_card() == A
+        assert gpu.claim_gpu() == A
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         assert machine.job(wait=0.1).wait(30) == 1
-        gpu.release_card()
-        assert card(machine.job()) == A
+        gpu.release_gpu()
+        assert claimed(machine.job()) == A
     finally:
         gpu._listed.cache_clear()
 
 
 def test_the_locks_serve_every_user_of_the_machine(machine, tmp_path):
-    machine.cards(A)
+    machine.gpus(A)
     before = os.umask(0o077)
     try:
-        assert card(machine.job()) == A
+        assert claimed(machine.job()) == A
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "locks").stat().st_mode) == 0o1777
@@ -192,7 +192,7 @@ def test_the_locks_serve_every_user_of_the_machine(machine, tmp_path):
 
 
 def test_another_thing_in_place_of_the_locks_is_one_line(machine, tmp_path):
-    machine.cards(A)
+    machine.gpus(A)
     (tmp_path / "locks").write_text("")
     _, said = machine.job().communicate(timeout=30)
     assert said.startswith("error: ")

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.files import read_npz, write_npz
 from headsplat.heads.model import HeadModel
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz, write_npz
 from tests.unit.toy_head import toy_head
 
 

@@ -9,8 +9,8 @@ mediapipe = pytest.importorskip("mediapipe")
 from headsplat.camera import project  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.heads.procedural import build, observe  # noqa: E402
-from headsplat.heads.procedural.texture import paint_texture  # noqa: E402
+from headsplat.synthetic.head import build, observe  # noqa: E402
+from headsplat.synthetic.head.texture import paint_texture  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, compact, contour_points, points
 from headsplat.heads.model import REQUIRED_REGIONS, HeadModel
-from headsplat.heads.procedural.assemble import assemble
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.heads.procedural.paint import Person
-from headsplat.heads.procedural.texture import paint_texture
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
+from headsplat.synthetic.head.assemble import assemble
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.synthetic.head.paint import Person
+from headsplat.synthetic.head.texture import paint_texture
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +178,8 @@ def test_other_identities_keep_their_eyes_in_their_lids(model, geometry):
     for _ in range(4):
         shape = torch.randn(model.shape_basis.shape[2], generator=generator)
         vertices = posed(geometry, shape=shape)[0].numpy()
-        centres = geometry.joints(shape, torch.zeros(1, 39))[0, 3:].numpy()
-        distance = np.linalg.norm(vertices[margin, None] - centres, axis=2).min(1)
+        centers = geometry.joints(shape, torch.zeros(1, 39))[0, 3:].numpy()
+        distance = np.linalg.norm(vertices[margin, None] - centers, axis=2).min(1)
         before = np.linalg.norm(
             model.template[margin, None]
             - geometry.joints(torch.zeros(33), torch.zeros(1, 39))[0, 3:].numpy(),
@@ -198,8 +198,8 @@ def test_the_mesh_is_oriented_outwards_without_double_edges(model):
     for name in ("scalp", "neck", "left_eyeball", "right_eyeball", "forehead"):
         ids = model.regions[name]
         inside = np.isin(faces, ids).all(1)
-        centre = model.template[ids].mean(0) if "eye" in name else np.array([0, 0.02, -0.03])
-        arm = middle[inside] - centre
+        center = model.template[ids].mean(0) if "eye" in name else np.array([0, 0.02, -0.03])
+        arm = middle[inside] - center
         if name == "neck":
             arm[:, 1] = 0
         share = ((normal[inside] * arm).sum(1) > 0).mean()

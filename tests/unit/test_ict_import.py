@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.ict import parts
-from headsplat.heads.landmarks import (
+from headsplat.heads.landmarks import (  # fmt: skip
     EYELID_DISTANCE_PAIRS,
     LIP_DISTANCE_PAIRS,
     MEDIAPIPE_GROUPS,
     contour_points,
     pick,
     points,
-)  # fmt: skip
+)
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit import ict_head
 
@@ -77,8 +77,8 @@ def test_faces_look_outwards(head):
     skin = np.isin(head.faces, head.regions["scalp"]).all(1)
     assert ((normal * (a - (0, 0.03, -0.03))).sum(1)[skin] > 0).mean() > 0.999
     balls = np.isin(head.faces, head.regions["left_eyeball"]).all(1)
-    centre = (head.joint_regressor @ head.template)[3]
-    assert ((normal * (a - centre)).sum(1)[balls] > 0).all()
+    center = (head.joint_regressor @ head.template)[3]
+    assert ((normal * (a - center)).sum(1)[balls] > 0).all()
 
 
 def test_saves_and_loads(head, tmp_path):
@@ -169,7 +169,7 @@ def test_shapes_are_not_available_twice(head):
         assert np.abs(column).max() > 5e-4
 
 
-def test_eyes_turn_about_their_centres_for_any_identity(head, pose):
+def test_eyes_turn_about_their_centers_for_any_identity(head, pose):
     shape = torch.from_numpy(np.random.default_rng(3).normal(size=100)).float()
     joints = HeadGeometry(head).joints(shape, torch.zeros(1, 53))[0]
     before, after = pose(shape=shape)[0], pose(shape=shape, gaze=(0.2, 0.3))[0]

@@ -4,10 +4,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.mesh import Graph, rim, triangulate
 from headsplat.heads.ict.source import read_source
+from headsplat.runtime.errors import UserError
 from tests.unit import ict_head
 
 

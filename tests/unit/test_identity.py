@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.files import publish, write_npz
-from headsplat.frame_zips import FrameZipWriter
-from headsplat.frames_table import FrameRow, write_frames
-from headsplat.identity.align import (
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.frames.table import FrameRow, write_frames
+from headsplat.networks.mica import load_mica
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish, write_npz
+from headsplat.tracking.face_alignment import (
     FIVE,
     TEMPLATE,
     aligned_face,
@@ -20,9 +22,7 @@ from headsplat.identity.align import (
     similarity,
     template_error,
 )
-from headsplat.identity.solve import choose_frames, solve_identity
-from headsplat.images import decode_image, encode_jpeg
-from headsplat.networks.mica import load_mica
+from headsplat.tracking.identity import choose_frames, solve_identity
 
 
 def turned(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
@@ -31,9 +31,9 @@ def turned(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray
 
 
 def test_similarity_is_recovered_and_never_mirrors():
-    truth = turned(0.4, 2.3, (31, -7))
-    moved = TEMPLATE @ truth[:, :2].T + truth[:, 2]
-    np.testing.assert_allclose(similarity(TEMPLATE, moved), truth, atol=1e-9)
+    ground_truth = turned(0.4, 2.3, (31, -7))
+    moved = TEMPLATE @ ground_truth[:, :2].T + ground_truth[:, 2]
+    np.testing.assert_allclose(similarity(TEMPLATE, moved), ground_truth, atol=1e-9)
     assert template_error(moved) < 1e-9
     mirrored = TEMPLATE * (-1, 1)
     assert np.linalg.det(similarity(mirrored, TEMPLATE)[:, :2]) > 0
@@ -41,21 +41,21 @@ def test_similarity_is_recovered_and_never_mirrors():
 
 
 def test_a_face_is_cut_out_onto_the_template():
-    picture = np.zeros((300, 400, 3), np.uint8)
+    image = np.zeros((300, 400, 3), np.uint8)
     pose = turned(-0.3, 1.7, (120, 80))
     five = TEMPLATE @ pose[:, :2].T + pose[:, 2] + 0.5  # continuous pixels
     for k, (x, y) in enumerate(five - 0.5):
-        colour = np.eye(3)[k % 3] * 255
-        cv2.circle(picture, (round(x * 16), round(y * 16)), 6 * 16, colour.tolist(), -1, shift=4)
-    face = aligned_face(picture, five)
+        color = np.eye(3)[k % 3] * 255
+        cv2.circle(image, (round(x * 16), round(y * 16)), 6 * 16, color.tolist(), -1, shift=4)
+    face = aligned_face(image, five)
     assert face.shape == (112, 112, 3)
     for k, point in enumerate(TEMPLATE):
         channel = face[..., k % 3].astype(float)
         y, x = np.mgrid[:112, :112]
         near = np.hypot(x - point[0], y - point[1]) < 8
         weight = channel * near
-        centre = np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
-        np.testing.assert_allclose(centre, point, atol=0.35)
+        center = np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
+        np.testing.assert_allclose(center, point, atol=0.35)
 
 
 def test_five_of_68_are_in_the_templates_order():
@@ -121,9 +121,9 @@ def test_the_code_is_the_median_over_usable_frames(clip, mica):
         for k in (0, 1):
             face = aligned_face(decode_image(store.read(f"{k + 1:05d}.jpg")), five[k])
             assert face.std() > 10
-            picture = torch.from_numpy(face).permute(2, 0, 1)[None].float()
+            image = torch.from_numpy(face).permute(2, 0, 1)[None].float()
             with torch.no_grad():
-                codes.append(network((picture - 127.5) / 127.5)[0].numpy())
+                codes.append(network((image - 127.5) / 127.5)[0].numpy())
     assert np.abs(codes[0] - codes[1]).max() > 1e-3
     np.testing.assert_allclose(code, np.median(codes, 0), atol=1e-4)
 

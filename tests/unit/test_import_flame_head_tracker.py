@@ -1,11 +1,11 @@
-"""flame-head-tracker's npz files: the projection they mean, their pictures, and what is refused."""
+"""flame-head-tracker's npz files: the projection they mean, their images, and what is refused."""
 
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.alignment import alignment, one_camera, undo_alignment
-from headsplat.imports.flame_head_tracker import read_flame_head_tracker
+from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera, undo_alignment
+from headsplat.formats.flame_head_tracker.reader import read_flame_head_tracker
+from headsplat.runtime.errors import UserError
 
 from .foreign_flame import (
     flame_vertices,
@@ -16,21 +16,21 @@ from .foreign_flame import (
     small_flame,
     track_vertices,
 )
-from .foreign_flame import picture as save_picture
+from .foreign_flame import image as save_image
 
 FRAMES = (0, 1, 2, 4)
 SIZE = 64
 
 
 def looking_at_the_head(angles, off) -> np.ndarray:
-    """(1, 6): three angles, and a centre from which the camera sees the head's origin."""
+    """(1, 6): three angles, and a center from which the camera sees the head's origin."""
     turn = rodrigues((0, 0, angles[2])) @ rodrigues((0, angles[0], 0))
     turn = turn @ rodrigues((angles[1], 0, 0))
     return np.concatenate([angles, turn @ (off + [0, 0, 1.1])])[None]
 
 
 def arrays(frame: int, version: str = "4.1", realigned: bool = True) -> dict[str, np.ndarray]:
-    """One frame in the official layout; pictures are smaller, the landmarks left out."""
+    """One frame in the official layout; images are smaller, the landmarks left out."""
     rng = np.random.default_rng(frame)
     focal = 128 / np.tan(np.deg2rad(10))
     aligned = rng.integers(0, 255, (1, SIZE, SIZE, 3), dtype=np.uint8)
@@ -69,7 +69,7 @@ def clip(folder, **kind):
 
 
 def tools_pixels(points, cam, K, size) -> np.ndarray:
-    """The tracker's own way: camera-to-world, its clip space, its screen of 256, then the picture.
+    """The tracker's own way: camera-to-world, its clip space, its screen of 256, then the image.
 
     Its projection matrix mirrors the principal point and flips y twice on the way.
     """
@@ -199,7 +199,7 @@ def test_bad_folders_are_refused(tmp_path):
         read_flame_head_tracker(tmp_path, options())
 
 
-def face(angle: float, scale: float, centre) -> np.ndarray:
+def face(angle: float, scale: float, center) -> np.ndarray:
     """(478, 2) points, of which eyes and mouth make a plausible face."""
     points = np.zeros((478, 2))
     right, left = (33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)
@@ -207,23 +207,23 @@ def face(angle: float, scale: float, centre) -> np.ndarray:
     points[list(left)] = [30, -22]
     points[61], points[291] = [-20, 40], [22, 41]
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return points @ turn.T * scale + centre
+    return points @ turn.T * scale + center
 
 
-def test_the_alignment_is_undone_in_the_videos_pictures(tmp_path):
+def test_the_alignment_is_undone_in_the_videos_images(tmp_path):
     head = small_flame()
     clip(tmp_path / "run")
     faces = {}
     for frame in FRAMES:
-        # The number of a picture is told by its grey value.
-        save_picture(tmp_path / f"video/{frame + 1:05d}.png", (240, 320), 10 + frame)
+        # The number of an image is told by its gray value.
+        save_image(tmp_path / f"video/{frame + 1:05d}.png", (240, 320), 10 + frame)
         faces[10 + frame] = face(0.02 * frame, 1 + 0.01 * frame, (150 + 2 * frame, 110))
 
     def detect(image):
         return faces[int(image[0, 0, 0])]
 
     found = read_flame_head_tracker(
-        tmp_path / "run", options(head, pictures=tmp_path / "video", detect=detect)
+        tmp_path / "run", options(head, images=tmp_path / "video", detect=detect)
     )
     track = found.track
     assert track.img_size.tolist() == [240, 320]
@@ -279,22 +279,22 @@ def test_one_camera_finds_the_motion_that_one_camera_made():
     np.testing.assert_allclose(found_t, t, atol=1e-9)
 
 
-def test_pictures_of_a_run_without_realigning_are_not_replaced(tmp_path):
+def test_images_of_a_run_without_realigning_are_not_replaced(tmp_path):
     clip(tmp_path, realigned=False)
     with pytest.raises(UserError, match="without realigning"):
-        read_flame_head_tracker(tmp_path, options(pictures=tmp_path))
+        read_flame_head_tracker(tmp_path, options(images=tmp_path))
 
 
-def test_a_frame_delta_numbers_the_videos_pictures_alone(tmp_path):
+def test_a_frame_delta_numbers_the_videos_images_alone(tmp_path):
     clip(tmp_path / "run")
     with pytest.raises(UserError, match="'frame_delta' is only for"):
         read_flame_head_tracker(tmp_path / "run", options(frame_delta=1))
-    save_picture(tmp_path / "video/00001.png")
-    given = options(pictures=tmp_path / "video", detect=lambda picture: None, frame_delta=3)
-    with pytest.raises(UserError, match="has no picture 3 for frame 0"):
+    save_image(tmp_path / "video/00001.png")
+    given = options(images=tmp_path / "video", detect=lambda image: None, frame_delta=3)
+    with pytest.raises(UserError, match="has no image 3 for frame 0"):
         read_flame_head_tracker(tmp_path / "run", given)
-    blind = options(pictures=tmp_path / "video", detect=lambda picture: None)
+    blind = options(images=tmp_path / "video", detect=lambda image: None)
     for k in range(2, 6):
-        save_picture(tmp_path / f"video/{k:05d}.png")
+        save_image(tmp_path / f"video/{k:05d}.png")
     with pytest.raises(UserError, match="no face is seen"):
         read_flame_head_tracker(tmp_path / "run", blind)

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.errors import UserError
-from headsplat.frame_io import read_frame
-from headsplat.images import encode_png
-from headsplat.imports.clip import ImportOptions
-from headsplat.imports.flashavatar import read_flashavatar
-from headsplat.imports.metrical_tracker import read_metrical_tracker
+from headsplat.formats.flashavatar.reader import read_flashavatar
+from headsplat.formats.frame import read_frame
+from headsplat.formats.importing.clip import ImportOptions
+from headsplat.formats.metrical_tracker import read_metrical_tracker
+from headsplat.frames.images import encode_png
+from headsplat.runtime.errors import UserError
 from tests.unit.frame_folders import (
     SIZE,
     flame_like,
     flashavatar_dataset,
     frames,
+    image,
     metrical_output,
-    picture,
 )
 from tests.unit.toy_head import toy_head
 
@@ -78,24 +78,24 @@ def test_a_stated_offset_joins_and_leaves_out_the_ends(tmp_path, options):
         1: "00002", 2: "00003", 3: "00004", 4: "00005",
     }  # fmt: skip
     assert clip.head_mask[1].path.name == "00002_neckhead.png"
-    assert any("1 frames at the ends have no picture" in note for note in clip.notes)
-    refused(read_flashavatar, folder, replace(options, frame_delta=9), "no picture belongs to any")
+    assert any("1 frames at the ends have no image" in note for note in clip.notes)
+    refused(read_flashavatar, folder, replace(options, frame_delta=9), "no image belongs to any")
 
 
-def test_own_pictures(tmp_path, options):
+def test_own_images(tmp_path, options):
     folder, own = metrical_output(tmp_path / "a", COUNT), tmp_path / "own"
     own.mkdir()
     for number in range(2, 2 + COUNT):
-        (own / f"{number}.png").write_bytes(encode_png(picture(number)))
-    stated = replace(options, pictures=own, frame_delta=2)
+        (own / f"{number}.png").write_bytes(encode_png(image(number)))
+    stated = replace(options, images=own, frame_delta=2)
     assert read_metrical_tracker(folder, stated).images[1].path == own / "2.png"
     refused(read_metrical_tracker, folder, replace(stated, frame_delta=None), "'frame_delta'")
     (own / "4.png").unlink()
-    refused(read_metrical_tracker, folder, stated, r"own: the picture 00004 of 00002\.frame")
+    refused(read_metrical_tracker, folder, stated, r"own: the image 00004 of 00002\.frame")
     (own / "5.jpg").write_bytes(b"")
     refused(read_metrical_tracker, folder, stated, r"5\.png: has the same number as 5\.jpg")
     dataset = flashavatar_dataset(tmp_path / "b", COUNT)
-    refused(read_flashavatar, dataset, stated, "brings its own pictures")
+    refused(read_flashavatar, dataset, stated, "brings its own images")
 
 
 def test_frames_of_numpy_1_and_2_are_read(tmp_path):
@@ -224,18 +224,18 @@ def test_broken_files_and_numbers(tmp_path, options):
     refused(read_metrical_tracker, folder, options, "checkpoint: holds no .frame files")
 
 
-def test_missing_pictures_and_masks(tmp_path, options):
+def test_missing_images_and_masks(tmp_path, options):
     folder = metrical_output(tmp_path / "a", COUNT)
     (folder / "input/00002.png").unlink()
-    refused(read_metrical_tracker, folder, options, "input: the picture 00002 of 00002.frame")
+    refused(read_metrical_tracker, folder, options, "input: the image 00002 of 00002.frame")
     for file in (folder / "input").iterdir():
         file.unlink()
-    refused(read_metrical_tracker, folder, options, "input: holds no pictures")
+    refused(read_metrical_tracker, folder, options, "input: holds no images")
     (folder / "input").rmdir()
     refused(read_metrical_tracker, folder, options, "input: is not there")
     dataset = flashavatar_dataset(tmp_path / "b", COUNT)
     (dataset / "parsing/00004_mouth.png").unlink()
-    refused(read_flashavatar, dataset, options, "parsing: the picture 00004_mouth is missing")
+    refused(read_flashavatar, dataset, options, "parsing: the image 00004_mouth is missing")
 
 
 def test_heads_must_fit_the_codes(tmp_path, options):

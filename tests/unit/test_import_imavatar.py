@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.imavatar import read_imavatar
+from headsplat.formats.imavatar.reader import read_imavatar
+from headsplat.runtime.errors import UserError
 
 from .foreign_flame import (
     flame_vertices,
+    image,
     options,
-    picture,
     poses,
     project,
     rodrigues,
@@ -44,15 +44,15 @@ def table() -> dict:
 
 def write(folder, values: dict):
     for k in IDS:
-        picture(folder / f"image/{k}.png", (HEIGHT, WIDTH))
-        picture(folder / f"mask/{k}.png", (HEIGHT, WIDTH), 200, "L")
-        picture(folder / f"semantic/{k}.png", (HEIGHT, WIDTH), 11, "L")
+        image(folder / f"image/{k}.png", (HEIGHT, WIDTH))
+        image(folder / f"mask/{k}.png", (HEIGHT, WIDTH), 200, "L")
+        image(folder / f"semantic/{k}.png", (HEIGHT, WIDTH), 11, "L")
     (folder / "flame_params.json").write_text(json.dumps(values))
     return folder
 
 
 def tools_pixels(points, world, intrinsics) -> np.ndarray:
-    """FLAME times 4, OpenGL camera, picture coordinates from -1 to 1, then pixels."""
+    """FLAME times 4, OpenGL camera, image coordinates from -1 to 1, then pixels."""
     fx, fy, cx, cy = (intrinsics[0] * 2, intrinsics[1] * 2, *(2 * v - 1 for v in intrinsics[2:]))
     seen = 4 * points @ np.array(world)[:, :3].T + np.array(world)[:, 3]
     u = seen[:, 0] / seen[:, 2] * fx + cx
@@ -79,7 +79,7 @@ def test_projection_is_imavatars_with_rotation_in_global_and_neck(tmp_path, old)
     assert track.K[0, 0] == pytest.approx(1539.7 / 512 * WIDTH)
 
 
-def test_pictures_and_masks_are_named(tmp_path):
+def test_images_and_masks_are_named(tmp_path):
     found = read_imavatar(write(tmp_path, table()), options())
     assert list(found.images) == list(found.alpha) == list(found.head_mask) == list(IDS)
     assert found.images[7].path == tmp_path / "image/7.png"
@@ -126,7 +126,7 @@ def test_bad_values_name_file_and_key(tmp_path, change, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_picture_and_another_flame_are_refused(tmp_path):
+def test_a_missing_image_and_another_flame_are_refused(tmp_path):
     write(tmp_path, table())
     (tmp_path / "semantic/3.png").unlink()
     with pytest.raises(UserError, match=r"semantic/3\.png: is missing"):

@@ -1,16 +1,16 @@
-"""Which picture belongs to which frame: measured, confirmed or contradicted."""
+"""Which image belongs to which frame: measured, confirmed or contradicted."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.clip import ImportOptions
-from headsplat.imports.flashavatar import read_flashavatar
-from headsplat.imports.frame_folder import read_frame_folder
-from headsplat.imports.metrical_tracker import read_metrical_tracker
-from headsplat.imports.offset import measure_offset, project_landmarks, resolve_offset
+from headsplat.formats.flashavatar.reader import read_flashavatar
+from headsplat.formats.frame_folder import read_frame_folder
+from headsplat.formats.importing.clip import ImportOptions
+from headsplat.formats.importing.offset import measure_offset, project_landmarks, resolve_offset
+from headsplat.formats.metrical_tracker import read_metrical_tracker
+from headsplat.runtime.errors import UserError
 from tests.unit.frame_folders import flame_like, flashavatar_dataset, metrical_output
 
 COUNT = 40
@@ -24,14 +24,14 @@ def output(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector(output):
-    """`detector(delta)` sees in picture k the landmarks of frame k - delta, shifted and noisy."""
+    """`detector(delta)` sees in image k the landmarks of frame k - delta, shifted and noisy."""
     model, index = project_landmarks(HEAD, read_frame_folder(output / "checkpoint", HEAD))
     rng = np.random.default_rng(0)
     shift = rng.normal(size=(len(index), 2))
 
     def of(delta: int, faces: int = COUNT):
-        def detect(picture: np.ndarray) -> np.ndarray | None:
-            frame = int(np.median(picture)) - delta
+        def detect(image: np.ndarray) -> np.ndarray | None:
+            frame = int(np.median(image)) - delta
             if not 0 <= frame < min(COUNT, faces):
                 return None
             found = np.full((478, 2), np.nan)
@@ -48,8 +48,8 @@ def options(detect, **values) -> ImportOptions:
 
 
 @pytest.mark.parametrize("delta", [-2, -1, 0, 1, 2])
-def test_own_pictures_are_measured(output, detector, delta):
-    own = options(detector(delta), pictures=output / "input")
+def test_own_images_are_measured(output, detector, delta):
+    own = options(detector(delta), images=output / "input")
     clip = read_metrical_tracker(output, own)
     first = max(0, -delta) + 1
     assert clip.images[first].path.stem == f"{first - 1 + delta:05d}"
@@ -59,18 +59,16 @@ def test_own_pictures_are_measured(output, detector, delta):
 
 def test_a_contradiction_says_which_offset_fits(output, detector):
     for values in ({"frame_delta": 1}, {}):
-        with pytest.raises(UserError, match=r"does not fit these pictures; 2 \(0\.\d+ px\) does"):
+        with pytest.raises(UserError, match=r"does not fit these images; 2 \(0\.\d+ px\) does"):
             read_metrical_tracker(output, options(detector(2), **values))
     assert read_metrical_tracker(output, options(detector(2), frame_delta=2)).images[1]
 
 
 def test_beyond_the_range_is_not_called_a_fit(output, detector):
     with pytest.raises(UserError, match=r"no frame_delta of -2 \.\. 2 fits.*lies beyond 3"):
-        read_metrical_tracker(output, options(detector(6), pictures=output / "input"))
+        read_metrical_tracker(output, options(detector(6), images=output / "input"))
     assert (
-        read_metrical_tracker(
-            output, options(detector(6), pictures=output / "input", frame_delta=6)
-        )
+        read_metrical_tracker(output, options(detector(6), images=output / "input", frame_delta=6))
         .images[1]
         .path.stem
         == "00006"
@@ -78,8 +76,8 @@ def test_beyond_the_range_is_not_called_a_fit(output, detector):
 
 
 def test_without_faces_what_is_said_counts(output, detector):
-    blind = options(detector(0, faces=4), pictures=output / "input")
-    with pytest.raises(UserError, match="too few pictures show a face"):
+    blind = options(detector(0, faces=4), images=output / "input")
+    with pytest.raises(UserError, match="too few images show a face"):
         read_metrical_tracker(output, blind)
     clip = read_metrical_tracker(output, replace(blind, frame_delta=1))
     assert any("was not measured" in note for note in clip.notes)
@@ -94,13 +92,13 @@ def test_a_still_head_decides_nothing(output, detector):
     model, index = project_landmarks(HEAD, still)
     rng = np.random.default_rng(1)
 
-    def detect(picture: np.ndarray) -> np.ndarray:
+    def detect(image: np.ndarray) -> np.ndarray:
         found = np.zeros((478, 2))
         found[index] = model[0] + rng.normal(size=model[0].shape) * 0.2
         return found
 
-    pictures = {n: output / "input" / f"{n:05d}.png" for n in range(COUNT)}
-    measured = measure_offset(HEAD, still, pictures, 0, detect)
+    images = {n: output / "input" / f"{n:05d}.png" for n in range(COUNT)}
+    measured = measure_offset(HEAD, still, images, 0, detect)
     assert not measured.worse
     with pytest.raises(UserError, match="moves too little|lies beyond"):
         resolve_offset(measured, None, None, output)
@@ -118,11 +116,11 @@ def test_a_lagging_dataset_is_taken_as_it_is_and_named(tmp_path, detector):
         read_flashavatar(folder, options(detector(2), frame_delta=1))
 
 
-def test_pictures_of_another_size_are_refused(output, detector, tmp_path):
+def test_images_of_another_size_are_refused(output, detector, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (20, 48)).save(tmp_path / "00009.png")
-    pictures = {9: tmp_path / "00009.png"}
+    images = {9: tmp_path / "00009.png"}
     frames = read_frame_folder(output / "checkpoint", HEAD)
     with pytest.raises(UserError, match=r"00009\.png: is 20 x 48 pixels, the track is of 48 x 48"):
-        measure_offset(HEAD, frames, pictures, 0, detector(0))
+        measure_offset(HEAD, frames, images, 0, detector(0))

@@ -1,4 +1,4 @@
-"""From a reader's clip to what later stages read: window, intrinsics, packed pictures, record."""
+"""From a reader's clip to what later stages read: window, intrinsics, packed images, record."""
 
 import json
 from dataclasses import replace
@@ -12,20 +12,20 @@ import import_alpha_chunk
 import import_frames_chunk
 import import_parsing_chunk
 import import_track as script
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.files import read_npz
-from headsplat.frame_zips import FrameStore
-from headsplat.frames_table import read_frames
-from headsplat.images import decode_image, encode_jpeg, encode_png
-from headsplat.imports.clip import ImportedClip, ImportOptions, Picture, make_track
-from headsplat.imports.flashavatar import read_flashavatar
-from headsplat.imports.kinds import KINDS
-from headsplat.imports.pictures import read_image, read_mask, read_matte
-from headsplat.imports.record import ImportRecord
-from headsplat.imports.registry import READERS
-from headsplat.imports.window import square_window
-from headsplat.track_io import read_track
+from headsplat.formats.flashavatar.reader import read_flashavatar
+from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, make_track
+from headsplat.formats.importing.images import read_image, read_mask, read_matte
+from headsplat.formats.importing.kinds import KINDS
+from headsplat.formats.importing.record import ImportRecord
+from headsplat.formats.importing.registry import READERS
+from headsplat.formats.importing.window import square_window
+from headsplat.frames.crop import Crop
+from headsplat.frames.images import decode_image, encode_jpeg, encode_png
+from headsplat.frames.packs import FrameStore
+from headsplat.frames.table import read_frames
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
+from headsplat.track import read_track
 from headsplat.video.info import VideoInfo
 from tests.unit.frame_folders import SIZE, flame_like, flashavatar_dataset
 from tests.unit.sphere_head import sphere_head
@@ -91,9 +91,9 @@ def test_scripts_leave_what_later_stages_read(tmp_path):
             assert frames.ids == alpha.ids == parsing.ids
             ids += frames.ids
             for frame in frames.ids:
-                picture = decode_image(frames.read(frame))
-                assert picture.shape == (SIZE // 2, SIZE // 2, 3)
-                np.testing.assert_allclose(picture, frame, atol=1)
+                image = decode_image(frames.read(frame))
+                assert image.shape == (SIZE // 2, SIZE // 2, 3)
+                np.testing.assert_allclose(image, frame, atol=1)
                 head = decode_image(parsing.read(frame, "_neckhead"))
                 assert set(np.unique(head)) == {0, 255}
                 assert head[SIZE // 4, SIZE // 4] == 255
@@ -103,7 +103,7 @@ def test_scripts_leave_what_later_stages_read(tmp_path):
     assert ids == [r.id for r in rows]
 
 
-def test_pictures_of_the_right_size_are_copied(tmp_path):
+def test_images_of_the_right_size_are_copied(tmp_path):
     folder = flashavatar_dataset(tmp_path / "data", COUNT)
     run(folder, tmp_path, SIZE)
     with pack(import_frames_chunk, tmp_path, 0, 1) as frames:
@@ -134,34 +134,34 @@ def test_arrays_inside_npz(tmp_path):
     labels = rng.integers(0, 19, (1, 6, 8))
     path = tmp_path / "3.npz"
     np.savez_compressed(path, img=image, parsing=labels, alpha=image[..., 0] / 255.0)
-    np.testing.assert_array_equal(read_image(Picture(path, "img"), (6, 8)), image[0])
-    np.testing.assert_array_equal(read_matte(Picture(path, "alpha"), (6, 8)), image[0, ..., 0])
-    where = Picture(path, "parsing", "bisenet")
+    np.testing.assert_array_equal(read_image(ImageSource(path, "img"), (6, 8)), image[0])
+    np.testing.assert_array_equal(read_matte(ImageSource(path, "alpha"), (6, 8)), image[0, ..., 0])
+    where = ImageSource(path, "parsing", "bisenet")
     head, mouth = (read_mask(where, (6, 8), part) for part in ("head_mask", "mouth_mask"))
     np.testing.assert_array_equal(head > 0, ~np.isin(labels[0], (0, 16)))
     np.testing.assert_array_equal(mouth > 0, np.isin(labels[0], (11, 12, 13)))
     with pytest.raises(UserError, match=r"3\.npz: 'nothing': cannot be read"):
-        read_image(Picture(path, "nothing"), (6, 8))
+        read_image(ImageSource(path, "nothing"), (6, 8))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"3\.npz: 'img': cannot be read"):
-        read_image(Picture(path, "img"), (6, 8))
+        read_image(ImageSource(path, "img"), (6, 8))
 
 
-def test_label_pictures_with_and_without_a_palette(tmp_path):
+def test_label_images_with_and_without_a_palette(tmp_path):
     labels = np.array([[0, 1, 11], [16, 17, 12]], np.uint8)
     plain = Image.fromarray(labels)
     palette = Image.fromarray(labels, mode="P")
     palette.putpalette([k for i in range(256) for k in (255 - i, i, 7)])
     for image in (plain, palette):
         image.save(tmp_path / "1.png")
-        picture = Picture(tmp_path / "1.png", labels="bisenet")
+        source = ImageSource(tmp_path / "1.png", labels="bisenet")
         np.testing.assert_array_equal(
-            read_mask(picture, (2, 3), "head_mask") > 0, [[0, 1, 1], [0, 1, 1]]
+            read_mask(source, (2, 3), "head_mask") > 0, [[0, 1, 1], [0, 1, 1]]
         )
     Image.fromarray(labels + 10).save(tmp_path / "1.png")
     with pytest.raises(UserError, match=r"1\.png: labels: ids 10\.\.27 for 19 classes"):
-        read_mask(picture, (2, 3), "head_mask")
+        read_mask(source, (2, 3), "head_mask")
 
 
 def wide_track(head, size: tuple[int, int], x: float, depth: float):
@@ -175,18 +175,18 @@ def wide_track(head, size: tuple[int, int], x: float, depth: float):
 
 
 @pytest.mark.parametrize(("size", "x"), [((360, 640), 0.1), ((640, 360), 0.0), ((360, 640), -0.2)])
-def test_window_of_pictures_that_are_not_square(size, x):
+def test_window_of_images_that_are_not_square(size, x):
     head = sphere_head(24, 40)
     window = square_window(head, wide_track(head, size, x, 0.8), 128)
     assert 0 <= window.x0 <= window.x0 + window.side <= size[1]
     assert 0 <= window.y0 <= window.y0 + window.side <= size[0]
-    centre = np.array([[900 * x / 0.8 + size[1] / 2, size[0] / 2]])
+    center = np.array([[900 * x / 0.8 + size[1] / 2, size[0] / 2]])
     across = 2 * 900 * 0.1 / 0.8  # the ball's diameter in pixels
     assert 1.1 * across < window.side < 1.6 * across
-    assert (abs(window.points(centre) - 64) < 0.2 * 128).all()
+    assert (abs(window.points(center) - 64) < 0.2 * 128).all()
 
 
-def test_a_head_larger_than_the_short_side_leaves_the_picture():
+def test_a_head_larger_than_the_short_side_leaves_the_image():
     head = sphere_head(24, 40)
     window = square_window(head, wide_track(head, (640, 360), 0.0, 0.4), 128)
     assert window.side > 360
@@ -207,8 +207,8 @@ def test_the_window_carries_the_projection():
 def test_the_record_survives_the_disk(tmp_path):
     track = wide_track(sphere_head(), (360, 640), 0.0, 0.8)
     ids = [1, 2, 5, 6]
-    images = {i: Picture(Path(f"a/{i}.npz"), "img") for i in ids}
-    labelled = {i: Picture(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
+    images = {i: ImageSource(Path(f"a/{i}.npz"), "img") for i in ids}
+    labelled = {i: ImageSource(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
     clip = ImportedClip(track, images, {}, labelled, labelled, ("A gap.",))
     ImportRecord.of("vhap", Path("x"), clip).save(tmp_path / "import.json")
     record = ImportRecord.load(tmp_path / "import.json")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.config import read_subjects
-from headsplat.errors import UserError
+from headsplat_workflow.config import read_subjects
+
+from headsplat.runtime.errors import UserError
 
 HEADER = "subject\tvideo\thead\tpreset\timport\tframe_delta\tflame_version\tidentity\n"
 PRESETS = {"standard": {}}
@@ -44,10 +45,10 @@ def test_an_import_takes_the_place_of_the_video(row, tmp_path):
         ({"import": "{folder}"}, "cannot import '.*one of metrical-tracker, "),
         ({"import": "vhap:nowhere"}, "the folder 'nowhere' to import is not there"),
         ({"import": "vhap:"}, "the folder '' to import is not there"),
-        ({"import": "vhap:{folder}", "video": "{folder}"}, "vhap brings its own pictures"),
+        ({"import": "vhap:{folder}", "video": "{folder}"}, "vhap brings its own images"),
         ({"import": "metrical-tracker:{folder}", "video": "a.mp4"}, "'a.mp4' is not there"),
         ({"import": "metrical-tracker:{folder}", "video": __file__}, "py' is not a folder"),
-        ({"import": "vhap:{folder}", "frame_delta": "1"}, "vhap names its pictures"),
+        ({"import": "vhap:{folder}", "frame_delta": "1"}, "vhap names its images"),
         ({"import": "flashavatar:{folder}", "frame_delta": "one"}, "'frame_delta' is 'one'"),
         ({"import": "vhap:{folder}", "flame_version": "2021"}, "'flame_version' is '2021'"),
         ({"import": "vhap:{folder}", "identity": "a.npy"}, "'identity' comes with the import"),

@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.imports.vhap import read_vhap
+from headsplat.formats.vhap.reader import read_vhap
+from headsplat.runtime.errors import UserError
 
 from .foreign_flame import (
     flame_vertices,
+    image,
     options,
-    picture,
     poses,
     project,
     rodrigues,
@@ -73,8 +73,8 @@ def table(cameras=(0,)) -> dict:
 def write(folder, values: dict, name: str = "transforms.json"):
     (folder / "flame_param").mkdir(exist_ok=True)
     for frame in values["frames"]:
-        picture(folder / frame["file_path"], (HEIGHT, WIDTH))
-        picture(folder / frame["fg_mask_path"], (HEIGHT, WIDTH), 255, "L")
+        image(folder / frame["file_path"], (HEIGHT, WIDTH))
+        image(folder / frame["fg_mask_path"], (HEIGHT, WIDTH), 255, "L")
     for step in range(STEPS):
         np.savez(folder / f"flame_param/{step:05d}.npz", **parameters(step))
     (folder / name).write_text(json.dumps(values))

@@ -19,8 +19,8 @@ def models():
     return {dtype: random_lpips("cpu", dtype) for dtype in (torch.float32, torch.bfloat16)}
 
 
-def pictures(noise: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(2, 32, 32, 3) smooth pictures in 0..1 and disturbed ones."""
+def random_images(noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(2, 32, 32, 3) smooth images in 0..1 and disturbed ones."""
     random = torch.Generator().manual_seed(0)
     coarse, detail = torch.rand(2, 3, 4, 4, generator=random), torch.randn(
         2, 3, 16, 16, generator=random)  # fmt: skip
@@ -34,8 +34,8 @@ def by_formula(model, image, target):
     mean = torch.tensor([-0.030, -0.088, -0.188])
     deviation = torch.tensor([0.458, 0.448, 0.450])
     features = []
-    for picture in (image, target):
-        value, levels = ((picture * 2 - 1 - mean) / deviation).permute(0, 3, 1, 2), []
+    for side in (image, target):
+        value, levels = ((side * 2 - 1 - mean) / deviation).permute(0, 3, 1, 2), []
         for index, layer in enumerate(model.convolutions):
             if index in (2, 4, 7, 10):
                 value = torch.nn.functional.max_pool2d(value, 2, 2)
@@ -51,7 +51,7 @@ def by_formula(model, image, target):
 
 def test_distance_and_gradient_are_those_of_the_formula(models):
     model = models[torch.float32]
-    target, image = pictures(0.1)
+    target, image = random_images(0.1)
     image.requires_grad_()
     expected, found = by_formula(model, image, target), model(image, target)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
@@ -89,14 +89,14 @@ def test_the_oracle_of_a_block_is_the_formula():
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (31, 22)])
-def test_what_a_card_does_written_out(models, monkeypatch, height, width):
-    """The order of layers, maxima and masks, with each of the card's operators spelt out."""
+def test_what_a_gpu_does_written_out(models, monkeypatch, height, width):
+    """The order of layers, maxima and masks, with each of the GPU's operators spelt out."""
     model = copy.deepcopy(models[torch.float32]).double()
     convolution = lambda value, *layer: torch.conv2d(value, *layer, padding=1).relu()  # noqa: E731
     monkeypatch.setattr(lpips_fused, "convolution", convolution)
     monkeypatch.setattr(lpips_fused, "lpips_block", lpips_block.block)
     monkeypatch.setattr(lpips_fused, "lpips_block_backward", lpips_block.block_backward)
-    target, image = (value[:, :height, :width].double() for value in pictures(0.1))
+    target, image = (value[:, :height, :width].double() for value in random_images(0.1))
     image.requires_grad_()
     scale = torch.tensor([1.0, -3.0], dtype=torch.float64)
     expected = by_formula(model, image, target)
@@ -108,7 +108,7 @@ def test_what_a_card_does_written_out(models, monkeypatch, height, width):
 
 
 def test_half_precision_is_close(models):
-    target, image = pictures(0.1)
+    target, image = random_images(0.1)
     results = []
     for model in models.values():
         leaf = image.clone().requires_grad_()
@@ -126,7 +126,7 @@ def test_half_precision_keeps_channels_last_all_the_way(models):
     model, seen = models[torch.bfloat16], []
     note = lambda _, inputs, output: seen.extend([inputs[0], output])  # noqa: E731
     hooks = [layer.register_forward_hook(note) for layer in model.convolutions]
-    model(*pictures(0.1))
+    model(*random_images(0.1))
     for hook in hooks:
         hook.remove()
     assert len(seen) == 4 * len(model.convolutions)
@@ -143,7 +143,7 @@ def test_weights_are_read_in_the_precision_asked_for(models, tmp_path):
     linear = {f"lin{i}.model.1.weight": weight.clone() for i, weight in enumerate(model.linear)}
     torch.save(backbone, tmp_path / BACKBONE_FILE)
     torch.save(linear, tmp_path / LINEAR_FILE)
-    target, image = pictures(0.2)
+    target, image = random_images(0.2)
     for dtype, same in models.items():
         loaded = load_lpips(tmp_path, "cpu", dtype)
         assert {layer.weight.dtype for layer in loaded.convolutions} == {dtype}

@@ -1,4 +1,4 @@
-"""Edges of the matte on synthetic truth: no halo, no specks, no ragged cut."""
+"""Edges of the matte on synthetic ground truth: no halo, no specks, no ragged cut."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.files import publish
-from headsplat.frame_zips import FrameZipWriter
-from headsplat.images import encode_jpeg, encode_png
-from headsplat.masks.foreground import foreground_colours
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.masks.foreground import foreground_colors
 from headsplat.masks.refine import refine_edges
 from headsplat.masks.specks import without_specks
-from headsplat.train.dataset import PictureReader
+from headsplat.runtime.files import publish
+from headsplat.train.dataset import ImageReader
 
 SIZE = 256
 HAIR, SKIN, WALL = (70, 42, 25), (205, 155, 125), (90, 190, 110)
@@ -33,17 +33,17 @@ def tousled(seed: int = 0) -> np.ndarray:
 
 
 def subject() -> np.ndarray:
-    """(SIZE, SIZE, 3) f32 colours: brown hair with a grain, skin low down."""
+    """(SIZE, SIZE, 3) f32 colors: brown hair with a grain, skin low down."""
     rng = np.random.default_rng(1)
-    colours = np.broadcast_to(np.array(HAIR, np.float32), (SIZE, SIZE, 3)).copy()
-    colours[150:] = SKIN
+    colors = np.broadcast_to(np.array(HAIR, np.float32), (SIZE, SIZE, 3)).copy()
+    colors[150:] = SKIN
     grain = cv2.GaussianBlur(rng.normal(0, 12, (SIZE, SIZE)).astype(np.float32), (0, 0), 2)
-    return cv2.GaussianBlur(colours, (0, 0), 3) + 3 * grain[..., None]
+    return cv2.GaussianBlur(colors, (0, 0), 3) + 3 * grain[..., None]
 
 
-def over(colours: np.ndarray, alpha: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+def over(colors: np.ndarray, alpha: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
     share = alpha[..., None]
-    return share * colours + (1 - share) * np.array(background, np.float32)
+    return share * colors + (1 - share) * np.array(background, np.float32)
 
 
 def filmed(alpha: np.ndarray) -> np.ndarray:
@@ -58,12 +58,12 @@ def test_the_old_background_leaves_no_halo(background):
     image, matte = filmed(alpha), np.rint(alpha * 255).astype(np.uint8)
     soft = (matte > 5) & (matte < 250)
     assert soft.sum() > 1000
-    truth = over(subject(), alpha, background)
+    ground_truth = over(subject(), alpha, background)
 
-    def halo(colours: np.ndarray) -> float:
-        return float(np.abs(over(colours, alpha, background) - truth)[soft].mean())
+    def halo(colors: np.ndarray) -> float:
+        return float(np.abs(over(colors, alpha, background) - ground_truth)[soft].mean())
 
-    found = foreground_colours(image, matte)
+    found = foreground_colors(image, matte)
     assert halo(image) > 10
     assert halo(found) < 0.5 * halo(image)
     assert found.dtype == np.uint8
@@ -71,19 +71,19 @@ def test_the_old_background_leaves_no_halo(background):
                                   image[(matte == 0) | (matte == 255)])  # fmt: skip
 
 
-def test_a_hard_matte_changes_no_colour():
+def test_a_hard_matte_changes_no_color():
     image = filmed(tousled())
     matte = np.where(tousled() > 0.5, np.uint8(255), np.uint8(0))
-    np.testing.assert_array_equal(foreground_colours(image, matte), image)
+    np.testing.assert_array_equal(foreground_colors(image, matte), image)
 
 
-def test_a_matte_that_is_soft_everywhere_gives_finite_colours():
+def test_a_matte_that_is_soft_everywhere_gives_finite_colors():
     image = filmed(tousled())
-    found = foreground_colours(image, np.full((SIZE, SIZE), 1, np.uint8))
+    found = foreground_colors(image, np.full((SIZE, SIZE), 1, np.uint8))
     assert np.abs(found.astype(float) - image).mean() < 128
 
 
-def test_targets_are_laid_over_another_colour_without_the_old_background(tmp_path: Path):
+def test_targets_are_laid_over_another_color_without_the_old_background(tmp_path: Path):
     alpha = tousled()
     whole = np.full((SIZE, SIZE), 255, np.uint8)
     zips = [tmp_path / name for name in ("frames.zip", "alpha.zip", "parsing.zip")]
@@ -94,15 +94,17 @@ def test_targets_are_laid_over_another_colour_without_the_old_background(tmp_pat
     with publish(zips[2]) as t, FrameZipWriter(t, ".png") as pack:
         pack.add(1, encode_png(whole), role="_neckhead")
         pack.add(1, encode_png(whole), role="_mouth")
-    reader = PictureReader(*([path] for path in zips), SIZE, SIZE)
+    reader = ImageReader(*([path] for path in zips), SIZE, SIZE)
     planes = reader.read(1)
     reader.close()
     share = planes[..., 3].astype(np.float32) / 255
     white = over(planes[..., :3].astype(np.float32), share, (255, 255, 255))
     soft = (share > 0.02) & (share < 0.98)
-    truth = over(subject(), alpha, (255, 255, 255))
+    ground_truth = over(subject(), alpha, (255, 255, 255))
     naive = over(filmed(alpha).astype(np.float32), share, (255, 255, 255))
-    assert np.abs(white - truth)[soft].mean() < 0.55 * np.abs(naive - truth)[soft].mean()
+    assert (
+        np.abs(white - ground_truth)[soft].mean() < 0.55 * np.abs(naive - ground_truth)[soft].mean()
+    )
 
 
 def test_two_passes_leave_less_veil_than_one():

@@ -6,20 +6,20 @@ import cv2
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.images import decode_image, encode_jpeg
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks import matte as matte_module
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matte import MatteOptions, matte_chunk
 from headsplat.masks.refine import keep_subject, refine_edges
 from headsplat.masks.temporal import TemporalSmoother
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 
-def disc(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:
+def disc(size: int, center: tuple[float, float], radius: float) -> np.ndarray:
     y, x = np.mgrid[:size, :size] + 0.5
-    return (np.hypot(x - centre[0], y - centre[1]) < radius).astype(np.float32)
+    return (np.hypot(x - center[0], y - center[1]) < radius).astype(np.float32)
 
 
 def write_zip(path: Path, frames: dict[int, np.ndarray]) -> Path:
@@ -29,15 +29,15 @@ def write_zip(path: Path, frames: dict[int, np.ndarray]) -> Path:
     return path
 
 
-def test_refinement_moves_a_coarse_border_onto_the_picture_edge():
-    truth = disc(512, (256, 256), 150)
-    image = np.where(truth[..., None] > 0, (180, 120, 90), (60, 90, 160)).astype(np.uint8)
+def test_refinement_moves_a_coarse_border_onto_the_image_edge():
+    ground_truth = disc(512, (256, 256), 150)
+    image = np.where(ground_truth[..., None] > 0, (180, 120, 90), (60, 90, 160)).astype(np.uint8)
     coarse = cv2.resize(disc(64, (32.6, 32), 19), (256, 256), interpolation=cv2.INTER_LINEAR)
 
     alpha = refine_edges(image, coarse, radius=8)
 
-    before = np.abs(cv2.resize(coarse, (512, 512)) - truth).mean()
-    assert np.abs(alpha - truth).mean() < 0.35 * before
+    before = np.abs(cv2.resize(coarse, (512, 512)) - ground_truth).mean()
+    assert np.abs(alpha - ground_truth).mean() < 0.35 * before
     assert (alpha[disc(512, (256, 256), 125) > 0] == 1).all()
     assert (alpha[disc(512, (256, 256), 175) == 0] == 0).all()
 
@@ -48,7 +48,7 @@ def test_refinement_radius_zero_only_sharpens():
     np.testing.assert_allclose(alpha, np.clip((coarse - 0.15) / 0.7, 0, 1), atol=1e-6)
 
 
-def test_only_the_component_near_the_centre_stays():
+def test_only_the_component_near_the_center_stays():
     subject = 0.9 * disc(128, (60, 70), 25)
     bystander = disc(128, (10, 64), 22)[:, :34]
     coarse = subject.copy()
@@ -85,15 +85,15 @@ def person(shift: float) -> np.ndarray:
     """A crude bust on a wall: the segmenter calls it a person."""
     rng = np.random.default_rng(3)
     image = np.full((256, 256, 3), (150, 170, 190), np.uint8)
-    centre = (int(128 + shift), 110)
-    cv2.ellipse(image, (centre[0], 256), (100, 80), 0, 0, 360, (40, 40, 60), -1)
-    cv2.rectangle(image, (centre[0] - 22, 130), (centre[0] + 22, 200), (190, 140, 120), -1)
-    cv2.ellipse(image, centre, (46, 62), 0, 0, 360, (205, 155, 135), -1)
-    cv2.ellipse(image, (centre[0], 80), (50, 44), 0, 180, 360, (50, 35, 30), -1)
+    center = (int(128 + shift), 110)
+    cv2.ellipse(image, (center[0], 256), (100, 80), 0, 0, 360, (40, 40, 60), -1)
+    cv2.rectangle(image, (center[0] - 22, 130), (center[0] + 22, 200), (190, 140, 120), -1)
+    cv2.ellipse(image, center, (46, 62), 0, 0, 360, (205, 155, 135), -1)
+    cv2.ellipse(image, (center[0], 80), (50, 44), 0, 180, 360, (50, 35, 30), -1)
     for side in (-18, 18):
-        cv2.ellipse(image, (centre[0] + side, 102), (8, 4), 0, 0, 360, (250, 250, 250), -1)
-        cv2.circle(image, (centre[0] + side, 102), 3, (30, 30, 30), -1)
-    cv2.ellipse(image, (centre[0], 140), (15, 5), 0, 0, 360, (150, 60, 60), -1)
+        cv2.ellipse(image, (center[0] + side, 102), (8, 4), 0, 0, 360, (250, 250, 250), -1)
+        cv2.circle(image, (center[0] + side, 102), 3, (30, 30, 30), -1)
+    cv2.ellipse(image, (center[0], 140), (15, 5), 0, 0, 360, (150, 60, 60), -1)
     noise = rng.integers(-4, 5, image.shape)
     return cv2.GaussianBlur(np.clip(image + noise, 0, 255).astype(np.uint8), (3, 3), 0)
 
@@ -145,9 +145,9 @@ def test_a_registered_model_is_shown_warm_up_frames_in_order(tmp_path, monkeypat
             seen.append(-1)
 
     monkeypatch.setitem(matte_module.MATTERS, "recorder", Recorder)
-    grey = {k: np.full((16, 16, 3), 10 * k, np.uint8) for k in range(1, 8)}
-    before = write_zip(tmp_path / "000.zip", {k: grey[k] for k in range(1, 5)})
-    own = write_zip(tmp_path / "001.zip", {k: grey[k] for k in range(5, 8)})
+    gray = {k: np.full((16, 16, 3), 10 * k, np.uint8) for k in range(1, 8)}
+    before = write_zip(tmp_path / "000.zip", {k: gray[k] for k in range(1, 5)})
+    own = write_zip(tmp_path / "001.zip", {k: gray[k] for k in range(5, 8)})
     matte_chunk([before, own], "001", tmp_path / "out.zip", "recorder", 3.0, 0)
     assert seen == [2, 3, 4, 5, 6, 7, -1]
     with FrameStore([tmp_path / "out.zip"]) as store:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import parse_chunk as script
-from headsplat.errors import UserError
-from headsplat.files import publish, write_json, write_npz
-from headsplat.frame_zips import FrameStore, FrameZipWriter
+from headsplat.frames.images import decode_image, encode_jpeg, encode_png
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import ContourSet, HeadModel, LandmarkSet
-from headsplat.images import decode_image, encode_jpeg, encode_png
 from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
 from headsplat.masks.parse import mouth_mask, neckhead_mask
 from headsplat.masks.projected_head import HEAD, NECK, HeadProjector, ProjectedHead
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish, write_json, write_npz
 
 SIZE, FOCAL, DISTANCE = 256, 600.0, 1.0
 SKIN, HAIR, SHIRT, WALL = (205, 155, 125), (70, 42, 25), (45, 70, 150), (170, 175, 165)
@@ -115,7 +115,7 @@ def mesh(tmp_path_factory) -> ProjectedHead:
 
 
 def scene(mesh: ProjectedHead, long_hair: bool = False, collar: float = BOTTOM):
-    """A painted person: picture, matte and the truth of clothes and hair."""
+    """A painted person: image, matte and the ground truth of clothes and hair."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     image = np.broadcast_to(np.array(WALL, np.float32), (SIZE, SIZE, 3)).copy()
@@ -130,8 +130,8 @@ def scene(mesh: ProjectedHead, long_hair: bool = False, collar: float = BOTTOM):
     if long_hair:
         strands = (np.abs(np.abs(columns - 128) - 46) < 8) & ~body
         strands &= (rows > pixel(0.0)) & (rows < pixel(-0.16))
-    for region, colour in ((shirt, SHIRT), (body & ~shirt, SKIN), (hair | strands, HAIR)):
-        image[region] = colour
+    for region, color in ((shirt, SHIRT), (body & ~shirt, SKIN), (hair | strands, HAIR)):
+        image[region] = color
         matte[region] = 255
     shade = 1 - 0.15 * np.sin(rows / 40)[..., None]
     image = image * shade + rng.normal(0, 4, image.shape)
@@ -221,7 +221,7 @@ def test_a_thing_apart_is_out(mesh):
     assert not neckhead_mask(image, matte, mesh)[15:65, 15:55].any()
 
 
-def test_a_head_out_of_the_picture_gives_an_empty_mask(tmp_path):
+def test_a_head_out_of_the_image_gives_an_empty_mask(tmp_path):
     away = write_track(tmp_path / "track.npz", 1, t=np.float32([[2, 0, DISTANCE]]))
     mesh = next(HeadProjector(bust(), away).frames([1], 1.0))
     image = np.full((SIZE, SIZE, 3), 99, np.uint8)
@@ -319,7 +319,7 @@ def test_what_does_not_join_ends_in_one_line(tmp_path, mesh):
     write_track(files["track"], 3, head_name=np.array("flame"))
     refused("made with the head 'flame'")
     write_track(files["track"], 3, img_size=np.array([128, 128]))
-    refused("frame 1: picture")
+    refused("frame 1: image")
     write_track(files["track"], 3)
     with publish(files["alpha"]) as t, FrameZipWriter(t, ".png") as pack:
         for k in (1, 3):

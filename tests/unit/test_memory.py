@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.memory import memory_error
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.memory import memory_error
+from tests.conftest import PYTHON_PATH
 
-from .test_stopping import HEADER, SCRIPTS
+from .test_stopping import HEADER
 
 MEMORY = {
     "numpy": "import numpy\n        numpy.ones(1 << 50)",
@@ -30,7 +31,7 @@ def main():
         ready()
 stage(main)
 """
-    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    environment = os.environ | {"PYTHONPATH": PYTHON_PATH}
     command = [sys.executable, "-c", HEADER + code, str(tmp_path)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert run.returncode == 1

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.motions_table import motion_for, read_motions
-from headsplat.named_rows import NamedRows
+from headsplat_workflow.motions import motion_for, read_motions
+from headsplat_workflow.named_rows import NamedRows
+
+from headsplat.runtime.errors import UserError
 
 HEADER = "name\tkind\tfile\taudio\thead_motion\tblinks\n"
 

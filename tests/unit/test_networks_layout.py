@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from headsplat.errors import UserError
 from headsplat.networks.arcface import ArcFace
 from headsplat.networks.bisenet import BiSeNet
 from headsplat.networks.checkpoints import load_strict, read_state
 from headsplat.networks.mica import Mica, load_mica
 from headsplat.networks.rvm import RobustVideoMatting, variant_of
 from headsplat.networks.torch_archive import TorchArchive
+from headsplat.runtime.errors import UserError
 
 
 def layout(make) -> dict[str, tuple[int, ...]]:

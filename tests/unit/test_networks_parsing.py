@@ -1,4 +1,4 @@
-"""Face parsing: both engines agree, in the order of labels and at any picture size."""
+"""Face parsing: both engines agree, in the order of labels and at any image size."""
 
 import numpy as np
 import onnx
@@ -7,26 +7,26 @@ import torch
 from PIL import Image
 
 from benchmarks.network_files import write_bisenet_onnx
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.images import decode_image, encode_jpeg
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.masks.parse_network import parse_chunk_by_network
 from headsplat.networks.face_parsers import (
     OnnxParser,
     TorchParser,
     as_labels,
-    normalised,
+    normalized,
     open_parser,
 )
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
-from .test_networks_rvm import pictures
+from .test_networks_rvm import random_images
 
 
-def test_the_picture_is_prepared_as_the_original_does_it():
-    images = pictures(1, 96, 128)
-    found = normalised(images, torch.float32)[0].permute(1, 2, 0).numpy()
+def test_the_image_is_prepared_as_the_original_does_it():
+    images = random_images(1, 96, 128)
+    found = normalized(images, torch.float32)[0].permute(1, 2, 0).numpy()
     small = Image.fromarray(images[0].numpy()).resize((512, 512), Image.BILINEAR)
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = (np.asarray(small) / 255 - mean) / deviation
@@ -34,7 +34,7 @@ def test_the_picture_is_prepared_as_the_original_does_it():
     assert np.abs(found - expected).mean() < 0.3 / 255 / 0.224
 
 
-def test_labels_return_to_the_picture_by_nearest_neighbours():
+def test_labels_return_to_the_image_by_nearest_neighbors():
     scores = torch.zeros(1, 19, 512, 512)
     scores[:, 10, :, :256] = 1
     scores[:, 16, :, 256:] = 1
@@ -51,12 +51,12 @@ def test_labels_return_to_the_picture_by_nearest_neighbours():
 
 def test_both_engines_agree(bisenet):
     network, weights, export = bisenet
-    images = pictures(2, 256, 256, seed=3)
+    images = random_images(2, 256, 256, seed=3)
     labels = TorchParser(weights).labels(images)
     assert labels.shape == (2, 256, 256)
     assert len(labels.unique()) > 3
     with torch.no_grad():
-        expected = as_labels(network(normalised(images, torch.float32))[0], 256, 256)
+        expected = as_labels(network(normalized(images, torch.float32))[0], 256, 256)
     assert (labels == expected).float().mean() > 0.999
     assert (OnnxParser(export).labels(images) == expected).float().mean() > 0.999
 
@@ -66,7 +66,7 @@ def test_exports_with_other_names_and_three_maps(bisenet, tmp_path):
     write_bisenet_onnx(path, bisenet[0], ("input_0", "output_0", "aux16", "aux32"), batch=None)
     parser = open_parser(path, torch.device("cpu"), None)
     assert parser.batch == 4
-    images = pictures(2, 512, 512, seed=4)
+    images = random_images(2, 512, 512, seed=4)
     same = parser.labels(images) == TorchParser(bisenet[1]).labels(images)
     assert same.float().mean() > 0.999
 
@@ -101,7 +101,7 @@ def test_an_rvm_file_is_no_parser(rvm):
 
 
 def test_a_chunk_becomes_masks(bisenet, tmp_path):
-    images = pictures(5, 64, 64, seed=5).numpy()
+    images = random_images(5, 64, 64, seed=5).numpy()
     with publish(tmp_path / "003.zip") as path, FrameZipWriter(path, ".jpg") as pack:
         for k, image in enumerate(images, 7):
             pack.add(k, encode_jpeg(image))

@@ -7,23 +7,18 @@ import torch
 from torch.nn import functional
 
 from benchmarks.network_files import write_rvm_onnx
-from headsplat.errors import UserError
-from headsplat.files import publish
-from headsplat.frame_zips import FrameStore, FrameZipWriter
-from headsplat.images import decode_image, encode_jpeg
+from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.cuts import CutDetector
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.rvm_matter import RvmMatter, without_bystanders
 from headsplat.networks.rvm import _resize_like
-from headsplat.networks.rvm_sessions import (
-    OnnxMatting,
-    TorchMatting,
-    open_matting,
-    working_ratio,
-)
+from headsplat.networks.rvm_sessions import OnnxMatting, TorchMatting, open_matting, working_ratio
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 
-def pictures(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+def random_images(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     """(count, height, width, 3) uint8: a smooth scene that drifts."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 8, 8 + count, generator=generator) * 255
@@ -59,7 +54,7 @@ def test_the_working_size_lies_between_256_and_512(size, ratio):
 
 @pytest.mark.parametrize("size", [(96, 128), (260, 300)])
 def test_the_onnx_engine_computes_what_the_module_does(rvm, size):
-    images = pictures(4, *size)
+    images = random_images(4, *size)
     alphas = OnnxMatting(rvm.onnx).alphas(images).float()
     expected = refined(rvm.network, images)
     assert alphas.std() > 5
@@ -67,7 +62,7 @@ def test_the_onnx_engine_computes_what_the_module_does(rvm, size):
 
 
 def test_half_precision_is_close(rvm):
-    images = pictures(3, 96, 96)
+    images = random_images(3, 96, 96)
     half, full = OnnxMatting(rvm.half).alphas(images), OnnxMatting(rvm.onnx).alphas(images)
     assert (half.float() - full.float()).abs().mean() < 3
 
@@ -76,7 +71,7 @@ def test_half_precision_is_close(rvm):
 def test_memory_is_recycled_in_order_and_reset(rvm, kind):
     engine = open_matting(getattr(rvm, kind), torch.device("cpu"), None)
     assert isinstance(engine, OnnxMatting if kind == "onnx" else TorchMatting)
-    images = pictures(5, 96, 96)
+    images = random_images(5, 96, 96)
     whole = engine.alphas(images)
     carried_on = engine.alphas(images)
     engine.reset()
@@ -90,7 +85,7 @@ def test_memory_is_recycled_in_order_and_reset(rvm, kind):
 
 def test_both_engines_agree(rvm):
     # Away from ratio 1, at which torch leaves the refiner out and the ONNX graph does not.
-    images = pictures(3, 128, 160)
+    images = random_images(3, 128, 160)
     apart = OnnxMatting(rvm.onnx).alphas(images).int() - TorchMatting(rvm.pth).alphas(images).int()
     assert apart.abs().max() <= 1
 
@@ -185,7 +180,7 @@ def test_memory_is_reset_at_cuts_and_new_sizes_alone():
     ]  # fmt: skip
 
 
-def test_a_moving_picture_is_no_cut():
+def test_a_moving_image_is_no_cut():
     noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3)).astype(np.float32)
     scene = functional.interpolate(
         torch.from_numpy(noise).permute(2, 0, 1)[None], (480, 480), mode="bicubic"
@@ -208,7 +203,7 @@ def test_bystanders_go_and_strands_of_hair_stay():
 
 
 def test_chunks_join_up_to_what_the_memory_forgot(rvm, tmp_path, monkeypatch):
-    scene = pictures(1, 64, 96)[0].numpy()
+    scene = random_images(1, 64, 96)[0].numpy()
     images = [np.ascontiguousarray(scene[:, k : k + 64]) for k in range(16)]
     for name, ids in (("whole/000", range(16)), ("a/000", range(12)), ("a/001", range(12, 16))):
         with publish(tmp_path / f"{name}.zip") as path, FrameZipWriter(path, ".jpg") as pack:

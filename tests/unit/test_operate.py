@@ -6,17 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from headsplat import codehash
-from headsplat.config import pattern_among, pattern_of
-from headsplat.fingerprint import fingerprint
-from headsplat.operate import logs
-from headsplat.operate.dag import Plan, PlannedJob
-from headsplat.operate.estimate import Costs, Estimate, Task, estimate
-from headsplat.operate.plan import plan_table
-from headsplat.operate.progress import Running, describe
-from headsplat.operate.reasons import explain_params
-from headsplat.operate.stages import stages_of
-from headsplat.operate.summary import DONE, FAILED, LEFT, STOPPED, Job, jobs_of, summary
+from headsplat_workflow import codehash, job_logs
+from headsplat_workflow.config import pattern_among, pattern_of
+from headsplat_workflow.dag import Plan, PlannedJob
+from headsplat_workflow.estimate import Costs, Estimate, Task, estimate
+from headsplat_workflow.plan import plan_table
+from headsplat_workflow.progress import Running, describe
+from headsplat_workflow.reasons import explain_params
+from headsplat_workflow.stages import stages_of
+from headsplat_workflow.summary import DONE, FAILED, LEFT, STOPPED, Job, jobs_of, summary
+
+from headsplat.runtime.fingerprint import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,27 +24,27 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_last_progress_and_failure_of_a_log(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("12:00:00 landmarks 3 10/63  3.4/s  16 s left\nWARNING: a library's own\n")
-    progress = logs.last_progress(logs.tail(log))
+    progress = job_logs.last_progress(job_logs.tail(log))
     assert (progress.what, progress.done, progress.total) == ("landmarks 3", 10, 63)
     assert (progress.rate, progress.left) == (3.4, 16)
     running = Running("detect_chunk anna 003", progress, 16)
     assert str(running) == "detect_chunk anna 003 10/63 3.4/s 16 s"
-    assert logs.failure(logs.tail(log)) is None
+    assert job_logs.failure(job_logs.tail(log)) is None
     log.write_text("12:00:00 step 120/3000  35.2 images/s  loss 0.01234  1200 s left\n")
-    trained = logs.last_progress(logs.tail(log))
+    trained = job_logs.last_progress(job_logs.tail(log))
     assert str(Running("train_avatar anna", trained, 1200)) == (
         "train_avatar anna 120/3000 35.2 images/s 20 min"
     ), "steps are counted, but the rate is of images"
     with open(log, "a") as handle:
         handle.write("12:40:00 step 3000/3000 done in 9.1 s (329.7/s)\n12:40:01 next\n")
-    assert logs.last_progress(logs.tail(log)) is None, "what it tells of is over"
+    assert job_logs.last_progress(job_logs.tail(log)) is None, "what it tells of is over"
     log.write_text("error: a.mp4: not a video\n\n")
-    assert logs.failure(logs.tail(log)) == "a.mp4: not a video"
+    assert job_logs.failure(job_logs.tail(log)) == "a.mp4: not a video"
     log.write_text("Traceback (most recent call last):\n  File x\nValueError: odd\n")
-    assert logs.failure(logs.tail(log)) == "ValueError: odd"
+    assert job_logs.failure(job_logs.tail(log)) == "ValueError: odd"
     log.write_text("x" * 100_000 + "\nstopped; the same command continues\n")
-    assert logs.stopped(logs.tail(log))
-    assert logs.tail(tmp_path / "none.log") == []
+    assert job_logs.stopped(job_logs.tail(log))
+    assert job_logs.tail(tmp_path / "none.log") == []
 
 
 def test_options_that_changed_are_named():
@@ -80,7 +80,7 @@ def test_subjects_with_the_same_plan_share_their_lines(tmp_path):
 
 def test_the_summary_says_who_failed_where_and_why(tmp_path):
     log = tmp_path / "a.log"
-    log.write_text("one\nerror: no face; film one\n")
+    log.write_text("one\nerror: no face; video one\n")
     silent = tmp_path / "none.log"
     jobs = [
         *(Job("train_avatar", f"good{n:03d}", None, DONE) for n in range(100)),
@@ -96,7 +96,7 @@ def test_the_summary_says_who_failed_where_and_why(tmp_path):
     assert lines[0].endswith(" and 92 more")
     assert lines[1:] == [
         "bad: FAILED in solve_crop; 1 job after it did not start",
-        "    error: no face; film one",
+        "    error: no face; video one",
         f"    log: {log}",
         "lost: FAILED in detect_chunk 003",
         f"    no log was written ({silent})",
@@ -113,7 +113,7 @@ def test_a_job_that_was_stopped_did_not_fail(tmp_path):
         "saved": "saved after step 3 of 9\nstopped; the same command continues\n",
         "early": "",
         "loading": "Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n",
-        "bad": "error: no face; film one\n",
+        "bad": "error: no face; video one\n",
         "before": "",
     }
     jobs = []
@@ -163,7 +163,7 @@ def test_what_is_left_is_the_longest_chain_or_all_the_work():
 
 
 def test_the_line_of_a_run_never_says_less_than_a_running_stage():
-    progress = logs.Progress("step", 120, 3000, 35.2, 612)
+    progress = job_logs.Progress("step", 120, 3000, 35.2, 612)
     train = Running("train_avatar anna", progress, 612)
     others = [Running(f"matte_chunk anna {n:03d}", None, None) for n in range(3)]
     line = describe(3, 9, Estimate(612, 0.25, ()), [*others, train])

@@ -4,13 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
+from tests.conftest import PYTHON_PATH
+
 SNAKEFILE = f"""
 import sys
-sys.path.insert(0, {str(SCRIPTS)!r})
-from headsplat.operate import progress
+sys.path[:0] = {PYTHON_PATH!r}.split(":")
+from headsplat_workflow import progress
 progress.LOOK_EVERY = progress.FILE_EVERY = 0.2
 LINES = []
 onstart:

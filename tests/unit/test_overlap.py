@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from headsplat.overlap import overlapped
+from headsplat.runtime.overlap import overlapped
 
 
 def test_order_batches_and_state():

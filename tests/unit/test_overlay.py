@@ -1,4 +1,4 @@
-"""The overlay's film: made in parts, and the same bytes however often it was cut off."""
+"""The overlay's video: made in parts, and the same bytes however often it was cut off."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import overlay_track as script
-from headsplat.crop import Crop
-from headsplat.files import write_npz
-from headsplat.stopping import STATUS
+from headsplat.frames.crop import Crop
+from headsplat.runtime.files import write_npz
+from headsplat.runtime.stopping import STATUS
 from headsplat.tracking.overlay import DETECTED, Overlay
 from headsplat.video.parts import PART
 from tests.unit.tiny_clip import make_clip
@@ -24,7 +24,7 @@ FRAMES, SIZE = 2 * PART + 8, 48
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> list[str]:
-    """The script's inputs; every detected point lies in the picture's corner."""
+    """The script's inputs; every detected point lies in the image's corner."""
     folder = tmp_path_factory.mktemp("clip")
     clip = make_clip(folder, count=FRAMES, size=SIZE)
     Crop(0, 0, SIZE, SIZE, SIZE, SIZE).save(folder / "crop.json")
@@ -42,26 +42,26 @@ def arguments(inputs: list[str], folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def straight(inputs, tmp_path_factory) -> Path:
-    """The film of a run that nothing disturbed."""
+    """The video of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("straight")
     script.main(arguments(inputs, folder))
-    assert not list((folder / "scratch").iterdir()), "scratch is cleared once the film is there"
+    assert not list((folder / "scratch").iterdir()), "scratch is cleared once the video is there"
     return folder / "overlay.mp4"
 
 
 def test_it_shows_every_frame_with_its_points(straight):
     with av.open(str(straight)) as file:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    assert len(pictures) == FRAMES
-    assert pictures[0].shape == (2 * SIZE, 2 * SIZE, 3)
+        images = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(images) == FRAMES
+    assert images[0].shape == (2 * SIZE, 2 * SIZE, 3)
     middle = int(4.5 * 2)
-    corner = np.stack(pictures)[:, middle, middle].astype(int)
+    corner = np.stack(images)[:, middle, middle].astype(int)
     assert (corner[..., 0] - corner[..., 2] > 60).all(), f"{DETECTED} is red"
-    # The ball's turns differ from frame to frame, and so do the pictures.
-    assert np.abs(np.diff(np.stack(pictures).astype(int), axis=0)).mean((1, 2, 3)).min() > 0.1
+    # The ball's turns differ from frame to frame, and so do the images.
+    assert np.abs(np.diff(np.stack(images).astype(int), axis=0)).mean((1, 2, 3)).min() > 0.1
 
 
-def test_a_film_that_was_cut_off_goes_on_and_is_the_same_bytes(
+def test_a_video_that_was_cut_off_goes_on_and_is_the_same_bytes(
     inputs, straight, tmp_path, monkeypatch
 ):
     draw, drawn, limit = Overlay.draw, [], PART + 8
@@ -89,7 +89,7 @@ def test_a_film_that_was_cut_off_goes_on_and_is_the_same_bytes(
 SLOW = """
 import time
 import overlay_track
-from headsplat.cli import stage
+from headsplat_workflow.stage import stage
 from headsplat.tracking.overlay import Overlay
 draw = Overlay.draw
 Overlay.draw = lambda *given: (time.sleep(0.2), draw(*given))[1]
@@ -122,7 +122,7 @@ def test_a_killed_process_loses_no_complete_part(
 
 
 def test_another_input_starts_over(inputs, tmp_path, monkeypatch, caplog):
-    join = "headsplat.tracking.overlay.join_films"
+    join = "headsplat.tracking.overlay.join_videos"
     with monkeypatch.context() as patched:
         patched.setattr(join, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

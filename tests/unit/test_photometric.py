@@ -1,4 +1,4 @@
-"""Photometric refinement: its parts exactly, and whole small clips against their truth."""
+"""Photometric refinement: its parts exactly, and whole small clips against their ground truth."""
 
 import numpy as np
 import pytest
@@ -7,23 +7,23 @@ import torch
 from benchmarks.photometric import run
 from benchmarks.synthetic_clips import Footage, SyntheticClip
 from headsplat.camera import project
-from headsplat.errors import UserError
-from headsplat.files import read_json
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.track_io import read_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import read_track
 from headsplat.tracking.basis import LandmarkBasis
-from headsplat.tracking.keeper import Keeper
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
-from headsplat.tracking.photometric.colour import find_shade, fit_colour, harmonics
+from headsplat.tracking.photometric.color import find_shade, fit_color, harmonics
 from headsplat.tracking.photometric.gauge import common_motions, settle
-from headsplat.tracking.photometric.pictures import Pictures, look_up
+from headsplat.tracking.photometric.images import Images, look_up
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import build_priors
+from headsplat.tracking.solve_checkpoint import Keeper
 from headsplat.tracking.solver import ClipSolver
 from headsplat.tracking.terms import Terms
 
@@ -142,7 +142,7 @@ def test_landmarks_say_where_all_frames_lie(plain):
     torch.testing.assert_close(found.frame, best.frame, atol=0.05, rtol=0)
 
 
-def test_look_up_keeps_pixel_centres_and_slopes():
+def test_look_up_keeps_pixel_centers_and_slopes():
     row, column = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     ramp = (column + 0.5) * 2 + (row + 0.5)
     planes = torch.stack([ramp, torch.full_like(ramp, 255)])[None].to(torch.uint8)
@@ -157,7 +157,7 @@ def test_look_up_keeps_pixel_centres_and_slopes():
         assert matte[0].tolist() == pytest.approx([1, 1, 0], abs=1e-3)
 
 
-def test_colours_come_apart_into_albedo_and_light():
+def test_colors_come_apart_into_albedo_and_light():
     generator = torch.Generator().manual_seed(0)
     albedo = 0.3 + 0.5 * torch.rand(300, generator=generator)
     base = torch.nn.functional.normalize(torch.randn(300, 3, generator=generator), dim=-1)
@@ -168,12 +168,12 @@ def test_colours_come_apart_into_albedo_and_light():
     value = albedo * (harmonics(normal) @ light) * gain
     weight = torch.ones_like(value)
     weight[:, 7] = 0
-    colour = fit_colour(value, normal, weight)
-    seen = albedo / colour.albedo
-    assert (seen / seen.median() - 1)[colour.known > 0].abs().max() < 0.03
-    assert colour.known[7] == 0
-    left = value - colour.albedo * find_shade(value, colour, normal, weight)
-    assert left[:, colour.known > 0].abs().median() < 0.003
+    color = fit_color(value, normal, weight)
+    seen = albedo / color.albedo
+    assert (seen / seen.median() - 1)[color.known > 0].abs().max() < 0.03
+    assert color.known[7] == 0
+    left = value - color.albedo * find_shade(value, color, normal, weight)
+    assert left[:, color.known > 0].abs().median() < 0.003
 
 
 def test_hidden_points_do_not_show(face, state):
@@ -198,7 +198,7 @@ def plain(tmp_path_factory):
     return clip, folder, run(clip, folder, "cpu", "auto")
 
 
-def test_refinement_comes_nearer_to_the_truth(plain):
+def test_refinement_comes_nearer_to_the_ground_truth(plain):
     before, after = plain[2]["before"], plain[2]["after"]
     assert after["turn_degrees"] < before["turn_degrees"]
     assert after["turn_spread_degrees"] < 0.7 * before["turn_spread_degrees"]
@@ -215,14 +215,14 @@ def test_an_occluder_does_not_pull_the_pose(tmp_path):
         assert after[name] < before[name], name
 
 
-def test_pictures_that_tell_nothing_keep_the_track(plain, tmp_path, caplog):
+def test_images_that_tell_nothing_keep_the_track(plain, tmp_path, caplog):
     """Noise in place of the face: the refinement finds nothing better and says so."""
     clip, folder, _ = plain
     names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
 
     class Noise(SyntheticClip):
-        def pictures(self, rows):
-            _, matte = super().pictures(rows)
+        def images(self, rows):
+            _, matte = super().images(rows)
             generator = torch.Generator().manual_seed(int(rows[0]))
             shape = (*matte.shape, 3)
             noise = torch.randint(60, 200, shape, generator=generator, dtype=torch.uint8)
@@ -280,10 +280,10 @@ def test_a_refinement_that_was_cut_off_goes_on_to_the_same_bits(plain, tmp_path,
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_pictures_of_another_size_are_refused(plain):
+def test_images_of_another_size_are_refused(plain):
     zips = sorted((plain[1] / "frames").glob("*.zip"))
     with (
-        Pictures(zips, [], 128) as pictures,
+        Images(zips, [], 128) as images,
         pytest.raises(UserError, match="256x256 pixels, the track was made for 128x128"),
     ):
-        pictures.read([1])
+        images.read([1])

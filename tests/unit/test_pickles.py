@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.deform.flashavatar_checkpoint import read_checkpoint
-from headsplat.errors import UserError
-from headsplat.frame_io import read_frame
+from headsplat.formats.flashavatar.checkpoint import read_checkpoint
+from headsplat.formats.frame import read_frame
 from headsplat.heads.unpickle import dense, load_pickle
 from headsplat.networks.checkpoints import read_state
 from headsplat.networks.torch_archive import TorchArchive
-from headsplat.pickles.machine import MOST_STEPS
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.pickles.machine import MOST_STEPS
+from tests.conftest import PYTHON_PATH
 from tests.unit.pickle_fuzz import older_file
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "touch ran-by-a-pickle"
 
 
@@ -298,7 +298,7 @@ def test_tensors_keep_their_views(tmp_path, older):
     base = torch.arange(24.0).reshape(4, 6)
     value = OrderedDict(
         a=base, t=base.T, part=base[1:3, ::2], empty=torch.zeros(0, 5), one=torch.tensor(3),
-        half=torch.arange(3).half(), brain=torch.arange(3).bfloat16(), truth=base > 5,
+        half=torch.arange(3).half(), brain=torch.arange(3).bfloat16(), ground_truth=base > 5,
     )  # fmt: skip
     path = tmp_path / "a.pth"
     path.write_bytes(saved(value, _use_new_zipfile_serialization=not older))
@@ -334,10 +334,9 @@ def test_mutants_and_random_programs_give_values_or_errors(tmp_path):
 
 
 def run_fuzz(folder: Path, seed: int, count: int, seconds: float) -> None:
-    paths = os.pathsep.join((str(ROOT / "workflow_scripts"), str(ROOT)))
     result = subprocess.run(
         [sys.executable, "-m", "tests.unit.pickle_fuzz", str(folder), str(seed), str(count)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]

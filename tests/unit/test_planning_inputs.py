@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.assets.verify import HashRecord
-from headsplat.config import validate
-from headsplat.errors import UserError
-from headsplat.operate.refusals import Refusals
-from headsplat.operate.state import read_subject
-from headsplat.report.costs import read_costs
-from headsplat.resources import memory_mb, probed_frames
+from headsplat_workflow.assets.verify import HashRecord
+from headsplat_workflow.config import validate
+from headsplat_workflow.refusals import Refusals
+from headsplat_workflow.resources import memory_mb, probed_frames
+from headsplat_workflow.state import read_subject
+
+from headsplat.evaluate.report.costs import read_costs
+from headsplat.runtime.errors import UserError
 
 DEEP = "[" * 100_000
 SCHEMA = Path(__file__).resolve().parents[2] / "config/schema.yaml"

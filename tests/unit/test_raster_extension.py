@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.raster import extension
-from tests.unit.fake_compilers import GOOD, calls, card, compiler, failing, installed
+from headsplat.gaussians.raster import extension
+from headsplat.runtime.errors import UserError
+from tests.conftest import PYTHON_PATH, ROOT
+from tests.unit.fake_compilers import GOOD, calls, compiler, failing, gpu, installed
 
-SCRIPTS = Path(extension.__file__).resolve().parents[2]
-CUDA_EXT = SCRIPTS.parent / "cuda_ext"
+SCRIPTS = ROOT / "workflow_scripts"
+CUDA_EXT = ROOT / "cuda_ext"
 
 
 @pytest.fixture
@@ -70,10 +71,10 @@ def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(loader, monke
         ("x.h: error: no such thing", False),
     ],
 )
-def test_a_build_for_the_card_is_tried_again_where_it_may_go_better(
+def test_a_build_for_the_gpu_is_tried_again_where_it_may_go_better(
     loader, monkeypatch, tmp_path, said, again
 ):
-    card(monkeypatch)
+    gpu(monkeypatch)
     nvcc = compiler(tmp_path / "bin/nvcc", failing(said))
     facts = extension.load()
     assert said in facts["no_cuda"]
@@ -128,10 +129,10 @@ def test_a_package_without_its_facts_is_not_used(loader, monkeypatch, tmp_path, 
     ("arch", "told"),
     [(None, "was built without CUDA kernels"), ("80", "for compute capability 8.0, and the GPU")],
 )
-def test_a_package_that_does_not_serve_the_card_gives_way_to_a_build(
+def test_a_package_that_does_not_serve_the_gpu_gives_way_to_a_build(
     loader, monkeypatch, tmp_path, arch, told
 ):
-    card(monkeypatch)
+    gpu(monkeypatch)
     library = installed(monkeypatch, tmp_path, arch=arch)
     # Without nvcc it still serves the CPU.
     facts = extension.load()
@@ -146,8 +147,8 @@ def test_a_package_that_does_not_serve_the_card_gives_way_to_a_build(
 
 
 @pytest.mark.parametrize(("arch", "whole"), [("80", True), ("86", True), ("89", False)])
-def test_a_package_serves_later_cards_of_its_generation(loader, monkeypatch, tmp_path, arch, whole):
-    card(monkeypatch, (8, 6))
+def test_a_package_serves_later_gpus_of_its_generation(loader, monkeypatch, tmp_path, arch, whole):
+    gpu(monkeypatch, (8, 6))
     installed(monkeypatch, tmp_path, arch=arch)
     assert extension.load()["cuda"] == whole
 
@@ -240,12 +241,13 @@ def test_four_jobs_build_once(tmp_path):
     """Each compiler call leaves a line; four processes at once leave as many lines as one."""
     fake = compiler(tmp_path / "counting")
     code = (
-        "from headsplat.raster import extension as e; e.torch.ops.load_library = lambda p: None;"
+        "from headsplat.gaussians.raster import extension as e;"
+        "e.torch.ops.load_library = lambda p: None;"
         "e.load()"
     )
     environment = {
         "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": str(SCRIPTS),
+        "PYTHONPATH": PYTHON_PATH,
         "CXX": str(fake),
         "HEADSPLAT_EXT_DIR": str(tmp_path / "libraries"),
         "CUDA_VISIBLE_DEVICES": "",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from tests.oracles.gaussian_check import INPUTS, ORDER, compare, gradients_of
 from tests.oracles.gaussian_scenes import scene, scenes
 
@@ -13,7 +13,7 @@ def render(inputs):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_pictures_and_gradients_match_the_float64_reference(name):
+def test_images_and_gradients_match_the_float64_reference(name):
     errors = compare(SCENES[name])
     assert errors.pop("left out") < 0.1
     limit = 2e-4 if name == "needles" else 2e-5
@@ -80,7 +80,7 @@ def test_no_gradient_through_a_held_alpha():
     assert (found["opacities"].abs().item() == 0) == all_held
 
 
-def test_principal_point_moves_the_picture():
+def test_principal_point_moves_the_image():
     inputs = scene(33, width=64, height=48)
     moved = inputs | {"K4": inputs["K4"] + torch.tensor([0.0, 0, 16, 0])}
     # By a whole tile, so that the tiles' own rounding stays the same.

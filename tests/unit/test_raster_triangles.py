@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headsplat.raster.triangles import interpolate, rasterize_triangles
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 
 
 def _oracle(points, faces, width, height, cull=False):
@@ -79,7 +79,7 @@ def test_nearest_wins_and_ties_go_to_the_lowest_face():
 
 
 def test_barycentrics_are_perspective_correct():
-    # A wall seen at a slant: the middle of its picture is not the middle of the wall.
+    # A wall seen at a slant: the middle of its image is not the middle of the wall.
     points = torch.tensor([[[0.0, 0, 1], [10.0, 0, 4], [0.0, 10, 1]]])
     face, bary = rasterize_triangles(points, torch.tensor([[0, 1, 2]]), 10, 10)
     depth = interpolate(face, bary, torch.tensor([[0, 1, 2]]), points[..., 2:])

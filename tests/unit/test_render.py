@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from headsplat.avatar import Avatar
-from headsplat.deform.codes import head_pose, pose_head
 from headsplat.evaluate.evaluation import _speed
 from headsplat.evaluate.pairs import rendered
 from headsplat.gaussians.anchors import Anchors
+from headsplat.gaussians.deform.codes import head_pose, pose_head
 from headsplat.gaussians.surface import AnchoredSurface
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.render import FrameRenderer, _padded
@@ -33,17 +33,17 @@ def avatar(request) -> Avatar:
 
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_a_call_is_avatar_render(avatar, count):
-    colour, alpha = renderer_of(avatar, 4).render(*moving(count))
+    color, alpha = renderer_of(avatar, 4).render(*moving(count))
     expected = avatar.render(*moving(count), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
-    assert colour.shape == (count, HEIGHT, WIDTH, 3)
-    assert torch.equal(colour, expected[0])
+    assert color.shape == (count, HEIGHT, WIDTH, 3)
+    assert torch.equal(color, expected[0])
     assert torch.equal(alpha, expected[1])
     assert alpha.max() > 0.5
 
 
 def test_any_number_of_frames_comes_in_batches(avatar):
     batches = list(renderer_of(avatar, 4).frames(*moving(11)))
-    assert [len(colour) for colour, _ in batches] == [4, 4, 3]
+    assert [len(color) for color, _ in batches] == [4, 4, 3]
     expected, alpha = avatar.render(*moving(11), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
     torch.testing.assert_close(torch.cat([c for c, _ in batches]), expected, atol=2e-6, rtol=0)
     torch.testing.assert_close(torch.cat([a for _, a in batches]), alpha, atol=2e-6, rtol=0)
@@ -80,7 +80,7 @@ def test_wrong_sizes_are_refused(avatar):
 
 
 class CountingReader:
-    """White pictures with half a head mask; knows what was read."""
+    """White images with half a head mask; knows what was read."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
@@ -116,7 +116,7 @@ def test_evaluation_holds_one_batch_at_a_time(avatar):
     )  # fmt: skip
     both = torch.cat([first.render, second.render])
     torch.testing.assert_close(both, expected, atol=2e-6, rtol=0)
-    assert first.truth[0, 0, :, 0].tolist() == [0.0] * (WIDTH // 2) + [1.0] * (WIDTH // 2)
+    assert first.ground_truth[0, 0, :, 0].tolist() == [0.0] * (WIDTH // 2) + [1.0] * (WIDTH // 2)
     assert next(batches, None) is None
 
 

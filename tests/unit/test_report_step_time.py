@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from headsplat.report.step_time import TITLE, step_time
+from headsplat.evaluate.report.step_time import TITLE, step_time
 
 TRAINING = {
     "batch": 16,
@@ -11,7 +11,7 @@ TRAINING = {
     "profile": {
         "steps": 20,
         "wall_us": 1600.0,
-        "parts_us": {"rasteriser, backward": 800.0, "idle <b>": 400.0, "optimiser": 3.21},
+        "parts_us": {"rasterizer, backward": 800.0, "idle <b>": 400.0, "optimizer": 3.21},
         "trace": "trace.json.gz",
     },
 }
@@ -57,7 +57,7 @@ def test_bars_and_numbers():
 
 
 def test_a_slow_step_is_told_in_milliseconds():
-    profile = {"steps": 3, "wall_us": 2.5e5, "parts_us": {"optimiser": 1.25e5}}
+    profile = {"steps": 3, "wall_us": 2.5e5, "parts_us": {"optimizer": 1.25e5}}
     text = step_time(TRAINING | {"profile": profile})
     assert "250.0 ms each" in text
     assert "<em>125.0 ms, 50.0 %</em>" in text

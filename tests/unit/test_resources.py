@@ -1,21 +1,22 @@
-"""What jobs ask of their machine: more with frames and attempts, and less of the card."""
+"""What jobs ask of their machine: more with frames and attempts, and less of the GPU."""
 
 import json
 import re
 
 import pytest
 
-from headsplat import resources
-from headsplat.resources import (
+from headsplat_workflow import resources
+from headsplat_workflow.resources import (  # fmt: skip
     NEEDS,
-    card_percent,
     disk_mb,
     frames_by_size,
+    gpu_percent,
     machine_memory_mb,
     memory_mb,
     minutes,
     probed_frames,
-)  # fmt: skip
+)
+
 from tests.conftest import ROOT
 
 
@@ -40,8 +41,8 @@ def test_figures_of_a_clip_of_ten_minutes():
     assert disk_mb("crop_chunk", 1000) == int(140 * 1.048576) + 1
 
 
-def test_a_retry_asks_for_less_of_the_card():
-    shares = [card_percent(attempt) for attempt in (1, 2, 3, 4)]
+def test_a_retry_asks_for_less_of_the_gpu():
+    shares = [gpu_percent(attempt) for attempt in (1, 2, 3, 4)]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] == 50
     assert shares[-1] == 0

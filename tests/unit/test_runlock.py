@@ -9,18 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import runlock
-from headsplat.errors import UserError
-from tests.conftest import ROOT
+from headsplat_workflow import runlock
 
-HOLD = "from headsplat import runlock; runlock.hold('run.lock'); print('held', flush=True); input()"
+from headsplat.runtime.errors import UserError
+from tests.conftest import PYTHON_PATH
+
+HOLD = (
+    "from headsplat_workflow import runlock; runlock.hold('run.lock'); "
+    "print('held', flush=True); input()"
+)
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")},
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

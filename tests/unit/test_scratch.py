@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.files import read_json
-from headsplat.scratch import KEY_FILE, Scratch, StateKey, state_key
+from headsplat.runtime.files import read_json
+from headsplat.runtime.scratch import KEY_FILE, Scratch, StateKey, state_key
 
 
 @pytest.fixture

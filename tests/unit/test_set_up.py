@@ -18,8 +18,8 @@ SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip")
 def checkout(tmp_path: Path) -> Path:
     """A checkout in a folder with a space, with an environment of which only the scripts count."""
     folder = tmp_path / "my checkouts" / "headsplat"
-    (folder / "workflow_scripts/headsplat").mkdir(parents=True)
-    for name in ("Makefile", "requirements.lock", "workflow_scripts/headsplat/set_up.py"):
+    (folder / "workflow_scripts/headsplat_workflow").mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock", "workflow_scripts/headsplat_workflow/set_up.py"):
         shutil.copy(ROOT / name, folder / name)
     venv = folder / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import process, stopping
+from headsplat.runtime import process, stopping
+from tests.conftest import PYTHON_PATH
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 HEADER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from headsplat.cli import stage
-from headsplat.files import publish
-from headsplat.stopping import Stopped, postponed
+from headsplat_workflow.stage import stage
+from headsplat.runtime.files import publish
+from headsplat.runtime.stopping import Stopped, postponed
 here = Path(sys.argv[1])
 def ready():
     (here / "ready").touch()
@@ -35,7 +35,7 @@ stage(main)
 
 def start(folder: Path, code: str, **options) -> subprocess.Popen[str]:
     """Start a stage of some code, and wait until it says that it is ready."""
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)} | options.pop("env", {})
+    environment = {**os.environ, "PYTHONPATH": PYTHON_PATH} | options.pop("env", {})
     child = subprocess.Popen(
         [sys.executable, "-c", HEADER + code, str(folder)],
         stderr=subprocess.PIPE, text=True, env=environment, **options,
@@ -119,7 +119,7 @@ stage(main)
 
 def test_the_kernel_ends_a_stage_that_does_not_end(tmp_path: Path) -> None:
     code = """
-from headsplat import stopping
+from headsplat.runtime import stopping
 stopping.PATIENCE = 1
 def main():
     with postponed():
@@ -139,6 +139,7 @@ stage(main)
 def test_what_the_stage_started_ends_with_it(tmp_path: Path) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
+from tests.conftest import PYTHON_PATH
 def main():
     # As the operators are compiled: a driver that starts another process, from a thread.
     with ThreadPoolExecutor(1) as pool:
@@ -208,7 +209,7 @@ def test_a_stage_whose_workflow_is_gone_does_not_begin(tmp_path: Path, reaped: b
     os.waitid(os.P_PID, workflow.pid, os.WEXITED | os.WNOWAIT)
     if reaped:
         workflow.wait()
-    environment = {process.PARENT_VARIABLE: str(workflow.pid), "PYTHONPATH": str(SCRIPTS)}
+    environment = {process.PARENT_VARIABLE: str(workflow.pid), "PYTHONPATH": PYTHON_PATH}
     command = [sys.executable, "-c", HEADER + "stage(ready)", str(tmp_path)]
     assert subprocess.run(command, env=os.environ | environment, timeout=30).returncode == 1
     assert not (tmp_path / "ready").exists()
@@ -216,7 +217,7 @@ def test_a_stage_whose_workflow_is_gone_does_not_begin(tmp_path: Path, reaped: b
 
 
 def test_a_stage_below_a_shell_of_its_workflow_begins(tmp_path: Path) -> None:
-    environment = {process.PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": str(SCRIPTS)}
+    environment = {process.PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": PYTHON_PATH}
     words = shlex.join([sys.executable, "-c", HEADER + "stage(ready)", str(tmp_path)])
     command = ["sh", "-c", f"{words}; exit $?"]
     assert subprocess.run(command, env=os.environ | environment, timeout=30).returncode == 0

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.config import read_subjects
-from headsplat.errors import LONGEST, UserError, shown
-from headsplat.tables import LARGEST, read_rows
+from headsplat_workflow.config import read_subjects
+
+from headsplat.runtime.errors import LONGEST, UserError, shown
+from headsplat.runtime.tables import LARGEST, read_rows
 
 COLUMNS, OPTIONAL = ("subject", "video"), ("head", "note")
 HEADER = "subject\tvideo\thead\n"

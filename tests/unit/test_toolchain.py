@@ -10,7 +10,7 @@ from tests.unit.fake_compilers import compiler, failing
 @pytest.fixture
 def toolchain(loader):
     """The compilers' module, away from the machine's own compilers."""
-    from headsplat.raster import extension
+    from headsplat.gaussians.raster import extension
 
     return extension._toolchain()
 
@@ -90,9 +90,9 @@ def test_the_key_tells_libraries_apart_and_the_compilers_their_failures(
 ):
     nvcc = compiler(tmp_path / "bin/nvcc")
     plan = toolchain.plan(torch_for(toolchain))
-    other_card = toolchain.plan(torch_for(toolchain, arch="80"))
-    assert plan.key != other_card.key
-    assert plan.compilers == other_card.compilers
+    other_gpu = toolchain.plan(torch_for(toolchain, arch="80"))
+    assert plan.key != other_gpu.key
+    assert plan.compilers == other_gpu.compilers
     compiler(nvcc, version="2.0")
     assert toolchain.plan(torch_for(toolchain)).key == plan.key
     changed = plan.compilers

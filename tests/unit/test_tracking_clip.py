@@ -1,4 +1,4 @@
-"""Whole clips with known truth: accuracy, gaps, cuts, resuming, long clips."""
+"""Whole clips with known ground truth: accuracy, gaps, cuts, resuming, long clips."""
 
 import shutil
 from dataclasses import replace
@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.synthetic_tracks import detect, head_inputs, make_truth, write_inputs
+from benchmarks.synthetic_tracks import detect, head_inputs, make_ground_truth, write_inputs
 from headsplat.camera import project
-from headsplat.errors import UserError
-from headsplat.files import write_npz
-from headsplat.frame_io import read_frame
+from headsplat.formats.frame import read_frame
+from headsplat.formats.frame_export import export_frames
 from headsplat.heads.landmarks import points
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
-from headsplat.scratch import Scratch, state_key
-from headsplat.track_io import camera_moves, check_head, read_track, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_npz
+from headsplat.runtime.scratch import Scratch, state_key
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import camera_moves, check_head, read_track, write_track
 from headsplat.tracking import run, schedule
-from headsplat.tracking.export import export_frames
 
 FRAMES, MISSING = 72, (30, 31, 32, 33)
 
@@ -29,10 +29,10 @@ def clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     head = procedural_head()
     head.save(folder / "head.npz")
-    truth = make_truth(head, FRAMES, seed=3)
-    landmarks, crop = detect(head, truth, noise=0.7, outliers=0.02, missing=MISSING)
+    ground_truth = make_ground_truth(head, FRAMES, seed=3)
+    landmarks, crop = detect(head, ground_truth, noise=0.7, outliers=0.02, missing=MISSING)
     write_inputs(folder, landmarks, crop)
-    return folder, head, truth
+    return folder, head, ground_truth
 
 
 def track(folder, out, **options):
@@ -44,18 +44,18 @@ def track(folder, out, **options):
 
 @pytest.fixture(scope="module")
 def solved(clip, tmp_path_factory):
-    folder, _, truth = clip
-    intrinsics = f"{truth.focal},{truth.focal},256,256"
+    folder, _, ground_truth = clip
+    intrinsics = f"{ground_truth.focal},{ground_truth.focal},256,256"
     return track(folder, tmp_path_factory.mktemp("out"), intrinsics=intrinsics)
 
 
-def turn_errors(solved, truth):
-    off = torch.as_tensor(solved.R).double() @ torch.as_tensor(truth.rotation).mT
+def turn_errors(solved, ground_truth):
+    off = torch.as_tensor(solved.R).double() @ torch.as_tensor(ground_truth.rotation).mT
     return torch.rad2deg(axis_angle_from_matrix(off).norm(dim=-1)).numpy()
 
 
-def shaking(solved, truth):
-    off = torch.as_tensor(solved.R).double() @ torch.as_tensor(truth.rotation).mT
+def shaking(solved, ground_truth):
+    off = torch.as_tensor(solved.R).double() @ torch.as_tensor(ground_truth.rotation).mT
     off = torch.rad2deg(axis_angle_from_matrix(off))
     return float((off - off.mean(0)).norm(dim=-1).median())
 
@@ -64,14 +64,14 @@ def angles(six):
     return axis_angle_from_matrix(matrix_from_6d(torch.as_tensor(six))).numpy()
 
 
-def test_pose_and_face_are_the_truth(clip, solved):
-    truth = clip[2]
-    assert np.median(turn_errors(solved, truth)) < 1.0
+def test_pose_and_face_are_the_ground_truth(clip, solved):
+    ground_truth = clip[2]
+    assert np.median(turn_errors(solved, ground_truth)) < 1.0
     for side in (0, 1):
-        assert np.corrcoef(solved.eyelids[:, side], truth.lids[:, side])[0, 1] > 0.9
+        assert np.corrcoef(solved.eyelids[:, side], ground_truth.lids[:, side])[0, 1] > 0.9
     jaw, gaze = angles(solved.jaw), angles(solved.eyes.reshape(-1, 2, 6))
-    assert np.corrcoef(jaw[:, 0], truth.jaw[:, 0])[0, 1] > 0.9
-    assert np.corrcoef(gaze[:, 0, 1], truth.eyes[:, 0, 1])[0, 1] > 0.9
+    assert np.corrcoef(jaw[:, 0], ground_truth.jaw[:, 0])[0, 1] > 0.9
+    assert np.corrcoef(gaze[:, 0, 1], ground_truth.eyes[:, 0, 1])[0, 1] > 0.9
     assert np.nanmedian(solved.residual_iod) < 0.012
     assert solved.exp.min() >= 0
     assert solved.exp.max() <= 1
@@ -79,12 +79,12 @@ def test_pose_and_face_are_the_truth(clip, solved):
 
 
 def test_gap_is_bridged_and_marked(clip, solved):
-    truth, missing = clip[2], list(MISSING)
+    ground_truth, missing = clip[2], list(MISSING)
     assert np.flatnonzero(solved.interpolated).tolist() == missing
     assert (solved.confidence[missing] == 0).all()
     assert np.isnan(solved.residual_px[missing]).all()
     assert not np.isnan(np.delete(solved.residual_px, missing)).any()
-    assert turn_errors(solved, truth)[missing].max() < 4
+    assert turn_errors(solved, ground_truth)[missing].max() < 4
 
 
 def test_ends_are_as_good_as_the_middle(clip, solved):
@@ -95,23 +95,25 @@ def test_ends_are_as_good_as_the_middle(clip, solved):
 
 def test_cut_and_occlusion(clip, tmp_path):
     _, head, _ = clip
-    truth = make_truth(head, 60, seed=6)
+    ground_truth = make_ground_truth(head, 60, seed=6)
     # A second take: the camera stands elsewhere and the face is nearer.
     second = np.arange(60) >= 30
     turn = matrix_from_axis_angle(torch.tensor([0.0, 0.35, 0.0], dtype=torch.float64)).numpy()
-    rotation = np.where(second[:, None, None], turn @ truth.rotation, truth.rotation)
-    translation = truth.translation * np.where(second, 0.8, 1.0)[:, None] + [0.02, 0, 0] * (
+    rotation = np.where(second[:, None, None], turn @ ground_truth.rotation, ground_truth.rotation)
+    translation = ground_truth.translation * np.where(second, 0.8, 1.0)[:, None] + [0.02, 0, 0] * (
         second[:, None] * 1.0
     )
-    truth = replace(truth, rotation=rotation, translation=translation)
-    landmarks, crop = detect(head, truth, noise=0.7)
+    ground_truth = replace(ground_truth, rotation=rotation, translation=translation)
+    landmarks, crop = detect(head, ground_truth, noise=0.7)
     rng = np.random.default_rng(0)
     hidden = slice(44, 48)  # by a hand: most points are anywhere near the face
     landmarks[hidden, :, :2] += (rng.random((4, 478, 1)) < 0.55) * rng.normal(size=(4, 478, 2)) * 20
     write_inputs(tmp_path, landmarks, crop)
     head.save(tmp_path / "head.npz")
-    solved = track(tmp_path, tmp_path, intrinsics=f"{truth.focal},{truth.focal},256,256")
-    off = turn_errors(solved, truth)
+    solved = track(
+        tmp_path, tmp_path, intrinsics=f"{ground_truth.focal},{ground_truth.focal},256,256"
+    )
+    off = turn_errors(solved, ground_truth)
     assert off[[28, 29, 30, 31]].max() < 2.5
     assert off[hidden].max() < 4
     assert np.median(off) < 1.6  # of 60 frames, the identity is not better known
@@ -122,16 +124,16 @@ def test_cut_and_occlusion(clip, tmp_path):
 
 def test_second_detector_helps(clip, tmp_path):
     _, head, _ = clip
-    truth = make_truth(head, 40, seed=8)
-    landmarks, crop = detect(head, truth, noise=4.0)
+    ground_truth = make_ground_truth(head, 40, seed=8)
+    landmarks, crop = detect(head, ground_truth, noise=4.0)
     head.save(tmp_path / "head.npz")
-    intrinsics = f"{truth.focal},{truth.focal},256,256"
+    intrinsics = f"{ground_truth.focal},{ground_truth.focal},256,256"
     write_inputs(tmp_path, landmarks, crop)
     alone = track(tmp_path, tmp_path, intrinsics=intrinsics)
-    vertices = HeadGeometry(head, dtype=torch.float64).vertices(**head_inputs(truth))
+    vertices = HeadGeometry(head, dtype=torch.float64).vertices(**head_inputs(ground_truth))
     marks = head.landmarks["multipie68"]
-    camera = torch.tensor([truth.focal, truth.focal, 256, 256], dtype=torch.float64)
-    place = torch.as_tensor(truth.rotation), torch.as_tensor(truth.translation)
+    camera = torch.tensor([ground_truth.focal, ground_truth.focal, 256, 256], dtype=torch.float64)
+    place = torch.as_tensor(ground_truth.rotation), torch.as_tensor(ground_truth.translation)
     second = np.full((40, 68, 3), np.nan)
     second[:, marks.index, :2] = project(points(vertices, marks), *place, camera)[..., :2]
     second[..., 2] = 1
@@ -143,10 +145,11 @@ def test_second_detector_helps(clip, tmp_path):
     group = both.residual_group[:, -1]
     assert np.median(group) < 0.5 * np.median(both.residual_px)
     # Up to a constant turn, which belongs to the identity.
-    error = [shaking(solved, truth) for solved in (alone, both)]
+    error = [shaking(solved, ground_truth) for solved in (alone, both)]
     assert error[1] < 0.9 * error[0]
     correlation = [
-        np.corrcoef(angles(solved.jaw)[:, 0], truth.jaw[:, 0])[0, 1] for solved in (alone, both)
+        np.corrcoef(angles(solved.jaw)[:, 0], ground_truth.jaw[:, 0])[0, 1]
+        for solved in (alone, both)
     ]
     assert correlation[1] > correlation[0]
 
@@ -185,16 +188,16 @@ def test_export_writes_one_frame_per_image(clip, solved, tmp_path):
     np.testing.assert_array_equal(frame["flame"]["exp"][0, :count], solved.exp[row])
 
 
-def first_frames(truth, count):
+def first_frames(ground_truth, count):
     names = ("exp", "jaw", "eyes", "lids", "rotation", "translation")
-    return {name: getattr(truth, name)[:count] for name in names}
+    return {name: getattr(ground_truth, name)[:count] for name in names}
 
 
 def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, caplog):
-    _, head, truth = clip
+    _, head, ground_truth = clip
     folder = tmp_path / "short"
     folder.mkdir()
-    write_inputs(folder, *detect(head, replace(truth, **first_frames(truth, 24))))
+    write_inputs(folder, *detect(head, replace(ground_truth, **first_frames(ground_truth, 24))))
     head.save(folder / "head.npz")
     track(folder, tmp_path, scratch=tmp_path / "a")
     straight = {file: (tmp_path / file).read_bytes() for file in ("track.npz", "identity.npy")}
@@ -232,11 +235,11 @@ def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, capl
 
 
 def test_windows_give_what_one_solve_gives(clip, solved, tmp_path, monkeypatch):
-    folder, _, truth = clip
+    folder, _, ground_truth = clip
     monkeypatch.setattr(schedule, "JOINT", 60)
     monkeypatch.setattr(schedule, "WINDOW", 30)
     monkeypatch.setattr(schedule, "OVERLAP", 12)
-    intrinsics = f"{truth.focal},{truth.focal},256,256"
+    intrinsics = f"{ground_truth.focal},{ground_truth.focal},256,256"
     long = track(folder, tmp_path, intrinsics=intrinsics)
     off = torch.as_tensor(long.R).double() @ torch.as_tensor(solved.R).double().mT
     gap = torch.rad2deg(axis_angle_from_matrix(off).norm(dim=-1))
@@ -247,8 +250,8 @@ def test_windows_give_what_one_solve_gives(clip, solved, tmp_path, monkeypatch):
 
 def test_focal_length_is_said_to_be_unknown_without_motion(clip, tmp_path, caplog):
     _, head, _ = clip
-    truth = make_truth(head, 40, seed=4, motion=0.02)
-    landmarks, crop = detect(head, truth)
+    ground_truth = make_ground_truth(head, 40, seed=4, motion=0.02)
+    landmarks, crop = detect(head, ground_truth)
     write_inputs(tmp_path, landmarks, crop)
     head.save(tmp_path / "head.npz")
     with caplog.at_level("INFO", "headsplat"):

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from headsplat.crop import Crop
-from headsplat.errors import UserError
-from headsplat.files import write_npz
+from headsplat.frames.crop import Crop
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_npz
 from headsplat.tracking.intrinsics import default_intrinsics, given_intrinsics
 from headsplat.tracking.observations import read_observations, split_cuts
 from headsplat.tracking.priors import measure_noise
@@ -104,7 +104,7 @@ def test_jump_cut_is_found_in_slow_motion_only(step):
     # A head that is fast before and after as well is not cut.
     fast = np.zeros((20, 478, 2)) + np.arange(20)[:, None, None] * 15.0
     assert split_cuts(fast, np.ones(20, bool), 100.0)[1].all()
-    # Nor is one whose every picture comes twice.
+    # Nor is one whose every image comes twice.
     assert split_cuts(fast[np.arange(20) // 2], np.ones(20, bool), 100.0)[1].all()
 
 
@@ -154,7 +154,7 @@ def test_identity_of_another_model_is_refused(tmp_path):
         ("1000,1500,960,540", "rescale the video"),
         ("1000,1000,1960,540", "far from the middle of the 1920x1080"),
         ("2000,2000,1920,1080", "far from the middle"),
-        ("1000,1000,960,540,1280,720", "of a 1280x720 picture, the video is 1920x1080"),
+        ("1000,1000,960,540,1280,720", "of a 1280x720 image, the video is 1920x1080"),
     ],
 )
 def test_bad_intrinsics_are_refused(text, message):
@@ -166,7 +166,7 @@ def test_crop_is_carried_into_the_intrinsics():
     crop = Crop(100, 0, 1000, 500, 1920, 1080)
     camera = given_intrinsics("1400,1400,950,550", crop)
     assert camera.focal == pytest.approx(700)
-    assert camera.centre == pytest.approx((425, 275))
+    assert camera.center == pytest.approx((425, 275))
     assert given_intrinsics("1400,1400,950,550,1920,1080", crop) == camera
-    assert default_intrinsics(crop).centre == pytest.approx((430, 270))
+    assert default_intrinsics(crop).center == pytest.approx((430, 270))
     assert default_intrinsics(crop).focal == pytest.approx(0.25 * 1080 / np.tan(np.pi * 12.5 / 180))

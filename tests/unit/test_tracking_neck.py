@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
-from headsplat.errors import UserError
-from headsplat.exports.vhap import flame_parameters
-from headsplat.heads.procedural.head import procedural_head
-from headsplat.imports.clip import make_track
-from headsplat.imports.flame_pose import fold, unfold
+from benchmarks.synthetic_tracks import detect, make_ground_truth, write_inputs
+from headsplat.formats.flame_pose import fold, unfold
+from headsplat.formats.importing.clip import make_track
+from headsplat.formats.vhap.writer import flame_parameters
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
-from headsplat.track_io import read_track, write_track
+from headsplat.runtime.errors import UserError
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.track import read_track, write_track
 from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.run import track_head
 
@@ -119,8 +119,8 @@ def test_vhap_carries_the_neck_and_the_face_stays():
 def test_the_track_holds_a_neck_only_where_one_is_wanted(tmp_path):
     head = procedural_head()
     head.save(tmp_path / "head.npz")
-    truth = make_truth(head, 12, seed=2)
-    write_inputs(tmp_path, *detect(head, truth))
+    ground_truth = make_ground_truth(head, 12, seed=2)
+    write_inputs(tmp_path, *detect(head, ground_truth))
     paths = [tmp_path / n for n in ("head.npz", "landmarks.npz", "crop.json", "frames.tsv")]
     tracks = []
     for name, neck in (("without", False), ("with", True)):

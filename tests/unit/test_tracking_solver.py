@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.synthetic_tracks import detect, make_truth, write_inputs
+from benchmarks.synthetic_tracks import detect, make_ground_truth, write_inputs
 from headsplat.camera import project
 from headsplat.heads.landmarks import contour_points, pick, points
-from headsplat.heads.procedural.head import procedural_head
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from headsplat.tracking.banded import factorise, pair_blocks
+from headsplat.synthetic.head.head import procedural_head
+from headsplat.tracking.banded import factorize, pair_blocks
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.initial import initial_state
 from headsplat.tracking.layout import Layout, State, eye_vectors
@@ -86,7 +86,7 @@ def test_restricted_landmarks_are_those_of_the_head(head, setup):
 
 
 def columns(view, size):
-    """Derivatives of both picture coordinates of every point: (N, L, 2, size)."""
+    """Derivatives of both image coordinates of every point: (N, L, 2, size)."""
     frames, count = view.pixels.shape[:2]
     axes = torch.eye(2, dtype=torch.float64)
     if isinstance(view, LandmarkView):
@@ -124,8 +124,8 @@ def test_jacobian_is_the_finite_difference(setup, kind):
 
 
 def test_gradient_is_that_of_the_cost(head, tmp_path):
-    truth = make_truth(head, 6, seed=5)
-    landmarks, crop = detect(head, truth, noise=2.0)
+    ground_truth = make_ground_truth(head, 6, seed=5)
+    landmarks, crop = detect(head, ground_truth, noise=2.0)
     write_inputs(tmp_path, landmarks, crop)
     names = ("landmarks.npz", "crop.json", "frames.tsv")
     observed = read_observations(*(tmp_path / name for name in names))
@@ -138,7 +138,7 @@ def test_gradient_is_that_of_the_cost(head, tmp_path):
     generator = torch.Generator().manual_seed(1)
     state.frame[:, layout.lids] = 0.3
     frames, outlier = torch.arange(6), 5.0
-    rows = terms.linearise(state, frames, outlier, layout.shared_size)
+    rows = terms.linearize(state, frames, outlier, layout.shared_size)
     gradient = torch.einsum("nm,nmp->np", rows.values, rows.jacobian).double()
     for _ in range(4):
         frame = torch.randn(state.frame.shape, generator=generator, dtype=torch.float64)
@@ -175,7 +175,7 @@ def random_band(frames, size, seed=0):
 def test_banded_solve_is_the_dense_solve(frames):
     size = 3
     diagonal, first, second, dense = random_band(frames, size)
-    factor = factorise(*pair_blocks(diagonal[None], first[None], second[None]))
+    factor = factorize(*pair_blocks(diagonal[None], first[None], second[None]))
     right = torch.randn(frames * size, 2, dtype=torch.float64)
     half = factor.half_solve(right.reshape(1, frames // 2, 2 * size, 2))
     solved = factor.back_solve(half).reshape(frames * size, 2)
@@ -199,10 +199,10 @@ def test_smoothness_gradient_and_bands(setup):
     turns = matrix_from_axis_angle(torch.randn(7, 3, dtype=torch.float64) * 1e-4)
     state = State(frame, turns, torch.zeros(layout.shared_size, dtype=torch.float64))
     gradient = smooth.gradient(state)
-    centre, near, far = smooth.bands()
+    center, near, far = smooth.bands()
     flat = frame.clone()
     flat[:, layout.turn] = axis_angle_from_matrix(turns)
-    product = centre * flat
+    product = center * flat
     product[1:] += near * flat[:-1]
     product[:-1] += near * flat[1:]
     product[2:] += far * flat[:-2]
@@ -238,7 +238,7 @@ def test_a_step_cut_short_is_not_the_end(monkeypatch):
     def search(self, progress, *rest):
         return Progress(progress.state, next(dampings), 0, 100.0 - 1e-6)
 
-    monkeypatch.setattr(ClipSolver, "linearise", lambda self, *rest: normal)
+    monkeypatch.setattr(ClipSolver, "linearize", lambda self, *rest: normal)
     monkeypatch.setattr(ClipSolver, "held", lambda self, *rest: None)
     monkeypatch.setattr(ClipSolver, "_search", search)
     solver = ClipSolver.__new__(ClipSolver)

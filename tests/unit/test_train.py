@@ -1,4 +1,4 @@
-"""Training: losses, plan, pictures, resume that equals an unbroken run, stops that are clean."""
+"""Training: losses, plan, images, resume that equals an unbroken run, stops that are clean."""
 
 import os
 import signal
@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from headsplat_workflow.codehash import code_version
+
 import train_avatar as script
 from headsplat.avatar import load_avatar
-from headsplat.codehash import code_version
-from headsplat.errors import UserError
-from headsplat.files import read_json
 from headsplat.heads.model import HeadModel
-from headsplat.stopping import SIGNALS, Stopped
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_json
+from headsplat.runtime.stopping import SIGNALS, Stopped
 from headsplat.train import run, step, trainer
 from headsplat.train.checkpoint import State, load_state, save_state
-from headsplat.train.dataset import PictureReader, open_pictures
+from headsplat.train.dataset import ImageReader, open_images
 from headsplat.train.losses import composite
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.options import TrainOptions
@@ -58,24 +59,24 @@ def held_out_error(clip, folder: Path) -> tuple[float, float]:
     avatar = load_avatar(folder, head, "cpu")
     ids = read_json(clip.split)["test"]
     rows = track.rows(ids)
-    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
+    reader = ImageReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
     planes = torch.from_numpy(np.stack([reader.read(i) for i in ids])).float() / 255
-    truth = composite(planes[..., :3], planes[..., 3], torch.zeros(len(ids), 3))
-    colour, alpha = avatar.render(
+    ground_truth = composite(planes[..., :3], planes[..., 3], torch.zeros(len(ids), 3))
+    color, alpha = avatar.render(
         track.condition[rows], track.rotation[rows], track.translation[rows], track.intrinsics,
         track.width, track.height, torch.zeros(3),
     )  # fmt: skip
-    assert alpha.shape == truth.shape[:3]
-    return (colour - truth).square().mean().item(), truth.square().mean().item()
+    assert alpha.shape == ground_truth.shape[:3]
+    return (color - ground_truth).square().mean().item(), ground_truth.square().mean().item()
 
 
-def test_composite_lays_the_head_over_the_colour():
-    picture, matte = torch.rand(1, 2, 2, 3), torch.tensor([[[0.0, 1.0], [0.25, 0.5]]])
-    out = composite(picture, matte, torch.tensor([[0.2, 0.4, 0.6]]))
+def test_composite_lays_the_head_over_the_color():
+    image, matte = torch.rand(1, 2, 2, 3), torch.tensor([[[0.0, 1.0], [0.25, 0.5]]])
+    out = composite(image, matte, torch.tensor([[0.2, 0.4, 0.6]]))
     torch.testing.assert_close(out[0, 0, 0], torch.tensor([0.2, 0.4, 0.6]))
-    torch.testing.assert_close(out[0, 0, 1], picture[0, 0, 1])
+    torch.testing.assert_close(out[0, 0, 1], image[0, 0, 1])
     torch.testing.assert_close(
-        out[0, 1, 0], 0.25 * picture[0, 1, 0] + 0.75 * torch.tensor([0.2, 0.4, 0.6])
+        out[0, 1, 0], 0.25 * image[0, 1, 0] + 0.75 * torch.tensor([0.2, 0.4, 0.6])
     )
 
 
@@ -94,21 +95,21 @@ def test_plan_is_fair_and_repeatable():
     assert plan.rates[-1] == pytest.approx(0.1, abs=0.01)
 
 
-def test_streamed_pictures_equal_resident_ones(clip, caplog):
-    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], 48, 48)
+def test_streamed_images_equal_resident_ones(clip, caplog):
+    reader = ImageReader([clip.frames], [clip.alpha], [clip.parsing], 48, 48)
     ids = list(range(1, 13))
     plan = make_plan(len(ids), TrainOptions(steps=9, batch=2), 25, (48, 48), 5, 0.1).rows
     device = torch.device("cpu")
     with caplog.at_level("INFO"):
-        resident = open_pictures(reader, ids, plan, device, 100, 100)
-        streamed = open_pictures(reader, ids, plan, device, 0, 0)
+        resident = open_images(reader, ids, plan, device, 100, 100)
+        streamed = open_images(reader, ids, plan, device, 0, 0)
     estimates = [record.message for record in caplog.records if "MiB" in record.message]
     assert [text.split(": ")[-1] for text in estimates] == ["resident", "streamed"]
     for number, rows in enumerate(plan):
         seen = []
-        for pictures in (resident, streamed):
-            pictures.prepare(number)
-            seen.append(pictures.planes[pictures.places(rows)])
+        for images in (resident, streamed):
+            images.prepare(number)
+            seen.append(images.planes[images.places(rows)])
         assert torch.equal(*seen)
     assert torch.equal(resident.rows([3, 1]), streamed.rows([3, 1]))
     assert len(streamed._cache) <= 10
@@ -116,8 +117,8 @@ def test_streamed_pictures_equal_resident_ones(clip, caplog):
     reader.close()
 
 
-def test_picture_of_another_size_is_named(clip):
-    reader = PictureReader([clip.frames], [clip.alpha], [clip.parsing], 64, 64)
+def test_image_of_another_size_is_named(clip):
+    reader = ImageReader([clip.frames], [clip.alpha], [clip.parsing], 64, 64)
     with pytest.raises(UserError, match=r"frame 3: .*64x64"):
         reader.read(3)
 
@@ -280,13 +281,13 @@ def test_every_damage_is_noticed(tmp_path, caplog, damage):
 
 
 def test_nan_names_the_frames_and_saves_nothing(clip, tmp_path, monkeypatch):
-    loss = step.picture_loss
+    loss = step.image_loss
 
     def poisoned(image, planes, places, background, *more):
         broken = background[:, 0] > 0.9
         return torch.where(broken, float("nan"), loss(image, planes, places, background, *more))
 
-    monkeypatch.setattr(step, "picture_loss", poisoned)
+    monkeypatch.setattr(step, "image_loss", poisoned)
     plan = make_plan(10, TrainOptions(steps=40, batch=2), 29, (48, 48), 1, 0.1)
     first = int((plan.backgrounds[..., 0] > 0.9).any(1).nonzero()[0])
     rows = plan.rows[first][plan.backgrounds[first, :, 0] > 0.9]
@@ -332,12 +333,12 @@ def test_flashavatar_trains_and_leaves_its_checkpoint(clip, tmp_path):
         (["--model", "magic"], "--model magic"),
         (["--gaussians", "3"], "--gaussians 3: must be between"),
         (["--ssim", "-1"], "--ssim -1.0"),
-        (["--device", "cuda"], "no graphics card"),
+        (["--device", "cuda"], "no GPU"),
     ],
 )
 def test_bad_options_are_refused(clip, tmp_path, flags, message):
     if "cuda" in flags and torch.cuda.is_available():
-        pytest.skip("there is a card")
+        pytest.skip("there is a GPU")
     with pytest.raises(UserError, match=message):
         train(clip, tmp_path, *flags)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headsplat.train.crops import crop_pictures, crop_size, draw_corners, random_crops
+from headsplat.train.crops import crop_images, crop_size, draw_corners, random_crops
 
 SIZE = 5
 
@@ -31,7 +31,7 @@ def test_crops_are_slices_and_so_is_their_gradient():
     assert torch.equal(found, wanted)
 
 
-def test_crops_of_pictures_that_do_not_lie_in_order():
+def test_crops_of_images_that_do_not_lie_in_order():
     image = torch.rand(3, 3, 8, 11, dtype=torch.float64).requires_grad_()
     view = image.permute(0, 2, 3, 1)
     assert torch.equal(random_crops(view, _corners(), SIZE), _slices(view, _corners()))
@@ -41,11 +41,11 @@ def test_crops_of_pictures_that_do_not_lie_in_order():
 
 def test_crops_of_stored_bytes():
     torch.manual_seed(0)
-    pictures = torch.randint(0, 256, (4, 8, 11, 5), dtype=torch.uint8)
+    images = torch.randint(0, 256, (4, 8, 11, 5), dtype=torch.uint8)
     rows = torch.tensor([3, 0, 3])
-    crops = crop_pictures(pictures, rows, _corners(), SIZE)
+    crops = crop_images(images, rows, _corners(), SIZE)
     assert crops.dtype == torch.uint8
-    assert torch.equal(crops, _slices(pictures[rows], _corners()))
+    assert torch.equal(crops, _slices(images[rows], _corners()))
 
 
 def test_corners_cover_every_place_and_no_other():

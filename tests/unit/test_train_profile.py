@@ -1,4 +1,4 @@
-"""Where a step's time goes: real steps on the CPU, and a card's trace as the profiler writes it."""
+"""Where a step's time goes: real steps on the CPU, and a GPU's trace as the profiler writes it."""
 
 import gzip
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from headsplat.raster import extension
-from headsplat.raster.gaussians import rasterize_gaussians
+from headsplat.gaussians.raster import extension
+from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.train import profile
 from headsplat.train.profile import REST, WALL, part_of, parts_of, profile_steps
 from tests.oracles.gaussian_check import ORDER
@@ -26,15 +26,15 @@ def event(name, start, length, kind="kernel", thread=7):
 def test_a_training_step_on_the_cpu(tmp_path):
     inputs = scene(3, batch=2, count=3000, width=96, height=96)
     inputs["means"] = inputs["means"].clone().requires_grad_()
-    optimiser = torch.optim.Adam([inputs["means"]], lr=1e-6, fused=True)
+    optimizer = torch.optim.Adam([inputs["means"]], lr=1e-6, fused=True)
     calls = []
 
     def step():
         calls.append(1)
         color, _ = rasterize_gaussians(*(inputs[name] for name in ORDER))
         (color.flatten(0, 2).T @ color.flatten(0, 2)).sum().backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     start = time.perf_counter()
     parts = profile_steps(step, 5, CPU, tmp_path / "trace.json.gz")
@@ -44,15 +44,15 @@ def test_a_training_step_on_the_cpu(tmp_path):
     assert last == WALL
     assert order == sorted(order, key=lambda part: -parts[part])
     expected = {
-        "rasteriser, forward", "rasteriser, backward", "optimiser",
+        "rasterizer, forward", "rasterizer, backward", "optimizer",
         "matrix products and convolutions", REST, "between operators",
     }  # fmt: skip
     assert set(order) - {"copies and fills"} == expected
     # Four recorded steps; all of their time is told, once.
     assert parts[WALL] * 4 < elapsed
     assert sum(parts[part] for part in order) == pytest.approx(parts[WALL], rel=0.02)
-    raster = parts["rasteriser, forward"] + parts["rasteriser, backward"]
-    assert raster > parts["optimiser"]
+    raster = parts["rasterizer, forward"] + parts["rasterizer, backward"]
+    assert raster > parts["optimizer"]
     with gzip.open(tmp_path / "trace.json.gz", "rt") as handle:
         names = [e["name"] for e in json.load(handle)["traceEvents"]]
     assert names.count("headsplat::rasterize_gaussians_backward") == 5
@@ -78,7 +78,7 @@ def test_memory_is_bounded(monkeypatch, tmp_path, count, recorded):
     assert names.count("aten::linalg_vector_norm") == recorded + warm
 
 
-def test_a_cards_time_is_its_kernels():
+def test_a_gpus_time_is_its_kernels():
     events = [
         event("headsplat: profiled steps", 100, 1000, "user_annotation"),
         event("headsplat::(anonymous namespace)::draw_tiles(GaussianTask, Lists)", 50, 40),
@@ -94,9 +94,9 @@ def test_a_cards_time_is_its_kernels():
     ]
     parts = parts_of(events, "cuda", 2, 500.0)
     assert parts == {
-        "rasteriser, backward": 150.0,
+        "rasterizer, backward": 150.0,
         "idle": 160.0,  # 500 less half of the 680 microseconds in which anything ran
-        "rasteriser, forward": 100.0,
+        "rasterizer, forward": 100.0,
         "matrix products and convolutions": 45.0,
         REST: 30.0,
         "copies and fills": 25.0,
@@ -110,10 +110,10 @@ def test_an_operators_time_is_what_it_spends_itself():
         event("aten::mm", 10, 80, "cpu_op"),
         event("aten::copy_", 20, 30, "cpu_op"),
         event("aten::relu", 100, 10, "cpu_op"),
-        event("headsplat::picture_loss_backward", 0, 70, "cpu_op", thread=8),
+        event("headsplat::image_loss_backward", 0, 70, "cpu_op", thread=8),
     ]
     assert parts_of(events, "cpu", 1, 120.0) == {
-        "picture loss": 70.0,
+        "image loss": 70.0,
         "matrix products and convolutions": 50.0,
         REST: 30.0,
         "copies and fills": 30.0,
@@ -131,9 +131,9 @@ def test_no_work_of_the_device_is_no_parts():
     [
         (
             "void (anonymous namespace)::multi_tensor_apply_kernel<FusedAdamMathFunctor>",
-            "optimiser",
+            "optimizer",
         ),
-        ("aten::_fused_adam_", "optimiser"),
+        ("aten::_fused_adam_", "optimizer"),
         ("void cutlass::Kernel2<cutlass_80_wmma_tensorop_h16816>", "matrix products"),
         ("sm80_xmma_fprop_implicit_gemm_f16f16", "matrix products"),
         ("void cublasLt::splitKreduce_kernel<32, 16>", "matrix products"),
@@ -142,8 +142,8 @@ def test_no_work_of_the_device_is_no_parts():
         ("aten::convolution_backward", "matrix products"),
         ("aten::addmm", "matrix products"),
         ("aten::fill_", "copies and fills"),
-        ("headsplat::rasterize_gaussians", "rasteriser, forward"),
-        ("headsplat::rasterize_gaussians_backward", "rasteriser, backward"),
+        ("headsplat::rasterize_gaussians", "rasterizer, forward"),
+        ("headsplat::rasterize_gaussians_backward", "rasterizer, backward"),
         ("void at::native::index_elementwise_kernel<128, 4>", REST),
         ("void at::native::elementwise_kernel<direct_copy_kernel_cuda>", REST),
         ("aten::addcmul", REST),

@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.video.colour import HLG, PQ, tone_map
-from headsplat.video.decode import read_pictures
+from headsplat.runtime.errors import UserError
+from headsplat.video.color import HLG, PQ, tone_map
+from headsplat.video.decode import read_images
 from headsplat.video.probe import probe_video
-from tests.unit.video_files import GOP, make_video, number_of, numbered_picture
+from tests.unit.video_files import GOP, make_video, number_of, numbered_image
 
 THIRTY = Fraction(1, 30)
 OPEN = {"x264-params": GOP + ":open-gop=1"}
@@ -29,8 +29,8 @@ KINDS = {
 }
 
 
-def pictures(path: Path, info, first: int, stop: int) -> list[tuple[int, bytes]]:
-    return [(k, p.tobytes()) for k, p in read_pictures(path, info, first, stop)]
+def random_images(path: Path, info, first: int, stop: int) -> list[tuple[int, bytes]]:
+    return [(k, p.tobytes()) for k, p in read_images(path, info, first, stop)]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -38,21 +38,21 @@ def test_chunks_equal_a_pass_over_the_whole(tmp_path: Path, name: str) -> None:
     path = make_video(tmp_path / name, range(90), THIRTY, **KINDS[name])
     info = probe_video(path, tmp_path / "video.json")
     assert (info.n_source, info.n_undecodable, info.n_frames) == (90, 0, 75)
-    whole = pictures(path, info, 1, 76)
+    whole = random_images(path, info, 1, 76)
     assert [k for k, _ in whole] == list(range(1, 76))
     for first in range(1, 76, 6):
         stop = min(first + 6, 76)
-        assert pictures(path, info, first, stop) == whole[first - 1 : stop - 1]
+        assert random_images(path, info, first, stop) == whole[first - 1 : stop - 1]
 
 
-def test_pictures_are_the_ones_nearest_in_time(tmp_path: Path) -> None:
+def test_images_are_the_ones_nearest_in_time(tmp_path: Path) -> None:
     steps = np.random.default_rng(5).integers(8, 70, 80)
     stamps = [int(t) for t in np.cumsum(steps) + 500]
     path = make_video(tmp_path / "vfr.mkv", stamps, Fraction(1, 1000))
     info = probe_video(path, tmp_path / "video.json")
-    for frame_id, picture in read_pictures(path, info, 1, info.n_frames + 1):
+    for frame_id, image in read_images(path, info, 1, info.n_frames + 1):
         time = stamps[0] + 40 * (frame_id - 1)
-        shown = stamps[number_of(picture)]
+        shown = stamps[number_of(image)]
         assert abs(shown - time) == min(abs(stamp - time) for stamp in stamps)
 
 
@@ -60,10 +60,10 @@ def test_late_start_moves_time_zero(tmp_path: Path) -> None:
     path = make_video(tmp_path / "late.mp4", range(45, 135), THIRTY)
     info = probe_video(path, tmp_path / "video.json")
     assert info.duration == 3
-    assert number_of(next(read_pictures(path, info, 1, 2))[1]) == 0
+    assert number_of(next(read_images(path, info, 1, 2))[1]) == 0
 
 
-def test_pictures_that_the_edit_list_hides_are_not_there(tmp_path: Path) -> None:
+def test_images_that_the_edit_list_hides_are_not_there(tmp_path: Path) -> None:
     path = make_video(tmp_path / "trimmed.mp4", range(105), THIRTY)
     data = bytearray(path.read_bytes())
     at = data.find(b"elst") + 12
@@ -72,10 +72,10 @@ def test_pictures_that_the_edit_list_hides_are_not_there(tmp_path: Path) -> None
     path.write_bytes(data)
     info = probe_video(path, tmp_path / "video.json")
     assert (info.n_source, info.n_undecodable, info.n_frames) == (90, 0, 75)
-    whole = pictures(path, info, 1, 76)
-    assert number_of(next(read_pictures(path, info, 1, 2))[1]) == 15
-    assert number_of(next(read_pictures(path, info, 51, 52))[1]) == 75
-    assert pictures(path, info, 30, 40) == whole[29:39]
+    whole = random_images(path, info, 1, 76)
+    assert number_of(next(read_images(path, info, 1, 2))[1]) == 15
+    assert number_of(next(read_images(path, info, 51, 52))[1]) == 75
+    assert random_images(path, info, 30, 40) == whole[29:39]
 
 
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
 
     gc.disable()
     try:
-        sizes = [resident() for _ in read_pictures(path, info, 1, info.n_frames + 1)]
+        sizes = [resident() for _ in read_images(path, info, 1, info.n_frames + 1)]
     finally:
         gc.enable()
     assert max(sizes) - sizes[20] < 60e6
@@ -107,12 +107,12 @@ def test_display_matrix_is_applied(tmp_path: Path, matrix: tuple, rotation: int)
     info = probe_video(path, tmp_path / "video.json")
     assert info.rotation == rotation
     assert (info.width, info.height) == ((120, 160) if rotation % 180 else (160, 120))
-    picture = next(read_pictures(path, info, 76 - 1, 76))[1]
-    stored = {270: np.rot90(picture), 180: picture[::-1, ::-1], 90: np.rot90(picture, -1)}
-    assert number_of(stored.get(rotation, picture[:, ::-1])) == 89
+    image = next(read_images(path, info, 76 - 1, 76))[1]
+    stored = {270: np.rot90(image), 180: image[::-1, ::-1], 90: np.rot90(image, -1)}
+    assert number_of(stored.get(rotation, image[:, ::-1])) == 89
 
 
-def test_damaged_pictures_inside_are_listed_and_replaced(tmp_path: Path) -> None:
+def test_damaged_images_inside_are_listed_and_replaced(tmp_path: Path) -> None:
     path = make_video(tmp_path / "hurt.mp4", range(90), THIRTY, size=(320, 240))
     with av.open(str(path)) as file:
         packet = [p for p in file.demux(video=0) if p.size][50]
@@ -126,8 +126,8 @@ def test_damaged_pictures_inside_are_listed_and_replaced(tmp_path: Path) -> None
     assert stamp not in info.pts
     hit = [k for k in range(1, 76) if abs((k - 1) / 25 - stamp * info.time_base) < 1 / 100]
     assert set(hit) <= set(info.undecodable)
-    whole = pictures(path, info, 1, 76)
-    assert pictures(path, info, 40, 60) == whole[39:59]
+    whole = random_images(path, info, 1, 76)
+    assert random_images(path, info, 40, 60) == whole[39:59]
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
@@ -137,9 +137,9 @@ def test_hdr_is_seen_and_mapped(tmp_path: Path, transfer: int) -> None:
     )
     info = probe_video(path, tmp_path / "video.json")
     assert info.hdr
-    for frame_id, picture in read_pictures(path, info, 1, 10):
-        assert picture.dtype == np.uint8
-        assert number_of(picture) == number_of(numbered_picture(round((frame_id - 1) * 1.2)))
+    for frame_id, image in read_images(path, info, 1, 10):
+        assert image.dtype == np.uint8
+        assert number_of(image) == number_of(numbered_image(round((frame_id - 1) * 1.2)))
 
 
 def test_tone_curve() -> None:
@@ -149,8 +149,8 @@ def test_tone_curve() -> None:
         return round(65535 * (top / bottom) ** (2523 / 32))
 
     levels = [0.0, 203 * 0.18, 203 * 0.6, 203.0, 1000.0, 4000.0]
-    grey = np.array([[[pq(n)] * 3 for n in levels]], np.uint16)
-    out = tone_map(grey, PQ)[0].astype(int)
+    gray = np.array([[[pq(n)] * 3 for n in levels]], np.uint16)
+    out = tone_map(gray, PQ)[0].astype(int)
     assert (np.ptp(out, axis=1) <= 1).all()
     assert out[0, 0] == 0
     assert abs(out[1, 0] - 255 * 0.18 ** (1 / 2.4)) <= 1
@@ -163,4 +163,4 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     info = probe_video(path, tmp_path / "video.json")
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(UserError, match="changed since it was probed"):
-        next(read_pictures(path, info, 1, 2))
+        next(read_images(path, info, 1, 2))

@@ -11,16 +11,17 @@ from pathlib import Path
 import av
 import pytest
 
-from headsplat.doctor.space import clip_frames
-from headsplat.errors import UserError
+from headsplat_workflow.doctor.space import clip_frames
+
+from headsplat.runtime.errors import UserError
 from headsplat.video.container import MAX_PIXELS, open_media, packets
-from headsplat.video.decode import read_pictures
+from headsplat.video.decode import read_images
 from headsplat.video.encode import VideoWriter
-from headsplat.video.join import join_films
+from headsplat.video.join import join_videos
 from headsplat.video.probe import probe_video
 from headsplat.video.sound import read_sound
 from tests.conftest import ROOT
-from tests.unit.video_files import make_video, number_of, numbered_picture
+from tests.unit.video_files import make_video, number_of, numbered_image
 
 BASE = Fraction(1, 25)
 
@@ -64,21 +65,21 @@ def test_a_name_is_only_a_name(
     clip.rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     info = probe_video(name, "video.json")
-    assert (info.n_frames, number_of(next(read_pictures(name, info, 31, 32))[1])) == (60, 30)
+    assert (info.n_frames, number_of(next(read_images(name, info, 31, 32))[1])) == (60, 30)
     assert read_sound(name, 1) is None
     assert clip_frames({"a": {"video": name}}, 1) == [pytest.approx(60, abs=1)]
     assert nobody_came(listener)
 
 
-def test_films_are_written_under_any_name(
+def test_videos_are_written_under_any_name(
     tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     name = Path(f"tcp:127.0.0.1:{listener.getsockname()[1]}.mp4")
     with VideoWriter(name, 160, 120, 25) as writer:
         for index in range(60):
-            writer.write(numbered_picture(index))
-    join_films([name, name], Path("12:30.mp4"), 25)
+            writer.write(numbered_image(index))
+    join_videos([name, name], Path("12:30.mp4"), 25)
     assert probe_video("12:30.mp4", "video.json").n_frames == 120
     assert nobody_came(listener)
 
@@ -139,8 +140,8 @@ def test_a_pipe_ends_the_script_with_one_line(tmp_path: Path) -> None:
     [
         ("a.gif", "gif", "rgb8", (160, 120)),
         ("a.apng", "apng", "rgb24", (160, 120)),
-        ("grey.mkv", "ffv1", "gray", (160, 120)),
-        ("grey10.mkv", "ffv1", "gray10le", (160, 120)),
+        ("gray.mkv", "ffv1", "gray", (160, 120)),
+        ("gray10.mkv", "ffv1", "gray10le", (160, 120)),
         ("alpha.mkv", "ffv1", "yuva420p", (160, 120)),
         ("palette.mov", "qtrle", "argb", (160, 120)),
         ("alpha.mov", "png", "rgba", (160, 120)),
@@ -155,7 +156,7 @@ def test_all_kinds_of_pixels(
     info = probe_video(path, tmp_path / "video.json")
     assert ((info.width, info.height), info.n_source) == (size, 60)
     assert info.n_frames == pytest.approx(60, abs=1)
-    shown = [number_of(picture) for _, picture in read_pictures(path, info, 20, 30)]
+    shown = [number_of(image) for _, image in read_images(path, info, 20, 30)]
     assert shown == pytest.approx(range(19, 29), abs=1)
 
 
@@ -194,7 +195,7 @@ def test_a_stream_that_begins_in_the_middle_of_the_file(
 
 
 def with_other_numbers(source: Path, path: Path) -> None:
-    """The pictures of `source` under other numbers of their stream, and a second stream."""
+    """The images of `source` under other numbers of their stream, and a second stream."""
     with (
         av.open(str(source)) as read,
         av.open(str(path), "w", options={"mpegts_start_pid": "768"}) as file,

@@ -7,10 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
 from headsplat.video.encode import VideoWriter
 from headsplat.video.sound import read_sound
-from tests.unit.video_files import number_of, numbered_picture
+from tests.unit.video_files import number_of, numbered_image
 
 
 def click(rate: int, seconds: float, at: float) -> np.ndarray:
@@ -23,12 +23,12 @@ def click(rate: int, seconds: float, at: float) -> np.ndarray:
 def write(path: Path, audio: tuple[np.ndarray, int] | None, size: tuple[int, int]) -> None:
     with VideoWriter(path, *size, Fraction(25), audio) as writer:
         for index in range(50):
-            writer.write(numbered_picture(index, *size))
+            writer.write(numbered_image(index, *size))
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2), (22000, 1)])
 @pytest.mark.parametrize("seconds", [1.0, 3.0])
-def test_sound_is_in_sync_and_as_long_as_the_pictures(
+def test_sound_is_in_sync_and_as_long_as_the_images(
     tmp_path: Path, rate: int, channels: int, seconds: float
 ) -> None:
     samples = click(rate, seconds, 0.6)
@@ -53,15 +53,15 @@ def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
-def test_odd_sizes_are_padded_and_colours_survive(tmp_path: Path) -> None:
+def test_odd_sizes_are_padded_and_colors_survive(tmp_path: Path) -> None:
     path = tmp_path / "odd.mp4"
     write(path, None, (161, 121))
     with av.open(str(path)) as file:
         for index, frame in enumerate(file.decode(video=0)):
-            picture = frame.to_ndarray(format="rgb24")
-            assert picture.shape == (122, 162, 3)
-            assert number_of(picture[:121, :161]) == index
-            assert np.abs(picture[100, 80].astype(int) - (90, 120, 150)).max() <= 4
+            image = frame.to_ndarray(format="rgb24")
+            assert image.shape == (122, 162, 3)
+            assert number_of(image[:121, :161]) == index
+            assert np.abs(image[100, 80].astype(int) - (90, 120, 150)).max() <= 4
     assert read_sound(path, 100) is None
 
 

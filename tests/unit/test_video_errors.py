@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import probe_video as script
-from headsplat.errors import UserError
+from headsplat.runtime.errors import UserError
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 from tests.conftest import ROOT
-from tests.unit.video_files import make_video, numbered_picture
+from tests.unit.video_files import make_video, numbered_image
 
 BASE = Fraction(1, 25)
 
@@ -34,7 +34,7 @@ def refuse(path: Path, tmp_path: Path, pattern: str) -> None:
 def fast_start(path: Path, frames: int) -> bytes:
     with VideoWriter(path, 160, 120, 25) as writer:
         for index in range(frames):
-            writer.write(numbered_picture(index))
+            writer.write(numbered_image(index))
     return path.read_bytes()
 
 
@@ -59,7 +59,7 @@ def test_text_named_mp4(tmp_path: Path) -> None:
     refuse(path, tmp_path, "not a video that can be opened")
 
 
-def test_sound_without_pictures(tmp_path: Path) -> None:
+def test_sound_without_images(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("aac", rate=16000, layout="mono")

@@ -1,4 +1,4 @@
-"""Files of several tracks, changing sizes and interlaced pictures."""
+"""Files of several tracks, changing sizes and interlaced images."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,11 +7,11 @@ import av
 import numpy as np
 import pytest
 
-from headsplat.video.decode import read_pictures
+from headsplat.video.decode import read_images
 from headsplat.video.interlace import BOTTOM, TOP, field_order
 from headsplat.video.probe import probe_video
 from headsplat.video.shown import fitted
-from tests.unit.video_files import make_video, number_of, numbered_picture
+from tests.unit.video_files import make_video, number_of, numbered_image
 
 BASE = Fraction(1, 25)
 
@@ -22,19 +22,19 @@ def disc(width: int, height: int) -> np.ndarray:
     return np.where(inside[..., None], 255, 90).astype(np.uint8).repeat(3, -1)
 
 
-def extent(picture: np.ndarray) -> tuple[int, int]:
+def extent(image: np.ndarray) -> tuple[int, int]:
     """Width and height of the disc."""
-    bright = picture[..., 1] > 180
+    bright = image[..., 1] > 180
     return int(bright.any(axis=0).sum()), int(bright.any(axis=1).sum())
 
 
-def film(path: Path, pictures: list[np.ndarray], codec: str, options: dict[str, str]) -> bytes:
-    height, width = pictures[0].shape[:2]
+def video(path: Path, images: list[np.ndarray], codec: str, options: dict[str, str]) -> bytes:
+    height, width = images[0].shape[:2]
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for index, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for index, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = index, BASE
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -44,28 +44,28 @@ def film(path: Path, pictures: list[np.ndarray], codec: str, options: dict[str, 
 def test_a_phone_that_is_turned_keeps_the_aspect(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = film(tmp_path / "1.ts", [disc(320, 180)] * 50, "libx264", {})
-    two = film(tmp_path / "2.ts", [disc(180, 320)] * 40, "libx264", {})
+    one = video(tmp_path / "1.ts", [disc(320, 180)] * 50, "libx264", {})
+    two = video(tmp_path / "2.ts", [disc(180, 320)] * 40, "libx264", {})
     path = tmp_path / "turned.ts"
     path.write_bytes(one + two)
     info = probe_video(path, tmp_path / "video.json")
     assert "change their size or turn 1 times, first at 2.00 s to 180 x 320" in caplog.text
     assert (info.width, info.height, info.n_frames) == (320, 180, 90)
-    shown = {k: p for k, p in read_pictures(path, info, 1, 91)}
+    shown = {k: p for k, p in read_images(path, info, 1, 91)}
     for frame_id in (10, 80):
         assert shown[frame_id].shape == (180, 320, 3)
         width, height = extent(shown[frame_id])
         assert abs(width - height) <= 2
     assert shown[80][:, :100].max() == 0
-    again = next(read_pictures(path, info, 80, 81))[1]
+    again = next(read_images(path, info, 80, 81))[1]
     assert np.array_equal(again, shown[80])
 
 
 def test_a_stream_that_tells_its_turn_at_key_frames(tmp_path: Path) -> None:
     plain, turned = tmp_path / "1.ts", tmp_path / "2.ts"
-    picture = disc(320, 180)
-    picture[:40, :60] = 20
-    one = film(plain, [picture] * 50, "libx264", {"x264-params": "keyint=10"})
+    image = disc(320, 180)
+    image[:40, :60] = 20
+    one = video(plain, [image] * 50, "libx264", {"x264-params": "keyint=10"})
     with av.open(str(plain)) as source, av.open(str(turned), "w") as file:
         stream = file.add_stream_from_template(source.streams.video[0])
         way = "h264_metadata=rotate=90:display_orientation=insert"
@@ -80,10 +80,10 @@ def test_a_stream_that_tells_its_turn_at_key_frames(tmp_path: Path) -> None:
     both.write_bytes(one + turned.read_bytes())
     info = probe_video(both, tmp_path / "video.json")
     assert (info.width, info.height, info.rotation, info.n_frames) == (320, 180, 0, 100)
-    shown = dict(read_pictures(both, info, 1, 101))
+    shown = dict(read_images(both, info, 1, 101))
     for frame_id in (25, 77):
         assert abs(np.subtract(*extent(shown[frame_id]))) <= 2
-        assert np.array_equal(next(read_pictures(both, info, frame_id, 101))[1], shown[frame_id])
+        assert np.array_equal(next(read_images(both, info, frame_id, 101))[1], shown[frame_id])
     assert shown[25][10, 10].max() < 40
     # A quarter turn to the left brings the dark corner down.
     assert shown[77][170, 115].max() < 40
@@ -104,8 +104,8 @@ def two_tracks(path: Path, counts: tuple[int, int], sizes: list[tuple[int, int]]
         for index in range(max(counts)):
             for stream, size, count in zip(streams, sizes, counts, strict=True):
                 if index < count:
-                    picture = numbered_picture(index, *size)
-                    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    image = numbered_image(index, *size)
+                    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                     frame.pts, frame.time_base = index, BASE
                     file.mux(stream.encode(frame))
         for stream in streams:
@@ -122,69 +122,69 @@ def test_the_largest_track_that_is_a_video_counts(tmp_path: Path, suffix: str) -
         path = two_tracks(tmp_path / f"two.{suffix}", counts, sizes)
         info = probe_video(path, tmp_path / "video.json")
         assert (info.width, info.height, info.n_frames) == (320, 240, 60)
-        assert number_of(next(read_pictures(path, info, 41, 42))[1]) == 40
+        assert number_of(next(read_images(path, info, 41, 42))[1]) == 40
 
 
 def moving(time: float, width: int = 320, height: int = 240) -> np.ndarray:
-    """A grey scene in which a bright bar with a texture of its own moves 6 pixels a frame."""
+    """A gray scene in which a bright bar with a texture of its own moves 6 pixels a frame."""
     background = np.random.default_rng(0).integers(60, 120, (height // 8, width // 8))
-    picture = background.repeat(8, 0).repeat(8, 1)
+    image = background.repeat(8, 0).repeat(8, 1)
     left = 40 + round(6 * time) % 200
-    picture[60:180, left : left + 60] = 220
-    picture[100:110, left + 10 : left + 50] = 20
-    return picture.astype(np.uint8)[..., None].repeat(3, -1)
+    image[60:180, left : left + 60] = 220
+    image[100:110, left + 10 : left + 50] = 20
+    return image.astype(np.uint8)[..., None].repeat(3, -1)
 
 
 def woven(index: int, order: str) -> np.ndarray:
     """Both fields of a frame, the later one half a frame later."""
-    picture, later = moving(index).copy(), moving(index + 0.5)
+    image, later = moving(index).copy(), moving(index + 0.5)
     first = 1 if order == TOP else 0
-    picture[first::2] = later[first::2]
-    return picture
+    image[first::2] = later[first::2]
+    return image
 
 
 @pytest.mark.parametrize("order", [TOP, BOTTOM])
 @pytest.mark.parametrize("flagged", [True, False])
-def test_combed_pictures_become_whole(
+def test_combed_images_become_whole(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, order: str, flagged: bool
 ) -> None:
     caplog.set_level("INFO")
     path = tmp_path / "combed.mp4"
     options = {"x264-params": f"crf=5:keyint=20:{order}=1" if flagged else "crf=5:keyint=20"}
-    film(path, [woven(k, order) for k in range(60)], "libx264", options)
+    video(path, [woven(k, order) for k in range(60)], "libx264", options)
     info = probe_video(path, tmp_path / "video.json")
     assert info.fields == order
     assert f"interlaced ({order}), deinterlaced" in caplog.text
-    whole = dict(read_pictures(path, info, 1, 61))
+    whole = dict(read_images(path, info, 1, 61))
     error = [np.abs(whole[k].astype(int) - moving(k - 1)).mean() for k in range(10, 50)]
     combed = [np.abs(woven(k - 1, order).astype(int) - moving(k - 1)).mean() for k in range(10, 50)]
     assert np.mean(error) < 0.5 * np.mean(combed)
     for first in (2, 20, 21, 22, 40, 58):
-        for frame_id, picture in read_pictures(path, info, first, first + 3):
-            assert np.array_equal(picture, whole[frame_id])
+        for frame_id, image in read_images(path, info, first, first + 3):
+            assert np.array_equal(image, whole[frame_id])
 
 
 @pytest.mark.parametrize("options", ["crf=5", "crf=5:tff=1"])
-def test_whole_pictures_stay_whatever_the_flags_say(tmp_path: Path, options: str) -> None:
+def test_whole_images_stay_whatever_the_flags_say(tmp_path: Path, options: str) -> None:
     path = tmp_path / "whole.mp4"
-    film(path, [moving(k) for k in range(60)], "libx264", {"x264-params": options})
+    video(path, [moving(k) for k in range(60)], "libx264", {"x264-params": options})
     assert probe_video(path, tmp_path / "video.json").fields is None
 
 
 def test_field_order() -> None:
-    def grey(pictures: list[np.ndarray]) -> list[np.ndarray]:
-        return [picture[..., 1].astype(np.int16) for picture in pictures]
+    def gray(images: list[np.ndarray]) -> list[np.ndarray]:
+        return [image[..., 1].astype(np.int16) for image in images]
 
     for order in (TOP, BOTTOM):
-        assert field_order(*grey([woven(k, order) for k in (4, 5, 6)])) == (True, order)
-    assert field_order(*grey([moving(k) for k in (4, 5, 6)])) == (True, None)
-    assert field_order(*grey([moving(4)] * 3)) == (False, None)
+        assert field_order(*gray([woven(k, order) for k in (4, 5, 6)])) == (True, order)
+    assert field_order(*gray([moving(k) for k in (4, 5, 6)])) == (True, None)
+    assert field_order(*gray([moving(4)] * 3)) == (False, None)
 
 
 def test_interlaced_tape_formats(tmp_path: Path) -> None:
     path = tmp_path / "tape.mpg"
     options = {"flags": "+ildct+ilme", "b": "8M"}
-    film(path, [woven(k, TOP) for k in range(60)], "mpeg2video", options)
+    video(path, [woven(k, TOP) for k in range(60)], "mpeg2video", options)
     assert probe_video(path, tmp_path / "video.json").fields == TOP
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from headsplat.video.probe import probe_video
 from headsplat.video.sound import read_sound
-from tests.unit.video_files import numbered_picture
+from tests.unit.video_files import numbered_image
 
 RATE = 48000
 
@@ -72,7 +72,7 @@ def with_sound(path: Path, tracks: int) -> Path:
         video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
         sounds = [file.add_stream("aac", rate=RATE, layout="mono") for _ in range(tracks)]
         for index in range(75):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(index), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(numbered_image(index), format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, 25)
             file.mux(video.encode(frame))
         for number, stream in enumerate(sounds, 1):

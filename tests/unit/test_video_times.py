@@ -8,13 +8,13 @@ import av
 import numpy as np
 import pytest
 
-from headsplat.errors import UserError
-from headsplat.video.decode import read_pictures
+from headsplat.runtime.errors import UserError
+from headsplat.video.decode import read_images
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
 from headsplat.video.sound import read_sound
 from headsplat.video.timeline import Pieces, spread
-from tests.unit.video_files import GOP, make_video, number_of, numbered_picture
+from tests.unit.video_files import GOP, make_video, number_of, numbered_image
 
 BASE = Fraction(1, 25)
 MS = Fraction(1, 1000)
@@ -24,8 +24,8 @@ def numbers(path: Path, info: VideoInfo) -> list[int]:
     """The numbers shown by all frames, which are equal from any start."""
 
     def read(first: int, stop: int) -> list[tuple[int, bytes, int]]:
-        pictures = read_pictures(path, info, first, stop)
-        return [(k, picture.tobytes(), number_of(picture)) for k, picture in pictures]
+        images = read_images(path, info, first, stop)
+        return [(k, image.tobytes(), number_of(image)) for k, image in images]
 
     end = info.n_frames + 1
     whole = read(1, end)
@@ -124,8 +124,8 @@ def test_recordings_joined_end_to_end_keep_all_images(
             stream = file.add_stream(codec, rate=25, options=options)
             stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
             for index in range(60):
-                picture = numbered_picture(first + index)
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                image = numbered_image(first + index)
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame.pts, frame.time_base = index, BASE
                 file.mux(stream.encode(frame))
             file.mux(stream.encode(None))
@@ -138,7 +138,7 @@ def test_recordings_joined_end_to_end_keep_all_images(
     assert numbers(path, info) == list(range(120))
 
 
-def test_films_one_behind_the_other_are_refused(tmp_path: Path) -> None:
+def test_videos_one_behind_the_other_are_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "one.mp4", range(60), BASE)
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(UserError, match="2 videos one behind the other"):
@@ -200,7 +200,7 @@ def test_sound_stays_with_the_images_over_a_pause(tmp_path: Path) -> None:
         video.codec_context.time_base = MS
         sound = file.add_stream("pcm_s16le", rate=rate, layout="mono")
         for index, stamp in enumerate(stamps):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(index), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(numbered_image(index), format="rgb24")
             frame.pts, frame.time_base = stamp, MS
             file.mux(video.encode(frame))
             # The sound tells the number of its image.

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from headsplat import process, stopping, watching
-from headsplat.watchdog import Silence
+from headsplat.runtime import process, stopping, watching
+from headsplat.runtime.watchdog import Silence
+from tests.conftest import ROOT
 
-from .test_stopping import SCRIPTS, start
+from .test_stopping import start
 
 # Blocks for ever, holds Python's lock, and no signal interrupts it.
 LOCKED = """
@@ -49,7 +50,7 @@ def wait_until_gone(*pids: int) -> None:
 def test_a_pipe_in_the_place_of_an_input_ends_the_stage(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.json")
     code = """
-from headsplat.heartbeat import beat
+from headsplat.runtime.heartbeat import beat
 def main():
     beat("frames", 3, 40)
     ready()
@@ -62,7 +63,7 @@ stage(main)
     assert "in main\n" in said
     assert said.count("most recent call first") == 1
     line = last_line(said)
-    assert line.startswith("error: -c hangs at headsplat/cli.py, line ")
+    assert line.startswith("error: -c hangs at workflow_scripts/headsplat_workflow/stage.py, line ")
     assert "no use of the CPU for 1 s (watchdog.idle), last heard: 'frames 3/40'" in line
 
 
@@ -82,7 +83,9 @@ stage(main)
     _, said = child.communicate(timeout=20)
     assert child.returncode == -signal.SIGKILL
     assert "in block\n" in said
-    assert last_line(said).startswith("error: -c hangs at headsplat/cli.py, line ")
+    assert last_line(said).startswith(
+        "error: -c hangs at workflow_scripts/headsplat_workflow/stage.py, line "
+    )
     wait_until_gone(int((tmp_path / "child").read_text()))
 
 
@@ -120,7 +123,7 @@ stage(main)
 def test_progress_and_pauses_are_no_hang(tmp_path: Path) -> None:
     """As a batch system stops all, for longer than the limit; then the stage alone, forgotten."""
     code = """
-from headsplat.cli import progress
+from headsplat.runtime.progress import progress
 def main():
     for _ in progress(range(30), 30, "steps", every=100):
         ready()
@@ -204,18 +207,19 @@ def test_a_stage_without_its_watchdog_goes_on(tmp_path: Path, number: int) -> No
 
 def test_imports_are_watched(tmp_path: Path) -> None:
     """Libraries hang in what they do when they are loaded, before the stage begins."""
-    shutil.copytree(SCRIPTS / "headsplat", tmp_path / "scripts/headsplat")
+    for package in ("headsplat", "workflow_scripts/headsplat_workflow"):
+        shutil.copytree(ROOT / package, tmp_path / package)
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "scripts/library.py").write_text(f"open({str(tmp_path / 'pipe')!r})\n")
-    script = tmp_path / "scripts/solve_it.py"
-    script.write_text("from headsplat.cli import stage\nimport library\n")
+    (tmp_path / "workflow_scripts/library.py").write_text(f"open({str(tmp_path / 'pipe')!r})\n")
+    script = tmp_path / "workflow_scripts/solve_it.py"
+    script.write_text("from headsplat_workflow.stage import stage\nimport library\n")
     run = subprocess.run(
-        [sys.executable, script], env=os.environ | limits(1, 0), capture_output=True, text=True,
-        timeout=20,
+        [sys.executable, script], capture_output=True, text=True, timeout=20,
+        env=os.environ | limits(1, 0) | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert run.returncode == 1
     assert last_line(run.stderr).startswith(
-        "error: solve_it hangs at library.py, line 1 in <module>"
+        "error: solve_it hangs at workflow_scripts/library.py, line 1 in <module>"
     )
 
 

@@ -1,4 +1,4 @@
-"""A clip of a few small pictures of the ball head, with its track, for training tests."""
+"""A clip of a few small images of the ball head, with its track, for training tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat.deform.codes import pose_head
-from headsplat.files import publish, write_json
-from headsplat.frame_zips import FrameZipWriter
+from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.packs import FrameZipWriter
+from headsplat.gaussians.deform.codes import pose_head
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.images import encode_jpeg, encode_png
 from headsplat.rotations import matrix_from_axis_angle
-from headsplat.track_io import Track, head_moves, write_track
+from headsplat.runtime.files import publish, write_json
+from headsplat.track import Track, head_moves, write_track
 from tests.unit.sphere_head import sphere_head
 
 IDENTITY = np.array([1, 0, 0, 0, 1, 0], dtype=np.float32)
@@ -36,7 +36,7 @@ class TinyClip:
 
 
 def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
-    """Every pixel near a projected vertex gets that vertex's colour: crude, but a clip."""
+    """Every pixel near a projected vertex gets that vertex's color: crude, but a clip."""
     head = sphere_head(24, 40)
     rng = np.random.default_rng(0)
     phase = np.arange(count) / count * 2 * np.pi
@@ -61,10 +61,10 @@ def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
     )
     condition = torch.from_numpy(np.concatenate([exp, jaw, eyes, lids], 1))
     vertices = pose_head(HeadGeometry(head), torch.zeros(2), condition)
-    colours = 0.5 + 0.4 * np.sin(head.template * 60 + rng.random(3))
-    lips = np.zeros(len(colours), bool)
+    colors = 0.5 + 0.4 * np.sin(head.template * 60 + rng.random(3))
+    lips = np.zeros(len(colors), bool)
     lips[head.regions["lips"]] = True
-    centres = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    centers = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
     with (
         publish(clip.frames) as f, publish(clip.alpha) as a, publish(clip.parsing) as p,
         FrameZipWriter(f, ".jpg") as frames, FrameZipWriter(a, ".png") as alpha,
@@ -73,12 +73,12 @@ def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
         for i in range(count):
             camera = (vertices[i] @ R[i].T + t[i]).numpy()
             pixels = camera[:, :2] / camera[:, 2:] * focal + K[:2, 2]
-            distance = np.linalg.norm(centres[:, :, None] - pixels, axis=-1)
+            distance = np.linalg.norm(centers[:, :, None] - pixels, axis=-1)
             distance += 1e3 * (camera[:, 2] > 0.8)
             nearest = distance.argmin(-1)
             inside = distance.min(-1) < 2.0
-            picture = np.where(inside[..., None], colours[nearest] * 255, 40).astype(np.uint8)
-            frames.add(i + 1, encode_jpeg(picture))
+            image = np.where(inside[..., None], colors[nearest] * 255, 40).astype(np.uint8)
+            frames.add(i + 1, encode_jpeg(image))
             alpha.add(i + 1, encode_png((inside * 255).astype(np.uint8)))
             parsing.add(i + 1, encode_png(np.full_like(nearest, 255, np.uint8)), role="_neckhead")
             mouth = (inside & lips[nearest]) * 255

@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "rules", "envs", "workflow_scripts", "cuda_ext", "config", "profiles", "docs")
+PARTS = (
+    "Snakefile", "rules", "envs", "headsplat", "workflow_scripts", "cuda_ext", "config", "profiles",
+    "docs",
+)  # fmt: skip
 
 TINY = {
     "builtin": {"seconds": 3, "size": 320},

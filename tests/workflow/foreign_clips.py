@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from headsplat.camera import project, vector_from_matrix
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.raster.triangles import interpolate, rasterize_triangles
 from headsplat.rotations import matrix_from_axis_angle
 
 FLIP = np.diag([1.0, -1.0, -1.0])
@@ -58,14 +58,14 @@ def make_motion(count: int) -> Motion:
 
 
 class Studio:
-    """Renders a head; pictures show it coloured by where its surface lies at rest."""
+    """Renders a head; images show it colored by where its surface lies at rest."""
 
     def __init__(self, head: HeadModel) -> None:
         self._head, self._geometry = head, HeadGeometry(head)
-        colours = 0.5 + 0.4 * np.sin(head.template * [70, 90, 60] + [0, 1, 2])
+        colors = 0.5 + 0.4 * np.sin(head.template * [70, 90, 60] + [0, 1, 2])
         lips = np.zeros(len(head.template))
         lips[head.regions["lips"]] = 1
-        self._paint = torch.as_tensor(np.c_[colours, lips, np.ones(len(lips))]).float()
+        self._paint = torch.as_tensor(np.c_[colors, lips, np.ones(len(lips))]).float()
 
     def joints(self, motion: Motion) -> np.ndarray:
         """(N, 5, 3) metres."""
@@ -75,7 +75,7 @@ class Studio:
     def shoot(
         self, motion: Motion, R: np.ndarray, t: np.ndarray, K: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(N, S, S, 3) pictures on grey, (N, S, S) matte and mouth, 0 or 255; all uint8."""
+        """(N, S, S, 3) images on gray, (N, S, S) matte and mouth, 0 or 255; all uint8."""
         count = len(R)
         values = [torch.as_tensor(v).float() for v in (motion.shape, motion.exp, R, t, K)]
         shape, exp, R, t, K = values
@@ -87,8 +87,8 @@ class Studio:
         face, bary = rasterize_triangles(screen, faces, SIZE, SIZE, cull_backfaces=True)
         seen = interpolate(face, bary, faces, self._paint).numpy()
         matte, mouth = seen[..., 4] > 0.5, seen[..., 3] > 0.5
-        pictures = np.where(matte[..., None], seen[..., :3], 0.25) * 255
-        return pictures.astype(np.uint8), *((m * 255).astype(np.uint8) for m in (matte, mouth))
+        images = np.where(matte[..., None], seen[..., :3], 0.25) * 255
+        return images.astype(np.uint8), *((m * 255).astype(np.uint8) for m in (matte, mouth))
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -105,7 +105,7 @@ def write_vhap(folder: Path, motion: Motion, studio: Studio) -> tuple[np.ndarray
     shift = joint - (turn @ joint[..., None])[..., 0] + motion.place
     t = shift @ FLIP + [0, 0, distance]
     K = np.array([[focal, 0, SIZE / 2], [0, focal, SIZE / 2], [0, 0, 1]])
-    pictures, mattes, _ = studio.shoot(motion, R, t, K)
+    images, mattes, _ = studio.shoot(motion, R, t, K)
     camera = {"cx": SIZE / 2, "cy": SIZE / 2, "fl_x": focal, "fl_y": focal, "h": SIZE, "w": SIZE}
     camera |= dict.fromkeys(("camera_angle_x", "camera_angle_y"), 2 * np.arctan(1 / 5.2))
     to_world = np.eye(4)
@@ -114,7 +114,7 @@ def write_vhap(folder: Path, motion: Motion, studio: Studio) -> tuple[np.ndarray
     (folder / "flame_param").mkdir(parents=True)
     for k in range(len(R)):
         name, number = f"{k:05d}_00.png", f"{k:05d}"
-        save(folder / "images" / name, pictures[k])
+        save(folder / "images" / name, images[k])
         save(folder / "fg_masks" / name, mattes[k])
         np.savez(
             folder / "flame_param" / f"{number}.npz",
@@ -142,11 +142,11 @@ def write_imavatar(folder: Path, motion: Motion, studio: Studio) -> tuple[np.nda
     t = (joint - (turn @ joint[..., None])[..., 0] + world) @ FLIP
     inner = [-2.9, 2.8, 0.51, 0.49]
     K = np.array([[-inner[0], 0, inner[2]], [0, inner[1], inner[3]], [0, 0, 1 / SIZE]]) * SIZE
-    pictures, mattes, mouths = studio.shoot(motion, R, t, K)
+    images, mattes, mouths = studio.shoot(motion, R, t, K)
     frames = []
     for k in range(len(R)):
         classes = np.where(mattes[k] > 0, 1, 0)
-        save(folder / "image" / f"{k + 1}.png", pictures[k])
+        save(folder / "image" / f"{k + 1}.png", images[k])
         save(folder / "mask" / f"{k + 1}.png", mattes[k])
         classes = np.where(mouths[k] > 0, 12, classes).astype(np.uint8)
         save(folder / "semantic" / f"{k + 1}.png", classes)
@@ -164,28 +164,28 @@ def write_imavatar(folder: Path, motion: Motion, studio: Studio) -> tuple[np.nda
 def write_flame_head_tracker(
     folder: Path, motion: Motion, studio: Studio
 ) -> tuple[np.ndarray, ...]:
-    """A camera-to-world pose as three angles and a centre; the aligned pictures in the files."""
+    """A camera-to-world pose as three angles and a center; the aligned images in the files."""
     folder.mkdir(parents=True)
     focal = 128 / np.tan(np.deg2rad(10))
     small = np.array([[focal, 0, 128], [0, focal, 128], [0, 0, 1]])
     K = np.diag([SIZE / 256, SIZE / 256, 1]) @ small
     R, t = FLIP @ rotation(motion.turn), motion.place @ FLIP + [0, 0, 1.0]
-    pictures, _, _ = studio.shoot(motion, R, t, K)
+    images, _, _ = studio.shoot(motion, R, t, K)
     camera = R.swapaxes(1, 2) @ FLIP
-    centre = -(R.swapaxes(1, 2) @ t[..., None])[..., 0]
+    center = -(R.swapaxes(1, 2) @ t[..., None])[..., 0]
     angles = (
         np.arcsin(-camera[:, 2, 0]),
         np.arctan2(camera[:, 2, 1], camera[:, 2, 2]),
         np.arctan2(camera[:, 1, 0], camera[:, 0, 0]),
     )
     for k in range(len(R)):
-        aligned = pictures[[k]]
+        aligned = images[[k]]
         np.savez_compressed(
             folder / f"{k}.npz",
             shape=motion.shape[None].astype(np.float32), exp=motion.exp[[k]].astype(np.float32),
             head_pose=np.zeros((1, 3)), jaw_pose=motion.jaw[[k]], eye_pose=np.zeros((1, 6)),
             tex=np.zeros((1, 50)), light=np.zeros((1, 9, 3)), fov=np.array([20.0]), K=small[None],
-            cam=np.array([[*(angle[k] for angle in angles), *centre[k]]]),
+            cam=np.array([[*(angle[k] for angle in angles), *center[k]]]),
             img=aligned, img_aligned=aligned, parsing=np.zeros((1, SIZE, SIZE), np.int64),
             parsing_aligned=np.zeros((1, SIZE, SIZE), np.int64), lmks_68=np.zeros((1, 68, 2)),
             lmks_eyes=np.zeros((1, 10, 2)), blendshape_scores=np.zeros((1, 52)),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat.deform.codes import condition_size
 from headsplat.gaussians.anchors import texel_count
+from headsplat.gaussians.deform.codes import condition_size
 from headsplat.heads.model import HeadModel
 from tests.unit import published_checkpoint as official
 
@@ -30,7 +30,7 @@ def name_checkpoint(checkout: Checkout, column: str, model: str = "flashavatar")
 def place_checkpoint(checkout: Checkout, count: int = 9, size: int = 9) -> None:
     (checkout.folder / "theirs").mkdir()
     value = official.aged(official.published(count, size))
-    official.write(checkout.folder / "theirs/chkpnt5000.pth", value, on_card=True)
+    official.write(checkout.folder / "theirs/chkpnt5000.pth", value, on_gpu=True)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from .conftest import Checkout
 pytestmark = pytest.mark.slow
 ROWS = (
     "Snakemake", "C++ compiler", "libraries", "cores", "memory", "shared memory", "disk space",
-    "rename", "file locks", "clock", "assets", "graphics card", "operators", "ONNX Runtime",
+    "rename", "file locks", "clock", "assets", "GPU", "operators", "ONNX Runtime",
     "face detector",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Driving through the real workflow: films asked for by name, and tables that are wrong."""
+"""Driving through the real workflow: videos asked for by name, and tables that are wrong."""
 
 import shutil
 
@@ -43,14 +43,14 @@ def driven(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Chec
 
 
 def shape(checkout: Checkout, path: str) -> tuple[int, int, int]:
-    """Frames, width and height of a film."""
+    """Frames, width and height of a video."""
     with av.open(str(checkout.folder / path)) as file:
         stream = file.streams.video[0]
         return stream.frames, stream.width, stream.height
 
 
 @pytest.mark.slow
-def test_films_are_made_when_they_are_asked_for(driven: Checkout) -> None:
+def test_videos_are_made_when_they_are_asked_for(driven: Checkout) -> None:
     assert driven.planned("demo") == {}
     assert driven.planned(SELF, PHONE) == {"drive_avatar": 2}
     result = driven.snakemake(SELF, PHONE)
@@ -65,7 +65,7 @@ def test_films_are_made_when_they_are_asked_for(driven: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_another_head_motion_makes_just_that_film_again(driven: Checkout) -> None:
+def test_another_head_motion_makes_just_that_video_again(driven: Checkout) -> None:
     assert driven.snakemake(SELF, PHONE).returncode == 0
     table = driven.folder / "config/motions.tsv"
     before = table.read_text()

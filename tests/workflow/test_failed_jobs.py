@@ -4,11 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
+from tests.conftest import PYTHON_PATH
+
 SNAKEFILE = f"""
 import sys
-sys.path.insert(0, {str(SCRIPTS)!r})
-from headsplat import failed_jobs
+sys.path[:0] = {PYTHON_PATH!r}.split(":")
+from headsplat_workflow import failed_jobs
 failed_jobs.install()
 
 rule last:

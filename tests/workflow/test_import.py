@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from headsplat.files import read_npz
-from headsplat.frame_io import read_frame
-from headsplat.frame_zips import FrameStore
-from headsplat.images import decode_image, encode_png
+from headsplat.formats.frame import read_frame
+from headsplat.frames.images import decode_image, encode_png
+from headsplat.frames.packs import FrameStore
+from headsplat.runtime.files import read_npz
 
 from .conftest import TINY, Checkout, copy_repository
 
@@ -21,7 +21,7 @@ COUNT = 75
 TABLE = (
     "subject\tvideo\thead\tpreset\timport\n"
     "theirs\t-\tprocedural\tpreview\tmetrical-tracker:output/theirs\n"
-    "own\tpictures\tprocedural\tpreview\tmetrical-tracker:output/theirs\n"
+    "own\timages\tprocedural\tpreview\tmetrical-tracker:output/theirs\n"
     "data\t\tprocedural\tpreview\tflashavatar:dataset/data\n"
 )
 TARGETS = (
@@ -39,7 +39,7 @@ def lay_out(folder: Path, finished: Checkout) -> None:
     output = folder / "output/theirs"
     for part in ("checkpoint", "input"):
         (output / part).mkdir(parents=True)
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     shutil.copytree(results / "dataset", folder / "dataset/data")
     shutil.copytree(
         results / "checkpoint", folder / "metrical-tracker/output/data/checkpoint"
@@ -47,10 +47,10 @@ def lay_out(folder: Path, finished: Checkout) -> None:
     for number in range(COUNT):
         name = f"{number:05d}.frame"
         torch.save(read_frame(results / "checkpoint" / name), output / "checkpoint" / name)
-        picture = (results / "dataset/imgs" / f"{number + 1:05d}.jpg").read_bytes()
-        (output / "input" / f"{number:05d}.png").write_bytes(encode_png(decode_image(picture)))
+        image = (results / "dataset/imgs" / f"{number + 1:05d}.jpg").read_bytes()
+        (output / "input" / f"{number:05d}.png").write_bytes(encode_png(decode_image(image)))
         # As ffmpeg counts them from 1, when the tracker began with the second.
-        (folder / "pictures" / f"{number + 2:05d}.jpg").write_bytes(picture)
+        (folder / "images" / f"{number + 2:05d}.jpg").write_bytes(image)
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +104,15 @@ def test_ends_in_an_avatar_a_report_and_the_same_frames(imported: Checkout) -> N
 def test_the_track_is_the_one_that_went_out(
     imported: Checkout, finished: Checkout, subject: str
 ) -> None:
-    track, truth = (
+    track, ground_truth = (
         read_npz(folder / "track/track.npz")
         for folder in (imported.folder / "work" / subject, finished.folder / "work/demo")
     )
     for key in ("ids", "shape", "exp", "jaw", "eyes", "eyelids", "R", "t", "K", "img_size"):
-        np.testing.assert_allclose(track[key], truth[key], rtol=1e-6, atol=1e-6, err_msg=key)
+        np.testing.assert_allclose(track[key], ground_truth[key], rtol=1e-6, atol=1e-6, err_msg=key)
 
 
-def test_the_offset_of_own_pictures_is_measured(imported: Checkout) -> None:
+def test_the_offset_of_own_images_is_measured(imported: Checkout) -> None:
     notes = json.loads((imported.folder / "work/own/import.json").read_text())["notes"]
     assert any(note.startswith("frame_delta 2 ") and "measured" in note for note in notes), notes
 

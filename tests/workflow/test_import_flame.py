@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from headsplat.frame_zips import FrameStore
+from headsplat.frames.images import decode_image
+from headsplat.frames.packs import FrameStore
 from headsplat.heads.model import HeadModel
-from headsplat.images import decode_image
-from headsplat.track_io import read_track
+from headsplat.track import read_track
 
 from .conftest import TINY, Checkout, copy_repository
 from .foreign_clips import (
@@ -75,10 +75,10 @@ def imported(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ch
     assert result.returncode == 0, result.stdout + result.stderr
 
     studio, motion = Studio(HeadModel.load(folder / "work/heads/flame.npz")), make_motion(COUNT)
-    truth = {}
+    ground_truth = {}
     for kind, write in KINDS.items():
         (folder / "foreign" / kind).rmdir()
-        truth[kind] = write(folder / "foreign" / kind, motion, studio)
+        ground_truth[kind] = write(folder / "foreign" / kind, motion, studio)
     targets = [f"results/{kind}/avatar/model" for kind in KINDS]
     planned = checkout.planned(*targets)
     assert planned["import_track"] == 3
@@ -87,14 +87,14 @@ def imported(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ch
     assert planned["parse_chunk"] == 2
     result = checkout.snakemake(*targets)
     assert result.returncode == 0, result.stdout + result.stderr
-    return checkout, truth
+    return checkout, ground_truth
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_in_an_avatar(imported: tuple[Checkout, dict], kind: str) -> None:
-    checkout, truth = imported
+    checkout, ground_truth = imported
     track = read_track(checkout.folder / "work" / kind / "track/track.npz")
-    R, t, K = truth[kind]
+    R, t, K = ground_truth[kind]
     motion = make_motion(COUNT)
     assert track.ids.tolist() == list(range(1, COUNT + 1))
     np.testing.assert_allclose(track.R, R, atol=1e-6)

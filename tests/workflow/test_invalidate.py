@@ -147,8 +147,8 @@ def statement(source: str) -> str:
 @pytest.mark.parametrize(
     ("source", "planned"),
     [
-        ("headsplat/heads/procedural/build.py", HEAD),
-        ("headsplat/builtin/room.py", BUILTIN),
+        ("headsplat/synthetic/head/build.py", HEAD),
+        ("headsplat/synthetic/room.py", BUILTIN),
         ("headsplat/video/probe.py", PROBE),
         ("headsplat/detect/tracker.py", DETECT),
         ("headsplat/detect/framing.py", CROP),
@@ -158,19 +158,19 @@ def statement(source: str) -> str:
         ("headsplat/tracking/priors.py", TRACK),
         ("headsplat/tracking/photometric/gauge.py", REFINE),
         ("headsplat/tracking/overlay.py", {"overlay_track": 1}),
-        ("headsplat/tracking/export.py", {"export_frames": 1}),
+        ("headsplat/formats/frame_export.py", {"export_frames": 1}),
         ("headsplat/evaluate/split.py", {"split_frames": 1} | TRAIN),
-        ("headsplat/dataset/export.py", {"export_dataset": 1}),
+        ("headsplat/formats/flashavatar/writer.py", {"export_dataset": 1}),
         ("headsplat/train/losses.py", TRAIN),
         ("headsplat/evaluate/pairs.py", EVALUATE),
-        ("headsplat/report/charts.py", REPORT),
-        ("headsplat/files.py", EVERYTHING),
-        ("train_avatar.py", TRAIN),
-        ("overlay_track.py", {"overlay_track": 1}),
+        ("headsplat/evaluate/report/charts.py", REPORT),
+        ("headsplat/runtime/files.py", EVERYTHING),
+        ("workflow_scripts/train_avatar.py", TRAIN),
+        ("workflow_scripts/overlay_track.py", {"overlay_track": 1}),
     ],
 )
 def test_code(run: Checkout, source: str, planned: dict[str, int]) -> None:
-    with changed(run.folder / "workflow_scripts" / source, text(statement)):
+    with changed(run.folder / source, text(statement)):
         assert run.planned("demo") == planned
 
 
@@ -182,20 +182,20 @@ def test_a_kernel(run: Checkout) -> None:
 
 def test_what_changes_no_result_reruns_nothing(run: Checkout) -> None:
     """Comments, formatting, dates, environments without conda, profiles, other subjects' rows."""
-    scripts = run.folder / "workflow_scripts"
-    for path in scripts.rglob("*.py"):
+    library, scripts = run.folder / "headsplat", run.folder / "workflow_scripts"
+    for path in [*library.rglob("*.py"), *scripts.rglob("*.py")]:
         path.touch()
     for path in [*(run.folder / "rules").iterdir(), *(run.folder / "cuda_ext").rglob("*.cpp")]:
         path.touch()
     remark = text(lambda source: source + "\n# a remark\n")
     other = "another\tother.mp4\tict\tstandard\n"
     with (
-        changed(scripts / "headsplat/rotations.py", remark),
+        changed(library / "rotations.py", remark),
         changed(
-            scripts / "headsplat/masks/refine.py",
+            library / "masks/refine.py",
             text(lambda source: source.replace("\ndef ", "\n\n\ndef ").replace('"""', '"""An ', 1)),
         ),
-        changed(scripts / "headsplat/gpu.py", text(statement)),
+        changed(library / "runtime/gpu.py", text(statement)),
         changed(run.folder / "Snakefile", remark),
         changed(run.folder / "rules/avatar.smk", remark),
         changed(run.folder / "config/config.yaml", remark),

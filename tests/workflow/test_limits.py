@@ -1,4 +1,4 @@
-"""Jobs on one machine share its cards and memory, unless the user says how many and how much."""
+"""Jobs on one machine share its GPUs and memory, unless the user says how many and how much."""
 
 import os
 import re
@@ -13,10 +13,10 @@ LISTING = "".join(f"GPU {i}: NVIDIA H100 (UUID: GPU-{i}{i}{i}{i})\n" for i in ra
 
 
 @pytest.mark.parametrize(
-    ("arguments", "cards", "memory"),
+    ("arguments", "gpus", "memory"),
     [([], 2, None), (["--resources", "gpu=1", "mem_mb=1234"], 1, 1234)],
 )
-def test_limits(checkout: Checkout, tmp_path, arguments, cards, memory) -> None:
+def test_limits(checkout: Checkout, tmp_path, arguments, gpus, memory) -> None:
     smi = tmp_path / "nvidia-smi"
     smi.write_text(f"#!/bin/sh\ncat <<'END'\n{LISTING}END\n")
     smi.chmod(0o755)
@@ -36,7 +36,7 @@ def test_limits(checkout: Checkout, tmp_path, arguments, cards, memory) -> None:
     said = result.stdout + result.stderr
     assert result.returncode == 0, said
     provided = re.search(r"Provided resources: (.*)", said)[1]
-    assert re.search(rf'"?gpu"?\W+{cards}\b', provided)
+    assert re.search(rf'"?gpu"?\W+{gpus}\b', provided)
     found = int(re.search(r'"?mem_mb"?\W+(\d+)', provided)[1])
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
     assert found == memory if memory else 0 < found < machine

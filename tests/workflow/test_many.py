@@ -22,9 +22,9 @@ def write_faceless_video(path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         stream.time_base = Fraction(1, 25)
         for index in range(75):
-            picture = np.full((120, 160, 3), 90, np.uint8)
-            picture[20:40, index : index + 20] = 240
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.full((120, 160, 3), 90, np.uint8)
+            image[20:40, index : index + 20] = 240
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
 
 

@@ -23,8 +23,9 @@ def busy(edited: Checkout) -> Iterator[Checkout]:  # noqa: F811
         [
             sys.executable,
             "-c",
-            "import sys; sys.path.insert(0, 'workflow_scripts'); "
-            "from headsplat import runlock; runlock.hold(); print('held', flush=True); input()",
+            "import sys; sys.path[:0] = ['.', 'workflow_scripts']; "
+            "from headsplat_workflow import runlock; runlock.hold(); "
+            "print('held', flush=True); input()",
         ],
         cwd=edited.folder,
         stdin=subprocess.PIPE,
@@ -52,7 +53,7 @@ def test_plan_and_status_tell_and_change_nothing(busy: Checkout) -> None:
     tiny = deepcopy(TINY)
     tiny["presets"]["preview"]["train"]["steps"] = 31
     (busy.folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    source = busy.folder / "workflow_scripts/headsplat/tracking/overlay.py"
+    source = busy.folder / "headsplat/tracking/overlay.py"
     source.write_text(source.read_text() + "\nAN_EDIT = 1\n")
 
     plan = busy.snakemake("plan", "-q", "all")

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import yaml
 
-from headsplat import watching
+from headsplat.runtime import watching
 from headsplat.train.options import TrainOptions
 
 from .conftest import ROOT

@@ -16,7 +16,7 @@ import json, sys
 from snakemake.cli import main  # before its parts, which import each other
 from snakemake.dag import DAG
 from snakemake.output_index import OutputIndex
-from headsplat.operate import planning
+from headsplat_workflow import planning
 if sys.argv[1] == "plain":
     planning.install = planning.keep_signatures = lambda *arguments: None
 sought, dags = [], []
@@ -52,7 +52,9 @@ def test_who_makes_a_file_is_looked_up_once(checkout: Checkout) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"made by an earlier run, before the video")
         os.utime(file, (1e9, 1e9))
-    environment = os.environ | {"PYTHONPATH": str(checkout.folder / "workflow_scripts")}
+    environment = os.environ | {
+        "PYTHONPATH": f"{checkout.folder}:{checkout.folder}/workflow_scripts"
+    }
 
     def plan(how: str) -> tuple[int, int, list[str]]:
         result = subprocess.run(
@@ -72,7 +74,7 @@ def test_who_makes_a_file_is_looked_up_once(checkout: Checkout) -> None:
 NESTED = """
 import sys
 sys.path.insert(0, {scripts!r})
-from headsplat.operate import planning
+from headsplat_workflow import planning
 planning.install()
 rule all:
     input: "out/a/b.txt", "out/a", "out/a2"

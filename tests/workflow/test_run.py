@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.files import read_npz
-from headsplat.frame_zips import FrameStore
+from headsplat.frames.packs import FrameStore
+from headsplat.runtime.files import read_npz
 
 from .conftest import Checkout
 
@@ -55,8 +55,9 @@ def test_a_second_workflow_in_the_folder_is_refused(finished: Checkout) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; sys.path.insert(0, 'workflow_scripts'); "
-            "from headsplat import runlock; runlock.hold(); print('held', flush=True); input()",
+            "import sys; sys.path[:0] = ['.', 'workflow_scripts']; "
+            "from headsplat_workflow import runlock; runlock.hold(); "
+            "print('held', flush=True); input()",
         ],
         cwd=finished.folder,
         stdin=subprocess.PIPE,

@@ -1,0 +1,72 @@
+"""The compilers that make the operators: they are run, not only looked up."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from headsplat.doctor.finding import Finding, fails, ok, warning
+
+# What the operators use: C++20, threads, a shared library.
+_PROGRAM = "#include <omp.h>\n#include <span>\nint threads() { return omp_get_max_threads(); }\n"
+_FLAGS = ["-std=c++20", "-fopenmp", "-fPIC", "-shared", "-x", "c++"]
+_PATIENCE = 120  # seconds for a few lines
+_CURE = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
+
+
+def check_cxx() -> Iterator[Finding]:
+    """Compile a few lines with the compiler that the operators would be compiled with."""
+    name = os.environ.get("CXX") or "g++"
+    path = shutil.which(name)
+    if path is None:
+        yield fails("C++ compiler", f"{name} is not there", _CURE)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "trial.cpp")
+        source.write_text(_PROGRAM)
+        command = [path, *_FLAGS, str(source), "-o", str(source.with_suffix(".so"))]
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            yield fails("C++ compiler", f"{path} does not end within {_PATIENCE} s", _CURE)
+            return
+    if run.returncode:
+        cause = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr)
+        yield fails("C++ compiler", f"{path} fails ({cause.strip()[:200]})", _CURE)
+        return
+    said = _version(path)
+    yield ok("C++ compiler", f"{path}: {said.splitlines()[0] if said else 'works'}")
+
+
+def _version(compiler: str) -> str:
+    """What a compiler says of itself; nothing if it does not run."""
+    try:
+        return subprocess.run(
+            [compiler, "--version"], capture_output=True, text=True, timeout=_PATIENCE
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def check_nvcc(nvcc: str | None, wanted: str) -> Iterator[Finding]:
+    """The CUDA compiler of a machine with a GPU.
+
+    Args:
+        nvcc: where it is, or None.
+        wanted: CUDA version of PyTorch.
+    """
+    cure = f"install the CUDA {wanted} toolkit, or set CUDA_HOME to it; until then the CPU computes"
+    if nvcc is None:
+        yield warning("CUDA compiler", "no nvcc", cure)
+        return
+    said = _version(nvcc)
+    found = re.search(r"release (\d+)\.(\d+)", said)
+    if found is None:
+        yield warning("CUDA compiler", f"{nvcc} does not say its version", cure)
+    elif found[1] != wanted.split(".")[0]:
+        yield warning("CUDA compiler", f"{nvcc} is of CUDA {found[1]}.{found[2]}", cure)
+    else:
+        yield ok("CUDA compiler", f"{nvcc}: CUDA {found[1]}.{found[2]}")

@@ -1,0 +1,37 @@
+"""Another subject's packed track as a motion: its codes as they are.
+
+Identity and expression are solved apart, so that the codes of one person mean the same on another.
+The neutral faces of two clips are not told apart: what a clip shows most is not its neutral face.
+"""
+
+from pathlib import Path
+
+import torch
+
+from headsplat.drive.limits import condition_of, head_of
+from headsplat.drive.motion import Motion
+from headsplat.drive.target import Target
+from headsplat.runtime.errors import UserError
+from headsplat.track import read_track
+
+
+def read_another_track(path: Path, target: Target, head_motion: str) -> Motion:
+    """Read `track.npz`; frame id k is (k - 1) / fps seconds after the start of the sound.
+
+    Raises:
+        UserError: it cannot be read, is empty, or was made with another head model or version.
+    """
+    track, head = read_track(path), target.head
+    if (track.head_name, track.head_version) != (head.name, head.version):
+        raise UserError(
+            f"{path}: tracked with head {track.head_name} {track.head_version}, the avatar's is "
+            f"{head.name} {head.version}; track that clip with the same head"
+        )
+    if len(track.ids) == 0:
+        raise UserError(f"{path}: holds no frame; track the clip again")
+    order = torch.from_numpy(track.ids.argsort())
+    times = torch.from_numpy(track.ids.astype("f8") - 1)[order] / track.fps
+    if (times.diff() <= 0).any():
+        raise UserError(f"{path}: a frame id is there twice; track the clip again")
+    rotation, translation = target.seen.followed(*head_of(track), head_motion)
+    return Motion(times, condition_of(track)[order], rotation[order], translation[order])

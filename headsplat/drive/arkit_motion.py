@@ -1,0 +1,89 @@
+"""ARKit's coefficients, as Live Link Face records them, as a motion.
+
+For heads whose expression shapes carry ARKit's names. What these heads do with joints and lids is
+taken out of the coefficients: `JawOpen` turns the jaw, `EyeBlink` closes the lids, `EyeLook` turns
+the eyes. The angles of the eyes say the same again and are not read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.drive.motion import Motion
+from headsplat.drive.target import NECK_JOINT, Target
+from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
+from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
+from headsplat.heads.model import HeadModel
+from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.logs import log
+
+# Carried by joints and lids whether or not a head has shapes of these names.
+_BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
+
+
+def read_arkit(path: Path, target: Target, head_motion: str) -> Motion:
+    """Read the table; time 0 is its first row.
+
+    Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
+    subject's right shoulder, R = R_y R_x R_z in the head's axes; the head turns about the neck
+    joint, because the table does not say where it is.
+
+    Raises:
+        UserError: the head's expression shapes have other names, or see `read_live_link`.
+    """
+    head = target.head
+    if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
+        raise UserError(
+            f"{path}: the avatar's head {head.name} has no expression shapes with ARKit's names; "
+            "drive an avatar on the head ict or procedural"
+        )
+    table = read_live_link(path)
+    exp = _expressions(table, head)
+    count = len(table.times)
+    values = {name: torch.from_numpy(column) for name, column in table.values.items()}
+    jaw = torch.zeros(count, 3, dtype=torch.float64)
+    jaw[:, 0] = JAW_OPEN * values["JawOpen"].clamp(0, 1)
+    eyes = torch.stack([_gaze(values, side) for side in ("Left", "Right")], 1)
+    lids = torch.stack([values["EyeBlinkLeft"], values["EyeBlinkRight"]], 1).clamp(0, 1)
+    six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1))).flatten(1)
+    pivot = target.joint(NECK_JOINT, torch.zeros(1, target.expressions, dtype=torch.float64))
+    turned = target.seen.turned(_head_turns(values, count), pivot, head_motion)
+    return Motion(torch.from_numpy(table.times), torch.cat([exp, six, lids], 1), *turned)
+
+
+def _expressions(table: LiveLinkTable, head: HeadModel) -> Tensor:
+    names = [arkit_name(name) for name in head.expression_names]
+    lacking = set(BLENDSHAPES) - set(names) - set(_BY_JOINTS)
+    # What looks do to lids is a shape of some heads; the eyes turn on all.
+    lacking = sorted(name for name in lacking if not name.startswith("EyeLook"))
+    if lacking:
+        log.info("head %s has no shape for %s: not driven", head.name, ", ".join(lacking))
+    exp = np.zeros((len(table.times), len(names)))
+    for column, name in enumerate(names):
+        if name in table.values and name not in _BY_JOINTS:
+            exp[:, column] = table.values[name]
+    low, high = (0, 1) if head.expression_range is None else head.expression_range.T
+    return torch.from_numpy(exp.clip(low, high))
+
+
+def _gaze(values: dict[str, Tensor], side: str) -> Tensor:
+    """(N, 3) axis-angle of one eye: +x looks down, +y to the subject's left."""
+    look = {d: values[f"EyeLook{d}{side}"].clamp(0, 1) for d in ("Down", "Up", "In", "Out")}
+    left = look["Out"] - look["In"]
+    if side == "Right":
+        left = -left
+    return GAZE * torch.stack([look["Down"] - look["Up"], left, torch.zeros_like(left)], 1)
+
+
+def _head_turns(values: dict[str, Tensor], count: int) -> Tensor:
+    """(N, 3, 3) from the head's angles; no turns where the table has none."""
+    turns = torch.eye(3, dtype=torch.float64).expand(count, 3, 3)
+    for axis, angle in ((1, "HeadYaw"), (0, "HeadPitch"), (2, "HeadRoll")):
+        if angle in values:
+            vector = torch.zeros(count, 3, dtype=torch.float64)
+            vector[:, axis] = values[angle]
+            turns = turns @ matrix_from_axis_angle(vector)
+    return turns

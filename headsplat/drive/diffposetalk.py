@@ -1,0 +1,80 @@
+"""DiffPoseTalk's output as a motion: speech to FLAME codes at 25 fps (`demo.py --save_coef`).
+
+Its 50 expression codes are the first of FLAME's. Head rotation is about FLAME's root joint and goes
+into the camera, because an avatar's head stands still in its own frame. Identity stays the
+avatar's; DiffPoseTalk knows nothing of eyes and lids.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from headsplat.drive.blinks import blinks
+from headsplat.drive.kinds import DIFFPOSETALK, KINDS
+from headsplat.drive.motion import IDENTITY_6D, Motion, require_finite
+from headsplat.drive.target import ROOT_JOINT, Target
+from headsplat.heads.model import HeadModel
+from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
+
+FPS = 25
+EXPRESSIONS, POSE = 50, 6
+
+
+def read_diffposetalk(path: Path, target: Target, head_motion: str, with_blinks: bool) -> Motion:
+    """Read `exp` (L, 50) and `pose` (L, 6 = global | jaw axis-angle); `shape` is not used.
+
+    Args:
+        path: the `.npz`; arrays may have one repetition in front, (1, L, ...).
+        target: who is driven.
+        head_motion: see `headsplat.drive.kinds`.
+        with_blinks: close the lids now and then; otherwise they stay open.
+
+    Raises:
+        UserError: the avatar's head is not FLAME 2020, an array is missing, has another shape or
+            is not finite.
+    """
+    _check_head(path, target.head)
+    arrays = read_npz(path, ("exp", "pose"), "make the file again")
+    exp = _array(arrays["exp"], EXPRESSIONS, f"{path}: 'exp'")
+    pose = _array(arrays["pose"], POSE, f"{path}: 'pose'")
+    if len(exp) != len(pose):
+        raise UserError(
+            f"{path}: 'exp' has {len(exp)} frames, 'pose' {len(pose)}; make the file again"
+        )
+    count = len(exp)
+    exp = torch.nn.functional.pad(exp, (0, target.expressions - EXPRESSIONS))
+    turns = matrix_from_axis_angle(pose.unflatten(1, (2, 3)))
+    times = torch.arange(count, dtype=torch.float64) / FPS
+    eyes = exp.new_tensor(IDENTITY_6D * 2).expand(count, -1)
+    lids = blinks(times) if with_blinks else exp.new_zeros(count, 2)
+    condition = torch.cat([exp, matrix_to_6d(turns[:, 1]), eyes, lids], 1)
+    pivot = target.joint(ROOT_JOINT, exp)
+    return Motion(times, condition, *target.seen.turned(turns[:, 0], pivot, head_motion))
+
+
+def _check_head(path: Path, head: HeadModel) -> None:
+    # FLAME 2023 has other expressions; versions begin with the year.
+    fits = head.name in KINDS[DIFFPOSETALK] and not head.version.startswith("2023")
+    if not fits or head.expression_basis.shape[2] < EXPRESSIONS:
+        raise UserError(
+            f"{path}: DiffPoseTalk's codes are those of FLAME 2020, the avatar's head is "
+            f"{head.name} {head.version}; drive an avatar that has FLAME 2020"
+        )
+
+
+def _array(values, width: int, what: str) -> Tensor:
+    if values.ndim == 3 and len(values) == 1:
+        values = values[0]
+    if values.ndim != 2 or values.shape[1] != width or values.dtype.kind not in "fiu":
+        raise UserError(
+            f"{what} is {values.dtype} of shape {list(values.shape)}, expected numbers of "
+            f"[frames, {width}]; make the file again with --save_coef"
+        )
+    if len(values) == 0:
+        raise UserError(f"{what} has no frames; make the file again")
+    tensor = torch.from_numpy(values.astype("f8"))
+    require_finite(tensor, what)
+    return tensor

@@ -1,0 +1,138 @@
+"""What the subject's clip showed, beyond which an avatar is not driven far.
+
+A deformation model knows nothing of codes it never saw: what it makes of them is arbitrary.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.drive.kinds import ABSOLUTE, STILL
+from headsplat.gaussians.deform.blendshapes import CODE_LIMIT
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.runtime.logs import log
+from headsplat.track import Track
+
+# How much further than seen the head may turn, about each axis; views farther off fall apart.
+TURN_LIMIT = np.deg2rad(5.0)
+
+
+def condition_of(track: Track) -> Tensor:
+    """(N, C) float64 codes of a track."""
+    parts = (track.exp, track.jaw, track.eyes, track.eyelids)
+    return torch.from_numpy(np.concatenate(parts, 1).astype(np.float64))
+
+
+def head_of(track: Track) -> tuple[Tensor, Tensor]:
+    """R (N, 3, 3) and t (N, 3) float64 of a track, head to camera."""
+    R, t = (value.astype(np.float64) for value in (track.R, track.t))
+    return torch.from_numpy(R), torch.from_numpy(t)
+
+
+def mean_rotation(rotation: Tensor) -> Tensor:
+    """(N, 3, 3) -> (3, 3), the rotation nearest to all of them in the sum of squares."""
+    left, _, right = torch.linalg.svd(rotation.mean(0))
+    sign = torch.ones(3, dtype=rotation.dtype)
+    sign[2] = torch.linalg.det(left @ right).sign()
+    return left @ (sign[:, None] * right)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The subject's clip in a few numbers, float64.
+
+    Attributes:
+        rotation: (3, 3) mean view, head to OpenCV camera: the base camera of a motion.
+        translation: (3,) median, metres.
+        turns: (2, 3) lowest and highest turn from the mean view that a motion may take, as
+            axis-angle in the head's axes.
+        codes: (2, C) lowest and highest code a motion may take.
+    """
+
+    rotation: Tensor
+    translation: Tensor
+    turns: Tensor
+    codes: Tensor
+
+    @classmethod
+    def of(cls, track: Track) -> "Seen":
+        """Of the frames of a track that show a face (of all, if none does)."""
+        rows = ~track.interpolated if not track.interpolated.all() else slice(None)
+        condition = condition_of(track)[rows]
+        slack = CODE_LIMIT * condition.std(0, correction=0)
+        rotation, translation = (value[rows] for value in head_of(track))
+        mean = mean_rotation(rotation)
+        turns = axis_angle_from_matrix(mean.T @ rotation)
+        return cls(
+            mean,
+            translation.median(0).values,
+            torch.stack([turns.amin(0) - TURN_LIMIT, turns.amax(0) + TURN_LIMIT]),
+            torch.stack([condition.amin(0) - slack, condition.amax(0) + slack]),
+        )
+
+    def limited_codes(self, condition: Tensor) -> Tensor:
+        """(N, C) codes held within what was seen; says how often that was needed."""
+        held = torch.minimum(torch.maximum(condition, self.codes[0]), self.codes[1])
+        count = int((held != condition).any(1).sum())
+        if count:
+            log.info("codes beyond what the subject's clip showed, held back: %d frames", count)
+        return held
+
+    def limited_turns(self, turns: Tensor) -> Tensor:
+        """(N, 3, 3) turns from the mean view, held within what was seen; says how often."""
+        vector = axis_angle_from_matrix(turns)
+        held = torch.minimum(torch.maximum(vector, self.turns[0]), self.turns[1])
+        beyond = (held != vector).any(1)
+        if beyond.any():
+            log.info("head turned beyond what was seen, held back: %d frames", int(beyond.sum()))
+        return torch.where(beyond[:, None, None], matrix_from_axis_angle(held), turns)
+
+    def turned(self, turns: Tensor, pivot: Tensor, head_motion: str) -> tuple[Tensor, Tensor]:
+        """A head that turns about a point of its own, before the base camera.
+
+        With the base camera (R_b, t_b), a turn R_g and the pivot J: R = R_b R_g and
+        t = t_b + R_b (J - R_g J).
+
+        Args:
+            turns: (N, 3, 3) R_g in the head's axes.
+            pivot: (3,) or (N, 3) J, metres in the head's frame.
+            head_motion: `relative` takes R_g from its mean over the motion.
+
+        Returns:
+            R (N, 3, 3) head to camera, t (N, 3) metres.
+        """
+        if head_motion == STILL:
+            turns = torch.eye(3, dtype=turns.dtype).expand_as(turns)
+        elif head_motion != ABSOLUTE:
+            turns = mean_rotation(turns).T @ turns
+        turns = self.limited_turns(turns)
+        pivot = pivot.expand(len(turns), 3)
+        lever = pivot - (turns @ pivot[..., None])[..., 0]
+        return self.rotation @ turns, self.translation + lever @ self.rotation.T
+
+    def followed(
+        self, rotation: Tensor, translation: Tensor, head_motion: str
+    ) -> tuple[Tensor, Tensor]:
+        """A head that moves as another one before its camera.
+
+        Args:
+            rotation: (N, 3, 3) of the other head to its camera.
+            translation: (N, 3) metres.
+            head_motion: `relative` carries the turns from the other's mean view and the way from
+                its median place over to this subject's; a subject that follows itself moves as it
+                did. `absolute` takes the other's view and place.
+
+        Returns:
+            R (N, 3, 3) head to camera, t (N, 3) metres.
+        """
+        base = self.rotation if head_motion == ABSOLUTE else mean_rotation(rotation)
+        if head_motion == STILL:
+            rotation, translation = (
+                base.expand_as(rotation),
+                self.translation.expand_as(translation),
+            )
+        elif head_motion != ABSOLUTE:
+            translation = self.translation + translation - translation.median(0).values
+        return self.rotation @ self.limited_turns(base.T @ rotation), translation

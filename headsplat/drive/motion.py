@@ -1,0 +1,92 @@
+"""A motion: codes and head poses over time, whatever tool they came from."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headsplat.gaussians.deform.codes import EYELIDS, EYES, JAW
+from headsplat.rotations import (
+    axis_angle_from_matrix,
+    matrix_from_6d,
+    matrix_from_axis_angle,
+    matrix_to_6d,
+)
+from headsplat.runtime.checks import check_shape
+from headsplat.runtime.errors import UserError
+
+IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """N moments of one performance, float64.
+
+    Attributes:
+        times: (N,) seconds from the start of the sound, increasing.
+        condition: (N, C) exp | jaw 6D | eyes 12 | eyelids 2 in the layout of the avatar's head.
+        rotation: (N, 3, 3) head to OpenCV camera.
+        translation: (N, 3) metres.
+
+    Raises:
+        ValueError: the shapes do not go together, or there is no moment.
+    """
+
+    times: Tensor
+    condition: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+    def __post_init__(self) -> None:
+        count = check_shape(self.times, "N", "times")["N"]
+        check_shape(self.condition, f"{count} C", "condition")
+        check_shape(self.rotation, f"{count} 3 3", "rotation")
+        check_shape(self.translation, f"{count} 3", "translation")
+        if count == 0 or (self.times.diff() <= 0).any():
+            raise ValueError("times: expected one or more, increasing")
+
+    def sampled(self, fps: float) -> "Motion":
+        """The motion at 0, 1/fps, 2/fps ... seconds up to its last moment.
+
+        Numbers go linearly between moments, rotations about the axis of the turn; before its first
+        moment the motion stands still.
+        """
+        count = int(self.times[-1].item() * fps + 1e-6) + 1
+        times = torch.arange(count, dtype=torch.float64) / fps
+        right = torch.searchsorted(self.times, times).clamp(max=len(self.times) - 1)
+        left = (right - 1).clamp(min=0)
+        span = (self.times[right] - self.times[left]).clamp(min=1e-12)
+        share = ((times - self.times[left]) / span).clamp(0, 1)[:, None]
+        exp, six, lids = self.condition.split(
+            [self.condition.shape[1] - JAW - EYES - EYELIDS, JAW + EYES, EYELIDS], 1
+        )
+        joints = matrix_from_6d(six.unflatten(1, (-1, 6)))
+        turned = _between(joints[left], joints[right], share[..., None])
+        condition = torch.cat(
+            [
+                torch.lerp(exp[left], exp[right], share),
+                matrix_to_6d(turned).flatten(1),
+                torch.lerp(lids[left], lids[right], share),
+            ],
+            1,
+        )
+        return Motion(
+            times,
+            condition,
+            _between(self.rotation[left], self.rotation[right], share),
+            torch.lerp(self.translation[left], self.translation[right], share),
+        )
+
+
+def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) a share (..., 1) of the way from `start` to `end`."""
+    turn = axis_angle_from_matrix(start.transpose(-1, -2) @ end)
+    return start @ matrix_from_axis_angle(share * turn)
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Numbers that are not finite are a `UserError` that names what they are, and the first row."""
+    bad = (~torch.isfinite(values.flatten(1))).any(1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise UserError(f"{what} is not finite in row {row}; make the file again")

@@ -1,0 +1,76 @@
+"""The video of a whole clip: ground truth left, render right, held-out frames marked.
+
+Marks lie on the bottom edge, where a head on black leaves room: a bar and a word for frames that
+are held out, and for frames that can neither train nor test.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from headsplat.evaluate.pairs import Batch
+
+HELD_OUT = "held out"
+# Orange as held-out frames are in the report's charts, gray, and what names the two sides.
+_TESTED, _UNUSED, _NAMES = (216, 108, 36), (110, 118, 124), (24, 24, 24)
+# Shares of the image's height: of letters and of the bar; the least of both, pixels.
+_LETTERS, _BAR, _LEAST_LETTERS, _LEAST_BAR = 1 / 22, 1 / 100, 9, 2
+
+
+class ClipVideo:
+    """Draws the images of one clip's video.
+
+    Args:
+        held_out: ids of frames that the avatar never saw.
+        unused: id of a frame that cannot train or test -> why.
+    """
+
+    def __init__(self, held_out: Collection[int], unused: Mapping[int, str]) -> None:
+        self._held_out, self._unused = frozenset(held_out), unused
+
+    def images(self, batch: Batch) -> np.ndarray:
+        """(B, H, 2 W, 3) uint8; in an unused frame the whole image is the ground truth."""
+        both = torch.cat([batch.ground_truth, batch.render], 2)
+        drawn = (both * 255).round().byte().cpu().numpy()
+        width = drawn.shape[2] // 2
+        for k, frame in enumerate(batch.ids):
+            if frame in self._unused:
+                drawn[k, :, :width] = batch.image[k].cpu().numpy()
+                _mark(drawn[k], f"not measured: {self._unused[frame]}", _UNUSED)
+            elif frame in self._held_out:
+                _mark(drawn[k], HELD_OUT, _TESTED)
+            _name(drawn[k, :, :width], "ground_truth")
+            _name(drawn[k, :, width:], "render")
+        return drawn
+
+
+def _mark(image: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
+    """A bar along the bottom edge with a word on it, in place."""
+    height = len(image)
+    word = _word(text, max(_LEAST_LETTERS, round(_LETTERS * height)), color)
+    bar = max(_LEAST_BAR, round(_BAR * height))
+    image[-bar:] = color
+    part = image[-bar - len(word) :][: len(word), : word.shape[1]]
+    part[:] = word[: len(part), : part.shape[1]]
+
+
+def _name(half: np.ndarray, text: str) -> None:
+    """A side's name in its upper left corner, half transparent, in place."""
+    word = _word(text, max(_LEAST_LETTERS, round(_LETTERS * len(half))), _NAMES)
+    part = half[: len(word), : word.shape[1]]
+    part[:] = part // 2 + word[: len(part), : part.shape[1]] // 2
+
+
+@cache
+def _word(text: str, size: int, color: tuple[int, int, int]) -> np.ndarray:
+    """(h, w, 3) uint8: white letters on a color."""
+    font = ImageFont.load_default(size)
+    left, _, right, _ = font.getbbox(text)
+    ascent, descent = font.getmetrics()
+    edge = size // 2
+    box = Image.new("RGB", (round(right - left) + 2 * edge, ascent + descent + edge // 2), color)
+    ImageDraw.Draw(box).text((edge - left, edge // 4), text, (255, 255, 255), font)
+    return np.asarray(box)

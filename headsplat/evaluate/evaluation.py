@@ -1,0 +1,177 @@
+"""Render a clip anew beside the ground truth, and measure the frames the avatar never saw.
+
+Without a GPU that takes minutes for a long clip, so it is done in parts, each a video and its
+frames' measures, which stay in keyed scratch until the whole is joined.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from headsplat.avatar import Avatar
+from headsplat.evaluate.comparison_video import ClipVideo
+from headsplat.evaluate.examples import examples
+from headsplat.evaluate.pairs import Batch, rendered
+from headsplat.metrics import frame_metrics, psnr_head, temporal_error
+from headsplat.render import FrameRenderer
+from headsplat.runtime.files import read_npz, write_npz
+from headsplat.runtime.logs import log
+from headsplat.train.dataset import ImageReader
+from headsplat.train.lpips import Lpips
+from headsplat.train.track import Track
+from headsplat.video.encode import VideoWriter
+from headsplat.video.join import join_videos
+from headsplat.video.parts import VideoParts
+from headsplat.video.timeline import FPS
+
+BATCH = 8
+TRAINING_SAMPLE = 24  # training frames measured to tell overfitting from underfitting
+TRAIN = "psnr_head_train"
+# Frames timed one by one, and batches timed in a row.
+TIMED_FRAMES, TIMED_BATCHES = 10, 5
+
+
+def evaluate(
+    avatar: Avatar,
+    track: Track,
+    reader: ImageReader,
+    split: dict[str, Any],
+    unused: Mapping[int, str],
+    sound: tuple[np.ndarray, int] | None,
+    video: Path,
+    lpips: Lpips | None,
+    scratch: Path,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measure an avatar on held-out frames and write the side-by-side video of the whole clip.
+
+    Args:
+        avatar: the trained avatar.
+        track: codes and cameras of the clip.
+        reader: its images and masks.
+        split: as split.json holds it.
+        unused: id of a frame that cannot train or test -> why.
+        sound: the clip's samples from the first image on, and their rate, or None.
+        video: mp4 to write, ground truth left and render right, with the sound.
+        lpips: the perceptual distance, or None where its weights are not at hand.
+        scratch: folder of the parts that are complete.
+
+    Returns:
+        The flat dictionary of metrics.json, and the arrays of evaluation.npz.
+
+    Raises:
+        UserError: a frame of the split is missing from the track.
+    """
+    ids, comparison = list(split["test"]), ClipVideo(split["test"], unused)
+    clip, tested = sorted(int(i) for i in track.ids), frozenset(split["test"])
+    sample = frozenset(split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)])
+    track.rows([*ids, *sample])  # it has them all
+    renderer = _renderer(avatar, track, BATCH)
+
+    def draw(part: slice, path: Path, measures: Path) -> None:
+        values: dict[str, list[float]] = {}
+        previous: Batch | None = None
+        before = clip[part.start] - 1
+        if {before, before + 1} <= tested:
+            # The flicker of the part's first frame is against the last of the part before.
+            previous = next(rendered(renderer, track, reader, [before]))
+        with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
+            for batch in rendered(renderer, track, reader, clip[part]):
+                some, train = batch.among(tested), batch.among(sample)
+                found = _measures(previous, some, lpips) if some.ids else {}
+                if train.ids:
+                    found[TRAIN] = psnr_head(train.ground_truth, train.render, train.mask).tolist()
+                for name, value in found.items():
+                    values.setdefault(name, []).extend(value)
+                previous = some if some.ids else previous
+                for image in comparison.images(batch):
+                    out.write(image)
+        write_npz(measures, **{name: np.array(v, np.float32) for name, v in values.items()})
+
+    videos, measures = VideoParts(scratch, ".npz").complete(len(clip), draw)
+    join_videos(videos, video, FPS, sound)
+    arrays = _joined([read_npz(path) for path in measures])
+    training, temporal = arrays.pop(TRAIN), arrays.pop("temporal_error")
+    metrics = {name: float(value.astype(np.float64).mean()) for name, value in arrays.items()}
+    metrics["temporal_error"] = (
+        float(np.nanmean(temporal.astype(np.float64))) if np.isfinite(temporal).any() else 0.0
+    )
+    metrics[TRAIN] = float(training.astype(np.float64).mean())
+    metrics |= _speed(renderer, track, ids)
+    facts = {"frames": len(ids), "split": split["mode"], "size": track.width}
+    arrays |= {"ids": np.array(ids, np.int32), "temporal_error": temporal}
+    arrays |= examples(renderer, track, reader, ids, arrays["psnr_head"])
+    log.info("psnr_head %.2f dB on %d held-out frames", metrics["psnr_head"], len(ids))
+    return metrics | facts, arrays
+
+
+def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Each measure of all parts in one; most parts show no held-out frame and lack them."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: np.concatenate([p[name] for p in parts if name in p]) for name in names}
+
+
+def _measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict[str, list[float]]:
+    """Metrics of a batch, one value per frame; `previous` ends with the frame before it."""
+    metrics = frame_metrics(batch.ground_truth, batch.render, batch.mask)
+    values = {name: value.tolist() for name, value in metrics.items()}
+    if lpips is not None:
+        values["lpips_head"] = _lpips_head(lpips, batch)
+    return values | {"temporal_error": _temporal(previous, batch)}
+
+
+@torch.no_grad()
+def _lpips_head(lpips: Lpips, batch: Batch) -> list[float]:
+    """One distance per frame, on black outside the head; frame by frame, because VGG is large."""
+    mask = batch.mask[..., None]
+    pairs = zip((batch.render * mask).split(1), (batch.ground_truth * mask).split(1), strict=True)
+    return [lpips(render, ground_truth).item() for render, ground_truth in pairs]
+
+
+def _temporal(previous: Batch | None, batch: Batch) -> list[float]:
+    """One value per frame of the batch; NaN where the frame before it is not held out."""
+    ground_truth, render, ids = batch.ground_truth, batch.render, batch.ids
+    if previous is not None:
+        ground_truth = torch.cat([previous.ground_truth[-1:], ground_truth])
+        render = torch.cat([previous.render[-1:], render])
+        ids = [previous.ids[-1], *ids]
+    first = [] if previous is not None else [float("nan")]
+    if len(ids) < 2:
+        return first
+    mask = batch.mask if previous is not None else batch.mask[1:]
+    error = temporal_error(
+        ground_truth[1:], ground_truth[:-1], render[1:], render[:-1], mask
+    ).tolist()
+    consecutive = [b == a + 1 for a, b in zip(ids, ids[1:], strict=False)]
+    return first + [e if c else float("nan") for e, c in zip(error, consecutive, strict=True)]
+
+
+def _renderer(avatar: Avatar, track: Track, batch: int) -> FrameRenderer:
+    size = track.width, track.height
+    return FrameRenderer(avatar, batch, *size, track.intrinsics, torch.zeros(3))
+
+
+def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[str, float]:
+    """Frames per second from codes to images, in batches and one by one; warm."""
+    device = renderer.avatar.device
+    rows = track.rows([ids[i % len(ids)] for i in range(TIMED_BATCHES * renderer.batch)])
+    inputs = [v[rows].to(device) for v in (track.condition, track.rotation, track.translation)]
+    single = _renderer(renderer.avatar, track, 1)
+    elapsed = []
+    for frame in range(TIMED_FRAMES + 1):
+        start = time.perf_counter()
+        single.render(*(v[frame % len(rows)][None] for v in inputs))
+        elapsed.append(time.perf_counter() - start)
+    for _ in renderer.frames(*(v[: 2 * renderer.batch] for v in inputs)):
+        pass  # the first images of each buffer take long
+    start = time.perf_counter()
+    for _ in renderer.frames(*inputs):
+        pass
+    batched = time.perf_counter() - start
+    return {
+        "fps_batched": len(rows) / batched,
+        "fps_single": 1 / float(np.median(elapsed[1:])),
+    }

@@ -1,0 +1,71 @@
+"""GroundTruth and render of frames side by side in memory, a batch at a time.
+
+The target of a frame is its image on black through matte and head mask, exactly what training
+aims at; the head mask of the metrics is the parsing's, binary.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.render import FrameRenderer
+from headsplat.runtime.process import available_threads
+from headsplat.train.dataset import ImageReader
+from headsplat.train.track import Track
+
+HALF = 127
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some frames.
+
+    Attributes:
+        ids: their ids.
+        ground_truth: (B, H, W, 3) on black, colors in [0, 1].
+        render: likewise.
+        mask: (B, H, W) head mask, 0 or 1.
+        image: (B, H, W, 3) uint8, with what lies around the head.
+    """
+
+    ids: list[int]
+    ground_truth: Tensor
+    render: Tensor
+    mask: Tensor
+    image: Tensor
+
+    def among(self, ids: Collection[int]) -> "Batch":
+        """Those of the frames whose ids are among `ids`; perhaps none."""
+        rows = [row for row, frame in enumerate(self.ids) if frame in ids]
+        parts = (self.ground_truth, self.render, self.mask, self.image)
+        return Batch([self.ids[row] for row in rows], *(part[rows] for part in parts))
+
+
+def rendered(
+    renderer: FrameRenderer, track: Track, reader: ImageReader, ids: Sequence[int]
+) -> Iterator[Batch]:
+    """Ground truth and render of `ids`, a batch at a time: memory does not grow with the clip.
+
+    Args:
+        renderer: draws the avatar with the track's camera on black.
+        track: codes and cameras of the clip.
+        reader: its images and masks.
+        ids: of the frames, in the order wanted.
+    """
+    device = renderer.avatar.device
+    rows = track.rows(list(ids))
+    images = renderer.frames(track.condition[rows], track.rotation[rows], track.translation[rows])
+    starts = range(0, len(ids), renderer.batch)
+    with ThreadPoolExecutor(available_threads()) as pool:
+        for low, (color, _) in zip(starts, images, strict=True):
+            some = list(ids[low : low + renderer.batch])
+            planes = torch.from_numpy(np.stack(list(pool.map(reader.read, some)))).to(device)
+            matte = planes[..., 3].float() / 255
+            ground_truth = planes[..., :3].float() / 255 * matte[..., None]
+            mask = (planes[..., 3] > HALF).float()
+            # The renderer's own buffers hold for one batch only.
+            yield Batch(some, ground_truth, color.clone(), mask, planes[..., :3])

@@ -1,0 +1,81 @@
+"""Which frames train and which are held out.
+
+Only usable frames count. `last` holds out one block at the end, the field's protocol. `spread`
+holds out five blocks over the clip, each between guard frames that neither train nor test, because
+a frame 40 ms from a training frame is no test. Short clips take `spread`: their end alone says
+little.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from headsplat.frames.table import FrameRow
+from headsplat.runtime.errors import UserError
+
+HELD_OUT = 0.15
+BLOCKS = 5
+GUARD = 3  # frames on either side of a block of `spread`
+LONG_CLIP = 60.0  # seconds from which `auto` means `last`
+LEAST_TRAINING = 20
+# What to do where most frames have a status that keeps them out.
+CURES = {
+    "no_face": "give a clip in which the face stays in sight",
+    "another_person": "give a clip of one person",
+    "clipped": "give a clip in which the whole face, forehead to chin, is inside the image",
+    "undecodable": "give an undamaged video",
+}
+
+
+def split_frames(rows: Sequence[FrameRow], mode: str = "auto") -> dict[str, Any]:
+    """Divide a clip's frames.
+
+    Args:
+        rows: all frames in order of time.
+        mode: "last", "spread" or "auto".
+
+    Returns:
+        {"mode": the mode taken, "train", "test", "guard", "unusable": lists of ids}, a partition
+        of all ids.
+
+    Raises:
+        UserError: too few usable frames are left to train on.
+    """
+    if mode == "auto":
+        mode = "last" if rows and rows[-1].time - rows[0].time >= LONG_CLIP else "spread"
+    usable = [row for row in rows if row.usable]
+    count = len(usable)
+    held = max(1, round(HELD_OUT * count))
+    test: set[int] = set()
+    guard: set[int] = set()
+    if mode == "last":
+        test = set(range(count - held, count))
+    else:
+        for block in range(BLOCKS):
+            size = (block + 1) * held // BLOCKS - block * held // BLOCKS
+            low = round((block + 0.5) * count / BLOCKS - size / 2)
+            test |= set(range(low, low + size))
+            guard |= set(range(low - GUARD, low)) | set(range(low + size, low + size + GUARD))
+        guard -= test
+    parts: dict[str, list[int]] = {"train": [], "test": [], "guard": [], "unusable": []}
+    for position, row in enumerate(usable):
+        part = "test" if position in test else "guard" if position in guard else "train"
+        parts[part].append(row.id)
+    parts["unusable"] = [row.id for row in rows if not row.usable]
+    if len(parts["train"]) < LEAST_TRAINING or not parts["test"]:
+        raise UserError(_too_few(rows, parts))
+    return {"mode": mode, **parts}
+
+
+def _too_few(rows: Sequence[FrameRow], parts: dict[str, list[int]]) -> str:
+    """What is left, what the other frames are, and the cure for the most frequent of them."""
+    lost = Counter(row.status for row in rows if not row.usable)
+    said = ", ".join(f"{count} {status}" for status, count in lost.most_common())
+    cure = "record a longer clip"
+    if len(parts["unusable"]) > len(rows) / 2:
+        cure = CURES.get(lost.most_common(1)[0][0], cure)
+    return (
+        f"frames: only {len(parts['train'])} of {len(rows)} frames are left to train on and "
+        f"{len(parts['test'])} to test, at least {LEAST_TRAINING} and 1 are needed; "
+        f"{'not usable: ' + said if said else 'all are usable'}; {cure}"
+    )

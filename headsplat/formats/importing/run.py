@@ -1,0 +1,133 @@
+"""The import stage: a foreign folder becomes the files that detection, crop and track leave."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from headsplat.formats.importing.clip import ImportedClip, ImportOptions
+from headsplat.formats.importing.kinds import ALPHA, KINDS, PARSING
+from headsplat.formats.importing.record import ImportRecord
+from headsplat.formats.importing.registry import READERS
+from headsplat.formats.importing.window import square_window
+from headsplat.frames.crop import Crop
+from headsplat.frames.table import FrameRow, write_frames
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_npy, write_npz
+from headsplat.runtime.logs import log
+from headsplat.runtime.process import available_threads
+from headsplat.track import Track, write_track
+from headsplat.tracking.observations import POINTS
+from headsplat.video.info import VideoInfo
+from headsplat.video.timeline import FPS
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of one subject that an import writes in place of detection, crop and track."""
+
+    record: Path
+    track: Path
+    identity: Path
+    crop: Path
+    frames: Path
+    info: Path
+    landmarks: Path
+
+
+def import_track(
+    kind: str, folder: Path, options: ImportOptions, size: int, outputs: Outputs
+) -> None:
+    """Read a foreign folder and publish everything but the images, which are packed in chunks.
+
+    The landmarks are written as never seen (NaN): later stages then go by the mesh.
+
+    Args:
+        kind: a key of `READERS`.
+        folder: what the user named.
+        options: of the import.
+        size: side of the square images that later stages see.
+        outputs: files to write.
+
+    Raises:
+        UserError: whatever is wrong with the folder, in one line.
+    """
+    torch.set_num_threads(available_threads())
+    clip = READERS[kind](folder, options)
+    _check(clip, kind, folder)
+    for note in clip.notes:
+        log.info("note: %s", note)
+    window = square_window(options.head, clip.track, size)
+    track = replace(
+        clip.track,
+        K=window.intrinsics(np.asarray(clip.track.K, np.float64)),
+        img_size=np.array([size, size]),
+    )
+    ids = [int(i) for i in track.ids]
+    log.info(
+        "%s: %d frames, ids %d to %d, window %d px at (%d, %d) of %d x %d -> %d px",
+        kind, len(ids), ids[0], ids[-1], window.side, window.x0, window.y0,
+        window.source_width, window.source_height, size,
+    )  # fmt: skip
+    window.save(outputs.crop)
+    write_frames(outputs.frames, _table(track))
+    _info(folder, window, ids).save(outputs.info)
+    write_npz(
+        outputs.landmarks,
+        ids=np.array(ids, np.int32),
+        points=np.full((len(ids), POINTS, 3), np.nan, np.float32),
+        status=np.asarray(track.status),
+        confidence=np.zeros(len(ids), np.float32),
+        time=(np.array(ids) - 1) / FPS,
+    )
+    write_npy(outputs.identity, np.asarray(track.shape, dtype=np.float32))
+    write_track(outputs.track, track)
+    ImportRecord.of(kind, folder, clip).save(outputs.record)
+
+
+def _check(clip: ImportedClip, kind: str, folder: Path) -> None:
+    """Hold a reader to its contract."""
+    ids = np.asarray(clip.track.ids)
+    if not len(ids):
+        raise UserError(f"{folder}: no frames; give the folder of a tracked clip")
+    if ids[0] < 1 or (np.diff(ids) <= 0).any():
+        raise ValueError(f"{kind}: ids are not ascending from 1: {ids[:5]}")
+    brought = KINDS[kind](folder)
+    wanted = {
+        "images": True, "alpha": ALPHA in brought, "head_mask": PARSING in brought,
+        "mouth_mask": PARSING in brought,
+    }  # fmt: skip
+    for part, there in wanted.items():
+        have = set(getattr(clip, part))
+        if have != (set(ids.tolist()) if there else set()):
+            raise ValueError(f"{kind}: {part} for {len(have)} frames, the track has {len(ids)}")
+
+
+def _table(track: Track) -> list[FrameRow]:
+    columns = zip(track.ids, track.status, track.confidence, strict=True)
+    return [FrameRow(int(i), (int(i) - 1) / FPS, str(s), float(c), 1) for i, s, c in columns]
+
+
+def _info(folder: Path, window: Crop, ids: list[int]) -> VideoInfo:
+    """The record of a video, for a clip that has none."""
+    return VideoInfo(
+        path=str(folder),
+        bytes=0,
+        sha256="",
+        width=window.source_width,
+        height=window.source_height,
+        rotation=0,
+        source_fps=Fraction(FPS),
+        n_source=len(ids),
+        n_undecodable=0,
+        n_frames=len(ids),
+        duration=len(ids) / FPS,
+        pts=[i - 1 for i in ids],
+        keyframes=[],
+        undecodable=[],
+        time_base=Fraction(1, FPS),
+        audio=None,
+        hdr=False,
+    )

@@ -1,0 +1,116 @@
+"""The avatar in one pose as the point cloud of 3D Gaussian Splatting (Kerbl et al., 2023).
+
+Properties, their order and their activations are those of the published code: logarithms of the
+scales, logits of the opacities, harmonics of degree 3 with a channel's coefficients in a row,
+quaternions (w, x, y, z). Points are in the head's frame: metres, y up, the face looks to +z.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.avatar import Avatar, load_avatar
+from headsplat.gaussians import sh
+from headsplat.gaussians.deform.base import Gaussians
+from headsplat.gaussians.deform.codes import neutral_condition
+from headsplat.gaussians.deform.flashavatar import DEGREE, FlashAvatarDeformation
+from headsplat.heads.model import HeadModel
+from headsplat.runtime.files import publish
+from headsplat.train.track import load_track
+
+_REST = (DEGREE + 1) ** 2 - 1
+PROPERTIES = (
+    "x", "y", "z", "nx", "ny", "nz",
+    *(f"f_dc_{k}" for k in range(3)), *(f"f_rest_{k}" for k in range(3 * _REST)),
+    "opacity", *(f"scale_{k}" for k in range(3)), *(f"rot_{k}" for k in range(4)),
+)  # fmt: skip
+# Opacities that float32 rounds to 0 or 1 have no logit.
+_OPACITY_FLOOR = 1e-6
+
+
+def export_ply(
+    model: Path, head_path: Path, track_path: Path, frame: int | None, out: Path
+) -> None:
+    """Publish one `.ply`.
+
+    Args:
+        model: folder of the trained avatar.
+        head_path: the head model it was trained with.
+        track_path: its track.
+        frame: an id of the track, or None for the neutral face.
+        out: the file to write.
+
+    Raises:
+        UserError: an input is broken, or the track lacks the frame.
+    """
+    head = HeadModel.load(head_path)
+    avatar = load_avatar(model, head, "cpu")
+    track = load_track(track_path, head)
+    if frame is None:
+        # Seen from the front at the clip's distance: colors may depend on where the camera is.
+        condition = neutral_condition(head, "cpu")
+        rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
+        translation = torch.tensor([[0.0, 0.0, float(track.translation[:, 2].median())]])
+    else:
+        row = track.rows([frame])
+        condition, rotation, translation = (
+            value[row] for value in (track.condition, track.rotation, track.translation)
+        )
+    write_ply(out, *posed(avatar, condition, rotation, translation))
+
+
+@torch.no_grad()
+def posed(
+    avatar: Avatar, condition: Tensor, rotation: Tensor, translation: Tensor
+) -> tuple[Gaussians, Tensor]:
+    """Gaussians of one frame, and their harmonics (N, 16, 3).
+
+    Args:
+        avatar: the avatar.
+        condition: (1, C) code.
+        rotation: (1, 3, 3) head to OpenCV camera.
+        translation: (1, 3) metres.
+    """
+    vertices = avatar.vertices(condition)
+    deformation = avatar.deformation
+    gaussians = deformation(avatar.inputs(condition, vertices, rotation, translation))
+    count = gaussians.means.shape[-2]
+    harmonics = torch.zeros(count, 1 + _REST, 3)
+    if isinstance(deformation, FlashAvatarDeformation):
+        used = (deformation.active_degree + 1) ** 2
+        features = torch.cat([deformation.features_dc, deformation.features_rest], 1)
+        harmonics[:, :used] = features[:, :used]
+    else:
+        colors = gaussians.colors.expand(1, count, 3)[0]
+        harmonics[:, 0] = sh.constant_coefficient(colors)
+    return gaussians, harmonics
+
+
+def write_ply(path: Path, gaussians: Gaussians, harmonics: Tensor) -> None:
+    """Publish one frame's Gaussians.
+
+    Args:
+        path: the file.
+        gaussians: of one frame; leading batches of 1 allowed.
+        harmonics: (N, 16, 3).
+    """
+    count = len(harmonics)
+    opacity = gaussians.opacities.reshape(-1).expand(count)
+    logit = torch.logit(opacity, _OPACITY_FLOOR)
+    columns = [
+        gaussians.means.reshape(count, 3),
+        torch.zeros(count, 3),
+        harmonics[:, 0],
+        harmonics[:, 1:].transpose(1, 2).reshape(count, -1),
+        logit[:, None],
+        gaussians.scales.reshape(count, 3).log(),
+        torch.nn.functional.normalize(gaussians.quats.reshape(count, 4), dim=-1),
+    ]
+    values = torch.cat(columns, 1).numpy().astype("<f4")
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header += [*(f"property float {name}" for name in PROPERTIES), "end_header", ""]
+    with publish(path) as temporary, open(temporary, "wb") as handle:
+        handle.write("\n".join(header).encode("ascii"))
+        handle.write(np.ascontiguousarray(values).tobytes())

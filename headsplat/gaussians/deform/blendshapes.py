@@ -1,0 +1,151 @@
+"""Reduced Gaussian blendshapes: base attributes plus K learned bases mixed once per frame.
+
+The idea of RGBAvatar (CVPR 2025): a small MLP turns the frame's code into K weights, and every
+attribute of every Gaussian (offset, rotation, scale, opacity, color) is linear in them. Offsets
+and rotations are in the frame of the anchor's triangle, so they follow the surface. The mixing is
+one matrix product, thousands of times cheaper than an MLP per Gaussian.
+
+The light stands still while the head turns, so the head's rotation is among what the MLP sees.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians, Start, standardize
+from headsplat.gaussians.raster.operators import Operator
+
+# Attributes in the order of storage and of the operator: numbers per Gaussian, and the unit of
+# one stored number. Units make one learning rate fit all attributes: a step of Adam moves an offset
+# by 0.2 mm where it moves a color by 0.005 (at batch 4).
+LAYOUT: tuple[tuple[str, int, float], ...] = (
+    ("offset", 3, 0.0004),
+    ("quat", 4, 0.02),
+    ("log_scale", 3, 0.02),
+    ("opacity", 1, 0.05),
+    ("color", 3, 0.01),
+)
+PER_GAUSSIAN = sum(size for _, size, _ in LAYOUT)
+LARGEST_SCALE = 0.02  # metres; a Gaussian larger than this is a floating blot
+FREE_SCALE = 0.008  # metres; up to here a scale costs nothing
+# Weights of the penalties, beside a Huber term of about 1e-3.
+OFFSET_PENALTY, SCALE_PENALTY, BASES_PENALTY = 1.0, 1e-3, 1e-7
+HIDDEN = 64
+# How far beyond what training showed a driving code may reach, in standard deviations.
+CODE_LIMIT = 0.5
+
+
+def _like_gaussians(mixed: Tensor, positions: Tensor, rotations: Tensor, *_: Any) -> Any:
+    like = torch.empty_like
+    opacities = positions.new_empty(positions.shape[:2])
+    return like(positions), like(rotations), like(positions), opacities, like(positions)
+
+
+# Mixed attributes, and the frames they are in -> Gaussians; see `cuda_ext/csrc/deformation.h`.
+_place_gaussians = Operator("blendshape_gaussians", _like_gaussians, differentiable=1)
+
+
+class BlendshapeDeformation(Deformation):
+    """Base plus K bases over N anchors; a code of C numbers.
+
+    Args:
+        count: Gaussians, N.
+        condition_size: C.
+        bases: K.
+    """
+
+    name = "blendshapes"
+
+    def __init__(self, count: int, condition_size: int, bases: int = 20) -> None:
+        super().__init__()
+        self.count, self.bases = count, bases
+        # Row 0 is the base, in the order of LAYOUT, each attribute contiguous over the Gaussians.
+        self.weights = nn.Parameter(torch.zeros(1 + bases, count * PER_GAUSSIAN))
+        self.hidden = nn.Linear(condition_size + 6, HIDDEN)
+        self.output = nn.Linear(HIDDEN, bases)
+        self.linear = nn.Linear(condition_size + 6, bases, bias=False)
+        units = torch.cat([torch.full((count * size,), unit) for _, size, unit in LAYOUT])
+        self.register_buffer("units", units, persistent=False)
+        self.register_buffer("code_mean", torch.zeros(condition_size + 6))
+        self.register_buffer("code_scale", torch.ones(condition_size + 6))
+        self.register_buffer("code_range", torch.zeros(2, condition_size + 6))
+
+    def settings(self) -> dict[str, Any]:
+        """See `Deformation.settings`."""
+        size = len(self.code_mean) - 6
+        return {"count": self.count, "condition_size": size, "bases": self.bases}
+
+    @torch.no_grad()
+    def initialize(self, start: Start) -> None:
+        """Flat disks in the surface with the colors seen; all bases zero."""
+        self.code_mean.copy_(torch.cat([start.condition_mean, start.pose_mean]))
+        self.code_scale.copy_(torch.cat([start.condition_scale, start.pose_scale]))
+        wide = torch.full((2, 6), 1.0, device=start.pose_mean.device)
+        wide[0] = -1
+        low_high = torch.cat([start.condition_range, wide], 1)
+        slack = CODE_LIMIT * self.code_scale
+        self.code_range.copy_(torch.stack([low_high[0] - slack, low_high[1] + slack]))
+        base = dict(zip([name for name, _, _ in LAYOUT], self._split(self.weights[0]), strict=True))
+        base["quat"][:, 0] = 1
+        in_plane = start.spacing.log() - 0.2
+        base["log_scale"].copy_(torch.stack([in_plane, in_plane, in_plane - 1.0], -1))
+        base["opacity"].copy_(torch.logit(start.opacities)[:, None])
+        base["color"].copy_(start.colors)
+        self.weights[0] /= self.units
+
+    def _split(self, row: Tensor) -> list[Tensor]:
+        """(..., N * 14) -> views (..., N, size) in the order of LAYOUT."""
+        views, first = [], 0
+        for _, size, _ in LAYOUT:
+            block = row[..., first : first + self.count * size]
+            views.append(block.unflatten(-1, (self.count, size)))
+            first += self.count * size
+        return views
+
+    def mixture(self, frames: FrameInputs) -> Tensor:
+        """(B, K) weights of the bases; codes far outside of training are clamped."""
+        code = torch.cat([frames.condition, frames.head_pose], -1)
+        code = torch.minimum(torch.maximum(code, self.code_range[0]), self.code_range[1])
+        code = standardize(code, self.code_mean, self.code_scale)
+        if frames.jitter is not None:
+            code = code + frames.jitter
+        return self.linear(code) + self.output(torch.relu(self.hidden(code)))
+
+    def forward(self, frames: FrameInputs) -> Gaussians:
+        """See `Deformation.forward`."""
+        mixed = torch.addmm(self.weights[0], self.mixture(frames), self.weights[1:])
+        units = [unit for _, _, unit in LAYOUT]
+        return Gaussians(
+            *_place_gaussians(
+                mixed, frames.positions, frames.rotations, units, math.log(LARGEST_SCALE)
+            )
+        )
+
+    def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
+        """All Gaussian attributes are one flat group, the small MLP another.
+
+        Rates grow with the root of the batch, as the noise of Adam's gradients falls with it.
+        """
+        network = [*self.hidden.parameters(), *self.output.parameters(), *self.linear.parameters()]
+        return [
+            {
+                "name": "gaussians",
+                "params": [self.weights],
+                "lr": 0.25 * math.sqrt(batch),
+                "eps": 1e-12,
+            },
+            {"name": "mixture", "params": network, "lr": 1e-3 * math.sqrt(batch), "eps": 1e-8},
+        ]
+
+    def regularization(self, gaussians: Gaussians) -> dict[str, Tensor]:
+        """Pull offsets weakly to the surface, forbid blots, keep the bases small."""
+        del gaussians
+        base = self._split(self.weights[0] * self.units)
+        too_large = (base[2] - math.log(FREE_SCALE)).clamp_min(0)
+        return {
+            "offset": OFFSET_PENALTY * base[0].square().mean(),
+            "scale": SCALE_PENALTY * too_large.square().mean(),
+            "bases": BASES_PENALTY * self.weights[1:].square().mean(),
+        }

@@ -1,0 +1,212 @@
+"""Where MediaPipe's 478 points lie on a head model, found by showing it images of the model.
+
+The head is rendered from several sides with several expressions, the face mesh detector looks at
+each image, and every landmark votes for the surface point beneath it. Points that mean a border
+(lid margins, lip borders) vote for the nearest visible piece of that border instead, so that a
+landmark a pixel beside it does not fall onto the eyeball or the wrong lip.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mediapipe
+import numpy as np
+
+from headsplat.heads.calibration_views import View, ViewLabels, render_views, template_points
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
+from headsplat.heads.model import HeadModel, LandmarkSet
+from headsplat.heads.surface import closest_points
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.logs import log
+
+POINTS = 478
+# The 105 points that metrical-tracker fits, and the irises: given even where votes scatter.
+ALWAYS = tuple(
+    index for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for index in group
+)
+# Upper halves of the lip groups; the rest of each group is the lower lip.
+UPPER_LIPS = (
+    185, 40, 39, 37, 0, 267, 269, 270, 409, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)  # fmt: skip
+CORNERS = (61, 291, 78, 308)
+IRISES = MEDIAPIPE_GROUPS["left_iris"] + MEDIAPIPE_GROUPS["right_iris"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The result and how sure it is.
+
+    Attributes:
+        landmarks: the reliable points, `index` ascending.
+        spread: (478,) f64 metres, root mean square distance of a landmark's votes from their
+            center on the template; NaN without votes.
+        votes: (478,) i64, number of images that voted.
+        images: number of images in which a face was found.
+    """
+
+    landmarks: LandmarkSet
+    spread: np.ndarray
+    votes: np.ndarray
+    images: int
+
+
+def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
+    """Find the surface points of MediaPipe's landmarks on `head`, which must have an albedo.
+
+    Deterministic. A landmark is given when at least 40 % of the images voted for it and the
+    votes scatter by at most `largest_spread` metres; the points of `ALWAYS` are given in any case.
+
+    Raises:
+        UserError: the head has no albedo, or the detector does not find its face.
+    """
+    if head.albedo is None:
+        raise UserError(f"head model {head.name}: has no albedo, the detector cannot see it")
+    samples, shown = [], 0
+    mesh = mediapipe.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=1, refine_landmarks=True
+    )
+    with mesh:
+        for view in render_views(head):
+            shown += 1
+            faces = mesh.process(view.image).multi_face_landmarks
+            if faces:
+                samples.append(_votes(head, view, _pixels(faces[0], view)))
+    if len(samples) < shown / 2:
+        raise UserError(
+            f"head model {head.name}: the face detector found {len(samples)} of {shown} "
+            "rendered faces; its geometry or albedo does not look like a face"
+        )
+    positions, spread, votes = _consensus(np.stack(samples))
+    known = np.isfinite(spread)
+    good = known & (votes >= 0.4 * len(samples)) & (spread <= largest_spread)
+    always = np.isin(np.arange(POINTS), ALWAYS)
+    lost = np.flatnonzero(always & ~known)
+    if len(lost):
+        raise UserError(f"head model {head.name}: no image shows MediaPipe points {lost}")
+    index = np.flatnonzero(good | always)
+    landmarks = _snap(head, positions[index], index)
+    return Calibration(landmarks, spread, votes, len(samples))
+
+
+def with_mediapipe(head: HeadModel) -> HeadModel:
+    """`head` with its "mediapipe" landmarks replaced by calibrated ones."""
+    found = calibrate(head)
+    log.info(
+        "%s: %d MediaPipe points placed from %d images, votes scatter by %.1f mm (median)",
+        head.name, len(found.landmarks.index), found.images,
+        1e3 * np.median(found.spread[found.landmarks.index]),
+    )  # fmt: skip
+    return replace(head, landmarks={**head.landmarks, "mediapipe": found.landmarks})
+
+
+def _pixels(face: Any, view: View) -> np.ndarray:
+    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of the image."""
+    height, width = view.image.shape[:2]
+    return np.array([(p.x * width, p.y * height) for p in face.landmark])
+
+
+def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
+    """(478, 3) template positions, NaN where this view has nothing to say."""
+    votes = np.full((POINTS, 3), np.nan)
+    column, row = np.floor(points).astype(int).T.clip(0, view.face.shape[0] - 1)
+    iris = np.isin(np.arange(POINTS), IRISES)
+    # The detector completes the iris under the lids, so it is looked for on the whole eyeball.
+    face = np.where(iris, view.eye_face[row, column], view.face[row, column])
+    weights = np.where(
+        iris[:, None], view.eye_barycentric[row, column], view.barycentric[row, column]
+    )
+    skin = np.isin(view.labels[row, column], (ViewLabels.SKIN, *ViewLabels.LIPS))
+    keep = (face >= 0) & (iris | (skin & (view.facing[row, column] > 0.25)))
+    votes[keep] = template_points(head, face[keep], weights[keep])
+    for indices, border in _borders(view):
+        votes[list(indices)] = _border_votes(head, view, points[list(indices)], border)
+    return votes
+
+
+def _borders(view: View) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    """Which landmarks mean which visible border: a mask of the pixels along it."""
+    labels = view.labels
+    upper, lower = labels == ViewLabels.UPPER_LIP, labels == ViewLabels.LOWER_LIP
+    skin, inside = labels == ViewLabels.SKIN, labels == ViewLabels.MOUTH
+    outer, inner = MEDIAPIPE_GROUPS["lips_outer"], MEDIAPIPE_GROUPS["lips_inner"]
+    borders = []
+    for name, eye in (("left_eye", ViewLabels.LEFT_EYE), ("right_eye", ViewLabels.RIGHT_EYE)):
+        borders.append((MEDIAPIPE_GROUPS[name], skin & _beside(labels == eye)))
+    for group, partner in ((outer, skin), (inner, inside)):
+        for lip, other, top in ((upper, lower, True), (lower, upper, False)):
+            chosen = tuple(i for i in group if i not in CORNERS and (i in UPPER_LIPS) == top)
+            touching = partner if partner is skin else partner | other
+            borders.append((chosen, lip & _beside(touching)))
+    borders.append(((61, 291), (upper | lower) & _beside(skin)))
+    borders.append(
+        ((78, 308), (upper & _beside(lower | inside)) | (lower & _beside(upper | inside)))
+    )
+    return borders
+
+
+def _beside(mask: np.ndarray) -> np.ndarray:
+    """Pixels with a 4-neighbor in `mask`."""
+    out = np.zeros_like(mask)
+    out[1:] |= mask[:-1]
+    out[:-1] |= mask[1:]
+    out[:, 1:] |= mask[:, :-1]
+    out[:, :-1] |= mask[:, 1:]
+    return out
+
+
+def _border_votes(
+    head: HeadModel, view: View, points: np.ndarray, border: np.ndarray
+) -> np.ndarray:
+    """(n, 3) template positions of the border pixels nearest to `points`, NaN if none is near."""
+    votes = np.full((len(points), 3), np.nan)
+    rows, columns = np.nonzero(border)
+    if len(rows) == 0:
+        return votes
+    centers = np.stack([columns, rows], 1) + 0.5
+    distance = np.linalg.norm(points[:, None] - centers, axis=2)
+    nearest = distance.argmin(1)
+    near = distance.min(1) < 0.02 * view.face.shape[0]
+    row, column = rows[nearest[near]], columns[nearest[near]]
+    votes[near] = template_points(head, view.face[row, column], view.barycentric[row, column])
+    return votes
+
+
+def _consensus(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n, 478, 3) votes with NaN -> positions (478, 3), spread (478,), number of votes (478,).
+
+    The center is the mean of the votes within 2.5 robust standard deviations of the median.
+    """
+    valid = np.isfinite(samples[..., 0])
+    count = valid.sum(0)
+    positions = np.full((POINTS, 3), np.nan)
+    spread = np.full(POINTS, np.nan)
+    for index in np.flatnonzero(count):
+        votes = samples[valid[:, index], index]
+        distance = np.linalg.norm(votes - np.median(votes, 0), axis=1)
+        inliers = votes[distance <= max(2.5 * 1.4826 * np.median(distance), 1e-6)]
+        positions[index] = inliers.mean(0)
+        spread[index] = np.sqrt(((votes - positions[index]) ** 2).sum(1).mean())
+    return positions, spread, count
+
+
+def _snap(head: HeadModel, positions: np.ndarray, index: np.ndarray) -> LandmarkSet:
+    """Nearest surface points, each on the part its landmark belongs to."""
+    labels = ViewLabels.of_faces(head)
+    groups = [
+        (MEDIAPIPE_GROUPS["left_iris"], (ViewLabels.LEFT_EYE,)),
+        (MEDIAPIPE_GROUPS["right_iris"], (ViewLabels.RIGHT_EYE,)),
+        (CORNERS, ViewLabels.LIPS),
+        (UPPER_LIPS, (ViewLabels.UPPER_LIP,)),
+    ]
+    lower = set(MEDIAPIPE_GROUPS["lips_outer"] + MEDIAPIPE_GROUPS["lips_inner"])
+    groups.append((tuple(lower - set(UPPER_LIPS) - set(CORNERS)), (ViewLabels.LOWER_LIP,)))
+    named = {i for group, _ in groups for i in group}
+    groups.append((tuple(set(range(POINTS)) - named), (ViewLabels.SKIN, *ViewLabels.LIPS)))
+    face = np.zeros(len(index), dtype=np.int32)
+    barycentric = np.zeros((len(index), 3), dtype=np.float32)
+    for group, allowed in groups:
+        rows = np.flatnonzero(np.isin(index, group))
+        candidates = np.flatnonzero(np.isin(labels, allowed))
+        found, weights = closest_points(head.template, head.faces[candidates], positions[rows])
+        face[rows], barycentric[rows] = candidates[found], weights
+    return LandmarkSet(face, barycentric, index.astype(np.int32), head.faces[face])

@@ -1,0 +1,204 @@
+"""Where MediaPipe sees its points on the procedural head: the head is drawn and looked at.
+
+Points inside the skin vote for the place beneath them; points of lids and lips vote for the
+nearest place along that border, so that the eyeball or the other lip never attracts them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mediapipe
+import numpy as np
+import torch
+
+from headsplat.camera import project
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
+from headsplat.heads.model import HeadModel
+from headsplat.heads.skinning import HeadGeometry
+from headsplat.rotations import matrix_from_axis_angle
+from headsplat.runtime.errors import UserError
+from headsplat.synthetic.head.assemble import Head
+from headsplat.synthetic.head.grid import SKIN
+from headsplat.synthetic.head.texture import paint_texture
+
+Array = np.ndarray
+
+VIEWS = 24
+SIZE = 512
+CAMERA = torch.tensor([1250.0, 1250.0, SIZE / 2, SIZE / 2])
+OFFSET = torch.tensor([0.0, 0.01, 0.75])
+_LARGEST_SPREAD = 0.003
+_SAMPLES_PER_EDGE = 12
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """One image of the head: what MediaPipe found and what is really there."""
+
+    found: Array  # (478, 2) pixels
+    vertices: Array  # (V, 2) pixels
+    place: Array  # (478, 3) metres at rest of the skin under each found point, or NaN
+
+
+def observed_targets(model: HeadModel, head: Head) -> dict[int, Array]:
+    """MediaPipe index -> (3,) place at rest in the millimetres of `head`.
+
+    Raises:
+        UserError: the detector finds the face in too few of the images.
+    """
+    sights = list(_look(model, head))
+    if len(sights) < 0.9 * VIEWS:
+        raise UserError(
+            f"procedural head: MediaPipe found {len(sights)} of {VIEWS} drawn faces; "
+            "check the installed mediapipe"
+        )
+    shift = head.anatomy.points[0] - 1000 * model.template[0].astype(np.float64)
+    places = _inner_places(np.stack([s.place for s in sights])) | _border_places(
+        model, head, sights
+    )
+    return {index: 1000 * place + shift for index, place in places.items()}
+
+
+def _views() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Poses and rotations, spread evenly by steps of the five-dimensional golden ratio."""
+    step = 1 / 1.1347241 ** torch.arange(1, 6, dtype=torch.float64)
+    share = torch.remainder(0.5 + step * torch.arange(1, VIEWS + 1)[:, None], 1).float()
+    rotations = torch.stack([rotation_of(50 * s[0] - 25, 20 * s[1] - 10) for s in share])
+    jaw, lids = (0.25 * share[:, 2] - 0.1).clamp_min(0), (share[:, 3] - 0.4).clamp_min(0)
+    zero = torch.zeros_like(jaw)
+    pose = {
+        "jaw": matrix_from_axis_angle(torch.stack([jaw, zero, zero], 1)),
+        "eyes": torch.eye(3).expand(VIEWS, 2, 3, 3),
+        "eyelids": lids[:, None].expand(VIEWS, 2),
+        "smile": (share[:, 4] - 0.4).clamp_min(0),
+    }
+    return pose, rotations
+
+
+def rotation_of(yaw: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
+    """Head to camera (3, 3) from degrees: yaw to the subject's left, pitch downwards."""
+    zero = torch.zeros(())
+    angles = torch.deg2rad(
+        torch.stack([torch.stack([zero, yaw, zero]), torch.stack([pitch, zero, zero])])
+    )
+    turn, nod = matrix_from_axis_angle(angles.float())
+    return torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ nod @ turn
+
+
+def _look(model: HeadModel, head: Head) -> Iterator[_Sight]:
+    pose, rotations = _views()
+    exp = torch.zeros(VIEWS, len(model.expression_names))
+    smile = [model.expression_names.index(f"mouthSmile_{side}") for side in "LR"]
+    exp[:, smile] = pose.pop("smile")[:, None]
+    geometry = HeadGeometry(model)
+    vertices = geometry.vertices(torch.zeros(model.shape_basis.shape[2]), exp, **pose)
+    texture = torch.from_numpy(paint_texture(1024)).permute(2, 0, 1)[None]
+    anatomy = head.anatomy
+    rings = anatomy.mouth_ring[head.faces].max(1), anatomy.eye_ring[head.faces].max(1)
+    skin = (head.face_part == SKIN) & (rings[0] <= 2) & (rings[1] <= 1)
+    detector = mediapipe.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=1, refine_landmarks=True
+    )
+    with detector:
+        for posed, rotation in zip(vertices, rotations, strict=True):
+            image, face, bary, facing, pixels = draw(model, posed, rotation, texture)
+            faces = detector.process(image).multi_face_landmarks
+            if not faces:
+                continue
+            found = np.array([(p.x * SIZE, p.y * SIZE) for p in faces[0].landmark])
+            column, row = np.floor(found).astype(int).clip(0, SIZE - 1).T
+            under = face[row, column]
+            corners = model.template[model.faces[under.clip(0)]]
+            place = (corners * bary[row, column][..., None]).sum(1)
+            place[(under < 0) | ~skin[under.clip(0)] | (facing[row, column] < 0.35)] = np.nan
+            yield _Sight(found, pixels, place)
+
+
+def draw(
+    model: HeadModel, vertices: torch.Tensor, rotation: torch.Tensor, texture: torch.Tensor
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Draw the head under a soft light.
+
+    Args:
+        model: the head.
+        vertices: (V, 3) posed, metres.
+        rotation: (3, 3) head to camera.
+        texture: (1, 3, size, size) sRGB in the atlas.
+
+    Returns:
+        image (SIZE, SIZE, 3) u8; triangle (SIZE, SIZE), -1 beside the head; barycentrics
+        (SIZE, SIZE, 3); cosine between normal and view axis (SIZE, SIZE); pixels of the vertices
+        (V, 2).
+    """
+    fine = 2
+    points = project(vertices[None], rotation[None], OFFSET[None], CAMERA * fine)
+    faces, side = torch.from_numpy(model.faces).long(), SIZE * fine
+    face, bary = rasterize_triangles(points, faces, side, side)
+    a, b, c = vertices[faces].unbind(1)
+    normals = torch.zeros_like(vertices)
+    for corner in range(3):
+        normals.index_add_(0, faces[:, corner], torch.linalg.cross(b - a, c - a))
+    normal = interpolate(face, bary, faces, normals @ rotation.T)[0]
+    normal = torch.nn.functional.normalize(normal, dim=-1)
+    uv = interpolate(face, bary, torch.from_numpy(model.uv_faces), torch.from_numpy(model.uv))
+    grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
+    color = torch.nn.functional.grid_sample(texture, grid, align_corners=False)[0]
+    light = torch.nn.functional.normalize(torch.tensor([-0.35, -0.45, -0.8]), dim=0)
+    shaded = color.permute(1, 2, 0) * (0.38 + 0.6 * (normal @ light).clamp_min(0))[..., None]
+    shaded = torch.where((face[0] >= 0)[..., None], shaded, torch.tensor(0.6))
+    small = torch.nn.functional.avg_pool2d(shaded.permute(2, 0, 1)[None], fine)[0]
+    image = (small.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    middle = slice(None, None, fine)
+    return (
+        image, face[0, middle, middle].numpy(), bary[0, middle, middle].numpy(),
+        -normal[middle, middle, 2].numpy(), points[0, :, :2].numpy() / fine,
+    )  # fmt: skip
+
+
+def _inner_places(votes: Array) -> dict[int, Array]:
+    """Places of points inside the skin: (views, 478, 3) votes with NaN -> index -> (3,)."""
+    border = {i for name in ("left_eye", "right_eye", "lips_outer", "lips_inner")
+              for i in MEDIAPIPE_GROUPS[name]}  # fmt: skip
+    places = {}
+    for index in sorted(set(range(468)) - border):
+        seen = votes[np.isfinite(votes[:, index, 0]), index]
+        if len(seen) < 0.5 * len(votes):
+            continue
+        distance = np.linalg.norm(seen - np.median(seen, 0), axis=1)
+        spread = np.median(distance)
+        if spread < _LARGEST_SPREAD:
+            places[index] = seen[distance <= 3.5 * spread].mean(0)
+    return places
+
+
+def _border_places(model: HeadModel, head: Head, sights: list[_Sight]) -> dict[int, Array]:
+    """Places of the points of lids and lips along their borders."""
+    anatomy, places = head.anatomy, {}
+    left = anatomy.points[:, 0] > 0
+    lines = (
+        ("left_eye", np.isclose(anatomy.eye_ring, 1.0) & left, anatomy.eye_upper),
+        ("right_eye", np.isclose(anatomy.eye_ring, 1.0) & ~left, anatomy.eye_upper),
+        ("lips_outer", np.isclose(anatomy.mouth_ring, 1.0), anatomy.mouth_upper),
+        ("lips_inner", np.isclose(anatomy.mouth_ring, 2.0), anatomy.mouth_upper),
+    )
+    for name, ring, upper in lines:
+        group = MEDIAPIPE_GROUPS[name]
+        half = len(group) // 2
+        for sign, indices in ((-1, group[: half + 1]), (1, group[half + 1 :])):
+            ids = np.flatnonzero(ring & (upper * sign > -1e-6))
+            ids = ids[np.argsort(anatomy.points[ids, 0])]
+            share = np.linspace(0, len(ids) - 1, _SAMPLES_PER_EDGE * (len(ids) - 1) + 1)
+            first = np.minimum(share.astype(int), len(ids) - 2)
+            weight = (share - first)[:, None]
+
+            def along(values: Array, ids=ids, first=first, weight=weight) -> Array:
+                return (1 - weight) * values[ids[first]] + weight * values[ids[first + 1]]
+
+            votes = []
+            for sight in sights:
+                gap = along(sight.vertices)[:, None] - sight.found[list(indices)]
+                votes.append((gap**2).sum(2).argmin(0))
+            chosen = np.median(np.stack(votes), 0).astype(int)
+            places |= dict(zip(indices, along(model.template)[chosen], strict=True))
+    return places

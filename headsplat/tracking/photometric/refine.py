@@ -1,0 +1,208 @@
+"""Photometric refinement of a solved clip.
+
+Landmarks, priors and smoothness count as in the first solve. In addition each frame's image is
+compared with colors that are found in the clip itself.
+
+Gauss-Newton on all frames at once; the identity is freed together with the albedos that follow
+it. Clips longer than `JOINT` frames find the identity and the colors from runs spread over the
+clip and are then refined window by window.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.runtime.heartbeat import beat
+from headsplat.runtime.logs import log
+from headsplat.runtime.progress import progress
+from headsplat.tracking import priors as numbers
+from headsplat.tracking.layout import Layout, State
+from headsplat.tracking.photometric.color import Color
+from headsplat.tracking.photometric.gauge import settle
+from headsplat.tracking.photometric.images import Images
+from headsplat.tracking.photometric.surface import SurfacePoints
+from headsplat.tracking.photometric.terms import PhotometricTerms
+from headsplat.tracking.photometric.visibility import Visibility
+from headsplat.tracking.priors import Priors
+from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.terms import Terms
+
+POINTS = 2000
+# How much the images are shrunk, and steps at that; what shows is found anew before each.
+LEVELS = ((2, 3), (1, 4), (1, 3))
+DAMPING = 1e-4
+JOINT, WINDOW, OVERLAP = 800, 400, 50
+# Held-out points must miss less by this share, and landmarks not more by that: they were at their
+# best before, and a detector's errors that last are in that best.
+GAIN, SLACK = 0.03, 0.25
+
+
+Save = Callable[[str, Progress], None]
+Load = Callable[[str], Progress | None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Before and after: brightness that held-out points miss, and the landmarks' misses, pixels."""
+
+    held_out: tuple[float, float]
+    landmarks: tuple[float, float]
+
+    @property
+    def better(self) -> bool:
+        """Whether the refined track is to be taken."""
+        gain = self.held_out[1] <= (1 - GAIN) * self.held_out[0]
+        return gain and self.landmarks[1] <= (1 + SLACK) * self.landmarks[0]
+
+
+class Refiner:
+    """Refines one clip.
+
+    Args:
+        terms: landmark terms of the clip.
+        priors: of the clip.
+        linked: (N - 1,) bool, neighbors of one motion.
+        points: skin points.
+        visibility: of the head's mesh.
+        images: of the clip.
+        ids: (N,) frame ids.
+        center: principal point.
+        save: keeps the progress of a named run.
+        load: gives back what an earlier run of the same key kept, or None.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        priors: Priors,
+        linked: Tensor,
+        points: SurfacePoints,
+        visibility: Visibility,
+        images: Images,
+        ids: Sequence[int],
+        center: tuple[float, float],
+        save: Save,
+        load: Load,
+    ) -> None:
+        self._terms, self._priors, self._linked = terms, priors, linked
+        self._points, self._visibility = points, visibility
+        self._images, self._ids, self._center = images, list(ids), center
+        self._layout: Layout = terms.layout
+        self._save, self._load = save, load
+
+    def refine(self, state: State) -> tuple[State, Verdict]:
+        """The refined state, and whether it is better."""
+        count = len(state.frame)
+        frames = torch.arange(count, device=state.frame.device)
+        if count <= JOINT:
+            solved, verdict, _ = self._joint(state, frames)
+            return solved, verdict
+        starts = np.linspace(0, count - OVERLAP, JOINT // OVERLAP).astype(int)
+        sample = np.unique(np.concatenate([np.arange(s, s + OVERLAP) for s in starts]))
+        rows = torch.as_tensor(sample, device=frames.device)
+        solved, verdict, color = self._joint(state.part(rows), rows)
+        if not verdict.better:
+            return state, verdict
+        start = State(state.frame, state.rotation, solved.shared)
+        state = State(state.frame.clone(), state.rotation.clone(), solved.shared)
+        lows = range(0, count, WINDOW)
+        for low in progress(lows, len(lows), "windows"):
+            high = min(low + WINDOW, count)
+            first, last = max(low - OVERLAP, 0), min(high + OVERLAP, count)
+            part, window = start.part(slice(first, last)), frames[first:last]
+            part = self._descend(f"window-{low}", part, self._photometric(window, color), window)
+            state.frame[low:high] = part.frame[low - first : high - first]
+            state.rotation[low:high] = part.rotation[low - first : high - first]
+        return state, verdict
+
+    def _photometric(self, frames: Tensor, color: Color | None = None) -> PhotometricTerms:
+        """Terms of some frames; their colors are `color`, or else found with the rest."""
+        rows = frames.tolist()
+        planes = self._images.read([self._ids[row] for row in rows])
+        trust = self._terms.weight[frames]
+        return PhotometricTerms(
+            self._points, self._visibility, planes.to(frames.device), self._center, trust, color
+        )
+
+    def _joint(self, state: State, frames: Tensor) -> tuple[State, Verdict, Color]:
+        photometric = self._photometric(frames)
+        before, start = self._held_out(photometric, state), state
+        state = self._descend("joint", state, photometric, frames)
+        after = self._held_out(photometric, state)
+        misses = tuple(self._landmark_misses(s, frames) for s in (start, state))
+        return state, Verdict((before, after), misses), photometric.color
+
+    def _descend(
+        self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
+    ) -> State:
+        """Solve all levels for some frames, from where an earlier run left them.
+
+        The identity is free where the colors are.
+        """
+        linked = (frames[1:] == frames[:-1] + 1) & self._linked[frames[:-1]]
+        solver = ClipSolver(self._terms, self._priors, frames, linked)
+        free = 0 if photometric.given else self._layout.n_identity
+        kept, start = self._load(name) or Progress(state), state
+        state = kept.state
+        for level in range(kept.iteration, len(LEVELS)):
+            factor, steps = LEVELS[level]
+            photometric.look(state)
+            for _ in range(steps):
+                state = self._step(solver, photometric, state, factor, free)
+            if not photometric.given:
+                state = settle(solver, state, start, numbers.OUTLIER)
+            self._save(name, Progress(state, iteration=level + 1))
+        return state
+
+    def _step(
+        self,
+        solver: ClipSolver,
+        photometric: PhotometricTerms,
+        state: State,
+        factor: int,
+        free: int,
+    ) -> State:
+        beat(f"refining {len(state.frame)} frames at 1/{factor} of their size")
+        samples = photometric.sample(state, factor)
+        blocks = photometric.blocks(state, samples, photometric.explain(samples))
+        normal = solver.linearize(state, numbers.OUTLIER, free)
+        normal.frame += blocks.frame
+        normal.frame_gradient += blocks.frame_gradient
+        normal.border += blocks.border[..., :free]
+        normal.shared += blocks.shared[:free, :free]
+        normal.shared_gradient += blocks.shared_gradient[:free]
+        step, found, _ = solver.solve(normal, solver.held(normal, state), DAMPING)
+        shared = torch.zeros_like(state.shared)
+        shared[:free] = found
+        state = state.moved(self._layout, step, shared)
+        state.frame.clamp_(self._priors.lower, self._priors.upper)
+        return state
+
+    def _held_out(self, photometric: PhotometricTerms, state: State) -> float:
+        """Brightness that held-out points miss, root mean square, colors fitted to `state`."""
+        photometric.look(state)
+        samples = photometric.sample(state, 1)
+        return photometric.held_out(samples, photometric.explain(samples))[1]
+
+    def _landmark_misses(self, state: State, frames: Tensor) -> float:
+        """Median distance between model and detected landmarks, pixels."""
+        parts = []
+        for rows in torch.arange(len(frames), device=frames.device).split(256):
+            pixels = self._terms.projector.landmarks(state.part(rows)).pixels
+            away = (pixels - self._terms.points[frames[rows]]).norm(dim=-1)
+            parts.append(away[self._terms.weight[frames[rows]] > 0].flatten())
+        return float(torch.cat(parts).median())
+
+
+def log_verdict(verdict: Verdict, taken: bool) -> None:
+    """What the refinement did, in one line."""
+    before, after = verdict.held_out
+    log.info(
+        "photometric refinement: held-out skin misses %.2f -> %.2f of 255, landmarks "
+        "%.2f -> %.2f px: %s",
+        255 * before, 255 * after, *verdict.landmarks,
+        "taken" if taken else "not better, the landmarks' track stays",
+    )  # fmt: skip

@@ -1,0 +1,185 @@
+"""The refinement stage: landmarks' track, frames and mattes -> track, refined if that is better."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from headsplat_workflow.codehash import code_version
+
+from headsplat.gaussians.raster.extension import serving_device
+from headsplat.heads.model import HeadModel
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_json, write_npy
+from headsplat.runtime.logs import log
+from headsplat.runtime.scratch import Scratch, state_key
+from headsplat.track import Track, check_head, read_track, write_track
+from headsplat.tracking import priors as numbers
+from headsplat.tracking.basis import LandmarkBasis, Space
+from headsplat.tracking.intrinsics import Intrinsics
+from headsplat.tracking.layout import Layout, State
+from headsplat.tracking.neck import neck_rotations
+from headsplat.tracking.observations import read_observations
+from headsplat.tracking.outputs import pack_track
+from headsplat.tracking.photometric.images import Images
+from headsplat.tracking.photometric.refine import POINTS, Refiner, Verdict, log_verdict
+from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
+from headsplat.tracking.photometric.visibility import Visibility
+from headsplat.tracking.priors import INDEPENDENT_FRAMES, build_priors
+from headsplat.tracking.run import read_identity
+from headsplat.tracking.solve_checkpoint import Keeper
+from headsplat.tracking.terms import Terms
+
+# The landmarks' places on the head are found again at the track, from so many frames.
+OFFSET_FRAMES, OFFSET_ROUNDS = 400, 3
+
+
+def refine_track(
+    head_path: Path,
+    track_path: Path,
+    landmarks: Path,
+    crop: Path,
+    frames_table: Path,
+    frames: Sequence[Path],
+    mattes: Sequence[Path],
+    out: Path,
+    identity_out: Path,
+    verdict_out: Path,
+    identity: Path | None = None,
+    mode: str = "auto",
+    scratch: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Refine one clip's track against its images and publish all three outputs.
+
+    Args:
+        head_path: head model `.npz` of the track.
+        track_path: the landmarks' track.
+        landmarks: what it was made from, and so on.
+        crop: the clip's window.
+        frames_table: the frame table.
+        frames: `frames/*.zip`.
+        mattes: `alpha/*.zip`, or none.
+        out: track to write.
+        identity_out: identity coefficients to write, (S,).
+        verdict_out: JSON to write: `mode`, and unless that is "never" `taken`, `held_out` and
+            `landmarks`, see `Verdict`.
+        identity: `.npy` mean of the identity prior that the track was made with.
+        mode: "auto" takes the refined track if held-out skin and landmarks say that it is better,
+            "always" takes it, "never" publishes the landmarks' track.
+        scratch: folder for resumable state; None keeps none.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        UserError: inputs that do not belong together.
+    """
+    track, store = read_track(track_path), None
+    verdict: dict[str, object] = {"mode": mode}
+    if mode != "never":
+        if scratch is not None:
+            inputs = [head_path, track_path, landmarks, crop, frames_table, *frames, *mattes]
+            inputs += [identity] if identity else []
+            store = Scratch(scratch, state_key(inputs, {}, code_version("refine_track")))
+        head = HeadModel.load(head_path)
+        check_head(track, head.name, head.version)
+        keeper = Keeper(store, str(serving_device(device)))
+        detections, images = (landmarks, crop, frames_table), (frames, mattes)
+        refined, found = _refined(head, track, detections, images, identity, keeper)
+        taken = mode == "always" or found.better
+        log_verdict(found, taken)
+        track = refined if taken else track
+        verdict |= {"taken": taken} | asdict(found)
+    write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
+    write_json(verdict_out, verdict)
+    write_track(out, track)
+    if store is not None:
+        store.clear()
+
+
+def _refined(
+    head: HeadModel,
+    track: Track,
+    detections: tuple[Path, Path, Path],
+    images: tuple[Sequence[Path], Sequence[Path]],
+    identity: Path | None,
+    keeper: Keeper,
+) -> tuple[Track, Verdict]:
+    # Threads share out the frames; the matrices are too small to be shared out themselves.
+    torch.set_num_threads(1)
+    device = keeper.device
+    observed = read_observations(*detections)
+    if observed.ids.tolist() != track.ids.tolist():
+        raise UserError(f"{detections[0]}: other frames than the track's; track the clip again")
+    camera = Intrinsics(
+        float(track.K[0, 0]), (float(track.K[0, 2]), float(track.K[1, 2])), fixed=True
+    )
+    shift = np.asarray(observed.center) - np.asarray(camera.center)
+    observed = observed.shifted(shift, camera.center)
+    prior = None if identity is None else read_identity(identity, len(head.shape_std))
+    face, weights = skin_points(head, POINTS)
+    # What of the identity shows on the skin alone, as a forehead does, is solved for too.
+    skin = (head.faces[face], weights)
+    basis = LandmarkBasis(head, prior, device, second=observed.second is not None, skin=skin)
+    layout = Layout(len(basis.bounds), basis.identity_space.matrix.shape[1])
+    terms = Terms(basis, layout, observed)
+    priors = build_priors(basis, layout, observed.size, float(np.log(camera.focal)), observed.fps)
+    state = state_of(track, basis, layout)
+    place_landmarks(terms, state)
+    size = int(track.img_size[0])
+    points = SurfacePoints(head, basis, layout, (face, weights))
+    visibility = Visibility(head, basis, layout, points, size, camera.center)
+    linked = torch.as_tensor(observed.linked, device=device)
+    with Images(*images, size) as shown:
+        refiner = Refiner(
+            terms, priors, linked, points, visibility, shown, observed.ids.tolist(), camera.center,
+            keeper.save, keeper.load,
+        )  # fmt: skip
+        refined, verdict = refiner.refine(state)
+    packed = pack_track(head, basis, observed, camera, terms, refined)
+    if track.neck is not None:
+        neck = neck_rotations(packed.head_R, observed.linked, observed.fps)
+        packed = replace(packed, neck=neck)
+    return packed, verdict
+
+
+def state_of(track: Track, basis: LandmarkBasis, layout: Layout) -> State:
+    """The solver's state that gives `track`."""
+    device = basis.lids.device
+    count = len(track.ids)
+    frame = torch.zeros(count, layout.frame_size, dtype=torch.float64)
+    shared = torch.zeros(layout.shared_size, dtype=torch.float64)
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(array, dtype=np.float64))
+
+    frame[:, layout.expression] = _coordinates(basis.expression_space, track.exp)
+    shared[layout.identity] = _coordinates(basis.identity_space, track.shape)
+    focal = float(track.K[0, 0])
+    shared[layout.focal] = float(np.log(focal))
+    frame[:, layout.jaw] = axis_angle_from_matrix(matrix_from_6d(tensor(track.jaw)))
+    eyes = axis_angle_from_matrix(matrix_from_6d(tensor(track.eyes).reshape(-1, 2, 6)))
+    frame[:, layout.eyes] = eyes[..., :2].flatten(1)
+    frame[:, layout.lids] = tensor(track.eyelids)
+    across, depth = tensor(track.t)[:, :2], tensor(track.t)[:, 2:]
+    frame[:, layout.place] = torch.cat([focal * across / depth, (focal / depth).log()], 1)
+    # Float32 rows are no exact rotation: the nearest one.
+    left, _, right = torch.linalg.svd(tensor(track.R))
+    return State(frame.to(device), (left @ right).to(device), shared.to(device))
+
+
+def _coordinates(space: Space, coefficients: np.ndarray) -> torch.Tensor:
+    away = np.asarray(coefficients, dtype=np.float64) - space.mean
+    return torch.as_tensor(np.linalg.lstsq(space.matrix, away.T, rcond=None)[0].T)
+
+
+def place_landmarks(terms: Terms, state: State) -> None:
+    """Find the shifts of the landmarks on the head that belong to a solved clip."""
+    known = (terms.weight > 0).nonzero().squeeze(1)
+    rows = known[:: 1 + len(known) // OFFSET_FRAMES]
+    weight = max(len(rows) / INDEPENDENT_FRAMES, 1.0)
+    for _ in range(OFFSET_ROUNDS):
+        terms.move(terms.offsets(state.part(rows), rows, numbers.OUTLIER, weight))
+    log.info("landmarks moved on the head by %.1f mm", 1000 * terms.moved.norm(dim=1).median())

@@ -1,0 +1,232 @@
+"""Photometric rows of the normal equations: what a frame shows against what it should show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from headsplat.tracking.layout import State
+from headsplat.tracking.parallel import each
+from headsplat.tracking.photometric.color import Color, find_shade, fit_color
+from headsplat.tracking.photometric.images import look_up
+from headsplat.tracking.photometric.surface import PATCHES, SurfacePoints
+from headsplat.tracking.photometric.visibility import Visibility
+
+# Frames whose rows are in memory at one time: what fits a core's cache; what fills a GPU.
+BATCH, GPU_BATCH = 8, 128
+# A patch's own factor keeps to one by this share of the data's weight.
+PATCH_PRIOR = 0.02
+# Neighboring points err together: this share of the rows counts as independent.
+INDEPENDENT = 0.2
+# Brightness that no albedo and light explain, at the least.
+FLOOR = 0.003
+# Residuals beyond these lose their pull (Geman-McClure): a point's in its standard deviations, a
+# patch's mean square beyond what is usual.
+OUTLIER, PATCH_OUTLIER = 3.0, 4.0
+# Residuals count towards a point's deviation up to so many of the clip's.
+BOUND = 10.0
+# Larger misses of held-out points are occluders and highlights.
+MISS = 0.1
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What all points show in all frames.
+
+    value (N, M) brightness, slope (N, M, 2) by pixels, weight (N, M) visible, in the matte and
+    trusted, normal (N, M, 3) in the camera's axes.
+    """
+
+    value: Tensor
+    slope: Tensor
+    weight: Tensor
+    normal: Tensor
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Residuals in standard deviations.
+
+    residual (N, M), weight (N, M) robust, shade (N, M) over the deviation, deviation (M,).
+    """
+
+    residual: Tensor
+    weight: Tensor
+    shade: Tensor
+    deviation: Tensor
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Gauss-Newton blocks: frame (N, P, P), border (N, P, Q), shared (Q, Q), and gradients."""
+
+    frame: Tensor
+    border: Tensor
+    shared: Tensor
+    frame_gradient: Tensor
+    shared_gradient: Tensor
+
+
+class PhotometricTerms:
+    """Photometric terms of some frames.
+
+    Args:
+        points: skin points of the head.
+        visibility: of its mesh.
+        planes: (N, 2, H, W) uint8 brightness and matte.
+        center: principal point.
+        trust: (N,) weight of each frame, 0 where no face was seen.
+        color: the clip's colors; None finds them with every `explain`.
+
+    Attributes:
+        color: the same, or as found last.
+        given: whether they were given.
+    """
+
+    def __init__(
+        self,
+        points: SurfacePoints,
+        visibility: Visibility,
+        planes: Tensor,
+        center: tuple[float, float],
+        trust: Tensor,
+        color: Color | None = None,
+    ) -> None:
+        self.points, self._visibility, self._planes = points, visibility, planes
+        self._center = torch.tensor(center, device=points.device)
+        self._trust = trust.float()
+        self._members = one_hot(points.patch, PATCHES).T.float()
+        self.color, self.given = color, color is not None
+
+    def _each(self, work: Callable[[Tensor], Result]) -> list[Result]:
+        """`work` of the rows of every batch."""
+        device = self.points.device
+        step = GPU_BATCH if device.type == "cuda" else BATCH
+        batches = torch.arange(len(self._planes), device=device).split(step)
+        return list(each(work, list(batches), device.type == "cuda"))
+
+    def look(self, state: State) -> None:
+        """Find what shows at `state`."""
+        found = self._each(lambda rows: self._visibility(state.part(rows)))
+        self._shows, self._normal = (torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def sample(self, state: State, factor: int) -> Samples:
+        """Look all points up at `state`."""
+
+        def batch(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            pixels = self.points.place(state.part(rows)).pixels + self._center
+            value, slope, matte = look_up(self._planes[rows], pixels, factor)
+            return value, slope, matte * self._shows[rows] * self._trust[rows, None]
+
+        parts = (torch.cat(part) for part in zip(*self._each(batch), strict=True))
+        return Samples(*parts, self._normal)
+
+    def explain(self, samples: Samples) -> Explained:
+        """Fit the colors and weigh what they do not explain.
+
+        Where the colors are given, only the light of the frames is fitted.
+        """
+        weight = samples.weight
+        for _ in range(2):
+            if not self.given:
+                self.color = fit_color(samples.value, samples.normal, weight)
+            shade = find_shade(samples.value, self.color, samples.normal, weight)
+            shade = self._level(samples.value, shade, weight)
+            residual = samples.value - self.color.albedo * shade
+            base = samples.weight * self.color.known
+            deviation = _deviation(residual, base)
+            scaled = residual / deviation
+            weight = base * self._robust(scaled, base)
+        return Explained(scaled, weight, shade / deviation, deviation)
+
+    def held_out(self, samples: Samples, explained: Explained) -> tuple[float, float]:
+        """What the points that are never fitted miss: median and root mean square brightness.
+
+        Residuals are bounded, so that neither measure hangs on occluders.
+        """
+        rows = self.points.held_out
+        residual = (explained.residual * explained.deviation)[:, rows].abs()
+        weight = (samples.weight * self.color.known)[:, rows]
+        middle = torch.where(weight > 0.5, residual, torch.nan).nanmedian()
+        square = (weight * residual.square().clamp_max(MISS**2)).sum() / weight.sum().clamp_min(1)
+        return float(middle), float(square.sqrt())
+
+    def _level(self, value: Tensor, shade: Tensor, weight: Tensor) -> Tensor:
+        """Shade with a factor of each patch in each frame: what no lamp at infinity explains."""
+        lit = self.color.albedo * shade
+        return shade * (1 + self._patched((value - lit)[..., None], lit, weight).squeeze(-1))
+
+    def _patched(self, rows: Tensor, lit: Tensor, weight: Tensor) -> Tensor:
+        """(n, M, K) least-squares factor of `lit` (n, M) in every patch of `rows` (n, M, K)."""
+        pull = (weight * lit)[..., None]
+        above = self._members @ (pull * rows)
+        below = self._members @ (pull * lit[..., None])
+        share = above / (below + PATCH_PRIOR * below.mean(1, keepdim=True) + 1e-9)
+        return share[:, self.points.patch]
+
+    def _robust(self, scaled: Tensor, base: Tensor) -> Tensor:
+        """(N, M) pull that is left to residuals: a point's own, and its patch's in the frame."""
+        square = scaled.square()
+        members = self._members.T
+        mean = (base * square.clamp_max(100)) @ members / (base @ members).clamp_min(1e-3)
+        over = (mean - 1).clamp_min(0)
+        coherent = (PATCH_OUTLIER / (PATCH_OUTLIER + over)).square()[:, self.points.patch]
+        return (OUTLIER**2 / (OUTLIER**2 + square)).square() * coherent
+
+    def blocks(self, state: State, samples: Samples, explained: Explained) -> Blocks:
+        """Normal equations at `state`; the albedos follow the identity (variable projection).
+
+        Args:
+            state: of the frames.
+            samples: looked up there.
+            explained: of these samples.
+        """
+        points = self.points
+        weight = explained.weight * (INDEPENDENT * ~points.held_out)
+        shade, slope = explained.shade, samples.slope / explained.deviation[:, None]
+        bright = shade * self.color.albedo
+        share = weight * shade
+
+        def follow(rows: Tensor) -> Tensor:
+            part = state.part(rows)
+            pull = points.along(points.place(part), part, slope[rows])
+            return (share[rows, :, None] * pull[2]).sum(0)
+
+        total = (share * shade).sum(0).clamp_min(1e-9)
+        followed = sum(self._each(follow)) / total[:, None]
+
+        def batch(rows: Tensor) -> tuple[Tensor, ...]:
+            part = state.part(rows)
+            placed = points.place(part)
+            pull = points.along(placed, part, slope[rows])
+            root = weight[rows].sqrt()[..., None]
+            own = points.frame_rows(placed, part, slope[rows], pull)
+            own = own - bright[rows, :, None] * self._patched(own, bright[rows], weight[rows])
+            own = own * root
+            identity = points.identity_rows(pull[2] - shade[rows, :, None] * followed) * root
+            right = explained.residual[rows, :, None] * root
+            flat = identity.flatten(0, 1)
+            return (
+                own.mT @ own, own.mT @ identity, (own.mT @ right).squeeze(-1),
+                flat.T @ flat, flat.T @ right.flatten(),
+            )  # fmt: skip
+
+        frame, border, gradient, shared, pulled = zip(*self._each(batch), strict=True)
+        return Blocks(
+            torch.cat(frame), torch.cat(border), sum(shared), torch.cat(gradient), sum(pulled)
+        )
+
+
+def _deviation(residual: Tensor, base: Tensor) -> Tensor:
+    """(M,) standard deviation of each point, at least the clip's."""
+    seen = torch.where(base > 0.5, residual.abs(), torch.nan)
+    middle = seen.nanmedian() / 0.6745
+    bounded = residual.square().clamp_max((BOUND * middle).square())
+    own = (base * bounded).sum(0) / base.sum(0).clamp_min(1e-6)
+    return (torch.maximum(own, middle.square()) + FLOOR**2).sqrt()

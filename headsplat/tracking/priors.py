@@ -1,0 +1,176 @@
+"""Numbers of the probabilistic model: landmark noise, priors, temporal strengths, bounds.
+
+All are standard deviations in stated units, so that each can be read and doubted by itself.
+Lengths on the image are fractions of the inter-ocular distance (outer eye corners).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
+from headsplat.tracking.basis import LandmarkBasis
+from headsplat.tracking.layout import Layout
+
+# Detector error and mismatch of point definitions that repeat from frame to frame, by group.
+NOISE = {
+    "brows": 0.020, "left_eye": 0.012, "right_eye": 0.012, "nose": 0.025,
+    "lips_outer": 0.014, "lips_inner": 0.012, "left_iris": 0.012, "right_iris": 0.012,
+    "multipie68": 0.025,
+}  # fmt: skip
+# Points of the lids' edges, without the corners: where along the edge they lie is not comparable.
+LID_EDGES = tuple(
+    group[k] for group in (MEDIAPIPE_GROUPS["left_eye"], MEDIAPIPE_GROUPS["right_eye"])
+    for k in range(len(group)) if k not in (0, 8)
+)  # fmt: skip
+LID_SLIDE = 2.0
+# Places in the clip, evenly spread, where detector noise is measured.
+NOISE_RUNS = 4000
+CONTOUR_NOISE = 0.025
+LIP_DISTANCE_NOISE = 0.008
+EYELID_DISTANCE_NOISE = 0.006
+# Residuals beyond this many standard deviations lose their pull (Geman-McClure).
+OUTLIER = 4.0
+# Points turned away are the detector's guess: full weight from the first cosine on, almost none
+# below the second.
+FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.6, 0.2, 0.02
+# Detector errors repeat from frame to frame, so a clip tells no more about what its frames share
+# than this many independent frames would.
+INDEPENDENT_FRAMES = 20
+
+# Detectors and head models put the same landmark at different places (metres).
+OFFSET_STD = 0.001
+JAW_STD = (0.20, 0.03, 0.03)
+EYE_STD = (0.25, 0.35)
+# Both eyes look at the same thing; they converge a little, but never diverge up and down.
+EYE_DIFFERENCE = (0.02, 0.06)
+LID_STD, LID_DIFFERENCE = 0.6, 0.25
+FOCAL_LOG_STD = 0.3
+# One camera cannot tell a large far head from a small near one, and a quadratic prior would
+# always say small (small heads need small coefficients): the size of the mean head is taken.
+SIZE_LOG_STD = 0.01
+
+# Change per frame at 25 fps (first difference) and change of that change (second difference).
+FIRST = {"turn": 0.10, "place": 0.10, "expression": 0.6, "jaw": 0.10, "eyes": 0.15, "lids": 0.6}
+SECOND = {"turn": 0.004, "place": 0.006, "expression": 0.35, "jaw": 0.04, "eyes": 0.15, "lids": 0.5}
+FRAME_RATE = 25.0
+
+BOUNDS = {"jaw": ((-0.05, 0.7), (-0.2, 0.2), (-0.2, 0.2)), "lids": ((0.0, 1.0), (0.0, 1.0))}
+
+
+@dataclass(frozen=True)
+class Priors:
+    """The model in the solver's columns.
+
+    Attributes:
+        precision: (P, P) of one frame's block; mean (P,).
+        first, second: (P,) weights (1 / variance) of temporal differences.
+        lower, upper: (P,) bounds.
+        shared_precision: (Q, Q) of identity and log focal length; shared_mean (Q,).
+    """
+
+    precision: Tensor
+    mean: Tensor
+    first: Tensor
+    second: Tensor
+    lower: Tensor
+    upper: Tensor
+    shared_precision: Tensor
+    shared_mean: Tensor
+
+
+def build_priors(
+    basis: LandmarkBasis, layout: Layout, size: float, log_focal: float, fps: float
+) -> Priors:
+    """Assemble the prior of a clip.
+
+    Args:
+        basis: gives the expression's statistics and range.
+        layout: of the unknowns.
+        size: inter-ocular distance in pixels, the unit of positions in the image.
+        log_focal: mean of the focal length's prior.
+        fps: slower clips change more from frame to frame.
+    """
+    device = basis.bounds.device
+    zero = torch.zeros(layout.frame_size, dtype=torch.float64, device=device)
+    precision, mean = torch.diag(zero), zero.clone()
+
+    def add(columns: range | slice, std: Tensor | tuple[float, ...] | float) -> None:
+        block = precision[columns, columns]
+        values = torch.as_tensor(std, dtype=torch.float64, device=device).expand(len(block))
+        block.diagonal().add_(values**-2)
+
+    add(layout.expression, basis.expression_std)
+    add(layout.jaw, JAW_STD)
+    add(layout.eyes, EYE_STD * 2)
+    add(layout.lids, LID_STD)
+    eyes, lids = layout.eyes.start, layout.lids.start
+    pairs = [(eyes, eyes + 2, EYE_DIFFERENCE[0]), (eyes + 1, eyes + 3, EYE_DIFFERENCE[1])]
+    for left, right, std in [*pairs, (lids, lids + 1, LID_DIFFERENCE)]:
+        for row, column, sign in ((left, left, 1), (right, right, 1), (left, right, -1)):
+            precision[row, column] += sign * std**-2
+        precision[right, left] = precision[left, right]
+
+    # Velocities grow with the time between frames, accelerations with its square.
+    gap = FRAME_RATE / fps
+
+    def temporal(strengths: dict[str, float], power: int) -> Tensor:
+        std = torch.ones(layout.frame_size, dtype=torch.float64, device=device)
+        for name, value in strengths.items():
+            std[getattr(layout, name)] = value
+        std[layout.expression] *= basis.expression_std
+        std[layout.place.start : layout.place.start + 2] *= size
+        return (std * gap**power) ** -2
+
+    lower = torch.full_like(zero, -np.inf)
+    upper = torch.full_like(zero, np.inf)
+    lower[layout.expression], upper[layout.expression] = basis.bounds.unbind(1)
+    for name, limits in BOUNDS.items():
+        pair = torch.tensor(limits, dtype=torch.float64, device=device)
+        lower[getattr(layout, name)], upper[getattr(layout, name)] = pair.unbind(1)
+    shared = torch.eye(layout.shared_size, dtype=torch.float64, device=device)
+    shared[layout.focal, layout.focal] = FOCAL_LOG_STD**-2
+    growth = basis.size_gradient() / SIZE_LOG_STD
+    shared[layout.identity, layout.identity] += torch.outer(growth, growth)
+    shared_mean = torch.zeros_like(shared[0])
+    shared_mean[layout.focal] = log_focal
+    return Priors(
+        precision, mean, temporal(FIRST, 1), temporal(SECOND, 2), lower, upper, shared, shared_mean
+    )
+
+
+def landmark_noise(basis: LandmarkBasis) -> np.ndarray:
+    """Tabulated standard deviation of the landmarks of `basis`.
+
+    Returns:
+        (L, 2) along the line through the eyes and across it, as fractions of the inter-ocular
+        distance.
+    """
+    noise = np.ones((len(basis.index), 2))
+    for name, rows in basis.groups.items():
+        noise[rows] = NOISE[name]
+    noise[np.isin(basis.index, LID_EDGES), 0] *= LID_SLIDE
+    return noise
+
+
+def measure_noise(points: np.ndarray, seen: np.ndarray, linked: np.ndarray) -> np.ndarray:
+    """(K,) detector noise in pixels from third differences, which smooth motion does not have.
+
+    Args:
+        points: (N, K, 2) pixels.
+        seen: (N,) frames that count.
+        linked: (N - 1,) neighbors of one motion.
+    """
+    runs = np.convolve(seen, np.ones(4), "valid") == 4 if len(seen) >= 4 else np.zeros(0, bool)
+    if len(runs):
+        runs &= np.convolve(linked, np.ones(3), "valid") == 3
+    if runs.sum() < 8:
+        return np.zeros(points.shape[1])
+    start = np.flatnonzero(runs)
+    start = start[np.linspace(0, len(start) - 1, min(len(start), NOISE_RUNS)).astype(int)]
+    third = points[start + 3] - 3 * points[start + 2] + 3 * points[start + 1] - points[start]
+    # Head motion shakes all points alike; what is left after the common shift is the noise.
+    third -= np.median(third, axis=1, keepdims=True)
+    return np.median(np.abs(third), axis=(0, 2)) / 0.6745 / np.sqrt(20)

@@ -1,0 +1,216 @@
+"""The order in which a clip is solved.
+
+1. Poses of all frames by scaled orthography.
+2. Identity and focal length with a few frames spread over poses and mouth shapes, each with its
+   own expression and no temporal terms.
+3. The whole clip with temporal terms, identity and focal length along with it. Clips longer
+   than `JOINT` frames keep those of an evenly spread part and are solved window by window, so
+   that memory does not grow with the clip; the windows overlap by more than the temporal terms
+   reach.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.runtime.logs import log
+from headsplat.tracking import priors as numbers
+from headsplat.tracking.basis import SECOND, LandmarkBasis
+from headsplat.tracking.initial import initial_state
+from headsplat.tracking.intrinsics import OBSERVABLE, Intrinsics
+from headsplat.tracking.layout import Layout, State
+from headsplat.tracking.observations import Observations
+from headsplat.tracking.priors import build_priors
+from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.terms import Terms
+
+KEY_FRAMES, KEY_CANDIDATES = 96, 10000
+KEY_ITERATIONS = 2
+OFFSET_ROUNDS = 8
+JOINT = 1600
+JOINT_ITERATIONS = 8
+# A GPU wants larger windows than a core's cache does.
+WINDOW, GPU_WINDOW, OVERLAP = 1000, 4000, 50
+# Robustness is tightened while poses settle, in units of `priors.OUTLIER`.
+EASE = 4.0
+
+Save = Callable[[str, Progress], None]
+Load = Callable[[str], Progress | None]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The solved clip: state of all frames, and what is known of the focal length."""
+
+    state: State
+    focal_std: float
+    focal_known: bool
+
+
+class ClipTracker:
+    """Solves one clip.
+
+    Args:
+        basis: landmark-restricted head.
+        observed: its detections.
+        intrinsics: given or default.
+        save: keeps the progress of a named stage.
+        load: gives back what an earlier run of the same key kept, or None.
+    """
+
+    def __init__(
+        self,
+        basis: LandmarkBasis,
+        observed: Observations,
+        intrinsics: Intrinsics,
+        save: Save,
+        load: Load,
+    ) -> None:
+        self.observed, self.intrinsics = observed, intrinsics
+        self.layout = Layout(len(basis.bounds), basis.identity_space.matrix.shape[1])
+        self.terms = Terms(basis, self.layout, observed)
+        self.device = basis.lids.device
+        self.priors = build_priors(
+            basis, self.layout, observed.size, float(np.log(intrinsics.focal)), observed.fps
+        )
+        self.linked = torch.as_tensor(observed.linked, device=self.device)
+        self._save, self._load = save, load
+
+    def solve(self) -> Solution:
+        """All stages."""
+        state = initial_state(
+            self.terms, self.layout, self.priors.shared_mean, self.observed.linked
+        )
+        keys = self._key_frames(state)
+        shared, spread = self._solve_shared(state.part(keys), keys)
+        known = not self.intrinsics.fixed and spread < OBSERVABLE
+        state = State(state.frame, state.rotation, shared)
+        # The landmarks' shifts and the focal length belong together: both stay from here on.
+        free = self.layout.n_identity
+        frames = torch.arange(len(state.frame), device=self.device)
+        if len(frames) <= JOINT:
+            state = self._solve_run("clip", state, frames, free)
+        else:
+            state = self._solve_long(state, frames, free)
+        return Solution(state, 0.0 if self.intrinsics.fixed else spread, known)
+
+    def _key_frames(self, state: State) -> Tensor:
+        """Frames that differ most from each other: farthest-point sampling of the landmarks.
+
+        Positions in the image are taken out, size and turns and mouth shapes remain.
+        """
+        known = (self.terms.weight > 0.5 * self.terms.weight.max()).nonzero().squeeze(1)
+        known = known[:: 1 + len(known) // KEY_CANDIDATES]
+        own = torch.as_tensor(self.terms.basis.index < SECOND)
+        points = self.terms.points[known][:, own.to(self.device)]
+        points = ((points - points.mean(1, keepdim=True)) / self.terms.size).flatten(1)
+        count = min(KEY_FRAMES, len(known))
+        distance = (points - points.median(0).values).square().sum(1)
+        chosen = [int(distance.argmin())]
+        nearest = (points - points[chosen[0]]).square().sum(1)
+        # Half by difference, half evenly over the clip: the extremes are also the worst detected.
+        while len(chosen) < count // 2:
+            chosen.append(int(nearest.argmax()))
+            nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
+        even = np.linspace(0, len(known) - 1, count - len(chosen) + 2)[1:-1].astype(int)
+        rows = sorted({*chosen, *even.tolist()})
+        return known[torch.tensor(rows, device=known.device)]
+
+    def _solve_shared(self, state: State, keys: Tensor) -> tuple[Tensor, float]:
+        """Identity and focal length from the key frames.
+
+        Returns:
+            (Q,) shared unknowns and the posterior standard deviation of log f.
+        """
+        untied = torch.zeros(len(keys) - 1, dtype=torch.bool, device=self.device)
+        solver = ClipSolver(self.terms, self.priors, keys, untied)
+        layout = self.layout
+        progress = solver.iterate(Progress(state), 3, EASE * numbers.OUTLIER, 0)
+        free = layout.n_identity
+        progress = solver.iterate(
+            Progress(progress.state), 5, EASE * numbers.OUTLIER, free, tolerance=1e-3
+        )
+        if not self.intrinsics.fixed:
+            free = layout.shared_size
+        for _ in range(OFFSET_ROUNDS):
+            state = progress.state
+            shift = self.terms.offsets(state, keys, numbers.OUTLIER, solver.shared_weight)
+            self.terms.move(shift)
+            progress = solver.iterate(
+                Progress(state, progress.damping),
+                KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=1e-3,
+            )  # fmt: skip
+        log.info(
+            "landmarks moved on the head by %.1f mm (median)",
+            1000 * self.terms.moved.norm(dim=1).median(),
+        )
+        log.info(
+            "identity and focal length from %d frames: cost %.1f a frame",
+            len(keys), progress.cost / len(keys),
+        )  # fmt: skip
+        if self.intrinsics.fixed:
+            return progress.state.shared, 0.0
+        normal = solver.linearize(progress.state, numbers.OUTLIER, free)
+        held = solver.held(normal, progress.state)
+        reduced = solver.solve(normal, held, 0.0)[2] / solver.shared_weight
+        spread = float(torch.linalg.inv(reduced)[layout.focal, layout.focal].sqrt())
+        shared = progress.state.shared
+        focal = float(shared[layout.focal].exp())
+        if spread < OBSERVABLE:
+            log.info("focal length %.0f px, +- %.0f %%", focal, 100 * spread)
+            return shared, spread
+        log.info(
+            "the head turns too little to tell the focal length (%.0f px +- %.0f %%): "
+            "the default %.0f px is used",
+            focal, 100 * spread, self.intrinsics.focal,
+        )  # fmt: skip
+        free = layout.n_identity
+        fixed = shared.clone()
+        fixed[layout.focal] = self.priors.shared_mean[layout.focal]
+        state = State(progress.state.frame, progress.state.rotation, fixed)
+        progress = solver.iterate(Progress(state), 6, numbers.OUTLIER, free, tolerance=3e-4)
+        return progress.state.shared, spread
+
+    def _solve_run(self, name: str, state: State, frames: Tensor, free: int) -> State:
+        """Frames that follow each other, with temporal terms; goes on from a kept state."""
+        linked = frames[1:] == frames[:-1] + 1
+        linked &= self.linked[frames[:-1]]
+        solver = ClipSolver(self.terms, self.priors, frames, linked)
+        steps = (("poses", 4, EASE * numbers.OUTLIER, 0, 1e-2),)
+        steps += (("all", JOINT_ITERATIONS, numbers.OUTLIER, free, 3e-4),)
+        for label, iterations, outlier, unknowns, tolerance in steps:
+            stage = f"{name}-{label}"
+            kept = self._load(stage)
+            progress = kept or Progress(state)
+            progress = solver.iterate(
+                progress, iterations, outlier, unknowns, tolerance,
+                after=lambda p, stage=stage: self._save(stage, p),
+            )  # fmt: skip
+            state = progress.state
+            log.info(
+                "%s: %d iterations, cost %.1f a frame", stage, progress.iteration,
+                progress.cost / len(frames),
+            )  # fmt: skip
+        return state
+
+    def _solve_long(self, state: State, frames: Tensor, free: int) -> State:
+        """Shared unknowns from runs spread over the clip, then window after window."""
+        count, runs = len(frames), JOINT // OVERLAP
+        starts = np.linspace(0, count - OVERLAP, runs).astype(int)
+        sample = np.unique(np.concatenate([np.arange(s, s + OVERLAP) for s in starts]))
+        rows = torch.as_tensor(sample, device=self.device)
+        shared = self._solve_run("sample", state.part(rows), rows, free).shared
+        frame, rotation = state.frame.clone(), state.rotation.clone()
+        window = GPU_WINDOW if frames.is_cuda else WINDOW
+        for low in range(0, count, window):
+            high = min(low + window, count)
+            first, last = max(low - OVERLAP, 0), min(high + OVERLAP, count)
+            rows = torch.arange(first, last, device=self.device)
+            part = State(state.frame[rows], state.rotation[rows], shared)
+            solved = self._solve_run(f"window-{low}", part, rows, 0)
+            frame[low:high] = solved.frame[low - first : high - first]
+            rotation[low:high] = solved.rotation[low - first : high - first]
+        return State(frame, rotation, shared)

@@ -1,0 +1,223 @@
+"""Training images as bytes: all resident when they fit, else decoded ahead into a bounded cache.
+
+An image is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
+the head mask, multiplied once, here. Where the matte is soft, the colors are the subject's without
+the background that shines through: over another one they leave no halo.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.frames.images import decode_image
+from headsplat.frames.packs import FrameStore
+from headsplat.masks.foreground import foreground_colors
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.logs import log
+from headsplat.runtime.process import available_threads
+from headsplat.runtime.progress import progress
+
+PLANES = 5
+# Steps whose images are decoded ahead of their use when they do not all fit.
+AHEAD = 4
+
+
+class ImageReader:
+    """Decodes the images of frames from the packed chunks.
+
+    Args:
+        frames: zips of crops, `00001.jpg`.
+        alpha: zips of mattes, `00001.png`.
+        parsing: zips with `00001_neckhead.png` and `00001_mouth.png`.
+        width: the track's image width; images of another size are a `UserError`.
+        height: likewise.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Path],
+        alpha: Sequence[Path],
+        parsing: Sequence[Path],
+        width: int,
+        height: int,
+    ) -> None:
+        self._frames, self._alpha, self._parsing = map(FrameStore, (frames, alpha, parsing))
+        self.width, self.height = width, height
+        # A zip archive has one file position: reading it is serial, decoding is not.
+        self._lock = Lock()
+
+    def read(self, frame_id: int) -> np.ndarray:
+        """(H, W, 5) uint8 planes of one frame."""
+        with self._lock:
+            data = [
+                self._frames.read(frame_id),
+                self._alpha.read(frame_id),
+                self._parsing.read(frame_id, "_neckhead"),
+                self._parsing.read(frame_id, "_mouth"),
+            ]
+        image, alpha, head, mouth = map(decode_image, data)
+        expected = (self.height, self.width)
+        for what, plane in (("frame", image), ("alpha", alpha), ("head", head), ("mouth", mouth)):
+            if plane.shape[:2] != expected or plane.ndim != (3 if what == "frame" else 2):
+                raise UserError(
+                    f"frame {frame_id}: {what} image has shape {list(plane.shape)}, the track "
+                    f"says {self.width}x{self.height}; remake the chunks"
+                )
+        image = foreground_colors(image, alpha)
+        matte = (alpha.astype(np.uint16) * head + 127) // 255
+        planes = [image, matte.astype(np.uint8)[..., None], mouth[..., None]]
+        return np.concatenate(planes, -1)
+
+    def close(self) -> None:
+        """Close the zips."""
+        for store in (self._frames, self._alpha, self._parsing):
+            store.close()
+
+
+class ResidentImages:
+    """All images in one byte tensor on the device.
+
+    Attributes:
+        planes: (T, H, W, 5) uint8, one image a row.
+    """
+
+    def __init__(self, reader: ImageReader, ids: Sequence[int], device: torch.device) -> None:
+        images = torch.empty(
+            (len(ids), reader.height, reader.width, PLANES), dtype=torch.uint8, device=device
+        )
+        with ThreadPoolExecutor(available_threads()) as pool:
+            decoded = pool.map(reader.read, ids)
+            for row, planes in enumerate(progress(decoded, len(ids), "images")):
+                images[row] = torch.from_numpy(planes)
+        self.planes = images
+
+    def prepare(self, step: int) -> None:
+        """Nothing to do: every step's images are there."""
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where in `planes` the images of a step's rows lie, (B,) long."""
+        return rows
+
+    def rows(self, rows: Sequence[int]) -> Tensor:
+        """(n, H, W, 5) uint8 of some rows."""
+        return self.planes[list(rows)]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class StreamedImages:
+    """Images decoded ahead by a pool, the most recently used kept up to a limit.
+
+    Attributes:
+        planes: (B, H, W, 5) uint8 on the device: the images of the step last prepared.
+    """
+
+    def __init__(
+        self,
+        reader: ImageReader,
+        ids: Sequence[int],
+        plan: Tensor,
+        device: torch.device,
+        capacity: int,
+    ) -> None:
+        self._reader, self._ids = reader, list(ids)
+        self._plan, self._device = plan.tolist(), device
+        batch = plan.shape[1]
+        self._capacity = max(capacity, (AHEAD + 1) * batch)
+        shape = (batch, reader.height, reader.width, PLANES)
+        self.planes = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self._places = torch.arange(batch, device=device)
+        # Copies to a GPU run behind the host: a buffer is filled again once its copy is done.
+        pin = device.type == "cuda"
+        self._staging = [
+            (torch.empty(shape, dtype=torch.uint8, pin_memory=pin), _Done(pin)) for _ in range(2)
+        ]
+        self._cache: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
+        self._pool = ThreadPoolExecutor(available_threads())
+
+    def _fetch(self, row: int) -> "Future[np.ndarray]":
+        if row not in self._cache:
+            self._cache[row] = self._pool.submit(self._reader.read, self._ids[row])
+        self._cache.move_to_end(row)
+        while len(self._cache) > self._capacity:
+            self._cache.popitem(last=False)
+        return self._cache[row]
+
+    def prepare(self, step: int) -> None:
+        """Put the images of a step of the plan into `planes`; decode those of the next ahead."""
+        wanted = [self._fetch(row) for row in self._plan[step]]
+        for later in self._plan[step + 1 : step + 1 + AHEAD]:
+            for row in later:
+                self._fetch(row)
+        staging, done = self._staging[step % 2]
+        done.wait()
+        for place, future in enumerate(wanted):
+            staging[place] = torch.from_numpy(future.result())
+        self.planes.copy_(staging, non_blocking=True)
+        done.record()
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where in `planes` the images of a step's rows lie, (B,) long."""
+        del rows
+        return self._places
+
+    def rows(self, rows: Sequence[int]) -> Tensor:
+        """(n, H, W, 5) uint8 of some rows."""
+        planes = np.stack([self._fetch(row).result() for row in rows])
+        return torch.from_numpy(planes).to(self._device)
+
+    def close(self) -> None:
+        """Stop decoding ahead."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Done:
+    """Whether a copy that was enqueued on the current stream is done; at once on a CPU."""
+
+    def __init__(self, cuda: bool) -> None:
+        self._event = torch.cuda.Event() if cuda else None
+
+    def record(self) -> None:
+        if self._event:
+            self._event.record()
+
+    def wait(self) -> None:
+        if self._event:
+            self._event.synchronize()
+
+
+def open_images(
+    reader: ImageReader,
+    ids: Sequence[int],
+    plan: Tensor,
+    device: torch.device,
+    limit_mib: int,
+    cache_mib: int,
+) -> ResidentImages | StreamedImages:
+    """Keep the images of `ids` resident when they need at most `limit_mib`, else stream them.
+
+    Args:
+        reader: where images come from.
+        ids: frame ids by row.
+        plan: (steps, B) long rows, what each step will ask for.
+        device: where batches are wanted.
+        limit_mib: bound on the device's memory that images may take.
+        cache_mib: bound on the host's memory that streamed images may take.
+    """
+    each = reader.height * reader.width * PLANES
+    need = len(ids) * each / 2**20
+    log.info(
+        "%d images %dx%d need %.0f MiB on %s (limit %d MiB): %s",
+        len(ids), reader.width, reader.height, need, device, limit_mib,
+        "resident" if need <= limit_mib else "streamed",
+    )  # fmt: skip
+    if need <= limit_mib:
+        return ResidentImages(reader, ids, device)
+    return StreamedImages(reader, ids, plan, device, cache_mib * 2**20 // each)

@@ -1,0 +1,66 @@
+"""Everything random or scheduled about a run, drawn before its first step.
+
+A resumed run takes the same rows of the same tables, so it needs no generator state, and a step
+asks the host for nothing.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headsplat.train.crops import crop_size, draw_corners
+from headsplat.train.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tables of a run of S steps of B images.
+
+    Attributes:
+        rows: (S, B) long, which training frames; each frame once per pass, passes shuffled.
+        backgrounds: (S, B, 3) colors in 0..1.
+        jitter: (S, B, C) normal noise for the frames' codes.
+        corners: (S, B, 2) long, row and column of the crops that LPIPS looks at.
+        rates: S factors on the learning rates.
+    """
+
+    rows: Tensor
+    backgrounds: Tensor
+    jitter: Tensor
+    corners: Tensor
+    rates: list[float]
+
+
+def make_plan(
+    frames: int,
+    options: TrainOptions,
+    code_size: int,
+    size: tuple[int, int],
+    warm: int,
+    final: float,
+) -> Plan:
+    """Draw the tables.
+
+    Args:
+        frames: number of training frames.
+        options: steps S, batch B, seed of everything drawn here, deviation of the jitter.
+        code_size: C, numbers in a frame's code and pose.
+        size: height and width of the images.
+        warm: steps over which the rate rises linearly.
+        final: the factor at the last step; between, it falls along a half cosine.
+    """
+    steps, batch = options.steps, options.batch
+    generator = torch.Generator().manual_seed(options.seed)
+    passes = math.ceil(steps * batch / frames)
+    order = [torch.randperm(frames, generator=generator) for _ in range(passes)]
+    rows = torch.cat(order)[: steps * batch].reshape(steps, batch)
+    backgrounds = torch.rand((steps, batch, 3), generator=generator)
+    jitter = torch.randn((steps, batch, code_size), generator=generator) * options.jitter
+    corners = draw_corners(generator, steps, batch, *size, crop_size(*size))
+    rates = []
+    for step in range(steps):
+        fall = (1 + math.cos(math.pi * step / steps)) / 2
+        rates.append(min(1.0, (step + 1) / warm) * (final + (1 - final) * fall))
+    return Plan(rows, backgrounds, jitter, corners, rates)

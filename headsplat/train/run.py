@@ -1,0 +1,215 @@
+"""The stage `train_avatar`: head, track, split and packed images to a trained avatar's folder."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headsplat.avatar import Avatar, save_avatar
+from headsplat.formats.flashavatar.checkpoint import save_checkpoint
+from headsplat.gaussians.deform.codes import POSE, condition_size
+from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
+from headsplat.gaussians.raster.extension import serving_device
+from headsplat.heads.model import HeadModel
+from headsplat.runtime.device import memory_advice
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish_folder, read_json, write_json
+from headsplat.runtime.logs import log
+from headsplat.runtime.process import available_threads
+from headsplat.runtime.scratch import Scratch, state_key
+from headsplat.train.dataset import ImageReader, open_images
+from headsplat.train.from_checkpoint import load_checkpoint, read_fitting
+from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
+from headsplat.train.memory import training_mib
+from headsplat.train.options import TrainOptions
+from headsplat.train.plan import make_plan
+from headsplat.train.prepare import empty_avatar, initialize, training_frames
+from headsplat.train.step import TERMS
+from headsplat.train.track import load_track
+from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
+
+# The learning rates rise over this many steps and end at this share.
+WARM_STEPS, FINAL_RATE = 20, 0.03
+_CURVE_POINTS = 300
+
+
+def image_limit(device: torch.device, cache_mib: int, gpu_percent: int) -> int:
+    """MiB that images may take where training computes: on a GPU a share of what is free."""
+    if device.type == "cpu":
+        return cache_mib
+    free, _ = torch.cuda.mem_get_info(device)
+    return free * gpu_percent // 100 // 2**20
+
+
+def train_avatar(
+    head_path: Path,
+    track_path: Path,
+    split_path: Path,
+    frames: Sequence[Path],
+    alpha: Sequence[Path],
+    parsing: Sequence[Path],
+    scratch_root: Path,
+    out: Path,
+    options: TrainOptions,
+    assets: Path,
+    device_name: str,
+    cache_mib: int,
+    gpu_percent: int,
+    code: str,
+    checkpoint: Path | None = None,
+) -> None:
+    """Train and publish `out`, continuing what an interrupted run of the same key left.
+
+    Args:
+        head_path: head model `.npz`.
+        track_path: `track.npz`.
+        split_path: `split.json`, whose `train` ids are used and no others.
+        frames: packed crops.
+        alpha: packed mattes.
+        parsing: packed head and mouth masks.
+        scratch_root: folder of resumable state.
+        out: folder to publish.
+        options: of the training.
+        assets: folder where LPIPS weights may lie.
+        device_name: auto, cpu or cuda.
+        cache_mib: bound on decoded images in the host's memory.
+        gpu_percent: share of the GPU's free memory that images may take; it decides where they
+            lie, never what is computed.
+        code: version of the code, part of the key.
+        checkpoint: FlashAvatar's `chkpntN.pth` to go on from, with its parameters and Adam's
+            moments, at full resolution throughout; None to start from the images.
+
+    Raises:
+        UserError: an input cannot be used, or training failed; it says which or where.
+    """
+    torch.set_num_threads(available_threads())
+    device = serving_device(device_name)
+    head = HeadModel.load(head_path)
+    track = load_track(track_path, head)
+    ids = [int(frame) for frame in read_json(split_path)["train"]]
+    if len(ids) < 2:
+        raise UserError(
+            f"{split_path}: {len(ids)} training frames, at least 2 are needed; split again"
+        )
+    start = None
+    if checkpoint is not None:
+        if options.model != FlashAvatarDeformation.name:
+            raise UserError(
+                f"{checkpoint}: the model {options.model} cannot go on from a checkpoint of "
+                "FlashAvatar; set train.model to flashavatar"
+            )
+        start = read_fitting(checkpoint, head, options.uv_size)
+        options = replace(options, coarse=0.0)
+    lpips = find_lpips(options, assets, device)
+    parameters = asdict(options) | {"lpips_used": lpips is not None, "device": device.type}
+    inputs = [head_path, track_path, split_path, *frames, *alpha, *parsing]
+    inputs += [] if checkpoint is None else [checkpoint]
+    scratch = Scratch(scratch_root, state_key(inputs, parameters, code))
+
+    size = (track.height, track.width)
+    code_size = condition_size(head) + POSE
+    plan = make_plan(len(ids), options, code_size, size, WARM_STEPS, FINAL_RATE)
+    avatar = empty_avatar(head, track, track.rows(ids), options, device)
+    reader = ImageReader(frames, alpha, parsing, track.width, track.height)
+    limit = image_limit(device, cache_mib, gpu_percent)
+    need = training_mib(avatar, options, len(ids), size, lpips is not None, limit)
+    if device.type == "cuda":
+        log.info("memory of the GPU that training takes, estimated: %.0f MiB", need)
+    try:
+        images = open_images(reader, ids, plan.rows, device, limit, cache_mib)
+        training = training_frames(avatar, track, ids)
+        if start is None:
+            initialize(avatar, training, images)
+        else:
+            load_checkpoint(avatar, start)
+            log.info("going on from %s, after %d images", checkpoint, start.iteration)
+        trainer = Trainer(avatar, training, images, plan, options, lpips, start)
+        outcome = trainer.run(scratch.folder)
+    except torch.OutOfMemoryError as error:
+        raise memory_advice(error, need, f"train.batch (now {options.batch})") from error
+    images.close()
+    reader.close()
+
+    facts = training_facts(outcome, options, avatar, (track.width, track.height), len(ids))
+    if start is not None:
+        facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}
+    avatar.facts = {key: value for key, value in facts.items() if key != "losses"}
+    with publish_folder(out) as folder:
+        save_avatar(folder, avatar)
+        write_json(folder / "training.json", facts)
+        if outcome.profile:
+            shutil.copyfile(scratch.folder / TRACE_FILE, folder / TRACE_FILE)
+        if isinstance(avatar.deformation, FlashAvatarDeformation):
+            with torch.no_grad():
+                last = trainer.gaussians(plan.rows[-1, :1].to(device))
+            images_seen = options.steps * options.batch + (start.iteration if start else 0)
+            save_checkpoint(
+                folder, avatar.deformation, last.means[0], outcome.optimizer, images_seen,
+                avatar.centered,
+            )  # fmt: skip
+    scratch.clear()
+
+
+def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpips | None:
+    """The distance if it is wanted and its weights are there; says which."""
+    if options.lpips <= 0:
+        return None
+    half = device.type == "cuda"
+    lpips = load_lpips(assets, device, torch.bfloat16 if half else torch.float32)
+    if lpips is None:
+        log.info("LPIPS is skipped: %s and %s are not in %s", BACKBONE_FILE, LINEAR_FILE, assets)
+    return lpips
+
+
+def training_facts(
+    outcome: Outcome,
+    options: TrainOptions,
+    avatar: Avatar,
+    size: tuple[int, int],
+    frames: int,
+) -> dict[str, Any]:
+    """What `training.json` says: options, sizes, time, and thinned loss curves."""
+    steps, batch = outcome.per_image.shape
+    curves = {"total": thin(outcome.per_image.mean(1))}
+    for column, name in enumerate(TERMS):
+        if outcome.terms[:, column].any():
+            curves[name] = thin(outcome.terms[:, column])
+    profile = {}
+    if outcome.profile:
+        parts = dict(outcome.profile)
+        profile["profile"] = {
+            "steps": max(1, options.profile - 1),  # the first only warms up
+            "wall_us": parts.pop("wall"),
+            "parts_us": parts,
+            "trace": TRACE_FILE,
+        }
+    return {
+        "model": options.model,
+        "gaussians": len(avatar.anchors),
+        "steps": steps,
+        "batch": batch,
+        "images": steps * batch,
+        "frames": frames,
+        "size": list(size),
+        "seconds": round(outcome.seconds, 2),
+        "images_per_second": round(steps * batch / outcome.seconds, 2),
+        "device": avatar.device.type,
+        "device_name": torch.cuda.get_device_name(avatar.device)
+        if avatar.device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads",
+        "options": asdict(options),
+        "losses": curves,
+    } | profile
+
+
+def thin(values: Tensor) -> list[list[float]]:
+    """(S,) -> at most 300 pairs [step, mean since the last pair]."""
+    edges = sorted({int(v) for v in torch.linspace(0, len(values), _CURVE_POINTS + 1)})
+    return [
+        [end, float(f"{values[start:end].mean().item():.5g}")]
+        for start, end in zip(edges[:-1], edges[1:], strict=True)
+    ]

@@ -1,0 +1,168 @@
+"""One training step: frames of the plan are deformed, drawn, charged, and the parameters moved.
+
+Everything a step reads or writes lies on the device, the number of the step included, so that on a
+GPU one recorded CUDA graph serves all steps of a phase (`headsplat.train.captured`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headsplat.avatar import Avatar
+from headsplat.gaussians.deform.base import Gaussians
+from headsplat.gaussians.raster.gaussians import InstanceBudget
+from headsplat.metrics import ssim
+from headsplat.train.crops import crop_images, crop_size, random_crops
+from headsplat.train.dataset import ResidentImages, StreamedImages
+from headsplat.train.losses import composite, image_loss
+from headsplat.train.lpips import Lpips
+from headsplat.train.options import TrainOptions
+from headsplat.train.plan import Plan
+from headsplat.train.prepare import TrainingFrames
+
+TERMS = ("huber", "ssim", "lpips", "offset", "scale", "bases")
+# Pairs of Gaussian and strip a Gaussian to begin with; the budget grows where that is too few.
+_FIRST_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the host decides about a step.
+
+    Attributes:
+        reduction: 2 in the coarse steps, at half resolution; then 1.
+        settings: of the deformation, which may open up as training goes on.
+    """
+
+    reduction: int
+    settings: tuple[tuple[str, Any], ...]
+
+
+class TrainingStep:
+    """The step of one run.
+
+    Args:
+        avatar: its deformation's parameters are trained in place.
+        frames: the training frames by row.
+        images: their images.
+        plan: what each step draws.
+        options: of the run.
+        lpips: the distance, or None.
+
+    Attributes:
+        cursor: (1,) long, the number of the next step.
+        per_image: (S, B) loss of each image of each step done.
+        terms: (S, len(TERMS)) weighted loss terms.
+        budget: of the rasterizer's pairs, None on a CPU.
+    """
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        frames: TrainingFrames,
+        images: ResidentImages | StreamedImages,
+        plan: Plan,
+        options: TrainOptions,
+        lpips: Lpips | None,
+    ) -> None:
+        self._avatar, self._frames, self._images = avatar, frames, images
+        self._options, self._lpips = options, lpips
+        device = avatar.device
+        self._tables = (
+            plan.rows.to(device), plan.backgrounds.to(device), plan.jitter.to(device),
+            plan.corners.to(device),
+        )  # fmt: skip
+        self._rates = torch.tensor(plan.rates, device=device)
+        steps, self.batch = plan.rows.shape
+        groups = avatar.deformation.parameter_groups(self.batch)
+        self._base_rates = torch.tensor([group["lr"] for group in groups], device=device)
+        self._now = self._base_rates.clone()
+        self.optimizer = torch.optim.Adam(groups, fused=True, capturable=device.type == "cuda")
+        self._bind_rates()
+        self.cursor = torch.zeros(1, dtype=torch.long, device=device)
+        self.per_image = torch.zeros(steps, self.batch, device=device)
+        self.terms = torch.zeros(steps, len(TERMS), device=device)
+        first_pairs = _FIRST_PAIRS * len(avatar.anchors)
+        self.budget = InstanceBudget(first_pairs, device) if device.type == "cuda" else None
+
+    def _bind_rates(self) -> None:
+        # Adam reads the rates from the device, where the step itself puts those of its number.
+        for index, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = self._now[index]
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Take over Adam's moments."""
+        self.optimizer.load_state_dict(state)
+        self._bind_rates()
+
+    def phase(self, step: int) -> Phase:
+        """Of a step; tells the deformation how far training has come."""
+        deformation = self._avatar.deformation
+        deformation.advance(step * self.batch)
+        coarse = step < self._options.coarse * len(self.per_image)
+        return Phase(2 if coarse else 1, tuple(deformation.settings().items()))
+
+    def gaussians(self, rows: Tensor, jitter: Tensor | None = None) -> Gaussians:
+        """Deform some training frames, (B,) long rows, their codes jittered or as they are."""
+        frames = self._frames
+        inputs = self._avatar.inputs(
+            frames.condition[rows],
+            frames.vertices[rows],
+            frames.rotation[rows],
+            frames.translation[rows],
+        )
+        return self._avatar.deformation(replace(inputs, jitter=jitter))
+
+    def __call__(self, phase: Phase) -> None:
+        """Do the step at the cursor and move the cursor on; nothing waits for the device."""
+        torch.mul(self._base_rates, self._rates[self.cursor], out=self._now)
+        self.optimizer.zero_grad(set_to_none=True)
+        per_image, terms, penalties = self._loss(phase)
+        sum(penalties.values(), per_image.mean()).backward()
+        self.optimizer.step()
+        self._note(per_image.detach(), terms | penalties)
+        self.cursor += 1
+
+    def _note(self, per_image: Tensor, terms: dict[str, Tensor]) -> None:
+        none = per_image.new_zeros(())
+        row = torch.stack([terms[name].detach() if name in terms else none for name in TERMS])
+        self.per_image.index_copy_(0, self.cursor, per_image[None])
+        self.terms.index_copy_(0, self.cursor, row[None])
+
+    def _loss(self, phase: Phase) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """(B,) loss per image; scalars of its terms by name; penalties on the parameters."""
+        options, frames, images = self._options, self._frames, self._images
+        rows, background, jitter, corners = (table[self.cursor][0] for table in self._tables)
+        gaussians = self.gaussians(rows, jitter)
+        intrinsics = (frames.intrinsics / phase.reduction).expand(len(rows), 4).contiguous()
+        height, width = (size // phase.reduction for size in images.planes.shape[1:3])
+        image, _ = self._avatar.rasterize(
+            gaussians, frames.rotation[rows], frames.translation[rows], intrinsics, width, height,
+            background, self.budget,
+        )  # fmt: skip
+        places = images.places(rows)
+        each = {
+            "huber": image_loss(
+                image, images.planes, places, background, options.mouth, phase.reduction
+            )
+        }
+        if phase.reduction == 1:
+            if options.ssim > 0:
+                target = _target(images.planes[places], background)
+                each["ssim"] = options.ssim * (1 - ssim(target, image))
+            if self._lpips is not None:
+                size = crop_size(height, width)
+                target = _target(crop_images(images.planes, places, corners, size), background)
+                crops = random_crops(image, corners, size)
+                each["lpips"] = options.lpips * self._lpips(crops, target)
+        per_image = sum(each.values()) * frames.weight[rows]
+        terms = {name: value.mean() for name, value in each.items()}
+        return per_image, terms, self._avatar.deformation.regularization(gaussians)
+
+
+def _target(planes: Tensor, background: Tensor) -> Tensor:
+    """(B, H, W, 5) bytes -> (B, H, W, 3): the head over the background."""
+    values = planes[..., :4].float() / 255
+    return composite(values[..., :3], values[..., 3], background)

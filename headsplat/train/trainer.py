@@ -1,0 +1,297 @@
+"""The training loop: steps along a plan, keyed checkpoints, a stop at the first NaN."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headsplat.avatar import Avatar
+from headsplat.formats.flashavatar.checkpoint import Checkpoint, adam_state
+from headsplat.gaussians.deform.base import Gaussians
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.heartbeat import beat
+from headsplat.runtime.logs import log
+from headsplat.runtime.stopping import Stopped, postponed
+from headsplat.train.captured import CapturedFunction
+from headsplat.train.checkpoint import State, load_state, save_state
+from headsplat.train.dataset import ResidentImages, StreamedImages
+from headsplat.train.lpips import Lpips
+from headsplat.train.options import TrainOptions
+from headsplat.train.plan import Plan
+from headsplat.train.prepare import TrainingFrames
+from headsplat.train.profile import profile_steps
+from headsplat.train.snapshot import Snapshot
+from headsplat.train.step import TrainingStep
+
+# Steps between looks at the losses and at the rasterizer's budget: each look waits for the device.
+CHECK_EVERY = 50
+# Saving may take this share of the time; within bounds, it is what sets how often that is done.
+SAVE_SHARE = 0.02
+# Seconds between checkpoints, at least and at most, and between lines of the log.
+SAVE_EVERY, LOG_EVERY = (1.0, 20.0), 10.0
+TRACE_FILE = "trace.json.gz"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run reports.
+
+    Attributes:
+        per_image: (S, B) loss of each image of each step.
+        terms: (S, len(TERMS)) weighted loss terms.
+        seconds: of stepping, over all sessions of a resumed run.
+        optimizer: Adam's state dict, its rates as plain numbers.
+        profile: microseconds of a step by part, empty when none was asked for.
+    """
+
+    per_image: Tensor
+    terms: Tensor
+    seconds: float
+    optimizer: dict[str, Any]
+    profile: dict[str, float]
+
+
+def save_pause(cost: float) -> float:
+    """Seconds from one checkpoint to the next, of which saving the last took `cost`."""
+    least, most = SAVE_EVERY
+    return min(max(cost / SAVE_SHARE, least), most)
+
+
+class Trainer:
+    """Steps an initialized avatar along a plan.
+
+    Args:
+        avatar: its deformation's parameters are trained in place.
+        frames: the training frames by row.
+        images: their images.
+        plan: what each step draws.
+        options: of the run.
+        lpips: the distance, or None.
+        start: the checkpoint whose parameters the avatar has, if it was trained before.
+
+    Attributes:
+        done: steps done.
+    """
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        frames: TrainingFrames,
+        images: ResidentImages | StreamedImages,
+        plan: Plan,
+        options: TrainOptions,
+        lpips: Lpips | None,
+        start: Checkpoint | None = None,
+    ) -> None:
+        self.avatar, self.frames, self.images = avatar, frames, images
+        self.options, self._plan = options, plan
+        self.steps, self.batch = plan.rows.shape
+        self._step = TrainingStep(avatar, frames, images, plan, options, lpips)
+        self._captured = CapturedFunction(self._step, avatar.device)
+        self.done = 0
+        # Steps that the images seen before make, by which the deformation has opened up.
+        self._earlier = 0
+        if start is not None:
+            self._earlier = start.iteration // self.batch
+            groups = self._step.optimizer.state_dict()["param_groups"]
+            self._step.load_optimizer(adam_state(start, groups))
+        self._snapshot = Snapshot(avatar.deformation, self._step.optimizer)
+        self._profile: dict[str, float] = {}
+
+    def gaussians(self, rows: Tensor) -> Gaussians:
+        """Deform some training frames, (B,) long rows."""
+        return self._step.gaussians(rows)
+
+    def step(self, number: int) -> None:
+        """Step `number` of the plan; nothing in it waits for the device."""
+        self.images.prepare(number)
+        self._captured(self._step.phase(self._earlier + number))
+
+    def advance(self, end: int) -> None:
+        """Step from where training stands up to step `end`, and make sure of it.
+
+        Raises:
+            UserError: a loss was NaN or infinite, or a frame cannot be drawn; it names the frames.
+        """
+        with self._captured.stream():
+            while self.done < end:
+                self._guarded_step()
+                if self._due() or self.done == end:
+                    self._settle()
+
+    def run(self, scratch: Path) -> Outcome:
+        """Train to the end of the plan, from where a previous run of the same key stopped.
+
+        Must run in the main thread, where a request to stop is noted.
+
+        Raises:
+            Stopped: the process was asked to stop, and the state is saved.
+            UserError: as `advance`. The last good state stays.
+            torch.OutOfMemoryError: the GPU has too little memory; the last good state is saved.
+        """
+        with postponed() as asked, self._captured.stream():
+            seconds = self._run(scratch, asked)
+        return Outcome(
+            self._step.per_image.cpu(),
+            self._step.terms.cpu(),
+            seconds,
+            self._optimizer_state(),
+            self._profile,
+        )
+
+    def _run(self, scratch: Path, asked: Callable[[], bool]) -> float:
+        before = self._resume(scratch)
+        first = self.done
+        log.info(
+            "training %s: %d Gaussians on %s, steps %d to %d",
+            self.options.model, len(self.avatar.anchors), self.avatar.device, first, self.steps,
+        )  # fmt: skip
+        start = last_save = last_log = time.monotonic()
+        pause = save_pause(0.0)
+        while self.done < self.steps:
+            try:
+                self._guarded_step()
+                now = time.monotonic()
+                stop = asked()
+                save = stop or (now - last_save > pause and self.done < self.steps)
+                if save or self._due():
+                    self._settle()
+                self._maybe_profile(scratch)
+            except torch.OutOfMemoryError:
+                self._rescue(scratch, before + time.monotonic() - start)
+                raise
+            if save:
+                # The device has just been waited for: what follows is the cost of saving alone.
+                begun = time.monotonic()
+                self._save(scratch, before + begun - start)
+                last_save = time.monotonic()
+                pause = save_pause(last_save - begun)
+            if stop:
+                log.info("saved after step %d of %d", self.done, self.steps)
+                raise Stopped
+            if now - last_log > LOG_EVERY:
+                self._report(first, now - start)
+                last_log = now
+        return before + time.monotonic() - start
+
+    def _due(self) -> bool:
+        """Whether to look now: every so often, at the end, and before a step is recorded."""
+        return (
+            self.done % CHECK_EVERY == 0
+            or self.done == self.steps
+            or self._captured.about_to_record
+        )
+
+    def _guarded_step(self) -> None:
+        try:
+            self.step(self.done)
+        except ValueError as error:
+            # The rasterizer refuses parameters that are not finite: an earlier loss was at fault,
+            # or else these frames' geometry is.
+            self._check_losses()
+            ids = sorted(self.frames.ids[int(row)] for row in self._plan.rows[self.done])
+            names = ", ".join(map(str, ids))
+            raise UserError(f"training: frames {names} cannot be drawn: {error}") from error
+        self.done += 1
+        beat("training, step", self.done, self.steps)
+
+    def _settle(self) -> None:
+        """Make sure of the steps since the last look, or go back to where it was."""
+        self._check_losses()
+        budget = self._step.budget
+        if budget is None:
+            self._snapshot.note(self.done)
+            return
+        try:
+            short = budget.grow()
+        except UserError as error:
+            raise UserError(
+                f"training: between steps {self._snapshot.step} and {self.done}: {error}; look at "
+                "the track, or lower the rates"
+            ) from error
+        if short:
+            # Some images lacked Gaussians: their steps are done again with larger buffers.
+            self._captured.forget()
+            self._go_to(self._snapshot.restore())
+        else:
+            self._snapshot.take(self.done)
+
+    def _check_losses(self) -> None:
+        first = self._snapshot.step
+        bad = (~torch.isfinite(self._step.per_image[first : self.done])).nonzero().cpu()
+        if not len(bad):
+            return
+        step = first + int(bad[0, 0])
+        hit = [int(slot) for row, slot in bad if first + int(row) == step]
+        ids = sorted(self.frames.ids[int(self._plan.rows[step, slot])] for slot in hit)
+        raise UserError(
+            f"training: the loss of frames {', '.join(map(str, ids))} was not a finite number at "
+            f"step {step}; look at these frames' track, or lower the rates"
+        )
+
+    def _go_to(self, step: int) -> None:
+        self.done = step
+        self._step.cursor.fill_(step)
+
+    def _rescue(self, scratch: Path, seconds: float) -> None:
+        """Save the last good state after memory ran out."""
+        self._captured.forget()
+        self._step.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        self._go_to(self._snapshot.restore())
+        if self.done:
+            self._save(scratch, seconds)
+
+    def _maybe_profile(self, scratch: Path) -> None:
+        """Once, from the middle of the run on, profile some steps; they count like any other."""
+        count = min(self.options.profile, self.steps - self.done)
+        ready = self.done >= self.steps // 2 and self._captured.settled
+        if count and ready and not self._profile:
+            trace = scratch / TRACE_FILE
+            self._profile = profile_steps(self._guarded_step, count, self.avatar.device, trace)
+            self._settle()
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        state = self._step.optimizer.state_dict()
+        groups = [
+            {**group, "lr": float(group["lr"]), "capturable": False}
+            for group in state["param_groups"]
+        ]
+        return {"state": state["state"], "param_groups": groups}
+
+    def _save(self, scratch: Path, seconds: float) -> None:
+        model = self.avatar.deformation.state_dict()
+        step = self._step
+        save_state(
+            scratch,
+            State(
+                self.done, seconds, model, step.optimizer.state_dict(),
+                step.per_image[: self.done].cpu(), step.terms[: self.done].cpu(),
+            ),
+        )  # fmt: skip
+
+    def _resume(self, scratch: Path) -> float:
+        state = load_state(scratch)
+        if state is None:
+            return 0.0
+        self.avatar.deformation.load_state_dict(state.model)
+        step = self._step
+        step.load_optimizer(state.optimizer)
+        step.per_image[: state.step] = state.per_image.to(self.avatar.device)
+        step.terms[: state.step] = state.terms.to(self.avatar.device)
+        self._go_to(state.step)
+        self._snapshot.take(state.step)
+        log.info("continuing at step %d of %d", state.step, self.steps)
+        return state.seconds
+
+    def _report(self, first: int, seconds: float) -> None:
+        rate = (self.done - first) / seconds
+        recent = self._step.per_image[max(0, self.done - 50) : self.done].mean().item()
+        log.info(
+            "step %d/%d  %.1f images/s  loss %.5f  %.0f s left",
+            self.done, self.steps, rate * self.batch, recent, (self.steps - self.done) / rate,
+        )  # fmt: skip

@@ -1,0 +1,188 @@
+"""Which assets a configuration needs, and the state of each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headsplat_workflow.assets.catalogue import CATALOGUE
+from headsplat_workflow.assets.locate import expected, locate
+from headsplat_workflow.assets.verify import HashRecord, glance
+
+from headsplat.runtime.errors import UserError
+
+FOLDER = "assets"
+FLAME_PARTS = ("model", "mesh", "masks", "landmarks", "mediapipe", "eyelids")
+# section of the configuration -> its model that is a network, and the asset of that
+NETWORKS = {
+    "matte": ("rvm", "rvm"),
+    "parse": ("bisenet", "bisenet"),
+    "detect": ("tasks", "face_landmarker"),
+}
+
+
+@dataclass(frozen=True)
+class Need:
+    """One asset that a configuration can use.
+
+    Attributes:
+        key: of `CATALOGUE`.
+        path: where it lies, or would.
+        required: whether a run cannot do without.
+    """
+
+    key: str
+    path: Path
+    required: bool
+
+    @property
+    def found(self) -> bool:
+        """Whether something lies there."""
+        return self.path.exists()
+
+    @property
+    def remedy(self) -> str:
+        """Where to get it, under which licence, and the names that are accepted."""
+        asset = CATALOGUE[self.key]
+        names = [*asset.names, *(f"{name} (zip)" for name in asset.archives)]
+        return f"get it at {asset.page} ({asset.licence}); accepted names: {', '.join(names)}"
+
+
+class Assets:
+    """The assets of one configuration.
+
+    Args:
+        config: the whole configuration.
+        subjects: subject -> its row.
+        settings: (subject, section) -> the section as the subject's preset leaves it.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        subjects: Mapping[str, Mapping[str, str]],
+        settings: Callable[[str, str], Mapping[str, Any]],
+    ) -> None:
+        self._config, self._subjects, self._settings = config, subjects, settings
+
+    def need(self, key: str, required: bool) -> Need:
+        """Where asset `key` lies, or would, under this configuration."""
+        folder, named = Path(FOLDER), None
+        if key == "ict":
+            configured = Path(self._config["heads"]["ict"])
+            if configured.exists() or configured.name not in CATALOGUE[key].names:
+                named = str(configured)
+            folder = configured.parent
+        elif key.startswith("flame_"):
+            folder = Path(self._config["heads"]["flame"])
+        elif key in self._config["networks"]:
+            named = self._config["networks"][key]
+        return Need(key, locate(key, folder, named) or expected(key, folder, named), required)
+
+    def all(self) -> list[Need]:
+        """Every asset that one of the subjects uses or could use, each once."""
+        required: dict[str, bool] = {}
+        for subject, row in self._subjects.items():
+            for key, needed in self._of(subject, row):
+                required[key] = required.get(key, False) or needed
+        return [self.need(key, needed) for key, needed in required.items()]
+
+    def _of(self, subject: str, row: Mapping[str, str]) -> list[tuple[str, bool]]:
+        """Keys of one subject's assets, and whether it cannot do without."""
+        keys = {"ict": ["ict"], "flame": [f"flame_{part}" for part in FLAME_PARTS]}
+        found = [(key, True) for key in keys.get(row["head"], [])]
+        if self._uses_mica(row):
+            found.append(("mica", self._named("mica")))
+        for section, (model, key) in NETWORKS.items():
+            chosen = self._settings(subject, section)["model"]
+            if chosen in ("auto", model):
+                found.append((key, chosen == model or self._named(key)))
+        if self._settings(subject, "train")["lpips"]:
+            found += [("lpips_backbone", False), ("lpips_linear", False)]
+        return found
+
+    def _named(self, key: str) -> bool:
+        """Whether the configuration names a file, which then must be there."""
+        return self._config["networks"][key] is not None
+
+    def _uses_mica(self, row: Mapping[str, str]) -> bool:
+        """A head that takes MICA's code, no code in the table, and no track that brings one."""
+        return row["head"] == "flame" and not row.get("identity") and not row.get("import")
+
+    def weights(self, subject: str, section: str) -> Need | None:
+        """The weights with which a stage of a subject runs a network; None where it runs none.
+
+        Raises:
+            UserError: the configuration asks for the network and its file is missing or wrong.
+        """
+        model, key = NETWORKS[section]
+        chosen = self._settings(subject, section)["model"]
+        if chosen not in ("auto", model):
+            return None
+        return self._usable(self.need(key, chosen == model or self._named(key)))
+
+    def identity_weights(self, subject: str) -> Need | None:
+        """MICA's weights, where the subject's head is FLAME and nothing else gives its identity."""
+        if not self._uses_mica(self._subjects[subject]):
+            return None
+        return self._usable(self.need("mica", self._named("mica")))
+
+    def required(self, key: str) -> Need:
+        """An asset that a rule cannot do without.
+
+        Raises:
+            UserError: it is missing or plainly wrong.
+        """
+        need = self.need(key, True)
+        self._usable(need)
+        return need
+
+    def _usable(self, need: Need) -> Need | None:
+        """The asset, or None; what else the configuration lacks is named along with a trouble."""
+        trouble = problem(need)
+        if trouble is None:
+            return need if need.found else None
+        lines = [f"{need.path}: {trouble}"]
+        lines += [
+            f"{other.path}: {found}"
+            for other in self.all()
+            if other.path != need.path and (found := problem(other)) is not None
+        ]
+        raise UserError(*lines)
+
+
+def problem(need: Need, record: HashRecord | None = None) -> str | None:
+    """What is wrong with an asset, with the remedy, or None.
+
+    Args:
+        need: the asset; an optional one may be missing.
+        record: hashes are checked against it; None leaves them out.
+    """
+    if not need.found:
+        return f"is missing; {need.remedy}" if need.required else None
+    trouble = glance(need.path)
+    if trouble is None and record is not None:
+        trouble = record.problem(need.path, CATALOGUE[need.key].hashes.get(need.path.name))
+    return None if trouble is None else f"{trouble}; {need.remedy}"
+
+
+def as_flags(needs: list[Need]) -> list[str]:
+    """Needs as arguments, the inverse of `parse`."""
+    return [
+        f"--{'required' if need.required else 'optional'}={need.key}={need.path}" for need in needs
+    ]
+
+
+def parse(texts: list[str], required: bool) -> list[Need]:
+    """Needs from `key=path` texts.
+
+    Raises:
+        UserError: a key that is not in the catalogue.
+    """
+    needs = []
+    for text in texts:
+        key, _, path = text.partition("=")
+        if key not in CATALOGUE or not path:
+            raise UserError(f"'{text}': expected asset=path; assets: {', '.join(CATALOGUE)}")
+        needs.append(Need(key, Path(path), required))
+    return needs

@@ -1,0 +1,98 @@
+"""The jobs that a run would do, asked of Snakemake itself: a dry run in this process."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake.api import SnakemakeApi
+from snakemake.settings.enums import Quietness
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    DeploymentMethod,
+    DeploymentSettings,
+    OutputSettings,
+    ResourceSettings,
+)  # fmt: skip
+
+from headsplat_workflow.reasons import explain
+from headsplat_workflow.refusals import subject_of
+
+from headsplat.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job that would run.
+
+    Attributes:
+        rule: its name.
+        subject: whose it is; None for what all subjects share.
+        why: reasons, the most telling first; empty where it only follows from a job before it.
+        after: rules of the jobs before it that would run.
+    """
+
+    rule: str
+    subject: str | None
+    why: tuple[str, ...]
+    after: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run, and which stages of which subjects would not.
+
+    Attributes:
+        jobs: what would run.
+        kept: (subject or None, rule) -> number of jobs that are up to date.
+    """
+
+    jobs: list[PlannedJob]
+    kept: dict[tuple[str | None, str], int]
+
+
+def plan_run(config: Mapping[str, Any], deployment: Sequence[str]) -> Plan:
+    """Plan the default target in the working folder.
+
+    Args:
+        config: the whole configuration of the run.
+        deployment: software deployment methods of the run, as `--sdm` takes them.
+
+    Raises:
+        UserError: Snakemake cannot plan; it has said why.
+    """
+    output = OutputSettings(dryrun=True, quiet={Quietness.ALL}, enable_file_logging=False)
+    methods = frozenset(DeploymentMethod.parse_choice(name) for name in deployment)
+    with SnakemakeApi(output) as api:
+        workflow_api = api.workflow(
+            resource_settings=ResourceSettings(cores=1),
+            config_settings=ConfigSettings(config=config),
+            deployment_settings=DeploymentSettings(deployment_method=methods),
+            snakefile=Path("Snakefile"),
+        )
+        workflow = workflow_api._workflow
+        try:
+            workflow_api.dag(DAGSettings(force_incomplete=True))
+            # Planned and not run: a dry run would go on to format every job.
+            workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
+            workflow._build_dag()
+        except Exception as error:
+            api.print_exception(error)
+            raise UserError("the run cannot be planned") from error
+        return _read(workflow.dag)
+
+
+def _read(dag: Any) -> Plan:
+    jobs, kept = [], {}
+    needed = set(dag.needrun_jobs(exclude_finished=False))
+    for job in dag.jobs:
+        subject = subject_of(job)
+        if not job.rule.has_products():
+            continue  # a target
+        if job in needed:
+            after = frozenset(b.rule.name for b in dag.dependencies[job] if b in needed)
+            jobs.append(PlannedJob(job.rule.name, subject, explain(job, dag.reason(job)), after))
+        else:
+            kept[subject, job.rule.name] = kept.get((subject, job.rule.name), 0) + 1
+    return Plan(jobs, kept)

@@ -1,0 +1,92 @@
+"""The table of motions that avatars are driven by, `motions.tsv` beside the table of subjects.
+
+Everything here raises `UserError` with one line that names the file, the line and the cure.
+"""
+
+import difflib
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+
+from headsplat_workflow.named_rows import NamedRows
+from headsplat_workflow.user_files import file_problem
+
+from headsplat.drive.kinds import DIFFPOSETALK, HEAD_MOTIONS, KINDS, RELATIVE, TRACK
+from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.tables import Row, read_rows
+
+COLUMNS = ("name", "kind", "file")
+OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")
+YES, NO = "yes", "no"
+
+
+def read_motions(table: Path, subjects: Collection[str]) -> NamedRows:
+    """Read the tab-separated table of motions; none without a file.
+
+    A row that cannot be used is set aside (`NamedRows.refused`), and the others are not.
+
+    Args:
+        table: file with the header `name kind file`; `audio` (a sound or video file),
+            `head_motion` (of `HEAD_MOTIONS`, empty for the first) and `blinks` (yes or no, empty
+            for yes; only of `diffposetalk`) are optional columns. `file` of a `track` may be the
+            name of a subject. Lines that start with '#' are comments.
+        subjects: names of the subjects.
+
+    Raises:
+        UserError: the table as a whole cannot be used.
+    """
+    motions = NamedRows(table)
+    if not table.exists():
+        return motions
+    check = partial(_check_row, subjects=subjects)
+    for row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
+        motions.add(row, "motion", check)
+    return motions
+
+
+def _check_row(table_row: Row, subjects: Collection[str]) -> None:
+    row, where = table_row.cells, table_row.where
+    name, kind, file = row["name"], row["kind"], row["file"]
+    if kind not in KINDS:
+        raise UserError(f"{where}: unknown kind '{shown(kind)}'; one of {', '.join(KINDS)}")
+    if kind == TRACK and file in subjects:
+        row["file"] = f"work/{file}/track/track.npz"
+    elif trouble := file_problem(file):
+        hint = "; give a subject's name or a track.npz" if kind == TRACK else ""
+        raise UserError(f"{where}: the file '{shown(file)}' of '{name}' {trouble}{hint}")
+    if row["audio"] and (trouble := file_problem(row["audio"])):
+        raise UserError(f"{where}: the audio '{shown(row['audio'])}' of '{name}' {trouble}")
+    row["head_motion"] = row["head_motion"] or RELATIVE
+    if row["head_motion"] not in HEAD_MOTIONS:
+        raise UserError(
+            f"{where}: unknown head_motion '{shown(row['head_motion'])}'; one of "
+            f"{', '.join(HEAD_MOTIONS)}"
+        )
+    if row["blinks"] and kind != DIFFPOSETALK:
+        raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
+    row["blinks"] = row["blinks"] or YES
+    if row["blinks"] not in (YES, NO):
+        raise UserError(f"{where}: 'blinks' is '{shown(row['blinks'])}', expected {YES} or {NO}")
+
+
+def motion_for(motions: NamedRows, name: str, head: str) -> dict[str, str]:
+    """The row of one motion, which a subject with this head can play.
+
+    Raises:
+        UserError: no such motion, its row is refused, or its codes are those of other heads.
+    """
+    table = motions.table
+    if name in motions.refused:
+        raise UserError(motions.refused[name])
+    if name not in motions:
+        close = difflib.get_close_matches(name, motions, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else "add a line: name, kind, file"
+        raise UserError(f"{table}: there is no motion '{shown(name)}'; {hint}")
+    row = motions[name]
+    heads = KINDS[row["kind"]]
+    if heads is not None and head not in heads:
+        raise UserError(
+            f"{table}: '{name}' is a {row['kind']} motion, for subjects whose head is "
+            f"{' or '.join(heads)}; this one's is {head}"
+        )
+    return row
