@@ -40,7 +40,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("workflow", "Workflow", "", "Numbers of whole runs, and of commands that write no file."),
+    Section("workflow", "Workflow", "", "Whole runs, and commands that write no file."),
     Section("demo", "Demo", "python benchmarks/demo.py"),
     Section("tracking", "Landmark track", "python benchmarks/tracking.py"),
     Section(
@@ -50,9 +50,9 @@ SECTIONS = (
     Section(
         "photometric", "Track refined against the images",
         "python benchmarks/photometric.py --device cuda",
-        "Medians over five synthetic clips of 300 frames at 512 px. On three clips of the head `ict` "
-        "(`--head HEAD`) the rotation error fell from 0.54 to 0.47 degrees. Face vertices after the "
-        "best rigid motion got worse there: 0.64 to 0.80 mm.",
+        "Medians over five synthetic clips of 300 frames at 512 px. On three clips of the head "
+        "`ict` (`--head HEAD`) the rotation error fell from 0.54 to 0.47 degrees. Face vertices "
+        "after the best rigid motion got worse there: 0.64 to 0.80 mm.",
     ),
     Section(
         "refined_quality", "Quality gained by the refined track",
@@ -67,7 +67,7 @@ SECTIONS = (
         "`flashavatar` model, one frame at a time, launched kernel by kernel, in single precision. "
         "LPIPS ran with random VGG weights, so its speed holds and its quality does not. "
         "FlashAvatar's own code on the same kind of GPU: 90 images/s, 57 with LPIPS. "
-        "A step takes 1.85 ms (`train.profile_steps: 20`): rasterizer backward 0.76 and forward "
+        "A profiled step takes 1.85 ms: rasterizer backward 0.76 and forward "
         "0.45, elementwise work 0.23, matrix products 0.13, host 0.10, Adam 0.06, loss 0.06.",
     ),
     Section(
@@ -84,7 +84,7 @@ SECTIONS = (
         "Head `ict`, preset `standard`: 512 px, 16,000 Gaussians, 48,000 training images without "
         "LPIPS. Everything up to the masks ran on 2 cores, training on one H200. The first two "
         "rows were trained in batches of 16, the others in batches of 8 by an earlier version. "
-        "The training settings were chosen on the demo and the first clip, so expect a little less.",
+        "The training settings were chosen on the demo and the first clip. Expect a little less.",
     ),
     Section("rendering_gpu", "Rendering", "python benchmarks/rendering.py"),
     Section("masks_gpu", "Mask networks", "python benchmarks/masks.py", "Random weights."),
@@ -107,7 +107,7 @@ HEADLINES = (
         "training, blendshapes, real clip, 512 px, batch 16",
     ),
     (
-        "training until 30.62 dB held out, GPU, real clip", "time_to_quality",
+        "training until 30.62 dB held out, GPU", "time_to_quality",
         "set-up and training until 30.62 dB held out, real clip, 512 px",
     ),
     (
