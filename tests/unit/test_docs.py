@@ -112,17 +112,27 @@ def test_index_lists_every_page():
 @pytest.mark.parametrize("page", pages(), ids=name)
 def test_named_commands_exist(page):
     text = page.read_text()
-    rules = "".join(p.read_text() for p in [ROOT / "Snakefile", *ROOT.glob("rules/*.smk")])
-    known = set(re.findall(r"^rule (\w+)", rules, re.M))
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     asked = re.findall(r"\bsnakemake ([a-z_]+) --cores", text)
     asked += re.findall(r"\bsnakemake --cores \w+ ([a-z_]+)\b(?!/)", text)
-    assert set(asked) <= known
+    assert set(asked) <= rule_names()
     assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets
     scripts = re.findall(r"\bpython (?:-m )?(benchmarks[/.]\w+)", text)
     assert [
         s for s in scripts if not (ROOT / s.replace(".", "/")).with_suffix(".py").exists()
     ] == []
+
+
+def rule_names() -> set[str]:
+    files = [ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]
+    return set(re.findall(r"^rule (\w+)", "".join(p.read_text() for p in files), re.M))
+
+
+def test_the_drawing_shows_the_rules():
+    text = (ROOT / "docs/architecture.md").read_text()
+    drawing = re.search(r"```mermaid\nflowchart LR\n(.*?)```", text, re.S)[1]
+    drawn = set(re.findall(r"\b\w+_\w+\b", drawing))
+    assert {"probe_video", "train_avatar", "write_report"} <= drawn <= rule_names()
 
 
 def options() -> set[str]:
