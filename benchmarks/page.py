@@ -256,10 +256,21 @@ real clips, held-out frames lose 7 to 10 dB against training frames.
 """
 
 
+def sections(root: Path) -> list[Section]:
+    """The sections above that have results, then one for each other results file."""
+    files = {path.stem for path in (root / RESULTS).glob("*.json")}
+    listed = [section for section in SECTIONS if section.name in files]
+    others = sorted(files - {section.name for section in SECTIONS})
+    script = "python benchmarks/{}.py"
+    return listed + [
+        Section(name, name, script.format(name.removesuffix("_gpu").lower())) for name in others
+    ]
+
+
 def page(root: Path) -> str:
     """Text of docs/benchmarks.md."""
     parts = [INTRODUCTION]
-    for section in SECTIONS:
+    for section in sections(root):
         rows = read_rows(root, section.name)
         parts.append(f"## {section.title}\n")
         if section.text:
