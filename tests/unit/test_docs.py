@@ -135,6 +135,13 @@ def test_the_drawing_shows_the_rules():
     assert {"probe_video", "train_avatar", "write_report"} <= drawn <= rule_names()
 
 
+def test_every_package_is_on_the_architecture_page():
+    text = (ROOT / "docs/architecture.md").read_text()
+    listed = set(re.findall(r"`(?:headsplat\.)?(\w+)`", text))
+    packages = {path.parent.name for path in ROOT.glob("headsplat/*/__init__.py")}
+    assert packages - listed == set()
+
+
 def options() -> set[str]:
     """Every option as the pages write it: `section.key`."""
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
