@@ -50,7 +50,7 @@ bench: setup
 # The API reference of the library, in docs/api.
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-docs.txt
-	$(BIN)/python -m pdoc --docformat google --output-directory docs/api headsplat
+	$(BIN)/python docs/build_api.py
 
 # The README's images, from the demo and two motions that its avatar plays.
 gallery: setup
