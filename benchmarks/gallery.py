@@ -1,10 +1,10 @@
-"""Draws the README's images from a finished demo run.
+"""Draw the README's images from a finished demo run.
 
-    python benchmarks/gallery.py prepare   # tables and a performance, for the workflow to play
+    python benchmarks/gallery.py prepare   # write tables and a motion for the workflow to render
     python benchmarks/gallery.py draw      # docs/images/demo.webp and docs/images/results.png
 
-`make gallery` runs both and, in between, the workflow. Everything drawn here is read from files
-that the workflow made; no frame is rendered by this script.
+`make gallery` runs both and, in between, the workflow. This script renders no frames; it reads all
+images from the workflow's outputs.
 """
 
 import argparse
@@ -52,7 +52,7 @@ KEYS: dict[float, dict[str, float]] = {
     3.4: {"smile": 0.9, "JawOpen": 0.35, "brows": 0.4, "HeadYaw": -0.1, "HeadPitch": -0.05},
 }
 SMILE = 0.5  # seconds; the moment of the performance that the still shows
-# Names in `KEYS` that stand for several coefficients.
+# Names in `KEYS` that set several coefficients.
 GROUPS = {
     "smile": ("MouthSmileLeft", "MouthSmileRight"),
     "brows": ("BrowInnerUp", "BrowOuterUpLeft", "BrowOuterUpRight"),
@@ -62,7 +62,7 @@ GROUPS = {
 
 
 def performance() -> dict[str, np.ndarray]:
-    """Column of a Live Link Face table -> its value at each frame of one loop."""
+    """Column of a Live Link Face table -> its value in each frame of one loop."""
     times = np.arange(FPS * SECONDS) / FPS
     curves: dict[str, np.ndarray] = {}
     for name in sorted({name for key in KEYS.values() for name in key}):
@@ -75,7 +75,7 @@ def performance() -> dict[str, np.ndarray]:
 
 
 def prepare(folder: Path) -> None:
-    """Write the tables and the performance that `draw` wants to be played."""
+    """Write the tables and the driving motion whose video `draw` uses."""
     folder.mkdir(parents=True, exist_ok=True)
     curves = performance()
     with open(folder / "performance.csv", "w", newline="") as file:
@@ -99,7 +99,7 @@ def video(path: Path) -> list[np.ndarray]:
 
 
 def packed(folder: Path) -> dict[str, np.ndarray]:
-    """Name without suffix -> image of all packed chunks in a folder."""
+    """Name without suffix -> image, of all packed chunks in a folder."""
     images = {}
     for path in sorted(folder.glob("*.zip")):
         with zipfile.ZipFile(path) as chunk:
@@ -110,7 +110,7 @@ def packed(folder: Path) -> dict[str, np.ndarray]:
 
 
 def tile(image: np.ndarray) -> Image.Image:
-    """The middle of a square image, uint8 (H, W, 3), as a framed tile."""
+    """The center of a square image as a framed tile, uint8 (H, W, 3)."""
     whole = Image.fromarray(image)
     box = tuple(share * whole.width for share in SHOWN)
     drawn = whole.resize((TILE, TILE), Image.Resampling.LANCZOS, box)
@@ -133,14 +133,14 @@ def sheet(rows: list[list[tuple[str, np.ndarray]]]) -> Image.Image:
 
 
 def best_loop(frames: list[np.ndarray], length: int) -> int:
-    """Start of the stretch whose last image is most like its first, so that it loops smoothly."""
+    """Start of the interval whose first and last images are most similar, for a smooth loop."""
     small = np.stack([frame[::8, ::8].astype(np.float32) for frame in frames])
     error = np.abs(small[:-length] - small[length:]).mean((1, 2, 3))
     return int(error.argmin())
 
 
 def animation(demo: Path, results: Path, out: Path) -> None:
-    """Ground truth | render | driven, looping, at most `LARGEST` bytes."""
+    """Looping animation of ground truth | render | driven, at most `LARGEST` bytes."""
     truth = packed(demo / "frames")
     truth = [truth[name] for name in sorted(truth)]
     render, driven = (video(results / f"driven/{n}.mp4") for n in ("own_track", "performance"))
@@ -163,13 +163,13 @@ def animation(demo: Path, results: Path, out: Path) -> None:
 
 
 def still(demo: Path, results: Path, out: Path) -> None:
-    """What the stages make of one held-out frame."""
+    """The outputs of the stages for one held-out frame."""
     held_out = json.loads((demo / "split.json").read_text())["test"]
     images, alpha = packed(demo / "frames"), packed(demo / "alpha")
     masks = packed(demo / "parsing")
     with np.load(demo / "track/track.npz") as track:
         closed = dict(zip(track["ids"].tolist(), track["eyelids"].max(1).tolist(), strict=True))
-    # An open mouth and open eyes show the most.
+    # Choose a frame with open mouth and open eyes.
     seen = [frame for frame in held_out if closed[frame] < OPEN]
     frame = max(seen, key=lambda k: int((masks[f"{k:05d}_mouth"] > 127).sum()))
     name = f"{frame:05d}"

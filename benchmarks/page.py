@@ -1,10 +1,10 @@
-"""Writes docs/benchmarks.md, and the README's table of headline numbers, from the results.
+"""Generate docs/benchmarks.md, and the README's table of headline numbers, from the results.
 
     python benchmarks/page.py            # write both
-    python benchmarks/page.py --check    # exit status 1 where one is out of date
+    python benchmarks/page.py --check    # exit status 1 if one is out of date
 
 Every benchmark writes `benchmarks/results/<name>.json`: a list of rows with `what`, `value`,
-`unit`, `target`, `machine`, and where there is one `peer`, `peer_value` and `ratio`.
+`unit`, `target`, `machine`, and if there is a peer, `peer`, `peer_value` and `ratio`.
 """
 
 import argparse
@@ -29,8 +29,8 @@ class Section:
     Attributes:
         name: of the file, without `.json`.
         title: heading.
-        command: what writes the file; empty where each row names its own.
-        text: what a reader must know.
+        command: that writes the file; empty if each row names its own.
+        text: notes for the reader.
     """
 
     name: str
@@ -148,7 +148,7 @@ def frames_rows(content: Row) -> list[Row]:
 
 
 def photometric_rows(content: Row) -> list[Row]:
-    """Rows of photometric.json: the refined track against that of the landmarks alone."""
+    """Rows of photometric.json: the refined track against the landmark track."""
     names = {
         "turn_degrees": ("head rotation, error", "degrees", 0.2),
         "turn_spread_degrees": ("the same less its mean", "degrees", None),
@@ -194,7 +194,7 @@ CONVERTED = {
 
 
 def read_rows(root: Path, name: str) -> list[Row]:
-    """Rows of one results file; those that hold lists (each kill of a run) are left out."""
+    """Rows of one results file, without those that contain lists (each kill of a run)."""
     content = json.loads((root / RESULTS / f"{name}.json").read_text())
     rows = CONVERTED[name](content) if name in CONVERTED else content
     return [row for row in rows if not isinstance(row["value"], list)]
@@ -206,7 +206,7 @@ def value_of(row: Row) -> str:
 
 
 def goal_of(row: Row) -> str:
-    """The goal, and whether it was missed; `best` says which way is better where it is `high`."""
+    """The target, and whether it was missed; `best` is `high` if larger values are better."""
     target, value = row.get("target"), row["value"]
     if target is None:
         return ""
@@ -223,7 +223,7 @@ def is_rate(row: Row) -> bool:
 
 
 def table(rows: list[Row], with_command: bool) -> list[str]:
-    """The rows as a table; columns that no row fills are left out."""
+    """The rows as a table, without columns that no row fills."""
     columns = {
         "what": [row["what"] for row in rows],
         "value": [value_of(row) for row in rows],
@@ -257,7 +257,7 @@ real clips, held-out frames lose 7 to 10 dB against training frames.
 
 
 def sections(root: Path) -> list[Section]:
-    """The sections above that have results, then one for each other results file."""
+    """The sections above that have results, then one for each remaining results file."""
     files = {path.stem for path in (root / RESULTS).glob("*.json")}
     listed = [section for section in SECTIONS if section.name in files]
     others = sorted(files - {section.name for section in SECTIONS})
