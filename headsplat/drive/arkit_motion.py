@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
-from headsplat.drive.target import NECK_JOINT, Target
+from headsplat.drive.subject import NECK_JOINT, DrivenSubject
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
@@ -26,7 +26,7 @@ from headsplat.runtime.logs import log
 _BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
 
 
-def read_arkit(path: Path, target: Target, options: MotionOptions) -> Motion:
+def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Motion:
     """Read the table; time 0 is its first row.
 
     Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
@@ -36,7 +36,7 @@ def read_arkit(path: Path, target: Target, options: MotionOptions) -> Motion:
     Raises:
         UserError: the head's expression shapes have other names, or see `read_live_link`.
     """
-    head = target.head
+    head = subject.head
     if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
         raise UserError(
             f"{path}: the avatar's head {head.name} has no expression shapes with ARKit's names; "
@@ -52,8 +52,8 @@ def read_arkit(path: Path, target: Target, options: MotionOptions) -> Motion:
     lids = torch.stack([values["EyeBlinkLeft"], values["EyeBlinkRight"]], 1).clamp(0, 1)
     six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1)))
     code = FrameCode.pack(exp, six[:, 0], six[:, 1:].flatten(1), lids)
-    pivot = target.joint(NECK_JOINT, torch.zeros(1, target.expressions, dtype=torch.float64))
-    turned = target.limits.turned(_head_turns(values, count), pivot, options.head_motion)
+    pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
+    turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
     return Motion(torch.from_numpy(table.times), code.vector, *turned)
 
 

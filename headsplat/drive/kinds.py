@@ -28,7 +28,7 @@ class MotionOptions:
 
 @dataclass(frozen=True)
 class MotionKind(Plugin):
-    """A kind of motion; the target is a function (path, target, options) -> `Motion`.
+    """A kind of motion; the target is a function (path, subject, options) -> `Motion`.
 
     Attributes:
         suffixes: of its files.
@@ -47,7 +47,7 @@ KINDS: Registry[MotionKind] = Registry(
     "kind of motion",
     {
         "track": MotionKind(
-            "headsplat.drive.another_track:read_another_track",
+            "headsplat.drive.track_motion:read_track_motion",
             "another subject's track",
             (".npz",),
             subject=True,

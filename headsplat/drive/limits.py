@@ -65,7 +65,7 @@ class DrivingLimits:
             torch.stack([condition.amin(0) - slack, condition.amax(0) + slack]),
         )
 
-    def limited_codes(self, condition: Tensor) -> Tensor:
+    def clamp_codes(self, condition: Tensor) -> Tensor:
         """(N, C) codes clamped to the limits; logs how many frames that changed."""
         held = torch.minimum(torch.maximum(condition, self.codes[0]), self.codes[1])
         count = int((held != condition).any(1).sum())
@@ -73,7 +73,7 @@ class DrivingLimits:
             log.info("codes beyond the range of the subject's clip, clamped: %d frames", count)
         return held
 
-    def limited_turns(self, turns: Tensor) -> Tensor:
+    def clamp_turns(self, turns: Tensor) -> Tensor:
         """(N, 3, 3) turns from the mean view, clamped; logs how many frames that changed."""
         vector = axis_angle_from_matrix(turns)
         held = torch.minimum(torch.maximum(vector, self.turns[0]), self.turns[1])
@@ -82,7 +82,9 @@ class DrivingLimits:
             log.info("head turned beyond the clip's range, clamped: %d frames", int(beyond.sum()))
         return torch.where(beyond[:, None, None], matrix_from_axis_angle(held), turns)
 
-    def turned(self, turns: Tensor, pivot: Tensor, head_motion: str) -> tuple[Tensor, Tensor]:
+    def poses_from_turns(
+        self, turns: Tensor, pivot: Tensor, head_motion: str
+    ) -> tuple[Tensor, Tensor]:
         """A head that turns about a point of its own, before the base camera.
 
         With the base camera (R_b, t_b), a turn R_g and the pivot J: R = R_b R_g and
@@ -100,12 +102,12 @@ class DrivingLimits:
             turns = torch.eye(3, dtype=turns.dtype).expand_as(turns)
         elif head_motion != ABSOLUTE:
             turns = mean_rotation(turns).T @ turns
-        turns = self.limited_turns(turns)
+        turns = self.clamp_turns(turns)
         pivot = pivot.expand(len(turns), 3)
         lever = pivot - (turns @ pivot[..., None])[..., 0]
         return self.rotation @ turns, self.translation + lever @ self.rotation.T
 
-    def followed(
+    def poses_from_track(
         self, rotation: Tensor, translation: Tensor, head_motion: str
     ) -> tuple[Tensor, Tensor]:
         """A head that moves as another one before its camera.
@@ -128,4 +130,4 @@ class DrivingLimits:
             )
         elif head_motion != ABSOLUTE:
             translation = self.translation + translation - translation.median(0).values
-        return self.rotation @ self.limited_turns(base.T @ rotation), translation
+        return self.rotation @ self.clamp_turns(base.T @ rotation), translation

@@ -43,7 +43,7 @@ class Motion:
         if count == 0 or (self.times.diff() <= 0).any():
             raise ValueError("times: expected one or more, increasing")
 
-    def sampled(self, fps: float) -> "Motion":
+    def resample(self, fps: float) -> "Motion":
         """The motion at 0, 1/fps, 2/fps ... seconds up to its last moment.
 
         Numbers go linearly between moments, rotations about the axis of the turn; before its first

@@ -13,7 +13,7 @@ from headsplat.avatar_video import BATCH, exact_rate, required_sound, write_imag
 from headsplat.drive.kinds import KINDS, MotionOptions
 from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.motion import Motion
-from headsplat.drive.target import Target
+from headsplat.drive.subject import DrivenSubject
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
@@ -27,14 +27,14 @@ from headsplat.video.parts import VideoParts
 
 
 def read_motion(
-    path: Path, kind: str, target: Target, head_motion: str, with_blinks: bool
+    path: Path, kind: str, subject: DrivenSubject, head_motion: str, with_blinks: bool
 ) -> Motion:
     """Read any kind of motion; `with_blinks` applies to kinds without blinks of their own.
 
     Raises:
         UserError: the file is not what its kind says, or not for this head.
     """
-    return KINDS[kind].load()(path, target, MotionOptions(head_motion, with_blinks))
+    return KINDS[kind].load()(path, subject, MotionOptions(head_motion, with_blinks))
 
 
 def drive_avatar(
@@ -73,9 +73,11 @@ def drive_avatar(
     if len(track) == 0:
         raise UserError(f"{track_path}: holds no frame; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
-    target = Target(head, avatar.shape, DrivingLimits.of(track, avatar.deformation.code_limit))
-    motion = read_motion(motion_path, kind, target, head_motion, with_blinks).sampled(track.fps)
-    condition = target.limits.limited_codes(motion.condition)
+    subject = DrivenSubject(
+        head, avatar.shape, DrivingLimits.of(track, avatar.deformation.code_limit)
+    )
+    motion = read_motion(motion_path, kind, subject, head_motion, with_blinks).resample(track.fps)
+    condition = subject.limits.clamp_codes(motion.condition)
     codes = [v.float() for v in (condition, motion.rotation, motion.translation)]
     size = track.width, track.height
     renderer = FrameRenderer(avatar, BATCH, *size, track.intrinsics(), torch.tensor(WHITE))

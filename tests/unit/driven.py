@@ -8,7 +8,7 @@ import torch
 
 from headsplat.avatar import Avatar, save_avatar
 from headsplat.drive.limits import DrivingLimits
-from headsplat.drive.target import Target
+from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
 from headsplat.gaussians.deform.registry import build_deformation
@@ -90,9 +90,9 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
     return Avatar(head, torch.from_numpy(shape).float(), anchors, deformation, torch.device("cpu"))
 
 
-def make_target(head: HeadModel, track: Track) -> Target:
+def make_driven_subject(head: HeadModel, track: Track) -> DrivenSubject:
     """What readers of motions are told."""
-    return Target(head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.of(track))
+    return DrivenSubject(head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.of(track))
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS
 from headsplat.heads.ict import parts
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
 from headsplat.runtime.errors import UserError
-from tests.unit.driven import ARKIT_SHAPES, arkit_like, flame_like, make_target, make_track
+from tests.unit.driven import ARKIT_SHAPES, arkit_like, flame_like, make_driven_subject, make_track
 from tests.unit.live_link import write_table
 
 HEAD = arkit_like()
-TARGET = make_target(HEAD, make_track(HEAD))
+SUBJECT = make_driven_subject(HEAD, make_track(HEAD))
 E = len(ARKIT_SHAPES)
 
 
-def one_pose(folder, head_motion=ABSOLUTE, target=TARGET, **coefficients):
+def one_pose(folder, head_motion=ABSOLUTE, subject=SUBJECT, **coefficients):
     """The motion of a table in which every row is the same."""
     table = write_table(folder / "take.csv", [coefficients] * 90)
-    return read_arkit(table, target, MotionOptions(head_motion))
+    return read_arkit(table, subject, MotionOptions(head_motion))
 
 
 def joint(motion, first: int) -> torch.Tensor:
@@ -86,7 +86,7 @@ def test_gaze(tmp_path, coefficients, left, right):
 
 def test_the_head_turns_about_the_neck(tmp_path):
     motion = one_pose(tmp_path, HeadYaw=0.2, HeadPitch=-0.1, HeadRoll=0.05)
-    limits = TARGET.limits
+    limits = SUBJECT.limits
     cos, sin = np.cos, np.sin
     yaw = np.array([[cos(0.2), 0, sin(0.2)], [0, 1, 0], [-sin(0.2), 0, cos(0.2)]])
     pitch = np.array([[1, 0, 0], [0, cos(0.1), sin(0.1)], [0, -sin(0.1), cos(0.1)]])
@@ -103,7 +103,7 @@ def test_the_head_turns_about_the_neck(tmp_path):
 
 def test_a_constant_turn_is_no_motion_relative_to_itself(tmp_path):
     motion = one_pose(tmp_path, RELATIVE, HeadYaw=0.4)
-    torch.testing.assert_close(motion.rotation[3], TARGET.limits.rotation)
+    torch.testing.assert_close(motion.rotation[3], SUBJECT.limits.rotation)
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 60])
@@ -117,7 +117,7 @@ def test_time_codes_give_the_frame_rate(tmp_path, fps):
 def test_resampled_by_time(tmp_path):
     rows = [{"MouthSmileLeft": k / 120} for k in range(121)]
     table = write_table(tmp_path / "take.csv", rows, 60)
-    motion = read_arkit(table, TARGET, MotionOptions(ABSOLUTE)).sampled(25)
+    motion = read_arkit(table, SUBJECT, MotionOptions(ABSOLUTE)).resample(25)
     assert len(motion.times) == 51
     smile = motion.condition[:, ARKIT_SHAPES.index("mouthSmile_L")].numpy()
     np.testing.assert_allclose(smile, np.arange(51) / 50, atol=1e-9)
@@ -138,9 +138,9 @@ def test_spelling_order_and_lacking_angles_do_not_matter(tmp_path):
     edit(path, lambda rows: [row[:-lacking][::-1] for row in rows])
     text = path.read_text().replace("JawOpen", "jawOpen").replace("BlendShape", "Blendshape")
     path.write_text("\ufeff" + text)
-    motion = read_arkit(path, TARGET, MotionOptions(ABSOLUTE))
+    motion = read_arkit(path, SUBJECT, MotionOptions(ABSOLUTE))
     assert joint(motion, E)[0] == pytest.approx(JAW_OPEN / 2)
-    torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(70, 3, 3))
+    torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(70, 3, 3))
 
 
 def test_rows_without_a_face_are_gaps(tmp_path):
@@ -230,4 +230,4 @@ def test_what_is_no_text_is_one_line(tmp_path):
 def test_heads_without_arkits_names_are_refused(tmp_path):
     head = flame_like()
     with pytest.raises(UserError, match="head flame has no expression shapes with ARKit's names"):
-        one_pose(tmp_path, target=replace(make_target(head, make_track(head)), head=head))
+        one_pose(tmp_path, subject=replace(make_driven_subject(head, make_track(head)), head=head))

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.drive.another_track import read_another_track
 from headsplat.drive.blinks import CLOSE, FIRST, HOLD, OPEN, blinks
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
 from headsplat.drive.limits import TURN_LIMIT, DrivingLimits, mean_rotation
 from headsplat.drive.motion import Motion
+from headsplat.drive.track_motion import read_track_motion
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.runtime.errors import UserError
 from headsplat.track import write_track
-from tests.unit.driven import arkit_like, make_target, make_track
+from tests.unit.driven import arkit_like, make_driven_subject, make_track
 
 
 def turning(times: list[float], rate: float = 1.0) -> Motion:
@@ -36,21 +36,21 @@ def turning(times: list[float], rate: float = 1.0) -> Motion:
 
 @pytest.mark.parametrize("times", [np.arange(61) / 60, [0.0, 0.013, 0.31, 0.32, 1.0]])
 def test_resampling_goes_by_time(times):
-    sampled, expected = turning(list(times)).sampled(25), turning([k / 25 for k in range(26)])
+    sampled, expected = turning(list(times)).resample(25), turning([k / 25 for k in range(26)])
     for name in ("times", "condition", "rotation", "translation"):
         torch.testing.assert_close(getattr(sampled, name), getattr(expected, name))
 
 
 def test_the_same_rate_changes_nothing():
     motion = turning([k / 25 for k in range(9)])
-    assert torch.allclose(motion.sampled(25).condition, motion.condition, atol=1e-12, rtol=0)
-    assert len(motion.sampled(25).times) == 9
+    assert torch.allclose(motion.resample(25).condition, motion.condition, atol=1e-12, rtol=0)
+    assert len(motion.resample(25).times) == 9
 
 
 def test_a_late_start_stands_still_and_one_moment_is_a_image():
-    sampled = turning([0.2, 0.4]).sampled(10)
+    sampled = turning([0.2, 0.4]).resample(10)
     assert sampled.condition[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.3, 0.4])
-    assert len(turning([0.0]).sampled(25).times) == 1
+    assert len(turning([0.0]).resample(25).times) == 1
 
 
 def test_shapes_and_order_are_checked():
@@ -70,8 +70,8 @@ def test_mean_rotation_is_the_middle():
 def test_codes_stop_a_little_beyond_what_was_seen():
     track = make_track(arkit_like())
     limits, codes = DrivingLimits.of(track), track.codes(torch.float64).vector
-    assert torch.equal(limits.limited_codes(codes), codes)
-    held = limits.limited_codes(codes + 100)
+    assert torch.equal(limits.clamp_codes(codes), codes)
+    held = limits.clamp_codes(codes + 100)
     torch.testing.assert_close(
         held, (codes.amax(0) + 0.5 * codes.std(0, correction=0)).expand_as(held)
     )
@@ -80,7 +80,9 @@ def test_codes_stop_a_little_beyond_what_was_seen():
 def test_turns_stop_five_degrees_beyond_what_was_seen():
     limits = DrivingLimits.of(make_track(arkit_like()))
     vectors = torch.tensor([[0.0, 1.2, 0.0], [0.0, 0.05, 0.0]], dtype=torch.float64)
-    R, t = limits.turned(matrix_from_axis_angle(vectors), torch.zeros(3).double(), ABSOLUTE)
+    R, t = limits.poses_from_turns(
+        matrix_from_axis_angle(vectors), torch.zeros(3).double(), ABSOLUTE
+    )
     got = axis_angle_from_matrix(limits.rotation.T @ R)
     assert got[0, 1] == pytest.approx(limits.turns[1, 1].item())
     assert TURN_LIMIT < got[0, 1] < 0.6
@@ -115,13 +117,15 @@ class TestAnotherTrack:
 
     def read(self, folder, track, head_motion=RELATIVE):
         write_track(folder / "other.npz", track)
-        return read_another_track(
-            folder / "other.npz", make_target(self.head, self.own), MotionOptions(head_motion)
+        return read_track_motion(
+            folder / "other.npz",
+            make_driven_subject(self.head, self.own),
+            MotionOptions(head_motion),
         )
 
     @pytest.mark.parametrize("head_motion", [RELATIVE, ABSOLUTE])
     def test_a_subject_that_follows_itself_does_what_it_did(self, tmp_path, head_motion):
-        motion = self.read(tmp_path, self.own, head_motion).sampled(25)
+        motion = self.read(tmp_path, self.own, head_motion).resample(25)
         rotation, translation = self.own.poses(torch.float64)
         torch.testing.assert_close(
             motion.condition, self.own.codes(torch.float64).vector, atol=2e-7, rtol=0
@@ -161,7 +165,7 @@ class TestAnotherTrack:
                 "R", "t", "head_R", "head_t", "residual_px", "residual_iod", "residual_group",
             )
         }  # fmt: skip
-        motion = self.read(tmp_path, replace(self.own, **some), ABSOLUTE).sampled(25)
+        motion = self.read(tmp_path, replace(self.own, **some), ABSOLUTE).resample(25)
         codes = self.own.codes(torch.float64).vector
         torch.testing.assert_close(motion.condition[[5, 7, 8]], codes[[5, 7, 8]], atol=2e-7, rtol=0)
         torch.testing.assert_close(motion.condition[6, 0], (codes[5, 0] + codes[7, 0]) / 2)
@@ -178,6 +182,6 @@ class TestAnotherTrack:
     def test_no_track_is_one_line(self, tmp_path):
         (tmp_path / "x.npz").write_text("")
         with pytest.raises(UserError, match=r"x\.npz: cannot be read"):
-            read_another_track(
-                tmp_path / "x.npz", make_target(self.head, self.own), MotionOptions()
+            read_track_motion(
+                tmp_path / "x.npz", make_driven_subject(self.head, self.own), MotionOptions()
             )

@@ -32,7 +32,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.gaussians.deform import registry as models
 from headsplat.heads import registry as heads
 from headsplat.heads.model import HeadModel
-from headsplat.masks import matters
+from headsplat.masks import registry as masks
 from headsplat.options import option, read_options
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, read_json
@@ -46,7 +46,7 @@ BLOCKS = re.findall(r"```python\n# ([^\n]*)\n(.*?)```", TEXT, re.DOTALL)
 FILES = {path: code for path, code in BLOCKS if path.startswith("headsplat/")}
 LINES = {title.split()[0]: code for title, code in BLOCKS if " in headsplat/" in title}
 TABLES = {
-    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats, "MATTERS": matters,
+    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats, "MATTING_MODELS": masks,
 }  # fmt: skip
 
 
@@ -100,10 +100,10 @@ def test_a_deformation_model_trains_is_saved_and_drawn(installed, tmp_path):
     assert facts["losses"]["huber"][-1][1] < facts["losses"]["huber"][0][1]
     head = HeadModel.load(clip.head)
     avatar, track = load_avatar(out, head, "cpu"), read_track(clip.track, head)
-    row = track.rows([1])
-    color, alpha = avatar.render(
-        track.condition[row], track.rotation[row], track.translation[row], track.intrinsics,
-        track.width, track.height, torch.zeros(3),
+    frame = track[track.rows([1])].frames()
+    color, alpha = avatar.render_codes(
+        frame.code.vector, frame.rotation, frame.translation, frame.intrinsics,
+        frame.width, frame.height, torch.zeros(3),
     )  # fmt: skip
     assert len(avatar.anchors) == pytest.approx(300, abs=30)
     assert color.shape == (1, track.height, track.width, 3)

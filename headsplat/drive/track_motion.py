@@ -10,18 +10,18 @@ import torch
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
-from headsplat.drive.target import Target
+from headsplat.drive.subject import DrivenSubject
 from headsplat.runtime.errors import UserError
 from headsplat.track import read_track
 
 
-def read_another_track(path: Path, target: Target, options: MotionOptions) -> Motion:
+def read_track_motion(path: Path, subject: DrivenSubject, options: MotionOptions) -> Motion:
     """Read `track.npz`; frame id k is (k - 1) / fps seconds after the start of the sound.
 
     Raises:
         UserError: it cannot be read, is empty, or was made with another head model or version.
     """
-    track, head = read_track(path), target.head
+    track, head = read_track(path), subject.head
     if (track.head_name, track.head_version) != (head.name, head.version):
         raise UserError(
             f"{path}: tracked with head {track.head_name} {track.head_version}, the avatar's is "
@@ -33,7 +33,9 @@ def read_another_track(path: Path, target: Target, options: MotionOptions) -> Mo
     times = torch.from_numpy(track.ids.astype("f8") - 1)[order] / track.fps
     if (times.diff() <= 0).any():
         raise UserError(f"{path}: a frame id is there twice; track the clip again")
-    rotation, translation = target.limits.followed(*track.poses(torch.float64), options.head_motion)
+    rotation, translation = subject.limits.poses_from_track(
+        *track.poses(torch.float64), options.head_motion
+    )
     return Motion(
         times, track.codes(torch.float64).vector[order], rotation[order], translation[order]
     )

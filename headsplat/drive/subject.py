@@ -13,7 +13,7 @@ NECK_JOINT, ROOT_JOINT = 1, 0
 
 
 @dataclass(frozen=True)
-class Target:
+class DrivenSubject:
     """The subject to be driven.
 
     Attributes:
