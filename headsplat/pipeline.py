@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from headsplat.avatar import TRACK_FILE, Avatar, load_avatar, model_folder, read_facts
+from headsplat.avatar import TRACK_FILE, Avatar, load_avatar, model_folder, read_metadata
 from headsplat.avatar_video import require_no_folder
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.solve import solve_crop
@@ -203,7 +203,7 @@ def evaluate_avatar(
     metrics = model.parent / "metrics.json"
     with _threads_restored():
         evaluate.evaluate_avatar(
-            model, packed_head(model, read_facts(model)), files.track, files.split, *images,
+            model, packed_head(model, read_metadata(model)), files.track, files.split, *images,
             video if video.is_file() else None, Path(assets), scratch, metrics, files.evaluation,
             model.parent / "test.mp4", _version(),
         )  # fmt: skip
@@ -242,7 +242,7 @@ def drive_avatar(
     model, out = model_folder(avatar), Path(out)
     require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
-    head = packed_head(model, read_facts(model))
+    head = packed_head(model, read_metadata(model))
     drive.drive_avatar(
         model, head, model / TRACK_FILE, _file(Path(motion)), kind, head_motion, blinks,
         None if audio is None else Path(audio), scratch, out, _version(),

@@ -1,4 +1,4 @@
-"""Look over the machine before a run: one table, and one line with its cure for what is wrong."""
+"""Look over the machine before a run: one table, and one line with its fix for what is wrong."""
 
 import argparse
 import json

@@ -37,9 +37,9 @@ def _folder(path: Path) -> Rows:
 
 
 def _avatar(folder: Path) -> Rows:
-    from headsplat.avatar import read_facts
+    from headsplat.avatar import read_metadata
 
-    facts = read_facts(folder)
+    facts = read_metadata(folder)
     head = f"{facts['head_name']} {facts['head_version']} ({facts['head_licence']})"
     rows = [
         ("what", f"avatar in {folder}"),

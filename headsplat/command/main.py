@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     handler.setFormatter(OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
-        _listen()
+        _raise_on_signals()
         args.run(args)
         sys.stdout.flush()
     except _Signaled as signaled:
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _listen() -> None:
+def _raise_on_signals() -> None:
     """Raise `_Signaled` on Ctrl-C, SIGTERM and SIGHUP, unless the caller had them ignored."""
 
     def stop(number: int, frame: FrameType | None) -> None:

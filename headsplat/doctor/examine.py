@@ -94,6 +94,6 @@ def _limited(what: str, check: Check, deadline: float) -> list[Finding]:
     thread.start()
     thread.join(max(0.5, deadline - time.monotonic()))
     if thread.is_alive():
-        cure = "look at the machine's load, the driver and the disks, and ask again"
-        found = [*found, warning(what, "no answer in time", cure)]
+        fix = "look at the machine's load, the driver and the disks, and ask again"
+        found = [*found, warning(what, "no answer in time", fix)]
     return found

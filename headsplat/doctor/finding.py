@@ -14,18 +14,18 @@ class Finding:
         state: `OK`; `WARNING` for what costs speed or quality; `FAILS` for what a run cannot do
             without.
         says: what was found.
-        cure: what to do; empty if all is well.
+        fix: what to do; empty if all is well.
     """
 
     what: str
     state: str
     says: str
-    cure: str = ""
+    fix: str = ""
 
     @property
     def line(self) -> str:
         """What is wrong and what to do, in one line."""
-        return f"{self.what}: {self.says}; {self.cure}"
+        return f"{self.what}: {self.says}; {self.fix}"
 
 
 def ok(what: str, says: str) -> Finding:
@@ -33,11 +33,11 @@ def ok(what: str, says: str) -> Finding:
     return Finding(what, OK, says)
 
 
-def warning(what: str, says: str, cure: str) -> Finding:
+def warning(what: str, says: str, fix: str) -> Finding:
     """A run works, but worse than it could."""
-    return Finding(what, WARNING, says, cure)
+    return Finding(what, WARNING, says, fix)
 
 
-def fails(what: str, says: str, cure: str) -> Finding:
+def fails(what: str, says: str, fix: str) -> Finding:
     """A run does not work."""
-    return Finding(what, FAILS, says, cure)
+    return Finding(what, FAILS, says, fix)

@@ -1,8 +1,8 @@
-"""ARKit's coefficients, as Live Link Face records them, as a motion.
+"""ARKit blendshape coefficients, as recorded by Live Link Face, as a motion.
 
-For heads whose expression shapes carry ARKit's names. What these heads do with joints and lids is
-taken out of the coefficients: `JawOpen` turns the jaw, `EyeBlink` closes the lids, `EyeLook` turns
-the eyes. The angles of the eyes say the same again and are not read.
+For head models whose expression shapes have ARKit's names. `JawOpen` drives the jaw joint,
+`EyeBlink` the eyelids and `EyeLook` the eye joints. The recorded eye angles repeat `EyeLook` and
+are not read.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 
-# Carried by joints and lids whether or not a head has shapes of these names.
+# Driven by joints and lids even if the head model has shapes of these names.
 _BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
 
 
@@ -30,8 +30,8 @@ def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Mo
     """Read the table; time 0 is its first row.
 
     Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
-    subject's right shoulder, R = R_y R_x R_z in the head's axes; the head turns about the neck
-    joint, because the table does not say where it is.
+    subject's right shoulder, R = R_y R_x R_z in the head's axes. The table has no head position, so
+    the head turns about the neck joint.
 
     Raises:
         UserError: the head's expression shapes have other names, or see `read_live_link`.
@@ -60,7 +60,7 @@ def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Mo
 def _expressions(table: LiveLinkTable, head: HeadModel) -> Tensor:
     names = [arkit_name(name) for name in head.expression_names]
     lacking = set(BLENDSHAPES) - set(names) - set(_BY_JOINTS)
-    # What looks do to lids is a shape of some heads; the eyes turn on all.
+    # Some heads lack the EyeLook shapes, which move the lids; the eye joints turn on all heads.
     lacking = sorted(name for name in lacking if not name.startswith("EyeLook"))
     if lacking:
         log.info("head %s has no shape for %s: not driven", head.name, ", ".join(lacking))

@@ -1,8 +1,8 @@
-"""DiffPoseTalk's output as a motion: speech to FLAME codes at 25 fps (`demo.py --save_coef`).
+"""DiffPoseTalk's output (speech to FLAME codes, 25 fps, `demo.py --save_coef`) as a motion.
 
-Its 50 expression codes are the first of FLAME's. Head rotation is about FLAME's root joint and goes
-into the camera, because an avatar's head stands still in its own frame. Identity stays the
-avatar's; DiffPoseTalk knows nothing of eyes and lids.
+Its 50 expression coefficients are the first 50 of FLAME. Head rotation is about FLAME's root joint
+and is moved into the camera pose, because an avatar's head is fixed in its own frame. The avatar
+keeps its identity. DiffPoseTalk has no parameters for eyes and lids.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_diffposetalk(path: Path, subject: DrivenSubject, options: MotionOptions
 
     Args:
         path: the `.npz`; arrays may have one repetition in front, (1, L, ...).
-        subject: who is driven.
+        subject: the driven subject.
         options: without `blinks` the lids stay open.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Limits of driving: codes and head turns are clamped to the range of the subject's clip.
+"""Clamp driving signals (codes and head turns) to the training range.
 
-What a deformation model makes of codes far outside of its training is arbitrary.
+The output of a deformation model is arbitrary for codes far outside the training range.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.runtime.logs import log
 from headsplat.track import Track
 
-# How far beyond the clip's range the head may turn about each axis.
+# Margin of head turns beyond the clip's range about each axis, radians.
 TURN_LIMIT = np.deg2rad(5.0)
 
 
 def mean_rotation(rotation: Tensor) -> Tensor:
-    """(N, 3, 3) -> (3, 3), the rotation nearest to all of them in the sum of squares."""
+    """(N, 3, 3) -> (3, 3), the chordal L2 mean of rotations."""
     left, _, right = torch.linalg.svd(rotation.mean(0))
     sign = torch.ones(3, dtype=rotation.dtype)
     sign[2] = torch.linalg.det(left @ right).sign()
@@ -29,14 +29,14 @@ def mean_rotation(rotation: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DrivingLimits:
-    """Base camera of a subject, and the range of its clip; float64.
+    """Base camera of a subject and the allowed range of driving signals; float64.
 
     Attributes:
-        rotation: (3, 3) mean view, head to OpenCV camera: the base camera of a motion.
+        rotation: (3, 3) mean head pose, head to OpenCV camera: the base camera of a motion.
         translation: (3,) median, metres.
-        turns: (2, 3) lowest and highest turn from the mean view that a motion may take, as
-            axis-angle in the head's axes.
-        codes: (2, C) lowest and highest code a motion may take.
+        turns: (2, 3) lowest and highest allowed turn from the mean pose, as axis-angle in the
+            head's axes, radians.
+        codes: (2, C) lowest and highest allowed code.
     """
 
     rotation: Tensor
@@ -46,11 +46,11 @@ class DrivingLimits:
 
     @classmethod
     def of(cls, track: Track, code_limit: float = CODE_LIMIT) -> "DrivingLimits":
-        """Of the frames of a track that show a face (of all, if none does).
+        """Limits from the frames of a track with a detected face (from all, if none has one).
 
         Args:
-            track: the subject's.
-            code_limit: slack beyond the codes seen, in standard deviations.
+            track: the subject's track.
+            code_limit: margin beyond the range of the codes, in standard deviations.
         """
         rows = ~track.interpolated if not track.interpolated.all() else slice(None)
         condition = track.codes(torch.float64).vector[rows]
@@ -85,7 +85,7 @@ class DrivingLimits:
     def poses_from_turns(
         self, turns: Tensor, pivot: Tensor, head_motion: str
     ) -> tuple[Tensor, Tensor]:
-        """A head that turns about a point of its own, before the base camera.
+        """Head poses from head turns about a pivot, in front of the base camera.
 
         With the base camera (R_b, t_b), a turn R_g and the pivot J: R = R_b R_g and
         t = t_b + R_b (J - R_g J).
@@ -93,7 +93,7 @@ class DrivingLimits:
         Args:
             turns: (N, 3, 3) R_g in the head's axes.
             pivot: (3,) or (N, 3) J, metres in the head's frame.
-            head_motion: `relative` takes R_g from its mean over the motion.
+            head_motion: `relative` takes R_g relative to its mean over the motion.
 
         Returns:
             R (N, 3, 3) head to camera, t (N, 3) metres.
@@ -110,14 +110,14 @@ class DrivingLimits:
     def poses_from_track(
         self, rotation: Tensor, translation: Tensor, head_motion: str
     ) -> tuple[Tensor, Tensor]:
-        """A head that moves as another one before its camera.
+        """Head poses that follow the poses of another track.
 
         Args:
-            rotation: (N, 3, 3) of the other head to its camera.
+            rotation: (N, 3, 3) the driver's head to OpenCV camera.
             translation: (N, 3) metres.
-            head_motion: `relative` carries the turns from the other's mean view and the way from
-                its median place over to this subject's; a subject that follows itself moves as it
-                did. `absolute` takes the other's view and place.
+            head_motion: `relative` applies turns relative to the driver's mean pose, and shifts
+                relative to its median position. A subject driven by its own track gets its own
+                poses. `absolute` takes the driver's poses.
 
         Returns:
             R (N, 3, 3) head to camera, t (N, 3) metres.

@@ -1,7 +1,7 @@
-"""An avatar and a motion -> mp4: the subject's own camera, a plain background, sound if given.
+"""The stage `drive_avatar`: render an avatar driven by a motion to mp4, with optional sound.
 
-Without a GPU a minute of video takes minutes. It is made in parts, which stay in keyed scratch
-until the whole is joined; a stopped run continues behind the last complete part.
+Rendering a minute of video takes minutes without a GPU. The video is therefore rendered in parts,
+kept in scratch until they are joined. A stopped run resumes after the last complete part.
 """
 
 from pathlib import Path
@@ -29,10 +29,10 @@ from headsplat.video.parts import VideoParts
 def read_motion(
     path: Path, kind: str, subject: DrivenSubject, head_motion: str, with_blinks: bool
 ) -> Motion:
-    """Read any kind of motion; `with_blinks` applies to kinds without blinks of their own.
+    """Read a motion of any kind; `with_blinks` applies to kinds whose files lack blinks.
 
     Raises:
-        UserError: the file is not what its kind says, or not for this head.
+        UserError: the file is not of this kind, or not for this head model.
     """
     return KINDS[kind].load()(path, subject, MotionOptions(head_motion, with_blinks))
 
@@ -50,16 +50,16 @@ def drive_avatar(
     out: Path,
     code: str,
 ) -> None:
-    """Publish a video of an avatar that does what the motion says, at the frame rate of its clip.
+    """Render a video of an avatar driven by a motion, at the frame rate of the avatar's clip.
 
     Args:
         avatar_folder: the trained avatar.
         head_path: its head model.
         track_path: its own track: camera, size, frame rate and limits.
-        motion_path: what to play.
-        kind: of `headsplat.drive.kinds.KINDS`.
-        head_motion: of `headsplat.drive.kinds.HEAD_MOTIONS`.
-        with_blinks: give a DiffPoseTalk motion blinks.
+        motion_path: file of the motion.
+        kind: a key of `headsplat.drive.kinds.KINDS`.
+        head_motion: one of `headsplat.drive.kinds.HEAD_MOTIONS`.
+        with_blinks: add procedural blinks to a DiffPoseTalk motion.
         audio: file with sound that starts with the motion, or None.
         scratch_root: folder of resumable state.
         out: mp4 to write.
@@ -86,7 +86,7 @@ def drive_avatar(
     log.info("%d frames, %.1f s, codes of %d numbers", count, count / track.fps, condition.shape[1])
     rate = exact_rate(track.fps)
     inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
-    # The sound is laid under the whole video at the end, so that another one draws nothing anew.
+    # The sound is added when the parts are joined, so another sound needs no new rendering.
     parameters = {"kind": kind, "head_motion": head_motion, "blinks": with_blinks}
     scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
 

@@ -1,7 +1,7 @@
-"""Another subject's packed track as a motion: its codes as they are.
+"""Self- and cross-reenactment: the packed track of a clip as a motion, codes unchanged.
 
-Identity and expression are solved apart, so that the codes of one person mean the same on another.
-The neutral faces of two clips are not told apart: what a clip shows most is not its neutral face.
+Identity and expression are separate parameters, so expression codes transfer between subjects. The
+difference between the neutral faces of two clips is not estimated.
 """
 
 from pathlib import Path

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.evaluate.comparison_video import ClipVideo
-from headsplat.evaluate.pairs import Batch, rendered
+from headsplat.evaluate.pairs import Batch, render_pairs
 from headsplat.metrics import frame_metrics, psnr_head, temporal_error
 from headsplat.render import FrameRenderer
 from headsplat.runtime.files import read_npz, write_npz
@@ -80,10 +80,10 @@ def evaluate(
         before = clip[part.start] - 1
         if {before, before + 1} <= tested:
             # The flicker of the part's first frame is against the last of the part before.
-            previous = next(rendered(renderer, track, reader, [before]))
+            previous = next(render_pairs(renderer, track, reader, [before]))
         with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
-            for batch in rendered(renderer, track, reader, clip[part]):
-                some, train = batch.among(tested), batch.among(sample)
+            for batch in render_pairs(renderer, track, reader, clip[part]):
+                some, train = batch.subset(tested), batch.subset(sample)
                 found = _measures(previous, some, lpips) if some.ids else {}
                 if train.ids:
                     found[TRAIN] = psnr_head(train.ground_truth, train.render, train.mask).tolist()
@@ -191,7 +191,7 @@ def examples(
     """Images for the report: the worst, median and best held-out frames, and a sheet of all.
 
     Args:
-        renderer: as `rendered` takes it.
+        renderer: as `render_pairs` takes it.
         track: likewise.
         reader: likewise.
         ids: of the held-out frames.
@@ -211,7 +211,7 @@ def examples(
         frames = [int(ids[row]) for row in rows]
         images = [
             (_shrunk(_bytes(ground_truth), largest[name]), _shrunk(_bytes(render), largest[name]))
-            for batch in rendered(renderer, track, reader, frames)
+            for batch in render_pairs(renderer, track, reader, frames)
             for ground_truth, render in zip(batch.ground_truth, batch.render, strict=True)
         ]
         arrays[f"{name}_ids"] = np.array(frames, np.int32)

@@ -38,14 +38,14 @@ class Batch:
     mask: Tensor
     image: Tensor
 
-    def among(self, ids: Collection[int]) -> "Batch":
+    def subset(self, ids: Collection[int]) -> "Batch":
         """The frames whose ids are in `ids`, possibly none."""
         rows = [row for row, frame in enumerate(self.ids) if frame in ids]
         parts = (self.ground_truth, self.render, self.mask, self.image)
         return Batch([self.ids[row] for row in rows], *(part[rows] for part in parts))
 
 
-def rendered(
+def render_pairs(
     renderer: FrameRenderer, track: Track, reader: ImageReader, ids: Sequence[int]
 ) -> Iterator[Batch]:
     """Yield ground truth and render of some frames, batch by batch, in constant memory.

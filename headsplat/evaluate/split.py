@@ -19,7 +19,7 @@ GUARD = 3  # frames on either side of a block of `spread`
 LONG_CLIP = 60.0  # seconds from which `auto` means `last`
 LEAST_TRAINING = 20
 # What to do where most frames have a status that keeps them out.
-CURES = {
+FIXES = {
     "no_face": "give a clip in which the face stays in sight",
     "another_person": "give a clip of one person",
     "clipped": "give a clip in which the whole face, forehead to chin, is inside the image",
@@ -71,11 +71,11 @@ def _too_few(rows: Sequence[FrameRow], parts: dict[str, list[int]]) -> str:
     """Error message: usable frames, the status of the others, and what to do about it."""
     lost = Counter(row.status for row in rows if not row.usable)
     said = ", ".join(f"{count} {status}" for status, count in lost.most_common())
-    cure = "record a longer clip"
+    fix = "record a longer clip"
     if len(parts["unusable"]) > len(rows) / 2:
-        cure = CURES.get(lost.most_common(1)[0][0], cure)
+        fix = FIXES.get(lost.most_common(1)[0][0], fix)
     return (
         f"frames: only {len(parts['train'])} of {len(rows)} frames are left to train on and "
         f"{len(parts['test'])} to test, at least {LEAST_TRAINING} and 1 are needed; "
-        f"{'not usable: ' + said if said else 'all are usable'}; {cure}"
+        f"{'not usable: ' + said if said else 'all are usable'}; {fix}"
     )

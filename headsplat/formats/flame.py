@@ -59,7 +59,7 @@ def axis_angle_from_six(values: np.ndarray) -> np.ndarray:
     return vectors(turned).reshape(len(values), -1)
 
 
-def root_and_neck(
+def root_and_neck_joints(
     head: HeadModel, shape: np.ndarray, exp: np.ndarray, offset: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joints J_0 and J_1 of each frame before any rotation.
@@ -80,7 +80,7 @@ def root_and_neck(
     return joints[:, 0], joints[:, 1]
 
 
-def fold(
+def rigid_from_pose(
     global_rotation: np.ndarray,
     neck_rotation: np.ndarray,
     translation: np.ndarray,
@@ -104,14 +104,14 @@ def fold(
     return turn @ nod, _apply(turn, lever) + root + translation
 
 
-def unfold(
+def pose_from_rigid(
     R: np.ndarray,
     t: np.ndarray,
     root: np.ndarray,
     neck: np.ndarray | None = None,
     neck_rotation: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `fold` with a known neck rotation.
+    """The inverse of `rigid_from_pose` with a known neck rotation.
 
     Args:
         R: (N, 3, 3).
@@ -223,7 +223,7 @@ def flame_year(head: HeadModel) -> str:
     return head.version.split("-", 1)[0]
 
 
-def padded(codes: np.ndarray, count: int) -> np.ndarray:
+def resize_codes(codes: np.ndarray, count: int) -> np.ndarray:
     """(..., n) codes -> (..., count) float64: zeros added, or the last ones left out."""
     out = np.zeros((*codes.shape[:-1], count))
     kept = min(count, codes.shape[-1])
@@ -231,7 +231,7 @@ def padded(codes: np.ndarray, count: int) -> np.ndarray:
     return out
 
 
-def millimetres_lost(head: HeadModel, track: Track, n_shape: int, n_exp: int) -> float:
+def truncation_error_mm(head: HeadModel, track: Track, n_shape: int, n_exp: int) -> float:
     """How far leaving out the last codes moves a vertex at most, millimetres."""
     shape = head.shape_basis[..., n_shape:].astype(np.float64) @ track.shape[n_shape:]
     lost = np.linalg.norm(shape, axis=-1).max(initial=0)

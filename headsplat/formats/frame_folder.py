@@ -161,7 +161,7 @@ def check_head_of_frames(options: ImportOptions, tool: str) -> tuple[str, ...]:
     )
 
 
-def join(
+def match_images(
     frames: FrameFolder, images: Mapping[int, Path], offset: int, where: Path
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Rows of the frames that have an image, and a note about those at the ends that have none.

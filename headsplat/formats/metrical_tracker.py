@@ -6,7 +6,7 @@ from headsplat.formats.frame_folder import (
     CAMERA_DRIFT,
     SHAPE_DRIFT,
     check_head_of_frames,
-    join,
+    match_images,
     read_frame_folder,
     track_of_frames,
 )
@@ -45,7 +45,7 @@ def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
     center = next((value for value in (stated, usual) if value is not None), 0)
     measured = measure_offset(options.head, frames, images, center, options.detect)
     offset, note = resolve_offset(measured, stated, usual, where)
-    rows, dropped = join(frames, images, offset, where)
+    rows, dropped = match_images(frames, images, offset, where)
     return ImportedClip(
         track_of_frames(frames, rows, options),
         {int(row) + 1: ImageSource(images[int(row) + offset]) for row in rows},

@@ -39,13 +39,13 @@ OUTLIER = 2.5 * 1.4826
 R = TypeVar("R")
 
 
-class Shown(Protocol):
+class RenderedView(Protocol):
     """A view with an image (H, W, 3) u8 RGB."""
 
     image: np.ndarray
 
 
-V = TypeVar("V", bound=Shown)
+V = TypeVar("V", bound=RenderedView)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     return Calibration(landmarks, spread, votes, len(samples))
 
 
-def with_mediapipe(head: HeadModel) -> HeadModel:
+def with_calibrated_mediapipe(head: HeadModel) -> HeadModel:
     """`head` with its "mediapipe" landmarks replaced by calibrated ones."""
     found = calibrate(head)
     log.info(

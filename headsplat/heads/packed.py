@@ -54,16 +54,14 @@ def packed_head(folder: Path, facts: Mapping[str, Any]) -> Path:
         if not path.is_file():
             raise UserError(f"{path}: is not there; copy the avatar's whole folder again")
         what = f"{path}: is damaged, it is not the {which} that the avatar was trained with"
-        cure = "copy the avatar's whole folder again"
+        fix = "copy the avatar's whole folder again"
     else:
         terms = f"its licence ({shown(licence)}) does not permit a copy with the avatar"
-        cure = "import the head model here, and name its .npz as `head`"
+        fix = "import the head model here, and name its .npz as `head`"
         if not path.is_file():
-            raise UserError(
-                f"{folder}: needs the {which}, and {terms}: {path} is not there; {cure}"
-            )
+            raise UserError(f"{folder}: needs the {which}, and {terms}: {path} is not there; {fix}")
         what = f"{path}: is not the {which} that the avatar {folder} was trained with"
-        cure = "name the right .npz as `head`"
+        fix = "name the right .npz as `head`"
     if file_digest(path) != reference["sha256"]:
-        raise UserError(f"{what}; {cure}")
+        raise UserError(f"{what}; {fix}")
     return path

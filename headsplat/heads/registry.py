@@ -26,7 +26,7 @@ HEADS: Registry[Head] = Registry(
     "head",
     {
         "procedural": Head(
-            "headsplat.synthetic.head.observe:build_procedural_head",
+            "headsplat.synthetic.head.calibrated:build_procedural_head",
             "the project's own head",
         ),
         "ict": Head("headsplat.heads.ict.build:import_ict_head", "ICT-FaceKit", ("ict",)),

@@ -20,7 +20,7 @@ from headsplat.synthetic.parameters import (
     CAMERA,
     ClipParameters,
     animate,
-    own_identity,
+    sample_identity,
     turn_matrices,
 )
 from headsplat.synthetic.performance import Performance, perform
@@ -71,7 +71,7 @@ def render_clip(
         raise UserError(
             f"{head}: is the head '{model.name}'; the built-in subject needs 'procedural'"
         )
-    shape = own_identity(model)
+    shape = sample_identity(model)
     vertices = HeadGeometry(model).shaped(torch.as_tensor(shape)).numpy()
     pivot, _ = neck_end(model, vertices)
     camera_t = np.array([0.0, pivot[1] + LOOK_ABOVE_NECK, DISTANCE - pivot[2]])

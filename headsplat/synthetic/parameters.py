@@ -60,7 +60,7 @@ class ClipParameters:
         return replace(self, **{name: getattr(self, name)[part] for name in names})
 
 
-def own_identity(model: HeadModel, seed: int = 23) -> np.ndarray:
+def sample_identity(model: HeadModel, seed: int = 23) -> np.ndarray:
     """(S,) identity drawn from the prior, without its extremes."""
     generator = np.random.default_rng(seed)
     drawn = generator.standard_normal(len(model.shape_std)).clip(-1.2, 1.2)
@@ -98,7 +98,7 @@ def animate(
         "t": moved @ CAMERA.T + camera_t,
     }
     return ClipParameters(
-        shape=own_identity(model),
+        shape=sample_identity(model),
         **{key: value.astype(np.float32) for key, value in arrays.items()},
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headsplat.tracking.parallel import each, shares
+from headsplat.tracking.parallel import map_threads, thread_slices
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def _spread(work: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
     """`work` on (B, k, ...) arrays, the B k small matrices shared out over the threads."""
     batch, count = arrays[0].shape[:2]
     flat = [array.flatten(0, 1) for array in arrays]
-    parts = shares(len(flat[0]), flat[0].is_cuda)
-    done = list(each(lambda rows: work(*(a[rows] for a in flat)), parts, flat[0].is_cuda))
+    parts = thread_slices(len(flat[0]), flat[0].is_cuda)
+    done = list(map_threads(lambda rows: work(*(a[rows] for a in flat)), parts, flat[0].is_cuda))
     whole = done[0] if len(done) == 1 else torch.cat(done)
     return whole.unflatten(0, (batch, count))
 

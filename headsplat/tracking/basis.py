@@ -127,7 +127,7 @@ class LandmarkBasis:
             sets.append((head.landmarks["multipie68"], SECOND))
         corners = np.concatenate([one.corners for one, _ in sets])
         weights = np.concatenate([one.barycentric for one, _ in sets])
-        order = _by_carrier(head, corners)
+        order = _sorted_by_joint(head, corners)
         self.index = np.concatenate([one.index + start for one, start in sets])[order]
         contour = head.landmarks["contour"]
         corners = np.concatenate([corners[order], contour.corners.reshape(-1, 3)])
@@ -149,10 +149,10 @@ class LandmarkBasis:
         seen = shapes[frontal]
         if skin is not None:
             seen = np.concatenate([seen, at_points(head.shape_basis, *skin)])
-        self.identity_space = Space(_seen_directions(seen * std, std), mean)
+        self.identity_space = Space(_observable_directions(seen * std, std), mean)
         if head.expression_range is None:
             scale = head.expression_std.astype(np.float64)
-            matrix = _seen_directions(expressions[frontal] * scale, scale)
+            matrix = _observable_directions(expressions[frontal] * scale, scale)
             self.expression_std = torch.ones(matrix.shape[1], dtype=torch.float64)
             limits = np.tile([-np.inf, np.inf], (matrix.shape[1], 1))
         else:
@@ -182,7 +182,9 @@ class LandmarkBasis:
         lids = at_points(head.eyelid_basis, corners[:count], weights[:count])
         self.lids = torch.as_tensor(lids, device=device)
         self.lid_columns = self.lids.float()
-        doubles = _doubles(expressions[:count] @ matrix, lids, parts[1]["template"][:count])
+        doubles = _duplicates_joints(
+            expressions[:count] @ matrix, lids, parts[1]["template"][:count]
+        )
         self.expression_std *= torch.as_tensor(np.where(doubles, DOUBLE_SHARE, 1.0))
         self.expression_std = self.expression_std.to(device)
         normals = _smooth_normals(head, corners[:count], weights[:count])
@@ -205,7 +207,7 @@ class LandmarkBasis:
         return torch.einsum("lc,lcq->q", whole, change) / whole.square().sum()
 
 
-def _by_carrier(head: HeadModel, corners: np.ndarray) -> np.ndarray:
+def _sorted_by_joint(head: HeadModel, corners: np.ndarray) -> np.ndarray:
     """Points sorted by joint, so that each part is one contiguous range."""
     carrier = np.zeros(len(corners), dtype=int)
     for joint in (JAW, LEFT_EYE, RIGHT_EYE):
@@ -222,7 +224,7 @@ def at_points(array: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np
     return total
 
 
-def _seen_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _observable_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Columns: directions of the coefficients, one prior standard deviation long each.
 
     Args:
@@ -235,7 +237,7 @@ def _seen_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
     return std[:, None] * rows[keep].T
 
 
-def _doubles(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+def _duplicates_joints(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.ndarray:
     """(K,) bool: expression directions that repeat the jaw's opening or a lid's closing.
 
     A shape that opens the eye counts too, or it and the lid would cancel each other; closing the

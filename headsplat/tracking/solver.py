@@ -16,7 +16,7 @@ from torch import Tensor
 from headsplat.runtime.heartbeat import beat
 from headsplat.tracking.banded import BandedFactor, cholesky, factorize, pair_blocks
 from headsplat.tracking.layout import Layout, State
-from headsplat.tracking.parallel import each
+from headsplat.tracking.parallel import map_threads
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors, Smoothness
 from headsplat.tracking.terms import Frozen, Terms
 
@@ -104,7 +104,7 @@ class ClipSolver:
             shared, gradient = flat.T @ flat, flat.T @ data.values.flatten()
             return data.frozen, data.cost.sum(), shared.double(), gradient.double()
 
-        parts = list(each(batch, self.batches(), self.frames.is_cuda))
+        parts = list(map_threads(batch, self.batches(), self.frames.is_cuda))
         normal.frozen, costs, shared, gradients = map(list, zip(*parts, strict=True))
         normal.shared, normal.shared_gradient = sum(shared), sum(gradients)
         self._add_priors(normal, state, free)
@@ -139,7 +139,7 @@ class ClipSolver:
             return self.terms.cost(part, self.frames[rows], weights, outlier).sum()
 
         pairs = list(zip(self.batches(), frozen, strict=True))
-        parts = each(batch, pairs, self.frames.is_cuda)
+        parts = map_threads(batch, pairs, self.frames.is_cuda)
         return float(sum(parts, self._prior_cost(state)))
 
     def held(self, normal: Normal, state: State) -> Tensor:

@@ -137,7 +137,7 @@ class StreamedImages:
         # Copies to a GPU run behind the host: a buffer is filled again once its copy is done.
         pin = device.type == "cuda"
         self._staging = [
-            (torch.empty(shape, dtype=torch.uint8, pin_memory=pin), _Done(pin)) for _ in range(2)
+            (torch.empty(shape, dtype=torch.uint8, pin_memory=pin), _Copied(pin)) for _ in range(2)
         ]
         self._cache: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
         self._pool = ThreadPoolExecutor(available_threads())
@@ -178,7 +178,7 @@ class StreamedImages:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _Done:
+class _Copied:
     """Whether a copy that was enqueued on the current stream is done; at once on a CPU."""
 
     def __init__(self, cuda: bool) -> None:

@@ -53,12 +53,12 @@ def read_fitting(path: Path, head: HeadModel, uv_size: int) -> Checkpoint:
     count = texel_count(head, uv_size)
     if checkpoint.count != count:
         fitting = [n for n in _UV_SIZES if texel_count(head, n) == checkpoint.count]
-        cure = f"it was trained with another head than {head.name} or another UV map; name those"
+        fix = f"it was trained with another head than {head.name} or another UV map; name those"
         if fitting:
-            cure = f"set train.uv_size to {fitting[0]}, which has as many"
+            fix = f"set train.uv_size to {fitting[0]}, which has as many"
         raise UserError(
             f"{path}: gauss[2] (_features_dc) holds {checkpoint.count} Gaussians, a UV map of "
-            f"{uv_size} texels a side {count}; {cure}"
+            f"{uv_size} texels a side {count}; {fix}"
         )
     return checkpoint
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from headsplat.avatar import Avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.base import HeadSurface
-from headsplat.gaussians.deform.codes import camera_center, head_pose, pose_head
+from headsplat.gaussians.deform.codes import camera_center, head_pose_6d, posed_vertices
 from headsplat.gaussians.deform.registry import model_class
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
@@ -60,7 +60,7 @@ def face_visibility(head: HeadModel, track: Track, rows: np.ndarray) -> np.ndarr
     best = torch.full((len(head.faces),), -1.0)
     parts = (some.code.vector.split(8), some.rotation.split(8), some.translation.split(8))
     for codes, rotation, translation in zip(*parts, strict=True):
-        vertices = pose_head(geometry, track.identity(), codes)
+        vertices = posed_vertices(geometry, track.identity(), codes)
         a, b, c = (vertices[:, geometry.faces[:, k]] for k in range(3))
         normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
         center = camera_center(rotation, translation)
@@ -123,6 +123,6 @@ def initialize(
         )
     neutral = FrameCode.neutral(avatar.head, avatar.device)
     rest, _ = avatar.place(avatar.vertices(neutral.vector[None]))
-    pose = head_pose(frames.rotation)
+    pose = head_pose_6d(frames.rotation)
     lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
     avatar.deformation.initialize(initial_state(rest[0], lifted, views, frames.condition, pose))

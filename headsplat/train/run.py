@@ -134,7 +134,7 @@ def train_avatar(
     images.close()
     reader.close()
 
-    facts = training_facts(outcome, options, avatar, (track.width, track.height), len(ids))
+    facts = training_summary(outcome, options, avatar, (track.width, track.height), len(ids))
     if start is not None:
         facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}
     avatar.facts = {key: value for key, value in facts.items() if key != "losses"}
@@ -165,7 +165,7 @@ def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpi
     return lpips
 
 
-def training_facts(
+def training_summary(
     outcome: Outcome,
     options: TrainOptions,
     avatar: Avatar,
@@ -174,10 +174,10 @@ def training_facts(
 ) -> dict[str, Any]:
     """What `training.json` says: options, sizes, time, and thinned loss curves."""
     steps, batch = outcome.per_image.shape
-    curves = {"total": thin(outcome.per_image.mean(1))}
+    curves = {"total": downsample(outcome.per_image.mean(1))}
     for column, name in enumerate(term_names(avatar.deformation)):
         if outcome.terms[:, column].any():
-            curves[name] = thin(outcome.terms[:, column])
+            curves[name] = downsample(outcome.terms[:, column])
     profile = {}
     if outcome.profile:
         parts = dict(outcome.profile)
@@ -206,7 +206,7 @@ def training_facts(
     } | profile
 
 
-def thin(values: Tensor) -> list[list[float]]:
+def downsample(values: Tensor) -> list[list[float]]:
     """(S,) -> at most 300 pairs [step, mean since the last pair]."""
     edges = sorted({int(v) for v in torch.linspace(0, len(values), _CURVE_POINTS + 1)})
     return [

@@ -54,7 +54,7 @@ class Outcome:
     profile: dict[str, float]
 
 
-def save_pause(cost: float) -> float:
+def checkpoint_interval(cost: float) -> float:
     """Seconds from one checkpoint to the next, of which saving the last took `cost`."""
     least, most = SAVE_EVERY
     return min(max(cost / SAVE_SHARE, least), most)
@@ -120,7 +120,7 @@ class Trainer:
             while self.done < end:
                 self._guarded_step()
                 if self._due() or self.done == end:
-                    self._settle()
+                    self._check_recent_steps()
 
     def run(self, scratch: Path) -> Outcome:
         """Train to the end of the plan, resuming a previous run of the same key.
@@ -150,7 +150,7 @@ class Trainer:
             self.options.model, len(self.avatar.anchors), self.avatar.device, first, self.steps,
         )  # fmt: skip
         start = last_save = last_log = time.monotonic()
-        pause = save_pause(0.0)
+        pause = checkpoint_interval(0.0)
         while self.done < self.steps:
             try:
                 self._guarded_step()
@@ -158,17 +158,17 @@ class Trainer:
                 stop = asked()
                 save = stop or (now - last_save > pause and self.done < self.steps)
                 if save or self._due():
-                    self._settle()
+                    self._check_recent_steps()
                 self._maybe_profile(scratch)
             except torch.OutOfMemoryError:
-                self._rescue(scratch, before + time.monotonic() - start)
+                self._save_last_good(scratch, before + time.monotonic() - start)
                 raise
             if save:
                 # The device has just been waited for: what follows is the cost of saving alone.
                 begun = time.monotonic()
                 self._save(scratch, before + begun - start)
                 last_save = time.monotonic()
-                pause = save_pause(last_save - begun)
+                pause = checkpoint_interval(last_save - begun)
             if stop:
                 log.info("saved after step %d of %d", self.done, self.steps)
                 raise Stopped
@@ -198,7 +198,7 @@ class Trainer:
         self.done += 1
         beat("training, step", self.done, self.steps)
 
-    def _settle(self) -> None:
+    def _check_recent_steps(self) -> None:
         """Check the steps since the last check; go back to it if images lacked Gaussians."""
         self._check_losses()
         budget = self._step.budget
@@ -215,7 +215,7 @@ class Trainer:
         if short:
             # Some images lacked Gaussians: their steps are done again with larger buffers.
             self._captured.forget()
-            self._go_to(self._snapshot.restore())
+            self._set_step(self._snapshot.restore())
         else:
             self._snapshot.take(self.done)
 
@@ -232,16 +232,16 @@ class Trainer:
             f"step {step}; look at these frames' track, or lower the rates"
         )
 
-    def _go_to(self, step: int) -> None:
+    def _set_step(self, step: int) -> None:
         self.done = step
         self._step.cursor.fill_(step)
 
-    def _rescue(self, scratch: Path, seconds: float) -> None:
+    def _save_last_good(self, scratch: Path, seconds: float) -> None:
         """Save the last good state after memory ran out."""
         self._captured.forget()
         self._step.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-        self._go_to(self._snapshot.restore())
+        self._set_step(self._snapshot.restore())
         if self.done:
             self._save(scratch, seconds)
 
@@ -252,7 +252,7 @@ class Trainer:
         if count and ready and not self._profile:
             trace = scratch / TRACE_FILE
             self._profile = profile_steps(self._guarded_step, count, self.avatar.device, trace)
-            self._settle()
+            self._check_recent_steps()
 
     def _optimizer_state(self) -> dict[str, Any]:
         state = self._step.optimizer.state_dict()
@@ -282,7 +282,7 @@ class Trainer:
         step.load_optimizer(state.optimizer)
         step.per_image[: state.step] = state.per_image.to(self.avatar.device)
         step.terms[: state.step] = state.terms.to(self.avatar.device)
-        self._go_to(state.step)
+        self._set_step(state.step)
         self._snapshot.take(state.step)
         log.info("continuing at step %d of %d", state.step, self.steps)
         return state.seconds

@@ -9,7 +9,7 @@ import torch
 from headsplat.avatar import Avatar, load_avatar, save_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.gaussians.deform.codes import head_pose
+from headsplat.gaussians.deform.codes import head_pose_6d
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.rotations import matrix_from_axis_angle
 from headsplat.runtime.errors import UserError
@@ -119,4 +119,4 @@ def test_broken_files_are_named(avatar, head, tmp_path):
 
 def test_a_frontal_head_has_the_identity_pose():
     frontal = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
-    np.testing.assert_allclose(head_pose(frontal)[0], [1, 0, 0, 0, 1, 0])
+    np.testing.assert_allclose(head_pose_6d(frontal)[0], [1, 0, 0, 0, 1, 0])

@@ -10,7 +10,7 @@ from headsplat.synthetic.parameters import (
     CAMERA,
     SHAPES_OF_CHANNEL,
     animate,
-    own_identity,
+    sample_identity,
     turn_matrices,
 )
 from headsplat.synthetic.performance import Performance, perform
@@ -129,7 +129,7 @@ def test_parameters_follow_the_performance():
 
 def test_identity_is_someone_in_particular_and_plausible():
     model = toy_head()
-    identity = own_identity(model)
+    identity = sample_identity(model)
     assert np.abs(identity).max() > 0.3
     assert np.abs(identity / model.shape_std).max() < 1.0
 

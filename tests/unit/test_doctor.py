@@ -241,7 +241,7 @@ def test_a_driver_whose_gpu_pytorch_does_not_see(tmp_path, monkeypatch, said) ->
     if "Driver" in said:
         assert states(found) == [OK, WARNING]
         assert "550.54.15, for CUDA up to 12.4" in found[0].says
-        assert found[1].cure
+        assert found[1].fix
     else:
         assert states(found) == [OK]
 

@@ -64,7 +64,7 @@ def test_table_errors_name_the_file(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "cure"),
+    ("status", "fix"),
     [
         ("no_face", "face stays in sight"),
         ("clipped", "whole face, forehead to chin, is inside the image"),
@@ -72,9 +72,9 @@ def test_table_errors_name_the_file(tmp_path) -> None:
         ("undecodable", "undamaged video"),
     ],
 )
-def test_the_cure_fits_what_keeps_the_frames_out(status: str, cure: str) -> None:
+def test_the_cure_fits_what_keeps_the_frames_out(status: str, fix: str) -> None:
     rows = clip(200, {i: status for i in range(11, 200)} | {200: "blurred"})
-    with pytest.raises(UserError, match=f"not usable: 189 {status}; .*{cure}") as caught:
+    with pytest.raises(UserError, match=f"not usable: 189 {status}; .*{fix}") as caught:
         split_frames(rows)
     assert "longer" not in str(caught.value)
 

@@ -15,7 +15,7 @@ from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import faces_touching, rasterize_uv, texel_count
 from headsplat.gaussians.deform.codes import (
     camera_center,
-    pose_head,
+    posed_vertices,
 )
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.heads.model import HeadModel
@@ -89,12 +89,14 @@ def direct(value, head, track, rows):
         return (torch.from_numpy(weights)[..., None] * vertices[:, corners]).sum(-2)
 
     geometry, condition = HeadGeometry(head), track.codes().vector[rows]
-    (point,) = texels(pose_head(geometry, track.identity(), FrameCode.neutral(head).vector[None]))
+    (point,) = texels(
+        posed_vertices(geometry, track.identity(), FrameCode.neutral(head).vector[None])
+    )
     waves = [f(point * 2.0**k) for k in range(8) for f in (torch.sin, torch.cos)]
     encoded = torch.cat([point, *waves], -1).expand(len(rows), -1, -1)
     codes = condition[:, None].expand(-1, len(point), -1)
     y = network(torch.cat([encoded, codes], -1))
-    surface = texels(pose_head(geometry, track.identity(), condition))
+    surface = texels(posed_vertices(geometry, track.identity(), condition))
     means = (surface + y[..., :3])[:, kept]
     y = y[:, kept]
     w, i, j, k = rotation_base.unbind(-1)

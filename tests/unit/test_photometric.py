@@ -16,7 +16,7 @@ from headsplat.track import read_track
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
-from headsplat.tracking.photometric.color import find_shade, fit_color, harmonics
+from headsplat.tracking.photometric.color import fit_color, fit_shade, harmonics
 from headsplat.tracking.photometric.images import Images, look_up
 from headsplat.tracking.photometric.refine import common_motions, remove_common_motion
 from headsplat.tracking.photometric.run import refine_track, state_of
@@ -172,7 +172,7 @@ def test_colors_come_apart_into_albedo_and_light():
     seen = albedo / color.albedo
     assert (seen / seen.median() - 1)[color.known > 0].abs().max() < 0.03
     assert color.known[7] == 0
-    left = value - color.albedo * find_shade(value, color, normal, weight)
+    left = value - color.albedo * fit_shade(value, color, normal, weight)
     assert left[:, color.known > 0].abs().median() < 0.003
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.synthetic_tracks import detect, make_ground_truth, write_inputs
-from headsplat.formats.flame import fold, unfold
+from headsplat.formats.flame import pose_from_rigid, rigid_from_pose
 from headsplat.formats.importing.clip import make_track
 from headsplat.formats.vhap.writer import flame_parameters
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
@@ -81,7 +81,7 @@ def test_short_pieces_have_a_neck_too(count):
 def test_unfold_is_the_inverse_of_fold():
     rng = np.random.default_rng(2)
     turn, nod, t, root, neck = (rng.normal(size=(6, 3)) * 0.3 for _ in range(5))
-    found = unfold(*fold(turn, nod, t, root, neck), root, neck, nod)
+    found = pose_from_rigid(*rigid_from_pose(turn, nod, t, root, neck), root, neck, nod)
     np.testing.assert_allclose(found[0], turn, atol=1e-12)
     np.testing.assert_allclose(found[1], t, atol=1e-12)
 

@@ -210,7 +210,7 @@ def test_checkpoints_come_as_often_as_their_cost_allows(clip, straight, tmp_path
 
 
 def test_the_pause_between_checkpoints_has_bounds():
-    assert [trainer.save_pause(cost) for cost in (0.0, 0.1, 3.0)] == [1.0, 5.0, 20.0]
+    assert [trainer.checkpoint_interval(cost) for cost in (0.0, 0.1, 3.0)] == [1.0, 5.0, 20.0]
 
 
 # Saves often, and steps slowly enough to be hit.
@@ -377,10 +377,10 @@ def test_lpips_reads_both_weight_files_or_is_absent(tmp_path):
 
 
 def test_thin_curves_end_at_the_last_step():
-    curve = run.thin(torch.arange(1000.0))
+    curve = run.downsample(torch.arange(1000.0))
     assert len(curve) == 300
     assert curve[-1][0] == 1000
-    assert run.thin(torch.ones(3)) == [[1, 1.0], [2, 1.0], [3, 1.0]]
+    assert run.downsample(torch.ones(3)) == [[1, 1.0], [2, 1.0], [3, 1.0]]
 
 
 def test_code_version_sees_the_lazy_import():

@@ -8,7 +8,7 @@ import torch
 
 from headsplat.frames.images import encode_jpeg, encode_png
 from headsplat.frames.packs import FrameZipWriter
-from headsplat.gaussians.deform.codes import pose_head
+from headsplat.gaussians.deform.codes import posed_vertices
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
@@ -60,7 +60,7 @@ def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
         {"mode": "spread", "train": train, "test": held_out, "guard": [], "unusable": []},
     )
     condition = torch.from_numpy(np.concatenate([exp, jaw, eyes, lids], 1))
-    vertices = pose_head(HeadGeometry(head), torch.zeros(2), condition)
+    vertices = posed_vertices(HeadGeometry(head), torch.zeros(2), condition)
     colors = 0.5 + 0.4 * np.sin(head.template * 60 + rng.random(3))
     lips = np.zeros(len(colors), bool)
     lips[head.regions["lips"]] = True

@@ -1,6 +1,6 @@
 """The workflow's settings: a closed schema, presets, and the table of subjects.
 
-Everything here raises `UserError` with one line that names the file, the key and the cure.
+Everything here raises `UserError` with one line that names the file, the key and the fix.
 """
 
 import difflib

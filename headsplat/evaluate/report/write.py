@@ -10,6 +10,7 @@ import torch
 
 from headsplat.evaluate.report import charts, page
 from headsplat.evaluate.report.charts import Series
+from headsplat.evaluate.report.stage_health import outside_share, stage_health
 from headsplat.evaluate.report.tracking import (
     compare,
     ground_truth_errors,
@@ -17,7 +18,6 @@ from headsplat.evaluate.report.tracking import (
     residual_groups,
 )
 from headsplat.evaluate.report.training import stage_costs, step_time, training_curves
-from headsplat.evaluate.report.weakest import outside_share, stage_health
 from headsplat.frames.table import FrameRow, read_frames
 from headsplat.heads.model import HeadModel
 from headsplat.metrics import METRICS

@@ -18,10 +18,10 @@ import numpy as np
 from headsplat.formats.flame import (
     FLIP,
     fit_codes,
-    fold,
     matrices,
     require_flame,
-    root_and_neck,
+    rigid_from_pose,
+    root_and_neck_joints,
     six_from_axis_angle,
 )
 from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera, undo_alignment
@@ -92,8 +92,8 @@ def read_flame_head_tracker(folder: Path, options: ImportOptions) -> ImportedCli
     shape, exp_codes = np.median(shapes, axis=0), np.stack(exp)
     R, t = opencv_camera(values["cam"])
     if values["head_pose"].any() or values["neck_pose"].any():
-        joints = root_and_neck(head, shape, exp_codes)
-        motion = fold(values["head_pose"], values["neck_pose"], np.zeros(3), *joints)
+        joints = root_and_neck_joints(head, shape, exp_codes)
+        motion = rigid_from_pose(values["head_pose"], values["neck_pose"], np.zeros(3), *joints)
         R, t = camera_moves(*motion, R, t)
     scores = values["blendshape_scores"][:, [BLINK_LEFT, BLINK_RIGHT]]
     track = make_track(

@@ -6,13 +6,13 @@ from headsplat.formats.frame_folder import (
     CAMERA_DRIFT,
     SHAPE_DRIFT,
     check_head_of_frames,
-    join,
+    match_images,
     read_frame_folder,
     track_of_frames,
 )
 from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, refuse_images
 from headsplat.formats.importing.numbered import numbered_images
-from headsplat.formats.importing.offset import Measured, measure_offset, resolve_offset
+from headsplat.formats.importing.offset import OffsetFit, measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 
@@ -50,7 +50,7 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
         log.warning(note)
     else:
         offset, note = resolve_offset(measured, stated, FRAME_DELTA, where)
-    rows, dropped = join(frames, numbered, offset, where)
+    rows, dropped = match_images(frames, numbered, offset, where)
     parts = {}
     for name, subfolder, role in (
         ("alpha", "alpha", ""),
@@ -84,7 +84,7 @@ def _checkpoint(folder: Path) -> Path:
     )
 
 
-def _lag(measured: Measured) -> str:
+def _lag(measured: OffsetFit) -> str:
     return (
         f"The images fit frame_delta {measured.describe(measured.best)} better than "
         f"{measured.describe(FRAME_DELTA)}, which this layout means: the dataset lags; write "

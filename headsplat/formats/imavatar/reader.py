@@ -16,10 +16,10 @@ import numpy as np
 from headsplat.formats.flame import (
     FLIP,
     fit_codes,
-    fold,
     require_flame,
     require_rigid,
-    root_and_neck,
+    rigid_from_pose,
+    root_and_neck_joints,
     six_from_axis_angle,
 )
 from headsplat.formats.importing.clip import (
@@ -73,8 +73,8 @@ def read_imavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     pose, world = parts["pose"], parts["world_mat"]
     for i, matrix in zip(ids, world, strict=True):
         require_rigid(matrix[:, :3], f"{path}: frame {i}, 'world_mat'")
-    root, neck = root_and_neck(head, shape, exp)
-    head_R, head_t = fold(pose[:, :3], pose[:, 3:6], np.zeros(3), root, neck)
+    root, neck = root_and_neck_joints(head, shape, exp)
+    head_R, head_t = rigid_from_pose(pose[:, :3], pose[:, 3:6], np.zeros(3), root, neck)
     R, t = camera_moves(head_R, head_t, *opencv_camera(world))
     track = make_track(
         head, ids, shape, exp, six_from_axis_angle(pose[:, 6:9]), six_from_axis_angle(pose[:, 9:]),

@@ -18,14 +18,14 @@ from headsplat.formats.flame import (
     FLIP,
     axis_angle_from_six,
     flame_year,
-    millimetres_lost,
-    padded,
     require_flame_track,
+    resize_codes,
+    truncation_error_mm,
 )
 from headsplat.formats.imavatar.reader import EXPRESSION, PARAMETERS, SCALE, SHAPE
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore, require_same_ids
-from headsplat.gaussians.deform.codes import pose_head
+from headsplat.gaussians.deform.codes import posed_vertices
 from headsplat.heads.landmarks import compact, contour_points, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
@@ -53,7 +53,7 @@ def export_imavatar(
     """
     track, head = read_track(track_path), HeadModel.load(head_path)
     require_flame_track(track, head, "IMavatar's layout")
-    lost = millimetres_lost(head, track, SHAPE, EXPRESSION)
+    lost = truncation_error_mm(head, track, SHAPE, EXPRESSION)
     log.info("codes beyond %d and %d are left out: up to %.2f mm", SHAPE, EXPRESSION, lost)
     with (
         FrameStore(frames) as images,
@@ -87,7 +87,7 @@ def parameters(track: Track, head: HeadModel) -> dict[str, Any]:
     keypoints = _keypoints(track, head) / (width, height) * 2 - 1
     box = np.concatenate([keypoints.min(1), keypoints.max(1)], 1)
     columns = {
-        "world_mat": world, "expression": padded(track.exp, EXPRESSION),
+        "world_mat": world, "expression": resize_codes(track.exp, EXPRESSION),
         "pose": np.concatenate(pose, 1), "bbox": box, "flame_keypoints": keypoints,
         "eyelids": np.asarray(track.eyelids, np.float64),
     }  # fmt: skip
@@ -97,7 +97,7 @@ def parameters(track: Track, head: HeadModel) -> dict[str, Any]:
             for row, i in enumerate(track.ids.tolist())
         ],
         "intrinsics": [-fx / width, fy / height, cx / width, cy / height],
-        "shape_params": padded(track.shape, SHAPE).tolist(),
+        "shape_params": resize_codes(track.shape, SHAPE).tolist(),
         "flame_version": flame_year(head),
     }
 
@@ -122,7 +122,7 @@ def _keypoints(track: Track, head: HeadModel) -> np.ndarray:
             torch.as_tensor(np.asarray(v), dtype=torch.float32)
             for v in (track.shape, codes[rows], track.R[rows], track.t[rows])
         )
-        vertices = pose_head(geometry, shape, code, torch.from_numpy(ids))
+        vertices = posed_vertices(geometry, shape, code, torch.from_numpy(ids))
         place = torch.cat([contour_points(vertices, line, R), points(vertices, inner)], 1)
         K = vector_from_matrix(torch.as_tensor(track.K, dtype=torch.float32))
         found.append(project(place, R, t, K)[..., :2].double().numpy())

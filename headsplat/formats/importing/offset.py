@@ -33,7 +33,7 @@ Detect = Callable[[np.ndarray], np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class Measured:
+class OffsetFit:
     """How well offsets fit.
 
     Attributes:
@@ -89,7 +89,7 @@ def measure_offset(
     images: Mapping[int, Path],
     center: int,
     detect: Detect | None,
-) -> Measured | None:
+) -> OffsetFit | None:
     """Find the offset, image number minus frame number, around `center`.
 
     Looks at the images in which the head moves most, spread over the clip.
@@ -118,7 +118,7 @@ def measure_offset(
     excess = cost - cost[:, best : best + 1]
     error = excess.std(0, ddof=1) / np.sqrt(len(cost))
     worse = excess.mean(0) > SIGMAS * np.maximum(error, 1e-9)
-    return Measured(
+    return OffsetFit(
         {offset: float(np.sqrt(c)) for offset, c in zip(offsets, cost.mean(0), strict=True)},
         offsets[best],
         frozenset(o for o, far in zip(offsets, worse, strict=True) if far),
@@ -149,7 +149,7 @@ def _open(path: Path, img_size: tuple[int, int]) -> np.ndarray:
 
 
 def resolve_offset(
-    measured: Measured | None, stated: int | None, usual: int | None, where: Path
+    measured: OffsetFit | None, stated: int | None, usual: int | None, where: Path
 ) -> tuple[int, str]:
     """Decide on the offset.
 

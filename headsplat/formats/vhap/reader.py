@@ -15,10 +15,10 @@ import numpy as np
 from headsplat.formats.flame import (
     FLIP,
     fit_codes,
-    fold,
     require_flame,
     require_rigid,
-    root_and_neck,
+    rigid_from_pose,
+    root_and_neck_joints,
     six_from_axis_angle,
 )
 from headsplat.formats.importing.arrays import read_arrays
@@ -227,8 +227,8 @@ def _motion(
                 f"{table.parent / rows[0]['flame_param_path']}: 'static_offset' has "
                 f"{len(offset)} vertices, the head model {vertices}; export it again"
             )
-    root, neck = root_and_neck(options.head, shape, exp, offset)
-    head_R, head_t = fold(
+    root, neck = root_and_neck_joints(options.head, shape, exp, offset)
+    head_R, head_t = rigid_from_pose(
         *(_column(values, key) for key in ("rotation", "neck_pose", "translation")), root, neck
     )
     transforms = np.array([row["transform_matrix"] for row in rows], np.float64)

@@ -18,10 +18,10 @@ from headsplat.formats.flame import (
     FLIP,
     axis_angle_from_six,
     flame_year,
-    padded,
+    pose_from_rigid,
     require_flame_track,
-    root_and_neck,
-    unfold,
+    resize_codes,
+    root_and_neck_joints,
 )
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore
@@ -98,16 +98,16 @@ def flame_parameters(
     shape, exp = np.asarray(track.shape, np.float64), np.asarray(track.exp[rows], np.float64)
     nod = None if track.neck is None else axis_angle_from_six(track.neck[rows])
     moves = np.asarray(track.head_R[rows], np.float64), np.asarray(track.head_t[rows])
-    rotation, translation = unfold(*moves, *root_and_neck(head, shape, exp), nod)
+    rotation, translation = pose_from_rigid(*moves, *root_and_neck_joints(head, shape, exp), nod)
     values = {
         "translation": translation, "rotation": rotation,
         "neck_pose": np.zeros((len(rows), 3)) if nod is None else nod,
         "jaw_pose": axis_angle_from_six(track.jaw[rows]),
         "eyes_pose": axis_angle_from_six(track.eyes[rows]),
-        "expr": padded(exp, EXPRESSION), "eyelids": track.eyelids[rows],
+        "expr": resize_codes(exp, EXPRESSION), "eyelids": track.eyelids[rows],
     }  # fmt: skip
     shared = {
-        "shape": padded(shape, SHAPE).astype(np.float32),
+        "shape": resize_codes(shape, SHAPE).astype(np.float32),
         "static_offset": np.zeros((1, OFFSET_VERTICES, 3), np.float32),
     }
     return [

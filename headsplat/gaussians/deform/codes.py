@@ -9,7 +9,7 @@ from headsplat.rotations import matrix_from_6d, matrix_to_6d
 POSE = 6
 
 
-def pose_head(
+def posed_vertices(
     geometry: HeadGeometry, shape: Tensor, condition: Tensor, vertex_ids: Tensor | None = None
 ) -> Tensor:
     """Vertices of coded frames.
@@ -30,7 +30,7 @@ def pose_head(
     )
 
 
-def head_pose(rotation: Tensor) -> Tensor:
+def head_pose_6d(rotation: Tensor) -> Tensor:
     """(B, 3, 3) head to OpenCV camera -> (B, 6); a head that faces the camera is the identity."""
     flip = rotation.new_tensor([1.0, -1.0, -1.0])
     return matrix_to_6d(flip[:, None] * rotation)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.heads.calibrate import with_mediapipe
+from headsplat.heads.calibrate import with_calibrated_mediapipe
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.albedo import paint
 from headsplat.heads.ict.hidden import visible_triangles
@@ -58,7 +58,7 @@ def build_head(source: FaceXModel) -> HeadModel:
     rig = build_rig(vertices, faces, jaw_open, still)
     log.info("ICT head: jawOpen is %.1f degrees of the jaw", np.rad2deg(rig.jaw_angle))
     head = _assemble(source, vertices, expressions, faces, texture_faces, polygon, rig)
-    return with_mediapipe(_compacted(head, source.landmarks))
+    return with_calibrated_mediapipe(_compacted(head, source.landmarks))
 
 
 def _kept_triangles(

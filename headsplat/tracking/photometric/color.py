@@ -51,7 +51,7 @@ def fit_color(value: Tensor, normal: Tensor, weight: Tensor) -> Color:
     for _ in range(ROUNDS):
         light = light + _light_step(value, shade, normal, weight)
         color = Color(_albedo(value, harmonics(normal) @ light, weight), known, light)
-        shade = find_shade(value, color, normal, weight)
+        shade = fit_shade(value, color, normal, weight)
     return Color(_albedo(value, shade, weight), known, light)
 
 
@@ -85,7 +85,7 @@ def _light_step(value: Tensor, shade: Tensor, normal: Tensor, weight: Tensor) ->
     return torch.linalg.solve_ex(matrix + prior, right).result
 
 
-def find_shade(value: Tensor, color: Color, normal: Tensor, weight: Tensor) -> Tensor:
+def fit_shade(value: Tensor, color: Color, normal: Tensor, weight: Tensor) -> Tensor:
     """(N, M) shade of each frame: the clip's light and the frame's own drift.
 
     Args:

@@ -14,7 +14,7 @@ from headsplat.track import Track, write_track
 
 
 def publish_track(
-    track: Track, verdict: Mapping[str, Any], out: Path, identity_out: Path, verdict_out: Path
+    track: Track, verdict: Mapping[str, Any], out: Path, identity_out: Path, refinement_out: Path
 ) -> None:
     """Publish a clip's final track and what became of its refinement.
 
@@ -23,8 +23,8 @@ def publish_track(
         verdict: what the refinement did: at least its `mode`.
         out: packed track to write.
         identity_out: identity coefficients to write, `.npy` of (S,) float32.
-        verdict_out: JSON to write.
+        refinement_out: JSON to write.
     """
     write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
-    write_json(verdict_out, verdict)
+    write_json(refinement_out, verdict)
     write_track(out, track)

@@ -46,7 +46,7 @@ Load = Callable[[str], Progress | None]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RefinementErrors:
     """Errors (before, after): brightness of held-out points in 0..1, and landmarks in pixels."""
 
     held_out: tuple[float, float]
@@ -94,7 +94,7 @@ class Refiner:
         self._layout: Layout = terms.layout
         self._save, self._load = save, load
 
-    def refine(self, state: State) -> tuple[State, Verdict]:
+    def refine(self, state: State) -> tuple[State, RefinementErrors]:
         """The refined state, and whether it is better."""
         count = len(state.frame)
         frames = torch.arange(count, device=state.frame.device)
@@ -128,13 +128,13 @@ class Refiner:
             self._points, self._visibility, planes.to(frames.device), self._center, trust, color
         )
 
-    def _joint(self, state: State, frames: Tensor) -> tuple[State, Verdict, Color]:
+    def _joint(self, state: State, frames: Tensor) -> tuple[State, RefinementErrors, Color]:
         photometric = self._photometric(frames)
         before, start = self._held_out(photometric, state), state
         state = self._descend("joint", state, photometric, frames)
         after = self._held_out(photometric, state)
         misses = tuple(self._landmark_error(s, frames) for s in (start, state))
-        return state, Verdict((before, after), misses), photometric.color
+        return state, RefinementErrors((before, after), misses), photometric.color
 
     def _descend(
         self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
@@ -198,7 +198,7 @@ class Refiner:
         return float(torch.cat(parts).median())
 
 
-def log_verdict(verdict: Verdict, taken: bool) -> None:
+def log_refinement(verdict: RefinementErrors, taken: bool) -> None:
     """Log the errors before and after, and whether the refined track is used."""
     before, after = verdict.held_out
     log.info(

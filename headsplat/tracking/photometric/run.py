@@ -23,7 +23,7 @@ from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import pack_track
 from headsplat.tracking.photometric.images import Images
 from headsplat.tracking.photometric.publish import publish_track
-from headsplat.tracking.photometric.refine import POINTS, Refiner, Verdict, log_verdict
+from headsplat.tracking.photometric.refine import POINTS, RefinementErrors, Refiner, log_refinement
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, build_priors
@@ -45,7 +45,7 @@ def refine_track(
     mattes: Sequence[Path],
     out: Path,
     identity_out: Path,
-    verdict_out: Path,
+    refinement_out: Path,
     identity: Path | None = None,
     mode: str = "auto",
     scratch: Path | None = None,
@@ -64,7 +64,8 @@ def refine_track(
         mattes: `alpha/*.zip`.
         out: track to write.
         identity_out: identity coefficients to write, (S,).
-        verdict_out: JSON to write: `mode`, `taken`, `held_out` and `landmarks`, see `Verdict`.
+        refinement_out: JSON to write: `mode`, `taken`, and the errors `held_out` and
+            `landmarks` of `RefinementErrors`.
         identity: `.npy` mean of the identity prior that the track was made with.
         mode: "auto" takes the refined track if held-out skin and landmarks say that it is better,
             "always" takes it.
@@ -86,9 +87,9 @@ def refine_track(
     detections, images = (landmarks, crop, frames_table), (frames, mattes)
     refined, found = _refined(head, track, detections, images, identity, checkpoint)
     taken = mode == "always" or found.better
-    log_verdict(found, taken)
+    log_refinement(found, taken)
     verdict = {"mode": mode, "taken": taken} | asdict(found)
-    publish_track(refined if taken else track, verdict, out, identity_out, verdict_out)
+    publish_track(refined if taken else track, verdict, out, identity_out, refinement_out)
     if store is not None:
         store.clear()
 
@@ -100,7 +101,7 @@ def _refined(
     images: tuple[Sequence[Path], Sequence[Path]],
     identity: Path | None,
     checkpoint: SolveCheckpoint,
-) -> tuple[Track, Verdict]:
+) -> tuple[Track, RefinementErrors]:
     # Threads work on separate frames; the matrices are too small for parallel kernels.
     torch.set_num_threads(1)
     device = checkpoint.device

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from headsplat.tracking.layout import State
-from headsplat.tracking.parallel import each
-from headsplat.tracking.photometric.color import Color, find_shade, fit_color
+from headsplat.tracking.parallel import map_threads
+from headsplat.tracking.photometric.color import Color, fit_color, fit_shade
 from headsplat.tracking.photometric.images import look_up
 from headsplat.tracking.photometric.surface import PATCHES, SurfacePoints
 from headsplat.tracking.photometric.visibility import Visibility
@@ -109,7 +109,7 @@ class PhotometricTerms:
         device = self.points.device
         step = GPU_BATCH if device.type == "cuda" else BATCH
         batches = torch.arange(len(self._planes), device=device).split(step)
-        return list(each(work, list(batches), device.type == "cuda"))
+        return list(map_threads(work, list(batches), device.type == "cuda"))
 
     def update_visibility(self, state: State) -> None:
         """Update visibility and normals for `state`."""
@@ -136,7 +136,7 @@ class PhotometricTerms:
         for _ in range(2):
             if not self.given:
                 self.color = fit_color(samples.value, samples.normal, weight)
-            shade = find_shade(samples.value, self.color, samples.normal, weight)
+            shade = fit_shade(samples.value, self.color, samples.normal, weight)
             shade = self._level(samples.value, shade, weight)
             residual = samples.value - self.color.albedo * shade
             base = samples.weight * self.color.known

@@ -58,7 +58,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class _Sight:
+class _DetectedView:
     """One image of the head: detected landmarks and the rendered geometry."""
 
     found: Array  # (478, 2) pixels
@@ -69,12 +69,12 @@ class _Sight:
 def build_procedural_head(path: Path) -> None:
     """Write the head to `path`, with MediaPipe's landmarks where the detector finds them."""
     model, head = procedural_head(), assemble()
-    targets = mediapipe_targets(head) | observed_targets(model, head)
+    targets = mediapipe_targets(head) | calibrated_targets(model, head)
     landmarks = {**model.landmarks, "mediapipe": mediapipe_embedding(head, targets)}
     replace(model, landmarks=landmarks).save(path)
 
 
-def observed_targets(model: HeadModel, head: Head) -> dict[int, Array]:
+def calibrated_targets(model: HeadModel, head: Head) -> dict[int, Array]:
     """MediaPipe index -> (3,) place at rest in the millimetres of `head`.
 
     Raises:
@@ -129,13 +129,13 @@ def _skin(head: Head) -> Array:
     return (head.face_part == SKIN) & (rings[0] <= 2) & (rings[1] <= 1)
 
 
-def _sight(model: HeadModel, skin: Array, drawing: Drawing, found: Array) -> _Sight:
+def _sight(model: HeadModel, skin: Array, drawing: Drawing, found: Array) -> _DetectedView:
     row, column = pixel_indices(found, SIZE)
     under = drawing.face[row, column]
     place = template_points(model, under.clip(0), drawing.barycentric[row, column])
     facing = drawing.facing[row, column]
     place[(under < 0) | ~skin[under.clip(0)] | (facing < 0.35)] = np.nan
-    return _Sight(found, drawing.vertices, place)
+    return _DetectedView(found, drawing.vertices, place)
 
 
 def draw(
@@ -189,7 +189,7 @@ def _inner_places(votes: Array) -> dict[int, Array]:
     return places
 
 
-def _border_places(model: HeadModel, head: Head, sights: list[_Sight]) -> dict[int, Array]:
+def _border_places(model: HeadModel, head: Head, sights: list[_DetectedView]) -> dict[int, Array]:
     """Places of the points of lids and lips along their borders."""
     anatomy, places = head.anatomy, {}
     left = anatomy.points[:, 0] > 0
