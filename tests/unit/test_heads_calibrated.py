@@ -36,7 +36,9 @@ def test_points_land_on_the_features(built):
         faces = detector.process(image).multi_face_landmarks
         assert faces, (yaw, pitch)
         seen = np.array([(p.x, p.y) for p in faces[0].landmark]) * calibrated.SIZE
-        pixels = project(places, rotation[None], calibrated.OFFSET[None], calibrated.CAMERA)[0].numpy()
+        pixels = project(places, rotation[None], calibrated.OFFSET[None], calibrated.CAMERA)[
+            0
+        ].numpy()
         ocular = np.linalg.norm(seen[33] - seen[263])
         for name in names:
             rows = np.isin(found.index, MEDIAPIPE_GROUPS[name])

@@ -1,6 +1,6 @@
 """The procedural head as a `HeadModel`, made from this project's own curves and fields.
 
-Needs no face detector: its landmarks come from the curves; `observe` refines them.
+Needs no face detector: its landmarks come from the curves; `calibrated` refines them.
 """
 
 import numpy as np
