@@ -1,10 +1,9 @@
 """Cholesky factorization and solves of symmetric block-tridiagonal systems, batched.
 
-A temporal term of second order couples a frame with the next two; with two frames a block the
-matrix becomes block-tridiagonal. Blocks are eliminated by cyclic reduction (Heller 1976): every
-other block at once, then every other one of those that are left. That is Cholesky's factorization
-in another order; time and memory stay linear in the clip, and a GPU works on whole levels, of
-which there are only log2 of the number of blocks.
+A second-order temporal term couples a frame with the next two. With two frames per block the matrix
+is block-tridiagonal. Blocks are eliminated by cyclic reduction (Heller 1976): every other block at
+once, then every other remaining one. This is a reordered Cholesky factorization, linear in time and
+memory. A GPU processes whole levels, log2 of the number of blocks.
 """
 
 from collections.abc import Callable
@@ -32,7 +31,7 @@ class _Level:
 
 @dataclass(frozen=True)
 class BandedFactor:
-    """Factor of a block-tridiagonal matrix: one level after another, then one last block."""
+    """Factor of a block-tridiagonal matrix: the levels of the elimination, then the last block."""
 
     levels: list[_Level]
     last: Tensor
@@ -40,7 +39,7 @@ class BandedFactor:
     def half_solve(self, right: Tensor) -> Tensor:
         """L^-1 right for (B, K, m, c), rows in the order of elimination.
 
-        L^-1 A is what Schur complements are made of; the order does not matter to them.
+        L^-1 A gives Schur complements, which do not depend on the order of rows.
         """
         rows: list[Tensor] = []
         for level in self.levels:
@@ -70,8 +69,8 @@ class BandedFactor:
 def factorize(diagonal: Tensor, below: Tensor) -> BandedFactor:
     """Factor the matrix with the given blocks.
 
-    A matrix that is not positive definite gives a useless factor, no error, because a GPU would
-    have to be waited for: who solves with it has to look at what comes out.
+    A matrix that is not positive definite gives an invalid factor without an error, because
+    checking would synchronize with the GPU. Callers must check the solution.
 
     Args:
         diagonal: (B, K, m, m) symmetric blocks.
@@ -85,7 +84,7 @@ def factorize(diagonal: Tensor, below: Tensor) -> BandedFactor:
 
 
 def _reduce(diagonal: Tensor, below: Tensor) -> tuple[_Level, Tensor, Tensor]:
-    """Eliminate the odd blocks; the even ones and their new couplings are left."""
+    """Eliminate the odd blocks; returns their factors and the reduced system of the even blocks."""
     lower = _spread(cholesky, diagonal[:, 1::2])
     left = _triangular(lower, below[:, 0::2])
     after = below[:, 1::2]
@@ -127,7 +126,7 @@ def _transposed(lower: Tensor, right: Tensor) -> Tensor:
 
 
 def _spread(work: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
-    """`work` on (B, k, ...) arrays, the B k small matrices shared out over the threads."""
+    """Apply `work` to (B, k, ...) arrays, with the B k small matrices split over threads."""
     batch, count = arrays[0].shape[:2]
     flat = [array.flatten(0, 1) for array in arrays]
     parts = thread_slices(len(flat[0]), flat[0].is_cuda)

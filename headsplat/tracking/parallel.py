@@ -1,4 +1,4 @@
-"""Batched operations on many small matrices: threads on the CPU, one call on a GPU."""
+"""Parallel batches of many small matrices: threads on the CPU, one batch on a GPU."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 def map_threads(work: Callable[[Item], Result], items: list[Item], cuda: bool) -> Iterator[Result]:
     """Yield the results of `work` in order, on one thread per item.
 
-    The matrices are too small to be split, and waiting threads starve on a busy machine.
+    The matrices are too small for parallel kernels, whose idle threads starve on a busy machine.
     """
     threads = min(available_threads(), len(items))
     if cuda or threads == 1:

@@ -34,7 +34,7 @@ JOINT = 1600
 JOINT_ITERATIONS = 8
 # Windows of frames on a CPU (fits the cache of a core) and on a GPU.
 WINDOW, GPU_WINDOW, OVERLAP = 1000, 4000, 50
-# Robustness is tightened while poses settle, in units of `priors.OUTLIER`.
+# Annealing of the robust loss, in units of `priors.OUTLIER`.
 EASE = 4.0
 
 Save = Callable[[str, Progress], None]
@@ -43,7 +43,7 @@ Load = Callable[[str], Progress | None]
 
 @dataclass(frozen=True)
 class Solution:
-    """The solved clip: state of all frames, and how well the focal length is determined."""
+    """The solved clip: state of all frames, and the uncertainty of the focal length."""
 
     state: State
     focal_std: float
@@ -54,11 +54,11 @@ class ClipTracker:
     """Solves one clip.
 
     Args:
-        basis: landmark-restricted head.
-        observed: its detections.
+        basis: landmark basis of the head.
+        observed: detections of the clip.
         intrinsics: given or default.
-        save: keeps the progress of a named stage.
-        load: gives back what an earlier run of the same key kept, or None.
+        save: stores the progress of a named stage.
+        load: returns the stored progress of a named stage, or None.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ClipTracker:
         shared, spread = self._solve_shared(state.part(keys), keys)
         known = not self.intrinsics.fixed and spread < OBSERVABLE
         state = State(state.frame, state.rotation, shared)
-        # The landmarks' shifts and the focal length belong together: both stay from here on.
+        # Landmark offsets and focal length depend on each other; both are fixed from here on.
         free = self.layout.n_identity
         frames = torch.arange(len(state.frame), device=self.device)
         if len(frames) <= JOINT:
@@ -100,7 +100,7 @@ class ClipTracker:
     def _key_frames(self, state: State) -> Tensor:
         """Frames that differ most from each other: farthest-point sampling of the landmarks.
 
-        Positions in the image are taken out, size and turns and mouth shapes remain.
+        Image position is removed; size, rotation and mouth shape remain.
         """
         known = (self.terms.weight > 0.5 * self.terms.weight.max()).nonzero().squeeze(1)
         known = known[:: 1 + len(known) // KEY_CANDIDATES]
@@ -111,7 +111,7 @@ class ClipTracker:
         distance = (points - points.median(0).values).square().sum(1)
         chosen = [int(distance.argmin())]
         nearest = (points - points[chosen[0]]).square().sum(1)
-        # Half by difference, half evenly over the clip: the extremes are also the worst detected.
+        # Half by difference, half evenly over the clip, because detection is worst at the extremes.
         while len(chosen) < count // 2:
             chosen.append(int(nearest.argmax()))
             nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
@@ -175,7 +175,7 @@ class ClipTracker:
         return progress.state.shared, spread
 
     def _solve_run(self, name: str, state: State, frames: Tensor, free: int) -> State:
-        """Frames that follow each other, with temporal terms; goes on from a kept state."""
+        """Solve consecutive frames with temporal terms; resumes from a saved state."""
         linked = frames[1:] == frames[:-1] + 1
         linked &= self.linked[frames[:-1]]
         solver = ClipSolver(self.terms, self.priors, frames, linked)
@@ -197,7 +197,7 @@ class ClipTracker:
         return state
 
     def _solve_long(self, state: State, frames: Tensor, free: int) -> State:
-        """Shared unknowns from runs spread over the clip, then window after window."""
+        """Solve shared unknowns on runs spread over the clip, then all windows in turn."""
         count, runs = len(frames), JOINT // OVERLAP
         starts = np.linspace(0, count - OVERLAP, runs).astype(int)
         sample = np.unique(np.concatenate([np.arange(s, s + OVERLAP) for s in starts]))

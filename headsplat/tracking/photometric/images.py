@@ -14,9 +14,9 @@ from headsplat.frames.packs import FrameStore
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.process import available_threads
 
-# Green: cameras sample it best, and one channel is albedo times light, which a mixture is not.
+# Green channel: best sampled by cameras. In a single channel, brightness is albedo times light.
 CHANNEL = 1
-# Blur of every level, in its own pixels.
+# Blur of every pyramid level, in its pixels.
 BLUR = 1.0
 
 
@@ -73,7 +73,7 @@ def look_up(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor
     Args:
         planes: (n, 2, H, W) uint8.
         pixels: (n, M, 2) continuous pixels of the full image.
-        factor: 1, 2 or 4: how much the image is shrunk.
+        factor: 1, 2 or 4: downsampling factor.
 
     Returns:
         value (n, M) in 0..1, slope (n, M, 2) by pixels of the full image, matte (n, M), which is

@@ -1,6 +1,6 @@
-"""Publishing of a clip's final track, refined or not.
+"""Publish a clip's final track, refined or not.
 
-PyTorch is not imported here, because a stage that only publishes would spend its time on that.
+This module does not import PyTorch, which would dominate the time of a stage that only publishes.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from headsplat.track import Track, write_track
 def publish_track(
     track: Track, verdict: Mapping[str, Any], out: Path, identity_out: Path, refinement_out: Path
 ) -> None:
-    """Publish a clip's final track and what became of its refinement.
+    """Publish a clip's final track and the summary of its refinement.
 
     Args:
         track: the track.
-        verdict: what the refinement did: at least its `mode`.
+        verdict: summary of the refinement, with at least its `mode`.
         out: packed track to write.
         identity_out: identity coefficients to write, `.npy` of (S,) float32.
         refinement_out: JSON to write.

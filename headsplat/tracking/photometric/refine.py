@@ -1,11 +1,11 @@
-"""Photometric refinement of a solved clip.
+"""Photometric refinement of a landmark track by Gauss-Newton.
 
 The energy of the first solve is extended by a photometric term: each frame's image is compared
 with colors that are estimated from the clip.
 
-Gauss-Newton on all frames at once; the identity is freed together with the albedos that follow
-it. Clips longer than `JOINT` frames find the identity and the colors from runs spread over the
-clip and are then refined window by window.
+All frames are solved at once; identity and albedos are free together. Clips longer than `JOINT`
+frames estimate identity and colors on runs spread over the clip and are then refined window by
+window.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,12 +31,12 @@ from headsplat.tracking.solver import ClipSolver, Progress
 from headsplat.tracking.terms import Terms
 
 POINTS = 2000
-# How much the images are shrunk, and steps at that; what shows is found anew before each.
+# Downsampling factor and steps of each level; visibility is updated before each step.
 LEVELS = ((2, 3), (1, 4), (1, 3))
 DAMPING = 1e-4
 JOINT, WINDOW, OVERLAP = 800, 400, 50
-# The error of held-out points must fall by this share. That of landmarks may rise by the other:
-# it was minimal before, and the minimum includes lasting errors of the detector.
+# Required relative decrease of the held-out photometric error, and allowed relative increase of the
+# landmark error. The latter was minimal before and includes systematic errors of the detector.
 GAIN, SLACK = 0.03, 0.25
 SETTLE_ROUNDS = 2
 
@@ -54,7 +54,7 @@ class RefinementErrors:
 
     @property
     def better(self) -> bool:
-        """Whether the refined track is to be taken."""
+        """Whether the refined track is better."""
         gain = self.held_out[1] <= (1 - GAIN) * self.held_out[0]
         return gain and self.landmarks[1] <= (1 + SLACK) * self.landmarks[0]
 
@@ -65,14 +65,14 @@ class Refiner:
     Args:
         terms: landmark terms of the clip.
         priors: of the clip.
-        linked: (N - 1,) bool, neighbors of one motion.
+        linked: (N - 1,) bool, False at cuts.
         points: skin points.
         visibility: of the head's mesh.
         images: of the clip.
         ids: (N,) frame ids.
         center: principal point.
-        save: keeps the progress of a named run.
-        load: gives back what an earlier run of the same key kept, or None.
+        save: stores the progress of a named run.
+        load: returns the stored progress of a named run, or None.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Refiner:
         return state, verdict
 
     def _photometric(self, frames: Tensor, color: Color | None = None) -> PhotometricTerms:
-        """Terms of some frames; their colors are `color`, or else found with the rest."""
+        """Photometric terms of some frames; colors are `color`, or estimated if None."""
         rows = frames.tolist()
         planes = self._images.read([self._ids[row] for row in rows])
         trust = self._terms.weight[frames]
@@ -139,7 +139,7 @@ class Refiner:
     def _descend(
         self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
     ) -> State:
-        """Solve all levels for some frames, from where an earlier run left them.
+        """Solve all levels for some frames, resuming an earlier run.
 
         The identity is free where the colors are.
         """
@@ -210,7 +210,7 @@ def log_refinement(verdict: RefinementErrors, taken: bool) -> None:
 
 
 def common_motions(state: State, layout: Layout) -> Tensor:
-    """Derivatives of each frame's place by motions common to all frames.
+    """Derivatives of each frame's `place` by motions common to all frames.
 
     Args:
         state: of the frames.
@@ -231,17 +231,17 @@ def common_motions(state: State, layout: Layout) -> Tensor:
 
 
 def remove_common_motion(solver: ClipSolver, state: State, start: State, outlier: float) -> State:
-    """Turn all frames alike to the mean turn of `start`, then shift them alike to their landmarks.
+    """Reset the mean rotation of all frames to that of `start`, then shift to fit landmarks.
 
-    With free colors the images fit as well if the head is turned, shifted or grown alike in all
-    frames, and only weak ties to landmarks would resist such a drift. So the common turn stays
-    that of the landmarks' solve, and the landmarks place the head again.
+    With free colors, a common rotation, shift or scale of all frames fits the images equally well.
+    Only the weak landmark terms would resist this drift. The common rotation is therefore reset to
+    the landmark solve, and the landmarks determine the position again.
 
     Args:
         solver: of the frames.
         state: of the frames.
-        start: the landmarks' solve of the same frames.
-        outlier: where residuals lose their pull, in standard deviations.
+        start: landmark solve of the same frames.
+        outlier: scale of the robust loss, in standard deviations.
     """
     layout = solver.layout
     turn = axis_angle_from_matrix(start.rotation.mT @ state.rotation).mean(0)

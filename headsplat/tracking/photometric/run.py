@@ -31,7 +31,7 @@ from headsplat.tracking.run import read_identity
 from headsplat.tracking.solve_checkpoint import SolveCheckpoint
 from headsplat.tracking.terms import Terms
 
-# The landmarks' places on the head are found again at the track, from so many frames.
+# Number of frames from which landmark offsets are estimated.
 OFFSET_FRAMES, OFFSET_ROUNDS = 400, 3
 
 
@@ -56,8 +56,8 @@ def refine_track(
 
     Args:
         head_path: head model `.npz` of the track.
-        track_path: the landmarks' track.
-        landmarks: what it was made from, and so on.
+        track_path: the landmark track.
+        landmarks: landmarks of the clip.
         crop: the clip's window.
         frames_table: the frame table.
         frames: `frames/*.zip`.
@@ -67,8 +67,8 @@ def refine_track(
         refinement_out: JSON to write: `mode`, `taken`, and the errors `held_out` and
             `landmarks` of `RefinementErrors`.
         identity: `.npy` mean of the identity prior that the track was made with.
-        mode: "auto" takes the refined track if held-out skin and landmarks say that it is better,
-            "always" takes it.
+        mode: "auto" takes the refined track if held-out skin and landmarks improve, "always" takes
+            it in any case.
         scratch: folder for resumable state; None keeps none.
         device: "auto", "cpu" or "cuda".
         code: version of the code; resumable state of another version is not used.
@@ -115,7 +115,7 @@ def _refined(
     observed = observed.shifted(shift, camera.center)
     prior = None if identity is None else read_identity(identity, len(head.shape_std))
     face, weights = skin_points(head, POINTS)
-    # What of the identity shows on the skin alone, as a forehead does, is solved for too.
+    # Identity directions visible only on the skin, such as the forehead, are solved for too.
     skin = (head.faces[face], weights)
     basis = LandmarkBasis(head, prior, device, second=observed.second is not None, skin=skin)
     layout = Layout(len(basis.bounds), basis.identity_space.matrix.shape[1])
@@ -160,7 +160,7 @@ def state_of(track: Track, basis: LandmarkBasis, layout: Layout) -> State:
     frame[:, layout.lids] = tensor(track.eyelids)
     across, depth = tensor(track.t)[:, :2], tensor(track.t)[:, 2:]
     frame[:, layout.place] = torch.cat([focal * across / depth, (focal / depth).log()], 1)
-    # Float32 rows are no exact rotation: the nearest one.
+    # Float32 matrices are projected to the nearest rotation.
     left, _, right = torch.linalg.svd(tensor(track.R))
     return State(frame.to(device), (left @ right).to(device), shared.to(device))
 
