@@ -15,10 +15,10 @@ _KINDS = "an avatar's folder, a track or head model (.npz), a .frame or a video"
 
 
 def describe(path: Path) -> Rows:
-    """(name, value) of what is worth knowing, the first of which says what it is.
+    """(name, value) rows of key facts; the first row is the kind of file.
 
     Raises:
-        UserError: it is not there, damaged, or nothing that is known here.
+        UserError: it does not exist, is damaged, or is of an unknown kind.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check its path")
@@ -53,7 +53,7 @@ def _avatar(folder: Path) -> Rows:
 
 
 def _training(folder: Path, facts: Mapping[str, Any]) -> Rows:
-    """How it was trained here; nothing of an avatar that was imported."""
+    """Training summary; empty for an imported avatar."""
     if "steps" not in facts:
         return []
     try:
@@ -66,7 +66,7 @@ def _training(folder: Path, facts: Mapping[str, Any]) -> Rows:
 
 
 def _measured(path: Path) -> Rows:
-    """Numbers of held-out frames, where the workflow left them beside the avatar."""
+    """Metrics of held-out frames, if `metrics.json` is beside the avatar."""
     try:
         metrics: dict[str, Any] = json.loads(path.read_text())
         return [

@@ -1,4 +1,4 @@
-"""The GPU: its driver, its memory, and whether PyTorch computes on it."""
+"""Check the GPU: driver, memory, and whether PyTorch computes on it."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ _PAGE = "https://pytorch.org/get-started/previous-versions/"
 
 
 def check_gpus() -> Iterator[Finding]:
-    """Driver and GPUs as the driver sees them, then as PyTorch does."""
+    """Driver and GPUs as reported by the driver, then by PyTorch."""
     driver, supported = driver_versions()
     if driver is None:
         yield ok("GPU", "no driver; everything is computed on the CPU")

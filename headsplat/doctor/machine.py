@@ -1,4 +1,4 @@
-"""Python, cores, memory, shared memory and temporary files: what this process may use."""
+"""Check Python, CPU cores, memory, shared memory and temporary files of this process."""
 
 import os
 import platform

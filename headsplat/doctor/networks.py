@@ -1,4 +1,4 @@
-"""ONNX Runtime and MediaPipe: each runs something small whose answer is known."""
+"""Check ONNX Runtime and MediaPipe with a small input of known result."""
 
 from collections.abc import Iterator
 

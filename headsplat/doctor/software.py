@@ -1,4 +1,4 @@
-"""The compilers that make the operators, and the libraries that link against system libraries."""
+"""Check the compilers of the operators, and packages that link against system libraries."""
 
 import importlib
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
 
-# What the operators use: C++20, threads, a shared library.
+# A test program with the operators' requirements: C++20, threads, a shared library.
 _PROGRAM = "#include <omp.h>\n#include <span>\nint threads() { return omp_get_max_threads(); }\n"
 _FLAGS = ["-std=c++20", "-fopenmp", "-fPIC", "-shared", "-x", "c++"]
-_PATIENCE = 120  # seconds for a few lines
+_PATIENCE = 120  # seconds for the test program
 _FIX = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
 # Module -> what to do where it does not load.
 LIBRARIES = (
@@ -26,7 +26,7 @@ LIBRARIES = (
 
 
 def check_cxx() -> Iterator[Finding]:
-    """Compile a few lines with the compiler that the operators would be compiled with."""
+    """Compile a test program with the compiler of the operators."""
     name = os.environ.get("CXX") or "g++"
     path = shutil.which(name)
     if path is None:
@@ -50,7 +50,7 @@ def check_cxx() -> Iterator[Finding]:
 
 
 def _version(compiler: str) -> str:
-    """What a compiler says of itself; nothing if it does not run."""
+    """Output of `--version`; empty if the compiler does not run."""
     try:
         return subprocess.run(
             [compiler, "--version"], capture_output=True, text=True, timeout=_PATIENCE
@@ -63,7 +63,7 @@ def check_nvcc(nvcc: str | None, wanted: str) -> Iterator[Finding]:
     """The CUDA compiler of a machine with a GPU.
 
     Args:
-        nvcc: where it is, or None.
+        nvcc: path of nvcc, or None.
         wanted: CUDA version of PyTorch.
     """
     fix = f"install the CUDA {wanted} toolkit, or set CUDA_HOME to it; until then the CPU computes"
@@ -81,7 +81,7 @@ def check_nvcc(nvcc: str | None, wanted: str) -> Iterator[Finding]:
 
 
 def check_libraries() -> Iterator[Finding]:
-    """Import what wheels link against."""
+    """Import packages that link against system libraries."""
     broken = 0
     for module, fix in LIBRARIES:
         try:

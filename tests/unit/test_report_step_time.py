@@ -68,5 +68,5 @@ def test_a_profile_without_parts_says_so():
     text = step_time(TRAINING | {"profile": {"steps": 3, "wall_us": 1e3, "parts_us": {}}})
     Balanced(text)
     assert TITLE.replace("'", "&#x27;") in text
-    assert "told no parts" in text
+    assert "recorded no parts" in text
     assert 'class="bar"' not in text
