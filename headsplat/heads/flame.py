@@ -80,7 +80,7 @@ def read_flame_head(files: FlameFiles) -> HeadModel:
     raw = load_pickle(files.model)
     arrays = _model_arrays(raw, files.model)
     mesh = _matching_mesh(files.mesh, arrays["f"])
-    # Chumpy nodes occur in the 2020 release only; the digest distinguishes files of one year.
+    # Only the 2020 release has chumpy nodes; the digest distinguishes files of one year.
     year = "2020" if isinstance(raw["shapedirs"], ChumpyNode) else "2023"
     return HeadModel(
         template=arrays["v_template"],

@@ -6,7 +6,7 @@ from headsplat.heads.ict import parts
 from headsplat.heads.ict.joints import neck_height
 from headsplat.heads.ict.mesh import Graph, rim
 
-# FLAME ends at the base of the neck; ICT's shoulders would only follow the head where clothes are.
+# FLAME ends at the base of the neck. ICT's shoulders are cut off, because clothes cover them.
 TRUNK_CENTER, TRUNK_RADII, TRUNK_TOP, TRUNK_BOTTOM = -0.058, (0.097, 0.096), -0.12, -0.19
 
 
