@@ -1,4 +1,4 @@
-"""metrical-tracker's output folder: `checkpoint/*.frame` and the images in `input/`."""
+"""Reader of metrical-tracker's output folder: `checkpoint/*.frame` and `input/*.png`."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ TOOL = "metrical-tracker"
 def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
     """Read `output/<actor>`; see `headsplat.formats.importing.clip.ReadClip`.
 
-    `input/<k>.png` is the image that `<k>.frame` was fitted to. The user's own images may
-    be numbered otherwise: then the offset is stated or measured. Image id is frame number + 1.
+    `input/<k>.png` is the image that `<k>.frame` was fitted to. The user's own images may have
+    other numbers; the offset is then given or measured. Image id is frame number + 1.
     """
     head_note = check_head_of_frames(options, TOOL)
     frames = read_frame_folder(folder / "checkpoint", options.head)

@@ -9,7 +9,7 @@ import torch
 import import_avatar as import_script
 import train_avatar as train_script
 from headsplat.avatar import load_avatar
-from headsplat.evaluate.report import write as report
+from headsplat.evaluate.report.training import training_curves
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import faces_touching, rasterize_uv, texel_count
@@ -139,7 +139,7 @@ def test_import_leaves_what_training_leaves(clip, value, file, tmp_path):
     facts = read_json(folder / "training.json")
     assert facts["checkpoint"] == {"file": "chkpnt5003.pth", "iteration": 5003}
     assert facts["gaussians"] == len(value[1][2])
-    page = report._training(facts, {"psnr_head_train": 1.0, "psnr_head": 1.0})
+    page = training_curves(facts, {"psnr_head_train": 1.0, "psnr_head": 1.0})
     assert "0 steps" in page
 
 

@@ -1,4 +1,4 @@
-"""A FlashAvatar dataset: imgs/, alpha/, parsing/, and its `.frame` files."""
+"""Reader of FlashAvatar datasets: imgs/, alpha/, parsing/, and `.frame` files."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     The `.frame` files lie in `checkpoint/`, or where the original looks for them,
     `../../metrical-tracker/output/<id>/checkpoint`. Image id is frame number + 1; the images
     are `imgs/<number>.jpg` with number = frame number + 1 unless `frame_delta` says otherwise.
-    The layout as it is counts: where the landmarks fit another offset, a note says so.
+    The layout's offset is used even if landmarks fit another one; a note reports that.
     """
     refuse_images(options, TOOL)
     head_note = check_head_of_frames(options, TOOL)

@@ -1,9 +1,8 @@
-"""Writes a clip in IMavatar's layout, which `headsplat.formats.imavatar.reader` reads.
+"""Export of a clip in IMavatar's layout (see `headsplat.formats.imavatar.reader`).
 
-The head stands still and `world_mat` moves, so that no slot of the pose turns the whole head.
-Classes are three of BiSeNet's, as far as two masks tell: skin for the head, mouth, and cloth for
-what else is in the matte. `eyelids` and `flame_version` are keys of ours, which other readers
-skip.
+The head is fixed and `world_mat` moves, so no pose entry rotates the whole head. Two masks allow
+three BiSeNet classes: skin for the head, mouth, and cloth for the rest of the matte. `eyelids` and
+`flame_version` are additional keys, which other readers ignore.
 """
 
 from collections.abc import Sequence
@@ -103,7 +102,7 @@ def parameters(track: Track, head: HeadModel) -> dict[str, Any]:
 
 
 def classes(matte: np.ndarray, neckhead: np.ndarray, mouth: np.ndarray) -> np.ndarray:
-    """(H, W) masks -> BiSeNet's ids, which give the masks back where the mouth is in the head."""
+    """(H, W) masks -> BiSeNet class ids, invertible if the mouth is within the head."""
     labels = np.where(matte > 127, BISENET.index("cloth"), BISENET.index("background"))
     labels[neckhead > 127] = BISENET.index("skin")
     labels[mouth > 127] = BISENET.index("mouth")
