@@ -1,7 +1,7 @@
-"""Procedural head with MediaPipe's landmarks calibrated in renders of it.
+"""The procedural head with MediaPipe landmarks calibrated on its own renders.
 
-Points inside the skin vote for the place beneath them; points of lids and lips vote for the
-nearest place along that border, so that they never fall onto the eyeball or the other lip.
+Points inside the skin vote for the surface point beneath them. Points of lids and lips vote for the
+nearest point along that border, never on the eyeball or the other lip.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ SIZE = 512
 CAMERA = torch.tensor([1250.0, 1250.0, SIZE / 2, SIZE / 2])
 OFFSET = torch.tensor([0.0, 0.01, 0.75])
 _LEAST_FOUND = 0.9
-# Metres; and median distances from the median up to which a vote counts.
+# Metres; and the inlier threshold of votes, in median distances from the median.
 _LARGEST_SPREAD, _OUTLIER = 0.003, 3.5
 _SAMPLES_PER_EDGE = 12
 
@@ -141,7 +141,7 @@ def _sight(model: HeadModel, skin: Array, drawing: Drawing, found: Array) -> _De
 def draw(
     model: HeadModel, vertices: torch.Tensor, rotation: torch.Tensor, texture: torch.Tensor
 ) -> Drawing:
-    """Draw the head under a soft light, at twice the size, and shrink the image.
+    """Render the head under soft light at twice the size, and downsample.
 
     Args:
         model: the head.
