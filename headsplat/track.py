@@ -193,7 +193,7 @@ class Track:
     def rows(self, ids: "np.ndarray | Sequence[int]") -> np.ndarray:
         """(n,) row of each id; an id that the track lacks is a `UserError`."""
         if len(self) == 0 and len(ids):
-            raise UserError("track: holds no frame; remake the track")
+            raise UserError("track: has no frames; remake the track")
         order = np.argsort(self.ids)
         wanted = np.asarray(ids, dtype=np.int64)
         place = np.searchsorted(self.ids, wanted, sorter=order)

@@ -87,7 +87,7 @@ def _arrays(path: Path) -> Rows:
             names = set(archive.names)
     except BROKEN as error:
         what = "not an .npz that can be read"
-        raise unreadable(error, path, what, "copy it again or make it anew") from error
+        raise unreadable(error, path, what, "copy it again or remake it") from error
     if "head_R" in names:
         return _track(path)
     if "template" in names:

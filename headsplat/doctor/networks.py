@@ -76,18 +76,18 @@ def _adds(provider: str) -> Finding:
         )
         (got,) = session.run(None, {"a": given})
     except Exception as error:  # onnxruntime's own classes have no common base
-        return fails(what, f"{device}: {str(error).splitlines()[0]}", "install it anew")
+        return fails(what, f"{device}: {str(error).splitlines()[0]}", "reinstall it")
     if session.get_providers()[0] != provider:
         fix = "install the CUDA and cuDNN that this ONNX Runtime needs"
         return warning(what, f"{device} does not start, so the CPU computes", fix)
     if not np.array_equal(got, 2 * given):
-        return fails(what, f"{device} adds wrongly", "install it anew")
+        return fails(what, f"{device} adds wrongly", "reinstall it")
     return ok(what, f"{device} adds rightly")
 
 
 def check_detector() -> Iterator[Finding]:
     """Find a drawn face and the corners of its eyes."""
-    fix = "install mediapipe anew, in the version of requirements.lock"
+    fix = "reinstall mediapipe, in the version of requirements.lock"
     image = drawn_face()
     models = FaceModels()
     found = models.detect(image)

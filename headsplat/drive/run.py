@@ -71,7 +71,7 @@ def drive_avatar(
     head = HeadModel.load(head_path)
     track = read_track(track_path, head)
     if len(track) == 0:
-        raise UserError(f"{track_path}: holds no frame; track the clip again")
+        raise UserError(f"{track_path}: has no frames; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
     subject = DrivenSubject(
         head, avatar.shape, DrivingLimits.of(track, avatar.deformation.code_limit)

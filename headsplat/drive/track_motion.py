@@ -28,11 +28,11 @@ def read_track_motion(path: Path, subject: DrivenSubject, options: MotionOptions
             f"{head.name} {head.version}; track that clip with the same head"
         )
     if len(track.ids) == 0:
-        raise UserError(f"{path}: holds no frame; track the clip again")
+        raise UserError(f"{path}: has no frames; track the clip again")
     order = torch.from_numpy(track.ids.argsort())
     times = torch.from_numpy(track.ids.astype("f8") - 1)[order] / track.fps
     if (times.diff() <= 0).any():
-        raise UserError(f"{path}: a frame id is there twice; track the clip again")
+        raise UserError(f"{path}: a frame id occurs twice; track the clip again")
     rotation, translation = subject.limits.poses_from_track(
         *track.poses(torch.float64), options.head_motion
     )

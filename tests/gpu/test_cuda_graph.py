@@ -1,4 +1,4 @@
-"""Graphs are recorded whatever becomes garbage meanwhile."""
+"""CUDA graph capture is independent of garbage collection."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""The networks give on a GPU, in half precision, what they give on the processor."""
+"""Networks in half precision on a GPU agree with the CPU."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Photometric refinement does on a GPU what it does on the processor."""
+"""Photometric refinement on a GPU agrees with the CPU."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A profile of steps on a GPU: kernels have their parts, also within a graph; needs a GPU."""
+"""Profiling on a GPU: parts by kernel names, also within a CUDA graph; needs a GPU."""
 
 import pytest
 import torch

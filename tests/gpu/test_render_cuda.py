@@ -1,4 +1,4 @@
-"""Frames drawn by a captured graph against the plain path; skipped without a GPU."""
+"""Rendering by a captured CUDA graph against the plain path; skipped without a GPU."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The tracker gives on a GPU what it gives on the processor."""
+"""Tracking on a GPU agrees with the CPU."""
 
 import numpy as np
 import pytest

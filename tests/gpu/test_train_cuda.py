@@ -1,4 +1,4 @@
-"""Training on a GPU: recorded steps are the plain ones, buffers grow, memory may run out."""
+"""Training on a GPU: captured steps equal plain ones, budgets grow, out-of-memory is handled."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a training step is made of, on a GPU: against the CPU, and recorded as a CUDA graph."""
+"""Parts of a training step on a GPU: against the CPU, and captured as a CUDA graph."""
 
 import pytest
 import torch

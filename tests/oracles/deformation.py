@@ -1,4 +1,4 @@
-"""The deformation operators in float64 from tensor operators, and random inputs for them."""
+"""Float64 reference of the deformation operators in plain PyTorch, and random inputs."""
 
 import torch
 from torch import Tensor

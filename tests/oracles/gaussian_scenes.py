@@ -1,4 +1,4 @@
-"""Scenes that reach the corners of the image formation; each is a dictionary of float32 inputs."""
+"""Edge cases of the Gaussian rasterizer; each scene is a dictionary of float32 inputs."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The photometric loss in float64 from tensor operators, and random images to charge."""
+"""Float64 reference of the photometric loss in plain PyTorch, and random images."""
 
 import torch
 from torch import Tensor

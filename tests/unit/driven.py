@@ -1,4 +1,4 @@
-"""A subject on a ball head that can be driven: head model, track and avatar as files."""
+"""Driven test subject on a sphere head: head model, track and avatar as files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Avatars on the ball head, and frames in which it moves, for tests of drawing."""
+"""Avatars on the sphere head and moving frames, for rendering tests."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The library in five lines: names load late, avatars travel, and mistakes are one line."""
+"""Public API: lazy names, portable avatars, and one-line errors."""
 
 import ast
 import shutil

@@ -1,4 +1,4 @@
-"""The avatar's files: what is saved is what is drawn, and foreign parts are refused."""
+"""Avatar files: saved and loaded avatars render equally; mismatched parts are refused."""
 
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""The built-in clip: rendered video, sound and ground truth."""
+
 from pathlib import Path
 
 import av

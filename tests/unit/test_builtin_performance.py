@@ -1,3 +1,5 @@
+"""Motion of the built-in subject: range, smoothness, blinks and gaze."""
+
 from dataclasses import replace
 
 import numpy as np

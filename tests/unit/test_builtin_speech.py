@@ -1,3 +1,5 @@
+"""Speech of the built-in subject: timing, lip motion and synthesized sound."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,4 @@
-"""Calibration of MediaPipe's points: its geometry on small meshes, its result on the ICT head."""
+"""Calibration of MediaPipe landmarks: geometry on small meshes, result on the ICT head."""
 
 from dataclasses import replace
 

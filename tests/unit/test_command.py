@@ -1,4 +1,4 @@
-"""The console command: what it prints and writes, its errors, and its ends."""
+"""The console command: output, files, errors, and exit status."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Deformation models: the paper's network, blendshapes that follow the surface, checkpoints."""
+"""Deformation models: FlashAvatar's network, blendshapes on the surface, saved state."""
 
 import math
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""The deformation operators on the CPU against float64, and at their doors."""
+"""Deformation operators on the CPU against float64, and their argument checks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The doctor's checks, on what is really broken."""
+"""The doctor's checks on defects made for the test."""
 
 import hashlib
 import importlib

@@ -1,4 +1,4 @@
-"""Live Link Face's tables as motions: what each coefficient moves, and what is refused."""
+"""Live Link Face tables as motions: effect of each coefficient, and refusals."""
 
 import csv
 from dataclasses import replace
@@ -173,7 +173,7 @@ def cell(name, text, line=3):
     [
         (cell("JawOpen", "JawOpn", 1), "unknown column 'JawOpn'; did it mean 'JawOpen'"),
         (cell("JawOpen", "#!", 1), "unknown column '#!'; remove it"),
-        (cell("JawOpen", "MouthClose", 1), "the column 'MouthClose' is there twice"),
+        (cell("JawOpen", "MouthClose", 1), "the column 'MouthClose' occurs twice"),
         (lambda rows: [row[1:] for row in rows], "the column 'Timecode' is missing"),
         (lambda rows: [row[:30] for row in rows], "is missing; export it with all 52"),
         (cell("JawOpen", "nan"), "line 3: 'JawOpen' is 'nan', expected a number"),

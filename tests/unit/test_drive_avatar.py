@@ -1,4 +1,4 @@
-"""The script that drives an avatar, from files to video, with all kinds of motions."""
+"""The stage `drive_avatar`, from files to video, with all kinds of motions."""
 
 import wave
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""DiffPoseTalk's files as motions: the formulas, and what is refused."""
+"""DiffPoseTalk files as motions: formulas and refusals."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Motions over time, what limits them, blinks, and another subject's track as a motion."""
+"""Motions: resampling, driving limits, blinks, and tracks as motions."""
 
 from dataclasses import replace
 
@@ -176,7 +176,7 @@ class TestAnotherTrack:
             self.read(tmp_path, replace(self.other, **change))
 
     def test_a_frame_twice_is_one_line(self, tmp_path):
-        with pytest.raises(UserError, match="a frame id is there twice"):
+        with pytest.raises(UserError, match="a frame id occurs twice"):
             self.read(tmp_path, replace(self.other, ids=np.r_[1, np.arange(1, 20)]))
 
     def test_no_track_is_one_line(self, tmp_path):

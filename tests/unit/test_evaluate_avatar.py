@@ -1,4 +1,4 @@
-"""The script that measures an avatar: in parts, and to the same numbers when it is cut off."""
+"""The stage `evaluate_avatar`: rendered in parts, with equal metrics after an interruption."""
 
 import os
 import signal

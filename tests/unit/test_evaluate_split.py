@@ -1,3 +1,5 @@
+"""Split into training, held-out and guard frames."""
+
 import pytest
 
 from headsplat.evaluate.split import GUARD, split_frames

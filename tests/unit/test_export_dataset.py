@@ -1,4 +1,4 @@
-"""The exported folder is what FlashAvatar's reader expects, and ids join or the export stops."""
+"""Export in FlashAvatar's layout: readable by its loader, and mismatched ids are refused."""
 
 import zipfile
 

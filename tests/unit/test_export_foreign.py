@@ -1,4 +1,4 @@
-"""What is exported in VHAP's and IMavatar's layouts, as FLAME tables and ARKit's, comes back."""
+"""Round trips of exports: VHAP, IMavatar, FLAME tables and ARKit."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The point cloud is 3D Gaussian Splatting's, and draws what the avatar draws."""
+"""PLY export: 3D Gaussian Splatting's format, and equal rendering."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: each plug-in is one module and one line of a table."""
+"""The examples of docs/extending.md: each plug-in is one module and one registry line."""
 
 import ast
 import csv

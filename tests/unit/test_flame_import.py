@@ -1,4 +1,4 @@
-"""FLAME's importer on a model of FLAME's topology, and its refusals."""
+"""FLAME import on a synthetic model of FLAME's topology, and refusals."""
 
 import pickle
 import runpy

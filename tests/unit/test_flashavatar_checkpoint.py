@@ -1,4 +1,4 @@
-"""FlashAvatar checkpoints: every form read, ours as the original takes them, bad ones named."""
+"""FlashAvatar checkpoints: all versions are read, ours load in the original, bad ones refused."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""The code of a frame: parts and vector are the same numbers, and names find their shapes."""
+"""Frame codes: packing, parts, and expression shapes by name."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The `.frame` files: their bytes, their camera, and what the reader refuses."""
+"""`.frame` files: bytes, camera, and refusals."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""A FlashAvatar checkpoint drawn as its formulas say, imported, and trained on."""
+"""FlashAvatar checkpoints: rendered by the published formulas, imported, and trained further."""
 
 from dataclasses import replace
 

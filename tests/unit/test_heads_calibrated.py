@@ -1,4 +1,4 @@
-"""A real detector finds the procedural face, and its points fall on the model's."""
+"""MediaPipe detects the procedural face, and its points match the model's landmarks."""
 
 import numpy as np
 import pytest

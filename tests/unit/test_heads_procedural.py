@@ -1,4 +1,4 @@
-"""The procedural head: anatomy that moves as it should, and a sound mesh and atlas."""
+"""The procedural head: anatomical motion, and a valid mesh and atlas."""
 
 import numpy as np
 import pytest

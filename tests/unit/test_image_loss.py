@@ -1,3 +1,5 @@
+"""Photometric loss against float64: values, gradients and argument checks."""
+
 import pytest
 import torch
 

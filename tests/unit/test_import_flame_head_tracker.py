@@ -1,4 +1,4 @@
-"""flame-head-tracker's npz files: the projection they mean, their images, and what is refused."""
+"""flame-head-tracker import: projection, images, alignment, and refusals."""
 
 import numpy as np
 import pytest

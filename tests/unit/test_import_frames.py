@@ -1,4 +1,4 @@
-"""metrical-tracker's and FlashAvatar's folders: what is read, and what is refused in one line."""
+"""metrical-tracker and FlashAvatar import: content and one-line refusals."""
 
 import pickle
 import zipfile

@@ -1,4 +1,4 @@
-"""The law of imports between packages; run as a script, this file prints the plan of the house.
+"""Import rules between packages; run as a script, this file prints the package graph.
 
 A package is a folder; each module at the top of `headsplat` counts as a package of its own. An
 arrow leads from a package to one that it imports, within functions too.

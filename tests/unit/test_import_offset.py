@@ -1,4 +1,4 @@
-"""Which image belongs to which frame: measured, confirmed or contradicted."""
+"""Offset between image and frame numbers: measured, confirmed or contradicted."""
 
 from dataclasses import replace
 

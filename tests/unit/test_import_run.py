@@ -1,4 +1,4 @@
-"""From a reader's clip to what later stages read: window, intrinsics, packed images, record."""
+"""Outputs of the import stage: window, intrinsics, packed images, record."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""LPIPS: the formula, its gradient, half precision, and that the weights stay what they are."""
+"""LPIPS: formula, gradient, half precision, and frozen weights."""
 
 import copy
 

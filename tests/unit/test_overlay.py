@@ -1,4 +1,4 @@
-"""The overlay's video: made in parts, and the same bytes however often it was cut off."""
+"""Overlay video: rendered in parts, with equal bytes after interruptions."""
 
 import os
 import signal

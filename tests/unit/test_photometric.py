@@ -1,4 +1,4 @@
-"""Photometric refinement: its parts exactly, and whole small clips against their ground truth."""
+"""Photometric refinement: exact parts, and small clips against ground truth."""
 
 import numpy as np
 import pytest

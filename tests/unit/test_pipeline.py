@@ -1,4 +1,4 @@
-"""Tracking, training and measuring from Python: the folders are the workflow's, options checked."""
+"""The pipeline from Python: folders as in the workflow, and checked options."""
 
 import shutil
 from fractions import Fraction

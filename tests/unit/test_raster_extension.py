@@ -1,4 +1,4 @@
-"""Finding, building and loading the operators: what each machine gets, and what it is told."""
+"""Finding, building and loading the compiled operators, and error messages."""
 
 import hashlib
 import importlib
@@ -158,7 +158,7 @@ def test_a_package_that_cannot_be_loaded_gives_way_to_a_build(
 ):
     installed(monkeypatch, tmp_path, content=b"not a library")
     # The build, too, is an empty file here.
-    with pytest.raises(UserError, match="cannot be loaded .*remove .* to build it anew"):
+    with pytest.raises(UserError, match="cannot be loaded .*remove .* to rebuild it"):
         extension.load()
     assert "x.so cannot be loaded" in caplog.text
     assert "pip install ./cuda_ext rebuilds it" in caplog.text
@@ -231,7 +231,7 @@ def test_a_damaged_library_is_built_anew_and_never_loaded(
     assert extension.load() == facts
     assert library.read_text() == "code\n"
     assert calls(fake) == 2 * once
-    assert caplog.text.count("damaged or has no checksum: building it anew") == 1
+    assert caplog.text.count("damaged or has no checksum: rebuilding it") == 1
     assert extension.is_built()
     left = {path.name for path in library.parent.parent.iterdir()}
     assert left == {"build.lock", library.parent.name}

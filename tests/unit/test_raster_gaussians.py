@@ -1,3 +1,5 @@
+"""Gaussian rasterizer against the float64 reference."""
+
 import pytest
 import torch
 

@@ -1,4 +1,4 @@
-"""Drawing frames: the renderer is `Avatar.render_codes`, in batches; two pose paths agree."""
+"""`FrameRenderer` equals `Avatar.render_codes`, and both pose paths agree."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The report's section on a training step's time."""
+"""Report section on the time of a training step."""
 
 import re
 from html.parser import HTMLParser

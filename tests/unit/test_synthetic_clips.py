@@ -1,4 +1,4 @@
-"""Synthetic clips with images: what they promise to tests and benchmarks."""
+"""Synthetic test clips with images: their guarantees."""
 
 import numpy as np
 import pytest

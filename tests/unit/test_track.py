@@ -1,4 +1,4 @@
-"""The track as a sequence: frames, parts of it, tensors, and where a folder holds it."""
+"""Tracks as sequences: frames, slices, tensors, and lookup in folders."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def test_a_part_of_a_track_is_a_track(track, tmp_path):
     rows = track.rows([22, 11])
     assert track[rows].ids.tolist() == [22, 11]
     assert len(track[:0]) == 0
-    with pytest.raises(UserError, match="holds no frame"):
+    with pytest.raises(UserError, match="has no frames"):
         track[:0].rows([1])
 
 

@@ -1,4 +1,4 @@
-"""Whole clips with known ground truth: accuracy, gaps, cuts, resuming, long clips."""
+"""Tracking of whole clips with ground truth: accuracy, gaps, cuts, resuming, long clips."""
 
 import shutil
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the tracking stage refuses, and how it finds cuts."""
+"""Input checks of the tracking stage, and cut detection."""
 
 import json
 

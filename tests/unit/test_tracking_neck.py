@@ -1,4 +1,4 @@
-"""The neck's share of the head's turns: exact, slow trunk, carried by files and exports."""
+"""Neck rotation: exact split, slow trunk, and its place in files and exports."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The tracker's mathematics against dense algebra, finite differences and the head model."""
+"""The solver against dense algebra, finite differences and the head model."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Training: losses, plan, images, resume that equals an unbroken run, stops that are clean."""
+"""Training: losses, plan, images, bit-equal resuming, clean stops."""
 
 import os
 import signal

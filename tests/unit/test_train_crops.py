@@ -1,4 +1,4 @@
-"""Crops equal plain slices, and their gradient goes where the slice came from."""
+"""Random crops equal slices, and gradients reach the cropped pixels."""
 
 import pytest
 import torch

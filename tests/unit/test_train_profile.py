@@ -1,4 +1,4 @@
-"""Where a step's time goes: real steps on the CPU, and a GPU's trace as the profiler writes it."""
+"""Profiling of training steps: real steps on the CPU, and a recorded GPU trace."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""A clip of a few small images of the ball head, with its track, for training tests."""
+"""A clip of a few small images of the sphere head with its track, for training tests."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -126,7 +126,7 @@ def _header(cells: list[str], path: Path) -> list[str]:
         header.append(known[name.lower()])
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise UserError(f"{path}: the column '{twice[0]}' is there twice; remove one")
+        raise UserError(f"{path}: the column '{twice[0]}' occurs twice; remove one")
     missing = [n for n in known.values() if n not in header and n not in _MAY_LACK]
     if missing:
         raise UserError(

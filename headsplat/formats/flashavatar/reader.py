@@ -88,5 +88,5 @@ def _lag(measured: OffsetFit) -> str:
     return (
         f"The images fit frame_delta {measured.describe(measured.best)} better than "
         f"{measured.describe(FRAME_DELTA)}, which this layout means: the dataset lags; write "
-        f"{measured.best} into the column 'frame_delta' to mend it."
+        f"{measured.best} into the column 'frame_delta' to fix it."
     )

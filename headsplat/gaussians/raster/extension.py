@@ -148,7 +148,7 @@ def _find() -> dict[str, Any]:
         if package is None:
             raise UserError(f"headsplat's operators: {error}") from error
         no_cuda = str(error)
-    both = f"{package['no_cuda']}, and building anew: {no_cuda}"
+    both = f"{package['no_cuda']}, and rebuilding: {no_cuda}"
     return _open(package | {"no_cuda": both})
 
 
@@ -162,7 +162,7 @@ def _open(facts: dict[str, Any]) -> dict[str, Any]:
         remedy = "pip install ./cuda_ext rebuilds it"
         if facts["key"]:
             toolkit = f", with the CUDA {torch.version.cuda} toolkit" if facts["cuda"] else ""
-            remedy = f"remove {Path(library).parent} to build it anew{toolkit}"
+            remedy = f"remove {Path(library).parent} to rebuild it{toolkit}"
         raise UserError(f"{library} cannot be loaded ({cause}); {remedy}") from error
     return facts
 
@@ -283,7 +283,7 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
             raise toolchain.BuildError(failed.read_text().splitlines()[0])
         what = "CPU and CUDA" if plan.cuda else "CPU"
         if target.exists():
-            log.warning("%s is damaged or has no checksum: building it anew", target)
+            log.warning("%s is damaged or has no checksum: rebuilding it", target)
         log.info("compiling headsplat's operators (%s), once", what)
         # A folder per process, because compilers of a killed build may still write into theirs.
         for left in target.parent.glob(f".{target.name}.*.tmp"):
@@ -294,7 +294,7 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
         except toolchain.BuildError as error:
             shutil.rmtree(temporary)
             report = failed if error.lasting else failed.with_suffix(".broken-off")
-            again = "; once mended, remove that file" if plan.cuda and error.lasting else ""
+            again = "; once fixed, remove that file" if plan.cuda and error.lasting else ""
             line = f"{error} (all of it in {report}{again})"
             with publish(report) as path:
                 path.write_text(f"{line}\n{error.output}")
