@@ -67,7 +67,7 @@ def view(head, batch: int = 3):
     return condition, rotation, translation, torch.tensor([100.0, 100, 21, 18]), 40, 36
 
 
-def test_what_is_saved_is_what_is_drawn(avatar, head, tmp_path):
+def test_save_and_load_render_equally(avatar, head, tmp_path):
     save(tmp_path, avatar)
     loaded = load_avatar(tmp_path, head, "cpu")
     assert loaded.facts == {"steps": 7}
@@ -88,7 +88,7 @@ def test_what_is_saved_is_what_is_drawn(avatar, head, tmp_path):
     )  # fmt: skip
 
 
-def test_frames_of_a_batch_do_not_touch_each_other(avatar, head):
+def test_frames_of_a_batch_are_independent(avatar, head):
     together, _ = avatar.render_codes(*view(head), torch.zeros(3))
     condition, rotation, translation, *rest = view(head)
     alone, _ = avatar.render_codes(

@@ -40,7 +40,7 @@ def test_52_names_in_the_apps_order():
     assert ROTATIONS[:4] == ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw")
 
 
-def test_every_shape_of_ict_is_one_of_arkits():
+def test_every_ict_shape_has_an_arkit_name():
     names = [arkit_name(shape) for shape in parts.EXPRESSIONS]
     assert set(names) == set(BLENDSHAPES) - {"TongueOut"}
     assert (arkit_name("browInnerUp_L"), arkit_name("jawOpen")) == ("BrowInnerUp", "JawOpen")
@@ -101,13 +101,13 @@ def test_the_head_turns_about_the_neck(tmp_path):
     np.testing.assert_allclose(now, was, atol=1e-9)
 
 
-def test_a_constant_turn_is_no_motion_relative_to_itself(tmp_path):
+def test_relative_motion_removes_a_constant_turn(tmp_path):
     motion = one_pose(tmp_path, RELATIVE, HeadYaw=0.4)
     torch.testing.assert_close(motion.rotation[3], SUBJECT.limits.rotation)
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 60])
-def test_time_codes_give_the_frame_rate(tmp_path, fps):
+def test_frame_rate_follows_from_time_codes(tmp_path, fps):
     rows = [{"JawOpen": k / 100} for k in range(100)]
     table = read_live_link(write_table(tmp_path / "take.csv", rows, fps, start=3600.5))
     np.testing.assert_allclose(table.times, np.arange(100) / fps, atol=1e-9)
@@ -152,7 +152,7 @@ def test_rows_without_a_face_are_gaps(tmp_path):
     assert len(table.times) == 98
 
 
-def test_midnight_passes_and_equal_time_codes_are_one_moment(tmp_path):
+def test_midnight_and_equal_time_codes(tmp_path):
     path = write_table(tmp_path / "take.csv", [{}] * 60, 30, start=24 * 3600 - 1)
     edit(path, lambda rows: [*rows[:5], rows[4], *rows[5:]])
     text = path.read_text().replace("24:00:00", "00:00:00")
@@ -221,7 +221,7 @@ def test_tables_that_a_spreadsheet_saved_again(tmp_path, separator, encoding):
     np.testing.assert_array_equal(again.values["JawOpen"], np.full(70, 0.25))
 
 
-def test_what_is_no_text_is_one_line(tmp_path):
+def test_binary_files_are_one_line(tmp_path):
     (tmp_path / "take.csv").write_bytes(b"\x89PNG\x00\xff\xfe")
     with pytest.raises(UserError, match=r"take\.csv: cannot be read as a table"):
         read_live_link(tmp_path / "take.csv")

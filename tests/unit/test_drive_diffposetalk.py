@@ -72,7 +72,7 @@ def test_codes_are_padded_and_joints_become_rows(tmp_path):
     assert not condition[:, 118:].any()
 
 
-def test_25_frames_a_second_and_one_repetition(tmp_path):
+def test_25_fps_and_one_repetition(tmp_path):
     arrays = speech()
     motion = read(tmp_path, arrays)
     np.testing.assert_allclose(motion.times.numpy(), np.arange(FRAMES) / 25)
@@ -80,7 +80,7 @@ def test_25_frames_a_second_and_one_repetition(tmp_path):
     assert torch.equal(motion.condition, repeated.condition)
 
 
-def test_head_motion_moves_the_camera_as_flame_would_move_its_head(tmp_path):
+def test_head_motion_in_the_camera_equals_flames_global_rotation(tmp_path):
     arrays = speech()
     motion = read(tmp_path, arrays)
     base_R, base_t = SUBJECT.limits.rotation.numpy(), SUBJECT.limits.translation.numpy()
@@ -104,7 +104,7 @@ def test_relative_motion_is_about_the_clips_mean(tmp_path):
 
 
 @pytest.mark.parametrize("head_motion", [RELATIVE, ABSOLUTE, STILL])
-def test_models_without_a_head_pose_keep_it_still(tmp_path, head_motion):
+def test_zero_head_poses_keep_the_head_still(tmp_path, head_motion):
     motion = read(tmp_path, speech(head=False), head_motion)
     torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(FRAMES, 3, 3))
     torch.testing.assert_close(motion.translation, SUBJECT.limits.translation.expand(FRAMES, 3))
@@ -115,7 +115,7 @@ def test_still_heads_stay_still(tmp_path):
     torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(FRAMES, 3, 3))
 
 
-def test_blinks_are_put_into_the_lids(tmp_path):
+def test_blinks_close_the_lids(tmp_path):
     arrays = {key: np.tile(value, (4, 1)) for key, value in speech().items()}
     motion = read(tmp_path, arrays, with_blinks=True)
     assert torch.equal(motion.condition[:, -2:], blinks(motion.times))

@@ -41,13 +41,13 @@ def test_resampling_goes_by_time(times):
         torch.testing.assert_close(getattr(sampled, name), getattr(expected, name))
 
 
-def test_the_same_rate_changes_nothing():
+def test_resampling_at_the_same_rate_is_the_identity():
     motion = turning([k / 25 for k in range(9)])
     assert torch.allclose(motion.resample(25).condition, motion.condition, atol=1e-12, rtol=0)
     assert len(motion.resample(25).times) == 9
 
 
-def test_a_late_start_stands_still_and_one_moment_is_a_image():
+def test_motion_is_constant_before_the_first_sample():
     sampled = turning([0.2, 0.4]).resample(10)
     assert sampled.condition[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.3, 0.4])
     assert len(turning([0.0]).resample(25).times) == 1
@@ -61,13 +61,13 @@ def test_shapes_and_order_are_checked():
         replace(motion, times=motion.times.flip(0))
 
 
-def test_mean_rotation_is_the_middle():
+def test_mean_rotation_is_the_chordal_mean():
     vectors = torch.tensor([[0.3, 0, 0], [-0.3, 0, 0], [0, 0.2, 0], [0, -0.2, 0]]).double()
     base = matrix_from_axis_angle(torch.tensor([3.0, 0.2, 0.1]).double())
     torch.testing.assert_close(mean_rotation(base @ matrix_from_axis_angle(vectors)), base)
 
 
-def test_codes_stop_a_little_beyond_what_was_seen():
+def test_codes_are_clamped_to_the_training_range():
     track = make_track(arkit_like())
     limits, codes = DrivingLimits.of(track), track.codes(torch.float64).vector
     assert torch.equal(limits.clamp_codes(codes), codes)
@@ -77,7 +77,7 @@ def test_codes_stop_a_little_beyond_what_was_seen():
     )
 
 
-def test_turns_stop_five_degrees_beyond_what_was_seen():
+def test_turns_are_clamped_five_degrees_beyond_the_range():
     limits = DrivingLimits.of(make_track(arkit_like()))
     vectors = torch.tensor([[0.0, 1.2, 0.0], [0.0, 0.05, 0.0]], dtype=torch.float64)
     R, t = limits.poses_from_turns(
@@ -90,14 +90,14 @@ def test_turns_stop_five_degrees_beyond_what_was_seen():
     torch.testing.assert_close(t, limits.translation.expand(2, 3))
 
 
-def test_frames_without_a_face_say_nothing_of_what_was_seen():
+def test_limits_ignore_frames_without_a_face():
     track = make_track(arkit_like())
     wild = replace(track, exp=np.where(np.arange(12)[:, None] == 3, 50.0, track.exp))
     unseen = replace(wild, interpolated=np.arange(12) == 3)
     assert DrivingLimits.of(unseen).codes[1, 0] < 2 < DrivingLimits.of(wild).codes[1, 0]
 
 
-def test_blinks_are_short_regular_and_the_same_each_time():
+def test_blinks_are_short_and_deterministic():
     times = torch.arange(60 * 100, dtype=torch.float64) / 100
     lids = blinks(times)
     assert torch.equal(lids, blinks(times))
@@ -124,7 +124,7 @@ class TestAnotherTrack:
         )
 
     @pytest.mark.parametrize("head_motion", [RELATIVE, ABSOLUTE])
-    def test_a_subject_that_follows_itself_does_what_it_did(self, tmp_path, head_motion):
+    def test_own_track_gives_own_poses(self, tmp_path, head_motion):
         motion = self.read(tmp_path, self.own, head_motion).resample(25)
         rotation, translation = self.own.poses(torch.float64)
         torch.testing.assert_close(
@@ -133,13 +133,13 @@ class TestAnotherTrack:
         torch.testing.assert_close(motion.rotation, rotation, atol=1e-6, rtol=0)
         torch.testing.assert_close(motion.translation, translation, atol=1e-7, rtol=0)
 
-    def test_codes_are_taken_as_they_are(self, tmp_path):
+    def test_codes_are_unchanged(self, tmp_path):
         motion = self.read(tmp_path, self.other)
         torch.testing.assert_close(
             motion.condition, self.other.codes(torch.float64).vector, atol=2e-7, rtol=0
         )
 
-    def test_relative_motion_is_about_the_subjects_own_view(self, tmp_path):
+    def test_relative_motion_is_about_the_mean_pose(self, tmp_path):
         limits = DrivingLimits.of(self.own)
         motion = self.read(tmp_path, self.other)
         rotation, translation = self.other.poses(torch.float64)
@@ -151,12 +151,12 @@ class TestAnotherTrack:
             motion.translation, limits.translation + moved, atol=1e-6, rtol=0
         )
 
-    def test_a_still_head_keeps_the_mean_view(self, tmp_path):
+    def test_still_keeps_the_mean_pose(self, tmp_path):
         limits, motion = DrivingLimits.of(self.own), self.read(tmp_path, self.other, STILL)
         torch.testing.assert_close(motion.rotation, limits.rotation.expand(20, 3, 3))
         torch.testing.assert_close(motion.translation, limits.translation.expand(20, 3))
 
-    def test_gaps_and_the_order_of_rows_do_not_matter(self, tmp_path):
+    def test_gaps_and_unordered_rows(self, tmp_path):
         keep = np.array([7, 0, 1, 2, 3, 4, 5, 8, 9, 10, 11])
         some = {
             name: getattr(self.own, name)[keep]
@@ -175,7 +175,7 @@ class TestAnotherTrack:
         with pytest.raises(UserError, match="the avatar's is ict 1; track that clip with the same"):
             self.read(tmp_path, replace(self.other, **change))
 
-    def test_a_frame_twice_is_one_line(self, tmp_path):
+    def test_a_duplicate_frame_is_one_line(self, tmp_path):
         with pytest.raises(UserError, match="a frame id occurs twice"):
             self.read(tmp_path, replace(self.other, ids=np.r_[1, np.arange(1, 20)]))
 

@@ -117,7 +117,7 @@ def test_an_import_without_a_sound_has_a_silent_video(inputs, straight, tmp_path
     np.testing.assert_array_equal(shown(tmp_path / "test.mp4"), shown(straight / "test.mp4"))
 
 
-def test_parts_change_no_number(inputs, straight, tmp_path, monkeypatch):
+def test_metrics_do_not_depend_on_parts(inputs, straight, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "PART", 1000)
     script.main(arguments(inputs, tmp_path))
     whole, joined = (read_npz(f / "evaluation.npz") for f in (tmp_path, straight))
@@ -140,9 +140,7 @@ def test_parts_change_no_number(inputs, straight, tmp_path, monkeypatch):
     assert metrics["temporal_error"] == pytest.approx(np.nanmean(flicker), rel=1e-6)
 
 
-def test_an_evaluation_that_was_cut_off_goes_on_to_the_same_numbers(
-    inputs, straight, tmp_path, monkeypatch
-):
+def test_a_resumed_evaluation_has_equal_metrics(inputs, straight, tmp_path, monkeypatch):
     measure, measured, limit = evaluation.frame_metrics, [], 4
 
     def dies(*images):

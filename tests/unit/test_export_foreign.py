@@ -134,7 +134,7 @@ def test_imavatar_is_exact_in_float64_and_projects_as_the_tool_does(tmp_path):
         np.testing.assert_allclose(box, [*points.min(0), *points.max(0)])
 
 
-def test_what_imavatar_has_no_room_for_is_measured():
+def test_truncated_codes_are_measured():
     head = small_flame()
     assert truncation_error_mm(head, track_of(head, 100, 50), 100, 50) == 0
     track = track_of(head)

@@ -198,7 +198,7 @@ def test_a_format_is_imported(installed, tmp_path):
     assert [float(row["z"]) for row in rows] == pytest.approx([0.8] * count)
 
 
-def test_a_matting_model_mattes(installed, tmp_path):
+def test_a_matting_model_runs(installed, tmp_path):
     image = np.zeros((32, 32, 3), np.uint8)
     image[8:24, 8:24] = 200
     with publish(tmp_path / "000.zip") as path, FrameZipWriter(path, ".png") as pack:

@@ -114,7 +114,7 @@ def direct(value, head, track, rows):
 
 
 @torch.no_grad()
-def test_imported_it_is_drawn_as_the_formulas_say(clip, head, track, value, file, tmp_path):
+def test_imported_avatars_render_by_the_formulas(clip, head, track, value, file, tmp_path):
     avatar = load_avatar(import_to(tmp_path / "model", clip, file), head, "cpu")
     rows = torch.tensor([2, 7])
     codes, intrinsics = track.codes().vector[rows], track.intrinsics()
@@ -132,7 +132,7 @@ def test_imported_it_is_drawn_as_the_formulas_say(clip, head, track, value, file
     torch.testing.assert_close(image, expected.clamp(0, 1), atol=2e-5, rtol=0)
 
 
-def test_import_leaves_what_training_leaves(clip, value, file, tmp_path):
+def test_import_writes_the_files_of_training(clip, value, file, tmp_path):
     folder = import_to(tmp_path / "model", clip, file)
     ours = read_checkpoint(folder / "chkpnt5003.pth")
     official.assert_same(tuple(ours.gauss.values()), value[1])
@@ -143,7 +143,7 @@ def test_import_leaves_what_training_leaves(clip, value, file, tmp_path):
     assert "0 steps" in page
 
 
-def test_it_is_trained_on_from_where_it_stood(clip, value, file, tmp_path):
+def test_training_continues_from_a_checkpoint(clip, value, file, tmp_path):
     first = train_to(tmp_path / "a", clip, file, "--steps", "1")
     second = train_to(tmp_path / "b", clip, first / "chkpnt5005.pth", "--steps", "3")
     theirs, one = read_checkpoint(file), read_checkpoint(first / "chkpnt5005.pth")
@@ -180,7 +180,7 @@ def losses(folder):
     return [loss for _, loss in read_json(folder / "training.json")["losses"]["total"]]
 
 
-def test_our_own_comes_back_whole_and_learns_on(clip, head, tmp_path):
+def test_own_checkpoints_round_trip_and_train_on(clip, head, tmp_path):
     first = train_to(tmp_path / "first", clip, None, "--steps", "30")
     back = import_to(tmp_path / "back", clip, first / "chkpnt60.pth")
     ours, imported = (load_avatar(folder, head, "cpu") for folder in (first, back))
@@ -208,7 +208,7 @@ def refused(clip, path, uv, tmp_path, train):
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_another_uv_size_or_head_says_so(clip, head, file, tmp_path, train):
+def test_another_uv_size_or_head_is_refused(clip, head, file, tmp_path, train):
     count, wrong = texel_count(head, UV), texel_count(head, OTHER_UV)
     assert refused(clip, file, OTHER_UV, tmp_path, train) == (
         f"{file}: gauss[2] (_features_dc) holds {count} Gaussians, a UV map of {OTHER_UV} texels a "
@@ -226,7 +226,7 @@ def test_another_uv_size_or_head_says_so(clip, head, file, tmp_path, train):
     )
 
 
-def test_other_models_cannot_go_on_from_it(clip, file, tmp_path):
+def test_other_models_refuse_checkpoints(clip, file, tmp_path):
     with pytest.raises(UserError, match=r"chkpnt5003\.pth: the model blendshapes cannot go on"):
         train_to(tmp_path, clip, file, "--model", "blendshapes", "--steps", "1")
 

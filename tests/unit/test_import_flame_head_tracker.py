@@ -114,7 +114,7 @@ def test_projection_is_the_trackers(tmp_path, version, realigned):
         assert found.images[frame + 1].array == array
 
 
-def test_rotations_in_head_and_neck_slot_are_folded(tmp_path):
+def test_head_and_neck_rotations_are_combined(tmp_path):
     head = small_flame()
     for frame in FRAMES:
         values = arrays(frame)
@@ -139,7 +139,7 @@ def test_blinks_become_eyelids_with_a_gain(tmp_path):
     np.testing.assert_allclose(track.eyelids, 0.7 * scores[:, [9, 10]], atol=1e-6)
 
 
-def test_gaps_and_what_is_dropped_are_said(tmp_path):
+def test_gaps_and_dropped_parameters_are_noted(tmp_path):
     notes = " | ".join(read_flame_head_tracker(clip(tmp_path), options()).notes)
     for words in ("1 frames between 0 and 4 are absent", "'img_aligned'", "0.5 times", "'tex'"):
         assert words in notes

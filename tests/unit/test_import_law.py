@@ -145,7 +145,7 @@ def witness(a: str, b: str) -> str:
     )
 
 
-def test_the_library_knows_nothing_of_the_workflow():
+def test_the_library_does_not_import_the_workflow():
     above = {"snakemake", "headsplat_workflow"}
     wrong = [
         f"{module} imports {name}"

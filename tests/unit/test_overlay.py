@@ -61,9 +61,7 @@ def test_it_shows_every_frame_with_its_points(straight):
     assert np.abs(np.diff(np.stack(images).astype(int), axis=0)).mean((1, 2, 3)).min() > 0.1
 
 
-def test_a_video_that_was_cut_off_goes_on_and_is_the_same_bytes(
-    inputs, straight, tmp_path, monkeypatch
-):
+def test_a_resumed_overlay_has_equal_bytes(inputs, straight, tmp_path, monkeypatch):
     draw, drawn, limit = Overlay.draw, [], PART + 8
 
     def dies(self, rows, images):

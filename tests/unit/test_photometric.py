@@ -65,7 +65,7 @@ def vertices(face, state):
     )  # fmt: skip
 
 
-def test_points_lie_where_the_mesh_has_them(face, state):
+def test_points_lie_on_the_mesh(face, state):
     head, _, layout, points = face
     camera = torch.tensor([FOCAL, FOCAL, 0.0, 0.0], dtype=torch.float64)
     pixels = project(vertices(face, state), state.rotation, state.translation(layout), camera)
@@ -78,7 +78,7 @@ def test_points_lie_where_the_mesh_has_them(face, state):
     assert pixels.shape[1] == len(head.template)
 
 
-def test_derivatives_are_those_of_differences(face, state):
+def test_derivatives_match_finite_differences(face, state):
     layout, points = face[2], face[3]
     slope = torch.randn(2, len(points), 2, generator=torch.Generator().manual_seed(2))
     placed = points.place(state)
@@ -116,7 +116,7 @@ def test_common_motions_move_all_frames_alike(face, state):
     torch.testing.assert_close(change, state.rotation @ shift, atol=1e-6, rtol=0)
 
 
-def test_landmarks_say_where_all_frames_lie(plain):
+def test_common_motion_is_removed(plain):
     """A turn and a shift of all frames along the head's own axes are taken back."""
     clip, folder, _ = plain
     observed = read_observations(
@@ -157,7 +157,7 @@ def test_look_up_keeps_pixel_centers_and_slopes():
         assert matte[0].tolist() == pytest.approx([1, 1, 0], abs=1e-3)
 
 
-def test_colors_come_apart_into_albedo_and_light():
+def test_albedo_and_light_are_separated():
     generator = torch.Generator().manual_seed(0)
     albedo = 0.3 + 0.5 * torch.rand(300, generator=generator)
     base = torch.nn.functional.normalize(torch.randn(300, 3, generator=generator), dim=-1)
@@ -176,7 +176,7 @@ def test_colors_come_apart_into_albedo_and_light():
     assert left[:, color.known > 0].abs().median() < 0.003
 
 
-def test_hidden_points_do_not_show(face, state):
+def test_occluded_points_are_invisible(face, state):
     head, basis, layout, points = face
     visibility = Visibility(head, basis, layout, points, SIZE, (SIZE / 2, SIZE / 2))
     turn = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.2, 0.0]], dtype=torch.float64)
@@ -198,7 +198,7 @@ def plain(tmp_path_factory):
     return clip, folder, run(clip, folder, "cpu", "auto")
 
 
-def test_refinement_comes_nearer_to_the_ground_truth(plain):
+def test_refinement_reduces_the_error(plain):
     before, after = plain[2]["before"], plain[2]["after"]
     assert after["turn_degrees"] < before["turn_degrees"]
     assert after["turn_spread_degrees"] < 0.7 * before["turn_spread_degrees"]
@@ -215,7 +215,7 @@ def test_an_occluder_does_not_pull_the_pose(tmp_path):
         assert after[name] < before[name], name
 
 
-def test_images_that_tell_nothing_keep_the_track(plain, tmp_path, caplog):
+def test_uninformative_images_keep_the_track(plain, tmp_path, caplog):
     """Noise in place of the face: the refinement finds nothing better and says so."""
     clip, folder, _ = plain
     names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
@@ -241,7 +241,7 @@ def test_images_that_tell_nothing_keep_the_track(plain, tmp_path, caplog):
         np.testing.assert_array_equal(getattr(track, name), getattr(kept, name))
 
 
-def test_state_of_a_track_is_what_made_it(plain):
+def test_state_of_a_track_round_trips(plain):
     clip, folder, _ = plain
     track = read_track(folder / "landmark_track.npz")
     basis = LandmarkBasis(clip.head)
@@ -255,7 +255,7 @@ def test_state_of_a_track_is_what_made_it(plain):
     np.testing.assert_allclose(exp, track.exp, atol=1e-5)
 
 
-def test_a_refinement_that_was_cut_off_goes_on_to_the_same_bits(plain, tmp_path, monkeypatch):
+def test_a_resumed_refinement_is_bit_equal(plain, tmp_path, monkeypatch):
     folder = plain[1]
     names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
     zips = [sorted((folder / name).glob("*.zip")) for name in ("frames", "alpha")]

@@ -71,7 +71,7 @@ def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(loader, monke
         ("x.h: error: no such thing", False),
     ],
 )
-def test_a_build_for_the_gpu_is_tried_again_where_it_may_go_better(
+def test_a_failed_gpu_build_is_retried_if_it_may_succeed(
     loader, monkeypatch, tmp_path, said, again
 ):
     gpu(monkeypatch)
@@ -129,7 +129,7 @@ def test_a_package_without_its_facts_is_not_used(loader, monkeypatch, tmp_path, 
     ("arch", "told"),
     [(None, "was built without CUDA kernels"), ("80", "for compute capability 8.0, and the GPU")],
 )
-def test_a_package_that_does_not_serve_the_gpu_gives_way_to_a_build(
+def test_a_package_without_gpu_support_is_replaced_by_a_build(
     loader, monkeypatch, tmp_path, arch, told
 ):
     gpu(monkeypatch)
@@ -147,13 +147,13 @@ def test_a_package_that_does_not_serve_the_gpu_gives_way_to_a_build(
 
 
 @pytest.mark.parametrize(("arch", "whole"), [("80", True), ("86", True), ("89", False)])
-def test_a_package_serves_later_gpus_of_its_generation(loader, monkeypatch, tmp_path, arch, whole):
+def test_a_package_supports_later_minor_gpu_versions(loader, monkeypatch, tmp_path, arch, whole):
     gpu(monkeypatch, (8, 6))
     installed(monkeypatch, tmp_path, arch=arch)
     assert extension.load()["cuda"] == whole
 
 
-def test_a_package_that_cannot_be_loaded_gives_way_to_a_build(
+def test_a_package_that_cannot_be_loaded_is_replaced_by_a_build(
     really, monkeypatch, tmp_path, caplog
 ):
     installed(monkeypatch, tmp_path, content=b"not a library")
@@ -214,7 +214,7 @@ def test_setup_ends_in_one_line(monkeypatch, tmp_path):
         lambda library: library.unlink(),
     ],
 )
-def test_a_damaged_library_is_built_anew_and_never_loaded(
+def test_a_damaged_library_is_rebuilt_and_never_loaded(
     loader, monkeypatch, tmp_path, caplog, damage
 ):
     fake = compiler(tmp_path / "bin/c++", GOOD.replace(": >", "echo code >"))

@@ -35,7 +35,7 @@ def avatar(request) -> Avatar:
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_a_call_is_avatar_render_codes(avatar, count):
+def test_render_equals_avatar_render_codes(avatar, count):
     color, alpha = renderer_of(avatar, 4).render(*moving(count))
     expected = avatar.render_codes(*moving(count), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
     assert color.shape == (count, HEIGHT, WIDTH, 3)
@@ -130,7 +130,7 @@ def test_speeds_are_frames_per_second(avatar):
 
 
 @pytest.mark.parametrize("pose", [True, False])
-def test_one_persons_vertices_are_the_heads(pose):
+def test_subject_geometry_equals_head_geometry(pose):
     geometry = HeadGeometry(toy_head(pose=pose), dtype=torch.float64)
     make = torch.Generator().manual_seed(1)
     noise = lambda *shape: 0.4 * torch.randn(*shape, generator=make, dtype=torch.float64)  # noqa: E731
@@ -147,7 +147,7 @@ def test_one_persons_vertices_are_the_heads(pose):
         subject.vertices(exp[:, 1:], rotations, lids)
 
 
-def test_an_avatars_pose_is_that_of_the_code():
+def test_both_pose_paths_agree():
     avatar = sphere_avatar("blendshapes")
     condition, rotation, translation = moving(3)
     vertices = avatar.vertices(condition)

@@ -56,7 +56,7 @@ def test_bars_and_numbers():
     assert "model/trace.json.gz" in text
 
 
-def test_a_slow_step_is_told_in_milliseconds():
+def test_a_slow_step_is_shown_in_milliseconds():
     profile = {"steps": 3, "wall_us": 2.5e5, "parts_us": {"optimizer": 1.25e5}}
     text = step_time(TRAINING | {"profile": profile})
     assert "250.0 ms each" in text

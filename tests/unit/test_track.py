@@ -70,7 +70,7 @@ def test_tensors_have_the_precision_that_is_asked_for(track):
     assert torch.equal(R.float(), frames.rotation)
 
 
-def test_written_again_it_is_the_same_file(file, track, tmp_path):
+def test_rewritten_track_has_equal_bytes(file, track, tmp_path):
     write_track(tmp_path / "track.npz", track)
     assert (tmp_path / "track.npz").read_bytes() == file.read_bytes()
 

@@ -64,7 +64,7 @@ def angles(six):
     return axis_angle_from_matrix(matrix_from_6d(torch.as_tensor(six))).numpy()
 
 
-def test_pose_and_face_are_the_ground_truth(clip, solved):
+def test_pose_and_face_match_the_ground_truth(clip, solved):
     ground_truth = clip[2]
     assert np.median(turn_errors(solved, ground_truth)) < 1.0
     for side in (0, 1):
@@ -234,7 +234,7 @@ def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, capl
     assert Scratch(tmp_path / "b", state_key([], {}, "other")).folder.is_dir()
 
 
-def test_windows_give_what_one_solve_gives(clip, solved, tmp_path, monkeypatch):
+def test_windows_equal_one_solve(clip, solved, tmp_path, monkeypatch):
     folder, _, ground_truth = clip
     monkeypatch.setattr(schedule, "JOINT", 60)
     monkeypatch.setattr(schedule, "WINDOW", 30)
@@ -248,7 +248,7 @@ def test_windows_give_what_one_solve_gives(clip, solved, tmp_path, monkeypatch):
     assert np.median(np.abs(long.eyelids - solved.eyelids)) < 0.02
 
 
-def test_focal_length_is_said_to_be_unknown_without_motion(clip, tmp_path, caplog):
+def test_focal_length_is_unknown_without_motion(clip, tmp_path, caplog):
     _, head, _ = clip
     ground_truth = make_ground_truth(head, 40, seed=4, motion=0.02)
     landmarks, crop = detect(head, ground_truth)

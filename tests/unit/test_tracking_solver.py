@@ -213,7 +213,7 @@ def test_smoothness_gradient_and_bands(setup):
     assert far[2:4].abs().max() == 0
 
 
-def test_a_noisy_outline_does_not_hold_the_jaw_line_along_itself():
+def test_a_noisy_outline_does_not_stop_the_jaw_line_sliding():
     angle = torch.linspace(0.2, np.pi - 0.2, 17, dtype=torch.float64)
     line = 70 * torch.stack([angle.cos(), 1.3 * angle.sin()], -1)
     top = 70 * torch.tensor([[-0.8, -0.4], [0.0, -1.2], [0.8, -0.4]], dtype=torch.float64)
@@ -229,7 +229,7 @@ def test_a_noisy_outline_does_not_hold_the_jaw_line_along_itself():
     assert 0.5 < across.std() < 1.1
 
 
-def test_a_step_cut_short_is_not_the_end(monkeypatch):
+def test_a_damped_step_is_not_convergence(monkeypatch):
     """Small falls end a solve only where damping was not in the way."""
     dampings = iter([1e-2, 1e-1, 1e-2, 1e-3])
     normal = type("Normal", (), {"cost": 100.0})
