@@ -28,7 +28,8 @@ def render(
         track_path: track of the same head model; None for that of the avatar's own clip.
         frames: first and last id, inclusive; None for all.
         audio: file with sound that starts with the first frame, for an mp4.
-        out: `.mp4`; `.png` of one frame; or a new folder, which gets `00001.png` for id 1.
+        out: `.mp4`; `.png` of one frame; or a new folder for `00001.png` and so on, named by frame
+            id.
 
     Raises:
         UserError: files that cannot be used or do not belong together; nothing was written.

@@ -16,7 +16,7 @@ _PROGRAM = "#include <omp.h>\n#include <span>\nint threads() { return omp_get_ma
 _FLAGS = ["-std=c++20", "-fopenmp", "-fPIC", "-shared", "-x", "c++"]
 _PATIENCE = 120  # seconds for the test program
 _FIX = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
-# Module -> what to do where it does not load.
+# Module -> fix if it does not load.
 LIBRARIES = (
     ("cv2", "install libGL.so.1 and libglib (Debian: apt-get install libgl1 libglib2.0-0)"),
     ("mediapipe", "install libGL.so.1 and libEGL.so.1 (Debian: apt-get install libgl1 libegl1)"),

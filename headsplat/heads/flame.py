@@ -131,7 +131,7 @@ def _array(table: Any, key: str, shape: tuple[int, ...], path: Path) -> np.ndarr
 
 
 def _matching_mesh(path: Path, faces: np.ndarray) -> TexturedMesh:
-    """The UV mesh, whose first faces must be the model's own: all tables number those."""
+    """The UV mesh; its first faces must equal the model's, because all tables refer to them."""
     mesh = read_textured_mesh(path)
     if len(mesh.vertices) != _VERTICES or not np.array_equal(mesh.faces[:_FACES], faces):
         raise UserError(

@@ -156,7 +156,7 @@ def _densify(state: dict[str, Any], deepest: int) -> np.ndarray:
 def _check_columns(
     data: np.ndarray, rows: np.ndarray, starts: np.ndarray, height: int, width: int
 ) -> None:
-    """Each column's entries follow those of the one before, and nothing is larger than it says."""
+    """Check the CSC structure: column offsets ascend and all indices are in range."""
     if height < 0 or width < 0 or height * width > _DENSEST:
         raise ValueError(f"its shape is [{height}, {width}]")
     if {data.ndim, rows.ndim, starts.ndim} != {1} or {rows.dtype.kind, starts.dtype.kind} - {*"iu"}:

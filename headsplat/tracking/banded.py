@@ -52,7 +52,7 @@ class BandedFactor:
         return torch.cat([*rows, _triangular(self.last, right)], 1)
 
     def back_solve(self, half: Tensor) -> Tensor:
-        """L^-T half for (B, K, m, c) as `half_solve` gives it; rows in the matrix' order."""
+        """L^-T half for (B, K, m, c) from `half_solve`; rows in the order of the matrix."""
         sizes = [level.lower.shape[1] for level in self.levels]
         *parts, last = half.split([*sizes, 1], 1)
         known = _transposed(self.last, last)

@@ -225,7 +225,7 @@ def overlay_track(
 
     Args:
         head_path: head model of the track.
-        track_path: what to draw.
+        track_path: track to draw.
         landmarks: detected points of the clip.
         crop: window in which the frames were cut.
         frames: packed crops.

@@ -80,7 +80,7 @@ class _Camera:
 
         Args:
             out: (N, L, r, P + free) to fill.
-            weight: (N, L, r, 2), what the derivatives of the pixels are multiplied with.
+            weight: (N, L, r, 2), factors of the pixel derivatives.
 
         Returns:
             (N, L, r, 3) weighted derivatives by the canonical points, float32.
@@ -127,7 +127,7 @@ class LandmarkView:
 
         Args:
             out: (N, L, 2, P + free) float32; as many shared unknowns as there is room for.
-            weight: (N, L, 2, 2), what the derivatives of the pixels are multiplied with.
+            weight: (N, L, 2, 2), factors of the pixel derivatives.
         """
         layout, parts = self._camera.layout, self._basis.parts
         toward = self._camera.columns(out, weight)

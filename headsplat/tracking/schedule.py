@@ -3,10 +3,9 @@
 1. Poses of all frames by scaled orthography.
 2. Identity and focal length with a few frames spread over poses and mouth shapes, each with its
    own expression and no temporal terms.
-3. The whole clip with temporal terms, identity and focal length along with it. Clips longer
-   than `JOINT` frames keep those of an evenly spread part and are solved window by window, so
-   that memory does not grow with the clip; the windows overlap by more than the temporal terms
-   reach.
+3. The whole clip with temporal terms, identity and focal length along with it. For clips longer
+   than `JOINT` frames, these come from runs spread over the clip, and the rest is solved in
+   windows. Memory is then bounded. Windows overlap by more than the range of the temporal terms.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,7 @@ def test_recorded_batches_remember_like_single_ones(tmp_path):
     engine.reset()
     forgetful = engine.alphas(images[batch : 2 * batch]).cpu().int()
     assert (forgetful - whole[batch : 2 * batch]).abs().float().mean() > 1
-    other = engine.alphas(random_images(batch, 160))  # another size is recorded anew
+    other = engine.alphas(random_images(batch, 160))  # another size needs a new recording
     assert other.shape == (batch, 160, 160)
 
 

@@ -125,8 +125,8 @@ def test_flashavatar_can_be_recorded(degree):
         model(frames(1, count, "cuda"))
     graph.replay()
     expected_colors, expected = step()
-    # Close and not equal: cuBLAS may choose otherwise while it is recorded. What the recording did
-    # not see of the changes above would be far larger.
+    # Close, not equal: cuBLAS may choose other kernels during capture. Changes missed by the
+    # recording would be far larger.
     assert relative(colors, expected_colors) < 1e-3
     for found, true in zip(gradients, expected, strict=True):
         assert relative(found, true) < 1e-2

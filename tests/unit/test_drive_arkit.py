@@ -52,7 +52,7 @@ def test_shapes_get_their_coefficients(tmp_path):
         EyeBlinkLeft=0.9, JawOpen=0.6,
     )  # fmt: skip
     codes = dict(zip(ARKIT_SHAPES, motion.condition[0, :E].tolist(), strict=True))
-    # What joints and lids do is not done again by shapes.
+    # Shapes do not repeat motions of joints and lids.
     assert codes == {
         "browInnerUp_L": 0.4, "browInnerUp_R": 0.4, "eyeBlink_L": 0, "eyeLookOut_L": 0.5,
         "jawOpen": 0, "mouthSmile_L": 0.7, "mouthSmile_R": 0.2,

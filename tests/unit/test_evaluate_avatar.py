@@ -63,7 +63,7 @@ def arguments(inputs: list[str], folder: Path) -> list[str]:
 
 
 def published(folder: Path) -> dict[str, Any]:
-    """What a run published, but for the speeds."""
+    """Published files of a run, without speeds."""
     metrics = read_json(folder / "metrics.json")
     assert all(metrics.pop(name) > 0 for name in SPEEDS)
     files = {name: (folder / name).read_bytes() for name in ("evaluation.npz", "test.mp4")}
@@ -72,7 +72,7 @@ def published(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def straight(inputs, tmp_path_factory) -> Path:
-    """The folder of a run that nothing disturbed."""
+    """Output folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("straight")
     script.main(arguments(inputs, folder))
     assert not list((folder / "scratch").iterdir()), "scratch is cleared once all is published"
@@ -179,7 +179,7 @@ def test_a_damaged_file_of_a_part_is_made_again(
     assert published(tmp_path) == published(straight)
 
 
-# Measures slowly enough to be hit.
+# Evaluates slowly, so that the kill hits a running process.
 SLOW = """
 import time
 import evaluate_avatar

@@ -52,7 +52,7 @@ TABLES = {
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Every module of the page is importable, and its line stands in the table."""
+    """Make every module of the page importable and add its line to the table."""
     for path, code in FILES.items():
         file = tmp_path / "added" / path
         file.parent.mkdir(parents=True, exist_ok=True)

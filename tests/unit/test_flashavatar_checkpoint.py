@@ -67,7 +67,7 @@ def resumed(value, tmp_path):
 
 @pytest.mark.parametrize("plain_steps", [False, True])
 def test_round_trip_is_bit_equal(value, tmp_path, plain_steps):
-    """Through the model and the optimizer, which know nothing of the file."""
+    """Reads into a model and optimizer, and writes them again."""
     checkpoint, model, adam = resumed(official.aged(value, plain_steps), tmp_path)
     made = make_checkpoint(model, checkpoint.gauss["_xyz"], adam.state_dict(), 5000, True)
     official.assert_same(load(write_checkpoint(tmp_path, made)), official.aged(value))

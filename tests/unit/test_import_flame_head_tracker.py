@@ -215,7 +215,7 @@ def test_the_alignment_is_undone_in_the_videos_images(tmp_path):
     clip(tmp_path / "run")
     faces = {}
     for frame in FRAMES:
-        # The number of an image is told by its gray value.
+        # Gray values encode image numbers.
         save_image(tmp_path / f"video/{frame + 1:05d}.png", (240, 320), 10 + frame)
         faces[10 + frame] = face(0.02 * frame, 1 + 0.01 * frame, (150 + 2 * frame, 110))
 
@@ -245,7 +245,7 @@ def test_the_alignment_is_undone_in_the_videos_images(tmp_path):
         corner = middle + 0.1 * down - x - y
         theirs = corner + aligned[:, :1] * 2 / SIZE * x + aligned[:, 1:] * 2 / SIZE * y
         ours = project(track, track_vertices(head, track, row), row)
-        # What is left is what one camera cannot show; the reader reports it.
+        # The residual is what one camera cannot represent; the reader reports it.
         assert np.median(np.abs(ours - theirs)) < 0.3
         assert np.abs(ours - theirs).max() < 2
     assert any("the alignment is undone" in note for note in found.notes)

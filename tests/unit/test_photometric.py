@@ -117,7 +117,7 @@ def test_common_motions_move_all_frames_alike(face, state):
 
 
 def test_common_motion_is_removed(plain):
-    """A turn and a shift of all frames along the head's own axes are taken back."""
+    """A common turn and shift of all frames along the head's axes is removed."""
     clip, folder, _ = plain
     observed = read_observations(
         *(folder / n for n in ("landmarks.npz", "crop.json", "frames.tsv"))
@@ -216,7 +216,7 @@ def test_an_occluder_does_not_pull_the_pose(tmp_path):
 
 
 def test_uninformative_images_keep_the_track(plain, tmp_path, caplog):
-    """Noise in place of the face: the refinement finds nothing better and says so."""
+    """With noise in place of the face, the refined track is rejected."""
     clip, folder, _ = plain
     names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
 

@@ -22,7 +22,7 @@ CUDA_EXT = ROOT / "cuda_ext"
 
 @pytest.fixture
 def really(loader, monkeypatch):
-    """Libraries are really loaded; none of those here gets as far as registering an operator."""
+    """Load real libraries; none of them registers an operator."""
     monkeypatch.setattr(extension.torch.ops, "load_library", REAL_LOAD)
 
 
@@ -57,7 +57,7 @@ def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(loader, monke
     assert str(report) in str(e.value)
     assert "In file x\nfile.h:3" in report.read_text()
     assert {p.name for p in (tmp_path / "libraries").iterdir()} == {"build.lock", report.name}
-    # Nothing stands in the way of the next attempt.
+    # The next attempt is possible.
     compiler(broken)
     assert Path(extension.load()["library"]).is_file()
     assert not report.exists()
@@ -134,7 +134,7 @@ def test_a_package_without_gpu_support_is_replaced_by_a_build(
 ):
     gpu(monkeypatch)
     library = installed(monkeypatch, tmp_path, arch=arch)
-    # Without nvcc it still serves the CPU.
+    # Without nvcc it still supports the CPU.
     facts = extension.load()
     assert (facts["library"], facts["cuda"]) == (library, False)
     assert told in facts["no_cuda"]

@@ -106,7 +106,7 @@ def test_cut_and_occlusion(clip, tmp_path):
     ground_truth = replace(ground_truth, rotation=rotation, translation=translation)
     landmarks, crop = detect(head, ground_truth, noise=0.7)
     rng = np.random.default_rng(0)
-    hidden = slice(44, 48)  # by a hand: most points are anywhere near the face
+    hidden = slice(44, 48)  # by a hand: most points are wrong
     landmarks[hidden, :, :2] += (rng.random((4, 478, 1)) < 0.55) * rng.normal(size=(4, 478, 2)) * 20
     write_inputs(tmp_path, landmarks, crop)
     head.save(tmp_path / "head.npz")
@@ -224,7 +224,7 @@ def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, capl
     for file, expected in straight.items():
         assert (tmp_path / file).read_bytes() == expected
     assert not list((tmp_path / "b").rglob("*.npz"))
-    # A damaged state costs its stage and no more.
+    # A damaged state repeats only its stage.
     for path in (tmp_path / "c").rglob("*.npz"):
         path.write_bytes(path.read_bytes()[:-100])
     track(folder, tmp_path, scratch=tmp_path / "c")

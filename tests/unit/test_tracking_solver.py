@@ -179,7 +179,7 @@ def test_banded_solve_is_the_dense_solve(frames):
     half = factor.half_solve(right.reshape(1, frames // 2, 2 * size, 2))
     solved = factor.back_solve(half).reshape(frames * size, 2)
     torch.testing.assert_close(solved, torch.linalg.solve(dense, right))
-    # What Schur complements are made of: (L^-1 B)' (L^-1 B) = B' A^-1 B.
+    # Schur complements: (L^-1 B)' (L^-1 B) = B' A^-1 B.
     flat = half.reshape(-1, 2)
     torch.testing.assert_close(flat.T @ flat, right.T @ solved)
 
@@ -208,7 +208,7 @@ def test_smoothness_gradient_and_bands(setup):
     product[:-2] += far * flat[2:]
     torch.testing.assert_close(gradient, product, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(smooth.cost(state), 0.5 * (product * flat).sum(), rtol=1e-6, atol=0)
-    # Nothing pulls across the cut.
+    # No coupling across the cut.
     assert near[3].abs().max() == 0
     assert far[2:4].abs().max() == 0
 
@@ -230,7 +230,7 @@ def test_a_noisy_outline_does_not_stop_the_jaw_line_sliding():
 
 
 def test_a_damped_step_is_not_convergence(monkeypatch):
-    """Small falls end a solve only where damping was not in the way."""
+    """A small decrease ends a solve only without damping."""
     dampings = iter([1e-2, 1e-1, 1e-2, 1e-3])
     normal = type("Normal", (), {"cost": 100.0})
 

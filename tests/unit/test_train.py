@@ -48,7 +48,7 @@ def train(clip, folder: Path, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(clip, tmp_path_factory):
-    """One unbroken run."""
+    """Output of an uninterrupted run."""
     return train(clip, tmp_path_factory.mktemp("straight"))
 
 
@@ -131,7 +131,7 @@ def test_training_fits_held_out_frames(clip, straight):
 
 
 def interrupted_at(step: int):
-    """A training step that sends this process SIGTERM behind one of them."""
+    """A training step that sends SIGTERM to this process after a given step."""
     plain = trainer.Trainer.step
 
     def interrupted(self, number):
@@ -144,7 +144,7 @@ def interrupted_at(step: int):
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """A stage that stopped leaves its handlers, for the process ends; the tests' goes on."""
+    """Restore signal handlers, which a stopped stage leaves installed."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -152,7 +152,7 @@ def _handlers():
 
 
 def published(folder: Path) -> dict[str, Any]:
-    """What a run published: arrays and other files as bytes, JSON without its times."""
+    """Published files of a run as bytes, JSON without times."""
     times = ("seconds", "images_per_second")
 
     def untimed(value: Any) -> Any:
@@ -167,7 +167,7 @@ def published(folder: Path) -> dict[str, Any]:
 
 
 def steps_saved(scratch: Path) -> int:
-    """Steps done in the state that a run keeps, 0 if there is none yet."""
+    """Steps of the saved state of a run, 0 without one."""
     states = list(scratch.glob("*/state.pt"))
     return torch.load(states[0], weights_only=True)["step"] if states else 0
 
@@ -213,7 +213,7 @@ def test_checkpoint_interval_is_bounded():
     assert [trainer.checkpoint_interval(cost) for cost in (0.0, 0.1, 3.0)] == [1.0, 5.0, 20.0]
 
 
-# Saves often, and steps slowly enough to be hit.
+# Saves often and steps slowly, so that the kill hits a running process.
 KILLABLE = """
 import sys, time
 import train_avatar

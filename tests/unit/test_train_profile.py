@@ -48,7 +48,7 @@ def test_a_training_step_on_the_cpu(tmp_path):
         "matrix products and convolutions", REST, "between operators",
     }  # fmt: skip
     assert set(order) - {"copies and fills"} == expected
-    # Four recorded steps; all of their time is told, once.
+    # Four recorded steps; the parts sum to their time.
     assert parts[WALL] * 4 < elapsed
     assert sum(parts[part] for part in order) == pytest.approx(parts[WALL], rel=0.02)
     raster = parts["rasterizer, forward"] + parts["rasterizer, backward"]

@@ -36,7 +36,7 @@ class TinyClip:
 
 
 def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
-    """Every pixel near a projected vertex gets that vertex's color: crude, but a clip."""
+    """A clip in which pixels near a projected vertex have that vertex's color."""
     head = sphere_head(24, 40)
     rng = np.random.default_rng(0)
     phase = np.arange(count) / count * 2 * np.pi

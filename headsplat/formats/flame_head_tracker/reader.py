@@ -43,7 +43,7 @@ RENDER_SIZE, ALIGNED_SIZE = 256, 512
 OLD_FOCAL = RENDER_SIZE / 2 / np.tan(np.deg2rad(10.0))
 # Rows of MediaPipe's 52 scores, of which the first is `_neutral`: eyeBlinkLeft, eyeBlinkRight.
 BLINK_LEFT, BLINK_RIGHT = 9, 10
-# One focal length serves a clip; `optimize_fov` gives one per frame.
+# Tolerance of a constant focal length; `optimize_fov` gives one per frame.
 FOCAL_TOLERANCE = 1e-3
 # Number of vertices used to fit the head motion when undoing the alignment.
 FITTED_POINTS = 250

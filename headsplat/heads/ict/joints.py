@@ -17,7 +17,7 @@ from headsplat.heads.ict.mesh import Graph
 # Root and neck in FLAME's frame, on the axis of the cervical spine, metres.
 ROOT = (0.0, -0.150, -0.055)
 NECK = (0.0, -0.075, -0.045)
-# Below this oblique plane, y + 0.46 z + 0.105 = 0, lies the neck; 7 cm on, the trunk.
+# The neck is below the oblique plane y + 0.46 z + 0.105 = 0, and the trunk 7 cm below it.
 NECK_SLOPE, NECK_LEVEL, NECK_LENGTH = 0.46, 0.105, 0.07
 # Vertices closer to the jaw axis hardly move, so their weight is not measurable.
 AXIS_RADIUS = 0.004

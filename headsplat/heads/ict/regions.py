@@ -80,7 +80,7 @@ def _of_part(name: str, count: int) -> np.ndarray:
 
 
 def _ear(vertices: np.ndarray, skin: np.ndarray, graph: Graph, sign: int) -> np.ndarray:
-    """The auricle: an ellipse, seen from the side, around what stands out beyond the skull."""
+    """The auricle: vertices that protrude from the skull, within an ellipse in side view."""
     x = vertices[:, 0] * sign
     side = vertices[:, 1:]
     box = (side > (-0.05, -0.09)).all(1) & (side < (0.035, -0.01)).all(1) & skin
