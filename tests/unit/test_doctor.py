@@ -254,7 +254,7 @@ def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
     face = networks.drawn_face()
     monkeypatch.setattr(networks, "drawn_face", lambda: np.full_like(face, 128))
     (found,) = networks.check_detector()
-    assert found.line.startswith("face detector: finds 0 faces where one is drawn; install")
+    assert found.line.startswith("face detector: finds 0 faces where one is drawn; reinstall")
     monkeypatch.setattr(networks, "drawn_face", lambda: np.roll(face, 20, axis=1))
     (found,) = networks.check_detector()
     assert "not where a face was drawn" in found.says
