@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # SLURM first, because it mostly waits.
 SLOW := tests/slow/test_slurm.py $(filter-out %/test_slurm.py,$(wildcard tests/slow/test_*.py))
 
-.PHONY: setup demo test test-chaos test-slow bench lint clean
+.PHONY: setup demo test test-chaos test-slow bench docs gallery lint clean
 
 # Looks at the environment itself, not at a time stamp, so that a moved checkout, another Python or another lock is noticed.
 setup:
@@ -45,6 +45,18 @@ lint: setup
 bench: setup
 	$(BIN)/snakemake work/heads/procedural.npz --cores $(CORES) --quiet all
 	$(BIN)/python -m benchmarks
+
+# The API reference of the library, in docs/api.
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-docs.txt
+	$(BIN)/python docs/build_api.py
+
+# The README's images, from the demo and two motions that its avatar plays.
+gallery: setup
+	$(BIN)/python benchmarks/gallery.py prepare
+	$(BIN)/snakemake --cores $(CORES) demo results/demo/driven/own_track.mp4 results/demo/driven/performance.mp4 \
+	--config subjects=work/gallery/subjects.tsv
+	$(BIN)/python benchmarks/gallery.py draw
 
 clean:
 	rm -rf work results scratch logs .snakemake

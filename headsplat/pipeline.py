@@ -7,7 +7,6 @@ Stages and their order equal those of the workflow. Folders have the layouts of 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from headsplat.track import Track, read_track
 from headsplat.tracking.photometric.run import refine_track
 from headsplat.tracking.run import track_head
 from headsplat.train import run as train
-from headsplat.train.options import TrainOptions
+from headsplat.train.options import train_options
 from headsplat.video.crop import crop_chunk
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
@@ -154,18 +153,14 @@ def train_avatar(
         out: the avatar's folder; the model is written to `model` in it.
         assets: folder where the weights of LPIPS may lie.
         device: "auto", "cpu" or "cuda".
-        options: fields of `headsplat.train.options.TrainOptions`, such as `steps=1000`.
+        options: options of training, and of the deformation model, such as `steps=1000`.
 
     Raises:
         UserError: an option is unknown or out of its range, or the inputs cannot be used.
     """
     files, model = _Clip(Path(clip)), Path(out, "model")
     scratch = files.scratch("train_avatar")
-    known = [field.name for field in fields(TrainOptions)]
-    for name in options:
-        if name not in known:
-            raise UserError(f"option '{shown(name)}' of training: there are {', '.join(known)}")
-    chosen = TrainOptions(**options)
+    chosen = train_options(**options)
     chosen.check()
     images = [files.zips(stage) for stage in ("frames", "alpha", "parsing")]
     with _threads_restored():

@@ -41,28 +41,28 @@ def _avatar(folder: Path) -> Rows:
 
     facts = read_metadata(folder)
     head = f"{facts['head_name']} {facts['head_version']} ({facts['head_licence']})"
-    rows = [
-        ("what", f"avatar in {folder}"),
-        ("model", f"{facts['model']}, {facts['gaussians']} Gaussians"),
-        ("head", f"{head}, codes of {facts['condition_size']} numbers"),
-        *_training(folder, facts["training"]),
-    ]
+    try:
+        rows = [
+            ("what", f"avatar in {folder}"),
+            ("model", f"{facts['model']}, {facts['gaussians']} Gaussians"),
+            ("head", f"{head}, codes of {facts['condition_size']} numbers"),
+            *_training(facts["training"]),
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{folder}/avatar.json: a fact is missing or broken ({shown(str(error))})"
+        raise UserError(f"{what}; train the avatar again") from error
     files = sorted(file.name for file in folder.iterdir() if file.is_file())
     rows.append(("files", ", ".join(files)))
     return rows + _measured(folder.parent / "metrics.json")
 
 
-def _training(folder: Path, facts: Mapping[str, Any]) -> Rows:
+def _training(facts: Mapping[str, Any]) -> Rows:
     """Training summary; empty for an imported avatar."""
     if "steps" not in facts:
         return []
-    try:
-        height, width = facts["size"]
-        said = f"{facts['steps']} steps on {facts['frames']} frames of {width} x {height} pixels"
-        return [("training", f"{said}, {facts['seconds']:.0f} s on {facts['device_name']}")]
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"{folder}/avatar.json: 'training' is missing or broken ({shown(str(error))})"
-        raise UserError(f"{what}; train the avatar again") from error
+    height, width = facts["size"]
+    said = f"{facts['steps']} steps on {facts['frames']} frames of {width} x {height} pixels"
+    return [("training", f"{said}, {facts['seconds']:.0f} s on {facts['device_name']}")]
 
 
 def _measured(path: Path) -> Rows:

@@ -5,7 +5,7 @@ from typing import Any
 
 from headsplat.gaussians.deform.registry import MODELS, model_options
 from headsplat.options import check_ranges, option, schema_of
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def train_options(**values: Any) -> TrainOptions:
     common = {key: values[key] for key in values if key in shared_schema()}
     unknown = [key for key in values if key not in all_options()]
     if unknown:
-        raise UserError(f"'{unknown[0]}' is not an option of training")
+        known = ", ".join(all_options())
+        raise UserError(f"option '{shown(unknown[0])}' of training: there are {known}")
     model = model_options(values.get("model", TrainOptions.model))
     names = {field.name for field in fields(model)}
     own = model(**{key: values[key] for key in values if key in names})

@@ -12,6 +12,7 @@ LOCK = ["-r", "requirements.lock"]
 SETS = {
     "cluster": [*LOCK, "-r", "requirements-kubernetes.txt", "-r", "requirements-storage.txt"],
     "optional": [*LOCK, "-r", "requirements-optional.txt"],
+    "docs": [*LOCK, "-r", "requirements-docs.txt"],
 }
 for environment in ("assets", "tracker", "trainer"):
     content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from headsplat_workflow.codehash import _PLUGIN, SCRIPTS, _module_file
 from headsplat_workflow.codehash import PACKAGES as PACKAGES_OF_OURS
-from headsplat_workflow.codehash import SCRIPTS, _module_file
 
 from tests.conftest import ROOT
 
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 OF_STAGES = [name for name in ENVIRONMENTS if name != "parity"]
+# Rules that read the tables of plug-ins and load none.
+READ_TABLES = ("assets_check", "fetch_assets")
+SCRIPT_OF = {f"import_{part}_chunk": "import_chunk" for part in ("frames", "alpha", "parsing")}
 RULES = {
     name: found[1]
     for file in sorted((ROOT / "rules").glob("*.smk"))
@@ -47,9 +50,9 @@ def pip_section(name: str) -> dict[str, str]:
 LOCK = pins((ROOT / "requirements.lock").read_text())
 
 
-def third_party(script: Path) -> set[str]:
-    """What a script and the modules it reaches import from elsewhere, inside functions too."""
-    todo, seen, found = [script], set(), set()
+def third_party(*scripts: Path, plugins: bool = True) -> set[str]:
+    """What scripts and the modules they reach import from elsewhere, inside functions too."""
+    todo, seen, found = [*scripts], set(), set()
     while todo:
         path = todo.pop()
         if path in seen:
@@ -60,6 +63,9 @@ def third_party(script: Path) -> set[str]:
                 names = {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            elif plugins and isinstance(node, ast.Constant) and isinstance(node.value, str):
+                plugin = _PLUGIN.fullmatch(node.value)
+                names = {plugin[1]} if plugin else set()
             else:
                 continue
             for name in names:
@@ -102,7 +108,10 @@ def test_every_stage_has_an_environment_and_every_environment_a_stage():
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_an_environment_has_all_that_its_stage_imports(rule):
     have = pip_section(RULES[rule])
-    needed = third_party(SCRIPTS / f"{rule}.py")
+    scripts = [SCRIPTS / f"{SCRIPT_OF.get(rule, rule)}.py"]
+    if rule == "build_head":  # it is given the name of a builder in this table
+        scripts.append(_module_file("headsplat.heads.registry"))
+    needed = third_party(*scripts, plugins=rule not in READ_TABLES)
     assert "numpy" in needed
     missing = {PACKAGES.get(name, name) for name in needed - OPTIONAL.keys()} - have.keys()
     assert not missing

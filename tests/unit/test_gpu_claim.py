@@ -22,7 +22,6 @@ HOLD = """
 import os, sys
 from pathlib import Path
 from headsplat.runtime import gpu
-from headsplat.runtime.device import choose_device
 from headsplat.runtime.errors import UserError
 gpu.LOCKS = Path(sys.argv[1])
 try:

@@ -89,11 +89,11 @@ def test_no_frames():
     [
         (
             {"rendered": torch.zeros(3, 6, 5, 3)},
-            r"image: expected shape \[3, 6, 4, 3\], got \[3, 6, 5",
+            r"rendered: expected shape \[3, 6, 4, 3\], got \[3, 6, 5",
         ),
-        ({"rendered": torch.zeros(3, 12, 9, 3), "reduction": 2}, "image: expected shape"),
-        ({"rendered": torch.zeros(3, 3, 4, 6)[..., ::2]}, "image: expected shape"),
-        ({"rendered": torch.zeros(3, 6, 4, 6)[..., ::2]}, "image: expected a contiguous tensor"),
+        ({"rendered": torch.zeros(3, 12, 9, 3), "reduction": 2}, "rendered: expected shape"),
+        ({"rendered": torch.zeros(3, 3, 4, 6)[..., ::2]}, "rendered: expected shape"),
+        ({"rendered": torch.zeros(3, 6, 4, 6)[..., ::2]}, "rendered: expected a contiguous tensor"),
         ({"images": torch.zeros(6, 4, 5, dtype=torch.uint8)}, r"expected shape \[T, H, W, 5\]"),
         ({"images": torch.zeros(4, 12, 9, 4, dtype=torch.uint8)}, r"shape \[4, 12, 9, 5\], got"),
         ({"images": torch.zeros(0, 12, 9, 5, dtype=torch.uint8)}, "at least one frame, got none"),

@@ -70,6 +70,7 @@ def test_bad_tables_are_one_line(folder, text, expected):
     ("text", "expected"),
     [
         (HEADER + "a/b\tarkit\ttake.csv\n", "line 2: 'a/b' is no motion name"),
+        (HEADER + "x\tarkit\tspeech.npz\n", "must end in .csv for arkit"),
         (HEADER + "x\tbvh\ttake.csv\n", "unknown kind 'bvh'; one of track, diffposetalk, arkit"),
         (HEADER + "x\tarkit\tno.csv\n", "the file 'no.csv' of 'x' is not there"),
         (HEADER + "x\ttrack\teve\n", "'eve' of 'x' is not there; give a subject's name or a track"),

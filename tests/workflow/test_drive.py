@@ -91,7 +91,8 @@ def test_diffposetalk_drives_a_flame_avatar(driven: Checkout) -> None:
         (None, "self", "there is no motion 'self'; add a line: name, kind, file"),
         (HEADER + "self\ttrack\tdemo\n", "sefl", "no motion 'sefl'; did you mean 'self'?"),
         (HEADER + "self\ttrack\tnobody\n", "self", "motions.tsv line 2: the file 'nobody'"),
-        (HEADER + "talk\tdiffposetalk\tSnakefile\n", "talk", "whose head is flame; this one's is"),
+        (HEADER + "talk\tdiffposetalk\tSnakefile\n", "talk", "must end in .npz for diffposetalk"),
+        (HEADER + "talk\tdiffposetalk\ta.npz\n", "talk", "whose head is flame; this one's is"),
     ],
 )
 def test_wrong_motions_are_one_line(
@@ -99,6 +100,7 @@ def test_wrong_motions_are_one_line(
 ) -> None:
     if table is not None:
         (checkout.folder / "config/motions.tsv").write_text(table)
+        (checkout.folder / "a.npz").touch()
     result = checkout.snakemake("-n", f"results/demo/driven/{target}.mp4")
     assert result.returncode == 1
     lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]

@@ -1,0 +1,213 @@
+"""Draws the README's images from a finished demo run.
+
+    python benchmarks/gallery.py prepare   # tables and a performance, for the workflow to play
+    python benchmarks/gallery.py draw      # docs/images/demo.webp and docs/images/results.png
+
+`make gallery` runs both and, in between, the workflow. Everything drawn here is read from files
+that the workflow made; no frame is rendered by this script.
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.interpolate import CubicSpline
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
+
+from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS  # noqa: E402
+
+FPS, SECONDS = 25, 4
+# Largest size of the animation, bytes, and WebP qualities to try.
+LARGEST, QUALITIES = 2_000_000, (80, 70, 60, 50, 40, 30)
+TILE, GAP, STRIP = 268, 6, 26
+# Part of an image that a tile shows, shares of its side: left, top, right, bottom.
+SHOWN = (0.06, 0.06, 0.94, 0.94)
+PAPER, INK, FRAME = (255, 255, 255), (36, 41, 47), (208, 215, 222)
+# Lids are open below this closure, 0..1.
+OPEN = 0.25
+
+SUBJECTS = "subject\tvideo\thead\tpreset\ndemo\tbuiltin\tprocedural\tpreview\n"
+MOTIONS = """name\tkind\tfile\thead_motion
+own_track\ttrack\tdemo\tabsolute
+performance\tarkit\t{folder}/performance.csv\trelative
+"""
+# Seconds -> ARKit coefficients (0..1) and head angles (radians); the curves close after 4 s.
+KEYS: dict[float, dict[str, float]] = {
+    0.0: {"smile": 0.2},
+    0.5: {"smile": 0.8, "brows": 0.8, "HeadPitch": -0.08, "HeadYaw": 0.08},
+    1.0: {"JawOpen": 0.5, "MouthFunnel": 0.4, "brows": 0.5, "HeadYaw": 0.32, "HeadRoll": -0.06},
+    1.4: {"MouthPucker": 0.6, "HeadYaw": 0.28},
+    1.9: {"JawOpen": 0.15, "frown": 0.7, "blink": 1.0, "HeadPitch": 0.14},
+    2.4: {"JawOpen": 0.45, "frown": 0.3, "HeadYaw": -0.28, "HeadRoll": 0.06},
+    2.9: {"MouthFunnel": 0.5, "JawOpen": 0.2, "HeadYaw": -0.34},
+    3.4: {"smile": 0.9, "JawOpen": 0.35, "brows": 0.4, "HeadYaw": -0.1, "HeadPitch": -0.05},
+}
+SMILE = 0.5  # seconds; the moment of the performance that the still shows
+# Names in `KEYS` that stand for several coefficients.
+GROUPS = {
+    "smile": ("MouthSmileLeft", "MouthSmileRight"),
+    "brows": ("BrowInnerUp", "BrowOuterUpLeft", "BrowOuterUpRight"),
+    "frown": ("BrowDownLeft", "BrowDownRight"),
+    "blink": ("EyeBlinkLeft", "EyeBlinkRight"),
+}
+
+
+def performance() -> dict[str, np.ndarray]:
+    """Column of a Live Link Face table -> its value at each frame of one loop."""
+    times = np.arange(FPS * SECONDS) / FPS
+    curves: dict[str, np.ndarray] = {}
+    for name in sorted({name for key in KEYS.values() for name in key}):
+        values = [key.get(name, 0.0) for key in KEYS.values()]
+        spline = CubicSpline([*KEYS, SECONDS], [*values, values[0]], bc_type="periodic")
+        curve = spline(times)
+        for column in GROUPS.get(name, (name,)):
+            curves[column] = curve if column in ROTATIONS else curve.clip(0, 1)
+    return curves
+
+
+def prepare(folder: Path) -> None:
+    """Write the tables and the performance that `draw` wants to be played."""
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = performance()
+    with open(folder / "performance.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Timecode", "BlendShapeCount", *BLENDSHAPES, *ROTATIONS])
+        for frame in range(FPS * SECONDS):
+            second, part = divmod(frame, FPS)
+            values = [
+                round(float(curves[name][frame]), 4) if name in curves else 0.0
+                for name in (*BLENDSHAPES, *ROTATIONS)
+            ]
+            writer.writerow([f"00:00:{second:02d}:{part:02d}.000", 61, *values])
+    (folder / "subjects.tsv").write_text(SUBJECTS)
+    (folder / "motions.tsv").write_text(MOTIONS.format(folder=folder))
+
+
+def video(path: Path) -> list[np.ndarray]:
+    """All frames of a video, uint8 (H, W, 3)."""
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+def packed(folder: Path) -> dict[str, np.ndarray]:
+    """Name without suffix -> image of all packed chunks in a folder."""
+    images = {}
+    for path in sorted(folder.glob("*.zip")):
+        with zipfile.ZipFile(path) as chunk:
+            for name in chunk.namelist():
+                image = Image.open(io.BytesIO(chunk.read(name)))
+                images[name.rpartition(".")[0]] = np.asarray(image)
+    return images
+
+
+def tile(image: np.ndarray) -> Image.Image:
+    """The middle of a square image, uint8 (H, W, 3), as a framed tile."""
+    whole = Image.fromarray(image)
+    box = tuple(share * whole.width for share in SHOWN)
+    drawn = whole.resize((TILE, TILE), Image.Resampling.LANCZOS, box)
+    ImageDraw.Draw(drawn).rectangle((0, 0, TILE - 1, TILE - 1), outline=FRAME)
+    return drawn
+
+
+def sheet(rows: list[list[tuple[str, np.ndarray]]]) -> Image.Image:
+    """Labeled tiles in rows on white."""
+    width = max(len(row) for row in rows) * (TILE + GAP) - GAP
+    height = len(rows) * (TILE + STRIP + GAP) - GAP
+    paper = Image.new("RGB", (width, height), PAPER)
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(15)
+    for r, row in enumerate(rows):
+        for c, (label, image) in enumerate(row):
+            left, top = c * (TILE + GAP), r * (TILE + STRIP + GAP)
+            draw.text((left + TILE / 2, top + STRIP / 2 - 1), label, INK, font, anchor="mm")
+            paper.paste(tile(image), (left, top + STRIP))
+    return paper
+
+
+def best_loop(frames: list[np.ndarray], length: int) -> int:
+    """Start of the stretch whose last image is most like its first, so that it loops smoothly."""
+    small = np.stack([frame[::8, ::8].astype(np.float32) for frame in frames])
+    error = np.abs(small[:-length] - small[length:]).mean((1, 2, 3))
+    return int(error.argmin())
+
+
+def animation(demo: Path, results: Path, out: Path) -> None:
+    """Ground truth | render | driven, looping, at most `LARGEST` bytes."""
+    truth = packed(demo / "frames")
+    truth = [truth[name] for name in sorted(truth)]
+    render, driven = (video(results / f"driven/{n}.mp4") for n in ("own_track", "performance"))
+    start = best_loop(truth, FPS * SECONDS)
+    labels = ("ground truth", "render of the same frame", "driven by ARKit coefficients")
+    sheets = [
+        sheet([list(zip(labels, (truth[start + k], render[start + k], driven[k]), strict=True))])
+        for k in range(FPS * SECONDS)
+    ]
+    for quality in QUALITIES:
+        data = io.BytesIO()
+        sheets[0].save(
+            data, "WEBP", save_all=True, append_images=sheets[1:], duration=1000 // FPS, loop=0,
+            quality=quality, method=6,
+        )  # fmt: skip
+        if data.tell() <= LARGEST:
+            break
+    out.write_bytes(data.getvalue())
+    print(f"{out}: {data.tell() / 1e6:.2f} MB, quality {quality}, frames from {start + 1} on")
+
+
+def still(demo: Path, results: Path, out: Path) -> None:
+    """What the stages make of one held-out frame."""
+    held_out = json.loads((demo / "split.json").read_text())["test"]
+    images, alpha = packed(demo / "frames"), packed(demo / "alpha")
+    masks = packed(demo / "parsing")
+    with np.load(demo / "track/track.npz") as track:
+        closed = dict(zip(track["ids"].tolist(), track["eyelids"].max(1).tolist(), strict=True))
+    # An open mouth and open eyes show the most.
+    seen = [frame for frame in held_out if closed[frame] < OPEN]
+    frame = max(seen, key=lambda k: int((masks[f"{k:05d}_mouth"] > 127).sum()))
+    name = f"{frame:05d}"
+    image, matte = images[name].astype(np.float32), alpha[name][..., None] / 255
+    head, mouth = (masks[f"{name}_{part}"][..., None] > 127 for part in ("neckhead", "mouth"))
+    color = np.where(mouth, (216, 108, 36), np.where(head, (22, 104, 168), 60))
+    driven = video(results / "driven/performance.mp4")
+    rows = [
+        [
+            ("frame of the video, cropped", images[name]),
+            ("track", video(demo / "track/overlay.mp4")[frame - 1]),
+            ("matte", (image * matte + 255 * (1 - matte)).astype(np.uint8)),
+        ],
+        [
+            ("masks of head and mouth", (image * 0.4 + color * 0.6).astype(np.uint8)),
+            ("render, frame held out", video(results / "driven/own_track.mp4")[frame - 1]),
+            ("driven by ARKit coefficients", driven[int(FPS * SMILE)]),
+        ],
+    ]
+    sheet(rows).save(out, optimize=True)
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, frame {frame}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("prepare", "draw"))
+    parser.add_argument("--tables", type=Path, default=Path("work/gallery"), help="of `prepare`")
+    parser.add_argument("--demo", type=Path, default=Path("work/demo"))
+    parser.add_argument("--results", type=Path, default=Path("results/demo"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
+    arguments = parser.parse_args()
+    if arguments.step == "prepare":
+        prepare(arguments.tables)
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    animation(arguments.demo, arguments.results, arguments.out / "demo.webp")
+    still(arguments.demo, arguments.results, arguments.out / "results.png")
+
+
+if __name__ == "__main__":
+    main()
