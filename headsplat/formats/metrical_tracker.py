@@ -10,9 +10,9 @@ from headsplat.formats.frame_folder import (
     read_frame_folder,
     track_of_frames,
 )
+from headsplat.formats.frame_offset import measure_offset, resolve_offset
 from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions
 from headsplat.formats.importing.numbered import numbered_images
-from headsplat.formats.importing.offset import measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
 
 TOOL = "metrical-tracker"

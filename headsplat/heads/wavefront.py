@@ -31,8 +31,8 @@ def read_textured_mesh(path: Path | str) -> TexturedMesh:
     """Read a mesh of triangles with texture coordinates.
 
     Raises:
-        UserError: the file is unreadable, a line is not numeric or differs in length, a face is not
-            a textured triangle, or an index is out of range.
+        UserError: an unreadable file, a line that is not numeric or differs in length, a face that
+            is not a textured triangle, or an index out of range.
     """
     try:
         data = read_regular(path, _LARGEST)

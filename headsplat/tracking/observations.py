@@ -70,8 +70,8 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
     """Read and check the detections of a clip.
 
     Raises:
-        UserError: arrays of the wrong shape, ids that do not match the frame table, NaN in a frame
-            with a face, confidences outside 0..1, or too few frames with a face.
+        UserError: wrong array shapes, ids that do not match the frame table, NaN in a frame with a
+            face, confidences outside 0..1, or too few faces.
     """
     arrays = read_npz(landmarks, ("ids", "points", "status", "confidence", "time"))
     window = Crop.load(crop)

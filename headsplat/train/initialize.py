@@ -87,8 +87,7 @@ def anchor_colors(
 
     Returns:
         colors (N, 3), undefined for unseen anchors; matte share (N,) of each anchor's weight, a low
-        quantile over the frames that show it, which carves away anchors that some view shows to be
-        background; seen (N,) bool.
+        quantile over frames, which carves away anchors seen as background; seen (N,) bool.
     """
     scale = torch.stack([spacing, spacing, spacing / 4], -1)
     total = spacing.new_zeros(len(spacing), 3)

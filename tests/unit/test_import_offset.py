@@ -7,8 +7,8 @@ import pytest
 
 from headsplat.formats.flashavatar.reader import read_flashavatar
 from headsplat.formats.frame_folder import read_frame_folder
+from headsplat.formats.frame_offset import measure_offset, project_landmarks, resolve_offset
 from headsplat.formats.importing.clip import ImportOptions
-from headsplat.formats.importing.offset import measure_offset, project_landmarks, resolve_offset
 from headsplat.formats.metrical_tracker import read_metrical_tracker
 from headsplat.runtime.errors import UserError
 from tests.unit.frame_folders import flame_like, flashavatar_dataset, metrical_output

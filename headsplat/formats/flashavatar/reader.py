@@ -10,9 +10,9 @@ from headsplat.formats.frame_folder import (
     read_frame_folder,
     track_of_frames,
 )
+from headsplat.formats.frame_offset import OffsetFit, measure_offset, resolve_offset
 from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, refuse_images
 from headsplat.formats.importing.numbered import numbered_images
-from headsplat.formats.importing.offset import OffsetFit, measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 

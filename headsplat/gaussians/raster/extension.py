@@ -62,9 +62,8 @@ def load() -> dict[str, Any]:
     """Load the operators, building them first where needed.
 
     Returns:
-        {library, sha256, torch, cuda, no_cuda, key}: the file, its hash, the PyTorch it is for,
-        whether it supports the GPU, the reason if not, and its key (None for the installed
-        package).
+        {library, sha256, torch, cuda, no_cuda, key}: the file, its hash, its PyTorch, whether it
+        supports the GPU, the reason if not, and its key (None for an installed package).
 
     Raises:
         UserError: it can neither be found nor built; the message says what to install or set.

@@ -30,8 +30,8 @@ def spread(count: int) -> Array:
 def around(lower: int, upper: int) -> tuple[Array, Array]:
     """Fraction from the left to the right end of an opening, and side, of a closed loop.
 
-    The loop starts at the left end (as the viewer sees it), runs along the lower edge to the
-    right end and back along the upper edge.
+    The loop starts at the viewer's left end. It runs along the lower edge to the right end and back
+    along the upper edge.
 
     Returns:
         fraction (lower + upper,) and `upper` (lower + upper,): -1 .. 1, 0 at both ends.
