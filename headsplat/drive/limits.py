@@ -45,7 +45,7 @@ class DrivingLimits:
     codes: Tensor
 
     @classmethod
-    def of(cls, track: Track, code_limit: float = CODE_LIMIT) -> "DrivingLimits":
+    def from_track(cls, track: Track, code_limit: float = CODE_LIMIT) -> "DrivingLimits":
         """Limits from the frames of a track with a detected face (from all, if none has one).
 
         Args:

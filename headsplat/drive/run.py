@@ -74,7 +74,7 @@ def drive_avatar(
         raise UserError(f"{track_path}: has no frames; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
     subject = DrivenSubject(
-        head, avatar.shape, DrivingLimits.of(track, avatar.deformation.code_limit)
+        head, avatar.shape, DrivingLimits.from_track(track, avatar.deformation.code_limit)
     )
     motion = read_motion(motion_path, kind, subject, head_motion, with_blinks).resample(track.fps)
     condition = subject.limits.clamp_codes(motion.condition)

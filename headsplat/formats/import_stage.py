@@ -84,7 +84,7 @@ def import_track(
     )
     write_npy(outputs.identity, np.asarray(track.shape, dtype=np.float32))
     write_track(outputs.track, track)
-    ImportRecord.of(kind, folder, clip).save(outputs.record)
+    ImportRecord.from_clip(kind, folder, clip).save(outputs.record)
 
 
 def _check(clip: ImportedClip, kind: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The matting and parsing models by name. A new model is one module and one line here.
+"""Registries of matting and parsing models. A new model is one module and one line here.
 
 Importing this module imports no model, so that planning needs no torch and each model runs where
 the libraries of the others are absent.

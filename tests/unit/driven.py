@@ -92,7 +92,9 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
 
 def make_driven_subject(head: HeadModel, track: Track) -> DrivenSubject:
     """The driven subject of a head and track."""
-    return DrivenSubject(head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.of(track))
+    return DrivenSubject(
+        head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.from_track(track)
+    )
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def test_mean_rotation_is_the_chordal_mean():
 
 def test_codes_are_clamped_to_the_training_range():
     track = make_track(arkit_like())
-    limits, codes = DrivingLimits.of(track), track.codes(torch.float64).vector
+    limits, codes = DrivingLimits.from_track(track), track.codes(torch.float64).vector
     assert torch.equal(limits.clamp_codes(codes), codes)
     held = limits.clamp_codes(codes + 100)
     torch.testing.assert_close(
@@ -78,7 +78,7 @@ def test_codes_are_clamped_to_the_training_range():
 
 
 def test_turns_are_clamped_five_degrees_beyond_the_range():
-    limits = DrivingLimits.of(make_track(arkit_like()))
+    limits = DrivingLimits.from_track(make_track(arkit_like()))
     vectors = torch.tensor([[0.0, 1.2, 0.0], [0.0, 0.05, 0.0]], dtype=torch.float64)
     R, t = limits.poses_from_turns(
         matrix_from_axis_angle(vectors), torch.zeros(3).double(), ABSOLUTE
@@ -94,7 +94,7 @@ def test_limits_ignore_frames_without_a_face():
     track = make_track(arkit_like())
     wild = replace(track, exp=np.where(np.arange(12)[:, None] == 3, 50.0, track.exp))
     unseen = replace(wild, interpolated=np.arange(12) == 3)
-    assert DrivingLimits.of(unseen).codes[1, 0] < 2 < DrivingLimits.of(wild).codes[1, 0]
+    assert DrivingLimits.from_track(unseen).codes[1, 0] < 2 < DrivingLimits.of(wild).codes[1, 0]
 
 
 def test_blinks_are_short_and_deterministic():
@@ -140,7 +140,7 @@ class TestAnotherTrack:
         )
 
     def test_relative_motion_is_about_the_mean_pose(self, tmp_path):
-        limits = DrivingLimits.of(self.own)
+        limits = DrivingLimits.from_track(self.own)
         motion = self.read(tmp_path, self.other)
         rotation, translation = self.other.poses(torch.float64)
         expected = limits.rotation @ mean_rotation(rotation).T @ rotation
@@ -152,7 +152,7 @@ class TestAnotherTrack:
         )
 
     def test_still_keeps_the_mean_pose(self, tmp_path):
-        limits, motion = DrivingLimits.of(self.own), self.read(tmp_path, self.other, STILL)
+        limits, motion = DrivingLimits.from_track(self.own), self.read(tmp_path, self.other, STILL)
         torch.testing.assert_close(motion.rotation, limits.rotation.expand(20, 3, 3))
         torch.testing.assert_close(motion.translation, limits.translation.expand(20, 3))
 

@@ -207,9 +207,9 @@ def test_record_round_trip(tmp_path):
     images = {i: ImageSource(Path(f"a/{i}.npz"), "img") for i in ids}
     labelled = {i: ImageSource(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
     clip = ImportedClip(track, images, {}, labelled, labelled, ("A gap.",))
-    ImportRecord.of("vhap", Path("x"), clip).save(tmp_path / "import.json")
+    ImportRecord.from_clip("vhap", Path("x"), clip).save(tmp_path / "import.json")
     record = ImportRecord.load(tmp_path / "import.json")
-    assert record == ImportRecord.of("vhap", Path("x"), clip)
+    assert record == ImportRecord.from_clip("vhap", Path("x"), clip)
     assert record.ids == ids
     value = json.loads((tmp_path / "import.json").read_text())
     del value["parts"]["alpha"]

@@ -34,7 +34,7 @@ class ImportRecord:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, kind: str, folder: Path, clip: ImportedClip) -> "ImportRecord":
+    def from_clip(cls, kind: str, folder: Path, clip: ImportedClip) -> "ImportRecord":
         """The record of a clip."""
         height, width = (int(n) for n in clip.track.img_size)
         parts = {name: getattr(clip, name) for name in PARTS}
