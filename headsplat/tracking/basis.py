@@ -30,7 +30,7 @@ DOUBLE_COSINE, DOUBLE_SHARE = 0.85, 0.2
 
 
 @dataclass(frozen=True)
-class Part:
+class JointPart:
     """Points rigidly attached to one joint: q = template + bases.
 
     rows: which points; weight (n,) skinning weight of the joint; template (n, 3);
@@ -164,13 +164,13 @@ class LandmarkBasis:
 
         parts = joint_parts(head, corners, weights, self.identity_space, matrix)
 
-        def tensors(part: dict, rows: slice) -> Part:
+        def tensors(part: dict, rows: slice) -> JointPart:
             def pick(name: str) -> Tensor | None:
                 value = part[name]
                 return None if value is None else torch.as_tensor(value[rows], device=device)
 
             names = ("weight", "template", "identity", "expression", "pose")
-            return Part(rows, *(pick(name) for name in names))
+            return JointPart(rows, *(pick(name) for name in names))
 
         self.parts = [tensors(parts[0], slice(0, count))]
         for part in parts[1:]:

@@ -18,12 +18,12 @@ POINTS = 478
 TRACKED = ("ok", "several_faces", "blurred", "clipped")
 LEAST_SEEN = 0.2
 # Face displacement between two frames that counts as a cut, in inter-ocular distances.
-JUMP = 0.45
+CUT_DISPLACEMENT = 0.45
 # A smaller jump also counts as a cut if it is this many times the largest motion in the frames
 # around it. Several frames are used, because upsampled videos repeat frames.
 SUDDEN, SUDDEN_RATIO, SUDDEN_REACH = 0.12, 3.0, 4
 # A face that jumps away and back within this many frames is a false detection.
-STRAY = 2
+STRAY_FRAMES = 2
 # Batch size over frames, which bounds temporaries for long clips.
 PART = 2048
 
@@ -168,7 +168,7 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
         size: inter-ocular distance in pixels.
 
     Returns:
-        `seen` without stray frames (the face jumps away and is back within `STRAY` frames), and
+        `seen` without stray frames (the face jumps away and is back within `STRAY_FRAMES`), and
         (N - 1,) whether a frame and the next belong together.
     """
     seen = seen.copy()
@@ -189,7 +189,7 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
 
     step = moved(known[:-1], known[1:])
     # Over a gap the limit grows with its length, up to a bound.
-    far = step > JUMP * np.minimum(np.diff(known), 5)
+    far = step > CUT_DISPLACEMENT * np.minimum(np.diff(known), 5)
     beside = np.pad(step, SUDDEN_REACH)
     around = np.max(
         [np.roll(beside, k) for k in range(-SUDDEN_REACH, SUDDEN_REACH + 1) if k], axis=0
@@ -199,8 +199,8 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
     for place in np.flatnonzero(far | sudden):
         if place < after:
             continue
-        later = known[place + 2 : place + 2 + STRAY - 1]
-        back = np.flatnonzero(moved(np.full_like(later, known[place]), later) <= JUMP)
+        later = known[place + 2 : place + 2 + STRAY_FRAMES - 1]
+        back = np.flatnonzero(moved(np.full_like(later, known[place]), later) <= CUT_DISPLACEMENT)
         if far[place] and len(back):
             after = place + 2 + back[0]
             seen[known[place + 1 : after]] = False

@@ -23,7 +23,7 @@ from headsplat.tracking.intrinsics import OBSERVABLE, Intrinsics
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.observations import Observations
 from headsplat.tracking.priors import build_priors
-from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.solver import ClipSolver, SolveProgress
 from headsplat.tracking.terms import Terms
 
 KEY_FRAMES, KEY_CANDIDATES = 96, 10000
@@ -34,10 +34,10 @@ JOINT_ITERATIONS = 8
 # Windows of frames on a CPU (fits the cache of a core) and on a GPU.
 WINDOW, GPU_WINDOW, OVERLAP = 1000, 4000, 50
 # Annealing of the robust loss, in units of `priors.OUTLIER`.
-EASE = 4.0
+ROBUST_ANNEALING = 4.0
 
-Save = Callable[[str, Progress], None]
-Load = Callable[[str], Progress | None]
+Save = Callable[[str, SolveProgress], None]
+Load = Callable[[str], SolveProgress | None]
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,14 @@ class ClipTracker:
         untied = torch.zeros(len(keys) - 1, dtype=torch.bool, device=self.device)
         solver = ClipSolver(self.terms, self.priors, keys, untied)
         layout = self.layout
-        progress = solver.iterate(Progress(state), 3, EASE * numbers.OUTLIER, 0)
+        progress = solver.iterate(SolveProgress(state), 3, ROBUST_ANNEALING * numbers.OUTLIER, 0)
         free = layout.n_identity
         progress = solver.iterate(
-            Progress(progress.state), 5, EASE * numbers.OUTLIER, free, tolerance=1e-3
+            SolveProgress(progress.state),
+            5,
+            ROBUST_ANNEALING * numbers.OUTLIER,
+            free,
+            tolerance=1e-3,
         )
         if not self.intrinsics.fixed:
             free = layout.shared_size
@@ -139,7 +143,7 @@ class ClipTracker:
             shift = self.terms.offsets(state, keys, numbers.OUTLIER, solver.shared_weight)
             self.terms.move(shift)
             progress = solver.iterate(
-                Progress(state, progress.damping),
+                SolveProgress(state, progress.damping),
                 KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=1e-3,
             )  # fmt: skip
         log.info(
@@ -170,7 +174,7 @@ class ClipTracker:
         fixed = shared.clone()
         fixed[layout.focal] = self.priors.shared_mean[layout.focal]
         state = State(progress.state.frame, progress.state.rotation, fixed)
-        progress = solver.iterate(Progress(state), 6, numbers.OUTLIER, free, tolerance=3e-4)
+        progress = solver.iterate(SolveProgress(state), 6, numbers.OUTLIER, free, tolerance=3e-4)
         return progress.state.shared, spread
 
     def _solve_run(self, name: str, state: State, frames: Tensor, free: int) -> State:
@@ -178,12 +182,12 @@ class ClipTracker:
         linked = frames[1:] == frames[:-1] + 1
         linked &= self.linked[frames[:-1]]
         solver = ClipSolver(self.terms, self.priors, frames, linked)
-        steps = (("poses", 4, EASE * numbers.OUTLIER, 0, 1e-2),)
+        steps = (("poses", 4, ROBUST_ANNEALING * numbers.OUTLIER, 0, 1e-2),)
         steps += (("all", JOINT_ITERATIONS, numbers.OUTLIER, free, 3e-4),)
         for label, iterations, outlier, unknowns, tolerance in steps:
             stage = f"{name}-{label}"
             kept = self._load(stage)
-            progress = kept or Progress(state)
+            progress = kept or SolveProgress(state)
             progress = solver.iterate(
                 progress, iterations, outlier, unknowns, tolerance,
                 after=lambda p, stage=stage: self._save(stage, p),

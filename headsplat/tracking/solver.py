@@ -18,7 +18,7 @@ from headsplat.tracking.banded import BandedFactor, cholesky, factorize, pair_bl
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.parallel import map_threads
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors, Smoothness
-from headsplat.tracking.terms import Frozen, Terms
+from headsplat.tracking.terms import FrozenWeights, Terms
 
 # Batch sizes of Jacobians: fits the cache of a CPU core, and fills a GPU.
 BATCH, GPU_BATCH = 32, 1024
@@ -26,7 +26,7 @@ DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-8, 1e6
 
 
 @dataclass
-class Normal:
+class NormalEquations:
     """Gauss-Newton matrices at a state.
 
     frame (N, P, P), border (N, P, F), shared (F, F), frame_gradient (N, P), shared_gradient (F,)
@@ -38,12 +38,12 @@ class Normal:
     shared: Tensor
     frame_gradient: Tensor
     shared_gradient: Tensor
-    frozen: list[Frozen]
+    frozen: list[FrozenWeights]
     cost: float
 
 
 @dataclass
-class Progress:
+class SolveProgress:
     """Resumable state of a solve."""
 
     state: State
@@ -78,7 +78,7 @@ class ClipSolver:
         step = GPU_BATCH if self.frames.is_cuda else BATCH
         return [slice(low, low + step) for low in range(0, len(self.frames), step)]
 
-    def linearize(self, state: State, outlier: float, free: int) -> Normal:
+    def linearize(self, state: State, outlier: float, free: int) -> NormalEquations:
         """Normal equations at `state`.
 
         Args:
@@ -88,12 +88,12 @@ class ClipSolver:
         """
         size, count = self.layout.frame_size, len(self.frames)
         new = state.frame.new_empty
-        normal = Normal(
+        normal = NormalEquations(
             new(count, size, size), new(count, size, free), new(free, free),
             new(count, size), new(free), [], 0.0,
         )  # fmt: skip
 
-        def batch(rows: slice) -> tuple[Frozen, Tensor, Tensor, Tensor]:
+        def batch(rows: slice) -> tuple[FrozenWeights, Tensor, Tensor, Tensor]:
             data = self.terms.linearize(state.part(rows), self.frames[rows], outlier, free)
             own, common = data.jacobian[..., :size], data.jacobian[..., size:]
             matrix = own.mT @ data.jacobian
@@ -111,7 +111,7 @@ class ClipSolver:
         normal.cost = float(sum(costs) + self._prior_cost(state))
         return normal
 
-    def _add_priors(self, normal: Normal, state: State, free: int) -> None:
+    def _add_priors(self, normal: NormalEquations, state: State, free: int) -> None:
         priors = self.priors
         away = state.frame - priors.mean
         normal.frame += priors.precision
@@ -130,10 +130,10 @@ class ClipSolver:
         cost = cost + 0.5 * self.shared_weight * (shared @ priors.shared_precision @ shared)
         return cost + self.smooth.cost(state) if self.tied else cost
 
-    def cost(self, state: State, frozen: list[Frozen], outlier: float) -> float:
+    def cost(self, state: State, frozen: list[FrozenWeights], outlier: float) -> float:
         """Cost at `state` with the weights of a linearization."""
 
-        def batch(pair: tuple[slice, Frozen]) -> Tensor:
+        def batch(pair: tuple[slice, FrozenWeights]) -> Tensor:
             rows, weights = pair
             part = state.part(rows)
             return self.terms.cost(part, self.frames[rows], weights, outlier).sum()
@@ -142,13 +142,15 @@ class ClipSolver:
         parts = map_threads(batch, pairs, self.frames.is_cuda)
         return float(sum(parts, self._prior_cost(state)))
 
-    def held(self, normal: Normal, state: State) -> Tensor:
+    def held(self, normal: NormalEquations, state: State) -> Tensor:
         """(N, P) bool: unknowns at a bound whose gradient points outward."""
         gradient = normal.frame_gradient
         low = (state.frame <= self.priors.lower) & (gradient > 0)
         return low | ((state.frame >= self.priors.upper) & (gradient < 0))
 
-    def solve(self, normal: Normal, held: Tensor, damping: float) -> tuple[Tensor, Tensor, Tensor]:
+    def solve(
+        self, normal: NormalEquations, held: Tensor, damping: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Step of the damped normal equations.
 
         Factored in float32 after scaling to a unit diagonal, which gives about five digits. The
@@ -195,13 +197,13 @@ class ClipSolver:
 
     def iterate(
         self,
-        progress: Progress,
+        progress: SolveProgress,
         iterations: int,
         outlier: float,
         free: int,
         tolerance: float = 1e-5,
-        after: Callable[[Progress], None] | None = None,
-    ) -> Progress:
+        after: Callable[[SolveProgress], None] | None = None,
+    ) -> SolveProgress:
         """Run up to `iterations` accepted steps; stops early when the cost has converged.
 
         Args:
@@ -231,8 +233,13 @@ class ClipSolver:
         return progress
 
     def _search(
-        self, progress: Progress, normal: Normal, held: Tensor, outlier: float, free: int
-    ) -> Progress | None:
+        self,
+        progress: SolveProgress,
+        normal: NormalEquations,
+        held: Tensor,
+        outlier: float,
+        free: int,
+    ) -> SolveProgress | None:
         """Increase damping until a step lowers the cost."""
         damping = progress.damping
         while damping < DAMPING_MOST:
@@ -246,7 +253,7 @@ class ClipSolver:
             if cost < normal.cost:
                 if damping == progress.damping:
                     damping = max(damping / 8, DAMPING_LEAST)
-                return Progress(state, damping, 0, cost)
+                return SolveProgress(state, damping, 0, cost)
             damping *= 10
         return None
 

@@ -31,7 +31,7 @@ IRIS_OPENING = (0.03, 0.07)
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenWeights:
     """Constants of one linearization: visibility weights, and lines of the jaw contour."""
 
     landmark: Tensor  # [n, L]
@@ -42,7 +42,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ResidualRows:
     """Residual rows in float32: values (n, M), jacobian (n, M, P + free); cost (n,) float64.
 
     Both carry the square roots of the robust weights, so that J'J and J'r are the Gauss-Newton
@@ -52,7 +52,7 @@ class Rows:
     values: Tensor
     jacobian: Tensor
     cost: Tensor
-    frozen: Frozen
+    frozen: FrozenWeights
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Terms:
         self.basis.shift(offsets)
         self.moved = self.moved + offsets
 
-    def linearize(self, state: State, frames: Tensor, outlier: float, free: int) -> Rows:
+    def linearize(self, state: State, frames: Tensor, outlier: float, free: int) -> ResidualRows:
         """Residual rows of `frames` at `state`.
 
         Args:
@@ -164,25 +164,25 @@ class Terms:
         torch.mul(own[:, self.upper], pair / gain[:, self.upper], out=apart)
         apart.addcmul_(own[:, self.lower], pair / gain[:, self.lower], value=-1)
         line.columns(edge, frozen.normal * (contour / self.contour_noise)[..., None])
-        return Rows(torch.cat(values, 1), jacobian, sum(costs), frozen)
+        return ResidualRows(torch.cat(values, 1), jacobian, sum(costs), frozen)
 
-    def cost(self, state: State, frames: Tensor, frozen: Frozen, outlier: float) -> Tensor:
+    def cost(self, state: State, frames: Tensor, frozen: FrozenWeights, outlier: float) -> Tensor:
         """(n,) cost at `state` with the weights of a linearization."""
         view, line = self.projector.landmarks(state), self.projector.contour(state)
         pieces = self._pieces(view.pixels, line.pixels, frames, frozen)
         return sum(piece.robust(outlier)[0] for piece in pieces)
 
-    def _freeze(self, view: LandmarkView, line: ContourView, frames: Tensor) -> Frozen:
+    def _freeze(self, view: LandmarkView, line: ContourView, frames: Tensor) -> FrozenWeights:
         span = priors.FACING_FULL - priors.FACING_NONE
         seen = _smooth_step((view.facing - priors.FACING_NONE) / span)
         weight = self.weight[frames, None]
         visible = (seen + priors.HIDDEN_WEIGHT).clamp_max(1.0) * self.gate[frames] * weight
         pairs = torch.minimum(visible[:, self.upper], visible[:, self.lower])
         base, normal = _nearest_lines(line.pixels, self.oval[frames])
-        return Frozen(visible, pairs, weight.expand(-1, line.pixels.shape[1]), base, normal)
+        return FrozenWeights(visible, pairs, weight.expand(-1, line.pixels.shape[1]), base, normal)
 
     def _pieces(
-        self, pixels: Tensor, line: Tensor, frames: Tensor, frozen: Frozen
+        self, pixels: Tensor, line: Tensor, frames: Tensor, frozen: FrozenWeights
     ) -> tuple[_Piece, ...]:
         offset = (pixels - self.points[frames]) @ self.axes[frames].mT
         apart = offset[:, self.upper] - offset[:, self.lower]

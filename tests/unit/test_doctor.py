@@ -265,7 +265,7 @@ def test_onnx_runtime_is_not_needed(monkeypatch) -> None:
     (found,) = networks.check_onnx()
     assert found.state == OK
     assert "not installed; RobustVideoMatting and BiSeNet need it: pip install" in found.says
-    for module in ("parse_network", "onnx_session", "face_parsers", "rvm_sessions"):
+    for module in ("parse_network", "onnx_session", "face_parsers", "rvm_inference"):
         for package in ("masks", "networks"):
             monkeypatch.delitem(sys.modules, f"headsplat.{package}.{module}", raising=False)
     with pytest.raises(ModuleNotFoundError) as missing:

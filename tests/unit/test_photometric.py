@@ -16,8 +16,8 @@ from headsplat.track import read_track
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
-from headsplat.tracking.photometric.color import fit_color, fit_shade, harmonics
-from headsplat.tracking.photometric.images import Images, look_up
+from headsplat.tracking.photometric.color import fit_appearance, fit_shade, harmonics
+from headsplat.tracking.photometric.images import BrightnessReader, sample_planes
 from headsplat.tracking.photometric.refine import common_motions, remove_common_motion
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
@@ -148,7 +148,7 @@ def test_look_up_keeps_pixel_centers_and_slopes():
     planes = torch.stack([ramp, torch.full_like(ramp, 255)])[None].to(torch.uint8)
     where = torch.tensor([[[20.3, 31.7], [40.0, 12.0], [-5.0, 3.0]]])
     for factor in (1, 2, 4):
-        value, slope, matte = look_up(planes, where, factor)
+        value, slope, matte = sample_planes(planes, where, factor)
         expected = where[0, :2, 0] * 2 + where[0, :2, 1]
         torch.testing.assert_close(value[0, :2] * 255, expected, atol=0.6, rtol=0)
         torch.testing.assert_close(
@@ -168,7 +168,7 @@ def test_albedo_and_light_are_separated():
     value = albedo * (harmonics(normal) @ light) * gain
     weight = torch.ones_like(value)
     weight[:, 7] = 0
-    color = fit_color(value, normal, weight)
+    color = fit_appearance(value, normal, weight)
     seen = albedo / color.albedo
     assert (seen / seen.median() - 1)[color.known > 0].abs().max() < 0.03
     assert color.known[7] == 0
@@ -283,7 +283,7 @@ def test_a_resumed_refinement_is_bit_equal(plain, tmp_path, monkeypatch):
 def test_images_of_another_size_are_refused(plain):
     zips = sorted((plain[1] / "frames").glob("*.zip"))
     with (
-        Images(zips, [], 128) as images,
+        BrightnessReader(zips, [], 128) as images,
         pytest.raises(UserError, match="256x256 pixels, the track was made for 128x128"),
     ):
         images.read([1])

@@ -19,7 +19,7 @@ from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.priors import Priors, Smoothness
 from headsplat.tracking.projection import LandmarkView, Projector
-from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.solver import ClipSolver, SolveProgress
 from headsplat.tracking.terms import Terms, _nearest_lines
 
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
@@ -235,10 +235,10 @@ def test_a_damped_step_is_not_convergence(monkeypatch):
     normal = type("Normal", (), {"cost": 100.0})
 
     def search(self, progress, *rest):
-        return Progress(progress.state, next(dampings), 0, 100.0 - 1e-6)
+        return SolveProgress(progress.state, next(dampings), 0, 100.0 - 1e-6)
 
     monkeypatch.setattr(ClipSolver, "linearize", lambda self, *rest: normal)
     monkeypatch.setattr(ClipSolver, "held", lambda self, *rest: None)
     monkeypatch.setattr(ClipSolver, "_search", search)
     solver = ClipSolver.__new__(ClipSolver)
-    assert solver.iterate(Progress(None), 9, 4.0, 0, 1e-3).iteration == 3
+    assert solver.iterate(SolveProgress(None), 9, 4.0, 0, 1e-3).iteration == 3

@@ -28,7 +28,7 @@ def harmonics(normal: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Color:
+class Appearance:
     """Appearance of the clip: albedo (M,), known (M,) 1 where observed, light (9,)."""
 
     albedo: Tensor
@@ -36,7 +36,7 @@ class Color:
     light: Tensor
 
 
-def fit_color(value: Tensor, normal: Tensor, weight: Tensor) -> Color:
+def fit_appearance(value: Tensor, normal: Tensor, weight: Tensor) -> Appearance:
     """Albedo, light and drift by alternating weighted least squares.
 
     Args:
@@ -50,9 +50,9 @@ def fit_color(value: Tensor, normal: Tensor, weight: Tensor) -> Color:
     known = (weight.sum(0) > SEEN).to(value.dtype)
     for _ in range(ROUNDS):
         light = light + _light_step(value, shade, normal, weight)
-        color = Color(_albedo(value, harmonics(normal) @ light, weight), known, light)
+        color = Appearance(_albedo(value, harmonics(normal) @ light, weight), known, light)
         shade = fit_shade(value, color, normal, weight)
-    return Color(_albedo(value, shade, weight), known, light)
+    return Appearance(_albedo(value, shade, weight), known, light)
 
 
 def _albedo(value: Tensor, shade: Tensor, weight: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def _light_step(value: Tensor, shade: Tensor, normal: Tensor, weight: Tensor) ->
     return torch.linalg.solve_ex(matrix + prior, right).result
 
 
-def fit_shade(value: Tensor, color: Color, normal: Tensor, weight: Tensor) -> Tensor:
+def fit_shade(value: Tensor, color: Appearance, normal: Tensor, weight: Tensor) -> Tensor:
     """(N, M) shading of each frame: the clip's light plus the frame's drift.
 
     Args:

@@ -20,7 +20,7 @@ CHANNEL = 1
 BLUR = 1.0
 
 
-class Images:
+class BrightnessReader:
     """Frames of one clip, by id.
 
     Args:
@@ -58,7 +58,7 @@ class Images:
         if self._mattes is not None:
             out[1] = decode_image(self._mattes.read(frame))
 
-    def __enter__(self) -> "Images":
+    def __enter__(self) -> "BrightnessReader":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +67,7 @@ class Images:
             self._mattes.close()
 
 
-def look_up(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
+def sample_planes(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
     """Sample brightness, its gradient, and the matte at points.
 
     Args:

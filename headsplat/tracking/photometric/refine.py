@@ -21,13 +21,13 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.progress import progress
 from headsplat.tracking import priors as numbers
 from headsplat.tracking.layout import Layout, State
-from headsplat.tracking.photometric.color import Color
-from headsplat.tracking.photometric.images import Images
+from headsplat.tracking.photometric.color import Appearance
+from headsplat.tracking.photometric.images import BrightnessReader
 from headsplat.tracking.photometric.surface import SurfacePoints
 from headsplat.tracking.photometric.terms import PhotometricTerms
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import Priors
-from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.solver import ClipSolver, SolveProgress
 from headsplat.tracking.terms import Terms
 
 POINTS = 2000
@@ -41,8 +41,8 @@ GAIN, SLACK = 0.03, 0.25
 SETTLE_ROUNDS = 2
 
 
-Save = Callable[[str, Progress], None]
-Load = Callable[[str], Progress | None]
+Save = Callable[[str, SolveProgress], None]
+Load = Callable[[str], SolveProgress | None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Refiner:
         linked: Tensor,
         points: SurfacePoints,
         visibility: Visibility,
-        images: Images,
+        images: BrightnessReader,
         ids: Sequence[int],
         center: tuple[float, float],
         save: Save,
@@ -114,12 +114,14 @@ class Refiner:
             high = min(low + WINDOW, count)
             first, last = max(low - OVERLAP, 0), min(high + OVERLAP, count)
             part, window = start.part(slice(first, last)), frames[first:last]
-            part = self._descend(f"window-{low}", part, self._photometric(window, color), window)
+            part = self._solve_levels(
+                f"window-{low}", part, self._photometric(window, color), window
+            )
             state.frame[low:high] = part.frame[low - first : high - first]
             state.rotation[low:high] = part.rotation[low - first : high - first]
         return state, verdict
 
-    def _photometric(self, frames: Tensor, color: Color | None = None) -> PhotometricTerms:
+    def _photometric(self, frames: Tensor, color: Appearance | None = None) -> PhotometricTerms:
         """Photometric terms of some frames; colors are `color`, or estimated if None."""
         rows = frames.tolist()
         planes = self._images.read([self._ids[row] for row in rows])
@@ -128,15 +130,15 @@ class Refiner:
             self._points, self._visibility, planes.to(frames.device), self._center, trust, color
         )
 
-    def _joint(self, state: State, frames: Tensor) -> tuple[State, RefinementErrors, Color]:
+    def _joint(self, state: State, frames: Tensor) -> tuple[State, RefinementErrors, Appearance]:
         photometric = self._photometric(frames)
         before, start = self._held_out(photometric, state), state
-        state = self._descend("joint", state, photometric, frames)
+        state = self._solve_levels("joint", state, photometric, frames)
         after = self._held_out(photometric, state)
         misses = tuple(self._landmark_error(s, frames) for s in (start, state))
         return state, RefinementErrors((before, after), misses), photometric.color
 
-    def _descend(
+    def _solve_levels(
         self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
     ) -> State:
         """Solve all levels for some frames, resuming an earlier run.
@@ -146,7 +148,7 @@ class Refiner:
         linked = (frames[1:] == frames[:-1] + 1) & self._linked[frames[:-1]]
         solver = ClipSolver(self._terms, self._priors, frames, linked)
         free = 0 if photometric.given else self._layout.n_identity
-        kept, start = self._load(name) or Progress(state), state
+        kept, start = self._load(name) or SolveProgress(state), state
         state = kept.state
         for level in range(kept.iteration, len(LEVELS)):
             factor, steps = LEVELS[level]
@@ -155,7 +157,7 @@ class Refiner:
                 state = self._step(solver, photometric, state, factor, free)
             if not photometric.given:
                 state = remove_common_motion(solver, state, start, numbers.OUTLIER)
-            self._save(name, Progress(state, iteration=level + 1))
+            self._save(name, SolveProgress(state, iteration=level + 1))
         return state
 
     def _step(

@@ -21,7 +21,7 @@ from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import pack_track
-from headsplat.tracking.photometric.images import Images
+from headsplat.tracking.photometric.images import BrightnessReader
 from headsplat.tracking.photometric.publish import publish_track
 from headsplat.tracking.photometric.refine import POINTS, RefinementErrors, Refiner, log_refinement
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
@@ -127,7 +127,7 @@ def _refined(
     points = SurfacePoints(head, basis, layout, (face, weights))
     visibility = Visibility(head, basis, layout, points, size, camera.center)
     linked = torch.as_tensor(observed.linked, device=device)
-    with Images(*images, size) as shown:
+    with BrightnessReader(*images, size) as shown:
         refiner = Refiner(
             terms, priors, linked, points, visibility, shown, observed.ids.tolist(), camera.center,
             checkpoint.save, checkpoint.load,

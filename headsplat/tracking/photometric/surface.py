@@ -34,7 +34,7 @@ JAW_PART, LEFT_EYE_PART, RIGHT_EYE_PART = 1, 2, 3
 
 
 @dataclass(frozen=True)
-class Placed:
+class ProjectedPoints:
     """Projected skin points of some frames, with the factors of their derivatives.
 
     Attributes:
@@ -109,7 +109,7 @@ class SurfacePoints:
     def __len__(self) -> int:
         return len(self.face)
 
-    def place(self, state: State) -> Placed:
+    def place(self, state: State) -> ProjectedPoints:
         """Project all points into the frames of `state`."""
         layout = self.layout
         frame, rotation = state.frame.float(), state.rotation.float()
@@ -136,9 +136,11 @@ class SurfacePoints:
         across = torch.eye(2, device=self.device).expand(*pixels.shape[:2], 2, 2)
         by_grown = torch.cat([across, -pixels[..., None] / focal], -1)
         by_turned = by_grown * (scale / divisor)[..., None]
-        return Placed(pixels, turned, q[..., 3:], divisor.squeeze(-1), by_turned, jaw)
+        return ProjectedPoints(pixels, turned, q[..., 3:], divisor.squeeze(-1), by_turned, jaw)
 
-    def along(self, placed: Placed, state: State, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def along(
+        self, placed: ProjectedPoints, state: State, slope: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Chain rule from image gradients to surface points.
 
         Args:
@@ -155,7 +157,11 @@ class SurfacePoints:
         return by_turned, by_point, torch.cat([by_point, by_point @ placed.jaw], -1)
 
     def frame_rows(
-        self, placed: Placed, state: State, slope: Tensor, pull: tuple[Tensor, Tensor, Tensor]
+        self,
+        placed: ProjectedPoints,
+        state: State,
+        slope: Tensor,
+        pull: tuple[Tensor, Tensor, Tensor],
     ) -> Tensor:
         """(N, M, P) brightness by one frame's unknowns.
 

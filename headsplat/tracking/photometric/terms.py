@@ -10,8 +10,8 @@ from torch.nn.functional import one_hot
 
 from headsplat.tracking.layout import State
 from headsplat.tracking.parallel import map_threads
-from headsplat.tracking.photometric.color import Color, fit_color, fit_shade
-from headsplat.tracking.photometric.images import look_up
+from headsplat.tracking.photometric.color import Appearance, fit_appearance, fit_shade
+from headsplat.tracking.photometric.images import sample_planes
 from headsplat.tracking.photometric.surface import PATCHES, SurfacePoints
 from headsplat.tracking.photometric.visibility import Visibility
 
@@ -96,7 +96,7 @@ class PhotometricTerms:
         planes: Tensor,
         center: tuple[float, float],
         trust: Tensor,
-        color: Color | None = None,
+        color: Appearance | None = None,
     ) -> None:
         self.points, self._visibility, self._planes = points, visibility, planes
         self._center = torch.tensor(center, device=points.device)
@@ -121,7 +121,7 @@ class PhotometricTerms:
 
         def batch(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             pixels = self.points.place(state.part(rows)).pixels + self._center
-            value, slope, matte = look_up(self._planes[rows], pixels, factor)
+            value, slope, matte = sample_planes(self._planes[rows], pixels, factor)
             return value, slope, matte * self._shows[rows] * self._trust[rows, None]
 
         parts = (torch.cat(part) for part in zip(*self._each(batch), strict=True))
@@ -135,7 +135,7 @@ class PhotometricTerms:
         weight = samples.weight
         for _ in range(2):
             if not self.given:
-                self.color = fit_color(samples.value, samples.normal, weight)
+                self.color = fit_appearance(samples.value, samples.normal, weight)
             shade = fit_shade(samples.value, self.color, samples.normal, weight)
             shade = self._level(samples.value, shade, weight)
             residual = samples.value - self.color.albedo * shade
