@@ -94,7 +94,11 @@ def test_limits_ignore_frames_without_a_face():
     track = make_track(arkit_like())
     wild = replace(track, exp=np.where(np.arange(12)[:, None] == 3, 50.0, track.exp))
     unseen = replace(wild, interpolated=np.arange(12) == 3)
-    assert DrivingLimits.from_track(unseen).codes[1, 0] < 2 < DrivingLimits.of(wild).codes[1, 0]
+    assert (
+        DrivingLimits.from_track(unseen).codes[1, 0]
+        < 2
+        < DrivingLimits.from_track(wild).codes[1, 0]
+    )
 
 
 def test_blinks_are_short_and_deterministic():
