@@ -25,7 +25,7 @@ from headsplat.camera import project  # noqa: E402
 from headsplat.evaluate.report.costs import read_costs  # noqa: E402
 from headsplat.evaluate.report.tracking import compare  # noqa: E402
 from headsplat.frames.crop import Crop  # noqa: E402
-from headsplat.gaussians.deform.codes import pose_head  # noqa: E402
+from headsplat.gaussians.deform.codes import posed_vertices  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
 from headsplat.heads.skinning import HeadGeometry  # noqa: E402
@@ -55,7 +55,7 @@ def unshifted_residual(folder: Path) -> float:
     track = read_track(folder / "work/demo/track/track.npz", head)
     solved = read_npz(folder / "work/demo/track/track.npz")
     marks = head.landmarks["mediapipe"]
-    vertices = pose_head(HeadGeometry(head, "cpu"), track.identity(), track.codes().vector)
+    vertices = posed_vertices(HeadGeometry(head, "cpu"), track.identity(), track.codes().vector)
     pixels = project(points(vertices, marks), *track.poses(), track.intrinsics()).numpy()
     seen = read_npz(folder / "work/demo/landmarks.npz")["points"][:, marks.index]
     seen = Crop.load(folder / "work/demo/crop.json").points(seen)

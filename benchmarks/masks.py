@@ -34,7 +34,7 @@ from headsplat.frames.packs import FrameZipWriter  # noqa: E402
 from headsplat.masks.matte import matte_chunk  # noqa: E402
 from headsplat.masks.parse_network import parse_chunk_by_network  # noqa: E402
 from headsplat.networks.face_parsers import open_parser  # noqa: E402
-from headsplat.networks.rvm_inference import open_matting  # noqa: E402
+from headsplat.networks.rvm_inference import open_rvm  # noqa: E402
 from headsplat.runtime.device import shared_gpu  # noqa: E402
 from headsplat.runtime.files import publish, write_json  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
@@ -105,7 +105,7 @@ def measure(count: int, size: int, rvm: str, parser: str) -> list[dict[str, Any]
 
         matte(short), parse(short)
         spent = [seconds(lambda: matte(clip)), seconds(lambda: parse(clip))]
-        engines = [open_matting(matting, *shared_gpu(0)), open_parser(parsing, *shared_gpu(0))]
+        engines = [open_rvm(matting, *shared_gpu(0)), open_parser(parsing, *shared_gpu(0))]
         alone = [
             network_alone(engines[0].alphas, engines[0].batch, size),
             network_alone(engines[1].labels, engines[1].batch, size),

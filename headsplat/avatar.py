@@ -1,4 +1,4 @@
-"""A trained avatar: its files, and images of it for any code and camera.
+"""A trained avatar: saving, loading, and rendering for any frame code and camera.
 
 The folder of an avatar holds
     avatar.npz   arrays only: anchors, identity, the deformation's parameters
@@ -21,7 +21,7 @@ from torch import Tensor
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import AnchoredSurface, Anchors
 from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians
-from headsplat.gaussians.deform.codes import camera_center, head_pose
+from headsplat.gaussians.deform.codes import camera_center, head_pose_6d
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
@@ -35,9 +35,9 @@ from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
 from headsplat.track import Frame, Track, check_head
 
 FORMAT = 2
-ARRAYS_FILE, FACTS_FILE, TRACK_FILE = "avatar.npz", "avatar.json", "track.npz"
-# What `avatar.json` must hold to be loaded.
-_FACTS = {
+ARRAYS_FILE, METADATA_FILE, TRACK_FILE = "avatar.npz", "avatar.json", "track.npz"
+# Required keys of `avatar.json` and their types.
+_METADATA_TYPES = {
     "model": str, "settings": dict, "training": dict, "head": dict,
     **dict.fromkeys(("head_name", "head_version", "head_licence"), str),
 }  # fmt: skip
@@ -47,17 +47,17 @@ _BATCH = 8
 
 @dataclass
 class Avatar:
-    """Everything needed to draw one person.
+    """A trained Gaussian head avatar of one person.
 
     Attributes:
         head: the head model it was trained with.
         shape: (S,) identity coefficients.
-        anchors: N points on the head.
-        deformation: from codes to Gaussians.
-        device: where it is evaluated.
-        facts: what `avatar.json` says beyond the contract: training facts.
-        centered: whether it is drawn with the principal point in the middle of the image, whatever
-            the camera says, because it was trained so (as the original FlashAvatar does).
+        anchors: N points on the head surface.
+        deformation: model from codes to Gaussians.
+        device: torch device of all tensors.
+        facts: training summary stored in `avatar.json`.
+        centered: whether rendering puts the principal point at the image center and ignores the
+            camera's. The original FlashAvatar trains so.
     """
 
     head: HeadModel
@@ -75,13 +75,13 @@ class Avatar:
         self._geometry = SubjectGeometry(
             HeadGeometry(self.head, self.device), self.shape, self._surface.vertex_ids
         )
-        # `head_pose` is linear, entry by entry; it makes its constant on the host, for which no
-        # CUDA graph has room.
-        self._facing = head_pose(torch.ones(1, 3, 3, device=self.device))
+        # `head_pose_6d` is an elementwise product with a constant. The constant is created on the
+        # host, which a CUDA graph cannot capture, so it is kept here.
+        self._facing = head_pose_6d(torch.ones(1, 3, 3, device=self.device))
 
     @property
     def vertex_count(self) -> int:
-        """How many vertices anchors use."""
+        """Number of vertices that anchors use."""
         return len(self._surface.vertex_ids)
 
     def vertices(self, condition: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Avatar:
     def inputs(
         self, condition: Tensor, vertices: Tensor, rotation: Tensor, translation: Tensor
     ) -> FrameInputs:
-        """Gather what the deformation sees of a batch; all arguments lead with B."""
+        """Inputs of the deformation for a batch; all arguments have a leading dimension B."""
         positions, rotations = self.place(vertices)
         center = camera_center(rotation, translation)
         pose = matrix_to_6d(rotation) * self._facing
@@ -114,7 +114,7 @@ class Avatar:
         background: Tensor,
         budget: InstanceBudget | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw Gaussians, differentiably; arguments and results as in `render_codes`."""
+        """Rasterize Gaussians, differentiable; arguments and results as in `render_codes`."""
         if self.centered:
             fx, fy = intrinsics[..., 0], intrinsics[..., 1]
             middle = torch.full_like(fx, width / 2), torch.full_like(fy, height / 2)
@@ -136,7 +136,7 @@ class Avatar:
 
     @torch.no_grad()
     def render(self, frames: Frame | Track, background: Sequence[float] = WHITE) -> Tensor:
-        """Images of one frame or of several, as the frames' camera sees them.
+        """Render one frame or several with the camera of the frames.
 
         `headsplat.render.FrameRenderer` is faster where many frames share one camera.
 
@@ -150,7 +150,7 @@ class Avatar:
         Raises:
             UserError: the frames are of another head model, or there are none.
         """
-        batch = self.batch_of(frames)
+        batch = self.as_batch(frames)
         color = torch.tensor(background, dtype=torch.float32)
         parts = (batch.code.vector, batch.rotation, batch.translation)
         images = [
@@ -160,7 +160,7 @@ class Avatar:
         one = isinstance(frames, Frame) and frames.rotation.ndim == 2
         return torch.cat(images)[0] if one else torch.cat(images)
 
-    def batch_of(self, frames: Frame | Track) -> Frame:
+    def as_batch(self, frames: Frame | Track) -> Frame:
         """Frames with a leading dimension B, whose codes fit the avatar's head model.
 
         Raises:
@@ -193,7 +193,7 @@ class Avatar:
         fps: float | None = None,
         background: Sequence[float] = WHITE,
     ) -> None:
-        """Write an mp4 of several frames; memory does not grow with their number.
+        """Render several frames to an mp4, in constant memory.
 
         Args:
             frames: as `render` takes them.
@@ -205,8 +205,8 @@ class Avatar:
         Raises:
             UserError: as `render`, or a file cannot be read or written.
         """
-        # No import statement: what trains avatars does not depend on how videos are written, and
-        # an edit there is not to train them anew.
+        # Imported by name, so that the code hash of training excludes video writing: an edit there
+        # must not retrain avatars.
         video = import_module("headsplat.avatar_video")
         video.render_video(self, frames, Path(path), audio, fps, background)
 
@@ -252,9 +252,9 @@ def save_avatar(folder: Path | str, avatar: Avatar, head: Path | str, track: Pat
     """Write the files of an avatar into `folder`.
 
     Args:
-        folder: that is there.
-        avatar: what to write.
-        head: the file of its head model.
+        folder: existing folder.
+        avatar: the avatar to save.
+        head: file of its head model.
         track: `track.npz` of the clip it was trained on.
     """
     folder = Path(folder)
@@ -285,7 +285,7 @@ def save_avatar(folder: Path | str, avatar: Avatar, head: Path | str, track: Pat
         "head": pack_head(folder, avatar.head, Path(head)),
         "training": avatar.facts,
     }
-    write_json(folder / FACTS_FILE, facts)
+    write_json(folder / METADATA_FILE, facts)
 
 
 def load_avatar(
@@ -297,15 +297,16 @@ def load_avatar(
 
     Args:
         folder: `results/<subject>/avatar`, or the folder `model` in it.
-        head: the head model or its `.npz`; None takes the one that the folder carries or names.
-        device: "auto" takes a GPU if there is one that the operators serve.
+        head: the head model or its `.npz`; None takes the one in the folder or named in
+            `avatar.json`.
+        device: "auto" takes a GPU if the compiled operators support it.
 
     Raises:
-        UserError: a file or array is missing, the format is another, it was trained with another
-            head model, or the head model is not here.
+        UserError: a file or array is missing, the format version differs, it was trained with
+            another head model, or the head model is missing.
     """
     folder = model_folder(folder)
-    facts = read_facts(folder)
+    facts = read_metadata(folder)
     if not isinstance(head, HeadModel):
         head = HeadModel.load(packed_head(folder, facts) if head is None else head)
     trained_with = (facts["head_name"], facts["head_version"])
@@ -317,7 +318,7 @@ def load_avatar(
     arrays = read_npz(
         folder / ARRAYS_FILE,
         ("anchor_face", "anchor_barycentric", "anchor_height", "shape"),
-        _again(folder),
+        _remake_hint(folder),
     )
     deformation = build_deformation(facts["model"], facts["settings"])
     state = {
@@ -346,31 +347,31 @@ def model_folder(folder: Path | str) -> Path:
         UserError: none of them holds an avatar.
     """
     for place in (Path(folder), Path(folder, "model"), Path(folder, "avatar", "model")):
-        if (place / FACTS_FILE).is_file():
+        if (place / METADATA_FILE).is_file():
             return place
-    raise UserError(f"{folder}: holds no avatar ({FACTS_FILE}); give results/<subject>/avatar")
+    raise UserError(f"{folder}: holds no avatar ({METADATA_FILE}); give results/<subject>/avatar")
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What `avatar.json` of an avatar's folder holds.
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Read and check `avatar.json` of an avatar's folder.
 
     Raises:
-        UserError: it cannot be read, or its format is another.
+        UserError: it cannot be read, or its format version differs.
     """
-    facts = read_json(folder / FACTS_FILE, _again(folder))
+    facts = read_json(folder / METADATA_FILE, _remake_hint(folder))
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
         raise UserError(
-            f"{folder / FACTS_FILE}: format {found}, this version reads {FORMAT}; "
+            f"{folder / METADATA_FILE}: format {found}, this version reads {FORMAT}; "
             "train the avatar again"
         )
-    for key, kind in _FACTS.items():
+    for key, kind in _METADATA_TYPES.items():
         if not isinstance(facts.get(key), kind):
             raise UserError(
-                f"{folder / FACTS_FILE}: '{key}' is missing or broken; train the avatar again"
+                f"{folder / METADATA_FILE}: '{key}' is missing or broken; train the avatar again"
             )
     return facts
 
 
-def _again(folder: Path) -> str:
+def _remake_hint(folder: Path) -> str:
     return f"delete {folder}, and the same command makes it again"

@@ -1,4 +1,4 @@
-"""Videos of an avatar: images from `FrameRenderer`, a batch at a time, with sound."""
+"""Render an avatar to mp4 with `FrameRenderer`, batch by batch, with optional sound."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def render_video(
         fps = frames.fps if isinstance(frames, Track) else FPS
     if not (math.isfinite(fps) and 1 / _LARGEST_DENOMINATOR <= fps <= 1000):
         raise UserError(f"{fps} images a second: give a rate between 0.001 and 1000")
-    batch = avatar.batch_of(frames)
+    batch = avatar.as_batch(frames)
     require_no_folder(path)
     color = torch.tensor(background, dtype=torch.float32)
     renderer = FrameRenderer(avatar, BATCH, batch.width, batch.height, batch.intrinsics, color)
@@ -45,25 +45,25 @@ def render_video(
 
 
 def write_images(writer: VideoWriter, renderer: FrameRenderer, *frames: Tensor) -> None:
-    """Draw frames and append their images to a video; `frames` as `FrameRenderer.frames` takes."""
+    """Render frames into a video; `frames` are the arguments of `FrameRenderer.frames`."""
     for color, _ in renderer.frames(*frames):
         for image in (color * 255).round().byte().cpu().numpy():
             writer.write(image)
 
 
 def require_no_folder(path: Path) -> None:
-    """A video cannot take the place of a folder: `UserError`."""
+    """Raise `UserError` if `path` is a folder."""
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name the mp4 to write")
 
 
 def exact_rate(fps: float) -> Fraction:
-    """The frame rate that a decimal number stands for: 29.97 is 30000/1001."""
+    """Frame rate as a fraction: 29.97 is 30000/1001."""
     return Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR)
 
 
 def required_sound(audio: Path | str, seconds: float) -> tuple[np.ndarray, int]:
-    """The sound of a file, as `read_sound` gives it.
+    """Read the sound of a file, as `read_sound` does.
 
     Raises:
         UserError: the file cannot be opened, or has no sound.

@@ -1,4 +1,4 @@
-"""The code of a frame: what a face does in it, as one vector.
+"""Frame code: expression, jaw, eyes and eyelids of a frame as one vector.
 
 Layout: E expression coefficients | jaw, 6D | left eye, 6D, right eye, 6D | left and right eyelid.
 6D is the first two rows of a rotation matrix (Zhou et al., 2019); see `headsplat.rotations`.
@@ -19,7 +19,7 @@ _IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 @dataclass(frozen=True, eq=False)
 class FrameCode:
-    """Codes of one frame or of many; all parts are views of `vector`.
+    """Codes of one frame or many; all parts are views of `vector`.
 
     Attributes:
         vector: (..., C) with C = E + 20.
@@ -29,12 +29,12 @@ class FrameCode:
 
     @staticmethod
     def size(head: HeadModel) -> int:
-        """C of a head model."""
+        """C, the length of the code for a head model."""
         return head.expression_basis.shape[2] + _JAW + _EYES + _EYELIDS
 
     @classmethod
     def neutral(cls, head: HeadModel, device: torch.device | str = "cpu") -> "FrameCode":
-        """(C,) the resting face: no expression, mouth shut, eyes open and straight."""
+        """(C,) code of the neutral face: no expression, mouth closed, eyes open and straight."""
         vector = torch.zeros(cls.size(head), device=device)
         vector[-_JAW - _EYES - _EYELIDS : -_EYELIDS] = vector.new_tensor(_IDENTITY_6D * 3)
         return cls(vector)

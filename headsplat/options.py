@@ -21,7 +21,7 @@ CLASS = "Options"
 
 
 def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
-    """A dataclass field with what a user must know of it.
+    """A dataclass field with the range and help text of an option.
 
     Args:
         default: its value unless set; its type is the option's.

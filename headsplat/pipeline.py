@@ -1,7 +1,7 @@
-"""From a video to a measured and driven avatar in one process, without the workflow.
+"""The whole pipeline in one process: track, train, evaluate and drive, without Snakemake.
 
-The stages are the workflow's, in its order. A clip's folder has the layout of `work/<subject>`, an
-avatar's that of `results/<subject>/avatar`: what the workflow made can be used here.
+Stages and their order equal those of the workflow. Folders have the layouts of `work/<subject>` and
+`results/<subject>/avatar`, so outputs of the workflow can be used here.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from headsplat.avatar import TRACK_FILE, Avatar, load_avatar, model_folder, read_facts
+from headsplat.avatar import TRACK_FILE, Avatar, load_avatar, model_folder, read_metadata
 from headsplat.avatar_video import require_no_folder
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.solve import solve_crop
@@ -37,15 +37,15 @@ from headsplat.video.crop import crop_chunk
 from headsplat.video.info import VideoInfo
 from headsplat.video.probe import probe_video
 
-# Frames of a chunk: what a stopped run loses at most.
+# Frames per chunk, the unit of resuming.
 CHUNK = 1500
-# Reach of the matte's edge refinement at 512 px, and earlier frames that steady a matte.
+# Radius of the matte's edge refinement at 512 px, and number of earlier frames for smoothing.
 EDGE_RADIUS, TEMPORAL_WINDOW = 8.0, 4
 CACHE_MIB, GPU_PERCENT = 1500, 50
 
 
 class _Clip:
-    """Paths in a clip's folder."""
+    """Paths of a clip's files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -62,7 +62,7 @@ class _Clip:
         return [self.folder / stage / f"{chunk:03d}{suffix}" for chunk in range(count)]
 
     def zips(self, stage: str) -> list[Path]:
-        """The files of all chunks that are there."""
+        """Existing files of all chunks."""
         found = sorted((self.folder / stage).glob("*.zip"))
         if not found:
             raise UserError(f"{self.folder / stage}: holds no images; track the video first")
@@ -82,17 +82,17 @@ def track_video(
 ) -> Track:
     """Track the head in a video, and prepare its images and masks for training.
 
-    Probe, detect, crop, matte, track, refine, parse, split. Files that are there are kept: called
-    again after a stop, it continues.
+    Probe, detect, crop, matte, track, refine, parse, split. Existing files are kept, so a repeated
+    call resumes.
 
     Args:
-        video: of one person talking, from two seconds on.
+        video: video of one talking person, at least two seconds.
         head: head model `.npz`.
         out: the clip's folder to write.
-        size: of the square crops in pixels.
-        photometric: whether to refine the track against the images: "auto" where held-out skin
-            agrees better then, "always" or "never".
-        device: of the refinement: "auto", "cpu" or "cuda".
+        size: side of the square crops in pixels.
+        photometric: photometric refinement of the track: "auto" if it lowers the error on held-out
+            skin, "always" or "never".
+        device: device of the refinement, "auto", "cpu" or "cuda".
 
     Returns:
         The track: N frames at 25 a second.
@@ -145,10 +145,10 @@ def train_avatar(
     device: str = "auto",
     **options: Any,
 ) -> Avatar:
-    """Train an avatar on a clip; after a stop the same call continues.
+    """Train an avatar on a clip; a repeated call resumes.
 
     Args:
-        clip: folder that `track_video` or the workflow left, `work/<subject>`.
+        clip: folder written by `track_video` or the workflow, `work/<subject>`.
         head: the head model `.npz` that the clip was tracked with.
         out: the avatar's folder; the model is written to `model` in it.
         assets: folder where the weights of LPIPS may lie.
@@ -175,7 +175,7 @@ def train_avatar(
 def evaluate_avatar(
     avatar: Path | str, clip: Path | str, assets: Path | str = "assets"
 ) -> dict[str, Any]:
-    """Measure an avatar on the held-out frames of its clip.
+    """Evaluate an avatar on the held-out frames of its clip.
 
     Writes `metrics.json` and `test.mp4` (ground truth beside render) beside the avatar's model, and
     `evaluation.npz` into the clip's folder.
@@ -186,7 +186,7 @@ def evaluate_avatar(
         assets: folder where the weights of LPIPS may lie.
 
     Returns:
-        What `metrics.json` holds: `psnr_head` in dB, `ssim_head`, `fps_batched` and so on.
+        Content of `metrics.json`: `psnr_head` in dB, `ssim_head`, `fps_batched` and others.
 
     Raises:
         UserError: the inputs cannot be used or do not belong together.
@@ -198,7 +198,7 @@ def evaluate_avatar(
     metrics = model.parent / "metrics.json"
     with _threads_restored():
         evaluate.evaluate_avatar(
-            model, packed_head(model, read_facts(model)), files.track, files.split, *images,
+            model, packed_head(model, read_metadata(model)), files.track, files.split, *images,
             video if video.is_file() else None, Path(assets), scratch, metrics, files.evaluation,
             model.parent / "test.mp4", _version(),
         )  # fmt: skip
@@ -215,17 +215,17 @@ def drive_avatar(
     blinks: bool = True,
     audio: Path | str | None = None,
 ) -> None:
-    """Write a video of an avatar that plays a motion; after a stop the same call continues.
+    """Render a video of an avatar driven by a motion; a repeated call resumes.
 
     Args:
         avatar: folder of the trained avatar.
         motion: file of the motion.
         out: mp4 to write.
-        kind: what the motion is: "track" (`track.npz` of another clip), "arkit" (table of Live
+        kind: format of the motion: "track" (`track.npz` of another clip), "arkit" (table of Live
             Link Face) or "diffposetalk" (`.npz`).
-        head_motion: "relative" turns the head about its mean view as the driver's about his,
-            "absolute" as the motion says, "still" not at all.
-        blinks: give a DiffPoseTalk motion blinks.
+        head_motion: "relative" applies head turns relative to the mean poses, "absolute" as
+            recorded, "still" none.
+        blinks: add procedural blinks to a DiffPoseTalk motion.
         audio: file with sound that starts with the motion.
 
     Raises:
@@ -237,7 +237,7 @@ def drive_avatar(
     model, out = model_folder(avatar), Path(out)
     require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
-    head = packed_head(model, read_facts(model))
+    head = packed_head(model, read_metadata(model))
     drive.drive_avatar(
         model, head, model / TRACK_FILE, _file(Path(motion)), kind, head_motion, blinks,
         None if audio is None else Path(audio), scratch, out, _version(),
@@ -250,14 +250,14 @@ def _split(clip: _Clip) -> None:
 
 
 def _step(name: str, outputs: Sequence[Path], make: Callable[..., Any], *args: Any) -> None:
-    """Make files unless all of them are there."""
+    """Run a stage unless all of its outputs exist."""
     if not all(path.is_file() for path in outputs):
         log.info("%s: %s", name, outputs[0])
         make(*args)
 
 
 def _claim(clip: _Clip, inputs: dict[str, Any]) -> None:
-    """Note what a clip's folder is made from; another clip's is not gone on with."""
+    """Record the inputs of a clip's folder; refuse to resume another clip's."""
     if clip.inputs.is_file():
         noted = read_json(clip.inputs)
         for name, value in inputs.items():
@@ -279,7 +279,7 @@ def _file(path: Path) -> Path:
 
 @contextmanager
 def _threads_restored() -> Iterator[None]:
-    """Stages set how many threads PyTorch uses; the caller's number comes back."""
+    """Restore PyTorch's number of threads, which stages change."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -288,7 +288,7 @@ def _threads_restored() -> Iterator[None]:
 
 
 def _version() -> str:
-    """Of the library, for the key of resumable state."""
+    """Version of the library, part of the key of resumable state."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,4 +1,4 @@
-"""Tables of plug-ins: a name, where its code lies, and one line about it.
+"""Plug-in registries: name, import path and one-line description of each entry.
 
 An entry names its code as "package.module:attribute". The module is imported when the plug-in is
 used, so that a table can be read without torch. `headsplat_workflow.codehash` follows these names
@@ -20,7 +20,7 @@ class Plugin:
 
     Attributes:
         target: "package.module:attribute".
-        description: half a sentence for help texts.
+        description: short phrase for help texts.
     """
 
     target: str
@@ -28,7 +28,7 @@ class Plugin:
 
     @property
     def module(self) -> str:
-        """The module that the target names."""
+        """Dotted name of the target's module."""
         return self.target.partition(":")[0]
 
     def load(self) -> Any:
@@ -41,10 +41,10 @@ Entry = TypeVar("Entry", bound=Plugin)
 
 
 class Registry(Mapping[str, Entry], Generic[Entry]):
-    """Plug-ins of one sort by name, in the order of the table.
+    """Plug-ins of one kind by name, in the order of the table.
 
     Args:
-        what: the sort, in the singular, for messages: "head model".
+        what: the kind, in the singular, for messages: "head model".
         entries: name -> plug-in.
 
     Attributes:
@@ -55,7 +55,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         self._what, self.entries = what, dict(entries)
 
     def __getitem__(self, name: str) -> Entry:
-        """The entry of a name; `UserError` with the known names for any other."""
+        """The entry of a name; an unknown name is a `UserError` that lists the known ones."""
         if name not in self.entries:
             raise UserError(f"{self._what} '{shown(str(name))}': {self.hint(name)}")
         return self.entries[name]
@@ -70,7 +70,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return len(self.entries)
 
     def hint(self, name: str) -> str:
-        """What to write instead of an unknown name: the nearest one, or all."""
+        """Suggestion for an unknown name: the nearest name, or all names."""
         close = difflib.get_close_matches(str(name), self.entries, n=1, cutoff=0.5)
         return f"did you mean '{close[0]}'?" if close else f"one of {', '.join(self.entries)}"
 

@@ -1,8 +1,7 @@
-"""Render frames of one avatar from codes to images, on a GPU as one CUDA graph.
+"""Fast rendering of one avatar from frame codes to images, on a GPU as one CUDA graph.
 
-A frame takes some hundred short kernels, and launching them one by one costs several times what
-they compute. A graph launches them all at once; for that, all buffers are fixed, and nothing on
-the way may wait for the GPU.
+A frame takes some hundred short kernels, whose launches cost several times their computation. A
+CUDA graph launches them all at once. It needs fixed buffers and no synchronization with the host.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,26 +15,26 @@ from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.cuda_graph import CudaGraph
 
-# Pairs of Gaussian and strip to begin with, per Gaussian; the first pass finds the true number.
+# Initial budget of Gaussian-strip pairs per Gaussian; the first pass finds the real number.
 FIRST_PAIRS = 4
 
 Images = tuple[Tensor, Tensor]
 
 
 class FrameRenderer:
-    """Draws frames of one avatar, all seen through one camera and on one background.
+    """Renders frames of one avatar with one camera and one background.
 
-    On the CPU this is `Avatar.render_codes`. On a GPU the first call captures that very function;
-    later calls copy the codes in and replay it. Parameters changed in place are seen; an avatar
-    that was moved or given other parameters needs another renderer. Buffers grow where a frame
-    needs larger ones than any before, and the batch is drawn again: no image lacks Gaussians.
+    On the CPU this is `Avatar.render_codes`. On a GPU the first call captures that function; later
+    calls copy the codes in and replay it. Parameters changed in place take effect. An avatar moved
+    to another device or given new parameter tensors needs a new renderer. If a frame needs larger
+    buffers, they grow and the batch is rendered again, so no image lacks Gaussians.
 
-    Images lie in fixed buffers. They hold until the next call on the same CUDA stream: copy what
-    is to stay.
+    Images are in fixed buffers, valid until the next call on the same CUDA stream. Copy them to
+    keep them.
 
     Args:
-        avatar: whose frames.
-        batch: most frames of one call, and what a shorter one costs as well on a GPU.
+        avatar: the avatar to render.
+        batch: largest number of frames per call; on a GPU a shorter call costs as much.
         width: of the images.
         height: of the images.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
@@ -43,7 +42,7 @@ class FrameRenderer:
 
     Raises:
         ValueError: a size or shape is wrong, here or in a call.
-        UserError: in a call: a Gaussian has a parameter that is not finite.
+        UserError: raised by a call if a Gaussian has a parameter that is not finite.
     """
 
     def __init__(
@@ -65,11 +64,11 @@ class FrameRenderer:
         self._intrinsics = intrinsics.to(avatar.device).repeat(batch, 1)
         self._background = background.to(avatar.device).repeat(batch, 1)
         self._code = FrameCode.size(avatar.head)
-        # Two, so that one batch is drawn while the caller works on the one before.
+        # Two recordings, so that one batch renders while the caller processes the previous one.
         self._recordings: list[_Recording] = []
 
     def render(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> Images:
-        """Images of up to `batch` frames, drawn when this returns: it waits once.
+        """Render up to `batch` frames; synchronizes with the GPU once.
 
         Args:
             condition: (B, C) codes exp | jaw 6D | eyes 12 | eyelids 2, on the CPU or the device.
@@ -91,13 +90,13 @@ class FrameRenderer:
         return recording.finish(recording.start(condition, rotation, translation), count)
 
     def frames(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> Iterator[Images]:
-        """Images of any number of frames, a batch at a time; arguments as in `render`.
+        """Render any number of frames, batch by batch; arguments as in `render`.
 
-        On a GPU the next batch is being drawn while the caller works on one, and the GPU is waited
-        for only where a batch is handed out. Another call before the end breaks off the iteration.
+        On a GPU the next batch renders while the caller processes the current one. The iterator
+        synchronizes once per batch. Another call before the end invalidates the iteration.
 
         Yields:
-            color and alpha of up to `batch` frames, which hold until the next batch is asked for.
+            color and alpha of up to `batch` frames, valid until the next batch is requested.
         """
         self._check(condition, rotation, translation)
         parts = zip(*(v.split(self.batch) for v in (condition, rotation, translation)), strict=True)
@@ -143,8 +142,8 @@ class FrameRenderer:
         return self._recordings[index]
 
 
-class _SeenBudget(InstanceBudget):
-    """Notes in host memory what a replay needed: `grow` may be called once that is done."""
+class _HostBudget(InstanceBudget):
+    """Budget whose need is copied to host memory; call `grow` after the replay."""
 
     def __init__(self, pairs: int) -> None:
         super().__init__(pairs, "cpu")
@@ -156,14 +155,14 @@ class _SeenBudget(InstanceBudget):
 
 
 class _Recording:
-    """One graph, with its inputs and outputs.
+    """One captured CUDA graph with its input and output buffers.
 
     Args:
         draw: (condition, rotation, translation, budget) -> images, of `batch` frames.
         batch: frames.
-        code: numbers in a frame's code.
+        code: C, the length of a frame code.
         device: the GPU.
-        pairs: the budget to begin with.
+        pairs: initial budget.
     """
 
     def __init__(
@@ -180,7 +179,7 @@ class _Recording:
         self._input = torch.zeros(sum(sizes), device=device)
         self._staged = torch.zeros(sum(sizes), pin_memory=True)
         self._given = [v.view(s) for v, s in zip(self._input.split(sizes), shapes, strict=True)]
-        self._budget = _SeenBudget(pairs)
+        self._budget = _HostBudget(pairs)
         self._graph = CudaGraph(self._draw_once, device, self._given)
         self._images: Images | None = None
         self._done = torch.cuda.Event()
@@ -188,8 +187,8 @@ class _Recording:
 
     @torch.no_grad()
     def start(self, *frames: Tensor) -> int:
-        """Queue the drawing of some frames; returns what `finish` has to be given."""
-        # The copy to the GPU of a batch that nobody fetched may still be under way.
+        """Enqueue the rendering of some frames; returns the token for `finish`."""
+        # The copy of an unfetched batch to the GPU may still be running.
         self._done.synchronize()
         self._turn += 1
         target = self._staged if frames[0].device.type == "cpu" else self._input
@@ -204,7 +203,7 @@ class _Recording:
         return self._turn
 
     def finish(self, turn: int, count: int) -> Images:
-        """Wait for the drawing that `start` queued; its first `count` images."""
+        """Wait for the rendering that `start` enqueued and return its first `count` images."""
         if turn != self._turn:
             raise ValueError("frames: broken off by a later call of the same renderer")
         self._done.synchronize()
@@ -226,7 +225,7 @@ class _Recording:
     def _record(self) -> None:
         self._images = None
         self._graph.forget()  # its memory is free again
-        # The warm-up also finds how large the buffers must be.
+        # The warm-up also finds the required buffer sizes.
         self._warm_up()
         while self._budget.grow():
             self._warm_up()

@@ -1,12 +1,12 @@
-"""The packed track, `track.npz`: every frame's parameters, both forms of head motion, residuals.
+"""The packed track, `track.npz`: per-frame FLAME-like parameters, head poses and residuals.
 
-Arrays are numpy's, as the file holds them. PyTorch is loaded only where tensors are asked for, so
-that exports do without it.
+Arrays are numpy arrays, as in the file. PyTorch is imported only by methods that return tensors, so
+exports run without it.
 
 Camera-moves form (R, t): the head stays in its canonical pose and an OpenCV camera moves,
 x_cam = R x + t. Head-moves form (head_R, head_t, camera_R, camera_t): one still camera, and a
-head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t. With `neck`, that
-head hangs on a trunk turned by head_R neck'; both forms are of the whole motion all the same.
+head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t. With `neck`, the
+trunk's rotation is head_R neck'; both forms still hold the whole motion.
 """
 
 import operator
@@ -39,15 +39,15 @@ _NOT_FLOAT = {
     "ids": np.int32, "img_size": np.int64, "interpolated": bool,
     **dict.fromkeys(("status", "group_names", "head_name", "head_version", "head_licence"), str),
 }  # fmt: skip
-# Only in tracks that were asked for it.
+# Optional arrays.
 _OPTIONAL = {"neck": "N 6"}
-# Where a residual cannot exist (no face was seen) it is NaN; all else is finite.
+# Residuals of frames without a face are NaN; all other floats are finite.
 _MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What an image of an avatar is drawn from: one frame, or a batch with leading dimension B.
+    """Rendering inputs of one frame, or of a batch with leading dimension B: code, pose and camera.
 
     Attributes:
         id: the frame's 1-based id, or (B,) ids.
@@ -68,7 +68,7 @@ class Frame:
     height: int
 
     def with_code(self, code: "FrameCode") -> "Frame":
-        """The same view of another expression."""
+        """The same pose and camera with another code."""
         return replace(self, code=code)
 
 
@@ -81,7 +81,7 @@ class Track:
 
     Attributes:
         ids: (N,) 1-based frame ids; status (N,) of the frame table; confidence (N,).
-        interpolated: (N,) True where no face was seen and neighbors give the pose.
+        interpolated: (N,) True where no face was detected and the pose is interpolated.
         shape: (S,); exp (N, E); jaw (N, 6) and eyes (N, 12 = left | right) 6D rows;
             eyelids (N, 2) left, right in 0..1.
         R, t: camera-moves form, metres; K (3, 3) pixels; img_size [height, width].
@@ -193,7 +193,7 @@ class Track:
     def rows(self, ids: "np.ndarray | Sequence[int]") -> np.ndarray:
         """(n,) row of each id; an id that the track lacks is a `UserError`."""
         if len(self) == 0 and len(ids):
-            raise UserError("track: holds no frame; remake the track")
+            raise UserError("track: has no frames; remake the track")
         order = np.argsort(self.ids)
         wanted = np.asarray(ids, dtype=np.int64)
         place = np.searchsorted(self.ids, wanted, sorter=order)
@@ -212,7 +212,7 @@ def _tensor(array: np.ndarray, dtype: "torch.dtype") -> "Tensor":
 
 
 def write_track(path: Path | str, track: Track) -> None:
-    """Publish; a track that breaks the contract is refused as `read_track` would do."""
+    """Write a track atomically; an invalid track is a `UserError`, as in `read_track`."""
     arrays = {}
     for item in fields(track):
         if getattr(track, item.name) is None:
@@ -231,8 +231,7 @@ def read_track(path: Path | str, head: HeadModel | None = None) -> Track:
         head: if given, the head model that must have made the track.
 
     Raises:
-        UserError: names the file, the array and what is wrong with it; or the track was made with
-            another head model.
+        UserError: the message names file and array; or the track was made with another head model.
     """
     arrays = read_npz(path, tuple(_SHAPES))
     _validate(arrays, str(path))
@@ -254,10 +253,10 @@ def read_track(path: Path | str, head: HeadModel | None = None) -> Track:
 
 
 def load_track(path: Path | str) -> Track:
-    """Read the track of a clip.
+    """Load the track of a clip.
 
     Args:
-        path: a file, or a folder in which it lies: `results/<subject>`, an avatar's folder, or
+        path: a file, or a folder that holds one: `results/<subject>`, an avatar's folder, or
             `work/<subject>`.
 
     Raises:
@@ -274,7 +273,7 @@ def load_track(path: Path | str) -> Track:
 
 
 def check_head(track: Track, name: str, version: str) -> None:
-    """A track is only valid with the head model that made it.
+    """Check that a track was made with this head model.
 
     Raises:
         UserError: another model, or another version of it.
@@ -307,9 +306,9 @@ def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
 
 
 def head_moves(R: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Camera-moves form to head-moves form, exactly.
+    """Convert camera-moves form to head-moves form, exactly.
 
-    The still camera looks straight at the head's origin from the clip's median distance.
+    The static camera looks at the world's origin from the clip's median distance.
 
     Args:
         R: (N, 3, 3) head to OpenCV camera.
@@ -331,7 +330,7 @@ def camera_moves(
     camera_R: np.ndarray,
     camera_t: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Head-moves form to camera-moves form, exactly.
+    """Convert head-moves form to camera-moves form, exactly.
 
     Args:
         head_R: (N, 3, 3) of the head in its world.

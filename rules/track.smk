@@ -75,7 +75,7 @@ rule refine_track:
         "exec python workflow_scripts/refine_track.py --head={input.head:q} --track={input.track:q} "
         "--landmarks={input.landmarks:q} --crop={input.crop:q} --frames-table={input.frames_table:q} "
         "{params.images:q} {params.identity:q} --photometric={params.photometric:q} --scratch={params.scratch:q} "
-        "--out={output.track:q} --identity-out={output.identity:q} --verdict-out={output.verdict:q} > {log:q} 2>&1"
+        "--out={output.track:q} --identity-out={output.identity:q} --refinement-out={output.verdict:q} > {log:q} 2>&1"
 
 
 rule export_frames:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
+from headsplat.formats.import_stage import FaceDetector, Outputs, import_track
 from headsplat.formats.importing.clip import ImportOptions
-from headsplat.formats.importing.run import FaceDetector, Outputs, import_track
 from headsplat.formats.registry import FORMATS
 from headsplat.heads.model import HeadModel
 

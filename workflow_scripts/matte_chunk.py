@@ -6,7 +6,7 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.matters import MATTERS
+from headsplat.masks.registry import MATTING_MODELS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--model",
         default="auto",
-        help=f"auto: a network where --weights is given; {MATTERS.described()}",
+        help=f"auto: a network where --weights is given; {MATTING_MODELS.described()}",
     )
     parser.add_argument("--weights", type=Path, help="file of the network")
     parser.add_argument(

@@ -11,14 +11,14 @@ from headsplat_workflow.stage import stage
 
 from headsplat.masks.parse import parse_chunk
 from headsplat.masks.parse_network import parse_chunk_by_network
-from headsplat.masks.parsers import PARSERS
+from headsplat.masks.registry import PARSING_MODELS
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=Path, required=True, help="the chunk's frames zip")
     parser.add_argument("--out", type=Path, required=True, help="parsing zip to write")
-    parser.add_argument("--model", default="bisenet", help=PARSERS.described())
+    parser.add_argument("--model", default="bisenet", help=PARSING_MODELS.described())
     parser.add_argument("--weights", type=Path, help="file of the network")
     geometry = parser.add_argument_group("geometry")
     geometry.add_argument("--head", type=Path, help="head model .npz")

@@ -29,13 +29,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
     parser.add_argument("--out", type=Path, required=True, help="track.npz to write")
     parser.add_argument("--identity-out", type=Path, required=True, help="identity.npy to write")
-    parser.add_argument("--verdict-out", type=Path, required=True, help="refinement.json to write")
+    parser.add_argument("--refinement-out", type=Path, required=True, help="refinement.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
     if args.photometric == NEVER:
         verdict = {"mode": NEVER}
         publish_track(
-            read_track(args.track), verdict, args.out, args.identity_out, args.verdict_out
+            read_track(args.track), verdict, args.out, args.identity_out, args.refinement_out
         )
         return
     # Imported only here, because publishing alone needs no PyTorch.
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
     refine_track(
         args.head, args.track, args.landmarks, args.crop, args.frames_table, args.frames,
-        args.alpha, args.out, args.identity_out, args.verdict_out, args.identity,
+        args.alpha, args.out, args.identity_out, args.refinement_out, args.identity,
         args.photometric, args.scratch, args.device, code_version("refine_track"),
     )  # fmt: skip
 

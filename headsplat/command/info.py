@@ -15,10 +15,10 @@ _KINDS = "an avatar's folder, a track or head model (.npz), a .frame or a video"
 
 
 def describe(path: Path) -> Rows:
-    """(name, value) of what is worth knowing, the first of which says what it is.
+    """(name, value) rows of key facts; the first row is the kind of file.
 
     Raises:
-        UserError: it is not there, damaged, or nothing that is known here.
+        UserError: it does not exist, is damaged, or is of an unknown kind.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check its path")
@@ -37,9 +37,9 @@ def _folder(path: Path) -> Rows:
 
 
 def _avatar(folder: Path) -> Rows:
-    from headsplat.avatar import read_facts
+    from headsplat.avatar import read_metadata
 
-    facts = read_facts(folder)
+    facts = read_metadata(folder)
     head = f"{facts['head_name']} {facts['head_version']} ({facts['head_licence']})"
     try:
         rows = [
@@ -57,7 +57,7 @@ def _avatar(folder: Path) -> Rows:
 
 
 def _training(facts: Mapping[str, Any]) -> Rows:
-    """How it was trained here; nothing of an avatar that was imported."""
+    """Training summary; empty for an imported avatar."""
     if "steps" not in facts:
         return []
     height, width = facts["size"]
@@ -66,7 +66,7 @@ def _training(facts: Mapping[str, Any]) -> Rows:
 
 
 def _measured(path: Path) -> Rows:
-    """Numbers of held-out frames, where the workflow left them beside the avatar."""
+    """Metrics of held-out frames, if `metrics.json` is beside the avatar."""
     try:
         metrics: dict[str, Any] = json.loads(path.read_text())
         return [
@@ -87,7 +87,7 @@ def _arrays(path: Path) -> Rows:
             names = set(archive.names)
     except BROKEN as error:
         what = "not an .npz that can be read"
-        raise unreadable(error, path, what, "copy it again or make it anew") from error
+        raise unreadable(error, path, what, "copy it again or remake it") from error
     if "head_R" in names:
         return _track(path)
     if "template" in names:

@@ -25,21 +25,21 @@ _EXAMPLES = """examples:
 
 
 class _Signaled(SystemExit):
-    """A signal asks the command to end; its status is 128 and the signal's number."""
+    """Raised on a signal; the exit status is 128 plus the signal's number."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
-    An error that the user can mend ends in one line on standard error and status 1, a signal in
-    status 128 and its number: 130 for Ctrl-C, 143 for SIGTERM. Files appear only when complete.
+    A user error is one line on standard error and status 1. A signal gives status 128 plus its
+    number: 130 for Ctrl-C, 143 for SIGTERM. Output files appear only when complete.
     """
     args = _parser().parse_args(argv)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
-        _listen()
+        _raise_on_signals()
         args.run(args)
         sys.stdout.flush()
     except _Signaled as signaled:
@@ -57,14 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _listen() -> None:
+def _raise_on_signals() -> None:
     """Raise `_Signaled` on Ctrl-C, SIGTERM and SIGHUP, unless the caller had them ignored."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         for other in SIGNALS:
             signal.signal(other, signal.SIG_IGN)
-        end_children()  # compilers, for which threads would wait
+        end_children()  # compilers, which threads wait for
         raise _Signaled(128 + number)
 
     for number in SIGNALS:
@@ -160,7 +160,7 @@ def _frames(text: str) -> tuple[int, int]:
     return ids
 
 
-# What a command needs is imported when it runs: `--help` loads neither numpy nor PyTorch.
+# Commands import lazily: `--help` loads neither numpy nor PyTorch.
 
 
 def _doctor(args: argparse.Namespace) -> None:

@@ -21,14 +21,15 @@ def render(
     audio: Path | None,
     out: Path,
 ) -> None:
-    """Draw an avatar with the codes and the camera of a track.
+    """Render an avatar with the codes and camera of a track.
 
     Args:
-        folder: of the avatar.
+        folder: folder of the avatar.
         track_path: track of the same head model; None for that of the avatar's own clip.
-        frames: first and last id, both drawn; None for all.
+        frames: first and last id, inclusive; None for all.
         audio: file with sound that starts with the first frame, for an mp4.
-        out: `.mp4`; `.png` of one frame; or a new folder, which gets `00001.png` for id 1.
+        out: `.mp4`; `.png` of one frame; or a new folder for `00001.png` and so on, named by frame
+            id.
 
     Raises:
         UserError: files that cannot be used or do not belong together; nothing was written.
@@ -56,7 +57,7 @@ def render(
 def drive(
     folder: Path, motion: Path, kind: str, head_motion: str, audio: Path | None, out: Path
 ) -> None:
-    """Play a motion on an avatar; arguments as those of `headsplat.drive_avatar`.
+    """Drive an avatar with a motion; arguments as in `headsplat.drive_avatar`.
 
     Raises:
         UserError: files that cannot be used or do not belong together; nothing was written.

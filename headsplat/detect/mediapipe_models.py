@@ -122,7 +122,7 @@ class FaceModels:
         flat = [v for point in output.landmarks.landmark for v in (point.x, point.y, point.z)]
         points = np.array(flat, np.float32).reshape(POINTS, 3)
         points *= np.array([width, height, width], np.float32)
-        # The model's origin is the center of the first pixel, ours its corner. Measured by
+        # The model's origin is the center of the first pixel, ours its corner. OffsetFit by
         # rotating images by 180 degrees, which mirrors the points about W - 1 instead of W.
         points[:, :2] += np.array([x0, y0], np.float32) + 0.5 * factor
         return points, presence

@@ -192,12 +192,12 @@ def _subject(found: Detections, info: VideoInfo) -> Subject:
     if seen / info.n_frames < LEAST_PRESENCE:
         other = len(chosen.others)
         none = info.n_frames - seen - other
-        cure = "of one person" if other > none else "in which the face stays in sight"
+        fix = "of one person" if other > none else "in which the face stays in sight"
         raise UserError(
             f"{info.path}: the subject's face is in {seen} of {info.n_frames} frames "
             f"({int(100 * seen / info.n_frames)}%), at least {LEAST_PRESENCE:.0%} are needed; "
             f"{other} show another person, {none} no face or one of another size or place; "
-            f"give a video {cure}"
+            f"give a video {fix}"
         )
     if len(chosen.others):
         log.info("%s", _describe_removed(chosen.others))

@@ -1,4 +1,4 @@
-"""Runs checks one after the other, each with a time limit, and prints a table of the findings."""
+"""Run the doctor's checks with a time limit and print a table of findings."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ _WIDTH = 22
 Check = Callable[[], Iterator[Finding]]
 
 
-# Imported late, as the three below: a library that does not load is a finding of its own check.
+# Imported late, like the three below: a library that fails to load is a finding of its check.
 def _gpus() -> Iterator[Finding]:
     from headsplat.doctor.gpu import check_gpus
 
@@ -41,7 +41,7 @@ def _detector() -> Iterator[Finding]:
     return check_detector()
 
 
-# What the library needs, whoever uses it.
+# Checks of the library, independent of the workflow.
 LIBRARY_CHECKS: dict[str, Check] = {
     "machine": check_machine,
     "C++ compiler": check_cxx,
@@ -54,14 +54,14 @@ LIBRARY_CHECKS: dict[str, Check] = {
 
 
 def examine(checks: dict[str, Check], patience: float = PATIENCE) -> list[Finding]:
-    """Run checks, and print each finding as a row of a table when it is known.
+    """Run checks and print each finding as a table row as soon as it is known.
 
     Args:
-        checks: what is looked at -> the check.
+        checks: name -> check.
         patience: seconds for all of them together.
 
     Raises:
-        UserError: something that is needed fails; one line each.
+        UserError: a required check fails; one line each.
     """
     deadline = time.monotonic() + patience
     found: list[Finding] = []
@@ -81,19 +81,19 @@ def examine(checks: dict[str, Check], patience: float = PATIENCE) -> list[Findin
 
 
 def _limited(what: str, check: Check, deadline: float) -> list[Finding]:
-    """Findings of one check; a check may hang, as drivers and network disks do, or raise."""
+    """Findings of one check; it may raise, or hang, as drivers and network disks do."""
     found: list[Finding] = []
 
     def run() -> None:
         try:
             found.extend(check())
-        except Exception as error:  # whatever it is, the other checks go on
+        except Exception as error:  # any error; the other checks continue
             found.append(fails(what, f"{type(error).__name__}: {error}", "install it again"))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(max(0.5, deadline - time.monotonic()))
     if thread.is_alive():
-        cure = "look at the machine's load, the driver and the disks, and ask again"
-        found = [*found, warning(what, "no answer in time", cure)]
+        fix = "look at the machine's load, the driver and the disks, and ask again"
+        found = [*found, warning(what, "no answer in time", fix)]
     return found

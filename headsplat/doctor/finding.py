@@ -1,4 +1,4 @@
-"""What a check found: one line of the doctor's table, and what to do about it."""
+"""Result of a check: state, finding and fix, one line of the doctor's table."""
 
 from dataclasses import dataclass
 
@@ -7,37 +7,36 @@ OK, WARNING, FAILS = "ok", "warning", "FAILS"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        what: a few words.
-        state: `OK`; `WARNING` for what costs speed or quality; `FAILS` for what a run cannot do
-            without.
+        what: name of the check.
+        state: `OK`; `WARNING` if it costs speed or quality; `FAILS` if a run is impossible.
         says: what was found.
-        cure: what to do; empty if all is well.
+        fix: what to do; empty if `OK`.
     """
 
     what: str
     state: str
     says: str
-    cure: str = ""
+    fix: str = ""
 
     @property
     def line(self) -> str:
-        """What is wrong and what to do, in one line."""
-        return f"{self.what}: {self.says}; {self.cure}"
+        """Problem and fix in one line."""
+        return f"{self.what}: {self.says}; {self.fix}"
 
 
 def ok(what: str, says: str) -> Finding:
-    """All is well."""
+    """The check passed."""
     return Finding(what, OK, says)
 
 
-def warning(what: str, says: str, cure: str) -> Finding:
-    """A run works, but worse than it could."""
-    return Finding(what, WARNING, says, cure)
+def warning(what: str, says: str, fix: str) -> Finding:
+    """A run works, but slower or with lower quality."""
+    return Finding(what, WARNING, says, fix)
 
 
-def fails(what: str, says: str, cure: str) -> Finding:
+def fails(what: str, says: str, fix: str) -> Finding:
     """A run does not work."""
-    return Finding(what, FAILS, says, cure)
+    return Finding(what, FAILS, says, fix)

@@ -1,4 +1,4 @@
-"""The GPU: its driver, its memory, and whether PyTorch computes on it."""
+"""Check the GPU: driver, memory, and whether PyTorch computes on it."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ _PAGE = "https://pytorch.org/get-started/previous-versions/"
 
 
 def check_gpus() -> Iterator[Finding]:
-    """Driver and GPUs as the driver sees them, then as PyTorch does."""
+    """Driver and GPUs as reported by the driver, then by PyTorch."""
     driver, supported = driver_versions()
     if driver is None:
         yield ok("GPU", "no driver; everything is computed on the CPU")
@@ -24,14 +24,14 @@ def check_gpus() -> Iterator[Finding]:
     built = torch.version.cuda
     yield ok("driver", f"{driver}, for CUDA up to {supported}; PyTorch {torch.__version__}")
     if built is None:
-        cure = f"install a PyTorch for CUDA up to {supported} ({_PAGE})"
-        yield warning("GPU", "PyTorch is not for CUDA, so the CPU computes", cure)
+        fix = f"install a PyTorch for CUDA up to {supported} ({_PAGE})"
+        yield warning("GPU", "PyTorch is not for CUDA, so the CPU computes", fix)
         return
     if not torch.cuda.is_available():
-        cure = f"update the driver, or install a PyTorch for CUDA up to {supported} ({_PAGE})"
+        fix = f"update the driver, or install a PyTorch for CUDA up to {supported} ({_PAGE})"
         if _number(built)[0] <= _number(supported)[0]:
-            cure = "look at CUDA_VISIBLE_DEVICES and at nvidia-smi"
-        yield warning("GPU", f"PyTorch for CUDA {built} sees none", cure)
+            fix = "look at CUDA_VISIBLE_DEVICES and at nvidia-smi"
+        yield warning("GPU", f"PyTorch for CUDA {built} sees none", fix)
         return
     for number in range(torch.cuda.device_count()):
         yield _gpu(number)
@@ -62,8 +62,8 @@ def _gpu(number: int) -> Finding:
         total = int(torch.arange(1000, device=f"cuda:{number}").sum())
         free, size = (part >> 20 for part in torch.cuda.mem_get_info(number))
     except RuntimeError as error:
-        cure = "look at nvidia-smi; a GPU that is broken or in exclusive use cannot be computed on"
-        return warning(what, f"{name}: {str(error).splitlines()[0]}", cure)
+        fix = "look at nvidia-smi; a GPU that is broken or in exclusive use cannot be computed on"
+        return warning(what, f"{name}: {str(error).splitlines()[0]}", fix)
     says = f"{name}, {free} of {size} MiB free"
     if total != 499500:
         return warning(what, f"{says}: computes wrongly", "take another GPU")

@@ -1,4 +1,4 @@
-"""Python, cores, memory, shared memory and temporary files: what this process may use."""
+"""Check Python, CPU cores, memory, shared memory and temporary files of this process."""
 
 import os
 import platform
@@ -64,8 +64,8 @@ def _shared_memory() -> Finding:
         memory.close()
         memory.unlink()
     except (OSError, ValueError) as error:
-        cure = "start the container with --shm-size=1g"
-        return warning("shared memory", f"cannot be used ({error})", cure)
+        fix = "start the container with --shm-size=1g"
+        return warning("shared memory", f"cannot be used ({error})", fix)
     size = os.statvfs("/dev/shm")
     return ok("shared memory", f"works; {size.f_bavail * size.f_frsize >> 20} MiB free")
 
@@ -75,10 +75,10 @@ def _temporary_files() -> Finding:
         folder = tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        cure = "set TMPDIR to a folder that can be written"
-        return fails("temporary files", f"no folder for them ({error.strerror})", cure)
+        fix = "set TMPDIR to a folder that can be written"
+        return fails("temporary files", f"no folder for them ({error.strerror})", fix)
     says = f"{folder}: {free / 2**30:.1f} GiB free"
     if free < _LEAST_TEMPORARY:
-        cure = "free some space, or set TMPDIR to a folder with more; compilers write there"
-        return warning("temporary files", says, cure)
+        fix = "free some space, or set TMPDIR to a folder with more; compilers write there"
+        return warning("temporary files", says, fix)
     return ok("temporary files", says)

@@ -1,4 +1,4 @@
-"""ONNX Runtime and MediaPipe: each runs something small whose answer is known."""
+"""Check ONNX Runtime and MediaPipe with a small input of known result."""
 
 from collections.abc import Iterator
 
@@ -45,8 +45,8 @@ def check_onnx() -> Iterator[Finding]:
         if provider in available:
             yield _adds(provider)
     if "CUDAExecutionProvider" not in available and _gpu():
-        cure = "pip install onnxruntime-gpu in place of onnxruntime, if ONNX weights are used"
-        yield warning("ONNX Runtime", "has no CUDA provider, so the CPU computes", cure)
+        fix = "pip install onnxruntime-gpu in place of onnxruntime, if ONNX weights are used"
+        yield warning("ONNX Runtime", "has no CUDA provider, so the CPU computes", fix)
 
 
 def _gpu() -> bool:
@@ -76,23 +76,23 @@ def _adds(provider: str) -> Finding:
         )
         (got,) = session.run(None, {"a": given})
     except Exception as error:  # onnxruntime's own classes have no common base
-        return fails(what, f"{device}: {str(error).splitlines()[0]}", "install it anew")
+        return fails(what, f"{device}: {str(error).splitlines()[0]}", "reinstall it")
     if session.get_providers()[0] != provider:
-        cure = "install the CUDA and cuDNN that this ONNX Runtime needs"
-        return warning(what, f"{device} does not start, so the CPU computes", cure)
+        fix = "install the CUDA and cuDNN that this ONNX Runtime needs"
+        return warning(what, f"{device} does not start, so the CPU computes", fix)
     if not np.array_equal(got, 2 * given):
-        return fails(what, f"{device} adds wrongly", "install it anew")
+        return fails(what, f"{device} adds wrongly", "reinstall it")
     return ok(what, f"{device} adds rightly")
 
 
 def check_detector() -> Iterator[Finding]:
     """Find a drawn face and the corners of its eyes."""
-    cure = "install mediapipe anew, in the version of requirements.lock"
+    fix = "reinstall mediapipe, in the version of requirements.lock"
     image = drawn_face()
     models = FaceModels()
     found = models.detect(image)
     if len(found) != 1:
-        yield fails("face detector", f"finds {len(found)} faces where one is drawn", cure)
+        yield fails("face detector", f"finds {len(found)} faces where one is drawn", fix)
         return
     points, presence = models.landmarks(image, found[0].region)
     middle = _SIZE / 2
@@ -102,7 +102,7 @@ def check_detector() -> Iterator[Finding]:
         if points is not None
     ]
     if not off or max(off) > _CLOSE:
-        yield fails("face detector", "its landmarks are not where a face was drawn", cure)
+        yield fails("face detector", "its landmarks are not where a face was drawn", fix)
         return
     says = f"MediaPipe finds a drawn face (score {found[0].score:.2f}, presence {presence:.2f})"
     yield ok("face detector", says)

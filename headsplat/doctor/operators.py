@@ -1,4 +1,4 @@
-"""The compiled operators: one Gaussian is drawn on each device, and its pixel compared."""
+"""Check the compiled operators: render one Gaussian on each device and compare a pixel."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _SIZE = 16
 
 
 def check_operators() -> Iterator[Finding]:
-    """Draw with the library that would be loaded; where it is not built, see where it would go."""
+    """Render with the library that would be loaded; if it is not built, check the target folder."""
     try:
         if not extension.is_built():
             yield _not_built()

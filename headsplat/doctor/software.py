@@ -1,4 +1,4 @@
-"""The compilers that make the operators, and the libraries that link against system libraries."""
+"""Check the compilers of the operators, and packages that link against system libraries."""
 
 import importlib
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
 
-# What the operators use: C++20, threads, a shared library.
+# A test program with the operators' requirements: C++20, threads, a shared library.
 _PROGRAM = "#include <omp.h>\n#include <span>\nint threads() { return omp_get_max_threads(); }\n"
 _FLAGS = ["-std=c++20", "-fopenmp", "-fPIC", "-shared", "-x", "c++"]
-_PATIENCE = 120  # seconds for a few lines
-_CURE = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
-# Module -> what to do where it does not load.
+_PATIENCE = 120  # seconds for the test program
+_FIX = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
+# Module -> fix if it does not load.
 LIBRARIES = (
     ("cv2", "install libGL.so.1 and libglib (Debian: apt-get install libgl1 libglib2.0-0)"),
     ("mediapipe", "install libGL.so.1 and libEGL.so.1 (Debian: apt-get install libgl1 libegl1)"),
@@ -26,11 +26,11 @@ LIBRARIES = (
 
 
 def check_cxx() -> Iterator[Finding]:
-    """Compile a few lines with the compiler that the operators would be compiled with."""
+    """Compile a test program with the compiler of the operators."""
     name = os.environ.get("CXX") or "g++"
     path = shutil.which(name)
     if path is None:
-        yield fails("C++ compiler", f"{name} is not there", _CURE)
+        yield fails("C++ compiler", f"{name} is not there", _FIX)
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "trial.cpp")
@@ -39,18 +39,18 @@ def check_cxx() -> Iterator[Finding]:
         try:
             run = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
-            yield fails("C++ compiler", f"{path} does not end within {_PATIENCE} s", _CURE)
+            yield fails("C++ compiler", f"{path} does not end within {_PATIENCE} s", _FIX)
             return
     if run.returncode:
         cause = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr)
-        yield fails("C++ compiler", f"{path} fails ({cause.strip()[:200]})", _CURE)
+        yield fails("C++ compiler", f"{path} fails ({cause.strip()[:200]})", _FIX)
         return
     said = _version(path)
     yield ok("C++ compiler", f"{path}: {said.splitlines()[0] if said else 'works'}")
 
 
 def _version(compiler: str) -> str:
-    """What a compiler says of itself; nothing if it does not run."""
+    """Output of `--version`; empty if the compiler does not run."""
     try:
         return subprocess.run(
             [compiler, "--version"], capture_output=True, text=True, timeout=_PATIENCE
@@ -63,31 +63,31 @@ def check_nvcc(nvcc: str | None, wanted: str) -> Iterator[Finding]:
     """The CUDA compiler of a machine with a GPU.
 
     Args:
-        nvcc: where it is, or None.
+        nvcc: path of nvcc, or None.
         wanted: CUDA version of PyTorch.
     """
-    cure = f"install the CUDA {wanted} toolkit, or set CUDA_HOME to it; until then the CPU computes"
+    fix = f"install the CUDA {wanted} toolkit, or set CUDA_HOME to it; until then the CPU computes"
     if nvcc is None:
-        yield warning("CUDA compiler", "no nvcc", cure)
+        yield warning("CUDA compiler", "no nvcc", fix)
         return
     said = _version(nvcc)
     found = re.search(r"release (\d+)\.(\d+)", said)
     if found is None:
-        yield warning("CUDA compiler", f"{nvcc} does not say its version", cure)
+        yield warning("CUDA compiler", f"{nvcc} does not say its version", fix)
     elif found[1] != wanted.split(".")[0]:
-        yield warning("CUDA compiler", f"{nvcc} is of CUDA {found[1]}.{found[2]}", cure)
+        yield warning("CUDA compiler", f"{nvcc} is of CUDA {found[1]}.{found[2]}", fix)
     else:
         yield ok("CUDA compiler", f"{nvcc}: CUDA {found[1]}.{found[2]}")
 
 
 def check_libraries() -> Iterator[Finding]:
-    """Import what wheels link against."""
+    """Import packages that link against system libraries."""
     broken = 0
-    for module, cure in LIBRARIES:
+    for module, fix in LIBRARIES:
         try:
             importlib.import_module(module)
         except (ImportError, OSError) as error:
             broken += 1
-            yield fails(module, f"does not load ({error})", cure)
+            yield fails(module, f"does not load ({error})", fix)
     if not broken:
         yield ok("libraries", ", ".join(module for module, _ in LIBRARIES) + " load")

@@ -1,8 +1,8 @@
-"""ARKit's coefficients, as Live Link Face records them, as a motion.
+"""ARKit blendshape coefficients, as recorded by Live Link Face, as a motion.
 
-For heads whose expression shapes carry ARKit's names. What these heads do with joints and lids is
-taken out of the coefficients: `JawOpen` turns the jaw, `EyeBlink` closes the lids, `EyeLook` turns
-the eyes. The angles of the eyes say the same again and are not read.
+For head models whose expression shapes have ARKit's names. `JawOpen` drives the jaw joint,
+`EyeBlink` the eyelids and `EyeLook` the eye joints. The recorded eye angles repeat `EyeLook` and
+are not read.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
-from headsplat.drive.target import NECK_JOINT, Target
+from headsplat.drive.subject import NECK_JOINT, DrivenSubject
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
@@ -22,21 +22,21 @@ from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 
-# Carried by joints and lids whether or not a head has shapes of these names.
+# Driven by joints and lids even if the head model has shapes of these names.
 _BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
 
 
-def read_arkit(path: Path, target: Target, options: MotionOptions) -> Motion:
+def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Motion:
     """Read the table; time 0 is its first row.
 
     Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
-    subject's right shoulder, R = R_y R_x R_z in the head's axes; the head turns about the neck
-    joint, because the table does not say where it is.
+    subject's right shoulder, R = R_y R_x R_z in the head's axes. The table has no head position, so
+    the head turns about the neck joint.
 
     Raises:
         UserError: the head's expression shapes have other names, or see `read_live_link`.
     """
-    head = target.head
+    head = subject.head
     if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
         raise UserError(
             f"{path}: the avatar's head {head.name} has no expression shapes with ARKit's names; "
@@ -52,15 +52,15 @@ def read_arkit(path: Path, target: Target, options: MotionOptions) -> Motion:
     lids = torch.stack([values["EyeBlinkLeft"], values["EyeBlinkRight"]], 1).clamp(0, 1)
     six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1)))
     code = FrameCode.pack(exp, six[:, 0], six[:, 1:].flatten(1), lids)
-    pivot = target.joint(NECK_JOINT, torch.zeros(1, target.expressions, dtype=torch.float64))
-    turned = target.limits.turned(_head_turns(values, count), pivot, options.head_motion)
+    pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
+    turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
     return Motion(torch.from_numpy(table.times), code.vector, *turned)
 
 
 def _expressions(table: LiveLinkTable, head: HeadModel) -> Tensor:
     names = [arkit_name(name) for name in head.expression_names]
     lacking = set(BLENDSHAPES) - set(names) - set(_BY_JOINTS)
-    # What looks do to lids is a shape of some heads; the eyes turn on all.
+    # Some heads lack the EyeLook shapes, which move the lids; the eye joints turn on all heads.
     lacking = sorted(name for name in lacking if not name.startswith("EyeLook"))
     if lacking:
         log.info("head %s has no shape for %s: not driven", head.name, ", ".join(lacking))

@@ -1,17 +1,17 @@
-"""Eyelid closure for motions that have no blinks."""
+"""Procedural blinks for motions whose source has none."""
 
 import torch
 from torch import Tensor
 
-# Seconds: to close, to stay closed, to open; lids close faster than they open.
+# Durations of closing, closed and opening, in seconds; lids close faster than they open.
 CLOSE, HOLD, OPEN = 0.08, 0.04, 0.16
-# Seconds from one blink to the next, over and over: 15 to 20 a minute, as people who talk.
+# Seconds between blinks, repeated: 15 to 20 blinks a minute, as in conversation.
 PAUSES = (2.6, 4.1, 3.2, 4.7, 2.2, 3.7)
 FIRST = 1.3
 
 
 def blinks(times: Tensor) -> Tensor:
-    """Closure of both lids over time; equal inputs give equal videos.
+    """Eyelid closure over time, deterministic.
 
     Args:
         times: (N,) seconds.
@@ -27,5 +27,5 @@ def blinks(times: Tensor) -> Tensor:
         return times.new_zeros(len(times), 2)
     since = times[:, None] - times.new_tensor(starts)
     closed = torch.minimum(since / CLOSE, (CLOSE + HOLD + OPEN - since) / OPEN).clamp(0, 1).amax(1)
-    # Smooth where it starts and stops.
+    # Smoothstep, so that the velocity is zero at both ends.
     return (closed.square() * (3 - 2 * closed))[:, None].expand(-1, 2)

@@ -1,8 +1,8 @@
-"""DiffPoseTalk's output as a motion: speech to FLAME codes at 25 fps (`demo.py --save_coef`).
+"""DiffPoseTalk's output (speech to FLAME codes, 25 fps, `demo.py --save_coef`) as a motion.
 
-Its 50 expression codes are the first of FLAME's. Head rotation is about FLAME's root joint and goes
-into the camera, because an avatar's head stands still in its own frame. Identity stays the
-avatar's; DiffPoseTalk knows nothing of eyes and lids.
+Its 50 expression coefficients are the first 50 of FLAME. Head rotation is about FLAME's root joint
+and is moved into the camera pose, because an avatar's head is fixed in its own frame. The avatar
+keeps its identity. DiffPoseTalk has no parameters for eyes and lids.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 from headsplat.drive.blinks import blinks
 from headsplat.drive.kinds import KINDS, MotionOptions
 from headsplat.drive.motion import Motion, require_finite
-from headsplat.drive.target import ROOT_JOINT, Target
+from headsplat.drive.subject import ROOT_JOINT, DrivenSubject
 from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
@@ -24,19 +24,19 @@ FPS = 25
 EXPRESSIONS, POSE = 50, 6
 
 
-def read_diffposetalk(path: Path, target: Target, options: MotionOptions) -> Motion:
+def read_diffposetalk(path: Path, subject: DrivenSubject, options: MotionOptions) -> Motion:
     """Read `exp` (L, 50) and `pose` (L, 6 = global | jaw axis-angle); `shape` is not used.
 
     Args:
         path: the `.npz`; arrays may have one repetition in front, (1, L, ...).
-        target: who is driven.
+        subject: the driven subject.
         options: without `blinks` the lids stay open.
 
     Raises:
         UserError: the avatar's head is not FLAME 2020, an array is missing, has another shape or
             is not finite.
     """
-    _check_head(path, target.head)
+    _check_head(path, subject.head)
     arrays = read_npz(path, ("exp", "pose"), "make the file again")
     exp = _array(arrays["exp"], EXPRESSIONS, f"{path}: 'exp'")
     pose = _array(arrays["pose"], POSE, f"{path}: 'pose'")
@@ -45,14 +45,16 @@ def read_diffposetalk(path: Path, target: Target, options: MotionOptions) -> Mot
             f"{path}: 'exp' has {len(exp)} frames, 'pose' {len(pose)}; make the file again"
         )
     count = len(exp)
-    exp = torch.nn.functional.pad(exp, (0, target.expressions - EXPRESSIONS))
+    exp = torch.nn.functional.pad(exp, (0, subject.expressions - EXPRESSIONS))
     turns = matrix_from_axis_angle(pose.unflatten(1, (2, 3)))
     times = torch.arange(count, dtype=torch.float64) / FPS
-    eyes = FrameCode.neutral(target.head).eyes.double().expand(count, -1)
+    eyes = FrameCode.neutral(subject.head).eyes.double().expand(count, -1)
     lids = blinks(times) if options.blinks else exp.new_zeros(count, 2)
     condition = FrameCode.pack(exp, matrix_to_6d(turns[:, 1]), eyes, lids).vector
-    pivot = target.joint(ROOT_JOINT, exp)
-    return Motion(times, condition, *target.limits.turned(turns[:, 0], pivot, options.head_motion))
+    pivot = subject.joint(ROOT_JOINT, exp)
+    return Motion(
+        times, condition, *subject.limits.poses_from_turns(turns[:, 0], pivot, options.head_motion)
+    )
 
 
 def _check_head(path: Path, head: HeadModel) -> None:

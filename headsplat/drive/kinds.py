@@ -1,4 +1,4 @@
-"""The kinds of motion by name. A new kind is one module and one line here.
+"""Registry of motion formats (driving sources). A new kind is one module and one line here.
 
 Importing this module imports no reader, so that planning needs no torch.
 """
@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 from headsplat.registry import Plugin, Registry
 
-# How the head moves: about the subject's mean view as the driver about its own, as the driver's
-# file says, or not at all.
+# Head motion: relative to the mean pose of driver and subject, as in the driver's file, or none.
 RELATIVE, ABSOLUTE, STILL = "relative", "absolute", "still"
 HEAD_MOTIONS = (RELATIVE, ABSOLUTE, STILL)
 
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """The columns of a motion's row that readers may use.
+    """Options of a motion, from the columns of `motions.tsv`.
 
     Attributes:
-        head_motion: of `HEAD_MOTIONS`.
-        blinks: whether the reader closes the lids now and then; only for kinds with `blinks`.
+        head_motion: one of `HEAD_MOTIONS`.
+        blinks: add procedural blinks; only for kinds with `blinks`.
     """
 
     head_motion: str = RELATIVE
@@ -28,13 +27,13 @@ class MotionOptions:
 
 @dataclass(frozen=True)
 class MotionKind(Plugin):
-    """A kind of motion; the target is a function (path, target, options) -> `Motion`.
+    """A kind of motion; the target is a function (path, subject, options) -> `Motion`.
 
     Attributes:
-        suffixes: of its files.
-        heads: names of the head models whose codes it gives; None for any.
-        subject: whether a subject's name may stand for the file, which is then its `track.npz`.
-        blinks: whether its files lack blinks, so that the column `blinks` applies.
+        suffixes: file suffixes.
+        heads: names of the head models that its codes belong to; None for any.
+        subject: the file may be given as a subject's name, which means its `track.npz`.
+        blinks: its files lack blinks, so that the column `blinks` applies.
     """
 
     suffixes: tuple[str, ...] = ()
@@ -47,7 +46,7 @@ KINDS: Registry[MotionKind] = Registry(
     "kind of motion",
     {
         "track": MotionKind(
-            "headsplat.drive.another_track:read_another_track",
+            "headsplat.drive.track_motion:read_track_motion",
             "another subject's track",
             (".npz",),
             subject=True,

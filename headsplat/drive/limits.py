@@ -1,6 +1,6 @@
-"""Limits of driving: codes and head turns are clamped to the range of the subject's clip.
+"""Clamp driving signals (codes and head turns) to the training range.
 
-What a deformation model makes of codes far outside of its training is arbitrary.
+The output of a deformation model is arbitrary for codes far outside the training range.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from headsplat.runtime.logs import log
 from headsplat.track import Track
 
-# How far beyond the clip's range the head may turn about each axis.
+# Margin of head turns beyond the clip's range about each axis, radians.
 TURN_LIMIT = np.deg2rad(5.0)
 
 
 def mean_rotation(rotation: Tensor) -> Tensor:
-    """(N, 3, 3) -> (3, 3), the rotation nearest to all of them in the sum of squares."""
+    """(N, 3, 3) -> (3, 3), the chordal L2 mean of rotations."""
     left, _, right = torch.linalg.svd(rotation.mean(0))
     sign = torch.ones(3, dtype=rotation.dtype)
     sign[2] = torch.linalg.det(left @ right).sign()
@@ -29,14 +29,14 @@ def mean_rotation(rotation: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DrivingLimits:
-    """Base camera of a subject, and the range of its clip; float64.
+    """Base camera of a subject and the allowed range of driving signals; float64.
 
     Attributes:
-        rotation: (3, 3) mean view, head to OpenCV camera: the base camera of a motion.
+        rotation: (3, 3) mean head pose, head to OpenCV camera: the base camera of a motion.
         translation: (3,) median, metres.
-        turns: (2, 3) lowest and highest turn from the mean view that a motion may take, as
-            axis-angle in the head's axes.
-        codes: (2, C) lowest and highest code a motion may take.
+        turns: (2, 3) lowest and highest allowed turn from the mean pose, as axis-angle in the
+            head's axes, radians.
+        codes: (2, C) lowest and highest allowed code.
     """
 
     rotation: Tensor
@@ -45,12 +45,12 @@ class DrivingLimits:
     codes: Tensor
 
     @classmethod
-    def of(cls, track: Track, code_limit: float = CODE_LIMIT) -> "DrivingLimits":
-        """Of the frames of a track that show a face (of all, if none does).
+    def from_track(cls, track: Track, code_limit: float = CODE_LIMIT) -> "DrivingLimits":
+        """Limits from the frames of a track with a detected face (from all, if none has one).
 
         Args:
-            track: the subject's.
-            code_limit: slack beyond the codes seen, in standard deviations.
+            track: the subject's track.
+            code_limit: margin beyond the range of the codes, in standard deviations.
         """
         rows = ~track.interpolated if not track.interpolated.all() else slice(None)
         condition = track.codes(torch.float64).vector[rows]
@@ -65,7 +65,7 @@ class DrivingLimits:
             torch.stack([condition.amin(0) - slack, condition.amax(0) + slack]),
         )
 
-    def limited_codes(self, condition: Tensor) -> Tensor:
+    def clamp_codes(self, condition: Tensor) -> Tensor:
         """(N, C) codes clamped to the limits; logs how many frames that changed."""
         held = torch.minimum(torch.maximum(condition, self.codes[0]), self.codes[1])
         count = int((held != condition).any(1).sum())
@@ -73,7 +73,7 @@ class DrivingLimits:
             log.info("codes beyond the range of the subject's clip, clamped: %d frames", count)
         return held
 
-    def limited_turns(self, turns: Tensor) -> Tensor:
+    def clamp_turns(self, turns: Tensor) -> Tensor:
         """(N, 3, 3) turns from the mean view, clamped; logs how many frames that changed."""
         vector = axis_angle_from_matrix(turns)
         held = torch.minimum(torch.maximum(vector, self.turns[0]), self.turns[1])
@@ -82,8 +82,10 @@ class DrivingLimits:
             log.info("head turned beyond the clip's range, clamped: %d frames", int(beyond.sum()))
         return torch.where(beyond[:, None, None], matrix_from_axis_angle(held), turns)
 
-    def turned(self, turns: Tensor, pivot: Tensor, head_motion: str) -> tuple[Tensor, Tensor]:
-        """A head that turns about a point of its own, before the base camera.
+    def poses_from_turns(
+        self, turns: Tensor, pivot: Tensor, head_motion: str
+    ) -> tuple[Tensor, Tensor]:
+        """Head poses from head turns about a pivot, in front of the base camera.
 
         With the base camera (R_b, t_b), a turn R_g and the pivot J: R = R_b R_g and
         t = t_b + R_b (J - R_g J).
@@ -91,7 +93,7 @@ class DrivingLimits:
         Args:
             turns: (N, 3, 3) R_g in the head's axes.
             pivot: (3,) or (N, 3) J, metres in the head's frame.
-            head_motion: `relative` takes R_g from its mean over the motion.
+            head_motion: `relative` takes R_g relative to its mean over the motion.
 
         Returns:
             R (N, 3, 3) head to camera, t (N, 3) metres.
@@ -100,22 +102,22 @@ class DrivingLimits:
             turns = torch.eye(3, dtype=turns.dtype).expand_as(turns)
         elif head_motion != ABSOLUTE:
             turns = mean_rotation(turns).T @ turns
-        turns = self.limited_turns(turns)
+        turns = self.clamp_turns(turns)
         pivot = pivot.expand(len(turns), 3)
         lever = pivot - (turns @ pivot[..., None])[..., 0]
         return self.rotation @ turns, self.translation + lever @ self.rotation.T
 
-    def followed(
+    def poses_from_track(
         self, rotation: Tensor, translation: Tensor, head_motion: str
     ) -> tuple[Tensor, Tensor]:
-        """A head that moves as another one before its camera.
+        """Head poses that follow the poses of another track.
 
         Args:
-            rotation: (N, 3, 3) of the other head to its camera.
+            rotation: (N, 3, 3) the driver's head to OpenCV camera.
             translation: (N, 3) metres.
-            head_motion: `relative` carries the turns from the other's mean view and the way from
-                its median place over to this subject's; a subject that follows itself moves as it
-                did. `absolute` takes the other's view and place.
+            head_motion: `relative` applies turns relative to the driver's mean pose, and shifts
+                relative to its median position. A subject driven by its own track gets its own
+                poses. `absolute` takes the driver's poses.
 
         Returns:
             R (N, 3, 3) head to camera, t (N, 3) metres.
@@ -128,4 +130,4 @@ class DrivingLimits:
             )
         elif head_motion != ABSOLUTE:
             translation = self.translation + translation - translation.median(0).values
-        return self.rotation @ self.limited_turns(base.T @ rotation), translation
+        return self.rotation @ self.clamp_turns(base.T @ rotation), translation

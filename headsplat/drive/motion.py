@@ -1,4 +1,4 @@
-"""A motion: codes and head poses over time, whatever tool recorded them."""
+"""Driving motion: frame codes and head poses over time, independent of the source format."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from headsplat.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Motion:
-    """N moments of one performance, float64.
+    """N samples of codes and head poses, float64.
 
     Attributes:
         times: (N,) seconds from the start of the sound, increasing.
@@ -27,7 +27,7 @@ class Motion:
         translation: (N, 3) metres.
 
     Raises:
-        ValueError: the shapes do not go together, or there is no moment.
+        ValueError: shapes that do not match, or no samples.
     """
 
     times: Tensor
@@ -43,11 +43,11 @@ class Motion:
         if count == 0 or (self.times.diff() <= 0).any():
             raise ValueError("times: expected one or more, increasing")
 
-    def sampled(self, fps: float) -> "Motion":
-        """The motion at 0, 1/fps, 2/fps ... seconds up to its last moment.
+    def resample(self, fps: float) -> "Motion":
+        """Resample the motion to 0, 1/fps, 2/fps ... seconds, up to its last sample.
 
-        Numbers go linearly between moments, rotations about the axis of the turn; before its first
-        moment the motion stands still.
+        Codes are interpolated linearly, rotations by slerp. Before the first sample the motion is
+        constant.
         """
         count = int(self.times[-1].item() * fps + 1e-6) + 1
         times = torch.arange(count, dtype=torch.float64) / fps
@@ -73,13 +73,13 @@ class Motion:
 
 
 def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) a share (..., 1) of the way from `start` to `end`."""
+    """Slerp of rotations (..., 3, 3) by fractions (..., 1) from `start` to `end`."""
     turn = axis_angle_from_matrix(start.transpose(-1, -2) @ end)
     return start @ matrix_from_axis_angle(share * turn)
 
 
 def require_finite(values: Tensor, what: str) -> None:
-    """Numbers that are not finite are a `UserError` that names what they are, and the first row."""
+    """Raise `UserError` for values that are not finite; it names `what` and the first row."""
     bad = (~torch.isfinite(values.flatten(1))).any(1)
     if bad.any():
         row = int(bad.nonzero()[0])

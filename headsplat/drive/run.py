@@ -1,7 +1,7 @@
-"""An avatar and a motion -> mp4: the subject's own camera, a plain background, sound if given.
+"""The stage `drive_avatar`: render an avatar driven by a motion to mp4, with optional sound.
 
-Without a GPU a minute of video takes minutes. It is made in parts, which stay in keyed scratch
-until the whole is joined; a stopped run continues behind the last complete part.
+Rendering a minute of video takes minutes without a GPU. The video is therefore rendered in parts,
+kept in scratch until they are joined. A stopped run resumes after the last complete part.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from headsplat.avatar_video import BATCH, exact_rate, required_sound, write_imag
 from headsplat.drive.kinds import KINDS, MotionOptions
 from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.motion import Motion
-from headsplat.drive.target import Target
+from headsplat.drive.subject import DrivenSubject
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
@@ -27,14 +27,14 @@ from headsplat.video.parts import VideoParts
 
 
 def read_motion(
-    path: Path, kind: str, target: Target, head_motion: str, with_blinks: bool
+    path: Path, kind: str, subject: DrivenSubject, head_motion: str, with_blinks: bool
 ) -> Motion:
-    """Read any kind of motion; `with_blinks` applies to kinds without blinks of their own.
+    """Read a motion of any kind; `with_blinks` applies to kinds whose files lack blinks.
 
     Raises:
-        UserError: the file is not what its kind says, or not for this head.
+        UserError: the file is not of this kind, or not for this head model.
     """
-    return KINDS[kind].load()(path, target, MotionOptions(head_motion, with_blinks))
+    return KINDS[kind].load()(path, subject, MotionOptions(head_motion, with_blinks))
 
 
 def drive_avatar(
@@ -50,16 +50,16 @@ def drive_avatar(
     out: Path,
     code: str,
 ) -> None:
-    """Publish a video of an avatar that does what the motion says, at the frame rate of its clip.
+    """Render a video of an avatar driven by a motion, at the frame rate of the avatar's clip.
 
     Args:
         avatar_folder: the trained avatar.
         head_path: its head model.
         track_path: its own track: camera, size, frame rate and limits.
-        motion_path: what to play.
-        kind: of `headsplat.drive.kinds.KINDS`.
-        head_motion: of `headsplat.drive.kinds.HEAD_MOTIONS`.
-        with_blinks: give a DiffPoseTalk motion blinks.
+        motion_path: file of the motion.
+        kind: a key of `headsplat.drive.kinds.KINDS`.
+        head_motion: one of `headsplat.drive.kinds.HEAD_MOTIONS`.
+        with_blinks: add procedural blinks to a DiffPoseTalk motion.
         audio: file with sound that starts with the motion, or None.
         scratch_root: folder of resumable state.
         out: mp4 to write.
@@ -71,11 +71,13 @@ def drive_avatar(
     head = HeadModel.load(head_path)
     track = read_track(track_path, head)
     if len(track) == 0:
-        raise UserError(f"{track_path}: holds no frame; track the clip again")
+        raise UserError(f"{track_path}: has no frames; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
-    target = Target(head, avatar.shape, DrivingLimits.of(track, avatar.deformation.code_limit))
-    motion = read_motion(motion_path, kind, target, head_motion, with_blinks).sampled(track.fps)
-    condition = target.limits.limited_codes(motion.condition)
+    subject = DrivenSubject(
+        head, avatar.shape, DrivingLimits.from_track(track, avatar.deformation.code_limit)
+    )
+    motion = read_motion(motion_path, kind, subject, head_motion, with_blinks).resample(track.fps)
+    condition = subject.limits.clamp_codes(motion.condition)
     codes = [v.float() for v in (condition, motion.rotation, motion.translation)]
     size = track.width, track.height
     renderer = FrameRenderer(avatar, BATCH, *size, track.intrinsics(), torch.tensor(WHITE))
@@ -84,7 +86,7 @@ def drive_avatar(
     log.info("%d frames, %.1f s, codes of %d numbers", count, count / track.fps, condition.shape[1])
     rate = exact_rate(track.fps)
     inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
-    # The sound is laid under the whole video at the end, so that another one draws nothing anew.
+    # The sound is added when the parts are joined, so another sound needs no new rendering.
     parameters = {"kind": kind, "head_motion": head_motion, "blinks": with_blinks}
     scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
 

@@ -1,7 +1,6 @@
 """Side-by-side video of a clip: ground truth left, render right, held-out frames marked.
 
-Marks are a bar and a word at the bottom edge: for held-out frames, and for frames that can neither
-train nor test.
+A labelled bar at the bottom edge marks held-out frames and unusable frames.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,25 +13,25 @@ from PIL import Image, ImageDraw, ImageFont
 from headsplat.evaluate.pairs import Batch
 
 HELD_OUT = "held out"
-# Orange as held-out frames are in the report's charts, gray, and what names the two sides.
+# Colors of held-out frames (as in the report's charts), unused frames, and side labels.
 _TESTED, _UNUSED, _NAMES = (216, 108, 36), (110, 118, 124), (24, 24, 24)
-# Shares of the image's height: of letters and of the bar; the least of both, pixels.
+# Heights of letters and bar as shares of the image height, and their minimum in pixels.
 _LETTERS, _BAR, _LEAST_LETTERS, _LEAST_BAR = 1 / 22, 1 / 100, 9, 2
 
 
 class ClipVideo:
-    """Draws the images of one clip's video.
+    """Composes the frames of a clip's comparison video.
 
     Args:
-        held_out: ids of frames that the avatar never saw.
-        unused: id of a frame that cannot train or test -> why.
+        held_out: ids of held-out frames.
+        unused: id of an unusable frame -> reason.
     """
 
     def __init__(self, held_out: Collection[int], unused: Mapping[int, str]) -> None:
         self._held_out, self._unused = frozenset(held_out), unused
 
     def images(self, batch: Batch) -> np.ndarray:
-        """(B, H, 2 W, 3) uint8; in an unused frame the whole image is the ground truth."""
+        """(B, H, 2 W, 3) uint8; unused frames show the whole ground truth image."""
         both = torch.cat([batch.ground_truth, batch.render], 2)
         drawn = (both * 255).round().byte().cpu().numpy()
         width = drawn.shape[2] // 2
@@ -48,7 +47,7 @@ class ClipVideo:
 
 
 def _mark(image: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
-    """A bar along the bottom edge with a word on it, in place."""
+    """Draw a labelled bar along the bottom edge, in place."""
     height = len(image)
     word = _word(text, max(_LEAST_LETTERS, round(_LETTERS * height)), color)
     bar = max(_LEAST_BAR, round(_BAR * height))
@@ -58,7 +57,7 @@ def _mark(image: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
 
 
 def _name(half: np.ndarray, text: str) -> None:
-    """A side's name in its upper left corner, half transparent, in place."""
+    """Draw a side's name in its upper left corner, half transparent, in place."""
     word = _word(text, max(_LEAST_LETTERS, round(_LETTERS * len(half))), _NAMES)
     part = half[: len(word), : word.shape[1]]
     part[:] = part // 2 + word[: len(part), : part.shape[1]] // 2

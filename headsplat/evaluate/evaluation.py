@@ -1,7 +1,7 @@
-"""Render a clip beside its ground truth, and measure the held-out frames.
+"""Evaluate an avatar: metrics on held-out frames, and a comparison video of the whole clip.
 
-A long clip takes minutes without a GPU. So the work is split into parts, each a video with the
-metrics of its frames, which stay in keyed scratch until all are joined.
+A long clip takes minutes without a GPU. The work is therefore split into parts, each a video with
+the metrics of its frames, kept in scratch until they are joined.
 """
 
 import time
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.evaluate.comparison_video import ClipVideo
-from headsplat.evaluate.pairs import Batch, rendered
+from headsplat.evaluate.pairs import Batch, render_pairs
 from headsplat.metrics import frame_metrics, psnr_head, temporal_error
 from headsplat.render import FrameRenderer
 from headsplat.runtime.files import read_npz, write_npz
@@ -30,11 +30,11 @@ from headsplat.video.parts import VideoParts
 from headsplat.video.timeline import FPS
 
 BATCH = 8
-TRAINING_SAMPLE = 24  # training frames measured against overfitting
+TRAINING_SAMPLE = 24  # number of training frames measured, to detect overfitting
 TRAIN = "psnr_head_train"
-# Frames timed one by one, and batches timed in a row.
+# Number of frames timed one by one, and of batches timed.
 TIMED_FRAMES, TIMED_BATCHES = 10, 5
-# Frames of the sheet, and the longer side of its images, pixels.
+# Number of frames in the contact sheet, and the longer side of its images in pixels.
 SHEET, SHEET_SIZE = 12, 256
 
 
@@ -55,12 +55,12 @@ def evaluate(
         avatar: the trained avatar.
         track: codes and cameras of the clip.
         reader: its images and masks.
-        split: as split.json holds it.
-        unused: id of a frame that cannot train or test -> why.
+        split: content of split.json.
+        unused: id of an unusable frame -> reason.
         sound: the clip's samples from the first image on, and their rate, or None.
         video: mp4 to write, ground truth left and render right, with the sound.
-        lpips: the perceptual distance, or None where its weights are not at hand.
-        scratch: folder of the parts that are complete.
+        lpips: LPIPS, or None without its weights.
+        scratch: folder of finished parts.
 
     Returns:
         The flat dictionary of metrics.json, and the arrays of evaluation.npz.
@@ -71,7 +71,7 @@ def evaluate(
     ids, comparison = list(split["test"]), ClipVideo(split["test"], unused)
     clip, tested = sorted(int(i) for i in track.ids), frozenset(split["test"])
     sample = frozenset(split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)])
-    track.rows([*ids, *sample])  # it has them all
+    track.rows([*ids, *sample])  # raises if a frame is missing
     renderer = _renderer(avatar, track, BATCH)
 
     def draw(part: slice, path: Path, measures: Path) -> None:
@@ -79,11 +79,11 @@ def evaluate(
         previous: Batch | None = None
         before = clip[part.start] - 1
         if {before, before + 1} <= tested:
-            # The flicker of the part's first frame is against the last of the part before.
-            previous = next(rendered(renderer, track, reader, [before]))
+            # Flicker of a part's first frame needs the last frame of the previous part.
+            previous = next(render_pairs(renderer, track, reader, [before]))
         with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
-            for batch in rendered(renderer, track, reader, clip[part]):
-                some, train = batch.among(tested), batch.among(sample)
+            for batch in render_pairs(renderer, track, reader, clip[part]):
+                some, train = batch.subset(tested), batch.subset(sample)
                 found = _measures(previous, some, lpips) if some.ids else {}
                 if train.ids:
                     found[TRAIN] = psnr_head(train.ground_truth, train.render, train.mask).tolist()
@@ -118,7 +118,7 @@ def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict[str, list[float]]:
-    """Metrics of a batch, one value per frame; `previous` ends with the frame before it."""
+    """Metrics of a batch, one value per frame; the last frame of `previous` precedes the batch."""
     metrics = frame_metrics(batch.ground_truth, batch.render, batch.mask)
     values = {name: value.tolist() for name, value in metrics.items()}
     if lpips is not None:
@@ -128,7 +128,7 @@ def _measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict
 
 @torch.no_grad()
 def _lpips_head(lpips: Lpips, batch: Batch) -> list[float]:
-    """One distance per frame, on black outside the head; frame by frame, because VGG is large."""
+    """LPIPS per frame on black outside the head; one frame at a time to save memory."""
     mask = batch.mask[..., None]
     pairs = zip((batch.render * mask).split(1), (batch.ground_truth * mask).split(1), strict=True)
     return [lpips(render, ground_truth).item() for render, ground_truth in pairs]
@@ -158,7 +158,7 @@ def _renderer(avatar: Avatar, track: Track, batch: int) -> FrameRenderer:
 
 
 def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[str, float]:
-    """Frames per second from codes to images, in batches and one by one; warm."""
+    """Frames per second from codes to images, in batches and one by one, after warm-up."""
     device = renderer.avatar.device
     rows = track.rows([ids[i % len(ids)] for i in range(TIMED_BATCHES * renderer.batch)])
     some = track[rows]
@@ -170,7 +170,7 @@ def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[st
         single.render(*(v[frame % len(rows)][None] for v in inputs))
         elapsed.append(time.perf_counter() - start)
     for _ in renderer.frames(*(v[: 2 * renderer.batch] for v in inputs)):
-        pass  # the first images of each buffer take long
+        pass  # warm-up: the first call of each buffer is slow
     start = time.perf_counter()
     for _ in renderer.frames(*inputs):
         pass
@@ -188,12 +188,12 @@ def examples(
     ids: Sequence[int],
     psnr: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Images for the report: the worst, median and best held-out frames, and a sheet of all.
+    """Images for the report: worst, median and best held-out frame, and a contact sheet.
 
     Args:
-        renderer: as `rendered` takes it.
-        track: likewise.
-        reader: likewise.
+        renderer: see `render_pairs`.
+        track: see `render_pairs`.
+        reader: see `render_pairs`.
         ids: of the held-out frames.
         psnr: (N,) psnr_head of each, dB.
 
@@ -211,7 +211,7 @@ def examples(
         frames = [int(ids[row]) for row in rows]
         images = [
             (_shrunk(_bytes(ground_truth), largest[name]), _shrunk(_bytes(render), largest[name]))
-            for batch in rendered(renderer, track, reader, frames)
+            for batch in render_pairs(renderer, track, reader, frames)
             for ground_truth, render in zip(batch.ground_truth, batch.render, strict=True)
         ]
         arrays[f"{name}_ids"] = np.array(frames, np.int32)
@@ -226,7 +226,7 @@ def _bytes(image: Tensor) -> np.ndarray:
 
 
 def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
-    """An image whose longer side is at most `side`."""
+    """Downscale an image so that its longer side is at most `side`."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
         return image

@@ -1,7 +1,7 @@
-"""Pairs of ground truth and render, a batch of frames at a time.
+"""Batches of ground truth and render of the same frames.
 
-The target of a frame is its image on black through matte and head mask, exactly what training
-aims at; the head mask of the metrics is the parsing's, binary.
+Ground truth is the image on black, multiplied by matte and head mask, as in training. The head mask
+of the metrics is the binary mask of the parsing stage.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -29,7 +29,7 @@ class Batch:
         ground_truth: (B, H, W, 3) on black, colors in [0, 1].
         render: likewise.
         mask: (B, H, W) head mask, 0 or 1.
-        image: (B, H, W, 3) uint8, with what lies around the head.
+        image: (B, H, W, 3) uint8, the full image with background.
     """
 
     ids: list[int]
@@ -38,23 +38,23 @@ class Batch:
     mask: Tensor
     image: Tensor
 
-    def among(self, ids: Collection[int]) -> "Batch":
-        """The frames whose ids are in `ids`, possibly none."""
+    def subset(self, ids: Collection[int]) -> "Batch":
+        """The frames whose ids are in `ids`; may be empty."""
         rows = [row for row, frame in enumerate(self.ids) if frame in ids]
         parts = (self.ground_truth, self.render, self.mask, self.image)
         return Batch([self.ids[row] for row in rows], *(part[rows] for part in parts))
 
 
-def rendered(
+def render_pairs(
     renderer: FrameRenderer, track: Track, reader: ImageReader, ids: Sequence[int]
 ) -> Iterator[Batch]:
     """Yield ground truth and render of some frames, batch by batch, in constant memory.
 
     Args:
-        renderer: draws the avatar with the track's camera on black.
+        renderer: renderer of the avatar with the track's camera on black.
         track: codes and cameras of the clip.
         reader: its images and masks.
-        ids: of the frames, in the order wanted.
+        ids: frame ids, in output order.
     """
     device = renderer.avatar.device
     some = track[track.rows(ids)]
@@ -67,5 +67,5 @@ def rendered(
             matte = planes[..., 3].float() / 255
             ground_truth = planes[..., :3].float() / 255 * matte[..., None]
             mask = (planes[..., 3] > HALF).float()
-            # The renderer's own buffers hold for one batch only.
+            # Copies, because the renderer reuses its buffers for the next batch.
             yield Batch(some, ground_truth, color.clone(), mask, planes[..., :3])

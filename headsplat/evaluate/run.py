@@ -1,4 +1,4 @@
-"""The stage `evaluate_avatar`: a trained avatar and its clip -> metrics, arrays and a video."""
+"""The stage `evaluate_avatar`: metrics, report arrays and comparison video of an avatar."""
 
 from collections.abc import Sequence
 from pathlib import Path

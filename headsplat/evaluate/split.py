@@ -1,8 +1,8 @@
 """Split a clip's frames into training, held-out and guard frames.
 
-Only usable frames count. `last` holds out one block at the end, the field's protocol. `spread`
-holds out five blocks over the clip, each between guard frames that neither train nor test, because
-a frame 40 ms from a training frame is no test. Short clips take `spread`, as their end alone is not
+Only usable frames are split. `last` holds out one block at the end, the usual protocol. `spread`
+holds out five blocks over the clip. Guard frames around each block are unused, because frames 40 ms
+from a training frame are nearly identical. Short clips use `spread`, because their end alone is not
 representative.
 """
 
@@ -15,11 +15,11 @@ from headsplat.runtime.errors import UserError
 
 HELD_OUT = 0.15
 BLOCKS = 5
-GUARD = 3  # frames on either side of a block of `spread`
-LONG_CLIP = 60.0  # seconds from which `auto` means `last`
+GUARD = 3  # guard frames on either side of a block of `spread`
+LONG_CLIP = 60.0  # seconds; `auto` means `last` from here on
 LEAST_TRAINING = 20
-# What to do where most frames have a status that keeps them out.
-CURES = {
+# Advice by the status of most unusable frames.
+FIXES = {
     "no_face": "give a clip in which the face stays in sight",
     "another_person": "give a clip of one person",
     "clipped": "give a clip in which the whole face, forehead to chin, is inside the image",
@@ -68,14 +68,14 @@ def split_frames(rows: Sequence[FrameRow], mode: str = "auto") -> dict[str, Any]
 
 
 def _too_few(rows: Sequence[FrameRow], parts: dict[str, list[int]]) -> str:
-    """Error message: usable frames, the status of the others, and what to do about it."""
+    """Error message: number of usable frames, status of the others, and advice."""
     lost = Counter(row.status for row in rows if not row.usable)
     said = ", ".join(f"{count} {status}" for status, count in lost.most_common())
-    cure = "record a longer clip"
+    fix = "record a longer clip"
     if len(parts["unusable"]) > len(rows) / 2:
-        cure = CURES.get(lost.most_common(1)[0][0], cure)
+        fix = FIXES.get(lost.most_common(1)[0][0], fix)
     return (
         f"frames: only {len(parts['train'])} of {len(rows)} frames are left to train on and "
         f"{len(parts['test'])} to test, at least {LEAST_TRAINING} and 1 are needed; "
-        f"{'not usable: ' + said if said else 'all are usable'}; {cure}"
+        f"{'not usable: ' + said if said else 'all are usable'}; {fix}"
     )

@@ -1,16 +1,15 @@
-"""FLAME's conventions that formats share: pose slots, and codes of another length; all float64.
+"""FLAME conventions shared by formats: pose parameters to rigid motion, code lengths; float64.
 
-Axis-angle pose slots are folded into one rigid motion of the head, and back.
+Global rotation, neck rotation and translation are converted to one rigid motion of the head, and
+back.
 
-The head's frame of a track is FLAME with neither global rotation, neck rotation nor translation.
-What a tool keeps in those slots moves every vertex that hangs on the neck joint or below as one
-body:
+The head frame of a track is FLAME without global rotation, neck rotation and translation. These
+parameters move all vertices attached to the neck joint or its children rigidly:
 
     v' = R_g (R_n (v - J_1) + J_1 - J_0) + J_0 + translation,
 
-with the root joint J_0 and the neck joint J_1 where shape and expression put them. Two things
-that follow the neck are left out: its pose corrective, and vertices of neck and shoulders that
-hang on the root in part.
+with the root joint J_0 and the neck joint J_1 of the shaped head. Two effects are ignored: the
+neck's pose corrective, and vertices of neck and shoulders partly attached to the root.
 """
 
 import numpy as np
@@ -59,7 +58,7 @@ def axis_angle_from_six(values: np.ndarray) -> np.ndarray:
     return vectors(turned).reshape(len(values), -1)
 
 
-def root_and_neck(
+def root_and_neck_joints(
     head: HeadModel, shape: np.ndarray, exp: np.ndarray, offset: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joints J_0 and J_1 of each frame before any rotation.
@@ -68,7 +67,7 @@ def root_and_neck(
         head: FLAME.
         shape: (S,) identity.
         exp: (N, E).
-        offset: (V, 3) metres that the tool adds to the shaped vertices, or None.
+        offset: (V, 3) personal vertex offsets of the tool, metres, or None.
 
     Returns:
         (N, 3) and (N, 3) metres.
@@ -80,14 +79,14 @@ def root_and_neck(
     return joints[:, 0], joints[:, 1]
 
 
-def fold(
+def rigid_from_pose(
     global_rotation: np.ndarray,
     neck_rotation: np.ndarray,
     translation: np.ndarray,
     root: np.ndarray,
     neck: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The head's rigid motion from FLAME's slots.
+    """Rigid motion of the head from FLAME's pose parameters.
 
     Args:
         global_rotation: (N, 3) axis-angle about J_0.
@@ -104,20 +103,20 @@ def fold(
     return turn @ nod, _apply(turn, lever) + root + translation
 
 
-def unfold(
+def pose_from_rigid(
     R: np.ndarray,
     t: np.ndarray,
     root: np.ndarray,
     neck: np.ndarray | None = None,
     neck_rotation: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `fold` with a known neck rotation.
+    """FLAME's pose parameters from the rigid motion of the head, given the neck rotation.
 
     Args:
         R: (N, 3, 3).
         t: (N, 3).
         root: (N, 3) J_0.
-        neck: (N, 3) J_1, wanted with `neck_rotation`.
+        neck: (N, 3) J_1, required with `neck_rotation`.
         neck_rotation: (N, 3) axis-angle about J_1, or None for a still neck.
 
     Returns:
@@ -132,7 +131,7 @@ def unfold(
 
 
 def require_rigid(R: np.ndarray, where: str) -> None:
-    """A matrix (3, 3) that is no rotation is a `UserError` that names `where`."""
+    """Raise `UserError` that names `where` if a matrix (3, 3) is not a rotation."""
     # Entries first: large ones overflow.
     square = R @ R.T if np.abs(R).max() < 2 else np.zeros((3, 3))
     if not np.allclose(square, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
@@ -144,15 +143,15 @@ def _apply(R: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def fit_codes(values: np.ndarray, wanted: int, have: int, where: str, key: str) -> np.ndarray:
-    """Codes of a format's length as codes of the head model's.
+    """Convert codes of a format's length to the head model's length.
 
-    FLAME's bases are ordered, so that fewer codes mean zeros; codes that the model lacks may
-    only be left out where they are zero, as headsplat's own exports pad them.
+    FLAME's bases are ordered, so missing codes are zeros. Surplus codes must be zero, as in
+    headsplat's padded exports.
 
     Args:
         values: (..., n) codes.
-        wanted: how many the format has.
-        have: how many the head model has.
+        wanted: number of codes of the format.
+        have: number of codes of the head model.
         where: the file, for messages.
         key: the key in it.
 
@@ -160,7 +159,7 @@ def fit_codes(values: np.ndarray, wanted: int, have: int, where: str, key: str) 
         (..., have) float64.
 
     Raises:
-        UserError: another number than the format's, not finite, or more than the model has.
+        UserError: wrong number of codes, values that are not finite, or nonzero surplus codes.
     """
     values = np.asarray(values, np.float64)
     count = values.shape[-1]
@@ -186,11 +185,11 @@ def require_flame(options: ImportOptions, default: str, tool: str) -> str:
 
     Args:
         options: of the import; `flame_version` overrides the tool's default.
-        default: "2020" or "2023", what the tool uses unless told otherwise.
+        default: "2020" or "2023", the tool's default.
         tool: its name, for messages.
 
     Raises:
-        UserError: another head model, or FLAME of another year, whose bases differ.
+        UserError: another head model, or FLAME of another year with other bases.
     """
     head, year = options.head, options.flame_version or default
     if head.name != "flame":
@@ -209,7 +208,7 @@ def require_flame(options: ImportOptions, default: str, tool: str) -> str:
 
 
 def require_flame_track(track: Track, head: HeadModel, target: str) -> None:
-    """A track of another head has no FLAME parameters: `UserError`."""
+    """Raise `UserError` if the track's head is not FLAME."""
     check_head(track, head.name, head.version)
     if head.name != "flame":
         raise UserError(
@@ -219,20 +218,20 @@ def require_flame_track(track: Track, head: HeadModel, target: str) -> None:
 
 
 def flame_year(head: HeadModel) -> str:
-    """Whose codes these are, "2020" or "2023"."""
+    """FLAME release of the head model, "2020" or "2023"."""
     return head.version.split("-", 1)[0]
 
 
-def padded(codes: np.ndarray, count: int) -> np.ndarray:
-    """(..., n) codes -> (..., count) float64: zeros added, or the last ones left out."""
+def resize_codes(codes: np.ndarray, count: int) -> np.ndarray:
+    """(..., n) codes -> (..., count) float64: zero-padded or truncated."""
     out = np.zeros((*codes.shape[:-1], count))
     kept = min(count, codes.shape[-1])
     out[..., :kept] = codes[..., :kept]
     return out
 
 
-def millimetres_lost(head: HeadModel, track: Track, n_shape: int, n_exp: int) -> float:
-    """How far leaving out the last codes moves a vertex at most, millimetres."""
+def truncation_error_mm(head: HeadModel, track: Track, n_shape: int, n_exp: int) -> float:
+    """Largest vertex error of truncating the codes, millimetres."""
     shape = head.shape_basis[..., n_shape:].astype(np.float64) @ track.shape[n_shape:]
     lost = np.linalg.norm(shape, axis=-1).max(initial=0)
     basis = head.expression_basis[..., n_exp:].reshape(-1, max(track.exp.shape[1] - n_exp, 0))

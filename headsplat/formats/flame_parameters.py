@@ -1,4 +1,4 @@
-"""FLAME's parameters frame by frame: one `.npz` each, and one table of all for spreadsheets."""
+"""Export of FLAME parameters: one `.npz` per frame, and CSV tables."""
 
 import csv
 from pathlib import Path

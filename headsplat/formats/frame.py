@@ -1,7 +1,7 @@
-"""metrical-tracker's `.frame`: a dictionary of numpy arrays in a torch.save zip archive.
+"""metrical-tracker's `.frame` files: reader and writer (a dict of numpy arrays in torch.save).
 
-The pickles name numpy's classes as numpy 1 does, so that old and new environments load them with
-a plain `torch.load(path, weights_only=False)`; here they are read back as data
+Pickles use the class names of numpy 1, so old and new environments load them with `torch.load(path,
+weights_only=False)`. Here they are read as data, without running code
 (`headsplat.runtime.pickles`).
 """
 
@@ -21,10 +21,10 @@ from headsplat.runtime.zips import BROKEN, UnpackBudget, read_member
 
 N_EXPRESSION, N_SHAPE, N_TEXTURE = 100, 300, 140
 _ROOT = "numpy._core."
-_LARGEST = 64 << 20  # bytes of a file; one has 5 kB
-# Of an image, in pixels.
+_LARGEST = 64 << 20  # size limit in bytes; a usual file has 5 kB
+# Largest image side, pixels.
 _LONGEST_SIDE = 1 << 16
-# What torch's reader wants beside the pickle.
+# Archive members that torch's reader requires beside the pickle.
 _VERSION = b"3\n"
 _SHAPES = {
     ("flame", "exp"): (1, -1), ("flame", "shape"): (1, -1), ("flame", "eyes"): (1, 12),
@@ -49,8 +49,8 @@ class _Pickler(pickle._Pickler):  # the Python one: the C pickler's `save_global
 def _pickled(frame: dict[str, Any]) -> bytes:
     """`frame` as a pickle of protocol 2, which torch.save writes too."""
     data = pickle.dumps(frame, protocol=2)
-    # Every array is rebuilt by one global, named in full where it first occurs, which is before
-    # any array's bytes; the C pickler is twenty times faster than the one above.
+    # The C pickler is twenty times faster than `_Pickler`. Each global is spelled out once, before
+    # any array's bytes, so its name can be replaced there.
     data = data.replace(
         b"cnumpy._core.multiarray\n_reconstruct\n", b"cnumpy.core.multiarray\n_reconstruct\n", 1
     )
@@ -176,11 +176,11 @@ def frame_dict(
 
 
 def write_frame(path: Path, frame: dict[str, Any]) -> None:
-    """Write one `.frame`; the caller publishes the folder it lies in."""
+    """Write one `.frame`; the caller publishes its folder atomically."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in (("data.pkl", _pickled(frame)), ("version", _VERSION)):
-            # Without a date, so that equal frames give equal bytes.
+            # A fixed date, so that equal frames give equal bytes.
             archive.writestr(zipfile.ZipInfo(f"{path.stem}/{name}"), data)
     path.write_bytes(buffer.getvalue())
 
@@ -189,11 +189,11 @@ def read_frame(path: Path | str) -> dict[str, Any]:
     """Read a `.frame` of any tracker that follows the format; nothing in it is executed.
 
     Raises:
-        UserError: not such an archive, one that names a class beside numpy's arrays, or an array
-            that is missing or of the wrong shape.
+        UserError: not such an archive, a class other than numpy arrays, or an array that is missing
+            or of the wrong shape.
     """
     try:
-        # In one gulp: the archive is read at both ends and in the middle.
+        # Read at once, because zip access reads both ends and the middle.
         content = read_regular(path, _LARGEST)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             found = [i for i in archive.infolist() if i.filename.rsplit("/", 1)[-1] == "data.pkl"]

@@ -1,6 +1,7 @@
-"""Folders of `.frame` files, `checkpoint/00000.frame`, `00001.frame`, ...: reader and writer.
+"""Folders of `.frame` files (`checkpoint/00000.frame`, `00001.frame`, ...): reader and writer.
 
-metrical-tracker writes them and FlashAvatar reads them; a track is joined with its images here.
+metrical-tracker writes them and FlashAvatar reads them. This module also matches frames with
+images.
 """
 
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ from headsplat.runtime.files import publish_folder
 from headsplat.runtime.progress import progress
 from headsplat.track import Track, read_track
 
-# How far R may be from a rotation: files are float32, and some tools round them.
+# Tolerance of R as a rotation: files are float32, and some tools round them.
 ORTHONORMAL = 1e-3
-# One shape and one camera serve the whole clip; beyond this, frames disagree.
+# Tolerance of shape and camera, which must be constant over a clip.
 SHAPE_DRIFT, CAMERA_DRIFT = 1e-3, 1.0  # codes, pixels
 _KEYS = {
     "shape": ("flame", "shape"), "exp": ("flame", "exp"), "jaw": ("flame", "jaw"),
@@ -64,10 +65,9 @@ def read_frame_folder(folder: Path, head: HeadModel) -> FrameFolder:
     """Read every `.frame` of a folder.
 
     Raises:
-        UserError: no such files; a number that is missing, there twice, or not that of the
-            `frame_id` inside; a file that `read_frame` refuses; codes of other lengths than the
-            format's, or that the head model has no room for; R that is no rotation, 6D rows that
-            span none, an image size that changes.
+        UserError: no such files; a frame number that is missing, duplicate, or different from
+            `frame_id`; a file that `read_frame` refuses; codes of the wrong length, or that the
+            head model lacks; an invalid rotation; a changing image size.
     """
     files = _numbered(folder)
     frames = []
@@ -78,7 +78,7 @@ def read_frame_folder(folder: Path, head: HeadModel) -> FrameFolder:
             raise UserError(
                 f"{file}: 'frame_id' is '{shown(inside)}', the name says {number}; rename it"
             )
-        # Only what is wanted is kept: ten thousand whole frames are large.
+        # Keep only the needed arrays, because ten thousand whole frames are large.
         values = {name: frame[block][key] for name, (block, key) in _KEYS.items()}
         _check_lengths(file, values)
         frames.append((values, tuple(int(n) for n in frame["img_size"])))
@@ -152,7 +152,7 @@ def _check_rotations(files: list[Path], arrays: dict[str, np.ndarray]) -> None:
 
 
 def check_head_of_frames(options: ImportOptions, tool: str) -> tuple[str, ...]:
-    """A `.frame` holds FLAME 2020's codes, or those of the head whose track headsplat exported."""
+    """Check that the head matches: FLAME 2020, or the head model of a headsplat export."""
     if options.head.name == "flame":
         require_flame(options, "2020", tool)
         return ()
@@ -161,13 +161,13 @@ def check_head_of_frames(options: ImportOptions, tool: str) -> tuple[str, ...]:
     )
 
 
-def join(
+def match_images(
     frames: FrameFolder, images: Mapping[int, Path], offset: int, where: Path
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Rows of the frames that have an image, and a note about those at the ends that have none.
+    """Rows of frames with an image, and a note about frames at the ends without one.
 
     Raises:
-        UserError: an image is missing between others, or none joins.
+        UserError: an image in between is missing, or no frame has one.
     """
     there = np.array([number + offset in images for number in range(len(frames.files))])
     rows = np.flatnonzero(there)
@@ -189,7 +189,7 @@ def join(
 
 
 def track_of_frames(frames: FrameFolder, rows: np.ndarray, options: ImportOptions) -> Track:
-    """The track of some rows; shape and K are those of frame 0, as FlashAvatar takes them."""
+    """The track of some rows; shape and K are those of frame 0, as in FlashAvatar."""
     return make_track(
         options.head, rows + 1, frames.shape[0], frames.exp[rows], frames.jaw[rows],
         frames.eyes[rows], frames.eyelids[rows], frames.R[rows], frames.t[rows], frames.K[0],

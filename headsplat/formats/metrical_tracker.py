@@ -1,4 +1,4 @@
-"""metrical-tracker's output folder: `checkpoint/*.frame` and the images in `input/`."""
+"""Reader of metrical-tracker's output folder: `checkpoint/*.frame` and `input/*.png`."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ from headsplat.formats.frame_folder import (
     CAMERA_DRIFT,
     SHAPE_DRIFT,
     check_head_of_frames,
-    join,
+    match_images,
     read_frame_folder,
     track_of_frames,
 )
+from headsplat.formats.frame_offset import measure_offset, resolve_offset
 from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions
 from headsplat.formats.importing.numbered import numbered_images
-from headsplat.formats.importing.offset import measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
 
 TOOL = "metrical-tracker"
@@ -21,8 +21,8 @@ TOOL = "metrical-tracker"
 def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
     """Read `output/<actor>`; see `headsplat.formats.importing.clip.ReadClip`.
 
-    `input/<k>.png` is the image that `<k>.frame` was fitted to. The user's own images may
-    be numbered otherwise: then the offset is stated or measured. Image id is frame number + 1.
+    `input/<k>.png` is the image that `<k>.frame` was fitted to. The user's own images may have
+    other numbers; the offset is then given or measured. Image id is frame number + 1.
     """
     head_note = check_head_of_frames(options, TOOL)
     frames = read_frame_folder(folder / "checkpoint", options.head)
@@ -45,7 +45,7 @@ def read_metrical_tracker(folder: Path, options: ImportOptions) -> ImportedClip:
     center = next((value for value in (stated, usual) if value is not None), 0)
     measured = measure_offset(options.head, frames, images, center, options.detect)
     offset, note = resolve_offset(measured, stated, usual, where)
-    rows, dropped = join(frames, images, offset, where)
+    rows, dropped = match_images(frames, images, offset, where)
     return ImportedClip(
         track_of_frames(frames, rows, options),
         {int(row) + 1: ImageSource(images[int(row) + offset]) for row in rows},

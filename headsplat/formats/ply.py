@@ -1,4 +1,4 @@
-"""The avatar in one pose as the point cloud of 3D Gaussian Splatting (Kerbl et al., 2023).
+"""Export of an avatar in one pose as a 3D Gaussian Splatting PLY (Kerbl et al., 2023).
 
 Properties, their order and their activations are those of the published code: logarithms of the
 scales, logits of the opacities, harmonics of degree 3 with a channel's coefficients in a row,
@@ -47,7 +47,7 @@ def export_ply(
     avatar = load_avatar(model, head, "cpu")
     track = read_track(track_path, head)
     if frame is None:
-        # Seen from the front at the clip's distance: colors may depend on where the camera is.
+        # A frontal view at the clip's distance, because colors may be view-dependent.
         condition = FrameCode.neutral(head).vector[None]
         rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
         translation = torch.tensor([[0.0, 0.0, float(track.poses()[1][:, 2].median())]])

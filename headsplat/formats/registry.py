@@ -1,10 +1,10 @@
-"""The foreign folders that can be imported, by name. A new format is one module and one line here.
+"""Registry of importable dataset formats. A new format is one module and one line here.
 
 Importing this module imports no reader, so that planning needs no torch.
 """
 
 from dataclasses import dataclass
-from os.path import isdir  # unlike `Path.is_dir` it takes a folder that cannot be read for none
+from os.path import isdir  # False for unreadable folders, where `Path.is_dir` raises
 from pathlib import Path
 
 from headsplat.registry import Plugin, Registry
@@ -14,14 +14,14 @@ ALPHA, PARSING = "alpha", "parsing"
 
 @dataclass(frozen=True)
 class Format(Plugin):
-    """A folder that another tool left; the target is a `headsplat.formats.importing.clip.ReadClip`.
+    """A dataset format; the target is a `headsplat.formats.importing.clip.ReadClip`.
 
     Attributes:
-        alpha: subfolder whose presence says that every frame has a matte; "." for always, None
-            for never. The stage that would make the mattes is then left out.
+        alpha: subfolder whose presence means that every frame has a matte; "." for always, None for
+            never. The matting stage is then skipped.
         parsing: the same for the masks of head and mouth.
-        own_images: whether the user may replace the folder's images by a folder of their own.
-        frame_delta: whether frames do not name their images, so that an offset may be stated.
+        own_images: whether the user may give another folder of images.
+        frame_delta: whether frames do not name their images, so that an offset may be given.
     """
 
     alpha: str | None = None
@@ -30,7 +30,7 @@ class Format(Plugin):
     frame_delta: bool = False
 
     def brings(self, folder: Path) -> frozenset[str]:
-        """Which of `ALPHA` and `PARSING` a folder holds, by a look at its subfolders' names."""
+        """Which of `ALPHA` and `PARSING` a folder has, judged by its subfolders."""
         parts = {ALPHA: self.alpha, PARSING: self.parsing}
         return frozenset(
             part for part, name in parts.items() if name is not None and isdir(folder / name)

@@ -1,4 +1,4 @@
-"""Anchors of Gaussians on a head's surface: UV texels or samples by area, and their places."""
+"""Anchor points of Gaussians on the head mesh: UV texels or area samples, and their poses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ _place_anchors = Operator("place_anchors", lambda vertices, corners, weights, he
     vertices.new_empty((len(vertices), len(heights), 4)),
 ))  # fmt: skip
 
-# Anchors per unit of area relative to plain skin. What is small in the image but looked at
-# (eyes, lips, teeth) needs more; the neck needs less.
+# Anchor density per area relative to plain skin. Small salient regions (eyes, lips, teeth) need
+# more; the neck needs less.
 REGION_DENSITY: dict[str, float] = {
     "neck": 0.6,
     "forehead": 0.8,
@@ -58,7 +58,7 @@ class Anchors:
 
 
 def faces_inside(model: HeadModel, region: str) -> np.ndarray:
-    """(F,) bool: faces whose three corners all belong to `region` (none if there is no such)."""
+    """(F,) bool: faces whose three corners all belong to `region` (none without such a region)."""
     member = np.zeros(len(model.template), dtype=bool)
     member[model.regions.get(region, np.zeros(0, dtype=np.int32))] = True
     return member[model.faces].all(1)
@@ -88,7 +88,7 @@ def texel_anchors(model: HeadModel, size: int = 128) -> Anchors:
 
 
 def texel_count(model: HeadModel, size: int) -> int:
-    """How many anchors `texel_anchors` makes, 0 if none."""
+    """Number of anchors that `texel_anchors` makes."""
     return len(_kept_texels(model, size)[0])
 
 
@@ -123,7 +123,7 @@ def rasterize_uv(uv: np.ndarray, uv_faces: np.ndarray, size: int) -> tuple[np.nd
     a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
     p = np.stack([column + 0.5, row + 0.5], -1)
     area = _cross(b - a, c - a)
-    # Twice the area in units where the map spans [-1, 1]; a sliver below this covers nothing.
+    # Twice the area, in units where the map spans [-1, 1]; degenerate triangles are skipped.
     solid = np.abs(area) * (2 / size) ** 2 > 1e-8
     safe = np.where(solid, area, 1.0)
     weights = np.stack([_cross(c - b, p - b), _cross(a - c, p - c), _cross(b - a, p - a)], -1)
@@ -151,7 +151,7 @@ def sample_anchors(
 
     Args:
         model: the head.
-        vertices: (V, 3) metres of the subject's neutral head, whose areas count.
+        vertices: (V, 3) vertices of the subject's neutral head, metres; their areas are used.
         count: how many anchors.
         visibility: (F,) in 0..1, a factor per face, or None for 1 everywhere.
         density: region -> factor; regions the model lacks are ignored. The largest factor wins
@@ -176,7 +176,7 @@ def sample_anchors(
     cumulated = np.cumsum(np.concatenate([w for _, _, w in layers]))
     if not cumulated[-1] > 0:
         raise UserError(f"head model {model.name}: no face can carry Gaussians; check the track")
-    # One draw per equal slice of the cumulated weight: exact proportions without clumps.
+    # Stratified sampling of the cumulated weight: exact proportions without clusters.
     picked = np.searchsorted(cumulated, (np.arange(count) + 0.5) / count * cumulated[-1])
     return Anchors(face[picked].astype(np.int32), _spread_barycentric(count), height[picked])
 
@@ -203,8 +203,8 @@ def _spread_barycentric(count: int) -> np.ndarray:
 class AnchoredSurface:
     """Evaluates anchors on batches of posed vertices.
 
-    Only the vertices that anchors use are wanted, so that the geometry of thousands of frames
-    can be kept: pass `vertex_ids` to what poses the head.
+    Only vertices that anchors use are needed, which saves memory for thousands of frames. Pass
+    `vertex_ids` to the function that poses the head.
 
     Attributes:
         vertex_ids: (n,) long, the model's vertices in the order that `place` expects.

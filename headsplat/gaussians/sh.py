@@ -20,12 +20,12 @@ def harmonic_colors(
     """Colors as 3DGS evaluates them, max(0, sum + 0.5), of Gaussians seen by cameras.
 
     Gradients to coefficients and means are exact; see `cuda_ext/csrc/harmonics.h`. Sums over frames
-    have a fixed order: the same bits in every run.
+    have a fixed order, so results are bit-equal between runs.
 
     Args:
         constant: (N, 1, 3) float32 coefficients of degree 0.
-        rest: (N, M, 3) float32, those of the higher degrees, M >= (degree + 1)^2 - 1; those beyond
-            get a gradient of zero.
+        rest: (N, M, 3) float32, coefficients of higher degrees, M >= (degree + 1)^2 - 1; unused
+            ones get a gradient of zero.
         means: (B, N, 3) float32 metres.
         centers: (B, 3) float32 the cameras' centers in the same frame. No gradient.
         degree: 0 to 3.
@@ -42,5 +42,5 @@ def harmonic_colors(
 
 
 def constant_coefficient(color: Tensor) -> Tensor:
-    """The degree-0 coefficient that shows `color` from every side."""
+    """Degree-0 coefficient of a view-independent color."""
     return (color - 0.5) / C0

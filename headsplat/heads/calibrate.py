@@ -1,9 +1,9 @@
 """Calibrate MediaPipe's 478 landmarks on a head model by detecting them in its renders.
 
 The head is rendered from several sides with several expressions, and the face mesh detector is
-run on each image. Every landmark votes for the surface point beneath it. Landmarks of a border
-(lid margins, lip borders) vote for the nearest visible piece of that border instead. Otherwise a
-landmark one pixel off would fall onto the eyeball or the wrong lip.
+run on each image. Every landmark votes for the surface point beneath it. Landmarks of a border (lid
+margins, lip borders) vote for the nearest visible point of that border. Otherwise an error of one
+pixel could select the eyeball or the wrong lip.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 
 POINTS = 478
-# The 105 points that metrical-tracker fits, and the irises: given even where votes scatter.
+# The 105 points that metrical-tracker fits, and the irises: kept even if votes scatter.
 ALWAYS = tuple(
     index for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for index in group
 )
@@ -39,13 +39,13 @@ OUTLIER = 2.5 * 1.4826
 R = TypeVar("R")
 
 
-class Shown(Protocol):
-    """A view with an image (H, W, 3) u8 RGB."""
+class RenderedView(Protocol):
+    """A rendered view with `image` (H, W, 3) u8 RGB."""
 
     image: np.ndarray
 
 
-V = TypeVar("V", bound=Shown)
+V = TypeVar("V", bound=RenderedView)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Calibration:
         landmarks: the reliable points, `index` ascending.
         spread: (478,) f64 metres, root mean square distance of a landmark's votes from their
             center on the template; NaN without votes.
-        votes: (478,) i64, number of images that voted.
+        votes: (478,) i64, number of votes.
         images: number of images in which a face was found.
     """
 
@@ -69,8 +69,8 @@ class Calibration:
 def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     """Find the surface points of MediaPipe's landmarks on `head`, which must have an albedo.
 
-    Deterministic. A landmark is given when at least 40 % of the images voted for it and the
-    votes scatter by at most `largest_spread` metres; the points of `ALWAYS` are given in any case.
+    Deterministic. A landmark is kept if at least 40 % of the images voted for it and the spread is
+    at most `largest_spread` metres. Points in `ALWAYS` are always kept.
 
     Raises:
         UserError: the head has no albedo, or the detector does not find its face.
@@ -92,7 +92,7 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     return Calibration(landmarks, spread, votes, len(samples))
 
 
-def with_mediapipe(head: HeadModel) -> HeadModel:
+def with_calibrated_mediapipe(head: HeadModel) -> HeadModel:
     """`head` with its "mediapipe" landmarks replaced by calibrated ones."""
     found = calibrate(head)
     log.info(
@@ -109,8 +109,8 @@ def detect_in_views(
     """Run MediaPipe's face mesh on rendered views of a head.
 
     Args:
-        name: of the head model, for the message.
-        views: with an `image` (H, W, 3) u8 RGB each.
+        name: name of the head model, for messages.
+        views: rendered views.
         vote: called for each view with a face, with its points (478, 2) in pixels.
         least: share of the views in which a face must be found.
 
@@ -139,7 +139,7 @@ def detect_in_views(
 
 
 def _pixels(face: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """(478, 2) pixels of a detected face, which MediaPipe gives as shares of (H, W, ...)."""
+    """(478, 2) pixels of a detected face, from MediaPipe's normalized coordinates."""
     height, width = shape[:2]
     return np.array([(p.x * width, p.y * height) for p in face.landmark])
 
@@ -155,7 +155,7 @@ def robust_center(votes: np.ndarray, width: float) -> tuple[np.ndarray, float]:
 
     Args:
         votes: (n, 3).
-        width: votes count up to this many median distances from the median.
+        width: inlier threshold, in median distances from the median.
     """
     distance = np.linalg.norm(votes - np.median(votes, 0), axis=1)
     middle = np.median(distance)
@@ -167,7 +167,7 @@ def _votes(head: HeadModel, view: View, points: np.ndarray) -> np.ndarray:
     votes = np.full((POINTS, 3), np.nan)
     row, column = pixel_indices(points, view.face.shape[0])
     iris = np.isin(np.arange(POINTS), IRISES)
-    # The detector completes the iris under the lids, so it is looked for on the whole eyeball.
+    # The detector extrapolates the iris under the lids, so the whole eyeball is searched.
     face = np.where(iris, view.eye_face[row, column], view.face[row, column])
     weights = np.where(
         iris[:, None], view.eye_barycentric[row, column], view.barycentric[row, column]

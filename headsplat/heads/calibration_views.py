@@ -15,7 +15,7 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
 
 SIZE = 512
-# (yaw, pitch) in degrees, dense where heads mostly look.
+# (yaw, pitch) in degrees, denser near frontal.
 TURNS = (
     (0, 0), (-15, 0), (15, 0), (-30, 0), (30, 0), (-15, -15), (15, -15), (-15, 15), (15, 15),
 )  # fmt: skip
@@ -26,7 +26,7 @@ MOUTH_OPEN, LIDS_HALF, SMILING = 0.22, 0.45, 0.6
 
 
 class ViewLabels:
-    """Labels of the surface's parts."""
+    """Labels of surface parts."""
 
     NOTHING, SKIN, UPPER_LIP, LOWER_LIP, LEFT_EYE, RIGHT_EYE, MOUTH = range(-1, 6)
     LIPS = (UPPER_LIP, LOWER_LIP)
@@ -61,7 +61,7 @@ class View:
         image: (H, W, 3) u8 RGB.
         face: (H, W) i32 triangle under each pixel's center, -1 for the background.
         barycentric: (H, W, 3) f32 on the surface.
-        eye_face: (H, W) i32 triangle of an eyeball there, lids looked through, or -1.
+        eye_face: (H, W) i32 triangle of an eyeball, ignoring lids, or -1.
         eye_barycentric: (H, W, 3) f32 on it.
         labels: (H, W) of `ViewLabels`.
         facing: (H, W) f32 cosine between the surface's normal and the direction to the camera.
@@ -98,7 +98,7 @@ def head_to_camera(yaw: float, pitch: float) -> torch.Tensor:
 
 
 def render_views(head: HeadModel) -> Iterator[View]:
-    """Neutral, open mouth, half closed eyes and a smile, each from `TURNS`."""
+    """Render neutral, open mouth, half closed eyes and smile, each from `TURNS`."""
     geometry = HeadGeometry(head)
     poses = _poses(head)
     vertices = geometry.vertices(torch.zeros(head.shape_basis.shape[2]), **poses)
@@ -149,7 +149,7 @@ def _render(
     albedo, normal, position = pixels.split(3, -1)
     normal = torch.nn.functional.normalize(normal, dim=-1)
     facing = -(normal * torch.nn.functional.normalize(position, dim=-1)).sum(-1)
-    # From above and ahead: light from one side would pull the landmarks to it.
+    # Light from above and ahead, because light from one side biases the landmarks.
     light = torch.nn.functional.normalize(torch.tensor([0.0, -0.5, -0.8]), dim=0)
     shading = 0.55 + 0.35 * (normal @ light).clamp_min(0) + 0.1 * facing.clamp_min(0)
     seen = face[0] >= 0

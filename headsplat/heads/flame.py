@@ -80,7 +80,7 @@ def read_flame_head(files: FlameFiles) -> HeadModel:
     raw = load_pickle(files.model)
     arrays = _model_arrays(raw, files.model)
     mesh = _matching_mesh(files.mesh, arrays["f"])
-    # Chumpy nodes occur in the 2020 release only; the digest distinguishes files of one year.
+    # Only the 2020 release has chumpy nodes; the digest distinguishes files of one year.
     year = "2020" if isinstance(raw["shapedirs"], ChumpyNode) else "2023"
     return HeadModel(
         template=arrays["v_template"],
@@ -131,7 +131,7 @@ def _array(table: Any, key: str, shape: tuple[int, ...], path: Path) -> np.ndarr
 
 
 def _matching_mesh(path: Path, faces: np.ndarray) -> TexturedMesh:
-    """The UV mesh, whose first faces must be the model's own: all tables number those."""
+    """The UV mesh; its first faces must equal the model's, because all tables refer to them."""
     mesh = read_textured_mesh(path)
     if len(mesh.vertices) != _VERTICES or not np.array_equal(mesh.faces[:_FACES], faces):
         raise UserError(

@@ -40,7 +40,7 @@ EYELID_DISTANCE_PAIRS = {
     "left": ((386, 374), (385, 380), (387, 373)),
     "right": ((159, 145), (158, 153), (160, 144)),
 }
-# Outer eye corners: the length that residuals are divided by.
+# Outer eye corners, whose distance normalizes residuals.
 INTER_OCULAR = (33, 263)
 
 
@@ -59,8 +59,8 @@ def contour_bins(rotation: Tensor) -> Tensor:
     """Yaw bin of each frame for `ContourSet`, as metrical-tracker numbers them.
 
     Bins 0..39 are 0..39 degrees towards the subject's left, 40..78 are 1..39 degrees towards
-    the subject's right; larger yaw stays in the last bin. The yaw is that of the Z-Y-X
-    factorization, so that roll does not move it.
+    the subject's right; larger yaw stays in the last bin. Yaw is from the Z-Y-X factorization,
+    independent of roll.
 
     Args:
         rotation: (B, 3, 3) from head to an OpenCV camera.
@@ -76,7 +76,7 @@ def contour_bins(rotation: Tensor) -> Tensor:
 def contour_points(vertices: Tensor, contour: ContourSet, rotation: Tensor) -> Tensor:
     """The jaw line seen at each frame's yaw: (B, V, 3), (B, 3, 3) -> (B, 17, 3).
 
-    Index 0 lies at the subject's right ear. The choice of bin carries no gradient.
+    Index 0 lies at the subject's right ear. The bin is not differentiable.
     """
     bins = contour_bins(rotation.detach())
     corners = torch.as_tensor(contour.corners, dtype=torch.long, device=vertices.device)[bins]
@@ -88,7 +88,7 @@ def contour_points(vertices: Tensor, contour: ContourSet, rotation: Tensor) -> T
 def compact(
     landmarks: LandmarkSet | ContourSet, *others: LandmarkSet | ContourSet
 ) -> tuple[np.ndarray, list[LandmarkSet | ContourSet]]:
-    """The few vertices that some landmark sets need, and those sets renumbered to them.
+    """The vertices that landmark sets use, and the sets renumbered to this subset.
 
     Returns:
         vertex ids (n,) int64, ascending, for `HeadGeometry.vertices(vertex_ids=...)`, and the

@@ -1,4 +1,4 @@
-"""The head model file shared by all stages: one `.npz` without pickle.
+"""Head model (FLAME-like linear model with joints), stored as one `.npz` without pickle.
 
 Head frame: metres, x towards the subject's left, y up, the face looks to +z.
 """
@@ -27,8 +27,7 @@ class LandmarkSet:
     Attributes:
         face: (L,) i32, rows of `HeadModel.faces`.
         barycentric: (L, 3) f32, weights of the corners, which sum to 1.
-        index: (L,) i32, what each point is called in its scheme (MediaPipe 0..477, Multi-PIE
-            0..67).
+        index: (L,) i32, index of each point in its scheme (MediaPipe 0..477, Multi-PIE 0..67).
         corners: (L, 3) i32, vertex ids of the triangles; `HeadModel` fills it from `faces`.
     """
 
@@ -76,9 +75,9 @@ class HeadModel:
         expression_names: E names, or none.
         pose_basis: (V, 3, P) f32 with P = 9 (J - 1), or None.
         albedo: (V, 3) f32 sRGB in 0..1, or None.
-        name: which model this is.
-        version: of the model, carried into every file that depends on it.
-        licence: of the model, carried likewise.
+        name: name of the model.
+        version: version of the model, stored in every file that depends on it.
+        licence: licence of the model, stored likewise.
     """
 
     template: np.ndarray
@@ -114,7 +113,7 @@ class HeadModel:
         object.__setattr__(self, "landmarks", corners)
 
     def save(self, path: Path | str) -> None:
-        """Publish as `.npz`; a model that breaks the contract is refused as `load` would do."""
+        """Write `.npz` atomically; an invalid model is a `UserError`, as in `load`."""
         arrays = _flatten(self)
         _validate(arrays, str(path))
         write_npz(path, **arrays)
@@ -124,7 +123,7 @@ class HeadModel:
         """Read and check every array.
 
         Raises:
-            UserError: names the file, the array, and what was expected of it.
+            UserError: the message names file, array and expectation.
         """
         arrays = read_npz(path)
         _validate(arrays, str(path))

@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 
 
 def area_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Sum of the normals of the triangles around each vertex, each as long as twice its area.
+    """Area-weighted vertex normals, not normalized: sums of triangle normals of twice the area.
 
     Args:
         vertices: (..., V, 3).

@@ -10,7 +10,7 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import file_digest
 
 HEAD_FILE = "head.npz"
-# How licences begin that permit copies.
+# Prefixes of licences that permit copies.
 _FREE = "MIT"
 
 
@@ -33,15 +33,15 @@ def pack_head(folder: Path, head: HeadModel, file: Path) -> dict[str, str]:
 
 
 def packed_head(folder: Path, facts: Mapping[str, Any]) -> Path:
-    """The head model's file of an avatar.
+    """Path of an avatar's head model, with its hash checked.
 
     Args:
         folder: of the avatar.
-        facts: as `avatar.json` holds them: `head`, which `pack_head` gave, and `head_name`,
-            `head_version` and `head_licence`.
+        facts: content of `avatar.json`: `head` from `pack_head`, `head_name`, `head_version` and
+            `head_licence`.
 
     Raises:
-        UserError: the file is not there, or is another one.
+        UserError: the file is missing or has another hash.
     """
     if not all(isinstance(facts["head"].get(key), str) for key in ("path", "sha256")):
         raise UserError(f"{folder}: names no head model; name its .npz as `head`")
@@ -54,16 +54,14 @@ def packed_head(folder: Path, facts: Mapping[str, Any]) -> Path:
         if not path.is_file():
             raise UserError(f"{path}: is not there; copy the avatar's whole folder again")
         what = f"{path}: is damaged, it is not the {which} that the avatar was trained with"
-        cure = "copy the avatar's whole folder again"
+        fix = "copy the avatar's whole folder again"
     else:
         terms = f"its licence ({shown(licence)}) does not permit a copy with the avatar"
-        cure = "import the head model here, and name its .npz as `head`"
+        fix = "import the head model here, and name its .npz as `head`"
         if not path.is_file():
-            raise UserError(
-                f"{folder}: needs the {which}, and {terms}: {path} is not there; {cure}"
-            )
+            raise UserError(f"{folder}: needs the {which}, and {terms}: {path} is not there; {fix}")
         what = f"{path}: is not the {which} that the avatar {folder} was trained with"
-        cure = "name the right .npz as `head`"
+        fix = "name the right .npz as `head`"
     if file_digest(path) != reference["sha256"]:
-        raise UserError(f"{what}; {cure}")
+        raise UserError(f"{what}; {fix}")
     return path

@@ -1,4 +1,4 @@
-"""The head models by name. A new head is one module and one line here.
+"""Registry of head models. A new head is one module and one line here.
 
 Importing this module imports none of them, so that planning needs no torch.
 """
@@ -13,9 +13,9 @@ class Head(Plugin):
     """A head model; the target is a function (out, file, ...) that publishes a `HeadModel`.
 
     Attributes:
-        assets: keys of the files it is built from, in the order of the target's arguments; none
-            for a head that needs no files.
-        mica: whether its identity codes are FLAME's, which MICA estimates from images.
+        assets: asset keys of its source files, in the order of the target's arguments; may be
+            empty.
+        mica: whether its identity coefficients are FLAME's, so that MICA can estimate them.
     """
 
     assets: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ HEADS: Registry[Head] = Registry(
     "head",
     {
         "procedural": Head(
-            "headsplat.synthetic.head.observe:build_procedural_head",
+            "headsplat.synthetic.head.calibrated:build_procedural_head",
             "the project's own head",
         ),
         "ict": Head("headsplat.heads.ict.build:import_ict_head", "ICT-FaceKit", ("ict",)),

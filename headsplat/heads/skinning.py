@@ -1,4 +1,4 @@
-"""Vertices from coefficients: linear shapes, then FLAME's linear blend skinning.
+"""Posed vertices of a head model: linear blendshapes and FLAME's linear blend skinning.
 
 Torch only; every function is differentiable and batched over frames.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.checks import check_shape
 
-# Of a model's joints, root and neck keep still in the head's frame; jaw and eyes turn.
+# Joints that rotate in the head's frame: jaw and eyes; root and neck are fixed.
 STILL, TURNING = 2, 3
 
 
@@ -35,11 +35,11 @@ class _Rows:
 
 
 class HeadGeometry:
-    """A `HeadModel` on a device, evaluated.
+    """Evaluates a `HeadModel` on a device.
 
     Args:
         model: the head.
-        device: where the arrays live.
+        device: torch device of the arrays.
         dtype: float32 or float64.
     """
 
@@ -89,7 +89,7 @@ class HeadGeometry:
         neck: Tensor | None = None,
         vertex_ids: Tensor | None = None,
     ) -> Tensor:
-        """Posed vertices in the head frame (the root never turns: the camera does).
+        """Posed vertices in the head frame (the root is fixed; the camera moves).
 
         Follows FLAME's linear blend skinning: shapes, joints from the shaped vertices, pose
         correctives of the four moving joints, then the joint chain; the lids are added last.
@@ -128,18 +128,18 @@ class HeadGeometry:
 
 
 class SubjectGeometry:
-    """Some vertices of one person's head, in few large operations.
+    """Fast evaluation of some vertices of one subject, in few large operations.
 
     Equal, up to rounding, to `HeadGeometry.vertices` for a fixed identity and a still neck.
 
-    The identity is folded into the template, and the joints that turn are further rows of the one
-    product with the code. As the rows of the skinning weights sum to one, a vertex p moves by
-    sum_j w_j (R_j - 1) (p - c_j) over jaw and eyes, which is one more product.
+    The identity is baked into the template. Joint positions are further rows of the product with
+    the code. Skinning weights sum to one, so a vertex p moves by sum_j w_j (R_j - 1) (p - c_j). The
+    sum is over jaw and eyes, one more product.
 
     Args:
         geometry: the head.
         shape: (S,) identity coefficients.
-        vertex_ids: (n,) long, the rows that are wanted.
+        vertex_ids: (n,) long, the evaluated rows.
     """
 
     def __init__(self, geometry: HeadGeometry, shape: Tensor, vertex_ids: Tensor) -> None:
@@ -205,7 +205,7 @@ def _chain(joints: Tensor, neck: Tensor, rotations: Tensor) -> tuple[Tensor, Ten
         (B, 5, 3, 3) and (B, 5, 3): point = rotation @ point + offset.
     """
     root = torch.eye(3, dtype=neck.dtype, device=neck.device).expand_as(neck)
-    # Jaw and eyes hang on the neck, and each turns about its own joint.
+    # Jaw and eyes are children of the neck, and each rotates about its own joint.
     below = neck[:, None] @ rotations[:, 1:]
     matrices = torch.cat([root[:, None], neck[:, None], below], 1)
     pivot = joints[:, 1:2]

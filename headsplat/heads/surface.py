@@ -12,8 +12,8 @@ def closest_points(
         vertices: (V, 3).
         faces: (F, 3) corners, F >= 1; only these triangles are looked at.
         queries: (Q, 3).
-        neighbors: how many triangles with the nearest centers are tried per query; enough for
-            meshes whose triangles have similar sizes.
+        neighbors: number of candidate triangles per query, by distance of centers; suits meshes
+            with triangles of similar size.
 
     Returns:
         (Q,) rows of `faces` and (Q, 3) barycentric weights, float64.

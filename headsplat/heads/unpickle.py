@@ -1,4 +1,4 @@
-"""Read FLAME's pickles as data: arrays, sparse matrices and chumpy nodes.
+"""Restricted unpickler for FLAME: arrays, sparse matrices and chumpy nodes, read as data.
 
 Neither scipy nor chumpy is imported: their objects are read as plain state. The landmark table's
 torch tensors become numpy arrays.
@@ -24,11 +24,11 @@ from headsplat.runtime.pickles.tensors import Storage, TensorGlobals, TensorRefe
 from headsplat.runtime.pickles.torch_files import read_legacy
 from headsplat.runtime.regular import read_regular
 
-# The genuine model has 50 MB.
+# Size limit; the official model has 50 MB.
 _LARGEST = 1 << 30
-# Storages may together have so many times the bytes of their file.
+# Limit of the total bytes of storages, as a multiple of the file size.
 _TIMES = 4
-# Selections of selections, and numbers of a sparse matrix when written out.
+# Limits of nested chumpy selections, and of the size of a densified matrix.
 _DEEPEST, _DENSEST = 8, 1 << 24
 
 
@@ -156,7 +156,7 @@ def _densify(state: dict[str, Any], deepest: int) -> np.ndarray:
 def _check_columns(
     data: np.ndarray, rows: np.ndarray, starts: np.ndarray, height: int, width: int
 ) -> None:
-    """Each column's entries follow those of the one before, and nothing is larger than it says."""
+    """Check the CSC structure: column offsets ascend and all indices are in range."""
     if height < 0 or width < 0 or height * width > _DENSEST:
         raise ValueError(f"its shape is [{height}, {width}]")
     if {data.ndim, rows.ndim, starts.ndim} != {1} or {rows.dtype.kind, starts.dtype.kind} - {*"iu"}:

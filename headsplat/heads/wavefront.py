@@ -31,8 +31,8 @@ def read_textured_mesh(path: Path | str) -> TexturedMesh:
     """Read a mesh of triangles with texture coordinates.
 
     Raises:
-        UserError: unreadable, lines of numbers that are none or differ in length, a face that is
-            no triangle or has no texture coordinate, or an index beyond the file's vertices.
+        UserError: an unreadable file, a line that is not numeric or differs in length, a face that
+            is not a textured triangle, or an index out of range.
     """
     try:
         data = read_regular(path, _LARGEST)
@@ -83,7 +83,7 @@ def parse_faces(block: bytes) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: a polygon has another number of corners or lacks texture coordinates.
     """
-    # Without its digits a line only shows how many corners it has, and of how many numbers.
+    # A line without its digits shows the number of corners and of indices per corner.
     lines = block.translate(None, b"0123456789").split(b"\n")
     shapes = {line: line.split() for line in set(lines)}
     marks = {mark for shape in shapes.values() for mark in shape}
@@ -117,7 +117,7 @@ def _block(data: bytes, key: bytes) -> bytes:
 
 def _numbers(text: bytes, dtype: type) -> np.ndarray:
     with warnings.catch_warnings():
-        # numpy only warns about text that is no number and returns what it read so far.
+        # numpy only warns about text that is not a number and returns a partial result.
         warnings.simplefilter("error", DeprecationWarning)
         try:
             return np.fromstring(text, dtype=dtype, sep=" ")

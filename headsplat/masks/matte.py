@@ -11,8 +11,7 @@ import numpy as np
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.matters import MATTERS, MatteOptions
-from headsplat.masks.networks import AUTO
+from headsplat.masks.registry import AUTO, MATTING_MODELS, MattingOptions
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
@@ -64,7 +63,7 @@ def matte_chunk(
             that mattes are continuous across chunks.
         chunk: stem of the chunk's own zip among `frames`.
         out: the zip to write, one `<id:05d>.png` per frame.
-        model: of `MATTERS`, or `auto`: the first network where `weights` are given, else the
+        model: of `MATTING_MODELS`, or `auto`: the first network where `weights` are given, else the
             first model without.
         edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
         temporal_window: how many earlier frames steady a matte.
@@ -76,8 +75,10 @@ def matte_chunk(
     """
     if model == AUTO:
         network = weights is not None
-        model = next(n for n, entry in MATTERS.items() if (entry.weights is not None) == network)
-    entry = MATTERS[model]
+        model = next(
+            n for n, entry in MATTING_MODELS.items() if (entry.weights is not None) == network
+        )
+    entry = MATTING_MODELS[model]
     if entry.weights is not None and weights is None:
         raise UserError(f"--model {model}: needs its weights; pass --weights ({entry.description})")
     own = [path for path in frames if path.stem == chunk]
@@ -86,7 +87,7 @@ def matte_chunk(
     threads = available_threads()
     cv2.setNumThreads(threads)
     turn = int(chunk) if chunk.isdigit() else 0
-    options = MatteOptions(edge_radius, temporal_window, weights, turn)
+    options = MattingOptions(edge_radius, temporal_window, weights, turn)
     with (
         FrameStore(own) as store,
         FrameStore([path for path in frames if path.stem != chunk]) as earlier,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from headsplat.masks.matters import MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions
+from headsplat.masks.registry import MattingOptions
 from headsplat.networks.mediapipe_wheel import loading
 
 with loading():
@@ -93,6 +93,6 @@ class MediaPipeMatting:
             network.close()
 
 
-def open_matter(options: MatteOptions) -> MediaPipeMatting:
-    """See `headsplat.masks.matters.MATTERS`."""
+def open_matting(options: MattingOptions) -> MediaPipeMatting:
+    """See `headsplat.masks.registry.MATTING_MODELS`."""
     return MediaPipeMatting(options.edge_radius, options.temporal_window)

@@ -10,7 +10,7 @@ from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
-from headsplat.masks.parsers import PARSERS
+from headsplat.masks.registry import PARSING_MODELS
 from headsplat.networks.rvm_inference import stack
 from headsplat.networks.transfer import Download, Row
 from headsplat.runtime.device import shared_gpu
@@ -27,7 +27,7 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path, model: str = 
         frames: zip of the chunk's images.
         weights: file of the network.
         out: the zip to write.
-        model: of `headsplat.masks.parsers.PARSERS`.
+        model: of `headsplat.masks.registry.PARSING_MODELS`.
 
     Raises:
         UserError: an unreadable zip, or weights of another network.
@@ -36,7 +36,7 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path, model: str = 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # frames are already processed on several threads
     turn = int(frames.stem) if frames.stem.isdigit() else 0
-    parser = PARSERS[model].load()(weights, *shared_gpu(turn))
+    parser = PARSING_MODELS[model].load()(weights, *shared_gpu(turn))
 
     def labels(images: list[np.ndarray]) -> list[Row]:
         return Download(parser.labels(stack(images))).rows()

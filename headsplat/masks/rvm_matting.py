@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import torch
 
-from headsplat.masks.matters import MatteOptions
 from headsplat.masks.refine import central_component
-from headsplat.networks.rvm_inference import MattingEngine, open_matting, stack
+from headsplat.masks.registry import MattingOptions
+from headsplat.networks.rvm_inference import MattingEngine, open_rvm, stack
 from headsplat.networks.transfer import Download, Row
 from headsplat.runtime.device import shared_gpu
 from headsplat.runtime.process import available_threads
@@ -103,8 +103,8 @@ def remove_bystanders(matte: np.ndarray) -> np.ndarray:
     return np.where(around & (~coarse | (others > 0)), np.uint8(0), matte)
 
 
-def open_matter(options: MatteOptions) -> RvmMatting:
-    """See `headsplat.masks.matters.MATTERS`; sets the numbers of threads."""
+def open_matting(options: MattingOptions) -> RvmMatting:
+    """See `headsplat.masks.registry.MATTING_MODELS`; sets the numbers of threads."""
     torch.set_num_threads(available_threads())
     cv2.setNumThreads(1)  # frames are already processed on several threads
-    return RvmMatting(open_matting(options.weights, *shared_gpu(options.turn)))
+    return RvmMatting(open_rvm(options.weights, *shared_gpu(options.turn)))

@@ -170,7 +170,7 @@ class TorchMatting:
         return self._recording[1]
 
 
-def open_matting(path: Path | str, device: torch.device, gpu: int | None) -> MattingEngine:
+def open_rvm(path: Path | str, device: torch.device, gpu: int | None) -> MattingEngine:
     """Open the inference engine of a weight file, chosen by its suffix.
 
     Args:

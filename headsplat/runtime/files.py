@@ -132,12 +132,12 @@ def write_plain_json(path: Path | str, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path | str, cure: str = AGAIN) -> Any:
+def read_json(path: Path | str, fix: str = AGAIN) -> Any:
     """Read a JSON file.
 
     Args:
         path: the file.
-        cure: what to do about a damaged file, for the message.
+        fix: what to do about a damaged file, for the message.
 
     Raises:
         UserError: it is missing, damaged or not JSON.
@@ -146,7 +146,7 @@ def read_json(path: Path | str, cure: str = AGAIN) -> Any:
         return json_value(read_regular(path, _LARGEST_JSON))
     except (OSError, ValueError) as error:
         what = f"cannot be read as JSON ({one_line(error)})"
-        raise unreadable(error, path, what, cure) from error
+        raise unreadable(error, path, what, fix) from error
 
 
 def write_npz(path: Path | str, **arrays: Any) -> None:
@@ -162,14 +162,14 @@ def write_npz(path: Path | str, **arrays: Any) -> None:
 
 
 def read_npz(
-    path: Path | str, required: Sequence[str] = (), cure: str = AGAIN
+    path: Path | str, required: Sequence[str] = (), fix: str = AGAIN
 ) -> dict[str, np.ndarray]:
     """Read all arrays of an `.npz` without pickle.
 
     Args:
         path: the file.
         required: names of arrays that must be present.
-        cure: what to do about a damaged file, for the message.
+        fix: what to do about a damaged file, for the message.
 
     Raises:
         UserError: it cannot be read, or lacks a required array.
@@ -180,10 +180,10 @@ def read_npz(
         require_members(path, len(arrays))
     except BROKEN as error:
         what = f"cannot be read as .npz ({one_line(error)})"
-        raise unreadable(error, path, what, cure) from error
+        raise unreadable(error, path, what, fix) from error
     for key in required:
         if key not in arrays:
-            raise DamagedFile(f"{path}: the array '{key}' is missing; {cure}")
+            raise DamagedFile(f"{path}: the array '{key}' is missing; {fix}")
     return arrays
 
 
@@ -199,12 +199,12 @@ def read_npy(path: Path | str) -> np.ndarray:
     Raises:
         UserError: it cannot be read, or its checksum does not match.
     """
-    cure = AGAIN
+    fix = AGAIN
     try:
         content, checked = npy_content(read_regular(path, _LARGEST_NPY))
         if not checked:
-            cure = f"give a whole file; if the workflow made it, {AGAIN}"
+            fix = f"give a whole file; if the workflow made it, {AGAIN}"
         return array_of(content, Path(path).name)
     except BROKEN as error:
         what = f"cannot be read as .npy ({one_line(error)})"
-        raise unreadable(error, path, what, cure) from error
+        raise unreadable(error, path, what, fix) from error

@@ -60,20 +60,20 @@ def storage_error(error: BaseException, path: Path | str | None = None) -> UserE
     return None
 
 
-def unreadable(error: BaseException, path: Path | str, what: str, cure: str = AGAIN) -> UserError:
+def unreadable(error: BaseException, path: Path | str, what: str, fix: str = AGAIN) -> UserError:
     """The error for a file that could not be read; a `DamagedFile` if its content is at fault.
 
     Args:
         error: the exception that reading raised.
         path: the file.
         what: description of damaged content, such as "not a readable zip (...)".
-        cure: what to do about damaged content.
+        fix: what to do about damaged content.
     """
     if isinstance(error, MemoryError):
         return _error_with_cure(errno.ENOMEM, str(path))
     number = error.errno if isinstance(error, OSError) else None
     if number in _CONTENT_ERRORS:
-        return DamagedFile(f"{path}: {what}; {cure}")
+        return DamagedFile(f"{path}: {what}; {fix}")
     if number == errno.ENOENT:
         return UserError(f"{path}: is not there; put it back, or let the same command make it")
     return storage_error(error, path) or UserError(

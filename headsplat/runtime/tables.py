@@ -87,8 +87,8 @@ def read_text(table: Path, largest: int) -> str:
             data = handle.read(largest + 1)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        cure = "create it" if missing else "save the table there as a text file"
-        raise UserError(f"{table}: cannot be read ({error.strerror}); {cure}") from error
+        fix = "create it" if missing else "save the table there as a text file"
+        raise UserError(f"{table}: cannot be read ({error.strerror}); {fix}") from error
     if len(data) > largest:
         raise UserError(f"{table}: has more than {largest >> 20} MiB; split it into several tables")
     try:

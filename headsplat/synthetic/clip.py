@@ -20,7 +20,7 @@ from headsplat.synthetic.parameters import (
     CAMERA,
     ClipParameters,
     animate,
-    own_identity,
+    sample_identity,
     turn_matrices,
 )
 from headsplat.synthetic.performance import Performance, perform
@@ -31,10 +31,10 @@ from headsplat.video.encode import VideoWriter
 
 BATCH = 4
 CRF = 13
-# A short tele lens: 27 degrees across.
+# Focal length: field of view 27 degrees.
 FOCAL_PER_SIDE = 2.1
 DISTANCE = 0.82
-# Where the camera looks, above the neck's end; faces sit a little above the image's middle.
+# Height of the camera's target above the neck's end; faces are slightly above the image center.
 LOOK_ABOVE_NECK = 0.135
 TORSO_YAW = 0.2
 
@@ -50,9 +50,10 @@ def render_clip(
     """Render the built-in subject talking.
 
     Args:
-        head: file of the procedural head model, whose paint the subject wears.
+        head: file of the procedural head model, which also defines the subject's texture.
         video: the mp4 to write: H.264 images and AAC sound.
-        ground_truth: the npz to write: what was done at each frame, in the video's pixels.
+        ground_truth: the npz to write: ground truth parameters of each frame, in the video's
+            pixels.
         seconds: length, at least one.
         size: side of the square image, even.
         fps: images per second.
@@ -71,7 +72,7 @@ def render_clip(
         raise UserError(
             f"{head}: is the head '{model.name}'; the built-in subject needs 'procedural'"
         )
-    shape = own_identity(model)
+    shape = sample_identity(model)
     vertices = HeadGeometry(model).shaped(torch.as_tensor(shape)).numpy()
     pivot, _ = neck_end(model, vertices)
     camera_t = np.array([0.0, pivot[1] + LOOK_ABOVE_NECK, DISTANCE - pivot[2]])
@@ -99,10 +100,10 @@ def render_clip(
 def _frames(
     scene: Scene, parameters: ClipParameters, torso: tuple[np.ndarray, np.ndarray], count: int
 ) -> Iterator[np.ndarray]:
-    """All frames in order; as many batches at a time as there are threads.
+    """Render all frames in order, one batch per thread.
 
-    Every batch is drawn by one thread: the images then do not depend on the number of cores,
-    and nobody waits at the barriers of many small operations.
+    Each batch is rendered by one thread. Images then do not depend on the number of cores, and
+    small operations need no thread barriers.
     """
 
     def draw(first: int) -> np.ndarray:
@@ -115,7 +116,7 @@ def _frames(
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for first in range(0, count, BATCH):
                 pending.append(pool.submit(draw, first))
-                # One batch more than there are threads, so that memory stays bounded.
+                # One batch more than threads, which bounds memory.
                 if len(pending) > workers:
                     yield from pending.popleft().result()
             while pending:

@@ -1,7 +1,7 @@
 """Antialiased images of a lit, textured mesh.
 
-Every pixel is shaded once at its center; only where the surface breaks inside a pixel (an outline,
-a lip before teeth, an eye in its lids) are its finer samples shaded too and averaged.
+Pixels are shaded once at their center. Pixels with a depth or part discontinuity (silhouettes, lips
+before teeth, eyes in lids) are supersampled and averaged.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from torch import Tensor
 from headsplat.gaussians.raster.triangles import rasterize_triangles
 
 SAMPLES = 2
-# Two faces in one pixel whose middles differ more in depth belong to different sheets, metres.
+# Depth difference within a pixel that counts as a discontinuity, metres.
 DEPTH_STEP = 0.008
-# The key light's reflection on the cornea, in camera axes.
+# Direction of the key light's corneal reflection, in camera axes.
 CATCH_LIGHT = (-0.5, -0.75, -0.9)
 CATCH_EXPONENT = 220.0
 
@@ -39,7 +39,7 @@ class Surface:
 
 
 class Painter:
-    """Draws a `Surface` over a still background.
+    """Renders a `Surface` over a static background.
 
     Args:
         surface: the mesh's constant part.
@@ -54,7 +54,7 @@ class Painter:
         texels = torch.nn.functional.pad(
             surface.texels.permute(2, 0, 1)[None], (0, 1, 0, 1), mode="replicate"
         )[0].permute(1, 2, 0)
-        # A texel with its right and lower neighbors in one row: one look-up instead of four.
+        # A texel and its right and lower neighbors in one row: one look-up instead of four.
         self._quads = torch.cat(
             [texels[:-1, :-1], texels[:-1, 1:], texels[1:, :-1], texels[1:, 1:]], -1
         ).reshape(-1, 12)
@@ -65,7 +65,7 @@ class Painter:
         Args:
             pixels: (B, V, 3) x, y in pixels, and depth.
             places: (B, V, 3) metres in camera axes.
-            light: (B, V, 4) diffuse light in linear RGB, then the mirrored light.
+            light: (B, V, 4) diffuse light in linear RGB, then specular light.
             normals: (B, V, 3) in camera axes.
 
         Returns:
@@ -120,7 +120,7 @@ class Painter:
         return canvas.reshape(size, size, 3)
 
     def _sheets(self, places: Tensor) -> Tensor:
-        """(F + 1,) numbers that jump from sheet to sheet; the first is the background's."""
+        """(F + 1,) depth plus a part offset of the background and each face."""
         depth = places[:, 2][self._surface.faces].mean(1) + 10 * self._surface.part
         return torch.cat([torch.full((1,), -10.0), depth])
 
@@ -165,7 +165,7 @@ def _blend(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
 
 
 def _catch_light(normal: Tensor, place: Tensor) -> Tensor:
-    """(n,) the small bright reflection that makes an eye look wet."""
+    """(n,) corneal highlight."""
     normal = torch.nn.functional.normalize(normal, dim=1)
     view = torch.nn.functional.normalize(-place, dim=1)
     light = torch.nn.functional.normalize(torch.tensor(CATCH_LIGHT), dim=0)

@@ -11,14 +11,14 @@ from headsplat.runtime.errors import UserError
 from headsplat.synthetic.performance import Performance
 from headsplat.synthetic.phones import LIP_CHANNELS
 
-# Head axes to the axes of the still camera before it (OpenCV).
+# Rotation from head axes to the static OpenCV camera in front.
 CAMERA = np.diag([1.0, -1.0, -1.0])
 JAW_RADIANS = 0.28
-# The lids of a relaxed eye, and how far they come down with the gaze, per radian.
+# Lid closure of a relaxed eye, and additional closure per radian of downward gaze.
 LID_REST = 0.10
 LID_FOLLOW = 0.5
 
-# What each channel of the performance adds to which expression shapes; "*" is _L and _R.
+# Weights of performance channels on expression shapes; "*" stands for _L and _R.
 SHAPES_OF_CHANNEL: dict[str, dict[str, float]] = {
     "press": {"mouthPress*": 0.5, "mouthRollUpper": 0.2, "mouthRollLower": 0.2},
     "round": {"mouthPucker": 0.75, "mouthFunnel": 0.3},
@@ -55,13 +55,13 @@ class ClipParameters:
     t: np.ndarray
 
     def frames(self, part: slice) -> "ClipParameters":
-        """Some of the frames, of the same person."""
+        """Parameters of some frames."""
         names = ("exp", "jaw", "eyes", "eyelids", "R", "t")
         return replace(self, **{name: getattr(self, name)[part] for name in names})
 
 
-def own_identity(model: HeadModel, seed: int = 23) -> np.ndarray:
-    """(S,) identity drawn from the prior, without its extremes."""
+def sample_identity(model: HeadModel, seed: int = 23) -> np.ndarray:
+    """(S,) identity sampled from the truncated prior."""
     generator = np.random.default_rng(seed)
     drawn = generator.standard_normal(len(model.shape_std)).clip(-1.2, 1.2)
     return (0.7 * drawn * model.shape_std).astype(np.float32)
@@ -73,7 +73,7 @@ def animate(
     """Parameters of a head model that follow a performance.
 
     Args:
-        performance: what happens.
+        performance: motion of the subject.
         model: a head with ARKit-style expression names.
         pivot: (3,) metres, the point of the head frame about which the head turns.
         camera_t: (3,) translation of the fixed camera; its rotation is `CAMERA`.
@@ -98,7 +98,7 @@ def animate(
         "t": moved @ CAMERA.T + camera_t,
     }
     return ClipParameters(
-        shape=own_identity(model),
+        shape=sample_identity(model),
         **{key: value.astype(np.float32) for key, value in arrays.items()},
     )
 

@@ -1,8 +1,8 @@
 """Motion of the built-in subject per frame: speech, blinks, gaze, brows and head turns.
 
 The motion is independent of a head model; `headsplat.synthetic.parameters` applies it to one. The
-two halves of a long clip are similar but not equal, so that held-out frames have similar frames
-among the training ones.
+two halves of a long clip are similar but not equal, so that held-out frames resemble training
+frames.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import numpy as np
 
 from headsplat.synthetic.speech import Speech, lip_tracks
 
-# Turns repeat after this time; a shorter clip turns faster, but never faster than a person would.
+# Period of the head turns, seconds. Shorter clips turn faster, up to a natural speed.
 CYCLE_SECONDS = 6.0
 SHORTEST_CYCLE = 2.5
 FINE_RATE = 400.0
-# Keys of one cycle: its part that has passed, then yaw, pitch, roll in degrees. Head pose is
-# x subject's left, so a positive yaw turns to the subject's left; a positive pitch looks down.
+# Head pose keys of one cycle: phase, then yaw, pitch, roll in degrees. Head pose is x subject's
+# left, so a positive yaw turns to the subject's left; a positive pitch looks down.
 HEAD_KEYS = np.array(
     [
         [0.00, 0.0, 0.0, 0.0],
@@ -32,7 +32,7 @@ HEAD_KEYS = np.array(
 )
 BLINK_CLOSE, BLINK_HOLD, BLINK_OPEN = 0.085, 0.075, 0.150
 BLINK_PAUSES = (2.85, 2.05, 2.90, 2.10)
-# Where the eyes rest, in degrees relative to the camera: yaw to the subject's left, pitch down.
+# Gaze targets, in degrees relative to the camera: yaw to the subject's left, pitch down.
 GAZE_POINTS = ((0, 0), (11, 2), (0, 1), (-12, -3), (2, 5), (-6, 7), (0, 0), (13, -5), (-3, -1))
 GAZE_PAUSES = (0.85, 0.55, 0.95, 0.6, 0.7)
 SACCADE_SECONDS = 0.05
@@ -41,7 +41,7 @@ EYE_LIMIT = np.deg2rad(22.0)
 
 @dataclass(frozen=True)
 class Performance:
-    """Everything that moves, sampled at the frames' times k / fps.
+    """Motion channels sampled at times k / fps.
 
     Attributes:
         times: (N,) seconds.
@@ -52,7 +52,7 @@ class Performance:
         smile: (N,) in 0..1.
         angles: (N, 3) radians: yaw to the subject's left, pitch down, roll to the subject's right
             shoulder.
-        shift: (N, 3) metres, the neck's base against its place at rest, head axes.
+        shift: (N, 3) metres, displacement of the neck's base, head axes.
     """
 
     times: np.ndarray
@@ -69,9 +69,9 @@ def perform(speech: Speech, fps: float, seed: int = 11) -> Performance:
     """Motion that goes with a speech.
 
     Args:
-        speech: what is spoken, and for how long.
+        speech: timing of the speech.
         fps: frames per second.
-        seed: of the small irregularities; equal seeds give equal performances.
+        seed: random seed; equal seeds give equal performances.
     """
     generator = np.random.default_rng(seed)
     count = round(speech.seconds * fps)
@@ -80,7 +80,7 @@ def perform(speech: Speech, fps: float, seed: int = 11) -> Performance:
     angles = _head_angles(fine, speech, generator)
     wander = _wander(fine, (0.37, 0.61, 0.23), generator)
     shift = wander * (0.008, 0.005, 0.010)
-    # Leaning into a turn moves the neck's base a little the same way.
+    # Turns also shift the neck's base slightly in the same direction.
     shift[:, 0] += 0.02 * np.sin(angles[:, 0])
     accents = np.exp(-0.5 * ((fine[:, None] - speech.accents - 0.03) / 0.10) ** 2)
     weights = generator.uniform(0.2, 1.0, len(speech.accents))
@@ -137,12 +137,12 @@ def _head_angles(times: np.ndarray, speech: Speech, generator: np.random.Generat
     cycles = int(np.ceil(speech.seconds / cycle)) + 1
     key_times = np.concatenate([(HEAD_KEYS[:, 0] + k) * cycle for k in range(cycles)])
     keys = np.concatenate([HEAD_KEYS[:, 1:]] * cycles)
-    # The extremes stay put; the keys between them differ from cycle to cycle.
+    # Extreme keys are fixed; the others vary from cycle to cycle.
     loose = np.abs(keys) < 20
     keys = keys + loose * generator.uniform(-1, 1, keys.shape) * (1.5, 0.8, 0.8)
     right = np.searchsorted(key_times, times, side="right").clip(1, len(keys) - 1)
     span = key_times[right] - key_times[right - 1]
-    # Nearly all the time between keys is movement: people drift rather than freeze.
+    # Motion fills most of the time between keys, because people rarely hold still.
     step = _ease((times - key_times[right - 1]) / span)[:, None]
     angles = keys[right - 1] * (1 - step) + keys[right] * step
     angles += _wander(times, (0.43, 0.57, 0.33), generator) * (0.8, 0.5, 0.8)

@@ -1,4 +1,4 @@
-"""Speech sounds of the built-in subject: formants and mouth shapes.
+"""Phone table of the built-in subject: formants and mouth shapes.
 
 Vowel formants are rounded values of an adult voice. Lip and jaw targets are fractions of the
 subject's largest opening, rounding and so on.
@@ -22,7 +22,7 @@ class Phone:
         jaw, press, round, spread, lift, lower, tuck: lip and jaw targets, 0..1: jaw opening,
             lips pressed together, lips rounded, corners drawn apart, upper lip raised, lower lip
             lowered, lower lip tucked under the upper teeth.
-        firmness: how strongly the targets win over those of the neighbors.
+        firmness: dominance of the targets over those of the neighbors.
     """
 
     seconds: float
@@ -85,8 +85,8 @@ PHONES: dict[str, Phone] = {
 
 STOPS = {"p": 1000.0, "b": 900.0, "t": 4500.0, "d": 4000.0, "k": 2200.0}
 
-# Every phrase is heard at least twice in a clip of twelve seconds, so that whichever frames are
-# held out, their mouth shapes also occur elsewhere.
+# Every phrase occurs at least twice in a clip of twelve seconds, so that mouth shapes of held-out
+# frames also occur in training.
 PHRASES: tuple[str, ...] = (
     "h eh l ow_ m ay_ n ey_ m ih z eh m ax",
     "w iy s ao ax b l uw b ow_ t",

@@ -1,6 +1,6 @@
 """Background image of the built-in clip: a room with a wall, a shelf, a plant and a window.
 
-It is painted once, at twice the size, in units of the image's side, and slightly out of focus.
+It is painted once at twice the size, in units of the image side, and slightly blurred.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def paint_room(size: int, seed: int = 3) -> np.ndarray:
     generator = np.random.default_rng(seed)
     image = Image.fromarray(_wall(side, generator))
     draw = ImageDraw.Draw(image)
-    _picture(draw, side)
+    _painting(draw, side)
     _shelf(draw, side)
     _plant(draw, side, generator)
     image = image.filter(ImageFilter.GaussianBlur(side / 320))
@@ -37,12 +37,12 @@ def _wall(side: int, generator: np.random.Generator) -> np.ndarray:
     light = light + 0.13 * pool * bars
     coarse = Image.fromarray(generator.uniform(0, 255, (40, 40)).astype(np.uint8))
     mottle = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), float) / 255 - 0.5
-    colour = np.array([170.0, 172.0, 166.0]) * (light + 0.035 * mottle)[..., None]
+    color = np.array([170.0, 172.0, 166.0]) * (light + 0.035 * mottle)[..., None]
     wainscot = _soft(y - 0.80, 0.003)[..., None]
     grooves = 1 - 0.10 * _soft(0.004 - np.abs((x * 9) % 1 - 0.5) / 9, 0.002)
     panel = np.array([112.0, 104.0, 96.0]) * (light * grooves)[..., None]
     rail = _soft(0.012 - np.abs(y - 0.80), 0.002)[..., None]
-    wall = colour * (1 - wainscot) + panel * wainscot
+    wall = color * (1 - wainscot) + panel * wainscot
     wall = wall * (1 - rail) + np.array([146.0, 136.0, 124.0]) * light[..., None] * rail
     return wall.clip(0, 255).astype(np.uint8)
 
@@ -53,25 +53,25 @@ def _soft(value: np.ndarray, width: float) -> np.ndarray:
     return step * step * (3 - 2 * step)
 
 
-def _box(draw: ImageDraw.ImageDraw, side: int, corners: tuple, colour: tuple) -> None:
-    draw.rectangle([value * side for value in corners], fill=colour)
+def _box(draw: ImageDraw.ImageDraw, side: int, corners: tuple, color: tuple) -> None:
+    draw.rectangle([value * side for value in corners], fill=color)
 
 
-def _picture(draw: ImageDraw.ImageDraw, side: int) -> None:
+def _painting(draw: ImageDraw.ImageDraw, side: int) -> None:
     """A framed landscape on the left."""
     _box(draw, side, (0.052, 0.117, 0.292, 0.427), (128, 126, 120))
     _box(draw, side, (0.045, 0.105, 0.285, 0.415), (74, 56, 44))
     _box(draw, side, (0.058, 0.118, 0.272, 0.402), (226, 220, 208))
     _box(draw, side, (0.082, 0.145, 0.248, 0.375), (140, 172, 192))
     draw.ellipse([v * side for v in (0.19, 0.165, 0.225, 0.20)], fill=(244, 214, 150))
-    for base, peak, colour in (
+    for base, peak, color in (
         (0.245, 0.03, (110, 130, 140)), (0.285, 0.02, (88, 116, 98)), (0.33, 0.012, (150, 138, 84)),
     ):  # fmt: skip
         x = np.linspace(0.082, 0.248, 40)
         ridge = base + peak * np.sin(x * 38 + base * 90)
         outline = [(a * side, b * side) for a, b in zip(x, ridge, strict=True)]
         outline += [(0.248 * side, 0.375 * side), (0.082 * side, 0.375 * side)]
-        draw.polygon(outline, fill=colour)
+        draw.polygon(outline, fill=color)
 
 
 def _shelf(draw: ImageDraw.ImageDraw, side: int) -> None:
@@ -79,9 +79,9 @@ def _shelf(draw: ImageDraw.ImageDraw, side: int) -> None:
     _box(draw, side, (0.71, 0.415, 1.0, 0.440), (104, 102, 98))
     _box(draw, side, (0.70, 0.395, 1.0, 0.418), (98, 70, 50))
     left = 0.725
-    for width, height, colour in BOOKS:
-        _box(draw, side, (left, 0.395 - height, left + width, 0.395), colour)
-        band = tuple(min(255, c + 40) for c in colour)
+    for width, height, color in BOOKS:
+        _box(draw, side, (left, 0.395 - height, left + width, 0.395), color)
+        band = tuple(min(255, c + 40) for c in color)
         _box(draw, side, (left, 0.395 - 0.8 * height, left + width, 0.395 - 0.74 * height), band)
         left += width + 0.003
     draw.pieslice([v * side for v in (0.925, 0.335, 0.995, 0.455)], 180, 360, fill=(196, 188, 170))

@@ -1,4 +1,4 @@
-"""Scene of the built-in clip: head and torso as one lit and textured mesh before a room."""
+"""Scene of the built-in clip: head and torso as one lit and textured mesh in front of a room."""
 
 import numpy as np
 import torch
@@ -21,30 +21,30 @@ GAMMA = 2.2
 NOISE = 1.3
 NOISE_FIELDS = 16
 ATLAS_SIDE = 1024
-# Not the head's default colors: the subject is somebody.
+# Colors of the subject, other than the head model's defaults.
 PERSON = Person(
     skin=(0.84, 0.64, 0.53), hair=(0.30, 0.16, 0.09), brows=(0.22, 0.12, 0.08),
     iris=(0.36, 0.46, 0.34), brow_width=4.8, blush=0.35,
 )  # fmt: skip
 EYES = ("left_eyeball", "right_eyeball")
 GLOSS = {"face": 0.09, "lips": 0.12, "nose": 0.12, "forehead": 0.11, "scalp": 0.03}
-# Openness inside the mouth is set by hand: that of the closed mouth would be zero.
+# Sky visibility inside the mouth is constant, because it is zero for a closed mouth.
 OPENNESS = {"teeth": 0.55, "mouth_interior": 0.25} | dict.fromkeys(EYES, 0.75)
-# Parts with outlines of their own, however little they stand off from the skin.
+# Parts with outlines of their own, even where close to the skin.
 SHEETS = dict.fromkeys(EYES, 2.0) | {
     "teeth": 3.0, "mouth_interior": 4.0, "left_ear": 5.0, "right_ear": 5.0, "tongue": 6.0,
 }  # fmt: skip
 
 
 class Scene:
-    """Draws frames of one performance.
+    """Renders frames of the built-in clip.
 
     Args:
         model: the procedural head.
         shape: (S,) its identity.
         size: side of the image in pixels.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
-        seed: of the camera's noise.
+        seed: random seed of the sensor noise.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Scene:
             parameters: the B frames.
             torso_R: (B, 3, 3) head axes to camera for the torso.
             torso_t: (B, 3) metres.
-            first: number of the first frame, which chooses the noise.
+            first: number of the first frame, which seeds the noise.
         """
         batch = len(parameters.exp)
         head = self._geometry.vertices(
@@ -120,7 +120,7 @@ def neck_end(model: HeadModel, vertices: np.ndarray) -> tuple[np.ndarray, tuple[
 
 
 def _set_regions(values: Tensor, model: HeadModel, numbers: dict[str, float]) -> None:
-    """Overwrite `values` (V,) in those of the named regions that the model has."""
+    """Overwrite `values` (V,) in the named regions, if the model has them."""
     for name, number in numbers.items():
         if name in model.regions:
             values[torch.as_tensor(model.regions[name]).long()] = number

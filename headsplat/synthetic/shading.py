@@ -19,22 +19,22 @@ SHEEN_EXPONENT = 18.0
 def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Tensor) -> Tensor:
     """Light vertices seen by a fixed camera in a fixed room.
 
-    A light's clamped cosine is replaced by its expansion in spherical harmonics up to degree two
-    (Ramamoorthi and Hanrahan 2001), which is what a large soft box looks like.
+    The clamped cosine of a light is expanded in spherical harmonics up to degree two (Ramamoorthi
+    and Hanrahan 2001), like a large soft box.
 
     Args:
         places: (B, V, 3) in camera axes, metres.
         normals: (B, V, 3) in camera axes.
-        openness: (V,) part of the sky that is seen, 0..1.
+        openness: (V,) sky visibility, 0..1.
         gloss: (V,) strength of the sheen.
 
     Returns:
-        (B, V, 4): linear RGB that falls on the surface, and mirrored white light.
+        (B, V, 4): diffuse linear RGB irradiance, and specular white light.
     """
     view = torch.nn.functional.normalize(-places, dim=-1)
     diffuse = torch.tensor(AMBIENT) * openness[:, None].expand(*normals.shape[:2], 1)
     sheen = torch.zeros(*normals.shape[:2], 1)
-    # Direct light is blocked too where little of the sky is seen, but less than the ambient one.
+    # Low sky visibility also attenuates direct light, but less than ambient light.
     direct = (0.25 + 0.75 * openness)[:, None]
     for direction, color in LIGHTS:
         towards = torch.nn.functional.normalize(torch.tensor(direction), dim=0)
@@ -48,15 +48,15 @@ def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Ten
 
 
 def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: int = 192) -> Tensor:
-    """Cosine-weighted share of the sky that the mesh does not hide from each vertex.
+    """Cosine-weighted sky visibility of each vertex (ambient occlusion).
 
-    The mesh is looked at from `directions` far points spread evenly over the sphere; a vertex sees
-    the sky there if nothing lies in front of it.
+    Depth images are rendered from `directions` distant points spread evenly over the sphere. A
+    vertex sees the sky in that direction if it is not occluded.
 
     Args:
         vertices: (V, 3) metres.
         faces: (F, 3).
-        directions: how many, a multiple of eight.
+        directions: number of directions, a multiple of eight.
         size: side of the depth images in pixels.
 
     Returns:
@@ -80,13 +80,14 @@ def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: in
     for axes, direction in zip(frame.split(8), towards.split(8), strict=True):
         turned = centered @ axes.transpose(1, 2)
         pixels = (turned[..., :2] / radius + 1) * (size / 2)
-        # Far away, so that perspective-correct weights are the plain ones.
+        # Distant cameras, for which perspective is negligible.
         depth = turned[..., 2:] + 50 * radius
         points = torch.cat([pixels, depth], -1)
         face, bary = rasterize_triangles(points, faces, size, size)
         front = interpolate(face, bary, faces, depth)[..., 0]
         front = torch.where(face >= 0, front, torch.full_like(front, float("inf")))
-        # The farthest of the nine pixels around: a vertex on a slope must not hide itself.
+        # The farthest of nine neighboring pixels, so that sloped surfaces do not occlude
+        # themselves.
         lenient = torch.nn.functional.max_pool2d(front.clamp_max(1e6)[:, None], 3, 1, 1)[:, 0]
         column, row = (pixels.long().clamp(0, size - 1)).unbind(-1)
         nearest = lenient[torch.arange(len(axes))[:, None], row, column]

@@ -1,4 +1,4 @@
-"""Timing of the spoken sounds, from which both voice and mouth motion are made."""
+"""Phone timing of the built-in speech, from which voice and mouth motion are synthesized."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from headsplat.synthetic.phones import DIPHTHONGS, PHONES, PHRASES
 
 PHRASE_SECONDS = 2.0
 SPOKEN_PART = 0.84
-# The lips start before the sound and linger after it by about this much.
+# Seconds by which lip motion precedes and outlasts a sound (coarticulation).
 REACH_SECONDS = 0.045
 
 
@@ -28,7 +28,7 @@ class Speech:
 
     @property
     def seconds(self) -> float:
-        """Length of the whole."""
+        """Total length."""
         return float(self.starts[-1])
 
 
@@ -45,13 +45,13 @@ def _spell(phrase: str) -> list[tuple[str, float]]:
 def compose_speech(seconds: float) -> Speech:
     """Fill `seconds` with the phrases in turn, each followed by a short silence.
 
-    A last slot that does not fit is shortened to whole phones and closed with silence.
+    The last phrase is cut to whole phones and padded with silence.
     """
     names, lengths = ["-"], [0.12]
     slot = 0
     while sum(lengths) < seconds - 0.3:
         spelled = _spell(PHRASES[slot % len(PHRASES)])
-        # The second time a phrase comes it is a little slower: similar, not identical.
+        # Repeated phrases are slightly slower: similar, not identical.
         spoken = PHRASE_SECONDS * (SPOKEN_PART + 0.03 * (slot // len(PHRASES) % 2))
         scale = spoken / sum(length for _, length in spelled)
         slot_end = sum(lengths) + PHRASE_SECONDS
@@ -80,7 +80,7 @@ def lip_tracks(speech: Speech, times: np.ndarray) -> np.ndarray:
     coarticulation in synthetic visual speech" (1993).
 
     Args:
-        speech: what is spoken.
+        speech: phone timing.
         times: (t,) seconds.
 
     Returns:
@@ -94,6 +94,6 @@ def lip_tracks(speech: Speech, times: np.ndarray) -> np.ndarray:
     inside = np.minimum(times[:, None] - begin, end - times[:, None]).clip(0.0)
     dominance = firmness * np.exp(-outside / REACH_SECONDS)
     dominance *= 1 + inside / REACH_SECONDS
-    # Squared: neighbors color a sound, they do not drown it.
+    # Squared, which limits the influence of neighbors.
     dominance = dominance**2
     return dominance @ targets / dominance.sum(1, keepdims=True)

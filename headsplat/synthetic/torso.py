@@ -59,7 +59,7 @@ def build_torso(center: np.ndarray, radius: tuple[float, float]) -> Torso:
         radius: its half width and half depth, metres.
     """
     collar = COLLAR + [0, radius[0], radius[1], 0]
-    # Shoulders of a broad-necked head start no narrower than the collar.
+    # Shoulders are at least as wide as the collar.
     body = BODY.copy()
     body[:, 1:3] = np.maximum(body[:, 1:3], collar[-1, 1:3] + 0.002)
     rows = np.concatenate([collar, body])

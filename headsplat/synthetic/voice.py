@@ -1,8 +1,7 @@
 """Formant synthesizer: audio from the timing of speech sounds.
 
-Source and filter: a band-limited glottal sound and noise are cut into short windows, each window's
-spectrum is multiplied by the response of the mouth at that time, and the windows are overlapped
-again. It needs nothing but numpy and gives the same samples every time.
+Source-filter model: a band-limited glottal source and noise, filtered by the time-varying response
+of the mouth in short overlapping windows. Uses numpy only and is deterministic.
 """
 
 import numpy as np
@@ -14,7 +13,7 @@ SAMPLE_RATE = 48000
 HOP = 240
 WINDOW = 960
 FFT = 2048
-# The two upper resonances hardly depend on what is said.
+# The two upper formants are nearly constant.
 UPPER_FORMANTS = (3500.0, 4300.0)
 BANDWIDTHS = (70.0, 90.0, 130.0, 200.0, 280.0)
 BASE_PITCH = 118.0
@@ -22,7 +21,7 @@ HARMONICS = 44
 
 
 def synthesize(speech: Speech, seed: int = 5) -> np.ndarray:
-    """Sound of a speech.
+    """Synthesize the audio of a speech.
 
     Returns:
         (n,) float32 in [-1, 1] at `SAMPLE_RATE`, n = round(speech.seconds * SAMPLE_RATE).

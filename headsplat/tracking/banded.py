@@ -1,10 +1,9 @@
 """Cholesky factorization and solves of symmetric block-tridiagonal systems, batched.
 
-A temporal term of second order couples a frame with the next two; with two frames a block the
-matrix becomes block-tridiagonal. Blocks are eliminated by cyclic reduction (Heller 1976): every
-other block at once, then every other one of those that are left. That is Cholesky's factorization
-in another order; time and memory stay linear in the clip, and a GPU works on whole levels, of
-which there are only log2 of the number of blocks.
+A second-order temporal term couples a frame with the next two. With two frames per block the matrix
+is block-tridiagonal. Blocks are eliminated by cyclic reduction (Heller 1976): every other block at
+once, then every other remaining one. This is a reordered Cholesky factorization, linear in time and
+memory. A GPU processes whole levels, log2 of the number of blocks.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headsplat.tracking.parallel import each, shares
+from headsplat.tracking.parallel import map_threads, thread_slices
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class _Level:
 
 @dataclass(frozen=True)
 class BandedFactor:
-    """Factor of a block-tridiagonal matrix: one level after another, then one last block."""
+    """Factor of a block-tridiagonal matrix: the levels of the elimination, then the last block."""
 
     levels: list[_Level]
     last: Tensor
@@ -40,7 +39,7 @@ class BandedFactor:
     def half_solve(self, right: Tensor) -> Tensor:
         """L^-1 right for (B, K, m, c), rows in the order of elimination.
 
-        L^-1 A is what Schur complements are made of; the order does not matter to them.
+        L^-1 A gives Schur complements, which do not depend on the order of rows.
         """
         rows: list[Tensor] = []
         for level in self.levels:
@@ -53,7 +52,7 @@ class BandedFactor:
         return torch.cat([*rows, _triangular(self.last, right)], 1)
 
     def back_solve(self, half: Tensor) -> Tensor:
-        """L^-T half for (B, K, m, c) as `half_solve` gives it; rows in the matrix' order."""
+        """L^-T half for (B, K, m, c) from `half_solve`; rows in the order of the matrix."""
         sizes = [level.lower.shape[1] for level in self.levels]
         *parts, last = half.split([*sizes, 1], 1)
         known = _transposed(self.last, last)
@@ -70,8 +69,8 @@ class BandedFactor:
 def factorize(diagonal: Tensor, below: Tensor) -> BandedFactor:
     """Factor the matrix with the given blocks.
 
-    A matrix that is not positive definite gives a useless factor, no error, because a GPU would
-    have to be waited for: who solves with it has to look at what comes out.
+    A matrix that is not positive definite gives an invalid factor without an error, because
+    checking would synchronize with the GPU. Callers must check the solution.
 
     Args:
         diagonal: (B, K, m, m) symmetric blocks.
@@ -85,7 +84,7 @@ def factorize(diagonal: Tensor, below: Tensor) -> BandedFactor:
 
 
 def _reduce(diagonal: Tensor, below: Tensor) -> tuple[_Level, Tensor, Tensor]:
-    """Eliminate the odd blocks; the even ones and their new couplings are left."""
+    """Eliminate the odd blocks; returns their factors and the reduced system of the even blocks."""
     lower = _spread(cholesky, diagonal[:, 1::2])
     left = _triangular(lower, below[:, 0::2])
     after = below[:, 1::2]
@@ -127,11 +126,11 @@ def _transposed(lower: Tensor, right: Tensor) -> Tensor:
 
 
 def _spread(work: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
-    """`work` on (B, k, ...) arrays, the B k small matrices shared out over the threads."""
+    """Apply `work` to (B, k, ...) arrays, with the B k small matrices split over threads."""
     batch, count = arrays[0].shape[:2]
     flat = [array.flatten(0, 1) for array in arrays]
-    parts = shares(len(flat[0]), flat[0].is_cuda)
-    done = list(each(lambda rows: work(*(a[rows] for a in flat)), parts, flat[0].is_cuda))
+    parts = thread_slices(len(flat[0]), flat[0].is_cuda)
+    done = list(map_threads(lambda rows: work(*(a[rows] for a in flat)), parts, flat[0].is_cuda))
     whole = done[0] if len(done) == 1 else torch.cat(done)
     return whole.unflatten(0, (batch, count))
 

@@ -1,7 +1,7 @@
 """The head model restricted to its landmarks, in the solver's coordinates.
 
-Linear blend skinning of a surface point is exact here: for every joint the sum of weight x
-barycentric x vertex is linear in the coefficients, and so are the joints themselves, so that
+Linear blend skinning of a surface point is exact here. For every joint, the sum of weight x
+barycentric x vertex is linear in the coefficients, and so are the joints, so that
 
     point = q_still + R_jaw q_jaw + R_left q_left + R_right q_right + lids
 
@@ -19,21 +19,21 @@ from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick
 from headsplat.heads.model import HeadModel
 
 JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
-# Points of the second detector's 68 are numbered from here on.
+# First index of the second detector's 68 points.
 SECOND = 1000
-# Directions of the identity (and of an unbounded expression space) that move the landmarks by
-# less than this at one standard deviation (metres, root mean square) stay at the prior's mean.
+# Unobservable directions are dropped: those of identity (and of an unbounded expression space) that
+# move the landmarks by less than this RMS, in metres, at one standard deviation.
 SEEN = 4e-5
-# An expression shape whose landmarks move as a joint or a lid moves them (jawOpen, eyeBlink) is
-# held back by this factor, so that the joint or the lid takes the motion.
+# Factor on the standard deviation of expression shapes that duplicate a joint or lid (jawOpen,
+# eyeBlink), so that the joint or lid explains the motion.
 DOUBLE_COSINE, DOUBLE_SHARE = 0.85, 0.2
 
 
 @dataclass(frozen=True)
-class Part:
-    """Points that one joint moves: q = template + bases.
+class JointPart:
+    """Points rigidly attached to one joint: q = template + bases.
 
-    rows: which points; weight (n,) how much of each the joint carries; template (n, 3);
+    rows: which points; weight (n,) skinning weight of the joint; template (n, 3);
     identity (n, 3, Q); expression (n, 3, E); pose (n, 3, 27) correctives of jaw and eyes, or None.
     """
 
@@ -55,7 +55,7 @@ class Part:
     def chosen_points(
         self, rows: Tensor, identity: Tensor, expression: Tensor, feature: Tensor
     ) -> Tensor:
-        """Each frame's own points: (N, m) row numbers, (Q,), (N, E), (N, 27) -> (N, m, 3)."""
+        """Points selected per frame: (N, m) row numbers, (Q,), (N, E), (N, 27) -> (N, m, 3)."""
         still = self.template + self.identity @ identity
         moved = torch.einsum("nlck,nk->nlc", self.expression[rows], expression)
         if self.pose is not None:
@@ -75,7 +75,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Space:
-    """Solver coordinates to coefficients: coefficients = mean + matrix @ coordinates."""
+    """Affine map from solver coordinates to coefficients: mean + matrix @ coordinates."""
 
     matrix: np.ndarray
     mean: np.ndarray
@@ -90,11 +90,11 @@ class LandmarkBasis:
 
     Args:
         head: the model.
-        identity_mean: (S,) mean of the identity's prior, zero without it.
-        device: where the bases live.
-        second: take the second detector's 68 points in.
-        skin: corners (n, 3) and weights (n, 3) of surface points; directions of the identity that
-            move these alone are kept too.
+        identity_mean: (S,) mean of the identity prior, zero by default.
+        device: torch device of the bases.
+        second: include the second detector's 68 points.
+        skin: corners (n, 3) and weights (n, 3) of surface points; identity directions that move
+            only these are kept too.
 
     Attributes:
         index: (L,) MediaPipe number of every point of `parts`, or `SECOND` plus that of the 68.
@@ -116,8 +116,8 @@ class LandmarkBasis:
         second: bool = False,
         skin: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        # The oval is where the face ends in the image, no fixed place on the head: the sliding
-        # contour is compared with it.
+        # The face oval is the silhouette of the face, not fixed surface points, so it is compared
+        # with the sliding contour.
         known = tuple(
             i for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for i in group
         )
@@ -127,7 +127,7 @@ class LandmarkBasis:
             sets.append((head.landmarks["multipie68"], SECOND))
         corners = np.concatenate([one.corners for one, _ in sets])
         weights = np.concatenate([one.barycentric for one, _ in sets])
-        order = _by_carrier(head, corners)
+        order = _sorted_by_joint(head, corners)
         self.index = np.concatenate([one.index + start for one, start in sets])[order]
         contour = head.landmarks["contour"]
         corners = np.concatenate([corners[order], contour.corners.reshape(-1, 3)])
@@ -149,10 +149,10 @@ class LandmarkBasis:
         seen = shapes[frontal]
         if skin is not None:
             seen = np.concatenate([seen, at_points(head.shape_basis, *skin)])
-        self.identity_space = Space(_seen_directions(seen * std, std), mean)
+        self.identity_space = Space(_observable_directions(seen * std, std), mean)
         if head.expression_range is None:
             scale = head.expression_std.astype(np.float64)
-            matrix = _seen_directions(expressions[frontal] * scale, scale)
+            matrix = _observable_directions(expressions[frontal] * scale, scale)
             self.expression_std = torch.ones(matrix.shape[1], dtype=torch.float64)
             limits = np.tile([-np.inf, np.inf], (matrix.shape[1], 1))
         else:
@@ -164,13 +164,13 @@ class LandmarkBasis:
 
         parts = joint_parts(head, corners, weights, self.identity_space, matrix)
 
-        def tensors(part: dict, rows: slice) -> Part:
+        def tensors(part: dict, rows: slice) -> JointPart:
             def pick(name: str) -> Tensor | None:
                 value = part[name]
                 return None if value is None else torch.as_tensor(value[rows], device=device)
 
             names = ("weight", "template", "identity", "expression", "pose")
-            return Part(rows, *(pick(name) for name in names))
+            return JointPart(rows, *(pick(name) for name in names))
 
         self.parts = [tensors(parts[0], slice(0, count))]
         for part in parts[1:]:
@@ -182,7 +182,9 @@ class LandmarkBasis:
         lids = at_points(head.eyelid_basis, corners[:count], weights[:count])
         self.lids = torch.as_tensor(lids, device=device)
         self.lid_columns = self.lids.float()
-        doubles = _doubles(expressions[:count] @ matrix, lids, parts[1]["template"][:count])
+        doubles = _duplicates_joints(
+            expressions[:count] @ matrix, lids, parts[1]["template"][:count]
+        )
         self.expression_std *= torch.as_tensor(np.where(doubles, DOUBLE_SHARE, 1.0))
         self.expression_std = self.expression_std.to(device)
         normals = _smooth_normals(head, corners[:count], weights[:count])
@@ -195,7 +197,7 @@ class LandmarkBasis:
             self.parts[k] = replace(part, template=moved)
 
     def size_gradient(self) -> Tensor:
-        """(Q,) relative growth of the neutral landmarks' extent by each identity coordinate."""
+        """(Q,) derivative of the neutral landmarks' relative size by each identity coordinate."""
         whole = self.parts[0].template.clone()
         change = self.parts[0].identity.clone()
         for part in self.parts[1:]:
@@ -205,7 +207,7 @@ class LandmarkBasis:
         return torch.einsum("lc,lcq->q", whole, change) / whole.square().sum()
 
 
-def _by_carrier(head: HeadModel, corners: np.ndarray) -> np.ndarray:
+def _sorted_by_joint(head: HeadModel, corners: np.ndarray) -> np.ndarray:
     """Points sorted by joint, so that each part is one contiguous range."""
     carrier = np.zeros(len(corners), dtype=int)
     for joint in (JAW, LEFT_EYE, RIGHT_EYE):
@@ -222,7 +224,7 @@ def at_points(array: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np
     return total
 
 
-def _seen_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _observable_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Columns: directions of the coefficients, one prior standard deviation long each.
 
     Args:
@@ -235,11 +237,11 @@ def _seen_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
     return std[:, None] * rows[keep].T
 
 
-def _doubles(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.ndarray:
-    """(K,) bool: expression directions that repeat the jaw's opening or a lid's closing.
+def _duplicates_joints(expressions: np.ndarray, lids: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+    """(K,) bool: expression directions that duplicate jaw opening or lid closing.
 
-    A shape that opens the eye counts too, or it and the lid would cancel each other; closing the
-    lips over an open jaw (mouthClose) is a motion of its own.
+    Shapes that open the eye count too, because they and the lid could cancel. Closing the lips over
+    an open jaw (mouthClose) does not count.
 
     Args:
         expressions: (L, 3, K) displacements.
@@ -263,7 +265,7 @@ def joint_parts(
     identity: Space,
     expression: np.ndarray,
 ) -> list[dict]:
-    """The landmark basis split by what turns it: trunk and neck, jaw, left eye, right eye.
+    """The landmark basis split by joint: trunk and neck, jaw, left eye, right eye.
 
     Returns:
         one dictionary per part, its bases weighted with the part's skinning weights.
@@ -289,7 +291,7 @@ def joint_parts(
                 else at_points(head.pose_basis[..., 9:], corners, carried),
             }
         )
-    # A joint turns its points about itself: R (q - w J) + w J, the second term stands still.
+    # A joint rotates its points about itself: R (q - w J) + w J; the second term is static.
     for part, joint in zip(parts[1:], (JAW, LEFT_EYE, RIGHT_EYE), strict=True):
         weight = part["weight"][:, None]
         for name, value in (
@@ -304,7 +306,7 @@ def joint_parts(
 
 
 def _smooth_normals(head: HeadModel, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Outward directions averaged over 2 cm, so that lip and lid folds do not count as hidden."""
+    """Normals averaged over 2 cm, so that lip and lid folds do not count as occluded."""
     template = head.template.astype(np.float64)
     a, b, c = (template[head.faces[:, i]] for i in range(3))
     facets = np.cross(b - a, c - a)

@@ -27,8 +27,8 @@ TEMPLATE = np.array(
 # The same points in MediaPipe's mesh: centers of the irises, tip of the nose, corners of the mouth.
 FIVE = (468, 473, 4, 61, 291)
 _EYES_68 = (slice(36, 42), slice(42, 48))
-FRAMES = 16  # of which the median is taken
-_TURNED = 4.0  # template error, in pixels of 112, that halves a frame's score
+FRAMES = 16  # in the median
+_TURNED = 4.0  # template error, in pixels of the 112, that halves a frame's score
 
 
 def solve_identity(
@@ -70,7 +70,7 @@ def solve_identity(
 
 
 def choose_frames(ids: np.ndarray, five: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """The best frame of each of 16 equal parts of the clip: confident and frontal.
+    """The most confident and frontal frame of each of 16 equal parts of the clip.
 
     Args:
         ids: (n,) usable frames, ascending.
@@ -110,7 +110,7 @@ def five_of_68(points: np.ndarray) -> np.ndarray:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift that bring `source` nearest to `target` (Umeyama 1991).
+    """Least-squares similarity transform from `source` to `target` (Umeyama 1991).
 
     Args:
         source: (n, 2).

@@ -9,15 +9,15 @@ from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.projection import Projector
 from headsplat.tracking.terms import Terms
 
-# Corners of the eyes, bridge and wings of the nose, the brows' ends.
+# Rigid landmarks: eye corners, nose bridge and wings, ends of the brows.
 STEADY = (33, 133, 263, 362, 168, 6, 197, 195, 5, 4, 129, 358, 98, 327, 46, 276, 55, 285)
 
 
 def initial_state(terms: Terms, layout: Layout, shared: Tensor, linked: np.ndarray) -> State:
     """Mean head, neutral face, and a pose for every frame.
 
-    Frames without a face take the pose between their neighbors (at a cut or at the ends, the
-    nearest frame's of the same piece), so that the temporal terms start near their solution.
+    Frames without a face get poses interpolated between neighbors, so that the temporal terms start
+    near their solution. At cuts and ends the nearest frame of the same piece is used.
 
     Args:
         terms: the clip's observations.
@@ -75,14 +75,14 @@ def _orthographic(model: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
 def _fill(
     seen: np.ndarray, linked: np.ndarray, rotation: Tensor, place: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Poses of all frames from those of the seen ones."""
+    """Poses of all frames from those with a face."""
     known, frames = np.flatnonzero(seen), np.arange(len(seen))
     piece = np.concatenate([[0], np.cumsum(~linked)])
     after = np.searchsorted(known, frames)
     low = np.clip(after - 1, 0, len(known) - 1)
     high = np.clip(after, 0, len(known) - 1)
     low = np.where(known[high] == frames, high, low)
-    # Across a cut nothing is interpolated; a piece in which no face is seen takes what is nearest.
+    # No interpolation across cuts; a piece without any face takes the nearest pose.
     other_low, other_high = piece[known[low]] != piece, piece[known[high]] != piece
     low, high = (
         np.where(other_low & ~other_high, high, low),

@@ -8,13 +8,13 @@ import numpy as np
 from headsplat.frames.crop import Crop
 from headsplat.runtime.errors import UserError
 
-# Portrait video shows about this much of the world over the shorter side of the image; between
-# a webcam (45 degrees) and a cropped broadcast (12).
+# Default field of view over the shorter side, degrees: between a webcam (45) and a cropped
+# broadcast (12).
 DEFAULT_FIELD_OF_VIEW = 25.0
-# The estimate is used when the clip narrows log f to less than this (the prior has 0.3).
+# The estimate is used if the posterior deviation of log f is below this (prior: 0.3).
 OBSERVABLE = 0.15
 
-# Lenses are centered better than this share of the image; what is not was measured on another.
+# Largest offset of the principal point, as a share of the image; more means another image size.
 OFF_CENTER = 0.2
 _EXPECTED = (
     "intrinsics '{}': expected fx,fy,cx,cy in pixels of the source video, and after them, if you "
@@ -39,7 +39,7 @@ class Intrinsics:
 
 
 def default_intrinsics(crop: Crop) -> Intrinsics:
-    """Default intrinsics: the principal point at the source's center, carried by the crop."""
+    """Default intrinsics: principal point at the center of the source image, mapped to the crop."""
     short = min(crop.source_width, crop.source_height)
     focal = 0.5 * short / math.tan(math.radians(DEFAULT_FIELD_OF_VIEW) / 2)
     return Intrinsics(focal * crop.scale, crop.center(), fixed=False)

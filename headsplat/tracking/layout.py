@@ -16,9 +16,9 @@ class Layout:
     right) | turn (3, a left increment of the head's rotation, always 0 in the state) | place (3).
 
     `place` is (a, b, s): the head's origin lies a, b pixels from the principal point if seen
-    without perspective, and exp(s) pixels are one metre. It stands for the translation
-    (a exp(-s), b exp(-s), f exp(-s)), so that a change of the focal length f changes only the
-    perspective and leaves the image's size and position alone.
+    without perspective, and exp(s) pixels are one metre. It encodes the translation (a exp(-s), b
+    exp(-s), f exp(-s)). A change of the focal length f then changes only the perspective, not size
+    or position in the image.
 
     Shared: identity | log of the focal length in pixels. A solve frees none of these, the
     identity, or all.

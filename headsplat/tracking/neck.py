@@ -12,7 +12,7 @@ from scipy.linalg import solveh_banded
 
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle, matrix_to_6d
 
-# Turns slower than this are the trunk's (Hz); there half of a turn's amplitude is the neck's.
+# Crossover frequency, Hz: slower turns are the trunk's. At it, half of the amplitude is the neck's.
 TRUNK_RATE = 0.25
 
 

@@ -17,14 +17,14 @@ from headsplat.runtime.logs import log
 POINTS = 478
 TRACKED = ("ok", "several_faces", "blurred", "clipped")
 LEAST_SEEN = 0.2
-# A jump of the face between two frames that no head makes in 40 ms, in inter-ocular distances.
-JUMP = 0.45
-# A smaller jump is a cut too if it is this many times what the face moves in any of the frames
-# right before and after; several, because videos of a low rate repeat their frames.
+# Face displacement between two frames that counts as a cut, in inter-ocular distances.
+CUT_DISPLACEMENT = 0.45
+# A smaller jump also counts as a cut if it is this many times the largest motion in the frames
+# around it. Several frames are used, because upsampled videos repeat frames.
 SUDDEN, SUDDEN_RATIO, SUDDEN_REACH = 0.12, 3.0, 4
-# A face that leaves and comes back within this many frames was a false detection.
-STRAY = 2
-# Frames looked at together where all of a long clip's would be large.
+# A face that jumps away and back within this many frames is a false detection.
+STRAY_FRAMES = 2
+# Batch size over frames, which bounds temporaries for long clips.
 PART = 2048
 
 
@@ -37,8 +37,8 @@ class Observations:
         points: (N, 478, 2) float32 crop pixels from the principal point; zero where not seen.
         second: (N, 68, 3) float32, a second detector's points likewise and their weight in 0..1
             (0 where it found nothing), or None.
-        seen: (N,) whether `points` counts.
-        linked: (N - 1,) whether a frame and the next are one motion (False at a cut).
+        seen: (N,) whether `points` is valid.
+        linked: (N - 1,) whether a frame and the next are continuous (False at a cut).
         size: inter-ocular distance of a frontal face of this clip, in crop pixels.
         center: principal point in crop pixels.
         crop: the window.
@@ -58,7 +58,7 @@ class Observations:
     second: np.ndarray | None = None
 
     def shifted(self, by: np.ndarray, center: tuple[float, float]) -> "Observations":
-        """The same detections from another principal point; `by` is old center minus new."""
+        """The same detections relative to another principal point; `by` is old center minus new."""
         points = self.points + np.where(self.seen[:, None, None], by, 0.0).astype(np.float32)
         second = None if self.second is None else self.second.copy()
         if second is not None:
@@ -70,8 +70,8 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
     """Read and check the detections of a clip.
 
     Raises:
-        UserError: arrays of the wrong shape, ids that do not join with the frame table, NaN in a
-            frame said to have a face, confidences outside 0..1, faces in too few frames.
+        UserError: wrong array shapes, ids that do not match the frame table, NaN in a frame with a
+            face, confidences outside 0..1, or too few faces.
     """
     arrays = read_npz(landmarks, ("ids", "points", "status", "confidence", "time"))
     window = Crop.load(crop)
@@ -168,7 +168,7 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
         size: inter-ocular distance in pixels.
 
     Returns:
-        `seen` without stray frames (the face jumps away and is back within `STRAY` frames), and
+        `seen` without stray frames (the face jumps away and is back within `STRAY_FRAMES`), and
         (N - 1,) whether a frame and the next belong together.
     """
     seen = seen.copy()
@@ -188,8 +188,8 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
         return in_parts(part, np.stack([first, then], 1))
 
     step = moved(known[:-1], known[1:])
-    # Over a gap the head may have moved further, but not without end.
-    far = step > JUMP * np.minimum(np.diff(known), 5)
+    # Over a gap the limit grows with its length, up to a bound.
+    far = step > CUT_DISPLACEMENT * np.minimum(np.diff(known), 5)
     beside = np.pad(step, SUDDEN_REACH)
     around = np.max(
         [np.roll(beside, k) for k in range(-SUDDEN_REACH, SUDDEN_REACH + 1) if k], axis=0
@@ -199,8 +199,8 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
     for place in np.flatnonzero(far | sudden):
         if place < after:
             continue
-        later = known[place + 2 : place + 2 + STRAY - 1]
-        back = np.flatnonzero(moved(np.full_like(later, known[place]), later) <= JUMP)
+        later = known[place + 2 : place + 2 + STRAY_FRAMES - 1]
+        back = np.flatnonzero(moved(np.full_like(later, known[place]), later) <= CUT_DISPLACEMENT)
         if far[place] and len(back):
             after = place + 2 + back[0]
             seen[known[place + 1 : after]] = False
@@ -210,6 +210,6 @@ def split_cuts(points: np.ndarray, seen: np.ndarray, size: float) -> tuple[np.nd
 
 
 def in_parts(work: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """`work` over all rows, a few at a time, so that long clips need no large temporaries."""
+    """Apply `work` to all rows in batches, so that long clips need no large temporaries."""
     parts = range(0, max(len(rows), 1), PART)
     return np.concatenate([work(rows[low : low + PART]) for low in parts])

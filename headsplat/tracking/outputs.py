@@ -15,7 +15,7 @@ from headsplat.tracking.terms import Terms
 
 # Frames evaluated at a time.
 BATCH = 256
-# Residuals up to so many times the clip's median do not lower a frame's confidence.
+# Residuals up to this multiple of the clip's median do not lower a frame's confidence.
 AGREES = 2.0
 
 
@@ -72,8 +72,8 @@ def pack_track(
 def _confidence(observed: Observations, residual: np.ndarray) -> np.ndarray:
     """(N,) detector confidence, reduced by large residuals; 0 without a face.
 
-    Hands before the face, a head turned away and a wrong face all show as residuals well above
-    what is usual in the clip.
+    Occluding hands, a head turned away and a wrong face all give residuals far above the clip's
+    median.
     """
     usual = max(float(np.nanmedian(residual)), 1e-3)
     doubt = np.nan_to_num(residual / (AGREES * usual), nan=1.0)
@@ -100,7 +100,7 @@ def _residuals(
 def jitter(layout: Layout, state: State, linked: Tensor) -> dict[str, float]:
     """High-pass motion: root mean square of the third difference over sqrt(20).
 
-    For white noise that is its standard deviation, for smooth motion almost nothing.
+    For white noise this is its standard deviation, for smooth motion nearly zero.
 
     Args:
         layout: of the unknowns.

@@ -30,11 +30,11 @@ from headsplat.video.join import join_videos
 from headsplat.video.parts import VideoParts
 
 BATCH = 8
-# Smaller crops are shown at twice their size, so that lines are thin beside an eye.
+# Crops smaller than this are shown at twice their size, so that lines are thin relative to an eye.
 LEAST_HEIGHT = 512
-# Lines painted on the resting head show whether the mesh swims: metres apart, and how strong.
+# Grid on the head surface, which shows drift of the mesh: spacing in metres, and opacity.
 GRID, STRENGTH = 0.01, 0.33
-# Shares of an eye's and of the mouth's half width within which there are no lines, and full ones.
+# Distances from eyes and mouth, as shares of their half width, where the grid fades in.
 CLEAR, FULL = 1.3, 1.8
 MESH, DETECTED, MODEL = (20, 130, 255), (255, 60, 60), (60, 255, 120)
 LINE = 0.75  # opacity of the model's lines
@@ -51,7 +51,7 @@ _IRISES = (MEDIAPIPE_GROUPS["left_iris"][1:], MEDIAPIPE_GROUPS["right_iris"][1:]
 
 
 class Overlay:
-    """Draws frames of one track.
+    """Draws overlays of one track.
 
     Args:
         head: the head model of the track.
@@ -67,7 +67,7 @@ class Overlay:
         self._marks = pick(head.landmarks["mediapipe"], known)
         self._place = {int(mark): row for row, mark in enumerate(self._marks.index)}
         rest = torch.as_tensor(head.template)
-        # Lines of equal x and y; depth would only crowd the image.
+        # Grid lines of equal x and y only; lines of equal z would clutter the image.
         self._painted = torch.cat([rest[:, :2] / GRID, self._away(rest)[:, None]], 1)
         self._camera = vector_from_matrix(torch.as_tensor(track.K))
 
@@ -123,7 +123,7 @@ class Overlay:
         face, bary = rasterize_triangles(screen, faces, width, height, cull_backfaces=True)
         mesh = face >= 0
         base = torch.as_tensor(images).float()
-        # The head fills a part of the image, and only there is something to draw.
+        # Process only the part of the image that the head covers.
         part = (slice(None), *(_extent(mesh.any(0).any(1 - axis)) for axis in (0, 1)))
         grid = _grid_lines(interpolate(face[part], bary[part], faces, self._painted))
         base[part] = torch.lerp(base[part], torch.tensor(MESH).float(), grid)
@@ -151,13 +151,13 @@ class Overlay:
 
 
 def _extent(covered: Tensor) -> slice:
-    """(n,) bool -> from the first to behind the last that is true; of none, the first alone."""
+    """(n,) bool -> slice from the first to the last true entry, or the first entry."""
     where = covered.nonzero()
     return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 1)
 
 
 def _grid_lines(painted: Tensor) -> Tensor:
-    """(n, H, W, 1) opacity: lines one pixel wide, fading where they stand too close.
+    """(n, H, W, 1) opacity: lines one pixel wide, fading where they are too dense.
 
     Args:
         painted: (n, H, W, 3) grid coordinates and strength of the visible surface, else zeros.
@@ -184,14 +184,14 @@ def _outline(image: np.ndarray, covered: np.ndarray, scale: int) -> None:
     mask = covered.astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
-        # Steps of whole pixels become a curve.
+        # Smooth the staircase of whole pixels.
         curve = np.stack([np.roll(contour[:, 0], k, 0) for k in range(-2, 3)]).mean(0)
         curve = _fixed((curve + 0.5) * scale)
         cv2.polylines(image, [curve], True, MESH, 1, cv2.LINE_AA, SHIFT)
 
 
 def _ellipse(rim: np.ndarray) -> np.ndarray:
-    """Points of the ellipse through four points of a rim, which follow each other round it."""
+    """Points of the ellipse through four consecutive points of a rim."""
     if len(rim) != 4:
         return rim[:0]
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)[:, None]
@@ -200,7 +200,7 @@ def _ellipse(rim: np.ndarray) -> np.ndarray:
 
 
 def _fixed(curve: np.ndarray) -> np.ndarray:
-    """Pixels, whose first center is at 0.5, as OpenCV's fixed-point numbers, counted from it."""
+    """Pixels (first center at 0.5) to OpenCV's fixed-point coordinates (center at 0)."""
     return np.round((curve[:, :2] - 0.5) * 2**SHIFT).astype(np.int32)[:, None]
 
 
@@ -225,7 +225,7 @@ def overlay_track(
 
     Args:
         head_path: head model of the track.
-        track_path: what to draw.
+        track_path: track to draw.
         landmarks: detected points of the clip.
         crop: window in which the frames were cut.
         frames: packed crops.

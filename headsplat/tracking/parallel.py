@@ -1,4 +1,4 @@
-"""Batched operations on many small matrices: threads on the CPU, one call on a GPU."""
+"""Parallel batches of many small matrices: threads on the CPU, one batch on a GPU."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +13,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each(work: Callable[[Item], Result], items: list[Item], cuda: bool) -> Iterator[Result]:
+def map_threads(work: Callable[[Item], Result], items: list[Item], cuda: bool) -> Iterator[Result]:
     """Yield the results of `work` in order, on one thread per item.
 
-    The matrices are too small to be split, and waiting threads starve on a busy machine.
+    The matrices are too small for parallel kernels, whose idle threads starve on a busy machine.
     """
     threads = min(available_threads(), len(items))
     if cuda or threads == 1:
@@ -32,7 +32,7 @@ def _beating(results: Iterator[Result], total: int) -> Iterator[Result]:
         yield result
 
 
-def shares(count: int, cuda: bool) -> list[slice]:
+def thread_slices(count: int, cuda: bool) -> list[slice]:
     """Slices of `count` rows, one per thread; a single one on a GPU."""
     parts = 1 if cuda else max(1, min(available_threads(), count))
     bounds = [count * k // parts for k in range(parts + 1)]

@@ -1,7 +1,7 @@
 """Noise, priors, bounds and temporal smoothness of the tracking energy.
 
-All numbers are standard deviations in stated units. Lengths on the image are fractions of the
-inter-ocular distance (outer eye corners).
+All numbers are standard deviations in stated units. Image lengths are fractions of the inter-ocular
+distance (outer eye corners).
 """
 
 from dataclasses import dataclass
@@ -15,42 +15,42 @@ from headsplat.rotations import axis_angle_from_matrix
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State
 
-# Detector error and mismatch of point definitions that repeat from frame to frame, by group.
+# Systematic detector error and mismatch of point definitions, by landmark group.
 NOISE = {
     "brows": 0.020, "left_eye": 0.012, "right_eye": 0.012, "nose": 0.025,
     "lips_outer": 0.014, "lips_inner": 0.012, "left_iris": 0.012, "right_iris": 0.012,
     "multipie68": 0.025,
 }  # fmt: skip
-# Points of the lids' edges, without the corners: where along the edge they lie is not comparable.
+# Points on the lid edges, without the corners; their position along the edge is not comparable.
 LID_EDGES = tuple(
     group[k] for group in (MEDIAPIPE_GROUPS["left_eye"], MEDIAPIPE_GROUPS["right_eye"])
     for k in range(len(group)) if k not in (0, 8)
 )  # fmt: skip
 LID_SLIDE = 2.0
-# Places in the clip, evenly spread, where detector noise is measured.
+# Number of evenly spaced runs in which detector noise is measured.
 NOISE_RUNS = 4000
 CONTOUR_NOISE = 0.025
 LIP_DISTANCE_NOISE = 0.008
 EYELID_DISTANCE_NOISE = 0.006
-# Residuals beyond this many standard deviations lose their pull (Geman-McClure).
+# Scale of the robust loss (Geman-McClure), in standard deviations.
 OUTLIER = 4.0
-# Points turned away are the detector's guess: full weight from the first cosine on, almost none
+# Points that face away are guessed by the detector: full weight above the first cosine, almost none
 # below the second.
 FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.6, 0.2, 0.02
 # Detector errors are correlated over time. For the shared unknowns a clip counts as at most this
 # many independent frames.
 INDEPENDENT_FRAMES = 20
 
-# Detectors and head models put the same landmark at different places (metres).
+# Prior of landmark offsets between detector and head model, metres.
 OFFSET_STD = 0.001
 JAW_STD = (0.20, 0.03, 0.03)
 EYE_STD = (0.25, 0.35)
-# Both eyes look at the same thing; they converge a little, but never diverge up and down.
+# The eyes share a gaze target: small convergence, no vertical divergence.
 EYE_DIFFERENCE = (0.02, 0.06)
 LID_STD, LID_DIFFERENCE = 0.6, 0.25
 FOCAL_LOG_STD = 0.3
-# One camera does not distinguish a large far head from a small near one. A quadratic prior would
-# shrink the head (small heads need small coefficients), so the size of the mean head is preferred.
+# A single camera cannot separate size and distance. A quadratic prior would shrink the head (small
+# coefficients), so this prior prefers the size of the mean head.
 SIZE_LOG_STD = 0.01
 
 # Change per frame at 25 fps (first difference) and change of that change (second difference).
@@ -63,7 +63,7 @@ BOUNDS = {"jaw": ((-0.05, 0.7), (-0.2, 0.2), (-0.2, 0.2)), "lids": ((0.0, 1.0), 
 
 @dataclass(frozen=True)
 class Priors:
-    """The model in the solver's columns.
+    """Priors in the columns of the solver.
 
     Attributes:
         precision: (P, P) of one frame's block; mean (P,).
@@ -88,11 +88,11 @@ def build_priors(
     """Assemble the prior of a clip.
 
     Args:
-        basis: gives the expression's statistics and range.
+        basis: source of the expression's statistics and range.
         layout: of the unknowns.
         size: inter-ocular distance in pixels, the unit of positions in the image.
         log_focal: mean of the focal length's prior.
-        fps: slower clips change more from frame to frame.
+        fps: frames a second; the temporal weights are scaled by it.
     """
     device = basis.bounds.device
     zero = torch.zeros(layout.frame_size, dtype=torch.float64, device=device)
@@ -114,7 +114,7 @@ def build_priors(
             precision[row, column] += sign * std**-2
         precision[right, left] = precision[left, right]
 
-    # Velocities grow with the time between frames, accelerations with its square.
+    # First differences scale with the frame interval, second differences with its square.
     gap = FRAME_RATE / fps
 
     def temporal(strengths: dict[str, float], power: int) -> Tensor:
@@ -172,7 +172,7 @@ def measure_noise(points: np.ndarray, seen: np.ndarray, linked: np.ndarray) -> n
     start = np.flatnonzero(runs)
     start = start[np.linspace(0, len(start) - 1, min(len(start), NOISE_RUNS)).astype(int)]
     third = points[start + 3] - 3 * points[start + 2] + 3 * points[start + 1] - points[start]
-    # Head motion shakes all points alike; what is left after the common shift is the noise.
+    # Head motion moves all points alike; the residual after the common shift is the noise.
     third -= np.median(third, axis=1, keepdims=True)
     return np.median(np.abs(third), axis=(0, 2)) / 0.6745 / np.sqrt(20)
 
@@ -185,7 +185,7 @@ class Smoothness:
 
     Args:
         layout: of the unknowns.
-        priors: gives the weights.
+        priors: source of the weights.
         linked: (N - 1,) bool, False where frame and next frame belong to different pieces.
     """
 

@@ -1,7 +1,7 @@
 """Projected landmarks of many frames, with closed-form derivatives.
 
-Positions are float64. Derivatives are float32 and written into the caller's arrays: they only set
-the direction of a step, and memory bandwidth dominates the time of a solve.
+Positions are float64. Derivatives are float32 and written into the caller's arrays. They only set
+the direction of a step, and memory bandwidth dominates the solve time.
 """
 
 from dataclasses import dataclass
@@ -76,11 +76,11 @@ class _Camera:
         return grown * (self.scale / self.divisor)[..., None]
 
     def columns(self, out: Tensor, weight: Tensor) -> Tensor:
-        """Write the columns of pose, and of the focal length if it is among those of `out`.
+        """Write the columns of the pose, and of the focal length if `out` has it.
 
         Args:
             out: (N, L, r, P + free) to fill.
-            weight: (N, L, r, 2), what the derivatives of the pixels are multiplied with.
+            weight: (N, L, r, 2), factors of the pixel derivatives.
 
         Returns:
             (N, L, r, 3) weighted derivatives by the canonical points, float32.
@@ -101,7 +101,7 @@ class _Camera:
     def facing(self, normals: Tensor) -> Tensor:
         """Cosine between outward normals, (L, 3), and the direction to the camera: (N, L)."""
         outward = normals @ self.rotation.mT
-        # The line of sight through a pixel is (x, y, f); the camera looks along it.
+        # The viewing ray through a pixel is (x, y, f).
         sight = torch.cat([self.pixels, self.focal.expand_as(self.ratio)], -1)
         return -(outward * sight).sum(-1) / sight.norm(dim=-1)
 
@@ -127,7 +127,7 @@ class LandmarkView:
 
         Args:
             out: (N, L, 2, P + free) float32; as many shared unknowns as there is room for.
-            weight: (N, L, 2, 2), what the derivatives of the pixels are multiplied with.
+            weight: (N, L, 2, 2), factors of the pixel derivatives.
         """
         layout, parts = self._camera.layout, self._basis.parts
         toward = self._camera.columns(out, weight)
@@ -246,7 +246,7 @@ class Projector:
 
 
 def _along(weight: Tensor, vector: Tensor) -> Tensor:
-    """(N, L, r, 2) . (N, L, 2) -> (N, L, r); a sum over two is faster written out."""
+    """(N, L, r, 2) . (N, L, 2) -> (N, L, r); written out, which is faster for a sum over two."""
     vector = vector[..., None, :].float()
     return weight[..., 0] * vector[..., 0] + weight[..., 1] * vector[..., 1]
 

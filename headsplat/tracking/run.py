@@ -45,7 +45,7 @@ def track_head(
         out: packed track.
         identity_out: identity coefficients.
         identity: `.npy` (S,) mean of the identity prior, e.g. MICA's for FLAME.
-        intrinsics: "fx,fy,cx,cy" in source pixels; None lets the clip decide.
+        intrinsics: "fx,fy,cx,cy" in source pixels; None estimates the focal length.
         scratch: folder for resumable state; None keeps none.
         device: "cpu" or "cuda".
         neck: split the head's turns into trunk and neck.
@@ -54,7 +54,7 @@ def track_head(
     Raises:
         UserError: an input that does not fit; see `read_observations` and `read_identity`.
     """
-    # Threads work on separate frames; the matrices are too small for parallel kernels.
+    # Threads process separate frames; the matrices are too small for parallel kernels.
     torch.set_num_threads(1)
     head = HeadModel.load(head_path)
     observed = read_observations(landmarks, crop, frames)

@@ -3,10 +3,9 @@
 1. Poses of all frames by scaled orthography.
 2. Identity and focal length with a few frames spread over poses and mouth shapes, each with its
    own expression and no temporal terms.
-3. The whole clip with temporal terms, identity and focal length along with it. Clips longer
-   than `JOINT` frames keep those of an evenly spread part and are solved window by window, so
-   that memory does not grow with the clip; the windows overlap by more than the temporal terms
-   reach.
+3. The whole clip with temporal terms, identity and focal length along with it. For clips longer
+   than `JOINT` frames, these come from runs spread over the clip, and the rest is solved in
+   windows. Memory is then bounded. Windows overlap by more than the range of the temporal terms.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from headsplat.tracking.intrinsics import OBSERVABLE, Intrinsics
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.observations import Observations
 from headsplat.tracking.priors import build_priors
-from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.solver import ClipSolver, SolveProgress
 from headsplat.tracking.terms import Terms
 
 KEY_FRAMES, KEY_CANDIDATES = 96, 10000
@@ -34,16 +33,16 @@ JOINT = 1600
 JOINT_ITERATIONS = 8
 # Windows of frames on a CPU (fits the cache of a core) and on a GPU.
 WINDOW, GPU_WINDOW, OVERLAP = 1000, 4000, 50
-# Robustness is tightened while poses settle, in units of `priors.OUTLIER`.
-EASE = 4.0
+# Annealing of the robust loss, in units of `priors.OUTLIER`.
+ROBUST_ANNEALING = 4.0
 
-Save = Callable[[str, Progress], None]
-Load = Callable[[str], Progress | None]
+Save = Callable[[str, SolveProgress], None]
+Load = Callable[[str], SolveProgress | None]
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The solved clip: state of all frames, and how well the focal length is determined."""
+    """The solved clip: state of all frames, and the uncertainty of the focal length."""
 
     state: State
     focal_std: float
@@ -54,11 +53,11 @@ class ClipTracker:
     """Solves one clip.
 
     Args:
-        basis: landmark-restricted head.
-        observed: its detections.
+        basis: landmark basis of the head.
+        observed: detections of the clip.
         intrinsics: given or default.
-        save: keeps the progress of a named stage.
-        load: gives back what an earlier run of the same key kept, or None.
+        save: stores the progress of a named stage.
+        load: returns the stored progress of a named stage, or None.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class ClipTracker:
         shared, spread = self._solve_shared(state.part(keys), keys)
         known = not self.intrinsics.fixed and spread < OBSERVABLE
         state = State(state.frame, state.rotation, shared)
-        # The landmarks' shifts and the focal length belong together: both stay from here on.
+        # Landmark offsets and focal length depend on each other; both are fixed from here on.
         free = self.layout.n_identity
         frames = torch.arange(len(state.frame), device=self.device)
         if len(frames) <= JOINT:
@@ -100,7 +99,7 @@ class ClipTracker:
     def _key_frames(self, state: State) -> Tensor:
         """Frames that differ most from each other: farthest-point sampling of the landmarks.
 
-        Positions in the image are taken out, size and turns and mouth shapes remain.
+        Image position is removed; size, rotation and mouth shape remain.
         """
         known = (self.terms.weight > 0.5 * self.terms.weight.max()).nonzero().squeeze(1)
         known = known[:: 1 + len(known) // KEY_CANDIDATES]
@@ -111,7 +110,7 @@ class ClipTracker:
         distance = (points - points.median(0).values).square().sum(1)
         chosen = [int(distance.argmin())]
         nearest = (points - points[chosen[0]]).square().sum(1)
-        # Half by difference, half evenly over the clip: the extremes are also the worst detected.
+        # Half by difference, half evenly over the clip, because detection is worst at the extremes.
         while len(chosen) < count // 2:
             chosen.append(int(nearest.argmax()))
             nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1))
@@ -128,10 +127,14 @@ class ClipTracker:
         untied = torch.zeros(len(keys) - 1, dtype=torch.bool, device=self.device)
         solver = ClipSolver(self.terms, self.priors, keys, untied)
         layout = self.layout
-        progress = solver.iterate(Progress(state), 3, EASE * numbers.OUTLIER, 0)
+        progress = solver.iterate(SolveProgress(state), 3, ROBUST_ANNEALING * numbers.OUTLIER, 0)
         free = layout.n_identity
         progress = solver.iterate(
-            Progress(progress.state), 5, EASE * numbers.OUTLIER, free, tolerance=1e-3
+            SolveProgress(progress.state),
+            5,
+            ROBUST_ANNEALING * numbers.OUTLIER,
+            free,
+            tolerance=1e-3,
         )
         if not self.intrinsics.fixed:
             free = layout.shared_size
@@ -140,7 +143,7 @@ class ClipTracker:
             shift = self.terms.offsets(state, keys, numbers.OUTLIER, solver.shared_weight)
             self.terms.move(shift)
             progress = solver.iterate(
-                Progress(state, progress.damping),
+                SolveProgress(state, progress.damping),
                 KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=1e-3,
             )  # fmt: skip
         log.info(
@@ -171,20 +174,20 @@ class ClipTracker:
         fixed = shared.clone()
         fixed[layout.focal] = self.priors.shared_mean[layout.focal]
         state = State(progress.state.frame, progress.state.rotation, fixed)
-        progress = solver.iterate(Progress(state), 6, numbers.OUTLIER, free, tolerance=3e-4)
+        progress = solver.iterate(SolveProgress(state), 6, numbers.OUTLIER, free, tolerance=3e-4)
         return progress.state.shared, spread
 
     def _solve_run(self, name: str, state: State, frames: Tensor, free: int) -> State:
-        """Frames that follow each other, with temporal terms; goes on from a kept state."""
+        """Solve consecutive frames with temporal terms; resumes from a saved state."""
         linked = frames[1:] == frames[:-1] + 1
         linked &= self.linked[frames[:-1]]
         solver = ClipSolver(self.terms, self.priors, frames, linked)
-        steps = (("poses", 4, EASE * numbers.OUTLIER, 0, 1e-2),)
+        steps = (("poses", 4, ROBUST_ANNEALING * numbers.OUTLIER, 0, 1e-2),)
         steps += (("all", JOINT_ITERATIONS, numbers.OUTLIER, free, 3e-4),)
         for label, iterations, outlier, unknowns, tolerance in steps:
             stage = f"{name}-{label}"
             kept = self._load(stage)
-            progress = kept or Progress(state)
+            progress = kept or SolveProgress(state)
             progress = solver.iterate(
                 progress, iterations, outlier, unknowns, tolerance,
                 after=lambda p, stage=stage: self._save(stage, p),
@@ -197,7 +200,7 @@ class ClipTracker:
         return state
 
     def _solve_long(self, state: State, frames: Tensor, free: int) -> State:
-        """Shared unknowns from runs spread over the clip, then window after window."""
+        """Solve shared unknowns on runs spread over the clip, then all windows in turn."""
         count, runs = len(frames), JOINT // OVERLAP
         starts = np.linspace(0, count - OVERLAP, runs).astype(int)
         sample = np.unique(np.concatenate([np.arange(s, s + OVERLAP) for s in starts]))

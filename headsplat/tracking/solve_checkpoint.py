@@ -9,7 +9,7 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.scratch import Scratch
 from headsplat.runtime.storage import DamagedFile
 from headsplat.tracking.layout import State
-from headsplat.tracking.solver import Progress
+from headsplat.tracking.solver import SolveProgress
 
 
 class SolveCheckpoint:
@@ -26,7 +26,7 @@ class SolveCheckpoint:
     def __init__(self, store: Scratch | None, device: str) -> None:
         self._store, self.device = store, device
 
-    def save(self, stage: str, progress: Progress) -> None:
+    def save(self, stage: str, progress: SolveProgress) -> None:
         """Write the state of the solve `stage`."""
         if self._store is None:
             return
@@ -39,7 +39,7 @@ class SolveCheckpoint:
             counts=np.array([progress.iteration, progress.finished]),
         )
 
-    def load(self, stage: str) -> Progress | None:
+    def load(self, stage: str) -> SolveProgress | None:
         """The saved state of the solve `stage`, or None; a damaged file is removed."""
         if self._store is None or not (self._store.folder / f"{stage}.npz").exists():
             return None
@@ -57,4 +57,4 @@ class SolveCheckpoint:
         state = State(tensor("frame"), tensor("rotation"), tensor("shared"))
         damping, cost = kept["numbers"].tolist()
         iteration, finished = kept["counts"].tolist()
-        return Progress(state, damping, iteration, cost, bool(finished))
+        return SolveProgress(state, damping, iteration, cost, bool(finished))

@@ -1,10 +1,10 @@
 """Levenberg-Marquardt over a whole clip, with the shared unknowns eliminated.
 
-The normal equations have an arrow shape: one block per frame, tied to its neighbors by the
-temporal term, and one border for identity and focal length. The frames' part is factored as a
-band, the border by its Schur complement (Triggs et al. 2000, "Bundle adjustment: a modern
-synthesis"). Bounds are kept by projection: an unknown at its bound whose gradient points outward
-is held there for the step (Bertsekas 1982).
+The normal equations have an arrow structure: one block per frame, coupled to its neighbors by the
+temporal term, and a border for identity and focal length. The frame part is factored as a band, the
+border by its Schur complement (Triggs et al. 2000, "Bundle adjustment: a modern synthesis"). Bounds
+use projection: an unknown at its bound whose gradient points outward is fixed for the step
+(Bertsekas 1982).
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from torch import Tensor
 from headsplat.runtime.heartbeat import beat
 from headsplat.tracking.banded import BandedFactor, cholesky, factorize, pair_blocks
 from headsplat.tracking.layout import Layout, State
-from headsplat.tracking.parallel import each
+from headsplat.tracking.parallel import map_threads
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, Priors, Smoothness
-from headsplat.tracking.terms import Frozen, Terms
+from headsplat.tracking.terms import FrozenWeights, Terms
 
-# Frames whose Jacobians are in memory at one time: what fits a core's cache; what fills a GPU.
+# Batch sizes of Jacobians: fits the cache of a CPU core, and fills a GPU.
 BATCH, GPU_BATCH = 32, 1024
 DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-4, 1e-8, 1e6
 
 
 @dataclass
-class Normal:
+class NormalEquations:
     """Gauss-Newton matrices at a state.
 
     frame (N, P, P), border (N, P, F), shared (F, F), frame_gradient (N, P), shared_gradient (F,)
-    for F free shared unknowns, frozen weights per batch, and the cost there.
+    for F free shared unknowns; frozen weights per batch; and the cost.
     """
 
     frame: Tensor
@@ -38,13 +38,13 @@ class Normal:
     shared: Tensor
     frame_gradient: Tensor
     shared_gradient: Tensor
-    frozen: list[Frozen]
+    frozen: list[FrozenWeights]
     cost: float
 
 
 @dataclass
-class Progress:
-    """State of an unfinished solve, from which it can resume."""
+class SolveProgress:
+    """Resumable state of a solve."""
 
     state: State
     damping: float = DAMPING_START
@@ -59,9 +59,9 @@ class ClipSolver:
     Args:
         terms: data terms of the clip.
         priors: of the clip.
-        frames: (N,) long, which frames are solved.
-        linked: (N - 1,) bool, which of these and the next are tied in time; all False solves the
-            frames independently (but for what they share).
+        frames: (N,) long, the frames to solve.
+        linked: (N - 1,) bool, whether a frame and the next are coupled in time. All False solves
+            the frames independently, except for shared unknowns.
     """
 
     def __init__(self, terms: Terms, priors: Priors, frames: Tensor, linked: Tensor) -> None:
@@ -69,31 +69,31 @@ class ClipSolver:
         self.layout: Layout = terms.layout
         self.tied = bool(linked.any())
         self.smooth = Smoothness(self.layout, priors, linked)
-        # What frames share is counted as if only so many of them were independent.
+        # Shared unknowns are weighted as if only this many frames were independent.
         count = float((terms.weight[frames] > 0).sum())
         self.shared_weight = max(count / INDEPENDENT_FRAMES, 1.0)
 
     def batches(self) -> list[slice]:
-        """Rows of `frames` that are evaluated together."""
+        """Slices of `frames` that are evaluated together."""
         step = GPU_BATCH if self.frames.is_cuda else BATCH
         return [slice(low, low + step) for low in range(0, len(self.frames), step)]
 
-    def linearize(self, state: State, outlier: float, free: int) -> Normal:
+    def linearize(self, state: State, outlier: float, free: int) -> NormalEquations:
         """Normal equations at `state`.
 
         Args:
-            state: of the solver's frames.
-            outlier: where residuals lose their pull, in standard deviations.
-            free: how many of the shared unknowns, from the first, are solved for.
+            state: state of the solver's frames.
+            outlier: scale of the robust loss, in standard deviations.
+            free: number of leading shared unknowns to solve for.
         """
         size, count = self.layout.frame_size, len(self.frames)
         new = state.frame.new_empty
-        normal = Normal(
+        normal = NormalEquations(
             new(count, size, size), new(count, size, free), new(free, free),
             new(count, size), new(free), [], 0.0,
         )  # fmt: skip
 
-        def batch(rows: slice) -> tuple[Frozen, Tensor, Tensor, Tensor]:
+        def batch(rows: slice) -> tuple[FrozenWeights, Tensor, Tensor, Tensor]:
             data = self.terms.linearize(state.part(rows), self.frames[rows], outlier, free)
             own, common = data.jacobian[..., :size], data.jacobian[..., size:]
             matrix = own.mT @ data.jacobian
@@ -104,14 +104,14 @@ class ClipSolver:
             shared, gradient = flat.T @ flat, flat.T @ data.values.flatten()
             return data.frozen, data.cost.sum(), shared.double(), gradient.double()
 
-        parts = list(each(batch, self.batches(), self.frames.is_cuda))
+        parts = list(map_threads(batch, self.batches(), self.frames.is_cuda))
         normal.frozen, costs, shared, gradients = map(list, zip(*parts, strict=True))
         normal.shared, normal.shared_gradient = sum(shared), sum(gradients)
         self._add_priors(normal, state, free)
         normal.cost = float(sum(costs) + self._prior_cost(state))
         return normal
 
-    def _add_priors(self, normal: Normal, state: State, free: int) -> None:
+    def _add_priors(self, normal: NormalEquations, state: State, free: int) -> None:
         priors = self.priors
         away = state.frame - priors.mean
         normal.frame += priors.precision
@@ -130,29 +130,31 @@ class ClipSolver:
         cost = cost + 0.5 * self.shared_weight * (shared @ priors.shared_precision @ shared)
         return cost + self.smooth.cost(state) if self.tied else cost
 
-    def cost(self, state: State, frozen: list[Frozen], outlier: float) -> float:
+    def cost(self, state: State, frozen: list[FrozenWeights], outlier: float) -> float:
         """Cost at `state` with the weights of a linearization."""
 
-        def batch(pair: tuple[slice, Frozen]) -> Tensor:
+        def batch(pair: tuple[slice, FrozenWeights]) -> Tensor:
             rows, weights = pair
             part = state.part(rows)
             return self.terms.cost(part, self.frames[rows], weights, outlier).sum()
 
         pairs = list(zip(self.batches(), frozen, strict=True))
-        parts = each(batch, pairs, self.frames.is_cuda)
+        parts = map_threads(batch, pairs, self.frames.is_cuda)
         return float(sum(parts, self._prior_cost(state)))
 
-    def held(self, normal: Normal, state: State) -> Tensor:
-        """(N, P) bool: at a bound, and the gradient would push beyond."""
+    def held(self, normal: NormalEquations, state: State) -> Tensor:
+        """(N, P) bool: unknowns at a bound whose gradient points outward."""
         gradient = normal.frame_gradient
         low = (state.frame <= self.priors.lower) & (gradient > 0)
         return low | ((state.frame >= self.priors.upper) & (gradient < 0))
 
-    def solve(self, normal: Normal, held: Tensor, damping: float) -> tuple[Tensor, Tensor, Tensor]:
+    def solve(
+        self, normal: NormalEquations, held: Tensor, damping: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Step of the damped normal equations.
 
-        Factored in float32 after scaling to a unit diagonal: the step is then right to about five
-        digits, and the next linearization starts from exact residuals anyway.
+        Factored in float32 after scaling to a unit diagonal, which gives about five digits. The
+        next linearization starts from exact residuals.
 
         Returns:
             frame step (N, P), step of the free shared unknowns, and their reduced matrix (the
@@ -189,28 +191,28 @@ class ClipSolver:
             step = torch.cholesky_solve(target[:, None], cholesky(reduced)).squeeze(1)
             gradient = gradient - (border @ step.float())[..., None]
         moved = factor.back_solve(gradient).reshape(-1, normal.frame.shape[1])
-        # Where rounding left no factor, the step is none, lowers no cost, and damping grows.
+        # If the factorization failed by rounding, the step is zero, so damping grows.
         moved = -moved[: len(self.frames)] * unit
         return _finite(moved), _finite(-step), reduced
 
     def iterate(
         self,
-        progress: Progress,
+        progress: SolveProgress,
         iterations: int,
         outlier: float,
         free: int,
         tolerance: float = 1e-5,
-        after: Callable[[Progress], None] | None = None,
-    ) -> Progress:
-        """Up to `iterations` accepted steps; ends early once the cost hardly falls.
+        after: Callable[[SolveProgress], None] | None = None,
+    ) -> SolveProgress:
+        """Run up to `iterations` accepted steps; stops early when the cost has converged.
 
         Args:
             progress: where to start.
-            iterations: the last iteration's number.
+            iterations: number of the last iteration.
             outlier: see `linearize`.
             free: see `linearize`.
-            tolerance: relative fall of the cost that counts as none.
-            after: called after every step, to keep the state.
+            tolerance: relative decrease of the cost that counts as convergence.
+            after: called after every step, to save the state.
         """
         while not progress.finished:
             beat("solve, iteration", progress.iteration, iterations)
@@ -222,7 +224,7 @@ class ClipSolver:
             else:
                 fall = (normal.cost - better.cost) / max(abs(normal.cost), 1e-12)
                 better.iteration = progress.iteration + 1
-                # A step cut short by damping falls little wherever it is.
+                # A heavily damped step lowers the cost little, converged or not.
                 settled = fall < tolerance and better.damping < progress.damping
                 better.finished = better.iteration >= iterations or settled
                 progress = better
@@ -231,9 +233,14 @@ class ClipSolver:
         return progress
 
     def _search(
-        self, progress: Progress, normal: Normal, held: Tensor, outlier: float, free: int
-    ) -> Progress | None:
-        """The first damping, growing, whose step lowers the cost."""
+        self,
+        progress: SolveProgress,
+        normal: NormalEquations,
+        held: Tensor,
+        outlier: float,
+        free: int,
+    ) -> SolveProgress | None:
+        """Increase damping until a step lowers the cost."""
         damping = progress.damping
         while damping < DAMPING_MOST:
             beat(f"a step for {len(self.frames)} frames, damping {damping:.0e}")
@@ -246,7 +253,7 @@ class ClipSolver:
             if cost < normal.cost:
                 if damping == progress.damping:
                     damping = max(damping / 8, DAMPING_LEAST)
-                return Progress(state, damping, 0, cost)
+                return SolveProgress(state, damping, 0, cost)
             damping *= 10
         return None
 
@@ -254,7 +261,7 @@ class ClipSolver:
 def _tied_factor(
     blocks: Tensor, near: Tensor, far: Tensor, right: Tensor
 ) -> tuple[BandedFactor, Tensor]:
-    """Factor of the frames' band, two frames a block, and the right side cut likewise."""
+    """Factor of the frames' band with two frames per block, and the right side in blocks."""
     if len(blocks) % 2:
         eye = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
         blocks, right = torch.cat([blocks, eye[None]]), _pad(right)
@@ -268,5 +275,5 @@ def _finite(step: Tensor) -> Tensor:
 
 
 def _pad(rows: Tensor) -> Tensor:
-    """One more row of zeros."""
+    """Append a row of zeros."""
     return torch.cat([rows, torch.zeros_like(rows[:1])])

@@ -1,10 +1,10 @@
 """Landmark terms of the tracking energy: weighted residuals and Jacobians per frame.
 
-Three kinds of rows, all in standard deviations of their noise: the landmarks; the offsets between
-the inner lips and the openings between upper and lower lids, which are known better than the
-points themselves; and the sliding jaw line's distance from the detected face oval. Offsets are
-measured along the line through the eyes and across it. Lids slide along their edge as they close,
-differently in each head model, so only the offset across measures how far they are closed.
+Three kinds of rows, all in standard deviations of their noise: landmarks; offsets between the inner
+lips and between the lids, which are more precise than the points; and the distance of the sliding
+jaw line from the detected face oval. Offsets are measured along the line through the eyes and
+across it. Closing lids also slide along their edge, differently in each head model, so only the
+offset across measures closure.
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.observations import Observations
 from headsplat.tracking.projection import ContourView, LandmarkView, Projector
 
-# The iris of a closed eye is a guess: no weight below the first opening, full above the second
-# (fractions of the inter-ocular distance).
+# The iris of a closed eye is a guess of the detector: no weight below the first eye opening, full
+# weight above the second (fractions of the inter-ocular distance).
 IRIS_OPENING = (0.03, 0.07)
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """What one linearization holds fixed: visibility weights, and lines of the jaw contour."""
+class FrozenWeights:
+    """Constants of one linearization: visibility weights, and lines of the jaw contour."""
 
     landmark: Tensor  # [n, L]
     pairs: Tensor  # [n, D]
@@ -42,7 +42,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ResidualRows:
     """Residual rows in float32: values (n, M), jacobian (n, M, P + free); cost (n,) float64.
 
     Both carry the square roots of the robust weights, so that J'J and J'r are the Gauss-Newton
@@ -52,7 +52,7 @@ class Rows:
     values: Tensor
     jacobian: Tensor
     cost: Tensor
-    frozen: Frozen
+    frozen: FrozenWeights
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class Terms:
         oval = observed.points[:, list(MEDIAPIPE_GROUPS["oval"])]
         self.oval = tensor(oval)
         self.upper, self.lower, pairs = self._pairs()
-        # What is white in time is measured; the tabulated noise is what repeats.
+        # Temporally white noise is measured; the table holds the systematic part.
         white = tensor(measured)[:, None]
         table = tensor(priors.landmark_noise(basis) * self.size)
         self.noise = torch.hypot(white, table)  # [L, 2] along and across
-        # The white parts of a pair's two ends add up, what repeats is in the table.
+        # White noise of both ends adds up; the systematic part is in the table.
         both = torch.hypot(white[self.upper], white[self.lower])
         self.pair_noise = torch.hypot(both, tensor(pairs * self.size))  # [D, 2]
         white = float(np.median(_noise(observed, oval)))
@@ -134,14 +134,14 @@ class Terms:
         self.basis.shift(offsets)
         self.moved = self.moved + offsets
 
-    def linearize(self, state: State, frames: Tensor, outlier: float, free: int) -> Rows:
-        """Rows of the frames numbered `frames`, whose state is `state`.
+    def linearize(self, state: State, frames: Tensor, outlier: float, free: int) -> ResidualRows:
+        """Residual rows of `frames` at `state`.
 
         Args:
             state: (n frames).
             frames: (n,) long.
-            outlier: standard deviations from which residuals lose their pull.
-            free: how many of the shared unknowns, from the first, have columns.
+            outlier: scale of the robust loss, in standard deviations.
+            free: number of leading shared unknowns that have columns.
         """
         view, line = self.projector.landmarks(state), self.projector.contour(state)
         frozen = self._freeze(view, line, frames)
@@ -158,31 +158,31 @@ class Terms:
         own, apart = own.unflatten(1, (-1, 2)), apart.unflatten(1, (-1, 2))
         gain = point[..., None] / self.noise  # [n, L, 2]
         view.columns(own, gain[..., None] * self.axes[frames, None])
-        # The pairs' rows are differences of rows that are there already, with another gain.
+        # Pair rows are differences of existing rows, with another gain.
         pair = (pair[..., None] / self.pair_noise).float()[..., None]
         gain = gain.float()[..., None].clamp_min(1e-20)
         torch.mul(own[:, self.upper], pair / gain[:, self.upper], out=apart)
         apart.addcmul_(own[:, self.lower], pair / gain[:, self.lower], value=-1)
         line.columns(edge, frozen.normal * (contour / self.contour_noise)[..., None])
-        return Rows(torch.cat(values, 1), jacobian, sum(costs), frozen)
+        return ResidualRows(torch.cat(values, 1), jacobian, sum(costs), frozen)
 
-    def cost(self, state: State, frames: Tensor, frozen: Frozen, outlier: float) -> Tensor:
+    def cost(self, state: State, frames: Tensor, frozen: FrozenWeights, outlier: float) -> Tensor:
         """(n,) cost at `state` with the weights of a linearization."""
         view, line = self.projector.landmarks(state), self.projector.contour(state)
         pieces = self._pieces(view.pixels, line.pixels, frames, frozen)
         return sum(piece.robust(outlier)[0] for piece in pieces)
 
-    def _freeze(self, view: LandmarkView, line: ContourView, frames: Tensor) -> Frozen:
+    def _freeze(self, view: LandmarkView, line: ContourView, frames: Tensor) -> FrozenWeights:
         span = priors.FACING_FULL - priors.FACING_NONE
         seen = _smooth_step((view.facing - priors.FACING_NONE) / span)
         weight = self.weight[frames, None]
         visible = (seen + priors.HIDDEN_WEIGHT).clamp_max(1.0) * self.gate[frames] * weight
         pairs = torch.minimum(visible[:, self.upper], visible[:, self.lower])
         base, normal = _nearest_lines(line.pixels, self.oval[frames])
-        return Frozen(visible, pairs, weight.expand(-1, line.pixels.shape[1]), base, normal)
+        return FrozenWeights(visible, pairs, weight.expand(-1, line.pixels.shape[1]), base, normal)
 
     def _pieces(
-        self, pixels: Tensor, line: Tensor, frames: Tensor, frozen: Frozen
+        self, pixels: Tensor, line: Tensor, frames: Tensor, frozen: FrozenWeights
     ) -> tuple[_Piece, ...]:
         offset = (pixels - self.points[frames]) @ self.axes[frames].mT
         apart = offset[:, self.upper] - offset[:, self.lower]
@@ -194,16 +194,16 @@ class Terms:
         )
 
     def offsets(self, state: State, frames: Tensor, outlier: float, weight: float) -> Tensor:
-        """Where the detector's points lie on this head, beside where the model has them.
+        """Offsets between the detector's points and the model's landmarks on this head.
 
-        Least squares for one displacement of each landmark on the resting head, all frames' other
-        unknowns held.
+        Least squares for one displacement per landmark on the neutral head, with all other unknowns
+        fixed.
 
         Args:
             state: of the frames numbered `frames`.
             frames: (n,) long.
             outlier: see `linearize`.
-            weight: of the prior, in frames that count as independent.
+            weight: weight of the prior, in independent frames.
 
         Returns:
             (L, 3) metres.
@@ -242,7 +242,7 @@ def _eye_axes(observed: Observations) -> np.ndarray:
 
 
 def _iris_gate(basis: LandmarkBasis, observed: Observations) -> np.ndarray:
-    """(N, L) 1 everywhere but at irises of eyes that are closing."""
+    """(N, L) weight of each point: 1, but lower for irises of closing eyes."""
     gate = np.ones((len(observed.ids), len(basis.index)))
     low, high = IRIS_OPENING
     for side, pairs in EYELID_DISTANCE_PAIRS.items():
@@ -257,8 +257,8 @@ def _iris_gate(basis: LandmarkBasis, observed: Observations) -> np.ndarray:
 def _nearest_lines(points: Tensor, polygon: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest point of a closed polygon, and the unit normal of the line of `points`: (n, C, 2).
 
-    The normal is the model's: those of a noisy polygon are askew, and would hold the line against
-    sliding along itself, which nothing does once the nearest points are found anew.
+    The normal is the model's. Normals of a noisy polygon would resist sliding along the line, which
+    is free when nearest points are recomputed.
 
     Args:
         points: (n, C, 2) in order.

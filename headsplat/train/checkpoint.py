@@ -1,7 +1,8 @@
-"""Saved states of an unfinished run: on disk to resume it, and on the device to step back.
+"""Training checkpoints: on disk to resume a run, and on the device to repeat steps.
 
-Everything random is drawn from the seed before the first step (`headsplat.train.plan`), so the
-step number, the parameters, Adam's moments and the loss history are all there is.
+All random numbers are drawn from the seed before the first step (`headsplat.train.plan`). A
+checkpoint therefore needs only the step number, the parameters, Adam's moments and the loss
+history.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class State:
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Publish the state; a kill leaves the previous one."""
+    """Write the state atomically; a kill leaves the previous one."""
     with publish(folder / STATE_FILE) as temporary:
         torch.save(vars(state), temporary)
 
@@ -42,7 +43,7 @@ def load_state(folder: Path) -> State | None:
     """The last saved state of a run with the same key, or None; a damaged file is removed.
 
     Raises:
-        UserError: it may be whole, and the machine refuses to read it.
+        UserError: the file may be intact, but reading it failed.
     """
     path = folder / STATE_FILE
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The checkpoints of published code that a deformation model reads and leaves, by model."""
+"""Registry of published checkpoint formats, by deformation model."""
 
 from headsplat.registry import Plugin, Registry
 

@@ -1,8 +1,7 @@
-"""Square crops of a batch at positions on the device, for losses too costly on whole images.
+"""Random square crops of image batches, for losses too costly on whole images (LPIPS).
 
-A crop is a gather of pixel rows by their number in the flattened batch. No number occurs twice, so
-the gradient is written without a sort or atomics. It is deterministic and can be recorded in a CUDA
-graph.
+A crop gathers pixels by their index in the flattened batch. No index occurs twice, so the gradient
+needs neither a sort nor atomics. It is deterministic and can be captured in a CUDA graph.
 """
 
 import torch
@@ -11,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from headsplat.runtime.checks import check_shape
 
-# The fourfold halving of LPIPS needs as many pixels.
+# Minimum side for the four 2x2 poolings of LPIPS.
 SMALLEST = 16
 
 
@@ -24,10 +23,10 @@ def crop_size(height: int, width: int) -> int:
 def draw_corners(
     generator: torch.Generator, steps: int, batch: int, height: int, width: int, size: int
 ) -> Tensor:
-    """Draw the upper left corners of crops, uniform over the places inside the image.
+    """Draw the upper left corners of crops, uniform over all positions inside the image.
 
     Args:
-        generator: of the run, on the CPU.
+        generator: random generator of the run, on the CPU.
         steps: S of the plan.
         batch: B images per step.
         height: of the images, pixels.
@@ -73,17 +72,16 @@ class _Gather(torch.autograd.Function):
 def random_crops(image: Tensor, corners: Tensor, size: int) -> Tensor:
     """Cut one square out of each image, differentiably.
 
-    LPIPS of crops at uniform places, a fresh one each step, estimates LPIPS of the whole images
-    at the crop's share of the cost, a quarter for half the side. Its mean over the places is the
-    mean of the per-pixel distances weighted by how many places cover a pixel, which for half the
-    side falls linearly from the image's center, where heads are, to its edges. Two things differ
-    from that: pixels near a crop's edge see the network's zero padding in place of their
-    surroundings, and one step's gradient covers the crop alone and is the noisier for it.
+    LPIPS of a fresh uniform crop per step estimates LPIPS of the whole image at lower cost: a
+    quarter for half the side. The expectation weights each pixel by the number of crops that cover
+    it. For half the side, this weight falls linearly from the image center to its edges. Two
+    effects remain: pixels near a crop's edge see zero padding, and the gradient of one step is
+    noisier, because it covers the crop only.
 
     Args:
         image: (B, H, W, C).
-        corners: (B, 2) long, row and column of the upper left pixel, so that the crop lies inside;
-            this is not checked, as it would wait for the device.
+        corners: (B, 2) long, row and column of the upper left pixel. The crop must lie inside; this
+            is not checked, because that would synchronize with the device.
         size: side of the crops, pixels.
 
     Returns:
@@ -101,7 +99,7 @@ def crop_images(images: Tensor, rows: Tensor, corners: Tensor, size: int) -> Ten
     """Cut the same squares out of stored images, without gathering whole images first.
 
     Args:
-        images: (T, H, W, C) bytes, all that are stored.
+        images: (T, H, W, C) uint8, all stored images.
         rows: (B,) long, which images.
         corners: (B, 2) long, as in `random_crops`.
         size: side of the crops, pixels.

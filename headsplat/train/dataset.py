@@ -1,8 +1,8 @@
-"""Training images as bytes: resident where they fit, else decoded ahead into a cache.
+"""Training images as uint8: resident on the device if they fit, else streamed by a prefetcher.
 
-An image is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times
-the head mask, multiplied once, here. Where the matte is soft, the background is removed from
-the colors, so that they leave no halo on another background.
+An image is five byte planes (H, W, 5): red, green, blue, matte, mouth. The matte is alpha times the
+head mask. At soft edges of the matte the background is removed from the colors (foreground
+estimation), which avoids halos on other backgrounds.
 """
 
 from collections import OrderedDict
@@ -24,7 +24,7 @@ from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
 PLANES = 5
-# Steps whose images are decoded ahead of their use when they do not all fit.
+# Number of steps that the prefetcher decodes ahead.
 AHEAD = 4
 
 
@@ -49,7 +49,7 @@ class ImageReader:
     ) -> None:
         self._frames, self._alpha, self._parsing = map(FrameStore, (frames, alpha, parsing))
         self.width, self.height = width, height
-        # A zip archive has one file position: reading it is serial, decoding is not.
+        # A zip archive has one file position: reads are serialized, decoding is not.
         self._lock = Lock()
 
     def read(self, frame_id: int) -> np.ndarray:
@@ -101,7 +101,7 @@ class ResidentImages:
         """No-op: all images are resident."""
 
     def places(self, rows: Tensor) -> Tensor:
-        """Where in `planes` the images of a step's rows lie, (B,) long."""
+        """Indices into `planes` of the images of a step's rows, (B,) long."""
         return rows
 
     def rows(self, rows: Sequence[int]) -> Tensor:
@@ -113,10 +113,10 @@ class ResidentImages:
 
 
 class StreamedImages:
-    """Images decoded ahead by a pool, the most recently used kept up to a limit.
+    """Images decoded ahead by a thread pool, with an LRU cache of limited size.
 
     Attributes:
-        planes: (B, H, W, 5) uint8 on the device: the images of the step last prepared.
+        planes: (B, H, W, 5) uint8 on the device: images of the last prepared step.
     """
 
     def __init__(
@@ -134,10 +134,10 @@ class StreamedImages:
         shape = (batch, reader.height, reader.width, PLANES)
         self.planes = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._places = torch.arange(batch, device=device)
-        # Copies to a GPU run behind the host: a buffer is filled again once its copy is done.
+        # Copies to a GPU are asynchronous: a staging buffer is reused once its copy is done.
         pin = device.type == "cuda"
         self._staging = [
-            (torch.empty(shape, dtype=torch.uint8, pin_memory=pin), _Done(pin)) for _ in range(2)
+            (torch.empty(shape, dtype=torch.uint8, pin_memory=pin), _Copied(pin)) for _ in range(2)
         ]
         self._cache: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
         self._pool = ThreadPoolExecutor(available_threads())
@@ -151,7 +151,7 @@ class StreamedImages:
         return self._cache[row]
 
     def prepare(self, step: int) -> None:
-        """Put the images of a step of the plan into `planes`; decode those of the next ahead."""
+        """Load the images of a step of the plan into `planes`; prefetch those of the next steps."""
         wanted = [self._fetch(row) for row in self._plan[step]]
         for later in self._plan[step + 1 : step + 1 + AHEAD]:
             for row in later:
@@ -164,7 +164,7 @@ class StreamedImages:
         done.record()
 
     def places(self, rows: Tensor) -> Tensor:
-        """Where in `planes` the images of a step's rows lie, (B,) long."""
+        """Indices into `planes` of the images of a step's rows, (B,) long."""
         del rows
         return self._places
 
@@ -174,12 +174,12 @@ class StreamedImages:
         return torch.from_numpy(planes).to(self._device)
 
     def close(self) -> None:
-        """Stop decoding ahead."""
+        """Stop prefetching."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _Done:
-    """Whether a copy that was enqueued on the current stream is done; at once on a CPU."""
+class _Copied:
+    """CUDA event after an asynchronous copy on the current stream; no-op on a CPU."""
 
     def __init__(self, cuda: bool) -> None:
         self._event = torch.cuda.Event() if cuda else None
@@ -201,15 +201,15 @@ def open_images(
     limit_mib: int,
     cache_mib: int,
 ) -> ResidentImages | StreamedImages:
-    """Keep the images of `ids` resident when they need at most `limit_mib`, else stream them.
+    """Keep the images of `ids` resident if they need at most `limit_mib`, else stream them.
 
     Args:
-        reader: where images come from.
-        ids: frame ids by row.
-        plan: (steps, B) long rows, what each step will ask for.
-        device: where batches are wanted.
-        limit_mib: bound on the device's memory that images may take.
-        cache_mib: bound on the host's memory that streamed images may take.
+        reader: image reader.
+        ids: frame id of each row.
+        plan: (steps, B) long, the rows of each step.
+        device: torch device of the batches.
+        limit_mib: limit of device memory for images, MiB.
+        cache_mib: limit of host memory for streamed images, MiB.
     """
     each = reader.height * reader.width * PLANES
     need = len(ids) * each / 2**20

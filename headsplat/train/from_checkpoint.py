@@ -1,6 +1,6 @@
-"""Avatars from FlashAvatar checkpoints, to be rendered or trained further.
+"""Import of FlashAvatar checkpoints as avatars, to render or to continue training.
 
-The file holds neither identity nor anchors nor camera: those are the track's and the head model's.
+A checkpoint has no identity, anchors or camera; these come from the track and the head model.
 """
 
 from collections.abc import Callable
@@ -30,16 +30,16 @@ from headsplat.track import read_track
 from headsplat.train.options import train_options
 from headsplat.train.prepare import empty_avatar
 
-# Sizes of the UV map that are tried to find the one a file was trained with.
+# Sizes of the UV map tried when the number of Gaussians does not match.
 _UV_SIZES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320, 384, 512)
 
 
 def read_fitting(path: Path, head: HeadModel, uv_size: int) -> Checkpoint:
-    """Read a checkpoint that must be of this head and size of the UV map.
+    """Read a checkpoint that must match the head model and the size of the UV map.
 
     Raises:
-        UserError: as `read_checkpoint`, or it has codes of another length or another number of
-            Gaussians, with the size of the UV map that would give it.
+        UserError: as `read_checkpoint`, or the code length or the number of Gaussians differs; the
+            message suggests a matching UV size.
     """
     checkpoint = read_checkpoint(path)
     size = FrameCode.size(head)
@@ -53,19 +53,19 @@ def read_fitting(path: Path, head: HeadModel, uv_size: int) -> Checkpoint:
     count = texel_count(head, uv_size)
     if checkpoint.count != count:
         fitting = [n for n in _UV_SIZES if texel_count(head, n) == checkpoint.count]
-        cure = f"it was trained with another head than {head.name} or another UV map; name those"
+        fix = f"it was trained with another head than {head.name} or another UV map; name those"
         if fitting:
-            cure = f"set train.uv_size to {fitting[0]}, which has as many"
+            fix = f"set train.uv_size to {fitting[0]}, which has as many"
         raise UserError(
             f"{path}: gauss[2] (_features_dc) holds {checkpoint.count} Gaussians, a UV map of "
-            f"{uv_size} texels a side {count}; {cure}"
+            f"{uv_size} texels a side {count}; {fix}"
         )
     return checkpoint
 
 
 @torch.no_grad()
 def load_checkpoint(avatar: Avatar, checkpoint: Checkpoint) -> None:
-    """Give an avatar of the model flashavatar a fitting checkpoint's parameters and camera."""
+    """Load a checkpoint's parameters and camera convention into a `flashavatar` avatar."""
     neutral = FrameCode.neutral(avatar.head, avatar.device)
     rest, _ = avatar.place(avatar.vertices(neutral.vector[None]))
     avatar.deformation.rest_positions.copy_(rest[0])
@@ -75,13 +75,13 @@ def load_checkpoint(avatar: Avatar, checkpoint: Checkpoint) -> None:
 
 @dataclass(frozen=True)
 class CheckpointFormat:
-    """The checkpoints of one published code.
+    """A checkpoint format of published code.
 
     Attributes:
-        read: (file, head model, the model's options) -> what it holds, if it fits; it has
-            `iteration`, the training images seen.
-        load: (avatar, what `read` gave): set the avatar's parameters.
-        save: (folder, deformation, means, optimizer's state, images seen, centered): write it.
+        read: (file, head model, the model's options) -> checked content, with `iteration`, the
+            number of training images seen.
+        load: (avatar, content): set the avatar's parameters.
+        save: (folder, deformation, means, optimizer state, images seen, centered): write the file.
     """
 
     read: Callable[[Path, HeadModel, Any], Any]
@@ -99,11 +99,11 @@ FLASHAVATAR = CheckpointFormat(
 def import_avatar(
     head_path: Path, track_path: Path, checkpoint_path: Path, uv_size: int, out: Path
 ) -> None:
-    """Publish an avatar's folder with what a checkpoint holds, as `train_avatar` would leave it.
+    """Publish an avatar from a checkpoint, in the layout of `train_avatar`.
 
     Args:
         head_path: head model `.npz`.
-        track_path: `track.npz` of the subject; its identity and camera count.
+        track_path: `track.npz` of the subject, for identity and camera.
         checkpoint_path: `chkpntN.pth`.
         uv_size: texels per side of the UV map.
         out: folder to publish.

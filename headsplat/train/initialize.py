@@ -1,4 +1,4 @@
-"""Initial state of a model: spacing of the anchors, and the colors that images show there."""
+"""Initialization before training: anchor spacing, and anchor colors sampled from images."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,23 @@ from torch import Tensor
 from headsplat.gaussians.deform.base import InitialState
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 
-# Opacity of the disks that look up colors: high enough to hide the back of the head.
+# Opacity of the disks used to sample colors: high enough to occlude the back of the head.
 _DISK_OPACITY = 0.8
-# An anchor whose weight is less than this many pixels was not seen.
+# Splat weight, in pixels, below which an anchor counts as unseen.
 _SEEN = 0.5
-# Floors of the standard deviations by which codes are divided: a coefficient that hardly moved in
-# the clip must not be blown up to a unit signal of noise.
+# Lower bounds of the standard deviations that normalize codes: a coefficient almost constant in the
+# clip must not become unit noise.
 CONDITION_FLOOR = 0.05
 POSE_FLOOR = 0.05
 
 
 @dataclass(frozen=True)
 class View:
-    """One batch of training frames for looking up colors.
+    """One batch of training frames for color sampling.
 
     Attributes:
         positions: (B, N, 3) anchors, metres.
-        rotations: (B, N, 4) of their triangles.
+        rotations: (B, N, 4) quaternions of the anchors' triangles.
         rotation: (B, 3, 3) head to camera.
         translation: (B, 3) metres.
         intrinsics: (B, 4) pixels.
@@ -50,7 +50,7 @@ def nearest(points: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor
     Returns:
         (Q, count) squared distances in ascending order, and (Q, count) long indices.
     """
-    # A block of distances stays below 2**22 numbers.
+    # Block size limits the distance matrix to 2**22 numbers.
     block = max(1, 2**22 // max(1, len(points)))
     distances, indices = [], []
     for part in queries.split(block):
@@ -62,7 +62,7 @@ def nearest(points: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def mean_square_distance(points: Tensor, count: int = 3) -> Tensor:
-    """(N, 3) -> (N,): mean squared distance to the `count` nearest OTHER points (3DGS's start)."""
+    """(N, 3) -> (N,): mean squared distance to the `count` nearest other points (as in 3DGS)."""
     square, _ = nearest(points, points, count + 1)
     return square[:, 1:].mean(1)
 
@@ -75,10 +75,10 @@ def anchor_spacing(points: Tensor) -> Tensor:
 def anchor_colors(
     views: list[View], spacing: Tensor, opacity: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean color at each anchor, weighted by the visibility of its disk in each pixel.
+    """Mean image color at each anchor, weighted by its splat weight in each pixel.
 
-    A render is linear in the colors, so its gradient with respect to them IS the splat weight:
-    one backward pass gives sum(w * image), another sum(w * matte) and sum(w), frame by frame.
+    A render is linear in the colors, so its gradient with respect to them is the splat weight w.
+    One backward pass gives sum(w * image), another sum(w * matte) and sum(w), per frame.
 
     Args:
         views: batches of frames.
@@ -86,9 +86,8 @@ def anchor_colors(
         opacity: (N,) of the disks.
 
     Returns:
-        colors (N, 3); the share of an anchor's weight that lies inside the matte (N,), of the
-        frames that show it a low one, so that what some view shows to be air is carved away;
-        which anchors were seen (N,) bool. Colors of the others are meaningless.
+        colors (N, 3), undefined for unseen anchors; matte share (N,) of each anchor's weight, a low
+        quantile over frames, which carves away anchors seen as background; seen (N,) bool.
     """
     scale = torch.stack([spacing, spacing, spacing / 4], -1)
     total = spacing.new_zeros(len(spacing), 3)
@@ -132,26 +131,26 @@ def initial_state(
     condition: Tensor,
     pose: Tensor,
 ) -> InitialState:
-    """The initial state of a model.
+    """Initial state of a deformation model.
 
     Args:
         rest_points: (N, 3) anchors on the neutral head, heights included.
-        lifted: (N,) bool, anchors that stand off the surface.
-        views: training frames to take colors from.
+        lifted: (N,) bool, anchors above the surface (hair shells).
+        views: training frames for color sampling.
         condition: (T, C) codes of all training frames.
         pose: (T, 6) head poses of all training frames.
     """
     spacing = anchor_spacing(rest_points)
     disks = torch.full_like(spacing, _DISK_OPACITY)
     first_colors, first_share, front = anchor_colors(views, spacing, disks)
-    # What the first look carved away hides nothing in the second.
+    # Anchors carved away in the first pass do not occlude in the second.
     disks = disks * first_share.clamp(0.02, 1) ** 2
     colors, share, seen = anchor_colors(views, spacing, disks)
     colors = torch.where(seen[:, None], colors, first_colors)
     share, seen = torch.minimum(share, first_share), seen | front
     # A disk that mostly covers background (a hair shell above short hair) starts transparent.
     opacity = 0.02 + 0.88 * share.clamp(0, 1) ** 2
-    # What hides behind the surface is kept for other viewpoints, but hair has to show itself.
+    # Occluded anchors are kept for other viewpoints, except hair shells, which must be seen.
     opacity = torch.where(seen, opacity, torch.where(lifted, 0.02, 0.3))
     return InitialState(
         rest_positions=rest_points,

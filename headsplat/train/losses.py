@@ -1,4 +1,4 @@
-"""What a rendered batch is charged for: a Huber loss with a weight per pixel."""
+"""Per-pixel weighted Huber loss."""
 
 from typing import Any
 
@@ -20,26 +20,26 @@ def image_loss(
 ) -> Tensor:
     """Huber loss of rendered images against stored bytes, in one pass each way.
 
-    The target is a stored image, laid over a plain background by its matte; a pixel weighs
-    1 + mouth in the mouth. Huber's delta is 0.1, FlashAvatar's: d < 0.1: d^2 / 2, else
-    0.1 (d - 0.05). With a mouth of 40 the loss equals the paper's sum of a whole-image term and 40
-    times a masked one. See the top of `cuda_ext/csrc/image_loss.h`.
+    The target is a stored image composited over a plain background by its matte. A mouth pixel has
+    weight 1 + mouth. Huber's delta is 0.1, FlashAvatar's: d < 0.1: d^2 / 2, else 0.1 (d - 0.05).
+    With mouth = 40 the loss equals the paper's sum of a whole-image term and 40 times a masked one.
+    See the top of `cuda_ext/csrc/image_loss.h`.
 
-    Nothing waits for the device, and calls can be captured in a CUDA graph.
+    It never synchronizes with the device, so it can be captured in a CUDA graph.
 
     Args:
         rendered: (B, H // reduction, W // reduction, 3) float32 in 0..1, differentiable.
         images: (T, H, W, 5) uint8: red, green, blue, matte, mouth. No gradient.
-        rows: (B,) long, the image of each image. On a GPU a row outside of 0..T-1 counts as the
-            nearest inside: it cannot be reported without waiting.
+        rows: (B,) long, the stored image of each rendered one. On a GPU rows are clamped to 0..T-1,
+            because reporting an error would need a synchronization.
         background: (B, 3) float32. No gradient.
-        mouth: what a mouth pixel weighs beyond the others.
+        mouth: additional weight of a mouth pixel.
         reduction: 1, or 2 for targets and weights that are means over 2x2 pixels; odd last rows
             and columns of the images are left out then.
 
     Returns:
-        (B,) means over all pixels and channels. The order of every sum is fixed: the same bits in
-        every run; CPU and GPU differ in the loss's rounding, not in the gradient.
+        (B,) means over all pixels and channels. Sums have a fixed order, so results are bit-equal
+        between runs; CPU and GPU differ in the loss's rounding, not in the gradient.
 
     Raises:
         IndexError: a row is outside of the images (CPU).
@@ -86,7 +86,7 @@ def _prepare() -> None:
 
 
 def composite(image: Tensor, matte: Tensor, background: Tensor) -> Tensor:
-    """Lay the head over a plain color.
+    """Composite the head over a plain color.
 
     Args:
         image: (B, H, W, 3) in 0..1.

@@ -25,7 +25,7 @@ _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class Lpips(nn.Module):
-    """The distance; its parameters are frozen."""
+    """LPIPS distance with frozen parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,11 +42,10 @@ class Lpips(nn.Module):
         self.requires_grad_(False)
 
     def reduce(self, dtype: torch.dtype) -> "Lpips":
-        """Make the convolutions work in `dtype` as tensor cores like it best; returns itself.
+        """Convert the convolutions to `dtype` in a layout for tensor cores; returns itself.
 
-        That is with channels last in memory and in multiples of 8: zeros fill up the three of the
-        image. Images in and distances out stay in single precision. On a GPU, bfloat16 takes
-        the kernels made for it.
+        The layout is channels-last with channels padded to multiples of 8. Input images and output
+        distances stay in single precision. On a GPU, bfloat16 uses the fused kernels.
         """
         first = self.convolutions[0]
         first.weight = nn.Parameter(_fill_channels(first.weight), requires_grad=False)
@@ -72,7 +71,7 @@ class Lpips(nn.Module):
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """(B, H, W, 3) images in 0..1, at least 16 pixels a side -> (B,) distances.
 
-        Only the image has a gradient.
+        Gradients flow to `image` only.
         """
         if image.is_cuda and self.convolutions[0].weight.dtype == torch.bfloat16:
             return FusedDistance.apply(image, target, self.layers())
@@ -101,7 +100,7 @@ def _fill_channels(value: Tensor) -> Tensor:
 
 
 def _inverse_length(features: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 1, H, W): 1 over the length of each pixel's vector, at least float32."""
+    """(B, C, H, W) -> (B, 1, H, W): inverse L2 norm of each pixel's vector, at least float32."""
     wide = torch.promote_types(features.dtype, torch.float32)
     length = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=wide)
     # The small term keeps the gradient of a zero vector finite.
@@ -109,23 +108,22 @@ def _inverse_length(features: Tensor) -> Tensor:
 
 
 def _scaled(features: Tensor, factor: Tensor) -> Tensor:
-    """Product of features and a factor of higher precision, rounded once, to the features'."""
+    """Product of features and a higher-precision factor, rounded once to the features' type."""
     return torch.mul(features, factor, out=torch.empty_like(features))
 
 
 class _Distance(torch.autograd.Function):
     """One block's distance: mean over pixels of the weighted square of unit vectors' difference.
 
-    Written out for the bytes it moves. What is as large as the features is kept in their precision
-    and passed over as rarely as single operations allow; each value is computed, and every sum
-    summed, in single precision.
+    Hand-written to reduce memory traffic. Feature-sized tensors stay in the features' precision and
+    are read as rarely as possible. Arithmetic and sums are in single precision.
     """
 
     @staticmethod
     def forward(ctx, have: Tensor, want: Tensor, weight: Tensor) -> Tensor:
         """(B, C, H, W) features, the target's unit vectors, (1, C, 1, 1) -> (B,)."""
         inverse = _inverse_length(have)
-        # Rounded as the target's were, so that equal images are at distance 0.
+        # Rounded like the target's, so that equal images have distance 0.
         difference = _scaled(have, inverse).sub_(want)
         ctx.save_for_backward(have, difference, inverse, weight)
         length = torch.linalg.vector_norm(difference, dim=(2, 3), dtype=inverse.dtype)
@@ -137,7 +135,7 @@ class _Distance(torch.autograd.Function):
         have, difference, inverse, weight = ctx.saved_tensors
         factor = (2 / inverse[0].numel()) * gradient[:, None, None, None] * weight
         push = _scaled(difference, factor)
-        # What would only lengthen the vector does not turn it.
+        # Project out the radial component, which normalization removes.
         along = (push * have).sum(1, keepdim=True, dtype=inverse.dtype) * inverse.square()
         torch.addcmul(push, have, along, value=-1, out=push)
         return push.mul_(inverse), None, None
@@ -146,15 +144,15 @@ class _Distance(torch.autograd.Function):
 def load_lpips(
     folder: Path | str, device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> Lpips | None:
-    """The distance with the weights in `folder`, or None when the files are not there.
+    """LPIPS with the weights in `folder`, or None if the files are missing.
 
     Args:
-        folder: where the two files lie.
+        folder: folder of the two weight files.
         device: where it is evaluated.
         dtype: of the network's layers; float32 to report distances, bfloat16 to train on a GPU.
 
     Raises:
-        UserError: a file is there but is not what its name says.
+        UserError: a file exists but does not hold these weights.
     """
     backbone_path, linear_path = Path(folder) / BACKBONE_FILE, Path(folder) / LINEAR_FILE
     if not (backbone_path.is_file() and linear_path.is_file()):

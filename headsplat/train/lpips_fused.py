@@ -1,11 +1,9 @@
-"""LPIPS on a GPU: VGG16's layers and the distance, forward and backward written out.
+"""Fused LPIPS for GPUs: VGG16 layers and distance, with hand-written forward and backward.
 
-All but the convolutions is limited by memory bandwidth, so features are read as few times as
-possible. A
-convolution adds its bias and applies its ReLU itself; the end of a block is one kernel each way,
-which does the distance, the maxima and the ReLU's share of the gradient (`cuda_ext/csrc/lpips.h`).
-Either image goes through a block before the next one begins, so that of the target only the ends
-of blocks are kept.
+Everything but the convolutions is limited by memory bandwidth, so features are read as few times as
+possible. A convolution fuses bias and ReLU. The end of a block is one kernel in each direction:
+distance, max pooling and ReLU gradient (`cuda_ext/csrc/lpips.h`). Both images pass through a block
+before the next one, so only block ends of the target are kept.
 """
 
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ class Layers:
         blocks: weight (O, I, 3, 3) and bias (O,) of each convolution, block by block, bfloat16 with
             channels last; the first takes 3 channels or more, the further ones zeros.
         linear: (O,) float32 weights of each block's distance, by channel.
-        factor: (3,) float32; a color times this plus `offset` is what the network sees.
+        factor: (3,) float32; scale of the color normalization: color * factor + offset.
         offset: (3,) float32.
     """
 
@@ -44,7 +42,7 @@ def convolution(value: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def lpips_block(have: Tensor, want: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the end of a block does to the features of two images.
+    """End of a VGG block for two images: LPIPS distance and 2x2 max pooling.
 
     Args:
         have: (B, C, H, W) bfloat16 with channels last, C one of 64, 128, 256 and 512.
@@ -53,7 +51,7 @@ def lpips_block(have: Tensor, want: Tensor, weight: Tensor) -> tuple[Tensor, Ten
 
     Returns:
         (B,) distances, the mean over pixels of the weighted square of the unit vectors' difference,
-        and either's maxima over 2x2 pixels, (B, C, H // 2, W // 2). The same bits in every run.
+        and either's maxima over 2x2 pixels, (B, C, H // 2, W // 2). Bit-equal between runs.
 
     Raises:
         TypeError: a tensor has the wrong type.
@@ -67,12 +65,12 @@ def lpips_block(have: Tensor, want: Tensor, weight: Tensor) -> tuple[Tensor, Ten
 def lpips_block_backward(
     d_distance: Tensor, d_max: Tensor | None, have: Tensor, want: Tensor, weight: Tensor
 ) -> Tensor:
-    """The gradient to what the ReLU took that made `have`: 0 where that is 0.
+    """Gradient with respect to the input of the ReLU that made `have`: 0 where `have` is 0.
 
     Args:
         d_distance: (B,) float32.
         d_max: (B, C, H // 2, W // 2) bfloat16 with channels last; to the first of equal maxima.
-        have: as in `lpips_block`, whose errors are these.
+        have: as in `lpips_block`, with the same errors.
         want: likewise.
         weight: likewise.
 
@@ -88,7 +86,7 @@ class FusedDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, image: Tensor, target: Tensor, layers: Layers) -> Tensor:
-        """Twice through the layers, block by block."""
+        """Run both images through the layers, block by block."""
         have, want = (_seen(side, layers) for side in (image, target))
         kept, distances = [], []
         for block, weight in zip(layers.blocks, layers.linear, strict=True):
@@ -105,7 +103,7 @@ class FusedDistance(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """To the image only."""
+        """Gradient of the image only."""
         layers, kept = ctx.layers, list(ctx.saved_tensors)
         gradient, push = gradient.contiguous(), None
         for block, weight in zip(layers.blocks[::-1], layers.linear[::-1], strict=True):
@@ -117,13 +115,13 @@ class FusedDistance(torch.autograd.Function):
                     push, value, filters, None, _ONE, _ONE, _ONE, False, (0, 0), 1,
                     (True, False, False),
                 )  # fmt: skip
-                if depth:  # else the block before minds its ReLU
+                if depth:  # else the previous block applies its ReLU gradient
                     torch.ops.aten.threshold_backward.grad_input(push, value, 0, grad_input=push)
         return push[:, :3].permute(0, 2, 3, 1) * layers.factor, None, None
 
 
 def _seen(image: Tensor, layers: Layers) -> Tensor:
-    """(B, H, W, 3) -> what the first convolution takes, (B, C, H, W)."""
+    """(B, H, W, 3) -> normalized input of the first convolution, (B, C, H, W)."""
     filters, _ = layers.blocks[0][0]
     value = filters.new_zeros((*image.shape[:3], filters.shape[1]))
     torch.addcmul(layers.offset, image, layers.factor, out=value[..., :3])

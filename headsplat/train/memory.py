@@ -1,20 +1,19 @@
-"""What training asks of a GPU's memory, estimated before it is asked for."""
+"""Estimate of the peak GPU memory of training."""
 
 from headsplat.avatar import Avatar
 from headsplat.train.crops import crop_size
 from headsplat.train.dataset import PLANES
 from headsplat.train.options import TrainOptions
 
-# Bytes of a step, counted from the tensors that are alive at once: a pixel (image, alpha,
-# transmittance, reached, gradients), a Gaussian (its attributes and their gradients, its splat,
-# sums for the strips it usually meets), a feature of VGG (kept in half precision, and a second
-# copy that its gradient passes through).
+# Bytes of a training step, counted from tensors alive at once. Per pixel: image, alpha,
+# transmittance, reached, gradients. Per Gaussian: attributes, their gradients, its splat, and sums
+# for its usual strips. Per VGG feature: the half precision value and a copy for its gradient.
 _PIXEL, _GAUSSIAN, _FEATURE = 60, 1500, 6
-# Features of VGG16's thirteen convolutions for one pixel of the image.
+# VGG16 features of all thirteen convolutions per image pixel.
 _FEATURES = 64 * 2 + 128 * 2 / 4 + 256 * 3 / 16 + 512 * 3 / 64 + 512 * 3 / 256
-# A parameter is kept with its gradient, two moments and their three copies.
+# Per parameter: value, gradient, two Adam moments, and the snapshot's three copies.
 _PARAMETER = 7 * 4
-# CUDA itself, libraries' workspaces, and what the allocator cannot give back.
+# CUDA context, library workspaces, and allocator fragmentation.
 _FIXED_MIB = 900
 
 
@@ -26,7 +25,7 @@ def training_mib(
     lpips: bool,
     images_limit: int,
 ) -> float:
-    """Estimate of a run's peak, MiB.
+    """Estimated peak of a run, MiB.
 
     Args:
         avatar: with its anchors and deformation.
@@ -34,7 +33,7 @@ def training_mib(
         frames: training frames.
         size: height and width of the images.
         lpips: whether LPIPS is part of the loss.
-        images_limit: MiB that images may take.
+        images_limit: limit of the images' memory, MiB.
     """
     height, width = size
     gaussians = len(avatar.anchors)

@@ -1,6 +1,6 @@
 """Random draws and schedules of a training run, fixed before its first step.
 
-A resumed run reads the same rows of the same tables. It needs no generator state, and a step needs
+A resumed run reads the same rows of the same tables, so no generator state is saved. A step needs
 no data from the host.
 """
 
@@ -19,10 +19,10 @@ class Plan:
     """Tables of a run of S steps of B images.
 
     Attributes:
-        rows: (S, B) long, which training frames; each frame once per pass, passes shuffled.
+        rows: (S, B) long, training frames of each step; every pass is a shuffled permutation.
         backgrounds: (S, B, 3) colors in 0..1.
         jitter: (S, B, C) normal noise for the frames' codes.
-        corners: (S, B, 2) long, row and column of the crops that LPIPS looks at.
+        corners: (S, B, 2) long, row and column of the LPIPS crops.
         rates: S factors on the learning rates.
     """
 
@@ -41,15 +41,15 @@ def make_plan(
     warm: int,
     final: float,
 ) -> Plan:
-    """Draw all random numbers of a run, from its seed.
+    """Draw all random numbers of a run from its seed.
 
     Args:
         frames: number of training frames.
         options: steps S, batch B, seed of everything drawn here, deviation of the jitter.
         code_size: C, numbers in a frame's code and pose.
         size: height and width of the images.
-        warm: steps over which the rate rises linearly.
-        final: the factor at the last step; between, it falls along a half cosine.
+        warm: number of warm-up steps, in which the learning rate rises linearly.
+        final: learning rate factor at the last step, reached by cosine decay.
     """
     steps, batch = options.steps, options.batch
     generator = torch.Generator().manual_seed(options.seed)

@@ -9,7 +9,7 @@ from torch import Tensor
 from headsplat.avatar import Avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.base import HeadSurface
-from headsplat.gaussians.deform.codes import camera_center, head_pose, pose_head
+from headsplat.gaussians.deform.codes import camera_center, head_pose_6d, posed_vertices
 from headsplat.gaussians.deform.registry import model_class
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
@@ -19,9 +19,9 @@ from headsplat.train.dataset import ResidentImages, StreamedImages
 from headsplat.train.initialize import View, initial_state
 from headsplat.train.options import TrainOptions
 
-# Numbers of frames for visibility and for colors, and the batch size of the latter.
+# Numbers of frames for visibility and for color sampling, and the batch size of the latter.
 _VISIBILITY_FRAMES, _COLOR_FRAMES, _VIEW_BATCH = 48, 24, 4
-# Relative density of anchors on faces that no frame shows, against holes in other views.
+# Relative anchor density on faces that no frame shows; it avoids holes in novel views.
 _HIDDEN_DENSITY = 0.12
 
 
@@ -49,7 +49,7 @@ class TrainingFrames:
 
 
 def spread_rows(count: int, wanted: int) -> list[int]:
-    """At most `wanted` rows of `count`, evenly over the clip."""
+    """At most `wanted` of `count` rows, evenly spaced over the clip."""
     return sorted({int(v) for v in np.linspace(0, count - 1, min(wanted, count))})
 
 
@@ -60,20 +60,20 @@ def face_visibility(head: HeadModel, track: Track, rows: np.ndarray) -> np.ndarr
     best = torch.full((len(head.faces),), -1.0)
     parts = (some.code.vector.split(8), some.rotation.split(8), some.translation.split(8))
     for codes, rotation, translation in zip(*parts, strict=True):
-        vertices = pose_head(geometry, track.identity(), codes)
+        vertices = posed_vertices(geometry, track.identity(), codes)
         a, b, c = (vertices[:, geometry.faces[:, k]] for k in range(3))
         normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
         center = camera_center(rotation, translation)
         view = torch.nn.functional.normalize(center[:, None] - a, dim=-1)
         best = torch.maximum(best, (normal * view).sum(-1).amax(0))
-    # A little past edge-on: hair and disks of the rim show from there.
+    # Slightly past edge-on, because hair and disks at the silhouette are visible there.
     return torch.where(best > -0.15, 1.0, _HIDDEN_DENSITY).numpy()
 
 
 def empty_avatar(
     head: HeadModel, track: Track, rows: np.ndarray, options: TrainOptions, device: torch.device
 ) -> Avatar:
-    """An avatar with its anchors and a deformation of the right shapes, not yet initialized."""
+    """An avatar with anchors and an uninitialized deformation model."""
     model = model_class(options.model)
     neutral = HeadGeometry(head).shaped(track.identity()).numpy()
     surface = HeadSurface(head, neutral, lambda: face_visibility(head, track, rows))
@@ -84,7 +84,7 @@ def empty_avatar(
 
 
 def training_frames(avatar: Avatar, track: Track, ids: list[int]) -> TrainingFrames:
-    """Gather codes and cameras, and pose the head of every training frame once."""
+    """Codes, cameras and posed vertices of every training frame."""
     some = track[track.rows(ids)]
     frames = some.frames()
     device = avatar.device
@@ -107,7 +107,7 @@ def training_frames(avatar: Avatar, track: Track, ids: list[int]) -> TrainingFra
 def initialize(
     avatar: Avatar, frames: TrainingFrames, images: ResidentImages | StreamedImages
 ) -> None:
-    """Set the deformation's start from the geometry and the colors of some frames."""
+    """Initialize the deformation from the geometry and the image colors of some frames."""
     some = spread_rows(len(frames.ids), _COLOR_FRAMES)
     views = []
     for first in range(0, len(some), _VIEW_BATCH):
@@ -123,6 +123,6 @@ def initialize(
         )
     neutral = FrameCode.neutral(avatar.head, avatar.device)
     rest, _ = avatar.place(avatar.vertices(neutral.vector[None]))
-    pose = head_pose(frames.rotation)
+    pose = head_pose_6d(frames.rotation)
     lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
     avatar.deformation.initialize(initial_state(rest[0], lifted, views, frames.condition, pose))

@@ -1,7 +1,7 @@
-"""Time of a training step by part, from PyTorch's profiler.
+"""Profile training steps by part with PyTorch's profiler.
 
-On a GPU the parts are told by the names of its kernels, so that a step may be the replay of one
-CUDA graph; on the CPU by the operators, each with the time it spends outside of other operators.
+On a GPU, parts are identified by kernel names, which also works for a replayed CUDA graph. On a
+CPU, by operator names, with the self time of each operator.
 """
 
 import gzip
@@ -18,7 +18,7 @@ import torch
 from headsplat.runtime.files import publish
 from headsplat.runtime.logs import log
 
-# Part -> pattern of the names of its kernels and operators; the first that matches takes a name.
+# Part -> regular expression of kernel and operator names; the first match wins.
 PARTS = (
     (
         "rasterizer, backward",
@@ -44,11 +44,11 @@ PARTS = (
     ("copies and fills", r"^mem(cpy|set)|aten::(copy|fill|zero)_$"),
 )
 REST = "elementwise and gathers"
-# What no kernel or operator fills: the GPU waits, or Python runs between operators.
+# Time without a kernel or operator: the GPU idles, or Python runs between operators.
 IDLE = {"cuda": "idle", "cpu": "between operators"}
 WALL = "wall"
 
-# Steps recorded at most: it bounds the profiler's memory, some thousand events of a kilobyte each.
+# Limit of recorded steps, which bounds the profiler's memory: thousands of events of about 1 kB.
 MOST_STEPS = 50
 _WINDOW = "headsplat: profiled steps"
 _DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
@@ -57,21 +57,21 @@ _DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
 def profile_steps(
     step: Callable[[], None], count: int, device: torch.device, trace: Path
 ) -> dict[str, float]:
-    """Run `count` steps, the last of them recorded, and say how long their parts take.
+    """Run `count` steps, record the last ones, and return the time of each part.
 
-    The first step and all but the last `MOST_STEPS` only warm up. What goes wrong in the profiler
-    costs the parts and the trace, with a warning, never the steps; their own errors pass through.
+    All but the last `MOST_STEPS` steps, and always the first, are warm-up. A failure of the
+    profiler is a warning and loses only the profile. Errors of the steps are raised.
 
     Args:
-        step: does one step; on a GPU it may return before the GPU is done.
-        count: how often to call it, at least once.
-        device: where it works.
+        step: runs one step; on a GPU it may return before the GPU is done.
+        count: number of calls, at least one.
+        device: device of the steps.
         trace: Chrome trace to publish, a `.json.gz`.
 
     Returns:
-        Microseconds per recorded step by part, largest first, what is left of the wall clock's time
-        among them; last, under "wall", that time, which includes what recording costs the host.
-        Only "wall" when there is no record. Kernels that overlap each count in full.
+        Microseconds per recorded step by part, largest first, including the unattributed rest. The
+        last key "wall" is the wall-clock time, with the recording overhead of the host. Only "wall"
+        if there is no record. Overlapping kernels each count in full.
     """
     recorded = min(count - 1, MOST_STEPS) or 1
     warming = count - recorded
@@ -100,17 +100,17 @@ def profile_steps(
 def parts_of(
     events: Iterable[dict[str, Any]], device: str, steps: int, wall: float
 ) -> dict[str, float]:
-    """Sum a trace's events by part.
+    """Sum the events of a trace by part.
 
     Args:
-        events: of a Chrome trace, times in microseconds; only those that start while the event
-            `_WINDOW` lasts count, if there is one.
-        device: type of the device whose time is told, "cuda" or "cpu".
-        steps: steps in the trace.
+        events: events of a Chrome trace, in microseconds. If an event `_WINDOW` exists, only events
+            that start within it count.
+        device: device type whose events count, "cuda" or "cpu".
+        steps: number of steps in the trace.
         wall: microseconds a step took.
 
     Returns:
-        Microseconds per step by part, largest first; empty without an event of the device.
+        Microseconds per step by part, largest first; empty if the device has no event.
     """
     complete = [event for event in events if event.get("ph") == "X"]
     window = [e for e in complete if e["name"] == _WINDOW and e.get("cat") == "user_annotation"]
@@ -137,7 +137,7 @@ def _span(event: dict[str, Any]) -> tuple[float, float]:
 
 
 def _own_times(events: list[dict[str, Any]], nested: bool) -> list[float]:
-    """Each event's duration, less that of the events it directly encloses on its thread."""
+    """Self times: each event's duration minus that of its direct children on its thread."""
     own = [float(event["dur"]) for event in events]
     if not nested:
         return own
@@ -154,7 +154,7 @@ def _own_times(events: list[dict[str, Any]], nested: bool) -> list[float]:
 
 
 def _covered(events: list[dict[str, Any]]) -> float:
-    """Time during which at least one event lasts."""
+    """Length of the union of all events."""
     total, end = 0.0, float("-inf")
     for start, stop in sorted(map(_span, events)):
         total += max(stop - max(start, end), 0.0)
@@ -186,7 +186,7 @@ def _started(device: torch.device) -> torch.profiler.profile | None:
 def _survived(action: Callable[[], None]) -> bool:
     try:
         action()
-    except Exception as error:  # the profiler reports its troubles as it likes
+    except Exception as error:  # the profiler raises many types
         line = (str(error).splitlines() or [type(error).__name__])[0]
         log.warning("profile: no record of the steps (%s)", line)
         return False

@@ -31,13 +31,13 @@ from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.step import term_names
 from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
 
-# The learning rates rise over this many steps and end at this share.
+# Warm-up steps of the learning rates, and their final factor.
 WARM_STEPS, FINAL_RATE = 20, 0.03
 _CURVE_POINTS = 300
 
 
 def image_limit(device: torch.device, cache_mib: int, gpu_percent: int) -> int:
-    """MiB that images may take where training computes: on a GPU a share of what is free."""
+    """Memory limit of images on the training device, MiB: on a GPU a share of the free memory."""
     if device.type == "cpu":
         return cache_mib
     free, _ = torch.cuda.mem_get_info(device)
@@ -61,29 +61,29 @@ def train_avatar(
     code: str,
     checkpoint: Path | None = None,
 ) -> None:
-    """Train and publish `out`, continuing what an interrupted run of the same key left.
+    """Train an avatar and publish `out`; an interrupted run with the same key is resumed.
 
     Args:
         head_path: head model `.npz`.
         track_path: `track.npz`.
-        split_path: `split.json`, whose `train` ids are used and no others.
+        split_path: `split.json`; only its `train` ids are used.
         frames: packed crops.
         alpha: packed mattes.
         parsing: packed head and mouth masks.
         scratch_root: folder of resumable state.
         out: folder to publish.
-        options: of the training.
+        options: training options.
         assets: folder where LPIPS weights may lie.
         device_name: auto, cpu or cuda.
-        cache_mib: bound on decoded images in the host's memory.
-        gpu_percent: share of the GPU's free memory that images may take; it decides where they
-            lie, never what is computed.
+        cache_mib: limit of decoded images in host memory, MiB.
+        gpu_percent: percentage of free GPU memory for images; it affects their placement only, not
+            results.
         code: version of the code, part of the key.
-        checkpoint: FlashAvatar's `chkpntN.pth` to go on from, with its parameters and Adam's
-            moments, at full resolution throughout; None to start from the images.
+        checkpoint: FlashAvatar's `chkpntN.pth` to continue from, with its parameters and Adam
+            moments, at full resolution; None to initialize from the images.
 
     Raises:
-        UserError: an input cannot be used, or training failed; it says which or where.
+        UserError: an input cannot be used, or training failed.
     """
     torch.set_num_threads(available_threads())
     device = serving_device(device_name)
@@ -134,7 +134,7 @@ def train_avatar(
     images.close()
     reader.close()
 
-    facts = training_facts(outcome, options, avatar, (track.width, track.height), len(ids))
+    facts = training_summary(outcome, options, avatar, (track.width, track.height), len(ids))
     if start is not None:
         facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}
     avatar.facts = {key: value for key, value in facts.items() if key != "losses"}
@@ -155,7 +155,7 @@ def train_avatar(
 
 
 def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpips | None:
-    """Load LPIPS if the options ask for it and its weights exist."""
+    """Load LPIPS if the options enable it and its weights exist."""
     if options.lpips <= 0:
         return None
     half = device.type == "cuda"
@@ -165,19 +165,19 @@ def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpi
     return lpips
 
 
-def training_facts(
+def training_summary(
     outcome: Outcome,
     options: TrainOptions,
     avatar: Avatar,
     size: tuple[int, int],
     frames: int,
 ) -> dict[str, Any]:
-    """What `training.json` says: options, sizes, time, and thinned loss curves."""
+    """Content of `training.json`: options, sizes, time, and downsampled loss curves."""
     steps, batch = outcome.per_image.shape
-    curves = {"total": thin(outcome.per_image.mean(1))}
+    curves = {"total": downsample(outcome.per_image.mean(1))}
     for column, name in enumerate(term_names(avatar.deformation)):
         if outcome.terms[:, column].any():
-            curves[name] = thin(outcome.terms[:, column])
+            curves[name] = downsample(outcome.terms[:, column])
     profile = {}
     if outcome.profile:
         parts = dict(outcome.profile)
@@ -206,8 +206,8 @@ def training_facts(
     } | profile
 
 
-def thin(values: Tensor) -> list[list[float]]:
-    """(S,) -> at most 300 pairs [step, mean since the last pair]."""
+def downsample(values: Tensor) -> list[list[float]]:
+    """(S,) -> at most 300 pairs [step, mean since the previous pair]."""
     edges = sorted({int(v) for v in torch.linspace(0, len(values), _CURVE_POINTS + 1)})
     return [
         [end, float(f"{values[start:end].mean().item():.5g}")]

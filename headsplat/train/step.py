@@ -1,7 +1,7 @@
 """One training step: deform, rasterize, compute the loss, update the parameters.
 
-All data of a step is on the device, including the step's number. So on a GPU one recorded CUDA
-graph replays all steps of a phase (`headsplat.runtime.cuda_graph`).
+All data of a step, including its number, is on the device. On a GPU one captured CUDA graph
+therefore runs all steps of a phase (`headsplat.runtime.cuda_graph`).
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from headsplat.train.prepare import TrainingFrames
 
 # Loss terms of the images; the penalties of the deformation model follow them.
 TERMS = ("huber", "ssim", "lpips")
-# Pairs of Gaussian and strip a Gaussian to begin with; the budget grows where that is too few.
+# Initial Gaussian-strip pairs per Gaussian; the budget grows if that is too few.
 _FIRST_PAIRS = 8
 
 
@@ -32,7 +32,7 @@ def term_names(deformation: Deformation) -> tuple[str, ...]:
     """Names of all loss terms: those of the images, then the model's penalties.
 
     Raises:
-        TypeError: the model declares a name twice, or that of an image term.
+        TypeError: the model declares a name twice, or the name of an image term.
     """
     names = (*TERMS, *deformation.penalties)
     if len(set(names)) != len(names):
@@ -45,8 +45,9 @@ class Phase:
     """Constants of a training step that the host chooses.
 
     Attributes:
-        reduction: 2 in the coarse steps, at half resolution; then 1.
-        settings: of the deformation, which may open up as training goes on.
+        reduction: 2 in the coarse steps (half resolution), then 1.
+        settings: settings of the deformation, which may change during training (progressive
+            harmonics).
     """
 
     reduction: int
@@ -57,19 +58,19 @@ class TrainingStep:
     """The step of one run.
 
     Args:
-        avatar: its deformation's parameters are trained in place.
+        avatar: the avatar; its deformation is trained in place.
         frames: the training frames by row.
         images: their images.
-        plan: what each step draws.
-        options: of the run.
-        lpips: the distance, or None.
+        plan: random draws of each step.
+        options: training options.
+        lpips: LPIPS, or None.
 
     Attributes:
         cursor: (1,) long, the number of the next step.
-        per_image: (S, B) loss of each image of each step done.
-        names: of the K loss terms.
+        per_image: (S, B) loss of each image of each finished step.
+        names: names of the K loss terms.
         terms: (S, K) weighted loss terms.
-        budget: of the rasterizer's pairs, None on a CPU.
+        budget: the rasterizer's pair budget, None on a CPU.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class TrainingStep:
         self.budget = InstanceBudget(first_pairs, device) if device.type == "cuda" else None
 
     def _bind_rates(self) -> None:
-        # Adam reads the rates from the device, where the step itself puts those of its number.
+        # Adam reads its learning rates from device tensors, which the step fills by its number.
         for index, group in enumerate(self.optimizer.param_groups):
             group["lr"] = self._now[index]
 
@@ -113,14 +114,14 @@ class TrainingStep:
         self._bind_rates()
 
     def phase(self, step: int) -> Phase:
-        """Of a step; tells the deformation how far training has come."""
+        """The phase of a step; also advances the deformation to it."""
         deformation = self._avatar.deformation
         deformation.advance(step * self.batch)
         coarse = step < self._options.coarse * len(self.per_image)
         return Phase(2 if coarse else 1, tuple(deformation.settings().items()))
 
     def gaussians(self, rows: Tensor, jitter: Tensor | None = None) -> Gaussians:
-        """Deform some training frames, (B,) long rows, their codes jittered or as they are."""
+        """Gaussians of training frames, (B,) long rows, with or without noise on the codes."""
         frames = self._frames
         inputs = self._avatar.inputs(
             frames.condition[rows],
@@ -131,7 +132,7 @@ class TrainingStep:
         return self._avatar.deformation(replace(inputs, jitter=jitter))
 
     def __call__(self, phase: Phase) -> None:
-        """Run the step at the cursor and advance the cursor, without waiting for the device."""
+        """Run the step at the cursor and advance the cursor, without synchronization."""
         torch.mul(self._base_rates, self._rates[self.cursor], out=self._now)
         self.optimizer.zero_grad(set_to_none=True)
         per_image, terms, penalties = self._loss(phase)
@@ -184,6 +185,6 @@ class TrainingStep:
 
 
 def _target(planes: Tensor, background: Tensor) -> Tensor:
-    """(B, H, W, 5) bytes -> (B, H, W, 3): the head over the background."""
+    """(B, H, W, 5) bytes -> (B, H, W, 3): head composited over the background."""
     values = planes[..., :4].float() / 255
     return composite(values[..., :3], values[..., 3], background)

@@ -1,4 +1,4 @@
-"""Training loop with resumable checkpoints, which stops at the first loss that is not finite."""
+"""Training loop with resumable checkpoints; stops at the first loss that is not finite."""
 
 import time
 from collections.abc import Callable
@@ -26,9 +26,9 @@ from headsplat.train.prepare import TrainingFrames
 from headsplat.train.profile import profile_steps
 from headsplat.train.step import TrainingStep
 
-# Steps between checks of the losses and the rasterizer's budget; each check waits for the device.
+# Steps between checks of losses and rasterizer budget; each check synchronizes.
 CHECK_EVERY = 50
-# Share of the time that saving may take; it sets the interval, within bounds.
+# Largest share of time spent on saving; it sets the checkpoint interval, within bounds.
 SAVE_SHARE = 0.02
 # Seconds between checkpoints, at least and at most, and between lines of the log.
 SAVE_EVERY, LOG_EVERY = (1.0, 20.0), 10.0
@@ -42,9 +42,9 @@ class Outcome:
     Attributes:
         per_image: (S, B) loss of each image of each step.
         terms: (S, K) weighted loss terms; see `headsplat.train.step.term_names`.
-        seconds: of stepping, over all sessions of a resumed run.
-        optimizer: Adam's state dict, its rates as plain numbers.
-        profile: microseconds of a step by part, empty when none was asked for.
+        seconds: training time, over all sessions of a resumed run.
+        optimizer: Adam's state dict, with learning rates as floats.
+        profile: microseconds of a step by part, empty if not requested.
     """
 
     per_image: Tensor
@@ -54,26 +54,26 @@ class Outcome:
     profile: dict[str, float]
 
 
-def save_pause(cost: float) -> float:
-    """Seconds from one checkpoint to the next, of which saving the last took `cost`."""
+def checkpoint_interval(cost: float) -> float:
+    """Seconds between checkpoints, given that saving the last one took `cost` seconds."""
     least, most = SAVE_EVERY
     return min(max(cost / SAVE_SHARE, least), most)
 
 
 class Trainer:
-    """Steps an initialized avatar along a plan.
+    """Trains an initialized avatar along a plan.
 
     Args:
-        avatar: its deformation's parameters are trained in place.
+        avatar: the avatar; its deformation is trained in place.
         frames: the training frames by row.
         images: their images.
-        plan: what each step draws.
-        options: of the run.
-        lpips: the distance, or None.
-        start: the checkpoint whose parameters the avatar has, if it was trained before.
+        plan: random draws of each step.
+        options: training options.
+        lpips: LPIPS, or None.
+        start: checkpoint that the avatar's parameters come from, or None.
 
     Attributes:
-        done: steps done.
+        done: number of finished steps.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Trainer:
         self._step = TrainingStep(avatar, frames, images, plan, options, lpips)
         self._captured = CudaGraph(self._step, avatar.device, own_stream=True)
         self.done = 0
-        # Steps that the images seen before make, by which the deformation has opened up.
+        # Steps equivalent to the images seen before; they set the progress of the deformation.
         self._earlier = 0
         if start is not None:
             self._earlier = start.iteration // self.batch
@@ -102,11 +102,11 @@ class Trainer:
         self._profile: dict[str, float] = {}
 
     def gaussians(self, rows: Tensor) -> Gaussians:
-        """Deform some training frames, (B,) long rows."""
+        """Gaussians of training frames, (B,) long rows."""
         return self._step.gaussians(rows)
 
     def step(self, number: int) -> None:
-        """Step `number` of the plan; nothing in it waits for the device."""
+        """Run step `number` of the plan, without synchronization."""
         self.images.prepare(number)
         self._captured(self._step.phase(self._earlier + number))
 
@@ -120,16 +120,16 @@ class Trainer:
             while self.done < end:
                 self._guarded_step()
                 if self._due() or self.done == end:
-                    self._settle()
+                    self._check_recent_steps()
 
     def run(self, scratch: Path) -> Outcome:
         """Train to the end of the plan, resuming a previous run of the same key.
 
-        Must run in the main thread, where a request to stop is noted.
+        Must run in the main thread, which receives stop signals.
 
         Raises:
             Stopped: the process was asked to stop, and the state is saved.
-            UserError: as `advance`. The last good state stays.
+            UserError: as `advance`. The last good checkpoint is kept.
             torch.OutOfMemoryError: the GPU has too little memory; the last good state is saved.
         """
         with postponed() as asked, self._captured.stream():
@@ -150,7 +150,7 @@ class Trainer:
             self.options.model, len(self.avatar.anchors), self.avatar.device, first, self.steps,
         )  # fmt: skip
         start = last_save = last_log = time.monotonic()
-        pause = save_pause(0.0)
+        pause = checkpoint_interval(0.0)
         while self.done < self.steps:
             try:
                 self._guarded_step()
@@ -158,17 +158,17 @@ class Trainer:
                 stop = asked()
                 save = stop or (now - last_save > pause and self.done < self.steps)
                 if save or self._due():
-                    self._settle()
+                    self._check_recent_steps()
                 self._maybe_profile(scratch)
             except torch.OutOfMemoryError:
-                self._rescue(scratch, before + time.monotonic() - start)
+                self._save_last_good(scratch, before + time.monotonic() - start)
                 raise
             if save:
-                # The device has just been waited for: what follows is the cost of saving alone.
+                # The device is synchronized here, so only the cost of saving is timed.
                 begun = time.monotonic()
                 self._save(scratch, before + begun - start)
                 last_save = time.monotonic()
-                pause = save_pause(last_save - begun)
+                pause = checkpoint_interval(last_save - begun)
             if stop:
                 log.info("saved after step %d of %d", self.done, self.steps)
                 raise Stopped
@@ -178,7 +178,7 @@ class Trainer:
         return before + time.monotonic() - start
 
     def _due(self) -> bool:
-        """Whether to check losses and budget now: regularly, at the end, and before a recording."""
+        """Whether to check now: at intervals, at the end, and before a graph capture."""
         return (
             self.done % CHECK_EVERY == 0
             or self.done == self.steps
@@ -189,8 +189,8 @@ class Trainer:
         try:
             self.step(self.done)
         except ValueError as error:
-            # The rasterizer refuses parameters that are not finite: an earlier loss was at fault,
-            # or else these frames' geometry is.
+            # The rasterizer rejects parameters that are not finite, caused by an earlier loss or by
+            # these frames' geometry.
             self._check_losses()
             ids = sorted(self.frames.ids[int(row)] for row in self._plan.rows[self.done])
             names = ", ".join(map(str, ids))
@@ -198,8 +198,8 @@ class Trainer:
         self.done += 1
         beat("training, step", self.done, self.steps)
 
-    def _settle(self) -> None:
-        """Check the steps since the last check; go back to it if images lacked Gaussians."""
+    def _check_recent_steps(self) -> None:
+        """Check the steps since the last check; repeat them if images lacked Gaussians."""
         self._check_losses()
         budget = self._step.budget
         if budget is None:
@@ -213,9 +213,9 @@ class Trainer:
                 "the track, or lower the rates"
             ) from error
         if short:
-            # Some images lacked Gaussians: their steps are done again with larger buffers.
+            # Some images lacked Gaussians: repeat their steps with larger buffers.
             self._captured.forget()
-            self._go_to(self._snapshot.restore())
+            self._set_step(self._snapshot.restore())
         else:
             self._snapshot.take(self.done)
 
@@ -232,27 +232,27 @@ class Trainer:
             f"step {step}; look at these frames' track, or lower the rates"
         )
 
-    def _go_to(self, step: int) -> None:
+    def _set_step(self, step: int) -> None:
         self.done = step
         self._step.cursor.fill_(step)
 
-    def _rescue(self, scratch: Path, seconds: float) -> None:
-        """Save the last good state after memory ran out."""
+    def _save_last_good(self, scratch: Path, seconds: float) -> None:
+        """Save the last good state after an out-of-memory error."""
         self._captured.forget()
         self._step.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-        self._go_to(self._snapshot.restore())
+        self._set_step(self._snapshot.restore())
         if self.done:
             self._save(scratch, seconds)
 
     def _maybe_profile(self, scratch: Path) -> None:
-        """Profile some steps once, after the middle of the run; they train like all others."""
+        """Profile some steps once, after the middle of the run; they train as usual."""
         count = min(self.options.profile, self.steps - self.done)
         ready = self.done >= self.steps // 2 and self._captured.settled
         if count and ready and not self._profile:
             trace = scratch / TRACE_FILE
             self._profile = profile_steps(self._guarded_step, count, self.avatar.device, trace)
-            self._settle()
+            self._check_recent_steps()
 
     def _optimizer_state(self) -> dict[str, Any]:
         state = self._step.optimizer.state_dict()
@@ -282,7 +282,7 @@ class Trainer:
         step.load_optimizer(state.optimizer)
         step.per_image[: state.step] = state.per_image.to(self.avatar.device)
         step.terms[: state.step] = state.terms.to(self.avatar.device)
-        self._go_to(state.step)
+        self._set_step(state.step)
         self._snapshot.take(state.step)
         log.info("continuing at step %d of %d", state.step, self.steps)
         return state.seconds

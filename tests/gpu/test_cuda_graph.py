@@ -1,4 +1,4 @@
-"""CUDA graphs: recording during garbage collection, eager runs and replays, loaded inputs."""
+"""CUDA graph capture is independent of garbage collection."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""Mask networks on a GPU in half precision agree with the CPU."""
+"""Networks in half precision on a GPU agree with the CPU."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def test_recorded_batches_keep_the_recurrent_state(tmp_path):
     engine.reset()
     forgetful = engine.alphas(images[batch : 2 * batch]).cpu().int()
     assert (forgetful - whole[batch : 2 * batch]).abs().float().mean() > 1
-    other = engine.alphas(random_images(batch, 160))  # another size starts another recording
+    other = engine.alphas(random_images(batch, 160))  # another size needs a new recording
     assert other.shape == (batch, 160, 160)
 
 

@@ -1,4 +1,4 @@
-"""Photometric refinement gives the same result on GPU and CPU."""
+"""Photometric refinement on a GPU agrees with the CPU."""
 
 import numpy as np
 import pytest

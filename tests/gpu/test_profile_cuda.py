@@ -1,4 +1,4 @@
-"""Profiles of training steps on a GPU attribute kernels to parts, also inside a CUDA graph."""
+"""Profiling on a GPU: parts by kernel names, also within a CUDA graph; needs a GPU."""
 
 import pytest
 import torch

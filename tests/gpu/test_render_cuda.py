@@ -1,4 +1,4 @@
-"""Frames rendered with CUDA graphs equal those without; skipped without a GPU."""
+"""Rendering by a captured CUDA graph against the plain path; skipped without a GPU."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The tracker gives the same result on GPU and CPU."""
+"""Tracking on a GPU agrees with the CPU."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Training on a GPU: recorded steps equal eager ones, buffers grow, out of memory is handled."""
+"""Training on a GPU: captured steps equal plain ones, budgets grow, out-of-memory is handled."""
 
 import pytest
 import torch

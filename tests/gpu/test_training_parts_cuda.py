@@ -1,4 +1,4 @@
-"""Parts of a training step on a GPU: against the CPU, and recorded as a CUDA graph."""
+"""Parts of a training step on a GPU: against the CPU, and captured as a CUDA graph."""
 
 import pytest
 import torch
@@ -125,8 +125,8 @@ def test_flashavatar_can_be_captured_in_a_graph(degree):
         model(frames(1, count, "cuda"))
     graph.replay()
     expected_colors, expected = step()
-    # Close and not equal, because cuBLAS may choose another algorithm while recording. Inputs that
-    # the recording ignored would differ far more.
+    # Close, not equal: cuBLAS may choose other kernels during capture. Changes missed by the
+    # recording would be far larger.
     assert relative(colors, expected_colors) < 1e-3
     for found, true in zip(gradients, expected, strict=True):
         assert relative(found, true) < 1e-2

@@ -1,4 +1,4 @@
-"""Float64 oracle of the deformation operators from tensor operations, and random inputs."""
+"""Float64 reference of the deformation operators in plain PyTorch, and random inputs."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Compare `rasterize_gaussians` with the float64 reference: images and all gradients."""
+"""Comparison of `rasterize_gaussians` with the float64 reference: images and all gradients."""
 
 import torch
 from torch import Tensor

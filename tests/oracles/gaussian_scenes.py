@@ -1,4 +1,4 @@
-"""Scenes for the edge cases of Gaussian rasterization, as dictionaries of float32 inputs."""
+"""Edge cases of the Gaussian rasterizer; each scene is a dictionary of float32 inputs."""
 
 import torch
 from torch import Tensor

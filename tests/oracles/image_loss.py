@@ -1,4 +1,4 @@
-"""Float64 oracle of the photometric loss from tensor operations, and random images."""
+"""Float64 reference of the photometric loss in plain PyTorch, and random images."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Float64 reference of the end of an LPIPS block, with autograd's gradient."""
+"""Float64 reference of the end of an LPIPS block, with autograd gradients."""
 
 import torch
 from torch.nn.functional import max_pool2d

@@ -8,7 +8,7 @@ import headsplat
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json
 from headsplat.synthetic.clip import render_clip
-from headsplat.synthetic.head.observe import build_procedural_head
+from headsplat.synthetic.head.calibrated import build_procedural_head
 
 SECONDS, SIZE = 3, 128
 SMALL = {"steps": 150, "batch": 4, "gaussians": 3000, "bases": 4, "lpips": 0.0}

@@ -1,4 +1,4 @@
-"""A subject on a ball head that can be driven: head model, track and avatar as files."""
+"""Driven test subject on a sphere head: head model, track and avatar as files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from headsplat.avatar import Avatar, save_avatar
 from headsplat.drive.limits import DrivingLimits
-from headsplat.drive.target import Target
+from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
 from headsplat.gaussians.deform.registry import build_deformation
@@ -23,7 +23,7 @@ ARKIT_SHAPES = ("browInnerUp_L", "browInnerUp_R", "eyeBlink_L", "eyeLookOut_L", 
 
 
 def flame_like() -> HeadModel:
-    """A ball with FLAME's numbers of codes; shape and expression move its joints."""
+    """A sphere head with FLAME's code lengths; shape and expression move its joints."""
     head = sphere_head(expressions=100)
     rng = np.random.default_rng(4)
     count = len(head.template)
@@ -40,14 +40,14 @@ def flame_like() -> HeadModel:
 
 
 def arkit_like() -> HeadModel:
-    """A ball whose expression shapes carry ARKit's names, as ICT's do."""
+    """A sphere head whose expression shapes have ARKit's names, as ICT's have."""
     head = sphere_head(expressions=len(ARKIT_SHAPES))
     bounds = np.tile(np.array([0, 1], np.float32), (len(ARKIT_SHAPES), 1))
     return replace(head, expression_names=ARKIT_SHAPES, expression_range=bounds, name="ict")
 
 
 def make_track(head: HeadModel, count: int = 12, seed: int = 0, fps: float = 25.0) -> Track:
-    """A lively clip: all codes move, the head turns up to some 25 degrees about all axes."""
+    """A track with varying codes and head turns up to about 25 degrees about all axes."""
     rng = np.random.default_rng(seed)
     expressions = head.expression_basis.shape[2]
 
@@ -76,7 +76,7 @@ def make_track(head: HeadModel, count: int = 12, seed: int = 0, fps: float = 25.
 
 
 def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
-    """Uneven patches all over the ball; codes move them with the surface."""
+    """An avatar with uneven patches on the sphere, which follow the surface."""
     torch.manual_seed(0)
     count = 300
     anchors = sample_anchors(head, head.template, count)
@@ -90,9 +90,11 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
     return Avatar(head, torch.from_numpy(shape).float(), anchors, deformation, torch.device("cpu"))
 
 
-def make_target(head: HeadModel, track: Track) -> Target:
-    """What readers of motions are told."""
-    return Target(head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.of(track))
+def make_driven_subject(head: HeadModel, track: Track) -> DrivenSubject:
+    """The driven subject of a head and track."""
+    return DrivenSubject(
+        head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.from_track(track)
+    )
 
 
 @dataclass(frozen=True)

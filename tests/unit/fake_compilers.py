@@ -1,4 +1,4 @@
-"""Compilers, GPUs and packages that are not there, for tests of what the loader makes of them."""
+"""Fake compilers, GPUs and packages for tests of the operator loader."""
 
 import hashlib
 import importlib

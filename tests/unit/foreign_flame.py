@@ -1,4 +1,4 @@
-"""A small FLAME, and FLAME's equations with every slot, written apart from the library."""
+"""A small FLAME model, and FLAME's equations implemented independently of the library."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The imported ICT head, built once per test session, and a tiny look-alike of its folder."""
+"""The imported ICT head, built once per test session, and a tiny FaceXModel folder."""
 
 import functools
 import json

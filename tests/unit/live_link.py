@@ -1,4 +1,4 @@
-"""Tables as Live Link Face writes them."""
+"""Sample tables in the format of Live Link Face."""
 
 import csv
 from pathlib import Path

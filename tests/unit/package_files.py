@@ -1,4 +1,4 @@
-"""The wheel of the library, built from a copy of what it is made of."""
+"""The wheel of the library, built from a copy of its sources."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""FlashAvatar checkpoints as its own classes capture them, and as other versions pickle them."""
+"""FlashAvatar checkpoints as saved by its own classes and by other torch versions."""
 
 import copy
 import zipfile

@@ -1,4 +1,4 @@
-"""Avatars on the ball head, and frames in which it moves, for tests of drawing."""
+"""Avatars on the sphere head and moving frames, for rendering tests."""
 
 import torch
 
@@ -14,7 +14,7 @@ BACKGROUND = torch.tensor([0.1, 0.5, 0.9])
 
 
 def sphere_avatar(model: str, device: str = "cpu") -> Avatar:
-    """An avatar on the ball head with visible, uneven Gaussians."""
+    """An avatar on the sphere head with visible, uneven Gaussians."""
     torch.manual_seed(0)
     head = sphere_head()
     anchors = sample_anchors(head, head.template, COUNT)

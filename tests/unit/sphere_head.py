@@ -1,4 +1,4 @@
-"""A ball that serves as a head: smooth, closed but for its bottom ring, a few expressions."""
+"""A sphere as head model: smooth, closed except for the bottom ring, a few expressions."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Anchors: FlashAvatar's exact texel set, even samples, frames that follow the surface."""
+"""Anchors: FlashAvatar's exact texel set, even sampling, frames that follow the surface."""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The library in five lines: names load late, avatars travel, and mistakes are one line."""
+"""Public API: lazy names, portable avatars, and one-line errors."""
 
 import ast
 import shutil
@@ -55,7 +55,7 @@ def shown(video: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 
 
-def test_the_import_loads_nothing_heavy():
+def test_import_is_lazy():
     code = (
         "import sys, headsplat; headsplat.load_track; headsplat.load_head; headsplat.UserError;"
         "print([m for m in ('torch', 'cv2', 'av', 'mediapipe', 'scipy') if m in sys.modules])"
@@ -66,7 +66,7 @@ def test_the_import_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-def test_every_public_name_is_there_and_typed():
+def test_public_names_exist_and_are_typed():
     for name in headsplat.__all__:
         assert getattr(headsplat, name).__doc__, name
     assert set(headsplat.__all__) <= set(dir(headsplat))
@@ -78,7 +78,7 @@ def test_every_public_name_is_there_and_typed():
         headsplat.load_avatars  # noqa: B018
 
 
-def test_one_frame_and_many_are_drawn_alike(avatar, track):
+def test_single_frames_and_batches_render_equally(avatar, track):
     image = avatar.render(track[0])
     assert image.shape == (SIZE, SIZE, 3)
     assert image.dtype == torch.float32
@@ -96,7 +96,7 @@ def test_one_frame_and_many_are_drawn_alike(avatar, track):
     torch.testing.assert_close(avatar.render(track), whole[0], atol=2e-6, rtol=0)
 
 
-def test_the_background_and_the_expression_are_the_callers(avatar, track):
+def test_background_and_expression_can_be_set(avatar, track):
     red = avatar.render(track[0], background=(1, 0, 0))
     assert red[0, 0].tolist() == [1, 0, 0]
     frame = track[0]
@@ -106,7 +106,7 @@ def test_the_background_and_the_expression_are_the_callers(avatar, track):
     assert torch.equal(avatar.render(frame.with_code(frame.code)), avatar.render(frame))
 
 
-def test_a_copied_folder_draws_the_same_image(doll, avatar, track, tmp_path):
+def test_a_copied_avatar_renders_equally(doll, avatar, track, tmp_path):
     moved = shutil.copytree(doll, tmp_path / "elsewhere")
     there = headsplat.load_avatar(moved, device="cpu")
     again = headsplat.load_track(moved)
@@ -115,7 +115,7 @@ def test_a_copied_folder_draws_the_same_image(doll, avatar, track, tmp_path):
         assert headsplat.load_avatar(place, device="cpu").head.name == "ict"
 
 
-def test_a_head_that_may_not_travel_is_named_and_not_copied(tmp_path, monkeypatch):
+def test_a_head_with_a_restricted_licence_is_referenced(tmp_path, monkeypatch):
     head = replace(flame_like(), licence=LICENSED)
     files = subject(tmp_path, head)
     assert not list((tmp_path / "results").rglob("head.npz"))
@@ -167,7 +167,7 @@ def test_a_damaged_copy_of_the_head_is_refused(doll, tmp_path):
         ({"format": 1}, "format 1, this version reads 2; train the avatar again"),
     ],
 )
-def test_hostile_facts_are_one_line(doll, tmp_path, change, message):
+def test_invalid_metadata_is_one_line(doll, tmp_path, change, message):
     moved = shutil.copytree(doll, tmp_path / "doll")
     (file,) = moved.rglob("avatar.json")
     write_json(file, read_json(file) | change)

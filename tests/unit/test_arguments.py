@@ -1,4 +1,4 @@
-"""Arguments of a stage's command, whatever the values are."""
+"""Command line arguments of stages with unusual values."""
 
 import argparse
 

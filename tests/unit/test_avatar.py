@@ -1,4 +1,4 @@
-"""The avatar's files: what is saved is what is drawn, and foreign parts are refused."""
+"""Avatar files: saved and loaded avatars render equally; mismatched parts are refused."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import torch
 from headsplat.avatar import Avatar, load_avatar, save_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
-from headsplat.gaussians.deform.codes import head_pose
+from headsplat.gaussians.deform.codes import head_pose_6d
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.rotations import matrix_from_axis_angle
 from headsplat.runtime.errors import UserError
@@ -67,7 +67,7 @@ def view(head, batch: int = 3):
     return condition, rotation, translation, torch.tensor([100.0, 100, 21, 18]), 40, 36
 
 
-def test_what_is_saved_is_what_is_drawn(avatar, head, tmp_path):
+def test_save_and_load_render_equally(avatar, head, tmp_path):
     save(tmp_path, avatar)
     loaded = load_avatar(tmp_path, head, "cpu")
     assert loaded.facts == {"steps": 7}
@@ -88,7 +88,7 @@ def test_what_is_saved_is_what_is_drawn(avatar, head, tmp_path):
     )  # fmt: skip
 
 
-def test_frames_of_a_batch_do_not_touch_each_other(avatar, head):
+def test_frames_of_a_batch_are_independent(avatar, head):
     together, _ = avatar.render_codes(*view(head), torch.zeros(3))
     condition, rotation, translation, *rest = view(head)
     alone, _ = avatar.render_codes(
@@ -119,4 +119,4 @@ def test_broken_files_are_named(avatar, head, tmp_path):
 
 def test_a_frontal_head_has_the_identity_pose():
     frontal = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
-    np.testing.assert_allclose(head_pose(frontal)[0], [1, 0, 0, 0, 1, 0])
+    np.testing.assert_allclose(head_pose_6d(frontal)[0], [1, 0, 0, 0, 1, 0])

@@ -1,3 +1,5 @@
+"""The built-in clip: rendered video, sound and ground truth."""
+
 from pathlib import Path
 
 import av
@@ -81,7 +83,7 @@ def seen_points(ground_truth: dict, model: HeadModel) -> np.ndarray:
     return project(vertices, value["R"], value["t"], vector_from_matrix(value["K"])).numpy()
 
 
-def test_ground_truth_explains_the_images(clip, head, images):
+def test_ground_truth_matches_the_images(clip, head, images):
     # Where the ground truth puts the irises the image is darker than where it puts the cheeks.
     ground_truth, model = read_npz(clip[1]), HeadModel.load(head)
     points = seen_points(ground_truth, model)

@@ -1,3 +1,5 @@
+"""Motion of the built-in subject: range, smoothness, blinks and gaze."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ from headsplat.synthetic.parameters import (
     CAMERA,
     SHAPES_OF_CHANNEL,
     animate,
-    own_identity,
+    sample_identity,
     turn_matrices,
 )
 from headsplat.synthetic.performance import Performance, perform
@@ -81,7 +83,7 @@ def test_brows_and_smile_move_within_their_range():
         assert np.ptp(track) > 0.3
 
 
-def test_each_block_of_frames_has_relatives_elsewhere_in_the_clip():
+def test_each_block_of_frames_resembles_others_in_the_clip():
     performance = acted(12.0)
     state = np.hstack([np.rad2deg(performance.angles) / 5, performance.lips[:, :1] * 2])
     count = len(state)
@@ -92,7 +94,7 @@ def test_each_block_of_frames_has_relatives_elsewhere_in_the_clip():
         assert distance.max() < 1.0
 
 
-def test_performance_is_the_same_every_time():
+def test_performance_is_deterministic():
     first, second = acted(3.0), acted(3.0)
     np.testing.assert_array_equal(first.angles, second.angles)
     np.testing.assert_array_equal(first.gaze, second.gaze)
@@ -127,9 +129,9 @@ def test_parameters_follow_the_performance():
     assert np.abs(turned[0]).max() < 0.2
 
 
-def test_identity_is_someone_in_particular_and_plausible():
+def test_identity_is_distinct_and_plausible():
     model = toy_head()
-    identity = own_identity(model)
+    identity = sample_identity(model)
     assert np.abs(identity).max() > 0.3
     assert np.abs(identity / model.shape_std).max() < 1.0
 

@@ -1,3 +1,5 @@
+"""Speech of the built-in subject: timing, lip motion and synthesized sound."""
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def loudness(sound: np.ndarray, times: np.ndarray, width: float = 0.02) -> np.nd
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0, 12.0])
-def test_score_fills_the_time_without_gaps(seconds):
+def test_phones_fill_the_time_without_gaps(seconds):
     speech = compose_speech(seconds)
     assert speech.seconds == pytest.approx(seconds)
     assert np.all(np.diff(speech.starts) > 0)
@@ -23,7 +25,7 @@ def test_score_fills_the_time_without_gaps(seconds):
     assert len(speech.accents) >= 1
 
 
-def test_every_spoken_sound_comes_back_in_the_other_half_of_the_clip():
+def test_every_phone_occurs_in_both_halves_of_the_clip():
     speech = compose_speech(12.0)
     early = {n for n, t in zip(speech.names, speech.starts[:-1], strict=True) if t < 6}
     late = {n for n, t in zip(speech.names, speech.starts[:-1], strict=True) if t >= 6}
@@ -65,7 +67,7 @@ def test_lip_tracks_stay_in_range_and_are_smooth():
     assert np.abs(np.diff(tracks, axis=0)).max() < 0.12
 
 
-def test_sound_has_the_right_length_and_is_the_same_every_time():
+def test_sound_has_the_right_length_and_is_deterministic():
     speech = compose_speech(2.0)
     sound = synthesize(speech)
     assert sound.shape == (2 * SAMPLE_RATE,)

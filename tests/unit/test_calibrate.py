@@ -1,4 +1,4 @@
-"""Calibration of MediaPipe's points: its geometry on small meshes, its result on the ICT head."""
+"""Calibration of MediaPipe landmarks: geometry on small meshes, result on the ICT head."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ def test_needs_an_albedo_and_a_face(head):
         calibrate(faceless)
 
 
-def test_is_deterministic_and_sure(head):
+def test_calibration_is_deterministic_and_complete(head):
     result = calibrate(head)
     known = head.landmarks["mediapipe"]
     np.testing.assert_array_equal(result.landmarks.index, known.index)
@@ -82,7 +82,7 @@ def test_is_deterministic_and_sure(head):
     assert np.median(result.spread[known.index]) < 0.003
 
 
-def test_pose_from_the_points_is_unbiased(head):
+def test_pose_from_calibrated_points_is_unbiased(head):
     """Turns and shifts that a solver finds from detections average to the true ones."""
     landmarks = head.landmarks["mediapipe"]
     at_rest = points(torch.from_numpy(head.template)[None], landmarks)[0].double().numpy()

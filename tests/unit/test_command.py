@@ -1,4 +1,4 @@
-"""The console command: what it prints and writes, its errors, and its ends."""
+"""The console command: output, files, errors, and exit status."""
 
 import os
 import signal
@@ -63,7 +63,7 @@ def test_help_has_examples_and_loads_no_numpy(words) -> None:
     assert f"headsplat {words[0] if len(words) > 1 else 'doctor'}" in run.stdout
 
 
-def test_one_frame_is_the_image_that_the_library_draws(ball, command, tmp_path) -> None:
+def test_one_frame_equals_the_librarys_render(ball, command, tmp_path) -> None:
     status, _, said = command("render", ball.avatar, "--frames", 7, "-o", tmp_path / "a.png")
     assert status == 0, said
     avatar, track = headsplat.load_avatar(ball.avatar), headsplat.load_track(ball.track)
@@ -87,7 +87,7 @@ def test_frames_of_another_track_become_a_folder_or_a_video(ball, command, tmp_p
     assert np.abs(video[1:4] - drawn).mean() < 8
 
 
-def test_a_motion_is_played(ball, command, tmp_path) -> None:
+def test_drive_renders_a_motion(ball, command, tmp_path) -> None:
     table = write_table(tmp_path / "take.csv", [{"JawOpen": k / 90} for k in range(90)])
     out = tmp_path / "driven.mp4"
     status, _, said = command("drive", ball.avatar, "--motion", table, "--kind", "arkit", "-o", out)
@@ -127,7 +127,7 @@ def test_an_error_is_one_line_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("frames", ["0", "5:2", "a", "1:", ":3", "1-3"])
-def test_frames_that_are_none_are_refused(frames, capsys) -> None:
+def test_invalid_frame_ranges_are_refused(frames, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["render", "x", "--frames", frames, "-o", "a.mp4"])
     assert ended.value.code == 2
@@ -135,7 +135,7 @@ def test_frames_that_are_none_are_refused(frames, capsys) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_nothing_is_half_written(ball, tmp_path, number) -> None:
+def test_a_signal_leaves_no_partial_output(ball, tmp_path, number) -> None:
     write_track(tmp_path / "long.npz", make_track(arkit_like(), 20_000))
     words = ["render", ball.avatar, "--track", tmp_path / "long.npz", "-o", tmp_path / "a.mp4"]
     run = subprocess.Popen(
@@ -191,7 +191,7 @@ def test_info_of_an_avatar_a_track_a_head_and_a_frame(ball, command, tmp_path) -
     assert info(tmp_path)["what"].startswith("1 .frame files")
 
 
-def test_info_of_a_video_and_of_what_is_unknown(ball, command, tmp_path) -> None:
+def test_info_of_videos_and_unknown_files(ball, command, tmp_path) -> None:
     assert command("render", ball.avatar, "-o", tmp_path / "v.mp4")[0] == 0
     status, shown, _ = command("info", tmp_path / "v.mp4")
     assert status == 0
@@ -232,7 +232,7 @@ def test_info_of_a_broken_avatar_is_one_line(ball, command, tmp_path) -> None:
     assert told["held-out frames"] == "PSNR 31.3 dB, SSIM 0.900 of the head"
 
 
-def test_a_reader_that_ends_early_is_no_error(ball) -> None:
+def test_a_closed_pipe_is_no_error(ball) -> None:
     read, write = os.pipe()
     os.close(read)
     words = [sys.executable, "-m", "headsplat.command.main", "info", str(ball.track)]

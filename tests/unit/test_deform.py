@@ -1,4 +1,4 @@
-"""Deformation models: the paper's network, blendshapes that follow the surface, checkpoints."""
+"""Deformation models: FlashAvatar's network, blendshapes on the surface, saved state."""
 
 import math
 from collections import OrderedDict
@@ -185,7 +185,7 @@ def start_colors(model):
     return model.features_dc[:, 0] * 0.28209479177387814 + 0.5
 
 
-def test_blendshapes_start_as_flat_disks_of_the_colors_seen():
+def test_blendshapes_start_as_flat_disks_with_sampled_colors():
     model, first = BlendshapeDeformation(COUNT, CODE, 4), start()
     model.initialize(first)
     frames = inputs()
@@ -217,7 +217,7 @@ def test_blendshapes_turn_with_their_triangles():
     torch.testing.assert_close(after.colors, before.colors)
 
 
-def test_blendshapes_are_linear_in_the_mixture_and_clamp_foreign_codes():
+def test_blendshapes_are_linear_in_the_mixture_and_clamp_codes():
     model = BlendshapeDeformation(COUNT, CODE, 4)
     model.initialize(start())
     stirred(model)

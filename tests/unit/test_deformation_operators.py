@@ -1,4 +1,4 @@
-"""The deformation operators on the CPU against float64, and at their doors."""
+"""Deformation operators on the CPU against float64, and their argument checks."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_harmonics_are_orthonormal_and_ordered():
     assert x[3] == pytest.approx(-0.4886025)
 
 
-def test_a_constant_coefficient_is_a_color_from_every_side():
+def test_a_constant_coefficient_is_view_independent():
     color = torch.rand(5, 3)
     constant, rest = sh.constant_coefficient(color)[:, None], torch.zeros(5, 15, 3)
     means = torch.randn(2, 5, 3)
@@ -67,7 +67,7 @@ def test_a_constant_coefficient_is_a_color_from_every_side():
     assert (dark == 0).all()
 
 
-def test_a_gaussian_in_the_cameras_center_has_its_constant_color_and_no_turn():
+def test_a_gaussian_at_the_camera_center_has_its_constant_color():
     constant, rest, means, centers, degree = scene("harmonic_colors", 2, 9)
     means[1, 4] = centers[1]
     inputs = [constant, rest, means, centers, degree]
@@ -106,7 +106,7 @@ def test_no_frames_or_no_gaussians(name, batch, count):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_not_a_number_is_noticed_in_its_gaussian_alone(name):
+def test_nan_stays_in_its_gaussian(name):
     operator, _, differentiable = OPERATORS[name]
     for which in range(max(differentiable, 1)):
         inputs = scene(name, 3, 20)
@@ -142,7 +142,7 @@ def test_quaternions_of_all_turns():
     torch.testing.assert_close(higher, up.float(), atol=1e-6, rtol=0)
 
 
-def test_oracles_rotation_is_that_of_the_product():
+def test_oracle_rotation_equals_the_matrix_product():
     turn = normalize(torch.randn(6, 4, dtype=torch.float64), dim=-1)
     other = normalize(torch.randn(6, 4, dtype=torch.float64), dim=-1)
     vector = torch.randn(6, 3, dtype=torch.float64)
@@ -196,7 +196,7 @@ def test_bad_input_is_named(name, place, value, message):
 
 
 @pytest.mark.parametrize("corner", [-1, 40])
-def test_a_corner_that_does_not_exist_is_named(corner):
+def test_an_invalid_vertex_index_is_named(corner):
     inputs = scene("place_anchors", 2, 8)
     inputs[1][5, 2] = corner
     with pytest.raises(IndexError, match=f"corners: row 5 names vertex {corner} of 40"):

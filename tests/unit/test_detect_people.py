@@ -15,7 +15,7 @@ from headsplat.runtime.files import read_npz
 from headsplat.synthetic import clip, scene
 from headsplat.synthetic.head.head import procedural_head
 from headsplat.synthetic.head.paint import Person
-from headsplat.synthetic.parameters import own_identity
+from headsplat.synthetic.parameters import sample_identity
 from headsplat.video.encode import VideoWriter
 from headsplat.video.probe import probe_video
 
@@ -39,7 +39,9 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.nda
     with pytest.MonkeyPatch.context() as patch:
         for seed, person in ((7, FAIR), (9, DARK)):
             patch.setattr(scene, "PERSON", person)
-            patch.setattr(clip, "own_identity", lambda model, seed=seed: own_identity(model, seed))
+            patch.setattr(
+                clip, "sample_identity", lambda model, seed=seed: sample_identity(model, seed)
+            )
             video = folder / f"{seed}.mp4"
             clip.render_clip(folder / "head.npz", video, folder / "t.npz", seconds=1.0, size=SIZE)
             frames = decoded(video)

@@ -105,7 +105,7 @@ def test_failure_is_retried_after_its_file_is_removed(loader, monkeypatch, tmp_p
     nvcc = compiler(tmp_path / "bin/nvcc", failing("nvcc fatal   : something rare"))
     (reason,) = {on_the_cpu(caplog)}
     (noted,) = (tmp_path / "libraries").glob("*.failed")
-    assert f"{noted}; once mended, remove that file" in reason
+    assert f"{noted}; once fixed, remove that file" in reason
     compiler(nvcc)
     noted.unlink()
     new_process(monkeypatch)
@@ -124,7 +124,7 @@ def test_a_cuda_library_that_cannot_be_loaded(loader, monkeypatch, tmp_path, cap
     monkeypatch.setattr(torch.ops, "load_library", load)
     reason = on_the_cpu(caplog)
     assert "libcudart.so.12: cannot open" in reason
-    assert f"remove {tmp_path}/libraries/{cuda_key} to build it anew" in reason
+    assert f"remove {tmp_path}/libraries/{cuda_key} to rebuild it" in reason
     assert "with the CUDA 13.0 toolkit" in reason
 
 

@@ -1,4 +1,4 @@
-"""The doctor's checks, on what is really broken."""
+"""The doctor's checks on defects made for the test."""
 
 import hashlib
 import importlib
@@ -241,7 +241,7 @@ def test_a_driver_whose_gpu_pytorch_does_not_see(tmp_path, monkeypatch, said) ->
     if "Driver" in said:
         assert states(found) == [OK, WARNING]
         assert "550.54.15, for CUDA up to 12.4" in found[0].says
-        assert found[1].cure
+        assert found[1].fix
     else:
         assert states(found) == [OK]
 
@@ -254,7 +254,7 @@ def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
     face = networks.drawn_face()
     monkeypatch.setattr(networks, "drawn_face", lambda: np.full_like(face, 128))
     (found,) = networks.check_detector()
-    assert found.line.startswith("face detector: finds 0 faces where one is drawn; install")
+    assert found.line.startswith("face detector: finds 0 faces where one is drawn; reinstall")
     monkeypatch.setattr(networks, "drawn_face", lambda: np.roll(face, 20, axis=1))
     (found,) = networks.check_detector()
     assert "not where a face was drawn" in found.says
@@ -265,7 +265,7 @@ def test_onnx_runtime_is_not_needed(monkeypatch) -> None:
     (found,) = networks.check_onnx()
     assert found.state == OK
     assert "not installed; RobustVideoMatting and BiSeNet need it: pip install" in found.says
-    for module in ("parse_network", "onnx_session", "face_parsers", "rvm_sessions"):
+    for module in ("parse_network", "onnx_session", "face_parsers", "rvm_inference"):
         for package in ("masks", "networks"):
             monkeypatch.delitem(sys.modules, f"headsplat.{package}.{module}", raising=False)
     with pytest.raises(ModuleNotFoundError) as missing:

@@ -1,4 +1,4 @@
-"""Live Link Face's tables as motions: what each coefficient moves, and what is refused."""
+"""Live Link Face tables as motions: effect of each coefficient, and refusals."""
 
 import csv
 from dataclasses import replace
@@ -14,18 +14,18 @@ from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS
 from headsplat.heads.ict import parts
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
 from headsplat.runtime.errors import UserError
-from tests.unit.driven import ARKIT_SHAPES, arkit_like, flame_like, make_target, make_track
+from tests.unit.driven import ARKIT_SHAPES, arkit_like, flame_like, make_driven_subject, make_track
 from tests.unit.live_link import write_table
 
 HEAD = arkit_like()
-TARGET = make_target(HEAD, make_track(HEAD))
+SUBJECT = make_driven_subject(HEAD, make_track(HEAD))
 E = len(ARKIT_SHAPES)
 
 
-def one_pose(folder, head_motion=ABSOLUTE, target=TARGET, **coefficients):
+def one_pose(folder, head_motion=ABSOLUTE, subject=SUBJECT, **coefficients):
     """The motion of a table in which every row is the same."""
     table = write_table(folder / "take.csv", [coefficients] * 90)
-    return read_arkit(table, target, MotionOptions(head_motion))
+    return read_arkit(table, subject, MotionOptions(head_motion))
 
 
 def joint(motion, first: int) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_52_names_in_the_apps_order():
     assert ROTATIONS[:4] == ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw")
 
 
-def test_every_shape_of_ict_is_one_of_arkits():
+def test_every_ict_shape_has_an_arkit_name():
     names = [arkit_name(shape) for shape in parts.EXPRESSIONS]
     assert set(names) == set(BLENDSHAPES) - {"TongueOut"}
     assert (arkit_name("browInnerUp_L"), arkit_name("jawOpen")) == ("BrowInnerUp", "JawOpen")
@@ -52,7 +52,7 @@ def test_shapes_get_their_coefficients(tmp_path):
         EyeBlinkLeft=0.9, JawOpen=0.6,
     )  # fmt: skip
     codes = dict(zip(ARKIT_SHAPES, motion.condition[0, :E].tolist(), strict=True))
-    # What joints and lids do is not done again by shapes.
+    # Shapes do not repeat motions of joints and lids.
     assert codes == {
         "browInnerUp_L": 0.4, "browInnerUp_R": 0.4, "eyeBlink_L": 0, "eyeLookOut_L": 0.5,
         "jawOpen": 0, "mouthSmile_L": 0.7, "mouthSmile_R": 0.2,
@@ -86,7 +86,7 @@ def test_gaze(tmp_path, coefficients, left, right):
 
 def test_the_head_turns_about_the_neck(tmp_path):
     motion = one_pose(tmp_path, HeadYaw=0.2, HeadPitch=-0.1, HeadRoll=0.05)
-    limits = TARGET.limits
+    limits = SUBJECT.limits
     cos, sin = np.cos, np.sin
     yaw = np.array([[cos(0.2), 0, sin(0.2)], [0, 1, 0], [-sin(0.2), 0, cos(0.2)]])
     pitch = np.array([[1, 0, 0], [0, cos(0.1), sin(0.1)], [0, -sin(0.1), cos(0.1)]])
@@ -101,13 +101,13 @@ def test_the_head_turns_about_the_neck(tmp_path):
     np.testing.assert_allclose(now, was, atol=1e-9)
 
 
-def test_a_constant_turn_is_no_motion_relative_to_itself(tmp_path):
+def test_relative_motion_removes_a_constant_turn(tmp_path):
     motion = one_pose(tmp_path, RELATIVE, HeadYaw=0.4)
-    torch.testing.assert_close(motion.rotation[3], TARGET.limits.rotation)
+    torch.testing.assert_close(motion.rotation[3], SUBJECT.limits.rotation)
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 60])
-def test_time_codes_give_the_frame_rate(tmp_path, fps):
+def test_frame_rate_follows_from_time_codes(tmp_path, fps):
     rows = [{"JawOpen": k / 100} for k in range(100)]
     table = read_live_link(write_table(tmp_path / "take.csv", rows, fps, start=3600.5))
     np.testing.assert_allclose(table.times, np.arange(100) / fps, atol=1e-9)
@@ -117,7 +117,7 @@ def test_time_codes_give_the_frame_rate(tmp_path, fps):
 def test_resampled_by_time(tmp_path):
     rows = [{"MouthSmileLeft": k / 120} for k in range(121)]
     table = write_table(tmp_path / "take.csv", rows, 60)
-    motion = read_arkit(table, TARGET, MotionOptions(ABSOLUTE)).sampled(25)
+    motion = read_arkit(table, SUBJECT, MotionOptions(ABSOLUTE)).resample(25)
     assert len(motion.times) == 51
     smile = motion.condition[:, ARKIT_SHAPES.index("mouthSmile_L")].numpy()
     np.testing.assert_allclose(smile, np.arange(51) / 50, atol=1e-9)
@@ -138,9 +138,9 @@ def test_spelling_order_and_lacking_angles_do_not_matter(tmp_path):
     edit(path, lambda rows: [row[:-lacking][::-1] for row in rows])
     text = path.read_text().replace("JawOpen", "jawOpen").replace("BlendShape", "Blendshape")
     path.write_text("\ufeff" + text)
-    motion = read_arkit(path, TARGET, MotionOptions(ABSOLUTE))
+    motion = read_arkit(path, SUBJECT, MotionOptions(ABSOLUTE))
     assert joint(motion, E)[0] == pytest.approx(JAW_OPEN / 2)
-    torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(70, 3, 3))
+    torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(70, 3, 3))
 
 
 def test_rows_without_a_face_are_gaps(tmp_path):
@@ -152,7 +152,7 @@ def test_rows_without_a_face_are_gaps(tmp_path):
     assert len(table.times) == 98
 
 
-def test_midnight_passes_and_equal_time_codes_are_one_moment(tmp_path):
+def test_midnight_and_equal_time_codes(tmp_path):
     path = write_table(tmp_path / "take.csv", [{}] * 60, 30, start=24 * 3600 - 1)
     edit(path, lambda rows: [*rows[:5], rows[4], *rows[5:]])
     text = path.read_text().replace("24:00:00", "00:00:00")
@@ -173,7 +173,7 @@ def cell(name, text, line=3):
     [
         (cell("JawOpen", "JawOpn", 1), "unknown column 'JawOpn'; did it mean 'JawOpen'"),
         (cell("JawOpen", "#!", 1), "unknown column '#!'; remove it"),
-        (cell("JawOpen", "MouthClose", 1), "the column 'MouthClose' is there twice"),
+        (cell("JawOpen", "MouthClose", 1), "the column 'MouthClose' occurs twice"),
         (lambda rows: [row[1:] for row in rows], "the column 'Timecode' is missing"),
         (lambda rows: [row[:30] for row in rows], "is missing; export it with all 52"),
         (cell("JawOpen", "nan"), "line 3: 'JawOpen' is 'nan', expected a number"),
@@ -221,7 +221,7 @@ def test_tables_that_a_spreadsheet_saved_again(tmp_path, separator, encoding):
     np.testing.assert_array_equal(again.values["JawOpen"], np.full(70, 0.25))
 
 
-def test_what_is_no_text_is_one_line(tmp_path):
+def test_binary_files_are_one_line(tmp_path):
     (tmp_path / "take.csv").write_bytes(b"\x89PNG\x00\xff\xfe")
     with pytest.raises(UserError, match=r"take\.csv: cannot be read as a table"):
         read_live_link(tmp_path / "take.csv")
@@ -230,4 +230,4 @@ def test_what_is_no_text_is_one_line(tmp_path):
 def test_heads_without_arkits_names_are_refused(tmp_path):
     head = flame_like()
     with pytest.raises(UserError, match="head flame has no expression shapes with ARKit's names"):
-        one_pose(tmp_path, target=replace(make_target(head, make_track(head)), head=head))
+        one_pose(tmp_path, subject=replace(make_driven_subject(head, make_track(head)), head=head))

@@ -1,4 +1,4 @@
-"""The script that drives an avatar, from files to video, with all kinds of motions."""
+"""The stage `drive_avatar`, from files to video, with all kinds of motions."""
 
 import wave
 from pathlib import Path
@@ -73,7 +73,7 @@ def center(image: np.ndarray) -> float:
     return float((weight.sum(0) * np.arange(image.shape[1])).sum() / weight.sum())
 
 
-def test_driven_by_its_own_track_it_is_what_it_was(ball, tmp_path):
+def test_self_reenactment_reproduces_the_clip(ball, tmp_path):
     video = drive(ball, tmp_path / "self.mp4", ball.track, "track")
     track = read_track(ball.track)
     avatar = load_avatar(ball.avatar, HeadModel.load(ball.head), "cpu")
@@ -152,7 +152,7 @@ def test_arkit_table(ball, tmp_path):
         ("ball", "ball.npz", "track", ("--audio", "mute.mp4"), r"mute\.mp4: has no sound"),
     ],
 )
-def test_what_does_not_fit_is_one_line_and_no_video(
+def test_mismatched_inputs_are_one_line_and_no_video(
     request, ball, tmp_path, monkeypatch, subject, motion, kind, more, expected
 ):
     monkeypatch.chdir(tmp_path)
@@ -174,7 +174,7 @@ def test_a_track_of_another_head_than_the_avatars_is_one_line(ball, doll, tmp_pa
                      str(tmp_path / "s"), "--out", str(tmp_path / "a.mp4")])  # fmt: skip
 
 
-def test_the_video_is_its_parts_at_even_times(doll, tmp_path, monkeypatch):
+def test_resampled_frames_match_the_motion(doll, tmp_path, monkeypatch):
     motion, voice = speech(tmp_path / "speech.npz"), beep(tmp_path / "voice.wav", 1.0)
     monkeypatch.setattr(Scratch, "clear", lambda self: None)
     joined = drive(doll, tmp_path / "parts.mp4", motion, "diffposetalk", "--audio", str(voice))
@@ -197,7 +197,7 @@ def packets(file):
     return [packet for packet in file.demux(video=0) if packet.dts is not None]
 
 
-def test_a_stopped_video_goes_on_and_is_the_same_bytes(doll, tmp_path, monkeypatch):
+def test_a_resumed_video_has_equal_bytes(doll, tmp_path, monkeypatch):
     motion, out = speech(tmp_path / "speech.npz"), tmp_path / "b.mp4"
     drive(doll, tmp_path / "a.mp4", motion, "diffposetalk")
     frames, drawn = FrameRenderer.frames, []

@@ -1,4 +1,4 @@
-"""DiffPoseTalk's files as motions: the formulas, and what is refused."""
+"""DiffPoseTalk files as motions: formulas and refusals."""
 
 from dataclasses import replace
 
@@ -11,12 +11,12 @@ from headsplat.drive.diffposetalk import read_diffposetalk
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
 from headsplat.drive.limits import mean_rotation
 from headsplat.runtime.errors import UserError
-from tests.unit.driven import flame_like, make_target, make_track
+from tests.unit.driven import flame_like, make_driven_subject, make_track
 
 FRAMES = 30
 HEAD = flame_like()
 TRACK = replace(make_track(HEAD), shape=np.random.default_rng(9).normal(size=300))
-TARGET = make_target(HEAD, TRACK)
+SUBJECT = make_driven_subject(HEAD, TRACK)
 
 
 def speech(head: bool = True) -> dict[str, np.ndarray]:
@@ -32,9 +32,11 @@ def speech(head: bool = True) -> dict[str, np.ndarray]:
     }
 
 
-def read(folder, arrays, head_motion=ABSOLUTE, with_blinks=False, target=TARGET):
+def read(folder, arrays, head_motion=ABSOLUTE, with_blinks=False, subject=SUBJECT):
     np.savez(folder / "speech.npz", **arrays)
-    return read_diffposetalk(folder / "speech.npz", target, MotionOptions(head_motion, with_blinks))
+    return read_diffposetalk(
+        folder / "speech.npz", subject, MotionOptions(head_motion, with_blinks)
+    )
 
 
 def rodrigues(vector) -> np.ndarray:
@@ -50,7 +52,7 @@ def root_joint(exp50: np.ndarray) -> np.ndarray:
     """J_0 of the avatar's own shape, straight from the model's arrays."""
     vertices = (
         HEAD.template.astype(float)
-        + HEAD.shape_basis.astype(float) @ TARGET.shape.numpy()
+        + HEAD.shape_basis.astype(float) @ SUBJECT.shape.numpy()
         + HEAD.expression_basis[..., :50].astype(float) @ exp50
     )
     return HEAD.joint_regressor[0].astype(float) @ vertices
@@ -70,7 +72,7 @@ def test_codes_are_padded_and_joints_become_rows(tmp_path):
     assert not condition[:, 118:].any()
 
 
-def test_25_frames_a_second_and_one_repetition(tmp_path):
+def test_25_fps_and_one_repetition(tmp_path):
     arrays = speech()
     motion = read(tmp_path, arrays)
     np.testing.assert_allclose(motion.times.numpy(), np.arange(FRAMES) / 25)
@@ -78,10 +80,10 @@ def test_25_frames_a_second_and_one_repetition(tmp_path):
     assert torch.equal(motion.condition, repeated.condition)
 
 
-def test_head_motion_moves_the_camera_as_flame_would_move_its_head(tmp_path):
+def test_head_motion_in_the_camera_equals_flames_global_rotation(tmp_path):
     arrays = speech()
     motion = read(tmp_path, arrays)
-    base_R, base_t = TARGET.limits.rotation.numpy(), TARGET.limits.translation.numpy()
+    base_R, base_t = SUBJECT.limits.rotation.numpy(), SUBJECT.limits.translation.numpy()
     points = HEAD.template.astype(float)
     for k in range(FRAMES):
         turn = rodrigues(arrays["pose"][k, :3].astype(float))
@@ -94,7 +96,7 @@ def test_head_motion_moves_the_camera_as_flame_would_move_its_head(tmp_path):
 
 def test_relative_motion_is_about_the_clips_mean(tmp_path):
     arrays = speech()
-    base = TARGET.limits.rotation
+    base = SUBJECT.limits.rotation
     turns = base.T @ read(tmp_path, arrays).rotation
     relative = read(tmp_path, arrays, RELATIVE).rotation
     torch.testing.assert_close(relative, base @ mean_rotation(turns).T @ turns)
@@ -102,18 +104,18 @@ def test_relative_motion_is_about_the_clips_mean(tmp_path):
 
 
 @pytest.mark.parametrize("head_motion", [RELATIVE, ABSOLUTE, STILL])
-def test_models_without_a_head_pose_keep_it_still(tmp_path, head_motion):
+def test_zero_head_poses_keep_the_head_still(tmp_path, head_motion):
     motion = read(tmp_path, speech(head=False), head_motion)
-    torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(FRAMES, 3, 3))
-    torch.testing.assert_close(motion.translation, TARGET.limits.translation.expand(FRAMES, 3))
+    torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(FRAMES, 3, 3))
+    torch.testing.assert_close(motion.translation, SUBJECT.limits.translation.expand(FRAMES, 3))
 
 
 def test_still_heads_stay_still(tmp_path):
     motion = read(tmp_path, speech(), STILL)
-    torch.testing.assert_close(motion.rotation, TARGET.limits.rotation.expand(FRAMES, 3, 3))
+    torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(FRAMES, 3, 3))
 
 
-def test_blinks_are_put_into_the_lids(tmp_path):
+def test_blinks_close_the_lids(tmp_path):
     arrays = {key: np.tile(value, (4, 1)) for key, value in speech().items()}
     motion = read(tmp_path, arrays, with_blinks=True)
     assert torch.equal(motion.condition[:, -2:], blinks(motion.times))
@@ -144,11 +146,11 @@ def test_a_broken_file_is_one_line(tmp_path):
     np.savez(tmp_path / "whole.npz", **speech())
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:5000])
     with pytest.raises(UserError, match=r"cut\.npz: cannot be read"):
-        read_diffposetalk(tmp_path / "cut.npz", TARGET, MotionOptions(ABSOLUTE, False))
+        read_diffposetalk(tmp_path / "cut.npz", SUBJECT, MotionOptions(ABSOLUTE, False))
 
 
 @pytest.mark.parametrize("change", [{"name": "ict"}, {"version": "2023-0123abcd"}])
 def test_another_head_is_one_line(tmp_path, change):
     head = replace(HEAD, **change)
     with pytest.raises(UserError, match="codes are those of FLAME 2020, the avatar's head is"):
-        read(tmp_path, speech(), target=replace(TARGET, head=head))
+        read(tmp_path, speech(), subject=replace(SUBJECT, head=head))

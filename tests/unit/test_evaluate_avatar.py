@@ -1,4 +1,4 @@
-"""The script that measures an avatar: in parts, and to the same numbers when it is cut off."""
+"""The stage `evaluate_avatar`: rendered in parts, with equal metrics after an interruption."""
 
 import os
 import signal
@@ -63,7 +63,7 @@ def arguments(inputs: list[str], folder: Path) -> list[str]:
 
 
 def published(folder: Path) -> dict[str, Any]:
-    """What a run published, but for the speeds."""
+    """Published files of a run, without speeds."""
     metrics = read_json(folder / "metrics.json")
     assert all(metrics.pop(name) > 0 for name in SPEEDS)
     files = {name: (folder / name).read_bytes() for name in ("evaluation.npz", "test.mp4")}
@@ -72,7 +72,7 @@ def published(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def straight(inputs, tmp_path_factory) -> Path:
-    """The folder of a run that nothing disturbed."""
+    """Output folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("straight")
     script.main(arguments(inputs, folder))
     assert not list((folder / "scratch").iterdir()), "scratch is cleared once all is published"
@@ -117,7 +117,7 @@ def test_an_import_without_a_sound_has_a_silent_video(inputs, straight, tmp_path
     np.testing.assert_array_equal(shown(tmp_path / "test.mp4"), shown(straight / "test.mp4"))
 
 
-def test_parts_change_no_number(inputs, straight, tmp_path, monkeypatch):
+def test_metrics_do_not_depend_on_parts(inputs, straight, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "PART", 1000)
     script.main(arguments(inputs, tmp_path))
     whole, joined = (read_npz(f / "evaluation.npz") for f in (tmp_path, straight))
@@ -140,9 +140,7 @@ def test_parts_change_no_number(inputs, straight, tmp_path, monkeypatch):
     assert metrics["temporal_error"] == pytest.approx(np.nanmean(flicker), rel=1e-6)
 
 
-def test_an_evaluation_that_was_cut_off_goes_on_to_the_same_numbers(
-    inputs, straight, tmp_path, monkeypatch
-):
+def test_a_resumed_evaluation_has_equal_metrics(inputs, straight, tmp_path, monkeypatch):
     measure, measured, limit = evaluation.frame_metrics, [], 4
 
     def dies(*images):
@@ -181,7 +179,7 @@ def test_a_damaged_file_of_a_part_is_made_again(
     assert published(tmp_path) == published(straight)
 
 
-# Measures slowly enough to be hit.
+# Evaluates slowly, so that the kill hits a running process.
 SLOW = """
 import time
 import evaluate_avatar

@@ -1,3 +1,5 @@
+"""Temporal error (flicker) metric."""
+
 import numpy as np
 import pytest
 import torch

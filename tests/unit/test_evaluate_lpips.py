@@ -1,3 +1,5 @@
+"""LPIPS of the head in evaluation."""
+
 import torch
 
 from headsplat.evaluate.evaluation import _lpips_head

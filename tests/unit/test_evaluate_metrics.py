@@ -1,3 +1,5 @@
+"""PSNR, SSIM and L1 metrics."""
+
 import math
 
 import pytest

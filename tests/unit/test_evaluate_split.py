@@ -1,3 +1,5 @@
+"""Split into training, held-out and guard frames."""
+
 import pytest
 
 from headsplat.evaluate.split import GUARD, split_frames
@@ -64,7 +66,7 @@ def test_table_errors_name_the_file(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "cure"),
+    ("status", "fix"),
     [
         ("no_face", "face stays in sight"),
         ("clipped", "whole face, forehead to chin, is inside the image"),
@@ -72,20 +74,20 @@ def test_table_errors_name_the_file(tmp_path) -> None:
         ("undecodable", "undamaged video"),
     ],
 )
-def test_the_cure_fits_what_keeps_the_frames_out(status: str, cure: str) -> None:
+def test_advice_fits_the_most_common_status(status: str, fix: str) -> None:
     rows = clip(200, {i: status for i in range(11, 200)} | {200: "blurred"})
-    with pytest.raises(UserError, match=f"not usable: 189 {status}; .*{cure}") as caught:
+    with pytest.raises(UserError, match=f"not usable: 189 {status}; .*{fix}") as caught:
         split_frames(rows)
     assert "longer" not in str(caught.value)
 
 
-def test_a_short_clip_is_told_to_be_longer() -> None:
+def test_a_short_clip_asks_for_a_longer_one() -> None:
     with pytest.raises(UserError, match="only 0 of 20 .*all are usable; record a longer clip"):
         split_frames(clip(20), "spread")
 
 
 @pytest.mark.parametrize("mode", ["last", "spread"])
-def test_held_out_frames_are_taken_among_the_usable_ones(mode: str) -> None:
+def test_held_out_frames_are_usable(mode: str) -> None:
     split = split_frames(clip(300, {i: "another_person" for i in range(201, 301)}), mode)
     assert split["unusable"] == list(range(201, 301))
     assert len(split["test"]) == 30

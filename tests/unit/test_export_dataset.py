@@ -1,4 +1,4 @@
-"""The exported folder is what FlashAvatar's reader expects, and ids join or the export stops."""
+"""Export in FlashAvatar's layout: readable by its loader, and mismatched ids are refused."""
 
 import zipfile
 
@@ -85,7 +85,7 @@ def test_images_and_masks_are_copied_byte_for_byte(tmp_path):
         ({"small": 2}, ("matte 00002", "32x32", "48x48")),
     ],
 )
-def test_what_does_not_join_stops_and_leaves_nothing(tmp_path, skip, words):
+def test_mismatched_ids_are_refused_without_output(tmp_path, skip, words):
     write_chunk(tmp_path, "000", (1, 2, 3), **skip)
     write_chunk(tmp_path, "001", (4, 5), **skip)
     with pytest.raises(UserError) as caught:

@@ -1,4 +1,4 @@
-"""What is exported in VHAP's and IMavatar's layouts, as FLAME tables and ARKit's, comes back."""
+"""Round trips of exports: VHAP, IMavatar, FLAME tables and ARKit."""
 
 import csv
 import json
@@ -14,11 +14,11 @@ import export_imavatar
 import export_vhap
 from headsplat.formats.arkit.writer import BLENDSHAPES, ROTATIONS, blendshapes
 from headsplat.formats.flame import (
-    fold,
-    millimetres_lost,
-    root_and_neck,
+    pose_from_rigid,
+    rigid_from_pose,
+    root_and_neck_joints,
     six_from_axis_angle,
-    unfold,
+    truncation_error_mm,
 )
 from headsplat.formats.imavatar.reader import read_imavatar
 from headsplat.formats.imavatar.writer import parameters
@@ -134,9 +134,9 @@ def test_imavatar_is_exact_in_float64_and_projects_as_the_tool_does(tmp_path):
         np.testing.assert_allclose(box, [*points.min(0), *points.max(0)])
 
 
-def test_what_imavatar_has_no_room_for_is_measured():
+def test_truncated_codes_are_measured():
     head = small_flame()
-    assert millimetres_lost(head, track_of(head, 100, 50), 100, 50) == 0
+    assert truncation_error_mm(head, track_of(head, 100, 50), 100, 50) == 0
     track = track_of(head)
     whole = head.shape_basis.astype(float) @ track.shape
     kept = head.shape_basis[..., :100].astype(float) @ track.shape[:100]
@@ -144,7 +144,7 @@ def test_what_imavatar_has_no_room_for_is_measured():
     for exp in track.exp:
         away = whole - kept + head.expression_basis[..., 50:].astype(float) @ exp[50:]
         lost = max(lost, np.linalg.norm(away, axis=1).max())
-    assert millimetres_lost(head, track, 100, 50) == pytest.approx(1000 * lost, rel=1e-5)
+    assert truncation_error_mm(head, track, 100, 50) == pytest.approx(1000 * lost, rel=1e-5)
 
 
 def export_to_vhap(folder, track, head, test=(6,)):
@@ -172,9 +172,9 @@ def test_vhap_round_trip(tmp_path, year):
 def test_vhap_is_exact_in_float64():
     head = small_flame()
     track = track_of(head)
-    root, neck = root_and_neck(head, track.shape, track.exp)
-    rotation, translation = unfold(track.head_R, track.head_t, root)
-    motion = fold(rotation, np.zeros_like(rotation), translation, root, neck)
+    root, neck = root_and_neck_joints(head, track.shape, track.exp)
+    rotation, translation = pose_from_rigid(track.head_R, track.head_t, root)
+    motion = rigid_from_pose(rotation, np.zeros_like(rotation), translation, root, neck)
     table = transforms(track, IDS, (0, 0, 0, 0))
     matrix = np.array([frame["transform_matrix"] for frame in table["frames"]])
     R, t = camera_moves(*motion, *opencv_camera(matrix))

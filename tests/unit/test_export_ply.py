@@ -1,4 +1,4 @@
-"""The point cloud is 3D Gaussian Splatting's, and draws what the avatar draws."""
+"""PLY export: 3D Gaussian Splatting's format, and equal rendering."""
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ def drawn(cloud, R, t) -> torch.Tensor:
     return color.clamp(0, 1)
 
 
-def test_one_frame_draws_what_the_avatar_draws(tmp_path, avatar):
+def test_one_frame_renders_like_the_avatar(tmp_path, avatar):
     out = tmp_path / "7.ply"
     export_ply.main([*write_inputs(tmp_path, avatar), "--pose", "7", "--out", str(out)])
     turn = matrix_from_axis_angle(torch.tensor([[0.1, -0.3, 0.05]]))

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: each plug-in is one module and one line of a table."""
+"""The examples of docs/extending.md: each plug-in is one module and one registry line."""
 
 import ast
 import csv
@@ -31,7 +31,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.gaussians.deform import registry as models
 from headsplat.heads import registry as heads
 from headsplat.heads.model import HeadModel
-from headsplat.masks import matters
+from headsplat.masks import registry as masks
 from headsplat.options import option, read_options
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, read_json
@@ -45,13 +45,13 @@ BLOCKS = re.findall(r"```python\n# ([^\n]*)\n(.*?)```", TEXT, re.DOTALL)
 FILES = {path: code for path, code in BLOCKS if path.startswith("headsplat/")}
 LINES = {title.split()[0]: code for title, code in BLOCKS if " in headsplat/" in title}
 TABLES = {
-    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats, "MATTERS": matters,
+    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats, "MATTING_MODELS": masks,
 }  # fmt: skip
 
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Every module of the page is importable, and its line stands in the table."""
+    """Make every module of the page importable and add its line to the table."""
     for path, code in FILES.items():
         file = tmp_path / "added" / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ def test_a_format_is_imported(installed, tmp_path):
     assert [float(row["z"]) for row in rows] == pytest.approx([0.8] * count)
 
 
-def test_a_matting_model_mattes(installed, tmp_path):
+def test_a_matting_model_runs(installed, tmp_path):
     image = np.zeros((32, 32, 3), np.uint8)
     image[8:24, 8:24] = 200
     with publish(tmp_path / "000.zip") as path, FrameZipWriter(path, ".png") as pack:

@@ -240,7 +240,7 @@ def test_free_space_is_checked_before_a_run(
 
 
 def test_messages_never_advise_to_delete_an_undamaged_file(tmp_path: Path) -> None:
-    for number, cure in (
+    for number, fix in (
         (errno.EMFILE, "raise the limit (ulimit -n)"),
         (errno.ENOMEM, "run fewer jobs at once"),
         (errno.EACCES, "give this user access to it"),
@@ -252,7 +252,7 @@ def test_messages_never_advise_to_delete_an_undamaged_file(tmp_path: Path) -> No
     ):
         line = str(unreadable(OSError(number, "x", "a.npz"), "a.npz", "not a zip"))
         assert line.startswith("a.npz: ")
-        assert cure in line
+        assert fix in line
         assert "delete" not in line
     assert "run fewer jobs" in str(unreadable(MemoryError(), "a.npz", "not a zip"))
     assert "a.npz: not a zip; delete it" in str(unreadable(ValueError(), "a.npz", "not a zip"))

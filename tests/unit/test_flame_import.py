@@ -1,4 +1,4 @@
-"""FLAME's importer on a model of FLAME's topology, and its refusals."""
+"""FLAME import on a synthetic model of FLAME's topology, and refusals."""
 
 import pickle
 import runpy
@@ -99,7 +99,7 @@ def test_values_are_those_of_the_pickle(head, standin):
     np.testing.assert_allclose(head.joint_regressor, regressor, atol=1e-6)
 
 
-def test_landmarks_lie_where_they_should(head):
+def test_landmark_positions(head):
     template = torch.from_numpy(head.template)[None]
     dense = points(template, head.landmarks["mediapipe"])[0].numpy()
     at = {int(k): dense[i] for i, k in enumerate(head.landmarks["mediapipe"].index)}

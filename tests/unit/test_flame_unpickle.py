@@ -1,4 +1,4 @@
-"""The restricted unpickler: FLAME's classes are read, nothing else is ever run."""
+"""Restricted unpickler: FLAME's classes are read, and no code is run."""
 
 import io
 import os

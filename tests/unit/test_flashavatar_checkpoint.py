@@ -1,4 +1,4 @@
-"""FlashAvatar checkpoints: every form read, ours as the original takes them, bad ones named."""
+"""FlashAvatar checkpoints: all versions are read, ours load in the original, bad ones refused."""
 
 import copy
 import os
@@ -66,14 +66,14 @@ def resumed(value, tmp_path):
 
 
 @pytest.mark.parametrize("plain_steps", [False, True])
-def test_ours_is_the_originals_bit_for_bit(value, tmp_path, plain_steps):
-    """Through the model and the optimizer, which know nothing of the file."""
+def test_round_trip_is_bit_equal(value, tmp_path, plain_steps):
+    """Reads into a model and optimizer, and writes them again."""
     checkpoint, model, adam = resumed(official.aged(value, plain_steps), tmp_path)
     made = make_checkpoint(model, checkpoint.gauss["_xyz"], adam.state_dict(), 5000, True)
     official.assert_same(load(write_checkpoint(tmp_path, made)), official.aged(value))
 
 
-def test_both_adams_go_on_alike(value, tmp_path):
+def test_both_adams_continue_equally(value, tmp_path):
     _, model, adam = resumed(value, tmp_path)
     for group, rate in zip(adam.param_groups, model.parameter_groups(1), strict=True):
         group["lr"] = rate["lr"]

@@ -1,4 +1,4 @@
-"""JSON tables of other tools with any value in any place: a clip, or one line."""
+"""JSON tables of other tools with arbitrary values: imported, or refused in one line."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The code of a frame: parts and vector are the same numbers, and names find their shapes."""
+"""Frame codes: packing, parts, and expression shapes by name."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ E = HEAD.expression_basis.shape[2]
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (2, 3)])
-def test_what_is_packed_is_unpacked(leading):
+def test_unpack_inverts_pack(leading):
     parts = [torch.rand(*leading, size) for size in (E, 6, 12, 2)]
     code = FrameCode.pack(*parts)
     assert code.vector.shape == (*leading, E + 20) == (*leading, FrameCode.size(HEAD))
@@ -24,7 +24,7 @@ def test_what_is_packed_is_unpacked(leading):
     assert torch.equal(code.joints, joints)
 
 
-def test_the_neutral_face_turns_no_joint():
+def test_the_neutral_code_has_identity_joints():
     code = FrameCode.neutral(HEAD)
     assert code.vector.shape == (E + 20,)
     assert not code.exp.any()

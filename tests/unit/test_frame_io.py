@@ -1,4 +1,4 @@
-"""The `.frame` files: their bytes, their camera, and what the reader refuses."""
+"""`.frame` files: bytes, camera, and refusals."""
 
 import io
 import os
@@ -60,7 +60,7 @@ def test_pickle_names_are_those_of_numpy_1(tmp_path):
     assert b"cnumpy.core.multiarray\n_reconstruct\n" in data
 
 
-def test_reader_gives_back_what_was_written(tmp_path):
+def test_round_trip(tmp_path):
     frame = some_frame()
     write_frame(tmp_path / "a.frame", frame)
     loaded = read_frame(tmp_path / "a.frame")

@@ -1,4 +1,4 @@
-"""A FlashAvatar checkpoint drawn as its formulas say, imported, and trained on."""
+"""FlashAvatar checkpoints: rendered by the published formulas, imported, and trained further."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import faces_touching, rasterize_uv, texel_count
 from headsplat.gaussians.deform.codes import (
     camera_center,
-    pose_head,
+    posed_vertices,
 )
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.heads.model import HeadModel
@@ -89,12 +89,14 @@ def direct(value, head, track, rows):
         return (torch.from_numpy(weights)[..., None] * vertices[:, corners]).sum(-2)
 
     geometry, condition = HeadGeometry(head), track.codes().vector[rows]
-    (point,) = texels(pose_head(geometry, track.identity(), FrameCode.neutral(head).vector[None]))
+    (point,) = texels(
+        posed_vertices(geometry, track.identity(), FrameCode.neutral(head).vector[None])
+    )
     waves = [f(point * 2.0**k) for k in range(8) for f in (torch.sin, torch.cos)]
     encoded = torch.cat([point, *waves], -1).expand(len(rows), -1, -1)
     codes = condition[:, None].expand(-1, len(point), -1)
     y = network(torch.cat([encoded, codes], -1))
-    surface = texels(pose_head(geometry, track.identity(), condition))
+    surface = texels(posed_vertices(geometry, track.identity(), condition))
     means = (surface + y[..., :3])[:, kept]
     y = y[:, kept]
     w, i, j, k = rotation_base.unbind(-1)
@@ -112,7 +114,7 @@ def direct(value, head, track, rows):
 
 
 @torch.no_grad()
-def test_imported_it_is_drawn_as_the_formulas_say(clip, head, track, value, file, tmp_path):
+def test_imported_avatars_render_by_the_formulas(clip, head, track, value, file, tmp_path):
     avatar = load_avatar(import_to(tmp_path / "model", clip, file), head, "cpu")
     rows = torch.tensor([2, 7])
     codes, intrinsics = track.codes().vector[rows], track.intrinsics()
@@ -130,7 +132,7 @@ def test_imported_it_is_drawn_as_the_formulas_say(clip, head, track, value, file
     torch.testing.assert_close(image, expected.clamp(0, 1), atol=2e-5, rtol=0)
 
 
-def test_import_leaves_what_training_leaves(clip, value, file, tmp_path):
+def test_import_writes_the_files_of_training(clip, value, file, tmp_path):
     folder = import_to(tmp_path / "model", clip, file)
     ours = read_checkpoint(folder / "chkpnt5003.pth")
     official.assert_same(tuple(ours.gauss.values()), value[1])
@@ -141,7 +143,7 @@ def test_import_leaves_what_training_leaves(clip, value, file, tmp_path):
     assert "0 steps" in page
 
 
-def test_it_is_trained_on_from_where_it_stood(clip, value, file, tmp_path):
+def test_training_continues_from_a_checkpoint(clip, value, file, tmp_path):
     first = train_to(tmp_path / "a", clip, file, "--steps", "1")
     second = train_to(tmp_path / "b", clip, first / "chkpnt5005.pth", "--steps", "3")
     theirs, one = read_checkpoint(file), read_checkpoint(first / "chkpnt5005.pth")
@@ -178,7 +180,7 @@ def losses(folder):
     return [loss for _, loss in read_json(folder / "training.json")["losses"]["total"]]
 
 
-def test_our_own_comes_back_whole_and_learns_on(clip, head, tmp_path):
+def test_own_checkpoints_round_trip_and_train_on(clip, head, tmp_path):
     first = train_to(tmp_path / "first", clip, None, "--steps", "30")
     back = import_to(tmp_path / "back", clip, first / "chkpnt60.pth")
     ours, imported = (load_avatar(folder, head, "cpu") for folder in (first, back))
@@ -206,7 +208,7 @@ def refused(clip, path, uv, tmp_path, train):
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_another_uv_size_or_head_says_so(clip, head, file, tmp_path, train):
+def test_another_uv_size_or_head_is_refused(clip, head, file, tmp_path, train):
     count, wrong = texel_count(head, UV), texel_count(head, OTHER_UV)
     assert refused(clip, file, OTHER_UV, tmp_path, train) == (
         f"{file}: gauss[2] (_features_dc) holds {count} Gaussians, a UV map of {OTHER_UV} texels a "
@@ -224,7 +226,7 @@ def test_another_uv_size_or_head_says_so(clip, head, file, tmp_path, train):
     )
 
 
-def test_other_models_cannot_go_on_from_it(clip, file, tmp_path):
+def test_other_models_refuse_checkpoints(clip, file, tmp_path):
     with pytest.raises(UserError, match=r"chkpnt5003\.pth: the model blendshapes cannot go on"):
         train_to(tmp_path, clip, file, "--model", "blendshapes", "--steps", "1")
 

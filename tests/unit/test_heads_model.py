@@ -1,3 +1,5 @@
+"""Head model files: saving, loading, and validation."""
+
 from dataclasses import replace
 
 import numpy as np

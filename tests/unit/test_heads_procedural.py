@@ -1,4 +1,4 @@
-"""The procedural head: anatomy that moves as it should, and a sound mesh and atlas."""
+"""The procedural head: anatomical motion, and a valid mesh and atlas."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def landmark(vertices, model, *wanted):
     return points(vertices, found)[0, rows].numpy()
 
 
-def test_it_keeps_the_contract_and_is_always_the_same(model, tmp_path):
+def test_head_is_valid_and_deterministic(model, tmp_path):
     model.save(tmp_path / "head.npz")
     again = HeadModel.load(tmp_path / "head.npz")
     assemble.cache_clear()
@@ -78,7 +78,7 @@ def test_regions_are_disjoint_where_they_must_be(model):
     assert model.template[model.regions["right_eyeball"], 0].max() < 0
 
 
-def test_joints_lie_where_bodies_have_them(model, geometry):
+def test_joint_positions_are_anatomical(model, geometry):
     shape, exp = torch.zeros(1, model.shape_basis.shape[2]), torch.zeros(1, 39)
     root, neck, jaw, left, right = geometry.joints(shape, exp)[0].numpy()
     ball = model.template[model.regions["left_eyeball"]]

@@ -1,3 +1,5 @@
+"""Head geometry: blendshapes, linear blend skinning and eyelids."""
+
 import numpy as np
 import pytest
 import torch

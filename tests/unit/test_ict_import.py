@@ -1,4 +1,4 @@
-"""The importer on the real archive: built once, then looked at from many sides."""
+"""Import of the real ICT-FaceKit archive."""
 
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Reading of ICT-FaceKit from folders, zips and tars."""
+
 import tarfile
 import zipfile
 

@@ -1,4 +1,4 @@
-"""MICA's stage: alignment, the choice of frames, and the median over them."""
+"""Identity stage with MICA: alignment, frame selection, and median."""
 
 from zipfile import ZipFile
 

@@ -1,3 +1,5 @@
+"""Photometric loss against float64: values, gradients and argument checks."""
+
 import pytest
 import torch
 
@@ -41,7 +43,7 @@ def test_weight_of_the_mouth(mouth):
     compare(scene(3, 12, 11, 2) | {"mouth": mouth})
 
 
-def test_a_image_may_be_drawn_twice():
+def test_an_image_may_be_rendered_twice():
     inputs = scene(4, 10, 13) | {"rows": torch.tensor([2, 0, 2])}
     inputs["rendered"][2], inputs["background"][2] = inputs["rendered"][0], inputs["background"][0]
     loss, gradient = compare(inputs)
@@ -66,7 +68,7 @@ def test_bits_do_not_depend_on_threads_batch_or_run():
     assert torch.equal(image_loss(**(inputs | one)), results[0][0][1:2])
 
 
-def test_what_is_not_a_number_is_noticed_in_its_frame_alone():
+def test_nan_stays_in_its_frame():
     inputs = scene(6, 9, 17)
     inputs["rendered"][1, 8, 16, 2] = float("nan")
     inputs["rendered"][2, 0, 0, 0] = float("inf")

@@ -1,4 +1,4 @@
-"""flame-head-tracker's npz files: the projection they mean, their images, and what is refused."""
+"""flame-head-tracker import: projection, images, alignment, and refusals."""
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_projection_is_the_trackers(tmp_path, version, realigned):
         assert found.images[frame + 1].array == array
 
 
-def test_rotations_in_head_and_neck_slot_are_folded(tmp_path):
+def test_head_and_neck_rotations_are_combined(tmp_path):
     head = small_flame()
     for frame in FRAMES:
         values = arrays(frame)
@@ -139,7 +139,7 @@ def test_blinks_become_eyelids_with_a_gain(tmp_path):
     np.testing.assert_allclose(track.eyelids, 0.7 * scores[:, [9, 10]], atol=1e-6)
 
 
-def test_gaps_and_what_is_dropped_are_said(tmp_path):
+def test_gaps_and_dropped_parameters_are_noted(tmp_path):
     notes = " | ".join(read_flame_head_tracker(clip(tmp_path), options()).notes)
     for words in ("1 frames between 0 and 4 are absent", "'img_aligned'", "0.5 times", "'tex'"):
         assert words in notes
@@ -215,7 +215,7 @@ def test_the_alignment_is_undone_in_the_videos_images(tmp_path):
     clip(tmp_path / "run")
     faces = {}
     for frame in FRAMES:
-        # The number of an image is told by its gray value.
+        # Gray values encode image numbers.
         save_image(tmp_path / f"video/{frame + 1:05d}.png", (240, 320), 10 + frame)
         faces[10 + frame] = face(0.02 * frame, 1 + 0.01 * frame, (150 + 2 * frame, 110))
 
@@ -245,7 +245,7 @@ def test_the_alignment_is_undone_in_the_videos_images(tmp_path):
         corner = middle + 0.1 * down - x - y
         theirs = corner + aligned[:, :1] * 2 / SIZE * x + aligned[:, 1:] * 2 / SIZE * y
         ours = project(track, track_vertices(head, track, row), row)
-        # What is left is what one camera cannot show; the reader reports it.
+        # The residual is what one camera cannot represent; the reader reports it.
         assert np.median(np.abs(ours - theirs)) < 0.3
         assert np.abs(ours - theirs).max() < 2
     assert any("the alignment is undone" in note for note in found.notes)

@@ -1,4 +1,4 @@
-"""metrical-tracker's and FlashAvatar's folders: what is read, and what is refused in one line."""
+"""metrical-tracker and FlashAvatar import: content and one-line refusals."""
 
 import pickle
 import zipfile
@@ -185,7 +185,7 @@ def test_a_bad_frame_is_named(tmp_path, options, case):
     refused(read_metrical_tracker, folder, options, match)
 
 
-def test_flashavatar_goes_on_with_frame_0_where_frames_differ(tmp_path, options):
+def test_flashavatar_uses_frame_0_if_frames_differ(tmp_path, options):
     folder = flashavatar_dataset(tmp_path / "a", COUNT)
     edit(folder, 3, set_value("flame", "shape", (0, 0), 2.0))
     clip = read_flashavatar(folder, options)

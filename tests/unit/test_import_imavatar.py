@@ -1,4 +1,4 @@
-"""IMavatar's data folder: its projection, both forms of intrinsics, its masks, and refusals."""
+"""IMavatar import: projection, both forms of intrinsics, masks, and refusals."""
 
 import json
 

@@ -1,7 +1,7 @@
-"""The law of imports between packages; run as a script, this file prints the plan of the house.
+"""Import rules between packages; run as a script, this file prints the package graph.
 
 A package is a folder; each module at the top of `headsplat` counts as a package of its own. An
-arrow leads from a package to one that it imports, within functions too.
+edge leads from a package to one that it imports, within functions too.
 """
 
 import ast
@@ -53,54 +53,56 @@ def parsed(module: str) -> ast.Module:
     return ast.parse(modules()[module].read_text())
 
 
-def room(module: str) -> str:
+def package_of(module: str) -> str:
     """The package that a module belongs to."""
     folder = module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
     return module if folder == "headsplat" else folder
 
 
 @cache
-def plan() -> Graph:
+def package_graph() -> Graph:
     """Package -> the other packages that it imports."""
-    arrows: Graph = defaultdict(set)
+    edges: Graph = defaultdict(set)
     for module in modules():
-        here = room(module)
-        arrows[here] |= {room(name) for name in names(parsed(module)) & modules().keys()} - {here}
-    return dict(arrows)
+        here = package_of(module)
+        edges[here] |= {package_of(name) for name in names(parsed(module)) & modules().keys()} - {
+            here
+        }
+    return dict(edges)
 
 
-def cycles(arrows: Graph) -> list[list[str]]:
-    """Groups of packages that import each other, directly or by way of others."""
+def cycles(edges: Graph) -> list[list[str]]:
+    """Groups of packages that import each other, directly or indirectly."""
 
     def reached(start: str) -> set[str]:
         seen, todo = set(), [start]
         while todo:
-            fresh = arrows.get(todo.pop(), set()) - seen
+            fresh = edges.get(todo.pop(), set()) - seen
             seen |= fresh
             todo += fresh
         return seen
 
-    below = {name: reached(name) for name in arrows}
+    below = {name: reached(name) for name in edges}
     groups = {
         tuple(sorted(other for other in below[name] if name in below.get(other, ())))
-        for name in arrows
+        for name in edges
         if name in below[name]
     }
     return [list(group) for group in sorted(groups)]
 
 
-def floors(arrows: Graph) -> int:
-    """Packages on the longest way down, in a plan without cycles."""
+def depth(edges: Graph) -> int:
+    """Length of the longest path of an acyclic graph, in packages."""
 
     @cache
     def height(name: str) -> int:
-        return 1 + max((height(other) for other in arrows.get(name, ())), default=0)
+        return 1 + max((height(other) for other in edges.get(name, ())), default=0)
 
-    return max(map(height, arrows))
+    return max(map(height, edges))
 
 
 def smk_imports() -> set[str]:
-    """What Snakemake imports while it reads the rules."""
+    """Imports of the Snakefile and the rules."""
     found = set()
     for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))):
         lines = re.findall(r"^(?:from|import) (?:[^(\n]*\([^)]*\)|[^\n]*)", path.read_text(), re.M)
@@ -109,7 +111,7 @@ def smk_imports() -> set[str]:
 
 
 def imported_by_planning() -> dict[str, str]:
-    """Modules that planning imports, by who imports them first; third-party ones too."""
+    """Modules that planning imports, by their first importer; third-party ones too."""
     todo, seen = [(name, "the rules") for name in sorted(smk_imports())], {}
     while todo:
         name, importer = todo.pop()
@@ -122,30 +124,33 @@ def imported_by_planning() -> dict[str, str]:
 
 
 def summary() -> str:
-    arrows = plan()
-    count = sum(map(len, arrows.values()))
-    bad = cycles(arrows)
-    tall = "no floors, there are cycles" if bad else f"{floors(arrows)} floors"
-    rows = [f"{len(arrows)} rooms, {tall}, {count} arrows"]
+    edges = package_graph()
+    count = sum(map(len, edges.values()))
+    bad = cycles(edges)
+    levels = "with cycles" if bad else f"{depth(edges)} levels"
+    rows = [f"{len(edges)} packages, {levels}, {count} edges"]
     for group in bad:
         rows.append("these import each other: " + ", ".join(group))
         for a in group:
-            rows += [f"  {a} -> {b}: {witness(a, b)}" for b in sorted(plan()[a] & set(group))]
+            rows += [
+                f"  {a} -> {b}: {example_import(a, b)}"
+                for b in sorted(package_graph()[a] & set(group))
+            ]
     return "\n".join(rows)
 
 
-def witness(a: str, b: str) -> str:
-    """An import that makes the arrow from package `a` to `b`."""
+def example_import(a: str, b: str) -> str:
+    """An import that makes the edge from package `a` to `b`."""
     return next(
         f"{module} imports {name}"
         for module in modules()
-        if room(module) == a
+        if package_of(module) == a
         for name in sorted(names(parsed(module)) & modules().keys())
-        if room(name) == b
+        if package_of(name) == b
     )
 
 
-def test_the_library_knows_nothing_of_the_workflow():
+def test_the_library_does_not_import_the_workflow():
     above = {"snakemake", "headsplat_workflow"}
     wrong = [
         f"{module} imports {name}"
@@ -176,13 +181,13 @@ def test_planning_imports_no_torch():
 
 
 def test_no_packages_import_each_other():
-    assert not cycles(plan()), summary()
+    assert not cycles(package_graph()), summary()
 
 
-def test_a_cycle_by_way_of_others_is_found():
-    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}
-    assert cycles(arrows) == [["a", "b", "c"]]
-    assert floors({"a": {"b", "d"}, "b": {"d"}, "d": set()}) == 3
+def test_an_indirect_cycle_is_found():
+    edges = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}
+    assert cycles(edges) == [["a", "b", "c"]]
+    assert depth({"a": {"b", "d"}, "b": {"d"}, "d": set()}) == 3
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which image belongs to which frame: measured, confirmed or contradicted."""
+"""Offset between image and frame numbers: measured, confirmed or contradicted."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 
 from headsplat.formats.flashavatar.reader import read_flashavatar
 from headsplat.formats.frame_folder import read_frame_folder
+from headsplat.formats.frame_offset import measure_offset, project_landmarks, resolve_offset
 from headsplat.formats.importing.clip import ImportOptions
-from headsplat.formats.importing.offset import measure_offset, project_landmarks, resolve_offset
 from headsplat.formats.metrical_tracker import read_metrical_tracker
 from headsplat.runtime.errors import UserError
 from tests.unit.frame_folders import flame_like, flashavatar_dataset, metrical_output
@@ -75,7 +75,7 @@ def test_beyond_the_range_is_not_called_a_fit(output, detector):
     )
 
 
-def test_without_faces_what_is_said_counts(output, detector):
+def test_without_faces_the_stated_offset_is_used(output, detector):
     blind = options(detector(0, faces=4), images=output / "input")
     with pytest.raises(UserError, match="too few images show a face"):
         read_metrical_tracker(output, blind)
@@ -83,7 +83,7 @@ def test_without_faces_what_is_said_counts(output, detector):
     assert any("was not measured" in note for note in clip.notes)
 
 
-def test_a_still_head_decides_nothing(output, detector):
+def test_a_still_head_gives_no_offset(output, detector):
     frames = read_frame_folder(output / "checkpoint", HEAD)
     still = replace(frames, **{
         key: np.repeat(getattr(frames, key)[:1], COUNT, 0)
@@ -105,7 +105,7 @@ def test_a_still_head_decides_nothing(output, detector):
     assert resolve_offset(measured, 1, None, output)[0] == 1
 
 
-def test_a_lagging_dataset_is_taken_as_it_is_and_named(tmp_path, detector):
+def test_a_lagging_dataset_is_imported_with_a_warning(tmp_path, detector):
     folder = flashavatar_dataset(tmp_path / "a", COUNT)
     clip = read_flashavatar(folder, options(detector(2)))
     assert clip.images[1].path.stem == "00001"

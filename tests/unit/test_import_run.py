@@ -1,4 +1,4 @@
-"""From a reader's clip to what later stages read: window, intrinsics, packed images, record."""
+"""Outputs of the import stage: window, intrinsics, packed images, record."""
 
 import json
 from dataclasses import replace
@@ -56,7 +56,7 @@ def test_every_kind_has_a_reader():
     assert all(callable(entry.load()) for entry in FORMATS.values())
 
 
-def test_scripts_leave_what_later_stages_read(tmp_path):
+def test_scripts_write_the_inputs_of_later_stages(tmp_path):
     folder = flashavatar_dataset(tmp_path / "data", COUNT)
     run(folder, tmp_path, SIZE // 2)
     whole = read_flashavatar(folder, ImportOptions(flame_like())).track
@@ -201,15 +201,15 @@ def test_the_window_carries_the_projection():
     np.testing.assert_allclose(cut[:2] / cut[2], window.points(seen[:2] / seen[2]), atol=1e-9)
 
 
-def test_the_record_survives_the_disk(tmp_path):
+def test_record_round_trip(tmp_path):
     track = wide_track(sphere_head(), (360, 640), 0.0, 0.8)
     ids = [1, 2, 5, 6]
     images = {i: ImageSource(Path(f"a/{i}.npz"), "img") for i in ids}
     labelled = {i: ImageSource(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
     clip = ImportedClip(track, images, {}, labelled, labelled, ("A gap.",))
-    ImportRecord.of("vhap", Path("x"), clip).save(tmp_path / "import.json")
+    ImportRecord.from_clip("vhap", Path("x"), clip).save(tmp_path / "import.json")
     record = ImportRecord.load(tmp_path / "import.json")
-    assert record == ImportRecord.of("vhap", Path("x"), clip)
+    assert record == ImportRecord.from_clip("vhap", Path("x"), clip)
     assert record.ids == ids
     value = json.loads((tmp_path / "import.json").read_text())
     del value["parts"]["alpha"]

@@ -1,4 +1,4 @@
-"""VHAP's export: its projection with every slot in use, its cameras and tables, and refusals."""
+"""VHAP import: projection with all pose parameters, cameras, tables, and refusals."""
 
 import json
 import math

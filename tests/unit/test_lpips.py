@@ -1,4 +1,4 @@
-"""LPIPS: the formula, its gradient, half precision, and that the weights stay what they are."""
+"""LPIPS: formula, gradient, half precision, and frozen weights."""
 
 import copy
 
@@ -89,7 +89,7 @@ def test_the_oracle_of_a_block_is_the_formula():
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (31, 22)])
-def test_what_a_gpu_does_written_out(models, monkeypatch, height, width):
+def test_the_fused_gpu_path_step_by_step(models, monkeypatch, height, width):
     """The order of layers, maxima and masks, with each of the GPU's operators spelt out."""
     model = copy.deepcopy(models[torch.float32]).double()
     convolution = lambda value, *layer: torch.conv2d(value, *layer, padding=1).relu()  # noqa: E731

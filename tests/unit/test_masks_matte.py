@@ -11,10 +11,9 @@ from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.matters import MATTERS, MatteOptions
 from headsplat.masks.mediapipe_matting import TemporalSmoother
-from headsplat.masks.networks import MaskModel
 from headsplat.masks.refine import keep_subject, refine_edges
+from headsplat.masks.registry import MATTING_MODELS, MaskModel, MattingOptions
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 
@@ -132,8 +131,8 @@ def test_registered_model_gets_warm_up_frames_in_order(tmp_path, monkeypatch):
         warm_up = 3
         batch = 2
 
-        def __init__(self, options: MatteOptions) -> None:
-            assert options == MatteOptions(3.0, 0, None, 1)
+        def __init__(self, options: MattingOptions) -> None:
+            assert options == MattingOptions(3.0, 0, None, 1)
 
         def begin(self, images: list[np.ndarray]) -> list[np.ndarray]:
             assert len(images) <= self.batch
@@ -148,7 +147,7 @@ def test_registered_model_gets_warm_up_frames_in_order(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sys.modules[__name__], "Recorder", Recorder, raising=False)
     entry = MaskModel(f"{__name__}:Recorder", "records what it is shown")
-    monkeypatch.setitem(MATTERS.entries, "recorder", entry)
+    monkeypatch.setitem(MATTING_MODELS.entries, "recorder", entry)
     gray = {k: np.full((16, 16, 3), 10 * k, np.uint8) for k in range(1, 8)}
     before = write_zip(tmp_path / "000.zip", {k: gray[k] for k in range(1, 5)})
     own = write_zip(tmp_path / "001.zip", {k: gray[k] for k in range(5, 8)})

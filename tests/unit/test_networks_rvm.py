@@ -12,7 +12,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.rvm_matting import RvmMatting, ShotChangeDetector, remove_bystanders
 from headsplat.networks.rvm import _resize_like
-from headsplat.networks.rvm_inference import OnnxMatting, TorchMatting, open_matting, working_ratio
+from headsplat.networks.rvm_inference import OnnxMatting, TorchMatting, open_rvm, working_ratio
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 
@@ -68,7 +68,7 @@ def test_half_precision_is_close(rvm):
 
 @pytest.mark.parametrize("kind", ["onnx", "pth"])
 def test_states_are_passed_on_in_order_and_reset(rvm, kind):
-    engine = open_matting(getattr(rvm, kind), torch.device("cpu"), None)
+    engine = open_rvm(getattr(rvm, kind), torch.device("cpu"), None)
     assert isinstance(engine, OnnxMatting if kind == "onnx" else TorchMatting)
     images = random_images(5, 96, 96)
     whole = engine.alphas(images)

@@ -1,4 +1,4 @@
-"""The overlay's video: made in parts, and the same bytes however often it was cut off."""
+"""Overlay video: rendered in parts, with equal bytes after interruptions."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def arguments(inputs: list[str], folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def straight(inputs, tmp_path_factory) -> Path:
-    """The video of a run that nothing disturbed."""
+    """Video of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("straight")
     script.main(arguments(inputs, folder))
     assert not list((folder / "scratch").iterdir()), "scratch is cleared once the video is there"
@@ -57,13 +57,11 @@ def test_it_shows_every_frame_with_its_points(straight):
     middle = int(4.5 * 2)
     corner = np.stack(images)[:, middle, middle].astype(int)
     assert (corner[..., 0] - corner[..., 2] > 60).all(), f"{DETECTED} is red"
-    # The ball's turns differ from frame to frame, and so do the images.
+    # The sphere turns, so images differ from frame to frame.
     assert np.abs(np.diff(np.stack(images).astype(int), axis=0)).mean((1, 2, 3)).min() > 0.1
 
 
-def test_a_video_that_was_cut_off_goes_on_and_is_the_same_bytes(
-    inputs, straight, tmp_path, monkeypatch
-):
+def test_a_resumed_overlay_has_equal_bytes(inputs, straight, tmp_path, monkeypatch):
     draw, drawn, limit = Overlay.draw, [], PART + 8
 
     def dies(self, rows, images):
@@ -85,7 +83,7 @@ def test_a_video_that_was_cut_off_goes_on_and_is_the_same_bytes(
     assert (tmp_path / "overlay.mp4").read_bytes() == straight.read_bytes()
 
 
-# Draws slowly enough to be hit.
+# Renders slowly, so that the kill hits a running process.
 SLOW = """
 import time
 import overlay_track

@@ -1,4 +1,4 @@
-"""Photometric refinement: its parts exactly, and whole small clips against their ground truth."""
+"""Photometric refinement: exact parts, and small clips against ground truth."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from headsplat.track import read_track
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
-from headsplat.tracking.photometric.color import find_shade, fit_color, harmonics
-from headsplat.tracking.photometric.images import Images, look_up
+from headsplat.tracking.photometric.color import fit_appearance, fit_shade, harmonics
+from headsplat.tracking.photometric.images import BrightnessReader, sample_planes
 from headsplat.tracking.photometric.refine import common_motions, remove_common_motion
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
@@ -65,7 +65,7 @@ def vertices(face, state):
     )  # fmt: skip
 
 
-def test_points_lie_where_the_mesh_has_them(face, state):
+def test_points_lie_on_the_mesh(face, state):
     head, _, layout, points = face
     camera = torch.tensor([FOCAL, FOCAL, 0.0, 0.0], dtype=torch.float64)
     pixels = project(vertices(face, state), state.rotation, state.translation(layout), camera)
@@ -78,7 +78,7 @@ def test_points_lie_where_the_mesh_has_them(face, state):
     assert pixels.shape[1] == len(head.template)
 
 
-def test_derivatives_are_those_of_differences(face, state):
+def test_derivatives_match_finite_differences(face, state):
     layout, points = face[2], face[3]
     slope = torch.randn(2, len(points), 2, generator=torch.Generator().manual_seed(2))
     placed = points.place(state)
@@ -116,8 +116,8 @@ def test_common_motions_move_all_frames_alike(face, state):
     torch.testing.assert_close(change, state.rotation @ shift, atol=1e-6, rtol=0)
 
 
-def test_landmarks_say_where_all_frames_lie(plain):
-    """A turn and a shift of all frames along the head's own axes are taken back."""
+def test_common_motion_is_removed(plain):
+    """A common turn and shift of all frames along the head's axes is removed."""
     clip, folder, _ = plain
     observed = read_observations(
         *(folder / n for n in ("landmarks.npz", "crop.json", "frames.tsv"))
@@ -148,7 +148,7 @@ def test_look_up_keeps_pixel_centers_and_slopes():
     planes = torch.stack([ramp, torch.full_like(ramp, 255)])[None].to(torch.uint8)
     where = torch.tensor([[[20.3, 31.7], [40.0, 12.0], [-5.0, 3.0]]])
     for factor in (1, 2, 4):
-        value, slope, matte = look_up(planes, where, factor)
+        value, slope, matte = sample_planes(planes, where, factor)
         expected = where[0, :2, 0] * 2 + where[0, :2, 1]
         torch.testing.assert_close(value[0, :2] * 255, expected, atol=0.6, rtol=0)
         torch.testing.assert_close(
@@ -157,7 +157,7 @@ def test_look_up_keeps_pixel_centers_and_slopes():
         assert matte[0].tolist() == pytest.approx([1, 1, 0], abs=1e-3)
 
 
-def test_colors_come_apart_into_albedo_and_light():
+def test_albedo_and_light_are_separated():
     generator = torch.Generator().manual_seed(0)
     albedo = 0.3 + 0.5 * torch.rand(300, generator=generator)
     base = torch.nn.functional.normalize(torch.randn(300, 3, generator=generator), dim=-1)
@@ -168,15 +168,15 @@ def test_colors_come_apart_into_albedo_and_light():
     value = albedo * (harmonics(normal) @ light) * gain
     weight = torch.ones_like(value)
     weight[:, 7] = 0
-    color = fit_color(value, normal, weight)
+    color = fit_appearance(value, normal, weight)
     seen = albedo / color.albedo
     assert (seen / seen.median() - 1)[color.known > 0].abs().max() < 0.03
     assert color.known[7] == 0
-    left = value - color.albedo * find_shade(value, color, normal, weight)
+    left = value - color.albedo * fit_shade(value, color, normal, weight)
     assert left[:, color.known > 0].abs().median() < 0.003
 
 
-def test_hidden_points_do_not_show(face, state):
+def test_occluded_points_are_invisible(face, state):
     head, basis, layout, points = face
     visibility = Visibility(head, basis, layout, points, SIZE, (SIZE / 2, SIZE / 2))
     turn = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.2, 0.0]], dtype=torch.float64)
@@ -198,7 +198,7 @@ def plain(tmp_path_factory):
     return clip, folder, run(clip, folder, "cpu", "auto")
 
 
-def test_refinement_comes_nearer_to_the_ground_truth(plain):
+def test_refinement_reduces_the_error(plain):
     before, after = plain[2]["before"], plain[2]["after"]
     assert after["turn_degrees"] < before["turn_degrees"]
     assert after["turn_spread_degrees"] < 0.7 * before["turn_spread_degrees"]
@@ -215,8 +215,8 @@ def test_an_occluder_does_not_pull_the_pose(tmp_path):
         assert after[name] < before[name], name
 
 
-def test_images_that_tell_nothing_keep_the_track(plain, tmp_path, caplog):
-    """Noise in place of the face: the refinement finds nothing better and says so."""
+def test_uninformative_images_keep_the_track(plain, tmp_path, caplog):
+    """With noise in place of the face, the refined track is rejected."""
     clip, folder, _ = plain
     names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
 
@@ -241,7 +241,7 @@ def test_images_that_tell_nothing_keep_the_track(plain, tmp_path, caplog):
         np.testing.assert_array_equal(getattr(track, name), getattr(kept, name))
 
 
-def test_state_of_a_track_is_what_made_it(plain):
+def test_state_of_a_track_round_trips(plain):
     clip, folder, _ = plain
     track = read_track(folder / "landmark_track.npz")
     basis = LandmarkBasis(clip.head)
@@ -255,7 +255,7 @@ def test_state_of_a_track_is_what_made_it(plain):
     np.testing.assert_allclose(exp, track.exp, atol=1e-5)
 
 
-def test_a_refinement_that_was_cut_off_goes_on_to_the_same_bits(plain, tmp_path, monkeypatch):
+def test_a_resumed_refinement_is_bit_equal(plain, tmp_path, monkeypatch):
     folder = plain[1]
     names = ("head.npz", "landmark_track.npz", "landmarks.npz", "crop.json", "frames.tsv")
     zips = [sorted((folder / name).glob("*.zip")) for name in ("frames", "alpha")]
@@ -283,7 +283,7 @@ def test_a_refinement_that_was_cut_off_goes_on_to_the_same_bits(plain, tmp_path,
 def test_images_of_another_size_are_refused(plain):
     zips = sorted((plain[1] / "frames").glob("*.zip"))
     with (
-        Images(zips, [], 128) as images,
+        BrightnessReader(zips, [], 128) as images,
         pytest.raises(UserError, match="256x256 pixels, the track was made for 128x128"),
     ):
         images.read([1])

@@ -1,4 +1,4 @@
-"""Tracking, training and measuring from Python: the folders are the workflow's, options checked."""
+"""The pipeline from Python: folders as in the workflow, and checked options."""
 
 import shutil
 from fractions import Fraction
@@ -84,7 +84,7 @@ def test_wrong_options_are_refused(clip, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_no_clip_is_refused(clip, tmp_path):
+def test_a_folder_without_a_clip_is_refused(clip, tmp_path):
     with pytest.raises(UserError, match="frames: holds no images; track the video first"):
         headsplat.train_avatar(tmp_path, clip / "head.npz", tmp_path / "out")
 
@@ -122,13 +122,13 @@ def test_wrong_inputs_of_tracking_make_no_folder(clip, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_workflows_folder_is_not_tracked_over(clip, tmp_path):
+def test_a_workflow_folder_is_not_overwritten(clip, tmp_path):
     write_json(tmp_path / "video.json", {})
     with pytest.raises(UserError, match="holds a clip of other origin"):
         headsplat.track_video(video(tmp_path / "a.mp4", 90), clip / "head.npz", tmp_path)
 
 
-def test_its_numbers_are_the_configurations():
+def test_defaults_equal_the_configuration():
     matte = yaml.safe_load((ROOT / "config/config.yaml").read_text())["matte"]
     ours = (pipeline.EDGE_RADIUS, pipeline.TEMPORAL_WINDOW)
     assert ours == (matte["edge_radius"], matte["temporal_window"])

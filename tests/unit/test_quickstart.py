@@ -1,4 +1,4 @@
-"""The notebook of the docs: its cells run in order, and it is committed without outputs."""
+"""The quickstart notebook: its cells run in order, and it is committed without outputs."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Finding, building and loading the operators: what each machine gets, and what it is told."""
+"""Finding, building and loading the compiled operators, and error messages."""
 
 import hashlib
 import importlib
@@ -22,7 +22,7 @@ CUDA_EXT = ROOT / "cuda_ext"
 
 @pytest.fixture
 def really(loader, monkeypatch):
-    """Libraries are really loaded; none of those here gets as far as registering an operator."""
+    """Load real libraries; none of them registers an operator."""
     monkeypatch.setattr(extension.torch.ops, "load_library", REAL_LOAD)
 
 
@@ -57,7 +57,7 @@ def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(loader, monke
     assert str(report) in str(e.value)
     assert "In file x\nfile.h:3" in report.read_text()
     assert {p.name for p in (tmp_path / "libraries").iterdir()} == {"build.lock", report.name}
-    # Nothing stands in the way of the next attempt.
+    # The next attempt is possible.
     compiler(broken)
     assert Path(extension.load()["library"]).is_file()
     assert not report.exists()
@@ -71,7 +71,7 @@ def test_failed_compilation_quotes_the_compiler_and_leaves_nothing(loader, monke
         ("x.h: error: no such thing", False),
     ],
 )
-def test_a_build_for_the_gpu_is_tried_again_where_it_may_go_better(
+def test_a_failed_gpu_build_is_retried_if_it_may_succeed(
     loader, monkeypatch, tmp_path, said, again
 ):
     gpu(monkeypatch)
@@ -129,12 +129,12 @@ def test_a_package_without_its_facts_is_not_used(loader, monkeypatch, tmp_path, 
     ("arch", "told"),
     [(None, "was built without CUDA kernels"), ("80", "for compute capability 8.0, and the GPU")],
 )
-def test_a_package_that_does_not_serve_the_gpu_gives_way_to_a_build(
+def test_a_package_without_gpu_support_is_replaced_by_a_build(
     loader, monkeypatch, tmp_path, arch, told
 ):
     gpu(monkeypatch)
     library = installed(monkeypatch, tmp_path, arch=arch)
-    # Without nvcc it still serves the CPU.
+    # Without nvcc it still supports the CPU.
     facts = extension.load()
     assert (facts["library"], facts["cuda"]) == (library, False)
     assert told in facts["no_cuda"]
@@ -147,18 +147,18 @@ def test_a_package_that_does_not_serve_the_gpu_gives_way_to_a_build(
 
 
 @pytest.mark.parametrize(("arch", "whole"), [("80", True), ("86", True), ("89", False)])
-def test_a_package_serves_later_gpus_of_its_generation(loader, monkeypatch, tmp_path, arch, whole):
+def test_a_package_supports_later_minor_gpu_versions(loader, monkeypatch, tmp_path, arch, whole):
     gpu(monkeypatch, (8, 6))
     installed(monkeypatch, tmp_path, arch=arch)
     assert extension.load()["cuda"] == whole
 
 
-def test_a_package_that_cannot_be_loaded_gives_way_to_a_build(
+def test_a_package_that_cannot_be_loaded_is_replaced_by_a_build(
     really, monkeypatch, tmp_path, caplog
 ):
     installed(monkeypatch, tmp_path, content=b"not a library")
     # The build, too, is an empty file here.
-    with pytest.raises(UserError, match="cannot be loaded .*remove .* to build it anew"):
+    with pytest.raises(UserError, match="cannot be loaded .*remove .* to rebuild it"):
         extension.load()
     assert "x.so cannot be loaded" in caplog.text
     assert "pip install ./cuda_ext rebuilds it" in caplog.text
@@ -214,7 +214,7 @@ def test_setup_ends_in_one_line(monkeypatch, tmp_path):
         lambda library: library.unlink(),
     ],
 )
-def test_a_damaged_library_is_built_anew_and_never_loaded(
+def test_a_damaged_library_is_rebuilt_and_never_loaded(
     loader, monkeypatch, tmp_path, caplog, damage
 ):
     fake = compiler(tmp_path / "bin/c++", GOOD.replace(": >", "echo code >"))
@@ -231,7 +231,7 @@ def test_a_damaged_library_is_built_anew_and_never_loaded(
     assert extension.load() == facts
     assert library.read_text() == "code\n"
     assert calls(fake) == 2 * once
-    assert caplog.text.count("damaged or has no checksum: building it anew") == 1
+    assert caplog.text.count("damaged or has no checksum: rebuilding it") == 1
     assert extension.is_built()
     left = {path.name for path in library.parent.parent.iterdir()}
     assert left == {"build.lock", library.parent.name}

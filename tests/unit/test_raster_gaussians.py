@@ -1,3 +1,5 @@
+"""Gaussian rasterizer against the float64 reference."""
+
 import pytest
 import torch
 
@@ -68,7 +70,7 @@ def test_shared_parameters_get_the_sum_of_the_frames_gradients():
         torch.testing.assert_close(one[name], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_no_gradient_through_a_held_alpha():
+def test_no_gradient_through_a_clamped_alpha():
     inputs = scene(32, count=1) | {"opacities": torch.tensor([[0.9999]])}
     inputs["scales"] = torch.full((1, 1, 3), 5.0)
     found = gradients_of(rasterize_gaussians, inputs, _weights(inputs))
@@ -89,7 +91,7 @@ def test_principal_point_moves_the_image():
     )
 
 
-def test_only_wanted_gradients():
+def test_only_required_gradients():
     inputs = scene(34)
     colors = inputs["colors"].clone().requires_grad_()
     color, alpha = render(inputs | {"colors": colors})

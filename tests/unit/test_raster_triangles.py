@@ -1,3 +1,5 @@
+"""Triangle rasterizer: coverage, depth order, and interpolation."""
+
 import pytest
 import torch
 

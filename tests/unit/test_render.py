@@ -1,4 +1,4 @@
-"""Drawing frames: the renderer is `Avatar.render_codes`, in batches; two pose paths agree."""
+"""`FrameRenderer` equals `Avatar.render_codes`, and both pose paths agree."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ import torch
 
 from headsplat.avatar import Avatar
 from headsplat.evaluate.evaluation import _speed
-from headsplat.evaluate.pairs import rendered
+from headsplat.evaluate.pairs import render_pairs
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import AnchoredSurface, Anchors
-from headsplat.gaussians.deform.codes import head_pose, pose_head
+from headsplat.gaussians.deform.codes import head_pose_6d, posed_vertices
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.render import FrameRenderer, _padded
 from headsplat.rotations import matrix_from_axis_angle, matrix_from_quaternion
@@ -35,7 +35,7 @@ def avatar(request) -> Avatar:
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_a_call_is_avatar_render_codes(avatar, count):
+def test_render_equals_avatar_render_codes(avatar, count):
     color, alpha = renderer_of(avatar, 4).render(*moving(count))
     expected = avatar.render_codes(*moving(count), INTRINSICS, WIDTH, HEIGHT, BACKGROUND)
     assert color.shape == (count, HEIGHT, WIDTH, 3)
@@ -109,7 +109,7 @@ def ball_track(avatar: Avatar, count: int) -> Track:
 def test_evaluation_holds_one_batch_at_a_time(avatar):
     reader, track = CountingReader(), ball_track(avatar, 12)
     ids = [2, 3, 5, 7, 11, 12, 1]
-    batches = rendered(renderer_of(avatar, 4), track, reader, ids)
+    batches = render_pairs(renderer_of(avatar, 4), track, reader, ids)
     first = next(batches)
     assert reader.ids == ids[:4]
     kept = first.render.clone()
@@ -130,7 +130,7 @@ def test_speeds_are_frames_per_second(avatar):
 
 
 @pytest.mark.parametrize("pose", [True, False])
-def test_one_persons_vertices_are_the_heads(pose):
+def test_subject_geometry_equals_head_geometry(pose):
     geometry = HeadGeometry(toy_head(pose=pose), dtype=torch.float64)
     make = torch.Generator().manual_seed(1)
     noise = lambda *shape: 0.4 * torch.randn(*shape, generator=make, dtype=torch.float64)  # noqa: E731
@@ -147,15 +147,15 @@ def test_one_persons_vertices_are_the_heads(pose):
         subject.vertices(exp[:, 1:], rotations, lids)
 
 
-def test_an_avatars_pose_is_that_of_the_code():
+def test_both_pose_paths_agree():
     avatar = sphere_avatar("blendshapes")
     condition, rotation, translation = moving(3)
     vertices = avatar.vertices(condition)
     ids = avatar._surface.vertex_ids
-    expected = pose_head(HeadGeometry(avatar.head), avatar.shape, condition, ids)
+    expected = posed_vertices(HeadGeometry(avatar.head), avatar.shape, condition, ids)
     torch.testing.assert_close(vertices, expected, atol=1e-7, rtol=0)
     inputs = avatar.inputs(condition, vertices, rotation, translation)
-    assert torch.equal(inputs.head_pose, head_pose(rotation))
+    assert torch.equal(inputs.head_pose, head_pose_6d(rotation))
     with pytest.raises(ValueError, match=r"condition: expected shape \[B 23\]"):
         avatar.vertices(condition[:, 1:])
 

@@ -1,4 +1,4 @@
-"""The report's section on a training step's time."""
+"""Report section on the time of a training step."""
 
 import re
 from html.parser import HTMLParser
@@ -56,7 +56,7 @@ def test_bars_and_numbers():
     assert "model/trace.json.gz" in text
 
 
-def test_a_slow_step_is_told_in_milliseconds():
+def test_a_slow_step_is_shown_in_milliseconds():
     profile = {"steps": 3, "wall_us": 2.5e5, "parts_us": {"optimizer": 1.25e5}}
     text = step_time(TRAINING | {"profile": profile})
     assert "250.0 ms each" in text
@@ -68,5 +68,5 @@ def test_a_profile_without_parts_says_so():
     text = step_time(TRAINING | {"profile": {"steps": 3, "wall_us": 1e3, "parts_us": {}}})
     Balanced(text)
     assert TITLE.replace("'", "&#x27;") in text
-    assert "told no parts" in text
+    assert "recorded no parts" in text
     assert 'class="bar"' not in text

@@ -1,4 +1,4 @@
-"""Synthetic clips with images: what they promise to tests and benchmarks."""
+"""Synthetic test clips with images: their guarantees."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def head():
     return procedural_head()
 
 
-def test_frames_are_the_same_whenever_they_are_drawn(head):
+def test_frames_are_deterministic(head):
     clip = SyntheticClip(head, 12, Footage(size=SIZE), seed=4)
     whole, matte = clip.images(torch.arange(4))
     alone, _ = clip.images(torch.tensor([2]))

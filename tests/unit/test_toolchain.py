@@ -1,4 +1,4 @@
-"""What the compilers say, and the line that comes of it."""
+"""Compiler errors and the resulting one-line messages."""
 
 from pathlib import Path
 

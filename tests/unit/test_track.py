@@ -1,4 +1,4 @@
-"""The track as a sequence: frames, parts of it, tensors, and where a folder holds it."""
+"""Tracks as sequences: frames, slices, tensors, and lookup in folders."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def test_a_part_of_a_track_is_a_track(track, tmp_path):
     rows = track.rows([22, 11])
     assert track[rows].ids.tolist() == [22, 11]
     assert len(track[:0]) == 0
-    with pytest.raises(UserError, match="holds no frame"):
+    with pytest.raises(UserError, match="has no frames"):
         track[:0].rows([1])
 
 
@@ -70,7 +70,7 @@ def test_tensors_have_the_precision_that_is_asked_for(track):
     assert torch.equal(R.float(), frames.rotation)
 
 
-def test_written_again_it_is_the_same_file(file, track, tmp_path):
+def test_rewritten_track_has_equal_bytes(file, track, tmp_path):
     write_track(tmp_path / "track.npz", track)
     assert (tmp_path / "track.npz").read_bytes() == file.read_bytes()
 

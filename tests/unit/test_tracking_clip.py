@@ -1,4 +1,4 @@
-"""Whole clips with known ground truth: accuracy, gaps, cuts, resuming, long clips."""
+"""Tracking of whole clips with ground truth: accuracy, gaps, cuts, resuming, long clips."""
 
 import shutil
 from dataclasses import replace
@@ -64,7 +64,7 @@ def angles(six):
     return axis_angle_from_matrix(matrix_from_6d(torch.as_tensor(six))).numpy()
 
 
-def test_pose_and_face_are_the_ground_truth(clip, solved):
+def test_pose_and_face_match_the_ground_truth(clip, solved):
     ground_truth = clip[2]
     assert np.median(turn_errors(solved, ground_truth)) < 1.0
     for side in (0, 1):
@@ -106,7 +106,7 @@ def test_cut_and_occlusion(clip, tmp_path):
     ground_truth = replace(ground_truth, rotation=rotation, translation=translation)
     landmarks, crop = detect(head, ground_truth, noise=0.7)
     rng = np.random.default_rng(0)
-    hidden = slice(44, 48)  # by a hand: most points are anywhere near the face
+    hidden = slice(44, 48)  # by a hand: most points are wrong
     landmarks[hidden, :, :2] += (rng.random((4, 478, 1)) < 0.55) * rng.normal(size=(4, 478, 2)) * 20
     write_inputs(tmp_path, landmarks, crop)
     head.save(tmp_path / "head.npz")
@@ -224,7 +224,7 @@ def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, capl
     for file, expected in straight.items():
         assert (tmp_path / file).read_bytes() == expected
     assert not list((tmp_path / "b").rglob("*.npz"))
-    # A damaged state costs its stage and no more.
+    # A damaged state repeats only its stage.
     for path in (tmp_path / "c").rglob("*.npz"):
         path.write_bytes(path.read_bytes()[:-100])
     track(folder, tmp_path, scratch=tmp_path / "c")
@@ -234,7 +234,7 @@ def test_killed_run_resumes_to_the_same_result(clip, tmp_path, monkeypatch, capl
     assert Scratch(tmp_path / "b", state_key([], {}, "other")).folder.is_dir()
 
 
-def test_windows_give_what_one_solve_gives(clip, solved, tmp_path, monkeypatch):
+def test_windows_equal_one_solve(clip, solved, tmp_path, monkeypatch):
     folder, _, ground_truth = clip
     monkeypatch.setattr(schedule, "JOINT", 60)
     monkeypatch.setattr(schedule, "WINDOW", 30)
@@ -248,7 +248,7 @@ def test_windows_give_what_one_solve_gives(clip, solved, tmp_path, monkeypatch):
     assert np.median(np.abs(long.eyelids - solved.eyelids)) < 0.02
 
 
-def test_focal_length_is_said_to_be_unknown_without_motion(clip, tmp_path, caplog):
+def test_focal_length_is_unknown_without_motion(clip, tmp_path, caplog):
     _, head, _ = clip
     ground_truth = make_ground_truth(head, 40, seed=4, motion=0.02)
     landmarks, crop = detect(head, ground_truth)

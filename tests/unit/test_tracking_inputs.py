@@ -1,4 +1,4 @@
-"""What the tracking stage refuses, and how it finds cuts."""
+"""Input checks of the tracking stage, and cut detection."""
 
 import json
 
@@ -108,7 +108,7 @@ def test_jump_cut_is_found_in_slow_motion_only(step):
     assert split_cuts(fast[np.arange(20) // 2], np.ones(20, bool), 100.0)[1].all()
 
 
-def test_cut_unties_the_frames_beside_it():
+def test_cut_decouples_frames():
     points = np.zeros((10, 478, 2))
     points[6:] += 80
     seen, linked = split_cuts(points, np.ones(10, bool), 100.0)
@@ -162,7 +162,7 @@ def test_bad_intrinsics_are_refused(text, message):
         given_intrinsics(text, Crop(100, 0, 1000, 500, 1920, 1080))
 
 
-def test_crop_is_carried_into_the_intrinsics():
+def test_crop_shifts_the_intrinsics():
     crop = Crop(100, 0, 1000, 500, 1920, 1080)
     camera = given_intrinsics("1400,1400,950,550", crop)
     assert camera.focal == pytest.approx(700)

@@ -1,4 +1,4 @@
-"""The neck's share of the head's turns: exact, slow trunk, carried by files and exports."""
+"""Neck rotation: exact split, slow trunk, and its place in files and exports."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.synthetic_tracks import detect, make_ground_truth, write_inputs
-from headsplat.formats.flame import fold, unfold
+from headsplat.formats.flame import pose_from_rigid, rigid_from_pose
 from headsplat.formats.importing.clip import make_track
 from headsplat.formats.vhap.writer import flame_parameters
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
@@ -38,7 +38,7 @@ def angles(matrices):
 @pytest.mark.parametrize(
     ("rate", "low", "high"), [(0.05, 0.0, 0.05), (0.25, 0.4, 0.6), (2, 0.95, 1.05)]
 )
-def test_the_neck_takes_what_is_fast(rate, low, high):
+def test_the_neck_takes_fast_rotation(rate, low, high):
     time = np.arange(2000) / 25
     vectors = np.zeros((2000, 3))
     vectors[:, 1] = 0.2 * np.sin(2 * np.pi * rate * time)
@@ -47,7 +47,7 @@ def test_the_neck_takes_what_is_fast(rate, low, high):
     assert low <= neck[inner].max() / 0.2 <= high
 
 
-def test_trunk_and_neck_are_the_head():
+def test_trunk_times_neck_is_the_head():
     vectors = np.random.default_rng(0).normal(size=(40, 3)) * 0.3
     head_R = turns(vectors)
     six = neck_rotations(head_R, np.ones(39, bool), 25.0)
@@ -78,10 +78,10 @@ def test_short_pieces_have_a_neck_too(count):
     assert np.isfinite(neck_rotations(turns(vectors), np.ones(count - 1, bool), 25.0)).all()
 
 
-def test_unfold_is_the_inverse_of_fold():
+def test_pose_from_rigid_inverts_rigid_from_pose():
     rng = np.random.default_rng(2)
     turn, nod, t, root, neck = (rng.normal(size=(6, 3)) * 0.3 for _ in range(5))
-    found = unfold(*fold(turn, nod, t, root, neck), root, neck, nod)
+    found = pose_from_rigid(*rigid_from_pose(turn, nod, t, root, neck), root, neck, nod)
     np.testing.assert_allclose(found[0], turn, atol=1e-12)
     np.testing.assert_allclose(found[1], t, atol=1e-12)
 
@@ -116,7 +116,7 @@ def test_vhap_carries_the_neck_and_the_face_stays():
         np.testing.assert_allclose(world, ours + track.head_t[row], atol=1e-6)
 
 
-def test_the_track_holds_a_neck_only_where_one_is_wanted(tmp_path):
+def test_the_track_has_a_neck_only_if_requested(tmp_path):
     head = procedural_head()
     head.save(tmp_path / "head.npz")
     ground_truth = make_ground_truth(head, 12, seed=2)

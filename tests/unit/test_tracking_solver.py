@@ -1,4 +1,4 @@
-"""The tracker's mathematics against dense algebra, finite differences and the head model."""
+"""The solver against dense algebra, finite differences and the head model."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.priors import Priors, Smoothness
 from headsplat.tracking.projection import LandmarkView, Projector
-from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.solver import ClipSolver, SolveProgress
 from headsplat.tracking.terms import Terms, _nearest_lines
 
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
@@ -179,7 +179,7 @@ def test_banded_solve_is_the_dense_solve(frames):
     half = factor.half_solve(right.reshape(1, frames // 2, 2 * size, 2))
     solved = factor.back_solve(half).reshape(frames * size, 2)
     torch.testing.assert_close(solved, torch.linalg.solve(dense, right))
-    # What Schur complements are made of: (L^-1 B)' (L^-1 B) = B' A^-1 B.
+    # Schur complements: (L^-1 B)' (L^-1 B) = B' A^-1 B.
     flat = half.reshape(-1, 2)
     torch.testing.assert_close(flat.T @ flat, right.T @ solved)
 
@@ -208,12 +208,12 @@ def test_smoothness_gradient_and_bands(setup):
     product[:-2] += far * flat[2:]
     torch.testing.assert_close(gradient, product, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(smooth.cost(state), 0.5 * (product * flat).sum(), rtol=1e-6, atol=0)
-    # Nothing pulls across the cut.
+    # No coupling across the cut.
     assert near[3].abs().max() == 0
     assert far[2:4].abs().max() == 0
 
 
-def test_a_noisy_outline_does_not_hold_the_jaw_line_along_itself():
+def test_a_noisy_outline_does_not_stop_the_jaw_line_sliding():
     angle = torch.linspace(0.2, np.pi - 0.2, 17, dtype=torch.float64)
     line = 70 * torch.stack([angle.cos(), 1.3 * angle.sin()], -1)
     top = 70 * torch.tensor([[-0.8, -0.4], [0.0, -1.2], [0.8, -0.4]], dtype=torch.float64)
@@ -229,16 +229,16 @@ def test_a_noisy_outline_does_not_hold_the_jaw_line_along_itself():
     assert 0.5 < across.std() < 1.1
 
 
-def test_a_step_cut_short_is_not_the_end(monkeypatch):
-    """Small falls end a solve only where damping was not in the way."""
+def test_a_damped_step_is_not_convergence(monkeypatch):
+    """A small decrease ends a solve only without damping."""
     dampings = iter([1e-2, 1e-1, 1e-2, 1e-3])
     normal = type("Normal", (), {"cost": 100.0})
 
     def search(self, progress, *rest):
-        return Progress(progress.state, next(dampings), 0, 100.0 - 1e-6)
+        return SolveProgress(progress.state, next(dampings), 0, 100.0 - 1e-6)
 
     monkeypatch.setattr(ClipSolver, "linearize", lambda self, *rest: normal)
     monkeypatch.setattr(ClipSolver, "held", lambda self, *rest: None)
     monkeypatch.setattr(ClipSolver, "_search", search)
     solver = ClipSolver.__new__(ClipSolver)
-    assert solver.iterate(Progress(None), 9, 4.0, 0, 1e-3).iteration == 3
+    assert solver.iterate(SolveProgress(None), 9, 4.0, 0, 1e-3).iteration == 3

@@ -1,4 +1,4 @@
-"""Training: losses, plan, images, resume that equals an unbroken run, stops that are clean."""
+"""Training: losses, plan, images, bit-equal resuming, clean stops."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def train(clip, folder: Path, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(clip, tmp_path_factory):
-    """One unbroken run."""
+    """Output of an uninterrupted run."""
     return train(clip, tmp_path_factory.mktemp("straight"))
 
 
@@ -66,7 +66,7 @@ def held_out_error(clip, folder: Path) -> tuple[float, float]:
     return (color - ground_truth).square().mean().item(), ground_truth.square().mean().item()
 
 
-def test_composite_lays_the_head_over_the_color():
+def test_composite_over_a_plain_color():
     image, matte = torch.rand(1, 2, 2, 3), torch.tensor([[[0.0, 1.0], [0.25, 0.5]]])
     out = composite(image, matte, torch.tensor([[0.2, 0.4, 0.6]]))
     torch.testing.assert_close(out[0, 0, 0], torch.tensor([0.2, 0.4, 0.6]))
@@ -76,7 +76,7 @@ def test_composite_lays_the_head_over_the_color():
     )
 
 
-def test_plan_is_fair_and_repeatable():
+def test_plan_is_balanced_and_deterministic():
     options = TrainOptions(steps=30, batch=4, seed=5, jitter=0.5)
     plan = make_plan(10, options, 25, (48, 48), 5, 0.1)
     counts = torch.bincount(plan.rows.flatten(), minlength=10)
@@ -119,7 +119,7 @@ def test_image_of_another_size_is_named(clip):
         reader.read(3)
 
 
-def test_it_learns_the_held_out_frames(clip, straight):
+def test_training_fits_held_out_frames(clip, straight):
     error, black = held_out_error(clip, straight)
     assert error < black / 6
     facts = read_json(straight / "training.json")
@@ -131,7 +131,7 @@ def test_it_learns_the_held_out_frames(clip, straight):
 
 
 def interrupted_at(step: int):
-    """A training step that sends this process SIGTERM behind one of them."""
+    """A training step that sends SIGTERM to this process after a given step."""
     plain = trainer.Trainer.step
 
     def interrupted(self, number):
@@ -144,7 +144,7 @@ def interrupted_at(step: int):
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """A stage that stopped leaves its handlers, for the process ends; the tests' goes on."""
+    """Restore signal handlers, which a stopped stage leaves installed."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -152,7 +152,7 @@ def _handlers():
 
 
 def published(folder: Path) -> dict[str, Any]:
-    """What a run published: arrays and other files as bytes, JSON without its times."""
+    """Published files of a run as bytes, JSON without times."""
     times = ("seconds", "images_per_second")
 
     def untimed(value: Any) -> Any:
@@ -167,12 +167,12 @@ def published(folder: Path) -> dict[str, Any]:
 
 
 def steps_saved(scratch: Path) -> int:
-    """Steps done in the state that a run keeps, 0 if there is none yet."""
+    """Steps of the saved state of a run, 0 without one."""
     states = list(scratch.glob("*/state.pt"))
     return torch.load(states[0], weights_only=True)["step"] if states else 0
 
 
-def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
+def test_resumed_training_is_bit_equal(clip, straight, tmp_path, monkeypatch):
     plain = trainer.Trainer.step
     monkeypatch.setattr(trainer.Trainer, "step", interrupted_at(17))
     with pytest.raises(SystemExit) as stop:
@@ -186,7 +186,7 @@ def test_resume_equals_an_unbroken_run(clip, straight, tmp_path, monkeypatch):
     assert not list((tmp_path / "scratch").glob("*/state.pt")), "state is cleared at the end"
 
 
-def test_checkpoints_come_as_often_as_their_cost_allows(clip, straight, tmp_path, monkeypatch):
+def test_checkpoint_interval_follows_the_cost(clip, straight, tmp_path, monkeypatch):
     clock, saved = [0.0], []
     monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     plain, save = trainer.Trainer.step, trainer.save_state
@@ -209,11 +209,11 @@ def test_checkpoints_come_as_often_as_their_cost_allows(clip, straight, tmp_path
     assert published(out) == published(straight)
 
 
-def test_the_pause_between_checkpoints_has_bounds():
-    assert [trainer.save_pause(cost) for cost in (0.0, 0.1, 3.0)] == [1.0, 5.0, 20.0]
+def test_checkpoint_interval_is_bounded():
+    assert [trainer.checkpoint_interval(cost) for cost in (0.0, 0.1, 3.0)] == [1.0, 5.0, 20.0]
 
 
-# Saves often, and steps slowly enough to be hit.
+# Saves often and steps slowly, so that the kill hits a running process.
 KILLABLE = """
 import sys, time
 import train_avatar
@@ -225,7 +225,7 @@ train_avatar.main(sys.argv[1:])
 """
 
 
-def test_a_killed_run_goes_on_and_publishes_the_same_bytes(clip, tmp_path):
+def test_a_killed_run_resumes_to_equal_bytes(clip, tmp_path):
     model = ("--model", "flashavatar", "--uv-size", "24")
     arguments = [*clip.arguments(), "--scratch", str(tmp_path / "s"), "--out", str(tmp_path / "m")]
     command = [sys.executable, "-c", KILLABLE, *arguments, *SMALL, *model]
@@ -314,7 +314,7 @@ def test_sigterm_saves_within_ten_seconds(clip, tmp_path):
     assert list((tmp_path / "s").glob("*/state.pt"))
 
 
-def test_flashavatar_trains_and_leaves_its_checkpoint(clip, tmp_path):
+def test_flashavatar_trains_and_writes_its_checkpoint(clip, tmp_path):
     out = train(clip, tmp_path, "--model", "flashavatar", "--uv-size", "24", "--steps", "4")
     count = read_json(out / "avatar.json")["gaussians"]
     _, gauss, iteration = torch.load(out / "chkpnt8.pth", map_location="cpu", weights_only=True)
@@ -376,11 +376,11 @@ def test_lpips_reads_both_weight_files_or_is_absent(tmp_path):
         load_lpips(tmp_path, "cpu")
 
 
-def test_thin_curves_end_at_the_last_step():
-    curve = run.thin(torch.arange(1000.0))
+def test_downsampled_curves_end_at_the_last_step():
+    curve = run.downsample(torch.arange(1000.0))
     assert len(curve) == 300
     assert curve[-1][0] == 1000
-    assert run.thin(torch.ones(3)) == [[1, 1.0], [2, 1.0], [3, 1.0]]
+    assert run.downsample(torch.ones(3)) == [[1, 1.0], [2, 1.0], [3, 1.0]]
 
 
 def test_code_version_sees_the_lazy_import():

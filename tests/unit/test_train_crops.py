@@ -1,4 +1,4 @@
-"""Crops equal plain slices, and their gradient goes where the slice came from."""
+"""Random crops equal slices, and gradients reach the cropped pixels."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_crops_are_slices_and_so_is_their_gradient():
     assert torch.equal(found, wanted)
 
 
-def test_crops_of_images_that_do_not_lie_in_order():
+def test_crops_of_non_contiguous_images():
     image = torch.rand(3, 3, 8, 11, dtype=torch.float64).requires_grad_()
     view = image.permute(0, 2, 3, 1)
     assert torch.equal(random_crops(view, _corners(), SIZE), _slices(view, _corners()))
@@ -62,7 +62,7 @@ def test_corners_cover_every_place_and_no_other():
         draw_corners(torch.Generator(), 1, 1, 8, 11, 9)
 
 
-def test_crops_have_half_the_side_where_lpips_can_take_it():
+def test_crops_have_half_the_side_if_large_enough_for_lpips():
     assert crop_size(512, 512) == 256
     assert crop_size(96, 48) == 24
     assert crop_size(24, 24) == 16

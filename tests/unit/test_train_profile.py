@@ -1,4 +1,4 @@
-"""Where a step's time goes: real steps on the CPU, and a GPU's trace as the profiler writes it."""
+"""Profiling of training steps: real steps on the CPU, and a recorded GPU trace."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ def test_a_training_step_on_the_cpu(tmp_path):
         "matrix products and convolutions", REST, "between operators",
     }  # fmt: skip
     assert set(order) - {"copies and fills"} == expected
-    # Four recorded steps; all of their time is told, once.
+    # Four recorded steps; the parts sum to their time.
     assert parts[WALL] * 4 < elapsed
     assert sum(parts[part] for part in order) == pytest.approx(parts[WALL], rel=0.02)
     raster = parts["rasterizer, forward"] + parts["rasterizer, backward"]
@@ -78,7 +78,7 @@ def test_memory_is_bounded(monkeypatch, tmp_path, count, recorded):
     assert names.count("aten::linalg_vector_norm") == recorded + warm
 
 
-def test_a_gpus_time_is_its_kernels():
+def test_gpu_time_is_the_sum_of_kernels():
     events = [
         event("headsplat: profiled steps", 100, 1000, "user_annotation"),
         event("headsplat::(anonymous namespace)::draw_tiles(GaussianTask, Lists)", 50, 40),
@@ -104,7 +104,7 @@ def test_a_gpus_time_is_its_kernels():
     assert list(parts.values()) == sorted(parts.values(), reverse=True)
 
 
-def test_an_operators_time_is_what_it_spends_itself():
+def test_cpu_time_is_self_time():
     events = [
         event("autograd::engine::evaluate_function: MmBackward0", 0, 100, "cpu_op"),
         event("aten::mm", 10, 80, "cpu_op"),
@@ -121,7 +121,7 @@ def test_an_operators_time_is_what_it_spends_itself():
     }
 
 
-def test_no_work_of_the_device_is_no_parts():
+def test_a_trace_without_device_events_has_no_parts():
     assert parts_of([event("aten::mm", 0, 10, "cpu_op")], "cuda", 1, 10.0) == {}
     assert parts_of([], "cpu", 1, 10.0) == {}
 
@@ -149,7 +149,7 @@ def test_no_work_of_the_device_is_no_parts():
         ("aten::addcmul", REST),
     ],
 )
-def test_names_find_their_part(name, part):
+def test_names_map_to_parts(name, part):
     assert part_of(name).startswith(part)
 
 
@@ -162,7 +162,7 @@ def test_every_kernel_of_a_step_has_its_part():
 
 
 @pytest.mark.parametrize("where", ["start", "stop", "export_chrome_trace"])
-def test_a_profiler_that_fails_costs_only_the_parts(monkeypatch, tmp_path, caplog, where):
+def test_a_failing_profiler_loses_only_the_parts(monkeypatch, tmp_path, caplog, where):
     def fail(*_):
         raise RuntimeError("CUPTI says no\nat length")
 

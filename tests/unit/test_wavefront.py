@@ -1,4 +1,4 @@
-"""OBJ meshes: what is read, and that a file which means something else is refused."""
+"""OBJ meshes: reading and refusals."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A clip of a few small images of the ball head, with its track, for training tests."""
+"""A clip of a few small images of the sphere head with its track, for training tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from headsplat.frames.images import encode_jpeg, encode_png
 from headsplat.frames.packs import FrameZipWriter
-from headsplat.gaussians.deform.codes import pose_head
+from headsplat.gaussians.deform.codes import posed_vertices
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
@@ -36,7 +36,7 @@ class TinyClip:
 
 
 def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
-    """Every pixel near a projected vertex gets that vertex's color: crude, but a clip."""
+    """A clip in which pixels near a projected vertex have that vertex's color."""
     head = sphere_head(24, 40)
     rng = np.random.default_rng(0)
     phase = np.arange(count) / count * 2 * np.pi
@@ -60,7 +60,7 @@ def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
         {"mode": "spread", "train": train, "test": held_out, "guard": [], "unusable": []},
     )
     condition = torch.from_numpy(np.concatenate([exp, jaw, eyes, lids], 1))
-    vertices = pose_head(HeadGeometry(head), torch.zeros(2), condition)
+    vertices = posed_vertices(HeadGeometry(head), torch.zeros(2), condition)
     colors = 0.5 + 0.4 * np.sin(head.template * 60 + rng.random(3))
     lips = np.zeros(len(colors), bool)
     lips[head.regions["lips"]] = True

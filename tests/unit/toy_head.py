@@ -1,4 +1,4 @@
-"""A head model of few vertices, with random but valid arrays."""
+"""A tiny head model with random valid arrays."""
 
 import numpy as np
 

@@ -147,7 +147,7 @@ def statement(source: str) -> str:
 @pytest.mark.parametrize(
     ("source", "planned"),
     [
-        ("headsplat/synthetic/head/observe.py", HEAD),
+        ("headsplat/synthetic/head/calibrated.py", HEAD),
         ("headsplat/synthetic/room.py", BUILTIN),
         ("headsplat/video/probe.py", PROBE),
         ("headsplat/detect/tracker.py", DETECT),

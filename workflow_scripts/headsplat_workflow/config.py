@@ -1,6 +1,6 @@
 """The workflow's settings: a closed schema, presets, and the table of subjects.
 
-Everything here raises `UserError` with one line that names the file, the key and the cure.
+Everything here raises `UserError` with one line that names the file, the key and the fix.
 """
 
 import difflib
@@ -19,9 +19,7 @@ from headsplat_workflow.user_files import file_problem, folder_problem
 
 from headsplat.formats.registry import FORMATS
 from headsplat.heads.registry import HEADS
-from headsplat.masks.matters import MATTERS
-from headsplat.masks.networks import AUTO
-from headsplat.masks.parsers import PARSERS
+from headsplat.masks.registry import AUTO, MATTING_MODELS, PARSING_MODELS
 from headsplat.runtime.errors import LONGEST, UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 from headsplat.train.checkpoint_formats import CHECKPOINTS
@@ -67,7 +65,7 @@ def load_schema(schema_file: Path) -> dict[str, Any]:
     schema = yaml.safe_load(schema_file.read_text())
     sections = {name: value.get("properties") for name, value in schema["$defs"].items()}
     sections["train"].update(all_options())
-    for section, models in (("matte", MATTERS), ("parse", PARSERS)):
+    for section, models in (("matte", MATTING_MODELS), ("parse", PARSING_MODELS)):
         sections[section]["model"] = {
             "enum": [AUTO, *models],
             "description": f"auto: a network where its weights are found; {models.described()}",

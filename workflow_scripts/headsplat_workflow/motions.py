@@ -1,6 +1,6 @@
 """The table of motions that avatars are driven by, `motions.tsv` beside the table of subjects.
 
-Everything here raises `UserError` with one line that names the file, the line and the cure.
+Everything here raises `UserError` with one line that names the file, the line and the fix.
 """
 
 import difflib

@@ -1,7 +1,7 @@
 """SVG charts for a self-contained HTML page, without scripts, fonts or external images.
 
-Every chart scales with its container (viewBox) and takes its colors from the page's CSS
-variables, so that it follows the light and the dark theme.
+Charts scale with their container (viewBox). Colors are the page's CSS variables, which follow the
+light and dark theme.
 """
 
 import html
@@ -18,7 +18,7 @@ COLORS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)", "var(--e)")
 
 @dataclass(frozen=True)
 class Series:
-    """One line or cloud: a label, x and y of equal length; NaN in y breaks a line."""
+    """One line or point cloud: label, x and y of equal length; NaN in y breaks a line."""
 
     label: str
     x: Sequence[float]
@@ -26,7 +26,7 @@ class Series:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers that cover [low, high]."""
+    """Round tick values that cover [low, high]."""
     span = max(high - low, 1e-12)
     step = 10 ** math.floor(math.log10(span / about))
     step *= next((m for m in (1, 2, 5, 10) if span / (step * m) <= about), 10)
@@ -132,7 +132,7 @@ def lines(
 
 
 def scatter(series: Sequence[Series], x_label: str, y_label: str, title: str) -> str:
-    """Cloud of points per series."""
+    """Scatter plot."""
     axes = _limits(series)
     parts = [axes.frame(x_label, y_label)]
     for i, s in enumerate(series):

@@ -1,4 +1,4 @@
-"""Seconds and memory of each stage, from the benchmark files that Snakemake writes."""
+"""Run time and memory of each stage, from Snakemake's benchmark files."""
 
 import csv
 import math
@@ -26,7 +26,7 @@ def read_costs(logs: Path) -> list[Cost]:
             with open(path, newline="", errors="replace") as handle:
                 rows = list(csv.DictReader(handle, delimiter="\t"))
             time = path.stat().st_mtime
-        except (OSError, csv.Error):  # damaged, or gone meanwhile: nothing depends on it
+        except (OSError, csv.Error):  # damaged or deleted meanwhile; skip it
             continue
         if not rows:
             continue

@@ -52,7 +52,7 @@ td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:5
 
 
 def image_tag(image: np.ndarray, alt: str) -> str:
-    """An RGB uint8 (H, W, 3) image inside the page."""
+    """An RGB uint8 (H, W, 3) image embedded in the page."""
     data = base64.b64encode(encode_jpeg(image, quality=90)).decode()
     return f'<img alt="{html.escape(alt)}" loading="lazy" src="data:image/jpeg;base64,{data}">'
 
@@ -77,7 +77,7 @@ def pair(*sections: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls by itself on a narrow screen."""
+    """A table with its own horizontal scrolling on narrow screens."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows

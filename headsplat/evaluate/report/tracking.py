@@ -1,4 +1,4 @@
-"""Sections of the report on the track: landmark residuals, refinement, errors against truth."""
+"""Report sections on tracking: landmark residuals, refinement, errors against ground truth."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def residual_groups(track: Any) -> str:
 
 
 def refinement(path: Path | None) -> str:
-    """Before and after the photometric refinement, or nothing where there was none."""
+    """Errors before and after photometric refinement; empty without refinement."""
     verdict = {"mode": "never"} if path is None else read_json(path)
     if verdict["mode"] == "never":
         return ""
@@ -59,14 +59,14 @@ def ground_truth_errors(errors: dict[str, float]) -> str:
 
 
 def compare(track: dict[str, np.ndarray], ground_truth: dict[str, np.ndarray]) -> dict[str, float]:
-    """Errors of a track, arrays as in track.npz, against ground truth.npz.
+    """Errors of a track, arrays as in track.npz, against ground_truth.npz.
 
     Returns:
         rotation_deg_median, rotation_deg_95, translation_mm_median,
         jaw_correlation (opening angle), lids_correlation (the worse eye), residual_iod_median.
 
     Raises:
-        UserError: the two are not of the same frames.
+        UserError: the frame ids differ.
     """
     if not np.array_equal(track["ids"], ground_truth["ids"]):
         raise UserError("ground_truth.npz and track.npz hold different frame ids; remake both")

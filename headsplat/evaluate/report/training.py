@@ -1,4 +1,4 @@
-"""Sections of the report on effort: loss curves, the time of a training step, costs of stages."""
+"""Report sections on training and cost: loss curves, time of a training step, time per stage."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def training_curves(training: Any, metrics: Any) -> str:
 
 
 def step_time(training: Any) -> str:
-    """The section, or nothing without a profile.
+    """Time of a training step by part; empty without a profile.
 
     Args:
         training: as `training.json` holds it; `profile` is {steps, wall_us, parts_us, trace}.
@@ -44,7 +44,7 @@ def step_time(training: Any) -> str:
         f"{training['images_per_second']:.0f} images/s."
     )
     if not parts:
-        return page.section(TITLE, "", f"{note} The profiler told no parts; see the log.")
+        return page.section(TITLE, "", f"{note} The profiler recorded no parts; see the log.")
     rows = [
         (name, time, f"{_duration(time)}, {100 * time / wall:.1f} %")
         for name, time in parts.items()

@@ -1,4 +1,4 @@
-"""The report of one subject: an HTML page from the outputs of all stages."""
+"""Write the HTML report of one subject from the outputs of all stages."""
 
 import html
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import torch
 
 from headsplat.evaluate.report import charts, page
 from headsplat.evaluate.report.charts import Series
+from headsplat.evaluate.report.stage_health import outside_share, stage_health
 from headsplat.evaluate.report.tracking import (
     compare,
     ground_truth_errors,
@@ -17,7 +18,6 @@ from headsplat.evaluate.report.tracking import (
     residual_groups,
 )
 from headsplat.evaluate.report.training import stage_costs, step_time, training_curves
-from headsplat.evaluate.report.weakest import outside_share, stage_health
 from headsplat.frames.table import FrameRow, read_frames
 from headsplat.heads.model import HeadModel
 from headsplat.metrics import METRICS
@@ -32,7 +32,7 @@ EXPRESSIONS_SHOWN = 14
 class Sources:
     """Input files of the report.
 
-    `ground_truth` is the built-in clip's, or None; `refinement` is None for a track from elsewhere.
+    `ground_truth` is that of the built-in clip, or None; `refinement` is None for imported tracks.
     """
 
     metrics: Path
@@ -157,7 +157,7 @@ def _examples(evaluation: Any) -> str:
 
 
 def _sheet(evaluation: Any) -> str:
-    """Held-out frames from all over the clip, in their order."""
+    """Contact sheet of held-out frames over the whole clip, in order."""
     figures = [
         _trio(ground_truth, render, f"{(frame - 1) / FPS:.1f} s, frame {frame}, {psnr:.1f} dB")
         for frame, psnr, ground_truth, render in zip(
@@ -221,7 +221,7 @@ def _over_time(evaluation: Any, track: Any, rows: list[FrameRow]) -> str:
 
 
 def _angles(track: Any) -> np.ndarray:
-    """(N, 3) pitch, yaw and roll of the head against a frontal one, degrees."""
+    """(N, 3) pitch, yaw and roll of the head relative to frontal, degrees."""
     frontal = np.diag([1.0, -1.0, -1.0])
     turn = torch.from_numpy(frontal @ track["R"].astype(float))
     return axis_angle_from_matrix(turn).rad2deg().numpy()

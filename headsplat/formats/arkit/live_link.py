@@ -1,4 +1,4 @@
-"""Live Link Face's table: `Timecode`, `BlendShapeCount`, ARKit's 52 coefficients, nine angles."""
+"""Reader of Live Link Face's CSV: `Timecode`, `BlendShapeCount`, 52 coefficients, 9 angles."""
 
 import csv
 import difflib
@@ -17,16 +17,16 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import read_text
 
 _TIME, _COUNT = "Timecode", "BlendShapeCount"
-# Some trackers have no tongue, and only the head's angles are used, where they are.
+# Optional columns: some trackers have no tongue, and of the angles only the head's are used.
 _MAY_LACK = ("TongueOut", *ROTATIONS, _COUNT)
 _TIMECODE = re.compile(
     r"([01]?[0-9]|2[0-3]):([0-5]?[0-9]):([0-5]?[0-9])[:;]([0-9]{1,3}(?:\.[0-9]{1,9})?)"
 )
 _RATES = (24, 25, 30, 50, 60)
 _DAY = 24 * 3600
-# Coefficients go from 0 to 1; a tool that was calibrated may overshoot, percentages do so by far.
+# Coefficients are in 0..1; calibrated tools may overshoot slightly, percentages are rejected.
 _HIGHEST = 2.0
-# Bytes of a table (two hours at 60 frames a second), and seconds between two of its rows.
+# Size limit in bytes (two hours at 60 fps), and longest gap between rows in seconds.
 _LARGEST, _GAP = 256 << 20, 60
 
 
@@ -44,13 +44,13 @@ class LiveLinkTable:
 
 
 def read_live_link(path: Path) -> LiveLinkTable:
-    """Read and check the table; names may be in any case and order.
+    """Read and check the table; column names may have any case and order.
 
-    Rows in which the app saw no face have a `BlendShapeCount` of 0, and are left out.
+    Rows without a face have a `BlendShapeCount` of 0 and are skipped.
 
     Raises:
-        UserError: the file is unreadable or empty, a column is missing, unknown or there twice, or
-            a cell is not what it should be; names the line and the column.
+        UserError: the file is unreadable or empty, a column is missing, unknown or duplicate, or a
+            cell is invalid; the message names line and column.
     """
     text = read_text(path, _LARGEST)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -70,7 +70,7 @@ def read_live_link(path: Path) -> LiveLinkTable:
 def _rows(
     rows: Any, header: list[str], path: Path
 ) -> tuple[list[tuple[int, tuple[int, float]]], list[int], list[np.ndarray]]:
-    """Line and time code of each row, which of them show a face, and the numbers of those."""
+    """Line and time code of each row, indices of rows with a face, and their values."""
     codes, seen, numbers = [], [], []
     for row in rows:
         if not any(row):
@@ -98,7 +98,7 @@ def _checked(
         raise UserError(f"{path}: no row shows a face; export it again")
     lines, times = zip(*codes, strict=True)
     times = _times(np.array(times), lines, path)[seen]
-    # Of rows with one time code the first stays.
+    # Of rows with equal time codes the first is kept.
     later = np.concatenate([[True], np.diff(times) > 0])
     values = np.array(numbers)[later]
     _check_range(values, _values(header), path)
@@ -126,7 +126,7 @@ def _header(cells: list[str], path: Path) -> list[str]:
         header.append(known[name.lower()])
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise UserError(f"{path}: the column '{twice[0]}' is there twice; remove one")
+        raise UserError(f"{path}: the column '{twice[0]}' occurs twice; remove one")
     missing = [n for n in known.values() if n not in header and n not in _MAY_LACK]
     if missing:
         raise UserError(
@@ -149,7 +149,7 @@ def _timecode(text: str, where: str) -> tuple[int, float]:
 
 def _number(text: str, where: str) -> float:
     try:
-        value = float(text.replace(",", "."))  # some languages' spreadsheets
+        value = float(text.replace(",", "."))  # decimal comma of some locales
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -160,8 +160,7 @@ def _number(text: str, where: str) -> float:
 def _times(codes: np.ndarray, lines: Sequence[int], path: Path) -> np.ndarray:
     """(N, 2) seconds and frames -> (N,) seconds from the first row.
 
-    The table does not say how many frames make a second: the highest frame number does, once a
-    second has passed.
+    The table has no frame rate; it follows from the highest frame number, once a second has passed.
     """
     seconds, frames = codes.T
     rate = next((rate for rate in _RATES if frames.max() < rate), None)

@@ -1,4 +1,4 @@
-"""ARKit's face coefficients: what they are called, and how far joints go at 1.
+"""Names of ARKit's face coefficients, and joint angles at coefficient 1.
 
 Names are spelt as in the tables of Live Link Face; ARKit itself begins them with a small letter.
 """
@@ -27,16 +27,16 @@ ROTATIONS = tuple(
     for part in ("Head", "LeftEye", "RightEye")
     for angle in ("Yaw", "Pitch", "Roll")
 )
-# `jawOpen` = 1 turns ICT's jaw by so much.
+# Jaw angle of the ICT head at `jawOpen` = 1.
 JAW_OPEN = np.deg2rad(25.3)
-# A gaze so far off counts as 1; ARKit publishes no figure.
+# Eye angle at `EyeLook` = 1; ARKit does not publish it.
 GAZE = np.deg2rad(30.0)
 
 
 def arkit_name(shape: str) -> str:
-    """What ARKit calls an expression shape of a head: `mouthSmile_L` is `MouthSmileLeft`.
+    """ARKit's name of a head's expression shape: `mouthSmile_L` is `MouthSmileLeft`.
 
-    Shapes that a head has by side and ARKit has whole (`browInnerUp_L`) get the whole one's name.
+    Shapes per side that ARKit does not split (`browInnerUp_L`) get the name of the whole shape.
     """
     stem, _, side = shape.partition("_")
     stem = stem[0].upper() + stem[1:]

@@ -1,7 +1,7 @@
-"""The ICT head's codes as ARKit blendshapes, in the table that Live Link Face records.
+"""Export of an ICT track as ARKit blendshapes, in Live Link Face's CSV.
 
-ICT-FaceKit's expressions are ARKit's, with brows and cheeks split by side and without a tongue;
-jaw and lids are a joint and lid shapes here and become `JawOpen` and `EyeBlink` again.
+ICT-FaceKit's expressions are ARKit's, with brows and cheeks split by side and without a tongue. Jaw
+joint and lid shapes are converted back to `JawOpen` and `EyeBlink`.
 """
 
 import csv
@@ -44,7 +44,7 @@ def blendshapes(track: Track, head: HeadModel) -> np.ndarray:
     codes = dict(zip(head.expression_names, np.asarray(track.exp, np.float64).T, strict=True))
     columns: dict[str, list[np.ndarray]] = {}
     for name, values in codes.items():
-        # Brows and cheeks that ARKit has whole are the mean of their sides.
+        # Brows and cheeks that ARKit does not split are the mean of both sides.
         columns.setdefault(arkit_name(name), []).append(values)
     merged = {name: np.mean(parts, axis=0) for name, parts in columns.items()}
     merged["JawOpen"] = axis_angle_from_six(track.jaw)[:, 0] / JAW_OPEN

@@ -1,8 +1,8 @@
-"""flame-head-tracker's alignment undone: from poses in face-aligned images to the source's own.
+"""Undo flame-head-tracker's face alignment: poses of aligned images to source images.
 
-The tracker cuts every frame by a similarity that follows eyes and mouth. Undone exactly, that gives
-each frame intrinsics of its own; a track has one camera, so a rigid motion is fitted to what those
-cameras see of the head, and what the fit leaves is reported.
+The tracker aligns every frame by a similarity from eyes and mouth. Inverting it exactly gives
+different intrinsics per frame. A track has one camera, so a rigid motion is fitted to the
+projections of those cameras. The residual is reported.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ def alignment(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 def undo_alignment(
     R: np.ndarray, t: np.ndarray, K: np.ndarray, A: np.ndarray, d: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A camera of the aligned image as one of the source image, exactly.
+    """Convert a camera of the aligned image to the source image, exactly.
 
     Args:
         R: (3, 3) head to camera.
@@ -63,7 +63,7 @@ def undo_alignment(
 def one_camera(
     R: np.ndarray, t: np.ndarray, K: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rigid motions under one camera that show the head where a camera per frame does.
+    """Rigid motions under one camera that match the projections of per-frame cameras.
 
     The shared intrinsics are the medians; motions are least-squares (Gauss-Newton over N x 6).
 
@@ -74,7 +74,7 @@ def one_camera(
         points: (P, 3) of the head, metres.
 
     Returns:
-        R (N, 3, 3), t (N, 3), the shared K (3, 3), and the distance left, (N, P) pixels.
+        R (N, 3, 3), t (N, 3), the shared K (3, 3), and residual distances (N, P) in pixels.
     """
     wanted = _project(points @ R.swapaxes(1, 2) + t[:, None], K)
     shared = np.median(K, axis=0)

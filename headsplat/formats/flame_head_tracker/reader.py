@@ -1,4 +1,4 @@
-"""flame-head-tracker's results, `<frame>.npz`, of versions 3.4 and 4.1.
+"""Reader of flame-head-tracker's results, `<frame>.npz`, versions 3.4 and 4.1.
 
 Frame numbers start at 0 and frames without a face are absent. `cam` is a camera-to-world pose:
 three angles about Y, X and Z, then the camera's center, in OpenGL axes,
@@ -6,9 +6,9 @@ three angles about Y, X and Z, then the camera's center, in OpenGL axes,
     Rc = Rz(e_2) Ry(e_0) Rx(e_1),   R = F Rc^T,   t = -F Rc^T c,   F = diag(1, -1, -1).
 
 Intrinsics are those of an image squeezed to 256 x 256; version 3.4 writes none and has a field of
-view of 20 degrees. Images lie in the files: aligned to the face one by one (`img_aligned`), or
-the video's own (`img`) when the tracker ran without realigning. Given the video's images beside
-aligned poses, the alignment is found again in them and undone.
+view of 20 degrees. The files contain the images: face-aligned (`img_aligned`), or source images
+(`img`) if the tracker ran without realigning. If the user gives source images for aligned poses,
+the alignment is recomputed and undone.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ import numpy as np
 from headsplat.formats.flame import (
     FLIP,
     fit_codes,
-    fold,
     matrices,
     require_flame,
-    root_and_neck,
+    rigid_from_pose,
+    root_and_neck_joints,
     six_from_axis_angle,
 )
 from headsplat.formats.flame_head_tracker.alignment import alignment, one_camera, undo_alignment
@@ -43,9 +43,9 @@ RENDER_SIZE, ALIGNED_SIZE = 256, 512
 OLD_FOCAL = RENDER_SIZE / 2 / np.tan(np.deg2rad(10.0))
 # Rows of MediaPipe's 52 scores, of which the first is `_neutral`: eyeBlinkLeft, eyeBlinkRight.
 BLINK_LEFT, BLINK_RIGHT = 9, 10
-# One focal length serves a clip; `optimize_fov` gives one per frame.
+# Tolerance of a constant focal length; `optimize_fov` gives one per frame.
 FOCAL_TOLERANCE = 1e-3
-# So many vertices say where the head is when the alignment is undone.
+# Number of vertices used to fit the head motion when undoing the alignment.
 FITTED_POINTS = 250
 _ARRAYS = {
     "shape": "1 n", "exp": "1 n", "head_pose": "1 3", "jaw_pose": "1 3", "eye_pose": "1 6",
@@ -92,8 +92,8 @@ def read_flame_head_tracker(folder: Path, options: ImportOptions) -> ImportedCli
     shape, exp_codes = np.median(shapes, axis=0), np.stack(exp)
     R, t = opencv_camera(values["cam"])
     if values["head_pose"].any() or values["neck_pose"].any():
-        joints = root_and_neck(head, shape, exp_codes)
-        motion = fold(values["head_pose"], values["neck_pose"], np.zeros(3), *joints)
+        joints = root_and_neck_joints(head, shape, exp_codes)
+        motion = rigid_from_pose(values["head_pose"], values["neck_pose"], np.zeros(3), *joints)
         R, t = camera_moves(*motion, R, t)
     scores = values["blendshape_scores"][:, [BLINK_LEFT, BLINK_RIGHT]]
     track = make_track(
@@ -169,7 +169,7 @@ def _shared(K: np.ndarray, files: dict[int, Path]) -> np.ndarray:
 
 
 def _image_array(path: Path, names: frozenset[str], options: ImportOptions) -> str | None:
-    """Which array the poses belong to; None where the files have no images, but the user has.
+    """The image array that the poses belong to; None if the user gives the images.
 
     With realigning, `img` is a copy of `img_aligned`.
     """
@@ -228,9 +228,9 @@ def _unreadable(path: Path, name: str, error: BaseException) -> UserError:
 
 
 def _in_the_video(track: Track, options: ImportOptions, notes: tuple[str, ...]) -> ImportedClip:
-    """The clip in the user's own images: every frame's alignment is found there and undone."""
+    """The clip in the user's source images: the alignment of every frame is detected and undone."""
     numbered = numbered_images(options.images)
-    # Frame 0 is the first image unless the user says otherwise.
+    # Frame 0 is the first image by default.
     delta = min(numbered) if options.frame_delta is None else options.frame_delta
     rows, cameras, sizes = [], [], set()
     for row, frame in enumerate(progress((track.ids - 1).tolist(), len(track.ids), "undo")):

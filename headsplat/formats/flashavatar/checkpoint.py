@@ -1,10 +1,9 @@
-"""FlashAvatar's `chkpntN.pth`: the tuple (deform, gauss, iteration) that its code saves.
+"""FlashAvatar's `chkpntN.pth` (deform, gauss, iteration): reader and writer.
 
-`deform` is the network's state dict and its Adam's, `gauss` what the Gaussians are and their Adam's
-(`headsplat.formats.flashavatar.checkpoint_layout`). The network sees every covered texel of the UV
-map, but point by point; the Gaussians are the texels whose triangle has no boundary vertex, and
-only their number shows in a file. Both forms of torch's archives are read: zip files, and what
-torch wrote before 1.6.
+`deform` holds the network and its Adam state, `gauss` the Gaussians and their Adam state
+(`headsplat.formats.flashavatar.checkpoint_layout`). Gaussians are the UV texels whose triangle has
+no boundary vertex; a file shows only their number. Both torch archive formats are read: zip, and
+the one before torch 1.6.
 """
 
 import pickle
@@ -24,22 +23,22 @@ from headsplat.runtime.files import publish
 from headsplat.runtime.pickles.placeholders import PickleError, RefusedError
 from headsplat.runtime.pickles.torch_files import read_torch
 
-# Which parameter of ours is which of the original's.
+# Our parameter names -> the original's.
 _PARAMETERS = {
     "features_dc": "_features_dc", "features_rest": "_features_rest",
     "scaling_base": "_scaling_base", "rotation_base": "_rotation_base", "opacity": "_opacity",
 }  # fmt: skip
-# In the network's metadata of files whose training honoured the principal point. The original takes
-# it to be in the middle, ignores the mark and writes its own metadata, so that it vanishes there.
+# Mark in the network's metadata: trained with the real principal point. The original assumes the
+# image center, ignores the mark and does not write it.
 _MARK = "principal_point"
-# A group of Adam as torch 1.12 writes it; later versions add what they lack.
+# An Adam group as in torch 1.12; later versions add missing keys.
 _GROUP = {"weight_decay": 0, "amsgrad": False, "maximize": False, "foreach": None,
           "capturable": False}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds, class for class, on the CPU.
+    """Content of a checkpoint file, on the CPU.
 
     Attributes:
         network: state dict of the network.
@@ -70,11 +69,11 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Read and check a file; nothing that it names is run.
+    """Read and check a file; no code from it is run.
 
     Raises:
-        UserError: it cannot be read, names what no checkpoint needs, or an entry is not
-            as published; with the file and the entry.
+        UserError: the file cannot be read, names unexpected globals, or an entry has another
+            layout; the message names file and entry.
     """
     path = Path(path)
     value = _content(path)
@@ -106,17 +105,17 @@ def write_checkpoint(folder: Path | str, checkpoint: Checkpoint) -> Path:
         tuple(checkpoint.gauss[name] for name in GAUSS),
         checkpoint.iteration,
     )
-    # Through a handle: given a path, PyTorch writes the temporary name into the file.
+    # An open file, because PyTorch writes the name of a path into the archive.
     with publish(path) as temporary, open(temporary, "wb") as handle:
         torch.save(value, handle, pickle_module=_module)
     return path
 
 
 class _Pickler(pickle._Pickler):  # the Python one: the C pickler's `save_pers` is not open
-    """Says that tensors lay on the first GPU, as the original's do.
+    """Pickler that stores tensors with location cuda:0, as the original does.
 
-    The original loads without a `map_location` and works where the tensors come to lie. Adam's
-    counts are tensors of one number and lie on the CPU.
+    The original loads without `map_location` and needs tensors on the GPU. Adam's step counts are
+    scalar tensors on the CPU.
     """
 
     def save_pers(self, pid: tuple[str, Any, str, str, int]) -> None:
@@ -134,7 +133,7 @@ def make_checkpoint(
     iteration: int,
     centered: bool = False,
 ) -> Checkpoint:
-    """A model and its optimizer as the original's classes would capture them.
+    """Checkpoint of a model and its optimizer, as captured by the original's classes.
 
     Args:
         model: trained.
@@ -149,7 +148,7 @@ def make_checkpoint(
     if not centered:
         network._metadata[""][_MARK] = True
     count = len(model.opacity)
-    # The groups' own rates, not those of the last step: the original takes them over for good.
+    # Base learning rates of the groups, because the original keeps the loaded rates.
     groups = model.parameter_groups(1)
     gauss = {
         "active_sh_degree": model.active_degree,
@@ -179,14 +178,14 @@ def save_checkpoint(
 
 
 def _copy(value: Tensor) -> Tensor:
-    """On the CPU, in a storage of its own, because whole storages are saved."""
+    """Copy to the CPU in its own storage, because torch.save writes whole storages."""
     return value.detach().to("cpu", copy=True).contiguous()
 
 
 def _adam_over(
     groups: list[dict[str, Any]], state: dict[int, dict[str, Tensor]], first: int
 ) -> dict[str, Any]:
-    """The state dict of an Adam over some of the groups alone: parameters numbered from 0.
+    """State dict of an Adam over some of the groups, with parameters numbered from 0.
 
     Args:
         groups: as `parameter_groups` gives them.
@@ -208,7 +207,7 @@ def _adam_over(
 
 @torch.no_grad()
 def load_parameters(model: FlashAvatarDeformation, checkpoint: Checkpoint) -> None:
-    """Copy a checkpoint of the model's shapes into it; the points it sees are its own affair."""
+    """Copy a checkpoint of matching shapes into a model; anchor points are unchanged."""
     model.mlp.load_state_dict(checkpoint.network)
     for ours, name in _PARAMETERS.items():
         getattr(model, ours).copy_(checkpoint.gauss[name])
@@ -219,7 +218,7 @@ def adam_state(checkpoint: Checkpoint, groups: list[dict[str, Any]]) -> dict[str
     """The state dict of one Adam over `parameter_groups()` with a checkpoint's moments.
 
     Args:
-        checkpoint: whose moments and counts are taken.
+        checkpoint: source of moments and step counts.
         groups: `param_groups` of that Adam's own state dict, which stay as they are.
     """
     entries = [

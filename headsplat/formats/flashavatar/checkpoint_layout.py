@@ -1,7 +1,7 @@
-"""What a FlashAvatar checkpoint must hold, and the one line that says which entry is wrong.
+"""Layout checks of FlashAvatar checkpoints: names, shapes and types of all entries.
 
-The number of Gaussians and the length of the code are read off the file; that they are those of an
-avatar is for its reader to check.
+The number of Gaussians and the code length are taken from the file; callers compare them with the
+avatar.
 """
 
 from collections import OrderedDict
@@ -53,14 +53,14 @@ def network_shapes(condition_size: int) -> dict[str, tuple[int, ...]]:
 
 
 def check_layout(path: Path, value: Any) -> None:
-    """Check what was read of a checkpoint.
+    """Check the content of a checkpoint.
 
     Args:
         path: for messages.
-        value: what the file holds, on the CPU.
+        value: content of the file, on the CPU.
 
     Raises:
-        UserError: names the file, the entry, what it is and what was expected.
+        UserError: the message names file, entry, found and expected layout.
     """
     _Layout(path).check(value)
 
@@ -175,7 +175,7 @@ class _Layout:
                 if group.get(entry) != expected:
                     found = repr(group.get(entry))
                     self._fail(f"{where}[{entry!r}]", f"is {found:.60}, expected {expected!r}")
-        # Adam numbers its entries in the order in which parameters first had a gradient.
+        # Adam numbers its entries in the order of the parameters' first gradients.
         self._keys(f"{key}['state']", sorted(state, key=str), sorted(range(len(shapes)), key=str))
         for number, shape in enumerate(shapes):
             entry, where = state[number], f"{key}['state'][{number}]"

@@ -1,4 +1,4 @@
-"""A FlashAvatar dataset: imgs/, alpha/, parsing/, and its `.frame` files."""
+"""Reader of FlashAvatar datasets: imgs/, alpha/, parsing/, and `.frame` files."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ from headsplat.formats.frame_folder import (
     CAMERA_DRIFT,
     SHAPE_DRIFT,
     check_head_of_frames,
-    join,
+    match_images,
     read_frame_folder,
     track_of_frames,
 )
+from headsplat.formats.frame_offset import OffsetFit, measure_offset, resolve_offset
 from headsplat.formats.importing.clip import ImageSource, ImportedClip, ImportOptions, refuse_images
 from headsplat.formats.importing.numbered import numbered_images
-from headsplat.formats.importing.offset import Measured, measure_offset, resolve_offset
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 
@@ -26,7 +26,7 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     The `.frame` files lie in `checkpoint/`, or where the original looks for them,
     `../../metrical-tracker/output/<id>/checkpoint`. Image id is frame number + 1; the images
     are `imgs/<number>.jpg` with number = frame number + 1 unless `frame_delta` says otherwise.
-    The layout as it is counts: where the landmarks fit another offset, a note says so.
+    The layout's offset is used even if landmarks fit another one; a note reports that.
     """
     refuse_images(options, TOOL)
     head_note = check_head_of_frames(options, TOOL)
@@ -50,7 +50,7 @@ def read_flashavatar(folder: Path, options: ImportOptions) -> ImportedClip:
         log.warning(note)
     else:
         offset, note = resolve_offset(measured, stated, FRAME_DELTA, where)
-    rows, dropped = join(frames, numbered, offset, where)
+    rows, dropped = match_images(frames, numbered, offset, where)
     parts = {}
     for name, subfolder, role in (
         ("alpha", "alpha", ""),
@@ -84,9 +84,9 @@ def _checkpoint(folder: Path) -> Path:
     )
 
 
-def _lag(measured: Measured) -> str:
+def _lag(measured: OffsetFit) -> str:
     return (
         f"The images fit frame_delta {measured.describe(measured.best)} better than "
         f"{measured.describe(FRAME_DELTA)}, which this layout means: the dataset lags; write "
-        f"{measured.best} into the column 'frame_delta' to mend it."
+        f"{measured.best} into the column 'frame_delta' to fix it."
     )

@@ -1,4 +1,4 @@
-"""Export in FlashAvatar's folder layout, so that its original code could be pointed at it."""
+"""Export of a clip in FlashAvatar's dataset layout, readable by the original code."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish_folder
 from headsplat.runtime.progress import progress
 
-# That code reads `alpha/<id>.jpg`; at this quality a matte's edge survives.
+# The original reads `alpha/<id>.jpg`; this JPEG quality preserves matte edges.
 _ALPHA_QUALITY = 98
 
 
@@ -29,11 +29,11 @@ def export_dataset(
         frames: chunk zips of images.
         alpha: chunk zips of mattes.
         parsing: chunk zips with both masks of every frame.
-        out: the folder to write; one that is there is replaced.
+        out: the folder to write; an existing one is replaced.
 
     Raises:
-        UserError: an id that one of the parts lacks, images that are not all square and of
-            one size, or masks that are not single-channel; nothing is written then.
+        UserError: an id missing in one of the parts, images that are not square or differ in size,
+            or masks that are not single-channel; nothing is written then.
     """
     with (
         FrameStore(frames) as images,

@@ -1,11 +1,11 @@
-"""IMavatar's data folder (also PointAvatar's and DynAvatar's): `flame_params.json` and images.
+"""Reader of IMavatar data (also PointAvatar, DynAvatar): `flame_params.json` and images.
 
 Frame k is `image/<k>.png`, its matte `mask/<k>.png`, its BiSeNet classes `semantic/<k>.png`; k
 starts at 1. The tool multiplies FLAME by 4 before an OpenGL camera,
 
     x_cam = R_w (4 v) + t_w,   u = W (i_0 X / Z + i_2),   v = H (i_1 Y / Z + i_3),
 
-with Z negative and therefore i_0 = -f_x / W. Head rotation stands in the pose's neck slot.
+with Z negative and therefore i_0 = -f_x / W. Head rotation is in the neck entry of the pose.
 """
 
 from pathlib import Path, PurePosixPath
@@ -16,10 +16,10 @@ import numpy as np
 from headsplat.formats.flame import (
     FLIP,
     fit_codes,
-    fold,
     require_flame,
     require_rigid,
-    root_and_neck,
+    rigid_from_pose,
+    root_and_neck_joints,
     six_from_axis_angle,
 )
 from headsplat.formats.importing.clip import (
@@ -39,7 +39,7 @@ TOOL = "imavatar"
 PARAMETERS = "flame_params.json"
 SCALE = 4.0
 SHAPE, EXPRESSION = 100, 50
-# Files with the principal point in pixels are of images of this size.
+# Image size of old files, whose principal point is in pixels.
 OLD_SIZE = 512
 # Keys of a frame, and the shapes of their numbers.
 _FRAME = {"world_mat": (3, 4), "expression": (EXPRESSION,), "pose": (15,)}
@@ -55,7 +55,7 @@ def read_imavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     path = folder / PARAMETERS
     table = read_json(path, "export it again")
     frames = _frames_by_id(table, path)
-    # Exports of headsplat say whose codes they are.
+    # Exports of headsplat name the FLAME release.
     require_flame(options, str(table.get("flame_version", "2020")), TOOL)
     ids = np.array(sorted(frames))
     parts = {k: _stack([frames[i] for i in ids], k, size, path) for k, size in _FRAME.items()}
@@ -73,8 +73,8 @@ def read_imavatar(folder: Path, options: ImportOptions) -> ImportedClip:
     pose, world = parts["pose"], parts["world_mat"]
     for i, matrix in zip(ids, world, strict=True):
         require_rigid(matrix[:, :3], f"{path}: frame {i}, 'world_mat'")
-    root, neck = root_and_neck(head, shape, exp)
-    head_R, head_t = fold(pose[:, :3], pose[:, 3:6], np.zeros(3), root, neck)
+    root, neck = root_and_neck_joints(head, shape, exp)
+    head_R, head_t = rigid_from_pose(pose[:, :3], pose[:, 3:6], np.zeros(3), root, neck)
     R, t = camera_moves(head_R, head_t, *opencv_camera(world))
     track = make_track(
         head, ids, shape, exp, six_from_axis_angle(pose[:, 6:9]), six_from_axis_angle(pose[:, 9:]),
@@ -154,7 +154,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def _images(folder: Path, ids: list[int]) -> tuple[dict[int, ImageSource], ...]:
-    """Images, mattes, head masks and mouth masks; the last three only where the folder has them."""
+    """Images, mattes, head masks and mouth masks; the last three only if the folder has them."""
     found: dict[str, dict[int, Path]] = {}
     for part in ("image", "mask", "semantic"):
         paths = {i: folder / part / f"{i}.png" for i in ids}
@@ -172,7 +172,7 @@ def _images(folder: Path, ids: list[int]) -> tuple[dict[int, ImageSource], ...]:
 
 
 def _has_lids(frames: dict[int, dict[str, Any]]) -> bool:
-    """Whether headsplat wrote the file: the tool itself has no eyelids."""
+    """Whether headsplat wrote the file; the tool itself has no eyelids."""
     return any("eyelids" in frame for frame in frames.values())
 
 

@@ -1,9 +1,8 @@
-"""Writes a clip in IMavatar's layout, which `headsplat.formats.imavatar.reader` reads.
+"""Export of a clip in IMavatar's layout (see `headsplat.formats.imavatar.reader`).
 
-The head stands still and `world_mat` moves, so that no slot of the pose turns the whole head.
-Classes are three of BiSeNet's, as far as two masks tell: skin for the head, mouth, and cloth for
-what else is in the matte. `eyelids` and `flame_version` are keys of ours, which other readers
-skip.
+The head is fixed and `world_mat` moves, so no pose entry rotates the whole head. Two masks allow
+three BiSeNet classes: skin for the head, mouth, and cloth for the rest of the matte. `eyelids` and
+`flame_version` are additional keys, which other readers ignore.
 """
 
 from collections.abc import Sequence
@@ -18,14 +17,14 @@ from headsplat.formats.flame import (
     FLIP,
     axis_angle_from_six,
     flame_year,
-    millimetres_lost,
-    padded,
     require_flame_track,
+    resize_codes,
+    truncation_error_mm,
 )
 from headsplat.formats.imavatar.reader import EXPRESSION, PARAMETERS, SCALE, SHAPE
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore, require_same_ids
-from headsplat.gaussians.deform.codes import pose_head
+from headsplat.gaussians.deform.codes import posed_vertices
 from headsplat.heads.landmarks import compact, contour_points, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
@@ -53,7 +52,7 @@ def export_imavatar(
     """
     track, head = read_track(track_path), HeadModel.load(head_path)
     require_flame_track(track, head, "IMavatar's layout")
-    lost = millimetres_lost(head, track, SHAPE, EXPRESSION)
+    lost = truncation_error_mm(head, track, SHAPE, EXPRESSION)
     log.info("codes beyond %d and %d are left out: up to %.2f mm", SHAPE, EXPRESSION, lost)
     with (
         FrameStore(frames) as images,
@@ -87,7 +86,7 @@ def parameters(track: Track, head: HeadModel) -> dict[str, Any]:
     keypoints = _keypoints(track, head) / (width, height) * 2 - 1
     box = np.concatenate([keypoints.min(1), keypoints.max(1)], 1)
     columns = {
-        "world_mat": world, "expression": padded(track.exp, EXPRESSION),
+        "world_mat": world, "expression": resize_codes(track.exp, EXPRESSION),
         "pose": np.concatenate(pose, 1), "bbox": box, "flame_keypoints": keypoints,
         "eyelids": np.asarray(track.eyelids, np.float64),
     }  # fmt: skip
@@ -97,13 +96,13 @@ def parameters(track: Track, head: HeadModel) -> dict[str, Any]:
             for row, i in enumerate(track.ids.tolist())
         ],
         "intrinsics": [-fx / width, fy / height, cx / width, cy / height],
-        "shape_params": padded(track.shape, SHAPE).tolist(),
+        "shape_params": resize_codes(track.shape, SHAPE).tolist(),
         "flame_version": flame_year(head),
     }
 
 
 def classes(matte: np.ndarray, neckhead: np.ndarray, mouth: np.ndarray) -> np.ndarray:
-    """(H, W) masks -> BiSeNet's ids, which give the masks back where the mouth is in the head."""
+    """(H, W) masks -> BiSeNet class ids, invertible if the mouth is within the head."""
     labels = np.where(matte > 127, BISENET.index("cloth"), BISENET.index("background"))
     labels[neckhead > 127] = BISENET.index("skin")
     labels[mouth > 127] = BISENET.index("mouth")
@@ -122,7 +121,7 @@ def _keypoints(track: Track, head: HeadModel) -> np.ndarray:
             torch.as_tensor(np.asarray(v), dtype=torch.float32)
             for v in (track.shape, codes[rows], track.R[rows], track.t[rows])
         )
-        vertices = pose_head(geometry, shape, code, torch.from_numpy(ids))
+        vertices = posed_vertices(geometry, shape, code, torch.from_numpy(ids))
         place = torch.cat([contour_points(vertices, line, R), points(vertices, inner)], 1)
         K = vector_from_matrix(torch.as_tensor(track.K, dtype=torch.float32))
         found.append(project(place, R, t, K)[..., :2].double().numpy())

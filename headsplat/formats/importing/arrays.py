@@ -1,4 +1,4 @@
-"""Arrays of a foreign `.npz`, read one by one and checked; the rest of the file stays shut."""
+"""Checked reading of selected arrays from the `.npz` of another tool."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a reader of a foreign folder hands over: a track and images in headsplat's conventions."""
+"""`ImportedClip`, the result of a format reader: track and images in headsplat's conventions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ FPS = 25.0
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where one image, matte or mask lies; it is opened only when its chunk is packed.
+    """Location of one image, matte or mask; opened only when its chunk is packed.
 
     Attributes:
         path: an image file, or an `.npz`.
         array: the array of the `.npz` at `path` that holds the image, (H, W, 3) RGB or (H, W),
             leading axes of length 1 allowed; uint8, or float in 0..1. None: `path` is an image.
         labels: the pixels are class ids in the order of "bisenet" or "celebamask" (see
-            `headsplat.masks.labels`); packing turns them into the mask that is wanted. Only for
+            `headsplat.masks.labels`); packing converts them to the requested mask. Only for
             `head_mask` and `mouth_mask`.
     """
 
@@ -33,17 +33,17 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class ImportedClip:
-    """What a foreign folder brings.
+    """Content of an imported folder.
 
     Attributes:
         track: camera-moves form in OpenCV axes, codes of `ImportOptions.head`; make it with
             `make_track`. Ids are 1-based and ascending and may have gaps; `K` and `img_size`
-            belong to the images as they lie in the folder, which need not be square: packing
-            cuts and scales them, and the intrinsics with them.
+            belong to the images in the folder, which need not be square; packing crops and scales
+            both.
         images: id -> image, for every id of the track and no other; all of `track.img_size`.
-        alpha: id -> matte of the same size, or empty when the tool brings none.
+        alpha: id -> matte of the same size, or empty if there is none.
         head_mask: id -> head, hair and neck without clothes, likewise (128 and more is inside).
-        mouth_mask: id -> lips and mouth interior; there whenever `head_mask` is.
+        mouth_mask: id -> lips and mouth interior; required with `head_mask`.
         notes: what was dropped or assumed, one sentence each, for the log and `import.json`.
     """
 
@@ -57,15 +57,15 @@ class ImportedClip:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user said about an import, and what readers share.
+    """Options of an import, and helpers shared by readers.
 
     Attributes:
         head: the subject's head model. Codes that are FLAME's need `require_flame`.
-        frame_delta: image number minus frame number as stated, or None to measure it or to
-            take the layout's own.
-        images: the user's own folder of images instead of the tool's, or None. A reader
-            that takes none refuses it with `refuse_images`.
-        flame_version: "2020" or "2023" where the user says whose codes they are, or None.
+        frame_delta: image number minus frame number, or None to measure it or use the layout's
+            value.
+        images: the user's own folder of images instead of the tool's, or None. Readers without
+            support call `refuse_images`.
+        flame_version: FLAME release given by the user, "2020" or "2023", or None.
         blink_gain: eyelid closure per unit of a blink score.
         detect: image (H, W, 3) uint8 RGB -> (478, 2) MediaPipe points in its pixels, or None
             where it shows no face.
@@ -98,7 +98,7 @@ def make_track(
     img_size: tuple[int, int],
     fps: float = FPS,
 ) -> Track:
-    """The track of an import: every frame counts fully, and no residual is known (NaN).
+    """The track of an import: confidence 1 in every frame, and residuals NaN.
 
     Args:
         head: the head model whose codes these are.
@@ -147,7 +147,7 @@ def make_track(
 
 
 def refuse_images(options: ImportOptions, tool: str) -> None:
-    """Raise `UserError` if own images were given to a tool that brings the only fitting ones."""
+    """Raise `UserError` if the user gave images for a format that includes its own."""
     if options.images is not None:
         raise UserError(
             f"{tool}: brings its own images, '{options.images}' cannot replace them; "

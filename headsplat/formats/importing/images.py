@@ -1,4 +1,4 @@
-"""One image of a foreign folder as an array, checked against what the track says of its size."""
+"""Read an image, matte or mask of an import as an array, with its size checked."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ def read_image(image: ImageSource, img_size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 RGB.
 
     Args:
-        image: where it lies.
-        img_size: height, width that it must have.
+        image: location of the image.
+        img_size: expected height and width.
 
     Raises:
         UserError: it cannot be read, or has another size.
@@ -38,8 +38,7 @@ def read_mask(image: ImageSource, img_size: tuple[int, int], part: str) -> np.nd
     """(H, W) uint8, the mask `part` ("head_mask" or "mouth_mask"), 128 and more inside.
 
     Raises:
-        UserError: as `read_image`; class ids that the order of labels lacks; a mask of 0 and 1,
-            which every reader of this layout takes for black.
+        UserError: as `read_image`; unknown class ids; a mask of 0 and 1 instead of 0 and 255.
     """
     if image.labels is None:
         mask = read_matte(image, img_size)

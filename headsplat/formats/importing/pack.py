@@ -1,4 +1,4 @@
-"""Packing of an import's images and masks: cut, scaled, one zip a chunk."""
+"""Pack images and masks of an import: cropped, scaled, one zip per chunk."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from headsplat.video.crop import QUALITY, crop_image
 def pack_frames(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path) -> None:
     """Write the crops of one chunk, `<id:05d>.jpg`.
 
-    JPEG files that need neither cutting nor scaling are copied byte for byte.
+    JPEG files that need no cropping or scaling are copied byte for byte.
 
     Raises:
         UserError: an image cannot be read or has another size than the track says.
@@ -66,7 +66,7 @@ def pack_parsing(record: Path, crop: Path, chunk: int, n_chunks: int, out: Path)
 def _chunk(
     source: ImportRecord, part: str, chunk: int, n_chunks: int
 ) -> Iterator[tuple[int, ImageSource]]:
-    """The chunk's ids and images: chunks share out the frames there are, gaps or not."""
+    """The chunk's ids and images: existing frames are divided evenly over the chunks."""
     cv2.setNumThreads(1)
     first, stop = chunk_bounds(len(source.ids), n_chunks, chunk)
     ids = source.ids[first - 1 : stop - 1]

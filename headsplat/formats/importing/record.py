@@ -1,4 +1,4 @@
-"""`import.json`: where an import came from, what was assumed, and where each image lies."""
+"""`import.json`: source, assumptions and image locations of an import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ PARTS = ("images", "alpha", "head_mask", "mouth_mask")
 
 @dataclass(frozen=True)
 class ImportRecord:
-    """What packing needs to know.
+    """Record of an import, the input of packing.
 
     Attributes:
-        kind: of the folder.
-        folder: as the table names it.
-        img_size: height, width of the images as they lie there.
+        kind: name of the format.
+        folder: path in the table of subjects.
+        img_size: height, width of the source images.
         ids: all frame ids, ascending.
         parts: "images", "alpha", "head_mask", "mouth_mask" -> id -> image; empty where the
             folder brings none.
@@ -34,7 +34,7 @@ class ImportRecord:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, kind: str, folder: Path, clip: ImportedClip) -> "ImportRecord":
+    def from_clip(cls, kind: str, folder: Path, clip: ImportedClip) -> "ImportRecord":
         """The record of a clip."""
         height, width = (int(n) for n in clip.track.img_size)
         parts = {name: getattr(clip, name) for name in PARTS}

@@ -1,4 +1,4 @@
-"""The square of an import's images that the rest of the workflow sees."""
+"""Square crop window of an import's images."""
 
 import numpy as np
 import torch
@@ -10,17 +10,17 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_6d
 from headsplat.track import Track
 
-SAMPLES = 48  # frames whose head must lie inside
-TAIL = 5.0  # percent of them on each side that may stick out
-# Room around the mesh, in heights of it: it has no hair.
+SAMPLES = 48  # number of frames whose head must lie inside
+TAIL = 5.0  # percentile margin: share of frames that may exceed a side
+# Margins around the mesh, in mesh heights, because the mesh has no hair.
 ROOM = {"left": 0.15, "right": 0.15, "top": 0.2, "bottom": 0.05}
 
 
 def square_window(head: HeadModel, track: Track, size: int) -> Crop:
     """The whole image where it is square, else a square around the tracked head.
 
-    The square is cut to the image where it fits, and leaves it (black) where the head fills
-    the longer side.
+    The square stays within the image if possible. If the head fills the longer side, it extends
+    beyond (black).
 
     Args:
         head: of the track.
@@ -38,7 +38,7 @@ def square_window(head: HeadModel, track: Track, size: int) -> Crop:
 
 
 def _project(head: HeadModel, track: Track) -> np.ndarray:
-    """(n, V, 2) pixels of the mesh in frames spread over the clip."""
+    """(n, V, 2) pixels of mesh vertices in frames spread over the clip."""
     count = len(track.ids)
     rows = np.unique(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int))
 

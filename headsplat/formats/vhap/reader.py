@@ -1,9 +1,9 @@
-"""VHAP's export, the dataset of GaussianAvatars: `transforms*.json` and `flame_param/*.npz`.
+"""Reader of VHAP exports (GaussianAvatars): `transforms*.json` and `flame_param/*.npz`.
 
 Each image has an OpenGL camera-to-world matrix and pixel intrinsics, each time step FLAME's
-parameters with a translation added after skinning. Of several cameras the one that sees the face
-most from the front is read. `static_offset` (a personal displacement of the template) has no place
-in a linear head model; only its effect on the joints is kept.
+parameters with a translation added after skinning. Of several cameras the most frontal one is read.
+`static_offset` (personal vertex offsets) cannot be represented by a linear head model; only its
+effect on the joints is kept.
 """
 
 from collections import Counter
@@ -15,10 +15,10 @@ import numpy as np
 from headsplat.formats.flame import (
     FLIP,
     fit_codes,
-    fold,
     require_flame,
     require_rigid,
-    root_and_neck,
+    rigid_from_pose,
+    root_and_neck_joints,
     six_from_axis_angle,
 )
 from headsplat.formats.importing.arrays import read_arrays
@@ -56,7 +56,7 @@ def read_vhap(folder: Path, options: ImportOptions) -> ImportedClip:
     """
     refuse_images(options, TOOL)
     frames, table = _frames(folder)
-    # Exports of headsplat say whose codes they are.
+    # Exports of headsplat name the FLAME release.
     require_flame(options, str(frames[0].get("flame_version", "2023")), TOOL)
     cameras = _by_camera(frames, table)
     arrays = _parameters(folder, frames)
@@ -100,7 +100,7 @@ def opencv_camera(transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _frames(folder: Path) -> tuple[list[dict[str, Any]], Path]:
-    """All images that the tables name, and the table to name in messages."""
+    """All frames of the tables, and the table to name in messages."""
     whole, parts = TABLES
     found = [folder / name for name in whole if (folder / name).is_file()]
     found = found or [folder / name for name in parts if (folder / name).is_file()]
@@ -117,7 +117,7 @@ def _frames(folder: Path) -> tuple[list[dict[str, Any]], Path]:
             raise UserError(f"{path}: 'frames' is missing; export it again")
         for frame in listed:
             _check(frame, path)
-            # What stands at the top serves frames without their own.
+            # Top-level values are defaults of the frames.
             frames.append({**{k: table[k] for k in _SHARED if k in table}, **frame})
     if not frames:
         raise UserError(f"{found[0]}: 'frames' is empty; export it again")
@@ -166,7 +166,7 @@ def _by_camera(frames: list[dict[str, Any]], table: Path) -> dict[int, list[dict
 
 
 def _ids(rows: list[dict[str, Any]]) -> np.ndarray:
-    """1-based ids: of the source where those are unique, so that gaps stay gaps."""
+    """1-based ids: those of the source if unique, so that gaps are kept."""
     source = [row.get("timestep_index_original", row["timestep_index"]) for row in rows]
     unique = len(set(source)) == len(source)
     return np.array(source if unique else [row["timestep_index"] for row in rows], int) + 1
@@ -227,8 +227,8 @@ def _motion(
                 f"{table.parent / rows[0]['flame_param_path']}: 'static_offset' has "
                 f"{len(offset)} vertices, the head model {vertices}; export it again"
             )
-    root, neck = root_and_neck(options.head, shape, exp, offset)
-    head_R, head_t = fold(
+    root, neck = root_and_neck_joints(options.head, shape, exp, offset)
+    head_R, head_t = rigid_from_pose(
         *(_column(values, key) for key in ("rotation", "neck_pose", "translation")), root, neck
     )
     transforms = np.array([row["transform_matrix"] for row in rows], np.float64)
@@ -236,7 +236,7 @@ def _motion(
 
 
 def _intrinsics(rows: list[dict[str, Any]], table: Path) -> tuple[np.ndarray, tuple[int, int]]:
-    """K (3, 3), and height and width, which all frames of the camera must share."""
+    """K (3, 3), and height and width, equal in all frames of the camera."""
     values = []
     for row in rows:
         missing = [key for key in _NUMBERS if not isinstance(row.get(key), int | float)]

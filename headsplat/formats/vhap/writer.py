@@ -1,10 +1,9 @@
-"""A clip in the layout of VHAP's export, which GaussianAvatars trains on.
+"""Export of a clip in VHAP's layout, the training data of GaussianAvatars.
 
-As its monocular exports have it, one camera stands still and FLAME moves: head motion goes into
-`rotation` and `translation`, and the neck's part into `neck_pose` where the track has one.
-GaussianAvatars ignores `cx` and `cy`, so images get a white margin
-of whole pixels that puts the principal point into their middle. `eyelids` and
-`flame_version` are keys of ours, which other readers skip.
+As in VHAP's monocular exports, the camera is static and FLAME moves. Head motion is in `rotation`
+and `translation`, and the neck's part in `neck_pose` if the track has one. GaussianAvatars ignores
+`cx` and `cy`, so a white margin of whole pixels centers the principal point. `eyelids` and
+`flame_version` are additional keys, which other readers ignore.
 """
 
 import math
@@ -18,10 +17,10 @@ from headsplat.formats.flame import (
     FLIP,
     axis_angle_from_six,
     flame_year,
-    padded,
+    pose_from_rigid,
     require_flame_track,
-    root_and_neck,
-    unfold,
+    resize_codes,
+    root_and_neck_joints,
 )
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore
@@ -36,7 +35,7 @@ from headsplat.track import Track, read_track
 SHAPE, EXPRESSION = 300, 100
 # FLAME's vertices and the teeth that the tool adds to them.
 OFFSET_VERTICES = 5143
-JAW_OPEN = 0.3  # radians, of the canonical parameters
+JAW_OPEN = 0.3  # radians, jaw angle of the canonical parameters
 
 
 def export_vhap(
@@ -48,10 +47,10 @@ def export_vhap(
     parsing: Sequence[Path],
     out: Path,
 ) -> None:
-    """Publish the folder `out` with the frames that train or are held out.
+    """Publish the folder `out` with training and held-out frames.
 
     Time steps count those frames from 0; `timestep_index_original` + 1 is the frame id. Training
-    and held-out frames are those of `split.json`; there is no second camera to validate with.
+    and held-out frames are those of `split.json`; there is no validation camera.
 
     Raises:
         UserError: the head is not FLAME, or an input lacks a frame.
@@ -98,16 +97,16 @@ def flame_parameters(
     shape, exp = np.asarray(track.shape, np.float64), np.asarray(track.exp[rows], np.float64)
     nod = None if track.neck is None else axis_angle_from_six(track.neck[rows])
     moves = np.asarray(track.head_R[rows], np.float64), np.asarray(track.head_t[rows])
-    rotation, translation = unfold(*moves, *root_and_neck(head, shape, exp), nod)
+    rotation, translation = pose_from_rigid(*moves, *root_and_neck_joints(head, shape, exp), nod)
     values = {
         "translation": translation, "rotation": rotation,
         "neck_pose": np.zeros((len(rows), 3)) if nod is None else nod,
         "jaw_pose": axis_angle_from_six(track.jaw[rows]),
         "eyes_pose": axis_angle_from_six(track.eyes[rows]),
-        "expr": padded(exp, EXPRESSION), "eyelids": track.eyelids[rows],
+        "expr": resize_codes(exp, EXPRESSION), "eyelids": track.eyelids[rows],
     }  # fmt: skip
     shared = {
-        "shape": padded(shape, SHAPE).astype(np.float32),
+        "shape": resize_codes(shape, SHAPE).astype(np.float32),
         "static_offset": np.zeros((1, OFFSET_VERTICES, 3), np.float32),
     }
     return [
@@ -145,7 +144,7 @@ def transforms(track: Track, ids: np.ndarray, pads: tuple[int, int, int, int]) -
 
 
 def centering_margin(K: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    """Padding that brings the principal point within 0.25 px of the middle.
+    """Padding that brings the principal point within 0.25 px of the image center.
 
     Returns:
         whole pixels left, top, right, bottom.
@@ -162,7 +161,7 @@ def _part(table: dict[str, Any], ids: np.ndarray, wanted: list[int]) -> dict[str
 
 
 def _canonical(parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Neutral and mouth ajar, as the tool writes it; identity and offset stay."""
+    """Canonical parameters as in VHAP: neutral with a slightly open jaw."""
     kept = ("shape", "static_offset")
     values = {k: v if k in kept else np.zeros_like(v) for k, v in parameters.items()}
     values["jaw_pose"][0, 0] = JAW_OPEN

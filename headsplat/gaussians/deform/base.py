@@ -1,4 +1,4 @@
-"""The interface of deformation models, which turn frame codes and anchors into Gaussians.
+"""Interface of deformation models: frame codes and anchor poses to Gaussians.
 
 A model is one module with a subclass of `Deformation` and, if it has options of its own, a
 dataclass `Options` (`headsplat.options`). It is listed in `headsplat.gaussians.deform.registry`.
@@ -17,7 +17,7 @@ from headsplat.gaussians.anchors import Anchors
 from headsplat.gaussians.sh import constant_coefficient
 from headsplat.heads.model import HeadModel
 
-# How far beyond the training frames a driving code may reach, in standard deviations.
+# Default margin of driving codes beyond the training range, in standard deviations.
 CODE_LIMIT = 0.5
 
 
@@ -31,8 +31,8 @@ class FrameInputs:
         positions: (B, N, 3) metres.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
         camera_center: (B, 3) metres.
-        jitter: (B, C + 6) what training adds to the code and pose, in their standard deviations;
-            None outside of training.
+        jitter: (B, C + 6) noise that training adds to code and pose, in their standard deviations;
+            None at inference.
     """
 
     condition: Tensor
@@ -45,7 +45,7 @@ class FrameInputs:
 
 @dataclass(frozen=True)
 class Gaussians:
-    """What the rasterizer takes; leading (B,) or shared.
+    """Input of the rasterizer, per frame (B, ...) or shared by all frames.
 
     Attributes:
         means: (B, N, 3) metres.
@@ -64,7 +64,7 @@ class Gaussians:
 
 @dataclass(frozen=True)
 class InitialState:
-    """What is known before training, from which a model sets its parameters.
+    """Statistics of the training frames and anchors, from which a model initializes its parameters.
 
     Attributes:
         rest_positions: (N, 3) anchors on the subject's neutral head, metres.
@@ -73,7 +73,7 @@ class InitialState:
         opacities: (N,) in (0, 1).
         condition_mean: (C,) over the training frames.
         condition_scale: (C,) standard deviation, with a floor.
-        condition_range: (2, C) lowest and highest value seen.
+        condition_range: (2, C) lowest and highest value.
         pose_mean: (6,) mean head pose.
         pose_scale: (6,) its standard deviation, with a floor.
     """
@@ -96,7 +96,8 @@ class HeadSurface:
     Attributes:
         head: the head model.
         neutral: (V, 3) vertices of the subject's neutral head, metres.
-        visibility: computes (F,) density of each face: 1 if a training frame shows it, else small.
+        visibility: function that returns (F,) anchor density of each face: 1 if a training frame
+            shows it, else small.
     """
 
     head: HeadModel
@@ -110,10 +111,10 @@ class Deformation(nn.Module, ABC):
     Attributes:
         name: the model's name in the registry.
         penalties: names of the terms that `regularization` returns.
-        bytes_per_gaussian: memory of a training step for each image and Gaussian, bytes, beyond
-            that of the rasterizer.
-        code_limit: how far beyond the training frames a driving code may reach, in standard
-            deviations of each number.
+        bytes_per_gaussian: memory of a training step per image and Gaussian, without the
+            rasterizer, bytes.
+        code_limit: margin of driving codes beyond the training range, in standard deviations of
+            each entry.
     """
 
     name: ClassVar[str]

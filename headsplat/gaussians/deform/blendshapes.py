@@ -5,7 +5,7 @@ attribute of every Gaussian (offset, rotation, scale, opacity, color) is linear 
 and rotations are in the frame of the anchor's triangle, so they follow the surface. The mixing is
 one matrix product, thousands of times cheaper than an MLP per Gaussian.
 
-The light stands still while the head turns, so the head's rotation is among what the MLP sees.
+The light is static while the head turns, so the head rotation is an input of the MLP.
 """
 
 import math
@@ -27,9 +27,9 @@ from headsplat.gaussians.deform.base import (
 from headsplat.gaussians.raster.operators import Operator
 from headsplat.options import option
 
-# Attributes in the order of storage and of the operator: numbers per Gaussian, and the unit of
-# one stored number. Units make one learning rate fit all attributes: a step of Adam moves an offset
-# by 0.2 mm where it moves a color by 0.005 (at batch 4).
+# Attributes in order of storage: numbers per Gaussian, and the unit of a stored number. Units let
+# all attributes share one learning rate: at batch 4 an Adam step moves an offset by 0.2 mm and a
+# color by 0.005.
 LAYOUT: tuple[tuple[str, int, float], ...] = (
     ("offset", 3, 0.0004),
     ("quat", 4, 0.02),
@@ -38,9 +38,9 @@ LAYOUT: tuple[tuple[str, int, float], ...] = (
     ("color", 3, 0.01),
 )
 PER_GAUSSIAN = sum(size for _, size, _ in LAYOUT)
-LARGEST_SCALE = 0.02  # metres; a Gaussian larger than this is a floating blot
-FREE_SCALE = 0.008  # metres; up to here a scale costs nothing
-# Weights of the penalties, beside a Huber term of about 1e-3.
+LARGEST_SCALE = 0.02  # metres; upper bound of scales, against large floaters
+FREE_SCALE = 0.008  # metres; scales up to here are not penalized
+# Weights of the penalties, relative to a Huber term of about 1e-3.
 OFFSET_PENALTY, SCALE_PENALTY, BASES_PENALTY = 1.0, 1e-3, 1e-7
 HIDDEN = 64
 
@@ -59,7 +59,7 @@ def _like_gaussians(mixed: Tensor, positions: Tensor, rotations: Tensor, *_: Any
     return like(positions), like(rotations), like(positions), opacities, like(positions)
 
 
-# Mixed attributes, and the frames they are in -> Gaussians; see `cuda_ext/csrc/deformation.h`.
+# Mixed attributes and anchor frames -> Gaussians; see `cuda_ext/csrc/deformation.h`.
 _place_gaussians = Operator("blendshape_gaussians", _like_gaussians, differentiable=1)
 
 
@@ -91,7 +91,7 @@ class BlendshapeDeformation(Deformation):
 
     @classmethod
     def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
-        """Samples of the surface, more where the training frames show it."""
+        """Surface samples, denser where training frames show the surface."""
         visibility = surface.visibility()
         return sample_anchors(surface.head, surface.neutral, options.gaussians, visibility)
 
@@ -107,7 +107,7 @@ class BlendshapeDeformation(Deformation):
 
     @torch.no_grad()
     def initialize(self, start: InitialState) -> None:
-        """Flat disks in the surface with the colors seen; all bases zero."""
+        """Flat disks in the surface with sampled colors; all bases zero."""
         self.code_mean.copy_(torch.cat([start.condition_mean, start.pose_mean]))
         self.code_scale.copy_(torch.cat([start.condition_scale, start.pose_scale]))
         wide = torch.full((2, 6), 1.0, device=start.pose_mean.device)
@@ -154,7 +154,7 @@ class BlendshapeDeformation(Deformation):
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """All Gaussian attributes are one flat group, the small MLP another.
 
-        Rates grow with the root of the batch, as the noise of Adam's gradients falls with it.
+        Learning rates scale with the square root of the batch size.
         """
         network = [*self.hidden.parameters(), *self.output.parameters(), *self.linear.parameters()]
         return [
@@ -168,7 +168,7 @@ class BlendshapeDeformation(Deformation):
         ]
 
     def regularization(self, gaussians: Gaussians) -> dict[str, Tensor]:
-        """Pull offsets weakly to the surface, forbid blots, keep the bases small."""
+        """Penalties on offsets from the surface, on large scales, and on the size of the bases."""
         del gaussians
         base = self._split(self.weights[0] * self.units)
         too_large = (base[2] - math.log(FREE_SCALE)).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Posed vertices of coded frames, and the pose of the head before its camera."""
+"""Posed vertices from frame codes, 6D head pose, and camera center in the head's frame."""
 
 from torch import Tensor
 
@@ -9,10 +9,10 @@ from headsplat.rotations import matrix_from_6d, matrix_to_6d
 POSE = 6
 
 
-def pose_head(
+def posed_vertices(
     geometry: HeadGeometry, shape: Tensor, condition: Tensor, vertex_ids: Tensor | None = None
 ) -> Tensor:
-    """Vertices of coded frames.
+    """Head vertices posed by frame codes.
 
     Args:
         geometry: of the head model.
@@ -30,12 +30,12 @@ def pose_head(
     )
 
 
-def head_pose(rotation: Tensor) -> Tensor:
-    """(B, 3, 3) head to OpenCV camera -> (B, 6); a head that faces the camera is the identity."""
+def head_pose_6d(rotation: Tensor) -> Tensor:
+    """(B, 3, 3) head to OpenCV camera -> (B, 6) 6D rotation; frontal is the identity."""
     flip = rotation.new_tensor([1.0, -1.0, -1.0])
     return matrix_to_6d(flip[:, None] * rotation)
 
 
 def camera_center(rotation: Tensor, translation: Tensor) -> Tensor:
-    """(B, 3, 3), (B, 3) -> (B, 3): where the camera is in the head's frame, metres."""
+    """(B, 3, 3), (B, 3) -> (B, 3): camera center in the head's frame, metres."""
     return -(rotation.transpose(1, 2) @ translation[..., None])[..., 0]

@@ -1,9 +1,9 @@
 """FlashAvatar's deformation (Xiang et al., CVPR 2024): one MLP moves every Gaussian.
 
-An MLP of 6 x 256 sees the encoded canonical position of a point (51 numbers) and the frame's
-code, and gives an offset, a rotation and a factor on the LOG scale, all through tanh; opacity and
-color (spherical harmonics of degree 3) do not change with the frame. Parameter names and shapes
-are those of the published checkpoints.
+Inputs of the 6 x 256 MLP are the encoded canonical position of a point (51 numbers) and the frame
+code. Outputs, through tanh, are an offset, a rotation and a factor on the LOG scale. Opacity and
+color (spherical harmonics of degree 3) are constant over frames. Parameter names and shapes are
+those of the published checkpoints.
 """
 
 import math
@@ -32,7 +32,7 @@ WIDTH = 256
 HIDDEN = 6
 OUTPUTS = 10
 DEGREE = 3
-# A degree of the harmonics opens every so many training images, as published.
+# Training images per added degree of the harmonics, as published.
 DEGREE_EVERY = 500
 
 
@@ -76,10 +76,9 @@ class DeformationMlp(nn.Module):
     def forward(self, encoded: Tensor, condition: Tensor) -> Tensor:
         """(N, 51) points and (B, C) codes -> (B, N, 10 or more), before the tanh.
 
-        What follows the ten outputs is padding. The first layer is linear in [point | code], so
-        its two halves are computed once per point and once per frame and only their sum is per
-        point and frame. On a GPU the layers are in bfloat16, on a processor in the parameters'
-        precision.
+        Outputs after the first ten are padding. The first layer is linear in [point | code]. Its
+        halves are computed once per point and once per frame, and only their sum per point and
+        frame. Layers are bfloat16 on a GPU, and in the parameters' precision on a CPU.
         """
         if encoded.is_cuda:
             return self.reduced(encoded, condition, torch.bfloat16)
@@ -92,10 +91,10 @@ class DeformationMlp(nn.Module):
         return self.output_linear(hidden)
 
     def reduced(self, encoded: Tensor, condition: Tensor, dtype: torch.dtype) -> Tensor:
-        """As `forward`, with the layers' operands in `dtype` and everything else as it is.
+        """As `forward`, with the layers' operands in `dtype`.
 
-        The code's half of the first layer is computed as above, and then looked up by the first
-        layer itself: a row is [point | one-hot frame], whose weights are [of a point | of a frame].
+        The code's half of the first layer is precomputed and selected by a one-hot frame input: a
+        row is [point | one-hot frame], with weights [point | precomputed half per frame].
         """
         first, frames, points = self.fcs[0], len(condition), len(encoded)
         per_frame = nn.functional.linear(condition, first.weight[:, ENCODED:], first.bias)
@@ -133,7 +132,7 @@ class FlashAvatarDeformation(Deformation):
     """
 
     name = "flashavatar"
-    # The values of each layer and of the first layer's inputs are kept, in half precision.
+    # Activations of each layer and inputs of the first layer, stored in half precision.
     bytes_per_gaussian = WIDTH * 2 * (HIDDEN + 2)
 
     def __init__(self, count: int, condition_size: int, degree: int = DEGREE) -> None:
@@ -149,7 +148,7 @@ class FlashAvatarDeformation(Deformation):
         self._encoding: tuple[Tensor, int, Tensor] | None = None
 
     def _encoded(self) -> Tensor:
-        """(N, 51) the encoded points; made anew only when the points are others."""
+        """(N, 51) encoded points, cached until the points change."""
         points = self.rest_positions
         known = self._encoding
         if known is None or known[0] is not points or known[1] != points._version:
@@ -178,7 +177,7 @@ class FlashAvatarDeformation(Deformation):
 
     @torch.no_grad()
     def initialize(self, start: InitialState) -> None:
-        """The published start, but with the colors seen in place of gray."""
+        """The published initialization, but with sampled colors instead of gray."""
         self.rest_positions.copy_(start.rest_positions)
         self.features_dc.copy_(constant_coefficient(start.colors)[:, None])
         self.opacity.fill_(torch.logit(torch.tensor(0.1)).item())
@@ -187,11 +186,11 @@ class FlashAvatarDeformation(Deformation):
         self.active_degree = 0
 
     def advance(self, images: int) -> None:
-        """Open the harmonics degree by degree."""
+        """Increase the degree of the harmonics with the number of images."""
         self.active_degree = min(DEGREE, images // DEGREE_EVERY)
 
     def forward(self, frames: FrameInputs) -> Gaussians:
-        """See `Deformation.forward`; the Gaussians do not turn with their triangles here."""
+        """See `Deformation.forward`; Gaussians do not rotate with their triangles here."""
         outputs = self.mlp(self._encoded(), frames.condition)
         means, quats, scales = _place_gaussians(
             outputs, self.rotation_base, self.scaling_base, frames.positions
@@ -204,8 +203,8 @@ class FlashAvatarDeformation(Deformation):
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """The published groups: the network's, then the Gaussians' by name.
 
-        The rates are published for batch 1; they grow with the root of the batch, as the noise of
-        Adam's gradients falls with it.
+        The published learning rates are for batch 1; they scale with the square root of the batch
+        size.
         """
         groups: list[dict[str, Any]] = [
             {"name": "deform", "params": list(self.mlp.parameters()), "lr": 1e-4, "eps": 1e-8},

@@ -1,4 +1,4 @@
-"""The deformation models by name. A new model is one module and one line here.
+"""Registry of deformation models. A new model is one module and one line here.
 
 Importing this module imports no model, so that planning needs no torch.
 """
@@ -25,11 +25,11 @@ MODELS: Registry[Plugin] = Registry(
 
 
 def model_class(name: str) -> type:
-    """The `Deformation` of a name.
+    """The `Deformation` subclass of a name.
 
     Raises:
         UserError: no such model.
-        TypeError: the class calls itself otherwise, so that its avatars could not be loaded.
+        TypeError: the class has another `name`, so its avatars could not be loaded.
     """
     model = MODELS[name].load()
     if model.name != name:

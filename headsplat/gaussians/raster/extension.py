@@ -2,15 +2,14 @@
 
 Order: the installed package `headsplat_cuda_ext`, if it was built for this PyTorch and serves the
 GPU; a library built earlier in `folder()`; a new build there. A library's key hashes its sources,
-PyTorch, the compilers' flags, the GPU architecture and the processor, so an edited kernel or
-another machine never loads a stale one. Each library has its SHA-256 beside it, because loading a
-damaged one would end the process without a message; a damaged one is built again. A build holds a
-file lock that the kernel drops when the process dies: processes that need the library at once wait
-for one build, and a killed build blocks nobody.
+PyTorch, compiler flags, GPU architecture and processor. An edited kernel or another machine
+therefore never loads a stale library. The SHA-256 beside each library detects damage, which would
+crash the process on loading; a damaged library is rebuilt. A build holds a file lock, released by
+the operating system when the process ends. Concurrent processes wait for one build.
 
-Where the GPU cannot be served, a library for the CPU is built, and the reason is kept. A failed
-build with CUDA is noted beside the libraries, so that not every process tries it again, unless
-memory or disk space ran out.
+If CUDA kernels cannot be built, a library for the CPU is built, and the reason is stored. A failed
+CUDA build is recorded beside the libraries, so that it is not repeated, unless memory or disk space
+ran out.
 """
 
 import fcntl
@@ -38,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "headsplat_cuda_ext"
 # A link to the repository's cuda_ext/; in a wheel, a copy of its compiler driver and sources.
 _SOURCES = "headsplat._cuda_ext.toolchain"
-_POLL = 0.2  # seconds between looks at another job's build
+_POLL = 0.2  # seconds between checks of another process's build
 _loaded: dict[str, Any] | None = None
 
 
@@ -63,12 +62,11 @@ def load() -> dict[str, Any]:
     """Load the operators, building them first where needed.
 
     Returns:
-        {library, sha256, torch, cuda, no_cuda, key}: the file, its hash, the PyTorch it is for,
-        whether it serves the GPU, why not although there is one, and its key (None for the
-        installed package).
+        {library, sha256, torch, cuda, no_cuda, key}: the file, its hash, its PyTorch, whether it
+        supports the GPU, the reason if not, and its key (None for an installed package).
 
     Raises:
-        UserError: it can neither be found nor built; the line says what to install or set.
+        UserError: it can neither be found nor built; the message says what to install or set.
     """
     global _loaded
     if _loaded is None:
@@ -79,14 +77,14 @@ def load() -> dict[str, Any]:
 def serving_device(name: str) -> torch.device:
     """The device of a stage that calls the operators: `choose_device`, if they support the GPU.
 
-    Only a visible GPU makes this load, and maybe build, the operators.
+    The operators are loaded, and built if needed, only if a GPU is visible.
 
     Args:
-        name: `auto` takes the CPU, with a warning that says why, where they do not serve the GPU;
+        name: `auto` falls back to the CPU with a warning if the operators do not support the GPU;
             `cpu` or `cuda`.
 
     Raises:
-        UserError: `cuda` was asked for, and there is no GPU or they do not serve it.
+        UserError: `cuda` was requested, but there is no GPU or the operators do not support it.
     """
     device = choose_device(name)
     if device.type == "cuda" and not load()["cuda"]:
@@ -101,7 +99,7 @@ def serving_device(name: str) -> torch.device:
 
 
 def plan() -> Any:
-    """Compilers and flags of a build here, and why it leaves out an existing GPU.
+    """Compilers and flags of a build here, and why it omits CUDA despite a GPU.
 
     Raises:
         UserError: there is no C++ compiler.
@@ -114,7 +112,7 @@ def plan() -> Any:
 
 
 def is_built() -> bool:
-    """Whether `load` would not have to compile.
+    """Whether `load` needs no compilation.
 
     Raises:
         UserError: there is no C++ compiler, and no installed package.
@@ -149,7 +147,7 @@ def _find() -> dict[str, Any]:
         if package is None:
             raise UserError(f"headsplat's operators: {error}") from error
         no_cuda = str(error)
-    both = f"{package['no_cuda']}, and building anew: {no_cuda}"
+    both = f"{package['no_cuda']}, and rebuilding: {no_cuda}"
     return _open(package | {"no_cuda": both})
 
 
@@ -163,13 +161,13 @@ def _open(facts: dict[str, Any]) -> dict[str, Any]:
         remedy = "pip install ./cuda_ext rebuilds it"
         if facts["key"]:
             toolkit = f", with the CUDA {torch.version.cuda} toolkit" if facts["cuda"] else ""
-            remedy = f"remove {Path(library).parent} to build it anew{toolkit}"
+            remedy = f"remove {Path(library).parent} to rebuild it{toolkit}"
         raise UserError(f"{library} cannot be loaded ({cause}); {remedy}") from error
     return facts
 
 
 def _installed() -> dict[str, Any] | None:
-    """The installed package's facts if it is for this PyTorch, else None and a line why."""
+    """Facts of the installed package if it matches this PyTorch, else None with a warning."""
     if importlib.util.find_spec(PACKAGE) is None:
         return None
     wrong = no_cuda = None
@@ -191,7 +189,7 @@ def _installed() -> dict[str, Any] | None:
 
 
 def _lacks(arch: str | None, no_cuda: str | None) -> str | None:
-    """Why a package built for `arch` does not serve the GPU: code runs on later minors only."""
+    """Why a package built for `arch` lacks GPU support: code runs on later minors only."""
     major, minor = torch.cuda.get_device_capability()
     if arch is None:
         return f"{PACKAGE} was built without CUDA kernels ({no_cuda or 'no GPU was visible'})"
@@ -215,10 +213,10 @@ def _facts(
 
 
 def require(device: torch.device) -> None:
-    """Check that the loaded operators serve `device`.
+    """Check that the loaded operators support `device`.
 
     Raises:
-        UserError: they hold no CUDA kernels; the line says why and what to do.
+        UserError: they have no CUDA kernels; the message says why and what to do.
     """
     facts = load()
     if device.type == "cuda" and not facts["cuda"]:
@@ -226,7 +224,8 @@ def require(device: torch.device) -> None:
 
 
 def _toolchain() -> ModuleType:
-    # Not a static import: it changes no results, so an edit of it need not rerun every stage.
+    # Imported by name, to exclude it from the code hash: it changes no results, so an edit must not
+    # rerun stages.
     try:
         return importlib.import_module(_SOURCES)
     except ImportError as error:
@@ -261,7 +260,7 @@ def _built(toolchain: ModuleType, plan: Any) -> dict[str, Any]:
 
 
 def _wait_for(lock: IO[str]) -> None:
-    """Hold the lock of the build; waiting counts as progress for the watchdog."""
+    """Acquire the build lock; waiting counts as progress for the watchdog."""
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -278,14 +277,14 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
         if toolchain.is_whole(target / toolchain.LIBRARY):
             return  # built by the job that held the lock
         failed = target.with_name(f"{target.name}-{plan.compilers}.failed")
-        # Without CUDA there is nothing to fall back to, and a mended machine should just go on.
+        # A CPU build has no fallback, so its failure is not recorded.
         if plan.cuda and failed.is_file():
             raise toolchain.BuildError(failed.read_text().splitlines()[0])
         what = "CPU and CUDA" if plan.cuda else "CPU"
         if target.exists():
-            log.warning("%s is damaged or has no checksum: building it anew", target)
+            log.warning("%s is damaged or has no checksum: rebuilding it", target)
         log.info("compiling headsplat's operators (%s), once", what)
-        # Of this process alone: a killed build's compilers may still write into theirs.
+        # A folder per process, because compilers of a killed build may still write into theirs.
         for left in target.parent.glob(f".{target.name}.*.tmp"):
             shutil.rmtree(left, ignore_errors=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -294,12 +293,12 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
         except toolchain.BuildError as error:
             shutil.rmtree(temporary)
             report = failed if error.lasting else failed.with_suffix(".broken-off")
-            again = "; once mended, remove that file" if plan.cuda and error.lasting else ""
+            again = "; once fixed, remove that file" if plan.cuda and error.lasting else ""
             line = f"{error} (all of it in {report}{again})"
             with publish(report) as path:
                 path.write_text(f"{line}\n{error.output}")
             raise toolchain.BuildError(line) from error
-        # Jobs that have the old one loaded keep it until they end.
+        # Processes that loaded the old file keep it.
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
         for report in target.parent.glob(f"{failed.stem}.*"):

@@ -1,7 +1,7 @@
-"""Rasterizing batches of Gaussians with exact gradients, on CPU and CUDA.
+"""Differentiable 3D Gaussian rasterization of batches of frames, on CPU and CUDA.
 
-The image formation and where it differs from the published 3D Gaussian splatting kernels stand at
-the top of `cuda_ext/csrc/gaussians.h`.
+`cuda_ext/csrc/gaussians.h` describes the image formation and the differences from the published 3D
+Gaussian splatting kernels.
 """
 
 from typing import Any
@@ -18,15 +18,15 @@ _PARAMETERS = 9  # differentiable inputs of the operator
 
 
 class InstanceBudget:
-    """Capacity for pairs of Gaussian and 16x8 strip, so that the hot path never waits for the GPU.
+    """Capacity for Gaussian-strip pairs (16x8 pixels), which avoids synchronization with the GPU.
 
     Without a budget, every call on a GPU reads the number of pairs back to size its buffers.
-    With one, buffers have a fixed size and calls can be captured in a CUDA graph; what was needed
-    is noted on the device. Call `grow` off the hot path, e.g. once in a hundred steps: when it
-    returns True, some images since the last call lacked Gaussians, and the work since then has to
-    be done again (from a kept state, with the graph captured anew).
+    With one, buffers have a fixed size and calls can be captured in a CUDA graph; the required
+    number is recorded on the device. Call `grow` outside of the hot path, e.g. every hundred steps.
+    If it returns True, some images since the last call lacked Gaussians. Repeat that work from a
+    saved state, with a new graph.
 
-    On the CPU a budget changes nothing.
+    On the CPU a budget has no effect.
     """
 
     def __init__(self, pairs_per_frame: int, device: torch.device | str) -> None:
@@ -34,11 +34,11 @@ class InstanceBudget:
         self._seen = torch.zeros(2, dtype=torch.int32, device=device)
 
     def note(self, need: Tensor) -> None:
-        """Record on the device how many pairs one call needed."""
+        """Record on the device the number of pairs that one call needed."""
         torch.maximum(self._seen, need, out=self._seen)
 
     def grow(self) -> bool:
-        """Read the largest need since the last call (waits for the GPU) and grow if it was larger.
+        """Read the largest need since the last call (synchronizes) and grow if necessary.
 
         Raises:
             UserError: a Gaussian had a parameter that is not finite.
@@ -67,12 +67,12 @@ def rasterize_gaussians(
     background: Tensor,
     budget: InstanceBudget | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Images of a batch of frames, each with its own Gaussians and camera; all float32.
+    """Render a batch of frames, each with its own Gaussians and camera; all float32.
 
-    3D Gaussian splatting's image (Kerbl et al. 2023), with the principal point honoured.
-    Deviations: quaternions are normalized here; the divisions carry no epsilon; gradients are the
-    true derivatives on either side of the steps, so none passes where alpha is held at 0.99; the
-    field of view at which the projection's slope is clamped is that of the off-center camera.
+    3D Gaussian splatting (Kerbl et al. 2023) with an arbitrary principal point. Differences:
+    quaternions are normalized here. Divisions have no epsilon. Gradients are the exact piecewise
+    derivatives, so none flows where alpha is clamped to 0.99. The field of view that clamps the
+    projection's Jacobian is that of the off-center camera.
 
     Args:
         means: (B, N, 3) world.
@@ -90,7 +90,7 @@ def rasterize_gaussians(
 
     Returns:
         color: (B, height, width, 3), over the background.
-        alpha: (B, height, width), one less the light that reaches the background.
+        alpha: (B, height, width), one minus the transmittance to the background.
 
     Raises:
         ValueError: a shape, type or device is wrong, or a parameter is not finite (on a GPU with a
@@ -122,7 +122,7 @@ def rasterize_gaussians(
 
 
 def _packed(value: Tensor) -> Tensor:
-    # A stride of 0 over the frames is what shared parameters look like; keep it.
+    # Shared parameters have a stride of 0 over frames, which the operator uses.
     return value if value.dim() and len(value) and value[0].is_contiguous() else value.contiguous()
 
 

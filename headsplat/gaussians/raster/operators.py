@@ -1,8 +1,7 @@
-"""Operators of the compiled extension as functions: differentiable, traceable, built when called.
+"""Operators of the compiled extension as differentiable, traceable functions; built on first use.
 
-A differentiable operator `name` has a sibling `name_backward` that takes the gradients of all its
-outputs, then its inputs, and gives the gradients of its first inputs. Tensors come first among the
-inputs.
+A differentiable operator `name` has a sibling `name_backward`. It takes the gradients of all
+outputs, then the inputs, and returns gradients of the first inputs. Tensors precede other inputs.
 """
 
 from collections.abc import Callable
@@ -15,13 +14,12 @@ from headsplat.gaussians.raster import extension
 
 
 class Operator:
-    """`torch.ops.headsplat.<name>`, loaded and made known to PyTorch by its first call.
+    """`torch.ops.headsplat.<name>`, loaded and registered with PyTorch on its first call.
 
     Args:
-        name: of the operator.
+        name: name of the operator.
         like: inputs -> outputs of the right shapes, as `torch.library.register_fake` wants them.
-        differentiable: how many of the first inputs get gradients, which are exact; the others
-            get none.
+        differentiable: number of leading inputs with (exact) gradients.
     """
 
     def __init__(self, name: str, like: Callable[..., Any], differentiable: int = 0) -> None:

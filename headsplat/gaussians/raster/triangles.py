@@ -40,8 +40,8 @@ def rasterize_triangles(
         cull_backfaces: leave out faces seen from behind.
 
     Returns:
-        face: (B, height, width) int32; -1 where nothing shows. Among equally near faces the
-            lowest index wins.
+        face: (B, height, width) int32; -1 for the background. Among equally near faces the lowest
+            index wins.
         bary: (B, height, width, 3) float32, perspective-correct; 0 where nothing shows.
 
     No gradients flow. CPU and CUDA give the same bits.
@@ -78,7 +78,7 @@ def interpolate(face: Tensor, bary: Tensor, faces: Tensor, attributes: Tensor) -
         corners = corners + offset[..., None]
     table = attributes.reshape(-1, attributes.shape[-1])
     weights = bary.to(attributes.dtype).flatten(1, 2)
-    # One corner at a time keeps the peak at one attribute image instead of three.
+    # One corner at a time, so that peak memory is one attribute image instead of three.
     out = weights[..., :1] * table[corners[..., 0]]
     for i in (1, 2):
         out = out + weights[..., i : i + 1] * table[corners[..., i]]

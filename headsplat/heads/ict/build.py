@@ -1,11 +1,10 @@
 """ICT-FaceKit as a `HeadModel`: 100 identities, 53 ARKit-named shapes, joints, atlas, landmarks.
 
-Joints and lids replace three of the 53 ARKit shapes, so that a solver has each motion once:
-`jawOpen` is the jaw's rotation about +x, `eyeBlink_L` and `eyeBlink_R` are the two eyelid
-coefficients. Their columns stay in place and are zero. Code that drives the head with ARKit
-coefficients turns the jaw by 25.3 degrees times `jawOpen` and sets the lids.
-`mouthClose` stays a corrective for the opened jaw, as in ICT-FaceKit: at 1 it closes the lips of a
-fully opened jaw.
+Joints and lids replace three of the 53 ARKit shapes, which avoids redundant parameters: `jawOpen`
+is the jaw's rotation about +x, `eyeBlink_L` and `eyeBlink_R` are the two eyelid coefficients. Their
+columns stay in place and are zero. Code that drives the head with ARKit coefficients turns the jaw
+by 25.3 degrees times `jawOpen` and sets the lids. `mouthClose` stays a corrective for the opened
+jaw, as in ICT-FaceKit: at 1 it closes the lips of a fully opened jaw.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.heads.calibrate import with_mediapipe
+from headsplat.heads.calibrate import with_calibrated_mediapipe
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.albedo import paint
 from headsplat.heads.ict.hidden import visible_triangles
@@ -28,11 +27,11 @@ from headsplat.runtime.logs import log
 
 NAME = "ict"
 LICENCE = "MIT License, Copyright (c) 2020 USC Institute for Creative Technologies"
-# Coefficients of blendshapes lie in 0..1, most of them near 0 most of the time.
+# Prior deviation of blendshape coefficients: in 0..1, mostly near 0.
 EXPRESSION_STD = 0.3
-# ICT's blink leaves a slit at the outer corner; this much more closes it.
+# Gain of ICT's blink, which otherwise leaves a slit at the outer corner.
 BLINK_GAIN = 1.10
-# A vertex that no expression but `jawOpen` moves by more than this is still.
+# Threshold of displacement for static vertices, ignoring `jawOpen`.
 STILL = 5e-4
 
 
@@ -54,11 +53,11 @@ def build_head(source: FaceXModel) -> HeadModel:
     whole = _assemble(source, vertices, expressions, faces, texture_faces, polygon, rig)
     stays = visible_triangles(whole, Graph(faces, vertices))
     faces, texture_faces, polygon = faces[stays], texture_faces[stays], polygon[stays]
-    # Joints must hang on vertices that stay.
+    # Joints must be regressed from kept vertices.
     rig = build_rig(vertices, faces, jaw_open, still)
     log.info("ICT head: jawOpen is %.1f degrees of the jaw", np.rad2deg(rig.jaw_angle))
     head = _assemble(source, vertices, expressions, faces, texture_faces, polygon, rig)
-    return with_mediapipe(_compacted(head, source.landmarks))
+    return with_calibrated_mediapipe(_compacted(head, source.landmarks))
 
 
 def _kept_triangles(
@@ -71,7 +70,7 @@ def _kept_triangles(
     skin = np.zeros(len(vertices), dtype=bool)
     for name in parts.SKIN:
         skin[parts.PARTS[name].vertices] = True
-    # Whole polygons go, so that the rim does not run along diagonals.
+    # Whole polygons are removed, so that the rim does not follow diagonals.
     outside = np.zeros(parts.POLYGONS, dtype=bool)
     outside[polygon[(skin & ~inside_bust(vertices))[faces].any(1)]] = True
     kept = wanted[polygon] & ~outside[polygon]

@@ -18,12 +18,12 @@ SIZE = 400
 DISTANCE = 0.6
 YAWS = (-50.0, 0.0, 50.0)
 PITCHES = (-30.0, 0.0, 30.0)
-# Inner triangles this many rings around a seen one stay, for mouths and eyes of other people.
+# Rings of inner triangles kept around visible ones, for other identities.
 SPARE_RINGS = 2
 
 
 def visible_triangles(head: HeadModel, graph: Graph) -> np.ndarray:
-    """(F,) bool: all skin, and inner triangles that open mouths or turned eyes show."""
+    """(F,) bool: all skin, and inner triangles visible with open mouth or turned eyes."""
     geometry = HeadGeometry(head)
     mouth = head.template[head.regions["lips"]].mean(0)
     seen = _seen_in_poses(_mouth_poses(geometry), head.faces, mouth, 0.12)
@@ -71,7 +71,7 @@ def _posed(
 def _seen_in_poses(
     poses: list[np.ndarray], faces: np.ndarray, center: np.ndarray, extent: float
 ) -> np.ndarray:
-    """(F,) bool: triangles that are in front in some pixel of some view of some pose.
+    """(F,) bool: triangles visible in any pixel of any view and pose.
 
     Args:
         poses: (V, 3) vertices each, in metres.
@@ -90,6 +90,6 @@ def _seen_in_poses(
         points = torch.from_numpy(vertices.astype(np.float32))[None]
         image = project(points, rotation[None], translation[None], intrinsics)
         face, _ = rasterize_triangles(image, corners, SIZE, SIZE)
-        # The background, -1, lands in the spare last place.
+        # The background, -1, indexes the spare last entry.
         seen[face.numpy()] = True
     return seen[:-1]

@@ -1,10 +1,10 @@
 """Joints and skinning of the ICT head, derived from its shapes.
 
-ICT-FaceKit has no joints. Its `jawOpen` turns the lower teeth as one rigid body, which gives the
-jaw's pivot and angle; how far every other vertex follows that rotation gives its jaw weight. What
-the rotation leaves unexplained (folds of the cheeks, the shape of the opened lips) becomes a pose
-corrective that grows with the sine of the jaw angle, so that turning the jaw joint by `angle`
-reproduces `jawOpen` on every vertex, and the column `jawOpen` of the expressions is left empty.
+ICT-FaceKit has no joints. Its `jawOpen` rotates the lower teeth as one rigid body, which gives the
+jaw's pivot and angle. The jaw weight of every other vertex is its share of that rotation. The
+residual (cheek folds, shape of the open lips) becomes a pose corrective that grows with the sine of
+the jaw angle. Turning the jaw joint by `angle` thus reproduces `jawOpen` exactly, and the
+expression column `jawOpen` is zero.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from headsplat.heads.ict.mesh import Graph
 # Root and neck in FLAME's frame, on the axis of the cervical spine, metres.
 ROOT = (0.0, -0.150, -0.055)
 NECK = (0.0, -0.075, -0.045)
-# Below this oblique plane, y + 0.46 z + 0.105 = 0, lies the neck; 7 cm on, the trunk.
+# The neck is below the oblique plane y + 0.46 z + 0.105 = 0, and the trunk 7 cm below it.
 NECK_SLOPE, NECK_LEVEL, NECK_LENGTH = 0.46, 0.105, 0.07
-# Vertices this near to the jaw's axis hardly move by it: their share of it is not measurable.
+# Vertices closer to the jaw axis hardly move, so their weight is not measurable.
 AXIS_RADIUS = 0.004
-# Joints follow the identity through the still vertices within this height above and below.
+# Joints are regressed from static vertices within this height above and below.
 SUPPORT_HEIGHT = 0.04
 
 
@@ -35,7 +35,7 @@ class Rig:
         skinning: (V, 5), rows sum to 1.
         correctives: (V, 3, 36) added before skinning per entry of the joints' R - I.
         jaw_angle: radians about +x at which `jawOpen` = 1 is reproduced.
-        jaw_blend: (V, 3, 3) what skinning multiplies each vertex by at that angle.
+        jaw_blend: (V, 3, 3) blended skinning matrix of each vertex at that angle.
     """
 
     joints: np.ndarray
@@ -46,7 +46,7 @@ class Rig:
     jaw_blend: np.ndarray
 
     def before_jaw(self, shape: np.ndarray) -> np.ndarray:
-        """A (V, 3) displacement that belongs on the opened jaw, as it must be before skinning."""
+        """Pull a (V, 3) displacement of the opened jaw back through skinning."""
         return np.linalg.solve(self.jaw_blend, shape[..., None])[..., 0]
 
 
@@ -136,7 +136,7 @@ def _correctives(
     pivot: np.ndarray,
     angle: float,
 ) -> np.ndarray:
-    """(V, 3, 36): what skinning lacks of `jawOpen`, before the blended matrix it goes through."""
+    """(V, 3, 36): residual of `jawOpen` after skinning, pulled back through the blended matrix."""
     target = vertices + jaw_open - jaw[:, None] * (pivot - _rotation(angle) @ pivot)
     missing = np.linalg.solve(blend, target[..., None])[..., 0] - vertices
     missing[np.linalg.norm(missing, axis=1) < 1e-6] = 0
@@ -148,20 +148,20 @@ def _correctives(
 
 
 def _ball_center(points: np.ndarray) -> np.ndarray:
-    """Center of the sphere through the back 60 % of an eyeball, where no cornea bulges."""
+    """Center of the sphere through the back 60 % of an eyeball, without the cornea."""
     back = points[points[:, 2] < np.quantile(points[:, 2], 0.6)]
     system = np.concatenate([2 * back, np.ones((len(back), 1))], 1)
     return np.linalg.lstsq(system, (back**2).sum(1), rcond=None)[0][:3]
 
 
 def _still_supports(vertices: np.ndarray, joints: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
-    """For root, neck and jaw: the still vertices (skin, upper teeth) of about their height."""
+    """Static vertices (skin, upper teeth) near the height of root, neck and jaw."""
     heights = vertices[:, 1]
     return [np.flatnonzero(mask & (np.abs(heights - y) < SUPPORT_HEIGHT)) for y in joints[:, 1]]
 
 
 def _affine_weights(points: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """(n,) the most even weights that sum to 1 and place the joint exactly."""
+    """(n,) minimum-norm weights that sum to 1 and reproduce the joint exactly."""
     system = np.concatenate([(points - joint).T, np.ones((1, len(points)))])
     return np.linalg.lstsq(system, np.array([0, 0, 0, 1.0]), rcond=None)[0]
 

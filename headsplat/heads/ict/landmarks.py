@@ -6,7 +6,7 @@ import torch
 from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.model import CONTOUR_BINS, CONTOUR_POINTS, ContourSet, LandmarkSet
 
-# The jaw line slides on curves from its resting vertex towards this point before the lips.
+# The jaw line slides on curves from its frontal vertex towards this point in front of the lips.
 FRONT = (0.0, -0.040)
 REACH = 0.8
 STEPS = 240
@@ -76,7 +76,7 @@ def _front_view(template: np.ndarray, faces: np.ndarray, rows: np.ndarray):
     size = np.ceil((template[:, :2].max(0) - corner) * PIXELS_PER_METRE).astype(int)
     points = np.empty((1, len(template), 3), dtype=np.float32)
     points[0, :, :2] = (template[:, :2] - corner) * PIXELS_PER_METRE
-    # So far away that perspective does not bend the weights.
+    # Distance at which perspective is negligible.
     points[0, :, 2] = 100.0 - template[:, 2]
     found, weights = rasterize_triangles(
         torch.from_numpy(points), torch.from_numpy(faces[rows]), int(size[0]), int(size[1])

@@ -92,7 +92,7 @@ class Graph:
         return np.array([v for a, b in ways for v in self.path(a, b)[:-1]])
 
     def fill(self, seeds: np.ndarray, barrier: np.ndarray) -> np.ndarray:
-        """(V,) bool: what is reached from `seeds` without crossing `barrier` (itself included)."""
+        """(V,) bool: flood fill from `seeds`, bounded by `barrier` (inclusive)."""
         inside = np.zeros(len(self.vertices), dtype=bool)
         blocked = np.zeros_like(inside)
         blocked[barrier] = True

@@ -14,8 +14,8 @@ IDENTITIES = 100
 NEUTRAL = "generic_neutral_mesh.obj"
 INDICES = "vertex_indices.json"
 
-# ICT's unit is about a centimetre: the similarity that puts its neutral onto FLAME's template
-# scales by this many metres and then moves by the offset, which places the origin inside the head.
+# Similarity from ICT's unit (about a centimetre) to FLAME's template: scale in metres, then offset.
+# The offset places the origin inside the head.
 METRES = 0.01005
 OFFSET = (0.0, -0.01234, -0.05766)
 

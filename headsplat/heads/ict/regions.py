@@ -6,7 +6,7 @@ from headsplat.heads.ict import parts
 from headsplat.heads.ict.joints import neck_height
 from headsplat.heads.ict.mesh import Graph, rim
 
-# FLAME ends at the base of the neck; ICT's shoulders would only follow the head where clothes are.
+# FLAME ends at the base of the neck. ICT's shoulders are cut off, because clothes cover them.
 TRUNK_CENTER, TRUNK_RADII, TRUNK_TOP, TRUNK_BOTTOM = -0.058, (0.097, 0.096), -0.12, -0.19
 
 
@@ -80,7 +80,7 @@ def _of_part(name: str, count: int) -> np.ndarray:
 
 
 def _ear(vertices: np.ndarray, skin: np.ndarray, graph: Graph, sign: int) -> np.ndarray:
-    """The auricle: an ellipse, seen from the side, around what stands out beyond the skull."""
+    """The auricle: vertices that protrude from the skull, within an ellipse in side view."""
     x = vertices[:, 0] * sign
     side = vertices[:, 1:]
     box = (side > (-0.05, -0.09)).all(1) & (side < (0.035, -0.01)).all(1) & skin

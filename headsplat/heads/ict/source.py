@@ -19,14 +19,14 @@ from headsplat.runtime.tars import tar_members
 from headsplat.runtime.zips import BROKEN, UnpackBudget, read_member, zip_size
 
 FOLDER = "FaceXModel"
-# The largest genuine file has 3 MB; one that claims more is not ICT's.
+# Size limit; the largest official file has 3 MB.
 LARGEST_MEMBER = 16 << 20
 _BROKEN = (*BROKEN, tarfile.TarError)
 
 
 @dataclass(frozen=True)
 class FaceXModel:
-    """ICT-FaceKit as its files have it: ICT's units and numbering.
+    """ICT-FaceKit in its own units and vertex numbering.
 
     Attributes:
         neutral: (V, 3) f32.

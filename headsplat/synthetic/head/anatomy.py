@@ -39,7 +39,7 @@ class Anatomy:
         mouth_upper: +1 upper .. -1 lower lip.
         surface: 1 on the skin, fading to 0 behind the lips; parts inside have 0.
         lower: 1 on the lower lip and below, 0 on the upper lip and above.
-        jaw: how far a vertex goes with the lower jaw.
+        jaw: share of the lower jaw's motion.
     """
 
     points: Array
@@ -79,7 +79,7 @@ def describe(assembly: Assembly) -> Anatomy:
 
 
 def _jaw_share(points: Array, part: Array, near_mouth: Array, mouth_upper: Array) -> Array:
-    """By the angle about the hinge: the jaw lies between the lips' plane and the throat."""
+    """Jaw weights by the angle about the hinge, between lip plane and throat."""
     arm = points - JOINTS[2]
     angle = np.rad2deg(np.arctan2(arm[:, 1], arm[:, 2]))
     share = smoothstep(angle, -25, -47) * smoothstep(angle, -122, -88)
@@ -115,7 +115,7 @@ def eyelids(anatomy: Anatomy) -> Array:
 
 
 def joint_regressor(anatomy: Anatomy) -> Array:
-    """(5, V): each joint as a mean of vertices that move with it under changes of identity."""
+    """(5, V): each joint as a weighted mean of vertices that share its identity changes."""
     points, part = anatomy.points, anatomy.part
     groups = [
         (part == SKIN) & (points[:, 1] < -120),
@@ -128,7 +128,7 @@ def joint_regressor(anatomy: Anatomy) -> Array:
     out = np.zeros((len(groups), len(points)))
     for joint, group in enumerate(groups):
         rows = np.flatnonzero(group)
-        # The smallest change of the plain mean that puts the joint exactly in its place.
+        # Smallest change of uniform weights that reproduces the joint exactly.
         system = np.concatenate([points[rows].T / 100, np.ones((1, len(rows)))])
         target = np.append(JOINTS[joint] / 100, 1.0)
         even = np.full(len(rows), 1 / len(rows))

@@ -18,14 +18,14 @@ class Head:
     """The finished mesh in millimetres.
 
     Attributes:
-        anatomy: per-vertex facts.
+        anatomy: per-vertex data.
         skin: ids and bare places of the skin.
         parts: ids of the other parts.
         faces: (F, 3) triangles.
         uv: (T, 2) atlas.
         uv_faces: (F, 3).
         face_part: (F,) part of every triangle.
-        attributes: (V, 9) what the paint depends on, columns as `paint` names them.
+        attributes: (V, 9) inputs of the paint functions, columns as named in `paint`.
     """
 
     anatomy: Anatomy
@@ -40,14 +40,14 @@ class Head:
 
 @cache
 def assemble() -> Head:
-    """Build the mesh; always the same."""
+    """Build the mesh; deterministic."""
     assembly = Assembly()
     skin = add_skin(assembly)
     parts = add_parts(assembly)
     anatomy = describe(assembly)
     faces, uv_faces = np.concatenate(assembly.faces), np.concatenate(assembly.uv_faces)
     uv = np.concatenate(assembly.uv)
-    # A triangle that joins the lips to the cavity belongs to the cavity: the larger number.
+    # A triangle between lips and cavity belongs to the cavity, the larger part number.
     face_part = anatomy.part[faces].max(1)
     bare = anatomy.points.copy()
     bare[: len(skin.bare)] = skin.bare

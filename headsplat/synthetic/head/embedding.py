@@ -32,7 +32,7 @@ _CONTOUR_LAST = np.array([4.75, 4.7, 4.6, 4.5, 4.2, 3.3, 2.1, 1.0, 0.0])
 
 
 class _Front:
-    """Places on the face by its curves, and where they are on the mesh."""
+    """Points on the face from its curves, and their embedding in the mesh."""
 
     def __init__(self, head: Head) -> None:
         self._head, self._chart = head, FrontChart()
@@ -43,8 +43,8 @@ class _Front:
     def place(self, targets: Array, lip: int = 0) -> tuple[Array, Array]:
         """(n, 3) -> triangles (n,) i32 and weights (n, 3) f32.
 
-        The lips touch at rest, so that a point there must say whose it is: `lip` +1 upper, -1
-        lower, 0 for places off the lips.
+        The lips touch at rest, so points there are assigned by `lip`: +1 upper, -1 lower, 0 off the
+        lips.
         """
         head = self._head
         side = head.anatomy.mouth_upper[head.faces[self._skin]].mean(1) * lip

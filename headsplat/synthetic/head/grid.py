@@ -12,9 +12,9 @@ SKIN, CAVITY, UPPER_TEETH, LOWER_TEETH, TONGUE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, R
 class Assembly:
     """A growing mesh: every part appends its vertices, faces and attributes.
 
-    Per vertex it keeps `rings`, where a vertex stands in the loops round eye and mouth (0 at the
-    outer loop, 1 at the lid margin or the border of the lip, 2 where the lips meet), and `upper`,
-    +1 on the upper and -1 on the lower lid or lip, fading to 0 at the corners.
+    `eye_ring` and `mouth_ring` are positions of vertices in the loops around eye and mouth. They
+    are 0 at the outer loop, 1 at the lid margin or lip border, 2 where the lips meet. `eye_upper`
+    and `mouth_upper` are +1 on the upper and -1 on the lower lid or lip, 0 at the corners.
     """
 
     points: list[Array] = field(default_factory=list)

@@ -1,6 +1,6 @@
-"""The procedural head as a `HeadModel`, made from this project's own curves and fields.
+"""The procedural head as a `HeadModel`, generated from curves and displacement fields.
 
-Needs no face detector: its landmarks come from the curves; `observe` refines them.
+No face detector is needed: landmarks come from the curves; `calibrated` refines them.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def procedural_head() -> HeadModel:
     def metres(millimetres: Array) -> Array:
         return (millimetres / 1000).astype(np.float32)
 
-    # Rows that sum to 1 move all joints along with the origin.
+    # Rows sum to 1, so a shift of the vertices shifts all joints.
     return HeadModel(
         template=metres(anatomy.points + ORIGIN_SHIFT),
         shape_basis=metres(shapes),

@@ -79,7 +79,7 @@ def _modes() -> dict[str, Callable[[Array, Array, Array], tuple]]:
 def identity_basis(anatomy: Anatomy) -> tuple[tuple[str, ...], Array]:
     """Names and (V, 3, S) millimetres per standard deviation.
 
-    An eyeball and its lids move as one rigid piece, so that a new face's lids still close.
+    Eyeballs and lids move rigidly together, so that lids close for all identities.
     """
     names, fields = zip(*_modes().items(), strict=True)
     points = anatomy.points
@@ -94,7 +94,7 @@ def identity_basis(anatomy: Anatomy) -> tuple[tuple[str, ...], Array]:
         hold = smoothstep(distance, 24, 16.5)[:, None, None]
         rigid = np.stack([displace(field, center[None]) for field in fields], 2)
         basis += hold * (rigid - basis)
-    # Fields of the lips must not push the teeth about; broad fields carry them along.
+    # Lip fields do not move the teeth; broad fields do.
     inner = smoothstep(anatomy.surface, 0, 1)[:, None, None]
     local = np.array([name.startswith(("mouth", "upper", "lower", "nose")) for name in names])
     basis = np.where(local, basis * inner, basis)

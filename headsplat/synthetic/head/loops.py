@@ -30,8 +30,8 @@ def spread(count: int) -> Array:
 def around(lower: int, upper: int) -> tuple[Array, Array]:
     """Fraction from the left to the right end of an opening, and side, of a closed loop.
 
-    The loop starts at the left end (as the viewer sees it), runs along the lower edge to the
-    right end and back along the upper edge.
+    The loop starts at the viewer's left end. It runs along the lower edge to the right end and back
+    along the upper edge.
 
     Returns:
         fraction (lower + upper,) and `upper` (lower + upper,): -1 .. 1, 0 at both ends.
@@ -59,7 +59,7 @@ def on_lid(xy: Array, radius: float = LID_RADIUS) -> Array:
 
 
 def eye_loops(start: Array, lower: int, surface: Surface) -> list[tuple[float, Array, Array]]:
-    """Loops round the LEFT eye from the rectangle `start` (n, 3) to behind the lids.
+    """Loops around the LEFT eye from the rectangle `start` (n, 3) to behind the lids.
 
     Returns:
         (ring, upper (n,), points (n, 3)) of each loop, from outside to inside.
@@ -73,7 +73,7 @@ def eye_loops(start: Array, lower: int, surface: Surface) -> list[tuple[float, A
         away = np.hypot(*((xy - EYE[:2]) / (21.5, 14.0)).T)
         lid = smoothstep(away, 1.0, 0.66)
         depth = on_lid(xy)
-        # The fold above the upper lid, and the fullness of the brow's soft tissue over it.
+        # The fold above the upper lid, and the soft tissue below the brow.
         crease = -1.5 * gauss((ring - 0.6) / 0.13) * upper.clip(0)
         bag = 0.5 * gauss((ring - 0.72) / 0.2) * (-upper).clip(0)
         points[:, 2] = points[:, 2] + lid * (depth - points[:, 2]) + crease + bag
@@ -96,7 +96,7 @@ def eye_loops(start: Array, lower: int, surface: Surface) -> list[tuple[float, A
 
 
 def closed_lid_shift(ring: Array, upper: Array, points: Array) -> Array:
-    """How the LEFT eye's lids move from open to closed.
+    """Displacement of the LEFT eye's lids from open to closed.
 
     Args:
         ring: (n,) loop values of vertices round the eye.
@@ -129,7 +129,7 @@ _seam = PchipInterpolator(_x, (-37.2, -37.0, -36.5, -36.2, -36.3, -36.4, -36.6))
 
 
 def lip_border(x: Array, upper: Array) -> Array:
-    """Height of the border of the red of the lips at x. (n,) -> (n,)."""
+    """Height of the vermilion border of the lips at x. (n,) -> (n,)."""
     a = np.abs(x).clip(0, MOUTH_HALF_WIDTH)
     return np.where(upper >= 0, _upper_border(a), _lower_border(a))
 
@@ -162,7 +162,7 @@ def mouth_loops(start: Array, lower: int, surface: Surface) -> list[tuple[float,
         share = ring - 1
         points = rim + share * (seam - rim)
         points[:, 0] *= 1 - 0.035 * share
-        # The red bulges early on the upper and late on the lower lip, then turns inwards.
+        # The vermilion bulges early on the upper and late on the lower lip, then turns inwards.
         bend = np.where(upper >= 0, share**0.8, share**0.7)
         points[:, 2] += fullness * np.sin(np.pi * bend) ** 0.85
         points[:, 2] -= 1.2 * share * (1 - np.abs(upper))

@@ -26,7 +26,7 @@ X, Y, Z, EYE_RING, EYE_UPPER, MOUTH_RING, MOUTH_UPPER, U, V = range(9)
 
 @dataclass(frozen=True)
 class Person:
-    """What a person looks like; colors are sRGB in 0..1, lengths in millimetres.
+    """Appearance of a person; colors are sRGB in 0..1, lengths in millimetres.
 
     Attributes:
         skin: of the forehead.
@@ -76,7 +76,7 @@ def _noise(*coordinates: Array) -> Array:
 
 
 def _brow(at: Array, person: Person) -> Array:
-    """How much brow covers a place: an arch of fine strokes."""
+    """Coverage by the brow: an arch of fine strokes."""
     a = np.abs(at[:, X])
     along = (a - 10.5) / 40.0
     inside = along.clip(0, 1)
@@ -108,7 +108,7 @@ def _skin(at: Array, part: Array, person: Person) -> Array:
         + 0.35 * gauss(x / 14, (y + 74) / 10)
     )  # fmt: skip
     color = _mix(color, np.asarray(person.skin) * (1.0, 0.80, 0.78), person.blush * rosy)
-    # Soft shade where light hardly reaches, so that flat light still models the face.
+    # Baked soft shading, so that the face has relief under flat light.
     shade = front * (
         0.12 * gauss((a - 17) / 6.5, (y - 38) / 9) + 0.10 * gauss((a - 30) / 14, (y - 21) / 6)
         + 0.16 * gauss((a - 15.5) / 3.0, (y + 6) / 7) + 0.16 * gauss(x / 14, (y + 55.5) / 4.5)
@@ -161,7 +161,7 @@ def _eyeball(at: Array, part: Array, person: Person) -> Array:
 
 
 def _teeth(at: Array, part: Array, person: Person) -> Array:
-    del person  # Everybody's teeth are alike here.
+    del person  # Teeth are equal for all persons.
     u, y = at[:, U], at[:, Y]
     arc = (u - u.min(initial=0.9)) / 0.096 * 14
     gap = smoothstep(np.abs(arc - np.round(arc)), 0.09, 0.02)
@@ -176,7 +176,7 @@ def _teeth(at: Array, part: Array, person: Person) -> Array:
 
 
 def _cavity(at: Array, part: Array, person: Person) -> Array:
-    del part, person  # Depth alone decides: the mouth grows dark towards the throat.
+    del part, person  # Color depends on depth only: darker towards the throat.
     deep = smoothstep(at[:, Z], 78, 52)
     return np.array((0.36, 0.13, 0.12)) * (1 - 0.72 * deep)[:, None]
 

@@ -53,7 +53,7 @@ def add_eyeball(assembly: Assembly, part: int) -> Array:
         rings.append(assembly.add(center + ring, part))
         uv_rings.append(assembly.add_uv(place + 0.1 * _sphere_uv(degrees) * circle))
     back = assembly.add((center - (0, 0, EYE_RADIUS))[None], part)
-    # The sphere's back shrinks to a thin outer band; its tip is repeated all round.
+    # The back of the sphere is a thin outer band; its pole is repeated around.
     uv_back = assembly.add_uv(
         place
         + 0.1

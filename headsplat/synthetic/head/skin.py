@@ -157,7 +157,7 @@ def add_skin(assembly: Assembly) -> Skin:
     positions = assembly.positions()
     keep = solid.ravel()
     assembly.add_quads(lattice_quads(ids)[keep], lattice_quads(uv_ids)[keep], positions)
-    # The crown closes with a fan; each of its triangles has its own tip in the atlas.
+    # The crown is closed by a fan; each triangle has its own tip in the atlas.
     tips = assembly.add_uv(np.stack([(u[:-1] + u[1:]) / 2, np.full(wide, _ATLAS[3])], 1))
     fan = np.stack([ids[-1, :-1], ids[-1, 1:], np.full(wide, vertex[-1])], 1)
     assembly.add_triangles(fan, np.stack([uv_ids[-1, :-1], uv_ids[-1, 1:], tips], 1))
@@ -200,7 +200,7 @@ def add_skin(assembly: Assembly) -> Skin:
 
 
 def _add_cavity(assembly: Assembly, start_ids: Array, upper: Array, start: Array) -> None:
-    """Append the mouth's inside behind the innermost lip loop, on an atlas island of its own."""
+    """Append the mouth cavity behind the innermost lip loop, on a separate atlas island."""
     loops = cavity_loops(start, upper)
     u0, v0, u1, v1 = _CAVITY_ATLAS
     center, half = np.array([u0 + u1, v0 + v1]) / 2, (u1 - u0) / 2
@@ -232,13 +232,13 @@ def _hair(points: Array) -> Array:
     outward = points - axis
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     thick = _HAIR * smoothstep(height, -1, 15) + 7 * smoothstep(height, 10, 45)
-    # Hair lies close where the ear stands out of it.
+    # Hair is thin around the ears.
     ear = gauss((points[:, 1] - 14) / 30, (points[:, 2] + 10) / 24) * (np.abs(points[:, 0]) > 40)
     thick *= 1 - 0.9 * ear
     nape = 1 - 0.6 * smoothstep(points[:, 1], 0, -60)
     turn = np.arctan2(points[:, 0], points[:, 2] + 13)
     wave = 1 + 0.10 * np.sin(19 * turn + points[:, 1] / 14) + 0.07 * np.sin(7 * turn - 1)
-    # A quiff above the forehead, higher on the side the hair is swept to.
+    # A quiff above the forehead, higher on one side.
     quiff = gauss((points[:, 0] + 12) / 34, (points[:, 1] - 116) / 16) * (points[:, 2] > 0)
     thick = thick * wave + 6 * quiff
     return outward * (thick * nape)[:, None]

@@ -57,7 +57,7 @@ _NET = np.array(
     ],
     dtype=np.float64,
 )  # fmt: skip
-# Below the mouth the numbers above are a little long, and the neck a little wide.
+# Corrections: shorten the part below the mouth and narrow the neck.
 _NET[:4, :, 0] *= np.array([0.93, 0.92, 0.94, 0.975])[:, None]
 _NET[:, :, 1] += 0.04 * np.clip(-40 - _NET[:, :, 1], 0, 45)
 LEVELS = len(_NET)
@@ -105,7 +105,7 @@ class FrontChart:
         s, t = np.meshgrid(np.linspace(-4, 4, 81), np.linspace(3, 15.5, 126), indexing="ij")
         self._grid = np.stack([s.ravel(), t.ravel()], 1)
         places = base(self._grid[:, 0], self._grid[:, 1])
-        # Depth counts a little, so that the throat is not taken for the chin above it.
+        # Depth has a small weight, so that the throat is not matched to the chin above it.
         self._tree = cKDTree(places * (1, 1, 0.15))
 
     def points(self, xy: Array) -> Array:
@@ -163,7 +163,7 @@ def with_features(points: Array) -> Array:
     height = nose(x, y)
     out = points.copy()
     out[:, 2] += front * (height + relief(x, y))
-    # The tip droops and the wings tuck in below, which a plain height could not do.
+    # The tip droops and the wings turn inwards, which a height field cannot represent.
     tip = gauss(x / 9, (y + 5.5) / 4.5)
     out[:, 1] += front * 1.2 * tip
     out[:, 1] -= front * 3.2 * smoothstep(height, 8, 20) * gauss((y + 7) / 6)
@@ -183,6 +183,6 @@ _hair_y = PchipInterpolator(
 def hair_amount(points: Array) -> Array:
     """Signed height above the hairline, millimetres: positive under hair. (N, 3) -> (N,)."""
     x, y, z = points.T
-    # The fringe is swept from a parting on the left and leaves the right temple barer.
+    # The fringe is parted on the left and exposes the right temple.
     fringe = smoothstep(z, 30, 55) * (3.5 * np.sin(x / 17 + 0.9) + 1.2 * np.sin(x / 5.3))
     return y - _hair_y(np.clip(z, -70, 80)) - fringe

@@ -1,9 +1,9 @@
 """Appearance model of skin points: albedo times light, both estimated from the clip.
 
 brightness[t, m] = albedo[m] * shade[t, m], shade = harmonics(normal[t, m]) . (light + drift[t]):
-second-order spherical harmonics (Ramamoorthi and Hanrahan 2001) of the clip in the camera's
-axes, and a small drift of each frame's exposure and direction. Gamma-coded brightness is used: a
-power of a product is the product of powers.
+second-order spherical harmonics lighting (Ramamoorthi and Hanrahan 2001) in camera axes, and a
+small per-frame drift of exposure and direction. Gamma-coded brightness is used, because a power of
+a product is the product of powers.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from torch import Tensor
 ROUNDS = 3
 # Drifting terms: constant and the three directions.
 DRIFTING = 4
-# Damping of the light's steps and prior of a frame's drift, shares of the data's own weight.
+# Damping of the light's steps and prior of the drift, relative to the weight of the data.
 LIGHT_PRIOR, DRIFT_PRIOR = 1e-4, (1e-4, 0.02, 0.02, 0.02)
-# A point seen less than this often, in frames, has no albedo.
+# Minimum number of frames that must show a point for an albedo.
 SEEN = 3.0
 
 
@@ -28,7 +28,7 @@ def harmonics(normal: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Color:
+class Appearance:
     """Appearance of the clip: albedo (M,), known (M,) 1 where observed, light (9,)."""
 
     albedo: Tensor
@@ -36,7 +36,7 @@ class Color:
     light: Tensor
 
 
-def fit_color(value: Tensor, normal: Tensor, weight: Tensor) -> Color:
+def fit_appearance(value: Tensor, normal: Tensor, weight: Tensor) -> Appearance:
     """Albedo, light and drift by alternating weighted least squares.
 
     Args:
@@ -50,9 +50,9 @@ def fit_color(value: Tensor, normal: Tensor, weight: Tensor) -> Color:
     known = (weight.sum(0) > SEEN).to(value.dtype)
     for _ in range(ROUNDS):
         light = light + _light_step(value, shade, normal, weight)
-        color = Color(_albedo(value, harmonics(normal) @ light, weight), known, light)
-        shade = find_shade(value, color, normal, weight)
-    return Color(_albedo(value, shade, weight), known, light)
+        color = Appearance(_albedo(value, harmonics(normal) @ light, weight), known, light)
+        shade = fit_shade(value, color, normal, weight)
+    return Appearance(_albedo(value, shade, weight), known, light)
 
 
 def _albedo(value: Tensor, shade: Tensor, weight: Tensor) -> Tensor:
@@ -80,13 +80,13 @@ def _light_step(value: Tensor, shade: Tensor, normal: Tensor, weight: Tensor) ->
         right += pull.T @ off.flatten()
         size += (weight[rows] * albedo.square()).sum()
     prior = LIGHT_PRIOR * size * torch.eye(9, dtype=value.dtype, device=value.device)
-    # Light and albedo share a scale; it stays where it is.
+    # Light and albedo share a scale ambiguity; the current scale is kept.
     prior[0, 0] = size
     return torch.linalg.solve_ex(matrix + prior, right).result
 
 
-def find_shade(value: Tensor, color: Color, normal: Tensor, weight: Tensor) -> Tensor:
-    """(N, M) shade of each frame: the clip's light and the frame's own drift.
+def fit_shade(value: Tensor, color: Appearance, normal: Tensor, weight: Tensor) -> Tensor:
+    """(N, M) shading of each frame: the clip's light plus the frame's drift.
 
     Args:
         value: (N, M) brightness.

@@ -14,13 +14,13 @@ from headsplat.frames.packs import FrameStore
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.process import available_threads
 
-# Green: cameras sample it best, and one channel is albedo times light, which a mixture is not.
+# Green channel: best sampled by cameras. In a single channel, brightness is albedo times light.
 CHANNEL = 1
-# Blur of every level, in its own pixels.
+# Blur of every pyramid level, in its pixels.
 BLUR = 1.0
 
 
-class Images:
+class BrightnessReader:
     """Frames of one clip, by id.
 
     Args:
@@ -58,7 +58,7 @@ class Images:
         if self._mattes is not None:
             out[1] = decode_image(self._mattes.read(frame))
 
-    def __enter__(self) -> "Images":
+    def __enter__(self) -> "BrightnessReader":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,13 +67,13 @@ class Images:
             self._mattes.close()
 
 
-def look_up(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
+def sample_planes(planes: Tensor, pixels: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
     """Sample brightness, its gradient, and the matte at points.
 
     Args:
         planes: (n, 2, H, W) uint8.
         pixels: (n, M, 2) continuous pixels of the full image.
-        factor: 1, 2 or 4: how much the image is shrunk.
+        factor: 1, 2 or 4: downsampling factor.
 
     Returns:
         value (n, M) in 0..1, slope (n, M, 2) by pixels of the full image, matte (n, M), which is

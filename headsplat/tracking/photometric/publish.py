@@ -1,6 +1,6 @@
-"""Publishing of a clip's final track, refined or not.
+"""Publish a clip's final track, refined or not.
 
-PyTorch is not imported here, because a stage that only publishes would spend its time on that.
+This module does not import PyTorch, which would dominate the time of a stage that only publishes.
 """
 
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from headsplat.track import Track, write_track
 
 
 def publish_track(
-    track: Track, verdict: Mapping[str, Any], out: Path, identity_out: Path, verdict_out: Path
+    track: Track, verdict: Mapping[str, Any], out: Path, identity_out: Path, refinement_out: Path
 ) -> None:
-    """Publish a clip's final track and what became of its refinement.
+    """Publish a clip's final track and the summary of its refinement.
 
     Args:
         track: the track.
-        verdict: what the refinement did: at least its `mode`.
+        verdict: summary of the refinement, with at least its `mode`.
         out: packed track to write.
         identity_out: identity coefficients to write, `.npy` of (S,) float32.
-        verdict_out: JSON to write.
+        refinement_out: JSON to write.
     """
     write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
-    write_json(verdict_out, verdict)
+    write_json(refinement_out, verdict)
     write_track(out, track)

@@ -1,11 +1,11 @@
-"""Photometric refinement of a solved clip.
+"""Photometric refinement of a landmark track by Gauss-Newton.
 
 The energy of the first solve is extended by a photometric term: each frame's image is compared
 with colors that are estimated from the clip.
 
-Gauss-Newton on all frames at once; the identity is freed together with the albedos that follow
-it. Clips longer than `JOINT` frames find the identity and the colors from runs spread over the
-clip and are then refined window by window.
+All frames are solved at once; identity and albedos are free together. Clips longer than `JOINT`
+frames estimate identity and colors on runs spread over the clip and are then refined window by
+window.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,32 +21,32 @@ from headsplat.runtime.logs import log
 from headsplat.runtime.progress import progress
 from headsplat.tracking import priors as numbers
 from headsplat.tracking.layout import Layout, State
-from headsplat.tracking.photometric.color import Color
-from headsplat.tracking.photometric.images import Images
+from headsplat.tracking.photometric.color import Appearance
+from headsplat.tracking.photometric.images import BrightnessReader
 from headsplat.tracking.photometric.surface import SurfacePoints
 from headsplat.tracking.photometric.terms import PhotometricTerms
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import Priors
-from headsplat.tracking.solver import ClipSolver, Progress
+from headsplat.tracking.solver import ClipSolver, SolveProgress
 from headsplat.tracking.terms import Terms
 
 POINTS = 2000
-# How much the images are shrunk, and steps at that; what shows is found anew before each.
+# Downsampling factor and steps of each level; visibility is updated before each step.
 LEVELS = ((2, 3), (1, 4), (1, 3))
 DAMPING = 1e-4
 JOINT, WINDOW, OVERLAP = 800, 400, 50
-# The error of held-out points must fall by this share. That of landmarks may rise by the other:
-# it was minimal before, and the minimum includes lasting errors of the detector.
+# Required relative decrease of the held-out photometric error, and allowed relative increase of the
+# landmark error. The latter was minimal before and includes systematic errors of the detector.
 GAIN, SLACK = 0.03, 0.25
 SETTLE_ROUNDS = 2
 
 
-Save = Callable[[str, Progress], None]
-Load = Callable[[str], Progress | None]
+Save = Callable[[str, SolveProgress], None]
+Load = Callable[[str], SolveProgress | None]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RefinementErrors:
     """Errors (before, after): brightness of held-out points in 0..1, and landmarks in pixels."""
 
     held_out: tuple[float, float]
@@ -54,7 +54,7 @@ class Verdict:
 
     @property
     def better(self) -> bool:
-        """Whether the refined track is to be taken."""
+        """Whether the refined track is better."""
         gain = self.held_out[1] <= (1 - GAIN) * self.held_out[0]
         return gain and self.landmarks[1] <= (1 + SLACK) * self.landmarks[0]
 
@@ -65,14 +65,14 @@ class Refiner:
     Args:
         terms: landmark terms of the clip.
         priors: of the clip.
-        linked: (N - 1,) bool, neighbors of one motion.
+        linked: (N - 1,) bool, False at cuts.
         points: skin points.
         visibility: of the head's mesh.
         images: of the clip.
         ids: (N,) frame ids.
         center: principal point.
-        save: keeps the progress of a named run.
-        load: gives back what an earlier run of the same key kept, or None.
+        save: stores the progress of a named run.
+        load: returns the stored progress of a named run, or None.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Refiner:
         linked: Tensor,
         points: SurfacePoints,
         visibility: Visibility,
-        images: Images,
+        images: BrightnessReader,
         ids: Sequence[int],
         center: tuple[float, float],
         save: Save,
@@ -94,7 +94,7 @@ class Refiner:
         self._layout: Layout = terms.layout
         self._save, self._load = save, load
 
-    def refine(self, state: State) -> tuple[State, Verdict]:
+    def refine(self, state: State) -> tuple[State, RefinementErrors]:
         """The refined state, and whether it is better."""
         count = len(state.frame)
         frames = torch.arange(count, device=state.frame.device)
@@ -114,13 +114,15 @@ class Refiner:
             high = min(low + WINDOW, count)
             first, last = max(low - OVERLAP, 0), min(high + OVERLAP, count)
             part, window = start.part(slice(first, last)), frames[first:last]
-            part = self._descend(f"window-{low}", part, self._photometric(window, color), window)
+            part = self._solve_levels(
+                f"window-{low}", part, self._photometric(window, color), window
+            )
             state.frame[low:high] = part.frame[low - first : high - first]
             state.rotation[low:high] = part.rotation[low - first : high - first]
         return state, verdict
 
-    def _photometric(self, frames: Tensor, color: Color | None = None) -> PhotometricTerms:
-        """Terms of some frames; their colors are `color`, or else found with the rest."""
+    def _photometric(self, frames: Tensor, color: Appearance | None = None) -> PhotometricTerms:
+        """Photometric terms of some frames; colors are `color`, or estimated if None."""
         rows = frames.tolist()
         planes = self._images.read([self._ids[row] for row in rows])
         trust = self._terms.weight[frames]
@@ -128,25 +130,25 @@ class Refiner:
             self._points, self._visibility, planes.to(frames.device), self._center, trust, color
         )
 
-    def _joint(self, state: State, frames: Tensor) -> tuple[State, Verdict, Color]:
+    def _joint(self, state: State, frames: Tensor) -> tuple[State, RefinementErrors, Appearance]:
         photometric = self._photometric(frames)
         before, start = self._held_out(photometric, state), state
-        state = self._descend("joint", state, photometric, frames)
+        state = self._solve_levels("joint", state, photometric, frames)
         after = self._held_out(photometric, state)
         misses = tuple(self._landmark_error(s, frames) for s in (start, state))
-        return state, Verdict((before, after), misses), photometric.color
+        return state, RefinementErrors((before, after), misses), photometric.color
 
-    def _descend(
+    def _solve_levels(
         self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
     ) -> State:
-        """Solve all levels for some frames, from where an earlier run left them.
+        """Solve all levels for some frames, resuming an earlier run.
 
         The identity is free where the colors are.
         """
         linked = (frames[1:] == frames[:-1] + 1) & self._linked[frames[:-1]]
         solver = ClipSolver(self._terms, self._priors, frames, linked)
         free = 0 if photometric.given else self._layout.n_identity
-        kept, start = self._load(name) or Progress(state), state
+        kept, start = self._load(name) or SolveProgress(state), state
         state = kept.state
         for level in range(kept.iteration, len(LEVELS)):
             factor, steps = LEVELS[level]
@@ -155,7 +157,7 @@ class Refiner:
                 state = self._step(solver, photometric, state, factor, free)
             if not photometric.given:
                 state = remove_common_motion(solver, state, start, numbers.OUTLIER)
-            self._save(name, Progress(state, iteration=level + 1))
+            self._save(name, SolveProgress(state, iteration=level + 1))
         return state
 
     def _step(
@@ -198,7 +200,7 @@ class Refiner:
         return float(torch.cat(parts).median())
 
 
-def log_verdict(verdict: Verdict, taken: bool) -> None:
+def log_refinement(verdict: RefinementErrors, taken: bool) -> None:
     """Log the errors before and after, and whether the refined track is used."""
     before, after = verdict.held_out
     log.info(
@@ -210,7 +212,7 @@ def log_verdict(verdict: Verdict, taken: bool) -> None:
 
 
 def common_motions(state: State, layout: Layout) -> Tensor:
-    """Derivatives of each frame's place by motions common to all frames.
+    """Derivatives of each frame's `place` by motions common to all frames.
 
     Args:
         state: of the frames.
@@ -231,17 +233,17 @@ def common_motions(state: State, layout: Layout) -> Tensor:
 
 
 def remove_common_motion(solver: ClipSolver, state: State, start: State, outlier: float) -> State:
-    """Turn all frames alike to the mean turn of `start`, then shift them alike to their landmarks.
+    """Reset the mean rotation of all frames to that of `start`, then shift to fit landmarks.
 
-    With free colors the images fit as well if the head is turned, shifted or grown alike in all
-    frames, and only weak ties to landmarks would resist such a drift. So the common turn stays
-    that of the landmarks' solve, and the landmarks place the head again.
+    With free colors, a common rotation, shift or scale of all frames fits the images equally well.
+    Only the weak landmark terms would resist this drift. The common rotation is therefore reset to
+    the landmark solve, and the landmarks determine the position again.
 
     Args:
         solver: of the frames.
         state: of the frames.
-        start: the landmarks' solve of the same frames.
-        outlier: where residuals lose their pull, in standard deviations.
+        start: landmark solve of the same frames.
+        outlier: scale of the robust loss, in standard deviations.
     """
     layout = solver.layout
     turn = axis_angle_from_matrix(start.rotation.mT @ state.rotation).mean(0)

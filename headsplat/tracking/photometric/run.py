@@ -21,9 +21,9 @@ from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import pack_track
-from headsplat.tracking.photometric.images import Images
+from headsplat.tracking.photometric.images import BrightnessReader
 from headsplat.tracking.photometric.publish import publish_track
-from headsplat.tracking.photometric.refine import POINTS, Refiner, Verdict, log_verdict
+from headsplat.tracking.photometric.refine import POINTS, RefinementErrors, Refiner, log_refinement
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
 from headsplat.tracking.priors import INDEPENDENT_FRAMES, build_priors
@@ -31,7 +31,7 @@ from headsplat.tracking.run import read_identity
 from headsplat.tracking.solve_checkpoint import SolveCheckpoint
 from headsplat.tracking.terms import Terms
 
-# The landmarks' places on the head are found again at the track, from so many frames.
+# Number of frames from which landmark offsets are estimated.
 OFFSET_FRAMES, OFFSET_ROUNDS = 400, 3
 
 
@@ -45,7 +45,7 @@ def refine_track(
     mattes: Sequence[Path],
     out: Path,
     identity_out: Path,
-    verdict_out: Path,
+    refinement_out: Path,
     identity: Path | None = None,
     mode: str = "auto",
     scratch: Path | None = None,
@@ -56,18 +56,19 @@ def refine_track(
 
     Args:
         head_path: head model `.npz` of the track.
-        track_path: the landmarks' track.
-        landmarks: what it was made from, and so on.
+        track_path: the landmark track.
+        landmarks: landmarks of the clip.
         crop: the clip's window.
         frames_table: the frame table.
         frames: `frames/*.zip`.
         mattes: `alpha/*.zip`.
         out: track to write.
         identity_out: identity coefficients to write, (S,).
-        verdict_out: JSON to write: `mode`, `taken`, `held_out` and `landmarks`, see `Verdict`.
+        refinement_out: JSON to write: `mode`, `taken`, and the errors `held_out` and
+            `landmarks` of `RefinementErrors`.
         identity: `.npy` mean of the identity prior that the track was made with.
-        mode: "auto" takes the refined track if held-out skin and landmarks say that it is better,
-            "always" takes it.
+        mode: "auto" takes the refined track if held-out skin and landmarks improve, "always" takes
+            it in any case.
         scratch: folder for resumable state; None keeps none.
         device: "auto", "cpu" or "cuda".
         code: version of the code; resumable state of another version is not used.
@@ -86,9 +87,9 @@ def refine_track(
     detections, images = (landmarks, crop, frames_table), (frames, mattes)
     refined, found = _refined(head, track, detections, images, identity, checkpoint)
     taken = mode == "always" or found.better
-    log_verdict(found, taken)
+    log_refinement(found, taken)
     verdict = {"mode": mode, "taken": taken} | asdict(found)
-    publish_track(refined if taken else track, verdict, out, identity_out, verdict_out)
+    publish_track(refined if taken else track, verdict, out, identity_out, refinement_out)
     if store is not None:
         store.clear()
 
@@ -100,7 +101,7 @@ def _refined(
     images: tuple[Sequence[Path], Sequence[Path]],
     identity: Path | None,
     checkpoint: SolveCheckpoint,
-) -> tuple[Track, Verdict]:
+) -> tuple[Track, RefinementErrors]:
     # Threads work on separate frames; the matrices are too small for parallel kernels.
     torch.set_num_threads(1)
     device = checkpoint.device
@@ -114,7 +115,7 @@ def _refined(
     observed = observed.shifted(shift, camera.center)
     prior = None if identity is None else read_identity(identity, len(head.shape_std))
     face, weights = skin_points(head, POINTS)
-    # What of the identity shows on the skin alone, as a forehead does, is solved for too.
+    # Identity directions visible only on the skin, such as the forehead, are solved for too.
     skin = (head.faces[face], weights)
     basis = LandmarkBasis(head, prior, device, second=observed.second is not None, skin=skin)
     layout = Layout(len(basis.bounds), basis.identity_space.matrix.shape[1])
@@ -126,7 +127,7 @@ def _refined(
     points = SurfacePoints(head, basis, layout, (face, weights))
     visibility = Visibility(head, basis, layout, points, size, camera.center)
     linked = torch.as_tensor(observed.linked, device=device)
-    with Images(*images, size) as shown:
+    with BrightnessReader(*images, size) as shown:
         refiner = Refiner(
             terms, priors, linked, points, visibility, shown, observed.ids.tolist(), camera.center,
             checkpoint.save, checkpoint.load,
@@ -159,7 +160,7 @@ def state_of(track: Track, basis: LandmarkBasis, layout: Layout) -> State:
     frame[:, layout.lids] = tensor(track.eyelids)
     across, depth = tensor(track.t)[:, :2], tensor(track.t)[:, 2:]
     frame[:, layout.place] = torch.cat([focal * across / depth, (focal / depth).log()], 1)
-    # Float32 rows are no exact rotation: the nearest one.
+    # Float32 matrices are projected to the nearest rotation.
     left, _, right = torch.linalg.svd(tensor(track.R))
     return State(frame.to(device), (left @ right).to(device), shared.to(device))
 

@@ -1,7 +1,7 @@
 """Skin points in the image, with derivatives by the solver's unknowns.
 
-The same points are used for the whole clip, so each has one albedo and its bases are gathered
-once. Skin follows the skull and the jaw alone: point = q_still + R_jaw q_jaw + lids, as in
+The same points are used for the whole clip, so each has one albedo and its bases are gathered once.
+Skin follows skull and jaw only: point = q_still + R_jaw q_jaw + lids, as in
 `headsplat.tracking.basis`.
 """
 
@@ -18,14 +18,14 @@ from headsplat.tracking.basis import LandmarkBasis, at_points, joint_parts
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.projection import rotation_derivative
 
-# Patches of neighboring points: what covers one point covers its patch.
+# Patches of neighboring points, which are usually occluded together.
 PATCHES = 96
-# One patch of so many is held out.
+# Every n-th patch is held out.
 HELD_OUT_STEP = 8
 # Expressions that move the points by less than this share of their largest motion are left to the
-# landmarks: a squint shows better at the lids than on the skin around them.
+# landmarks. A squint is better observed at the lids than on the skin around them.
 SHOWN = 0.7
-# Skin this near to an opening, metres, is left out: lids and lips cover and uncover what is inside.
+# Skin this close to an opening, metres, is excluded, because lids and lips occlude it.
 OPENINGS = (
     (("left_eyeball", "right_eyeball"), 0.004),
     (("mouth_interior", "upper_teeth", "lower_teeth", "teeth"), 0.004),
@@ -34,7 +34,7 @@ JAW_PART, LEFT_EYE_PART, RIGHT_EYE_PART = 1, 2, 3
 
 
 @dataclass(frozen=True)
-class Placed:
+class ProjectedPoints:
     """Projected skin points of some frames, with the factors of their derivatives.
 
     Attributes:
@@ -109,8 +109,8 @@ class SurfacePoints:
     def __len__(self) -> int:
         return len(self.face)
 
-    def place(self, state: State) -> Placed:
-        """Where all points lie in the frames of `state`."""
+    def place(self, state: State) -> ProjectedPoints:
+        """Project all points into the frames of `state`."""
         layout = self.layout
         frame, rotation = state.frame.float(), state.rotation.float()
         identity = state.shared[layout.identity].float()
@@ -136,10 +136,12 @@ class SurfacePoints:
         across = torch.eye(2, device=self.device).expand(*pixels.shape[:2], 2, 2)
         by_grown = torch.cat([across, -pixels[..., None] / focal], -1)
         by_turned = by_grown * (scale / divisor)[..., None]
-        return Placed(pixels, turned, q[..., 3:], divisor.squeeze(-1), by_turned, jaw)
+        return ProjectedPoints(pixels, turned, q[..., 3:], divisor.squeeze(-1), by_turned, jaw)
 
-    def along(self, placed: Placed, state: State, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Chain an image's slope back to the surface.
+    def along(
+        self, placed: ProjectedPoints, state: State, slope: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Chain rule from image gradients to surface points.
 
         Args:
             placed: from `place`.
@@ -155,7 +157,11 @@ class SurfacePoints:
         return by_turned, by_point, torch.cat([by_point, by_point @ placed.jaw], -1)
 
     def frame_rows(
-        self, placed: Placed, state: State, slope: Tensor, pull: tuple[Tensor, Tensor, Tensor]
+        self,
+        placed: ProjectedPoints,
+        state: State,
+        slope: Tensor,
+        pull: tuple[Tensor, Tensor, Tensor],
     ) -> Tensor:
         """(N, M, P) brightness by one frame's unknowns.
 
@@ -180,7 +186,7 @@ class SurfacePoints:
             rows[..., layout.jaw] += correct @ change.flatten(2).mT
         rows[..., layout.turn] = torch.linalg.cross(placed.turned, by_turned)
         rows[..., layout.place.start : layout.place.stop - 1] = slope / placed.divisor[..., None]
-        # Growing moves a point along `turned`; perspective is in `by_turned`.
+        # Scale moves a point along `turned`; perspective is in `by_turned`.
         rows[..., layout.place.stop - 1] = (by_turned * placed.turned).sum(-1)
         return rows
 
@@ -222,7 +228,7 @@ def skin_points(head: HeadModel, count: int, seed: int = 0) -> tuple[np.ndarray,
 def _seen_shapes(
     head: HeadModel, matrix: np.ndarray, corners: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """(E,) bool: directions that move the points about as far as they move any facial skin."""
+    """(E,) bool: directions that move the points nearly as far as any facial skin."""
     skin = np.union1d(head.regions["face"], head.regions["eye_region"])
     most = np.linalg.norm(head.expression_basis[skin] @ matrix, axis=1).max(0)
     shown = np.linalg.norm(at_points(head.expression_basis, corners, weights) @ matrix, axis=1)
@@ -230,7 +236,7 @@ def _seen_shapes(
 
 
 def _patches(points: np.ndarray) -> np.ndarray:
-    """(M,) number of the nearest of `PATCHES` centers that lie as far apart as can be."""
+    """(M,) index of the nearest of `PATCHES` centers, chosen by farthest-point sampling."""
     chosen = [0]
     nearest = np.full(len(points), np.inf)
     patch = np.zeros(len(points), dtype=np.int64)

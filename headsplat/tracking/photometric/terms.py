@@ -9,26 +9,26 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from headsplat.tracking.layout import State
-from headsplat.tracking.parallel import each
-from headsplat.tracking.photometric.color import Color, find_shade, fit_color
-from headsplat.tracking.photometric.images import look_up
+from headsplat.tracking.parallel import map_threads
+from headsplat.tracking.photometric.color import Appearance, fit_appearance, fit_shade
+from headsplat.tracking.photometric.images import sample_planes
 from headsplat.tracking.photometric.surface import PATCHES, SurfacePoints
 from headsplat.tracking.photometric.visibility import Visibility
 
-# Frames whose rows are in memory at one time: what fits a core's cache; what fills a GPU.
+# Batch sizes of frames: fits the cache of a CPU core, and fills a GPU.
 BATCH, GPU_BATCH = 8, 128
-# A patch's own factor keeps to one by this share of the data's weight.
+# Prior of a patch's factor towards 1, relative to the weight of the data.
 PATCH_PRIOR = 0.02
-# Neighboring points err together: this share of the rows counts as independent.
+# Share of rows that count as independent, because errors of neighbors are correlated.
 INDEPENDENT = 0.2
-# Smallest standard deviation of brightness that albedo and light leave over.
+# Lower bound of the residual standard deviation of brightness.
 FLOOR = 0.003
-# Residuals beyond these lose their pull (Geman-McClure): a point's in its standard deviations, a
-# patch's mean square beyond what is usual.
+# Scales of the robust loss (Geman-McClure): of a point in standard deviations, of a patch in units
+# of the usual mean square.
 OUTLIER, PATCH_OUTLIER = 3.0, 4.0
-# Residuals count towards a point's deviation up to so many of the clip's.
+# Residuals are clipped at this multiple of the clip's deviation in a point's deviation.
 BOUND = 10.0
-# Larger misses of held-out points are occluders and highlights.
+# Upper bound of held-out errors; larger ones are occluders and highlights.
 MISS = 0.1
 
 
@@ -81,12 +81,12 @@ class PhotometricTerms:
         visibility: of its mesh.
         planes: (N, 2, H, W) uint8 brightness and matte.
         center: principal point.
-        trust: (N,) weight of each frame, 0 where no face was seen.
-        color: the clip's colors; None finds them in every `fit`.
+        trust: (N,) weight of each frame, 0 without a face.
+        color: colors of the clip; None estimates them in every `fit`.
 
     Attributes:
-        color: the same, or as found last.
-        given: whether they were given.
+        color: the given or last estimated colors.
+        given: whether colors were given.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PhotometricTerms:
         planes: Tensor,
         center: tuple[float, float],
         trust: Tensor,
-        color: Color | None = None,
+        color: Appearance | None = None,
     ) -> None:
         self.points, self._visibility, self._planes = points, visibility, planes
         self._center = torch.tensor(center, device=points.device)
@@ -105,11 +105,11 @@ class PhotometricTerms:
         self.color, self.given = color, color is not None
 
     def _each(self, work: Callable[[Tensor], Result]) -> list[Result]:
-        """`work` of the rows of every batch."""
+        """Apply `work` to the rows of every batch."""
         device = self.points.device
         step = GPU_BATCH if device.type == "cuda" else BATCH
         batches = torch.arange(len(self._planes), device=device).split(step)
-        return list(each(work, list(batches), device.type == "cuda"))
+        return list(map_threads(work, list(batches), device.type == "cuda"))
 
     def update_visibility(self, state: State) -> None:
         """Update visibility and normals for `state`."""
@@ -121,7 +121,7 @@ class PhotometricTerms:
 
         def batch(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             pixels = self.points.place(state.part(rows)).pixels + self._center
-            value, slope, matte = look_up(self._planes[rows], pixels, factor)
+            value, slope, matte = sample_planes(self._planes[rows], pixels, factor)
             return value, slope, matte * self._shows[rows] * self._trust[rows, None]
 
         parts = (torch.cat(part) for part in zip(*self._each(batch), strict=True))
@@ -130,13 +130,13 @@ class PhotometricTerms:
     def fit(self, samples: Samples) -> Residuals:
         """Fit the colors and compute robustly weighted residuals.
 
-        Where the colors are given, only the light of the frames is fitted.
+        If colors are given, only the light of the frames is fitted.
         """
         weight = samples.weight
         for _ in range(2):
             if not self.given:
-                self.color = fit_color(samples.value, samples.normal, weight)
-            shade = find_shade(samples.value, self.color, samples.normal, weight)
+                self.color = fit_appearance(samples.value, samples.normal, weight)
+            shade = fit_shade(samples.value, self.color, samples.normal, weight)
             shade = self._level(samples.value, shade, weight)
             residual = samples.value - self.color.albedo * shade
             base = samples.weight * self.color.known
@@ -158,7 +158,7 @@ class PhotometricTerms:
         return float(middle), float(square.sqrt())
 
     def _level(self, value: Tensor, shade: Tensor, weight: Tensor) -> Tensor:
-        """Shade scaled per patch and frame, which models light that is not at infinity."""
+        """Shading scaled per patch and frame, which models near light sources."""
         lit = self.color.albedo * shade
         return shade * (1 + self._patched((value - lit)[..., None], lit, weight).squeeze(-1))
 
@@ -171,7 +171,7 @@ class PhotometricTerms:
         return share[:, self.points.patch]
 
     def _robust(self, scaled: Tensor, base: Tensor) -> Tensor:
-        """(N, M) pull that is left to residuals: a point's own, and its patch's in the frame."""
+        """(N, M) robust weights: of the point, times that of its patch in the frame."""
         square = scaled.square()
         members = self._members.T
         mean = (base * square.clamp_max(100)) @ members / (base @ members).clamp_min(1e-3)

@@ -14,9 +14,9 @@ from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.photometric.surface import SurfacePoints
 
-# Side of the depth images, pixels; metres by which a point may lie behind the surface there.
+# Side of the depth images, pixels, and tolerance of the depth test, metres.
 DEPTH_SIZE, BEHIND = 192, 0.006
-# Width of edges in depth pixels, and the depth of where there is no head.
+# Width of depth edges in pixels, and depth of the background.
 EDGE, BEYOND = 3, 1e3
 # Cosine to the line of sight: none below the first, full weight above the second.
 FACING_NONE, FACING_FULL = 0.3, 0.6
@@ -27,7 +27,7 @@ class Visibility:
 
     Args:
         head: the model.
-        basis: gives the spaces of identity and expression.
+        basis: source of the identity and expression spaces.
         layout: of the unknowns.
         points: the skin points.
         size: side of the image, pixels.
@@ -51,7 +51,7 @@ class Visibility:
         self._center = torch.tensor(center, device=device) * self._shrink
 
     def __call__(self, state: State) -> tuple[Tensor, Tensor]:
-        """Share of each point that shows (N, M) in 0..1, and normals (N, M, 3) in the camera."""
+        """Visible share of each point (N, M) in 0..1, and normals (N, M, 3) in camera axes."""
         layout, points = self._layout, self._points
         frame, rotation = state.frame, state.rotation.float()
         space = self._basis.expression_space
@@ -78,7 +78,7 @@ class Visibility:
         face, bary = rasterize_triangles(screen, faces, DEPTH_SIZE, DEPTH_SIZE)
         depth = interpolate(face, bary, faces, screen[..., 2:])[:, None, ..., 0]
         depth = torch.where(face[:, None] < 0, BEYOND, depth)
-        # What lies beside an edge is mixed with what is behind it, or is hidden in the next frame.
+        # Points near a depth edge are mixed with the background, or occluded in the next frame.
         nearest = -max_pool2d(-depth, EDGE, 1, EDGE // 2)
         ends = (max_pool2d(depth, EDGE, 1, EDGE // 2) >= BEYOND).to(depth)
         corners, weights = faces[points.face], points.barycentric

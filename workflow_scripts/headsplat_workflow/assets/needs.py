@@ -10,17 +10,15 @@ from headsplat_workflow.assets.locate import expected, locate
 from headsplat_workflow.assets.verify import HashRecord, signature_problem
 
 from headsplat.heads.registry import HEADS
-from headsplat.masks.matters import MATTERS
-from headsplat.masks.networks import AUTO, MaskModel, candidates
-from headsplat.masks.parsers import PARSERS
+from headsplat.masks.registry import AUTO, MATTING_MODELS, PARSING_MODELS, MaskModel, candidates
 from headsplat.registry import Registry
 from headsplat.runtime.errors import UserError
 
 FOLDER = "assets"
 # Section of the configuration -> registry of its models.
 NETWORKS: dict[str, Registry[MaskModel]] = {
-    "matte": MATTERS,
-    "parse": PARSERS,
+    "matte": MATTING_MODELS,
+    "parse": PARSING_MODELS,
     "detect": Registry(
         "detector",
         {

@@ -40,8 +40,8 @@ def check_folders(need_mib: float, folders: Sequence[str] = FOLDERS) -> Iterator
     for names in disks.values():
         refused = [name for name in names if not os.access(_existing(Path(name)), os.W_OK)]
         if refused:
-            cure = "give this user the right to write there, or work in another folder"
-            yield fails("folders", f"{', '.join(refused)}: cannot be written", cure)
+            fix = "give this user the right to write there, or work in another folder"
+            yield fails("folders", f"{', '.join(refused)}: cannot be written", fix)
             continue
         where = ", ".join(names)
         yield _room(where, _existing(Path(names[0])), need_mib)
@@ -86,27 +86,25 @@ def _rename(where: str, folder: Path) -> Finding:
     os.replace(new, old)
     seconds = time.monotonic() - start
     if old.read_text() != "new" or new.exists():
-        cure = "put the working folder on a disk with atomic renames"
-        return fails("rename", f"{where}: the old file is still there", cure)
+        fix = "put the working folder on a disk with atomic renames"
+        return fails("rename", f"{where}: the old file is still there", fix)
     if seconds > 1:
-        cure = "expect slow saving, or put the working folder on a faster disk"
-        return warning("rename", f"{where}: sync and rename took {seconds:.1f} s", cure)
+        fix = "expect slow saving, or put the working folder on a faster disk"
+        return warning("rename", f"{where}: sync and rename took {seconds:.1f} s", fix)
     return ok("rename", f"{where}: synced and replaced in {1000 * seconds:.0f} ms")
 
 
 def _lock(where: str, folder: Path) -> Finding:
-    cure = (
-        "put the working folder on a disk with file locks, or never start two runs in this folder"
-    )
+    fix = "put the working folder on a disk with file locks, or never start two runs in this folder"
     with open(folder / "lock", "a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            return fails("file locks", f"{where}: refused ({error.strerror})", cure)
+            return fails("file locks", f"{where}: refused ({error.strerror})", fix)
         command = [sys.executable, "-I", "-S", "-c", _TAKE_LOCK, handle.name]
         held = subprocess.run(command, capture_output=True, timeout=10).returncode
     if held != 7:
-        return fails("file locks", f"{where}: two processes can hold the same lock", cure)
+        return fails("file locks", f"{where}: two processes can hold the same lock", fix)
     return ok("file locks", f"{where}: hold between processes")
 
 
@@ -116,11 +114,11 @@ def _clock(where: str, folder: Path) -> Finding:
     dated = (folder / "now").stat().st_mtime
     off = max(before - dated, dated - time.time(), 0.0)
     if off > _SKEW:
-        cure = "synchronize the clocks of this machine and of the disk's server (NTP)"
+        fix = "synchronize the clocks of this machine and of the disk's server (NTP)"
         return fails(
             "clock",
             f"{where}: time stamps of files differ by {off:.0f} s from this machine's clock",
-            cure,
+            fix,
         )
     return ok(
         "clock", f"{where}: {time.strftime('%Y-%m-%d %H:%M:%S %Z')}; time stamps of files agree"

@@ -58,8 +58,8 @@ def check_files(needs: Sequence[Need], record_path: Path = RECORD) -> Iterator[F
     for need in needs:
         trouble = problem(need, record)
         if trouble is not None:
-            says, _, cure = trouble.partition("; ")
-            yield fails(f"asset {need.key}", f"{need.path}: {says}", cure or "fetch it again")
+            says, _, fix = trouble.partition("; ")
+            yield fails(f"asset {need.key}", f"{need.path}: {says}", fix or "fetch it again")
         elif need.found:
             good += 1
         else:
@@ -84,8 +84,8 @@ def check_memory(frames: float, proc: Path = Path("/proc/self")) -> Iterator[Fin
     if total < _LEAST_MB:
         yield fails("memory for jobs", says, f"rent or request at least {2 * _LEAST_MB} MB")
     elif total < need:
-        cure = "shorten the clip, or rent or request more memory"
-        yield warning("memory for jobs", says, cure)
+        fix = "shorten the clip, or rent or request more memory"
+        yield warning("memory for jobs", says, fix)
     else:
         yield ok("memory for jobs", says)
 

@@ -1,7 +1,7 @@
-"""Procedural head with MediaPipe's landmarks calibrated in renders of it.
+"""The procedural head with MediaPipe landmarks calibrated on its own renders.
 
-Points inside the skin vote for the place beneath them; points of lids and lips vote for the
-nearest place along that border, so that they never fall onto the eyeball or the other lip.
+Points inside the skin vote for the surface point beneath them. Points of lids and lips vote for the
+nearest point along that border, never on the eyeball or the other lip.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ SIZE = 512
 CAMERA = torch.tensor([1250.0, 1250.0, SIZE / 2, SIZE / 2])
 OFFSET = torch.tensor([0.0, 0.01, 0.75])
 _LEAST_FOUND = 0.9
-# Metres; and median distances from the median up to which a vote counts.
+# Metres; and the inlier threshold of votes, in median distances from the median.
 _LARGEST_SPREAD, _OUTLIER = 0.003, 3.5
 _SAMPLES_PER_EDGE = 12
 
@@ -58,7 +58,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class _Sight:
+class _DetectedView:
     """One image of the head: detected landmarks and the rendered geometry."""
 
     found: Array  # (478, 2) pixels
@@ -69,12 +69,12 @@ class _Sight:
 def build_procedural_head(path: Path) -> None:
     """Write the head to `path`, with MediaPipe's landmarks where the detector finds them."""
     model, head = procedural_head(), assemble()
-    targets = mediapipe_targets(head) | observed_targets(model, head)
+    targets = mediapipe_targets(head) | calibrated_targets(model, head)
     landmarks = {**model.landmarks, "mediapipe": mediapipe_embedding(head, targets)}
     replace(model, landmarks=landmarks).save(path)
 
 
-def observed_targets(model: HeadModel, head: Head) -> dict[int, Array]:
+def calibrated_targets(model: HeadModel, head: Head) -> dict[int, Array]:
     """MediaPipe index -> (3,) place at rest in the millimetres of `head`.
 
     Raises:
@@ -129,19 +129,19 @@ def _skin(head: Head) -> Array:
     return (head.face_part == SKIN) & (rings[0] <= 2) & (rings[1] <= 1)
 
 
-def _sight(model: HeadModel, skin: Array, drawing: Drawing, found: Array) -> _Sight:
+def _sight(model: HeadModel, skin: Array, drawing: Drawing, found: Array) -> _DetectedView:
     row, column = pixel_indices(found, SIZE)
     under = drawing.face[row, column]
     place = template_points(model, under.clip(0), drawing.barycentric[row, column])
     facing = drawing.facing[row, column]
     place[(under < 0) | ~skin[under.clip(0)] | (facing < 0.35)] = np.nan
-    return _Sight(found, drawing.vertices, place)
+    return _DetectedView(found, drawing.vertices, place)
 
 
 def draw(
     model: HeadModel, vertices: torch.Tensor, rotation: torch.Tensor, texture: torch.Tensor
 ) -> Drawing:
-    """Draw the head under a soft light, at twice the size, and shrink the image.
+    """Render the head under soft light at twice the size, and downsample.
 
     Args:
         model: the head.
@@ -189,7 +189,7 @@ def _inner_places(votes: Array) -> dict[int, Array]:
     return places
 
 
-def _border_places(model: HeadModel, head: Head, sights: list[_Sight]) -> dict[int, Array]:
+def _border_places(model: HeadModel, head: Head, sights: list[_DetectedView]) -> dict[int, Array]:
     """Places of the points of lids and lips along their borders."""
     anatomy, places = head.anatomy, {}
     left = anatomy.points[:, 0] > 0

@@ -1,4 +1,4 @@
-"""The subject to be driven, as readers of motions need it."""
+"""The driven subject: head model, identity, base camera and driving limits."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ NECK_JOINT, ROOT_JOINT = 1, 0
 
 
 @dataclass(frozen=True)
-class Target:
-    """The subject to be driven.
+class DrivenSubject:
+    """The subject that a motion is applied to.
 
     Attributes:
         head: its head model.
@@ -28,11 +28,11 @@ class Target:
 
     @property
     def expressions(self) -> int:
-        """E, the expression codes of its head."""
+        """E, the number of expression coefficients."""
         return self.head.expression_basis.shape[2]
 
     def joint(self, index: int, exp: Tensor) -> Tensor:
-        """(N, E) float64 codes -> (N, 3): a joint of this person before any rotation, metres."""
+        """(N, E) float64 expressions -> (N, 3): a joint of the unposed head, metres."""
         geometry = HeadGeometry(self.head, dtype=torch.float64)
         shape = self.shape.detach().cpu().double()
         return geometry.joints(shape, exp)[:, index]

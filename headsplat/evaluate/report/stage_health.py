@@ -1,4 +1,4 @@
-"""Rank the stages by how far their measures miss their goals."""
+"""Rank stages by how far their metrics miss their goals."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class StageHealth:
-    """One stage's measure: `strain` is 1 at the goal and larger if worse."""
+    """Metric of one stage: `strain` is 1 at the goal and larger if worse."""
 
     stage: str
     measure: str
@@ -25,7 +25,7 @@ def stage_health(
     """Strain of every stage, worst first.
 
     Args:
-        usable_share: share of the clip's frames that can train or test.
+        usable_share: share of usable frames of the clip.
         residual_iod: median landmark residual over the inter-ocular distance, or None where no
             landmarks are known.
         train_psnr: dB on a sample of training frames.

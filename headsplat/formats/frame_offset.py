@@ -1,8 +1,8 @@
-"""Which image belongs to which `.frame`: the offset, stated or measured.
+"""Offset between image numbers and `.frame` numbers: given by the user, or measured.
 
-A tracker numbers its frames from 0 whatever images it was shown, so that image and frame
-number differ by a constant (0 to 2 in practice). A wrong one is a lag that no later stage could
-tell from a bad track; here the model's landmarks are held against detected ones.
+Trackers number frames from 0, so image and frame numbers differ by a constant (0 to 2 in practice).
+A wrong offset is a lag that later stages cannot distinguish from a bad track. The model's landmarks
+are therefore compared with detected ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,26 +22,26 @@ from headsplat.rotations import matrix_from_6d
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 
-# Offsets -2 .. 2 around the expected one are what occurs; one more on each side tells a fit at
-# the rim from a slope that goes on.
+# Tested offsets: -2 .. 2 around the expected one, plus one on each side to recognize a minimum at
+# the border.
 REACH = 3
-SAMPLES = 40  # images in which the face is sought
-LEAST = 8  # images with a face from which the measurement counts
-SIGMAS = 4.0  # by how many standard errors another offset must fit worse
+SAMPLES = 40  # number of images with face detection
+LEAST = 8  # minimum number of images with a face
+SIGMAS = 4.0  # standard errors by which another offset must fit worse
 _BATCH = 512
 Detect = Callable[[np.ndarray], np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How well offsets fit.
+class OffsetFit:
+    """Landmark residuals by offset.
 
     Attributes:
         residual: offset -> root mean square landmark distance, pixels, after the constant shift
             of each landmark (detector and model place the same point 1 to 2 mm apart).
         best: the offset of the least residual.
         worse: the offsets that fit significantly worse than `best`.
-        images: how many showed a face.
+        images: number of images with a face.
     """
 
     residual: Mapping[int, float]
@@ -55,7 +55,7 @@ class Measured:
 
     @property
     def inside(self) -> bool:
-        """Whether `best` is a minimum: beyond the outermost offsets nobody looked."""
+        """Whether `best` is an interior minimum of the tested offsets."""
         return min(self.residual) < self.best < max(self.residual)
 
 
@@ -89,10 +89,10 @@ def measure_offset(
     images: Mapping[int, Path],
     center: int,
     detect: Detect | None,
-) -> Measured | None:
+) -> OffsetFit | None:
     """Find the offset, image number minus frame number, around `center`.
 
-    Looks at the images in which the head moves most, spread over the clip.
+    Uses the images with the fastest head motion, spread over the clip.
 
     Returns:
         None without a detector, where too few images show a face, or the clip is too short.
@@ -118,7 +118,7 @@ def measure_offset(
     excess = cost - cost[:, best : best + 1]
     error = excess.std(0, ddof=1) / np.sqrt(len(cost))
     worse = excess.mean(0) > SIGMAS * np.maximum(error, 1e-9)
-    return Measured(
+    return OffsetFit(
         {offset: float(np.sqrt(c)) for offset, c in zip(offsets, cost.mean(0), strict=True)},
         offsets[best],
         frozenset(o for o, far in zip(offsets, worse, strict=True) if far),
@@ -149,21 +149,22 @@ def _open(path: Path, img_size: tuple[int, int]) -> np.ndarray:
 
 
 def resolve_offset(
-    measured: Measured | None, stated: int | None, usual: int | None, where: Path
+    measured: OffsetFit | None, stated: int | None, usual: int | None, where: Path
 ) -> tuple[int, str]:
-    """Decide on the offset.
+    """Choose the offset.
 
     Args:
-        measured: what the landmarks say, or None.
-        stated: what the user says in the column `frame_delta`, or None.
-        usual: what the layout says, or None where it says nothing.
+        measured: result of `measure_offset`, or None.
+        stated: offset in the column `frame_delta`, or None.
+        usual: offset of the layout, or None.
         where: the folder of images, for messages.
 
     Returns:
         the offset, and one sentence for the notes.
 
     Raises:
-        UserError: the landmarks contradict what is stated or usual, or nothing decides.
+        UserError: the landmarks contradict the stated or usual offset, or no offset can be
+            determined.
     """
     expected = stated if stated is not None else usual
     said = "stated" if stated is not None else "the layout's"

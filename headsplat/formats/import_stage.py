@@ -1,4 +1,4 @@
-"""The import stage: a foreign folder becomes the files that detection, crop and track leave."""
+"""The import stage: outputs of detection, crop and tracking from another tool's folder."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -26,7 +26,7 @@ from headsplat.video.timeline import FPS
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of one subject that an import writes in place of detection, crop and track."""
+    """Output files of one subject, in place of detection, crop and tracking."""
 
     record: Path
     track: Path
@@ -40,19 +40,19 @@ class Outputs:
 def import_track(
     kind: str, folder: Path, options: ImportOptions, size: int, outputs: Outputs
 ) -> None:
-    """Read a foreign folder and publish everything but the images, which are packed in chunks.
+    """Read a folder of another tool and publish all outputs but the packed images.
 
-    The landmarks are written as never seen (NaN): later stages then go by the mesh.
+    Landmarks are written as NaN; later stages then use the mesh.
 
     Args:
-        kind: of `headsplat.formats.registry.FORMATS`.
-        folder: what the user named.
+        kind: a key of `headsplat.formats.registry.FORMATS`.
+        folder: path given by the user.
         options: of the import.
         size: side of the square images that later stages see.
         outputs: files to write.
 
     Raises:
-        UserError: whatever is wrong with the folder, in one line.
+        UserError: the folder is invalid; one line.
     """
     torch.set_num_threads(available_threads())
     clip = FORMATS[kind].load()(folder, options)
@@ -84,11 +84,11 @@ def import_track(
     )
     write_npy(outputs.identity, np.asarray(track.shape, dtype=np.float32))
     write_track(outputs.track, track)
-    ImportRecord.of(kind, folder, clip).save(outputs.record)
+    ImportRecord.from_clip(kind, folder, clip).save(outputs.record)
 
 
 def _check(clip: ImportedClip, kind: str, folder: Path) -> None:
-    """Hold a reader to its contract."""
+    """Check the result of a reader."""
     ids = np.asarray(clip.track.ids)
     if not len(ids):
         raise UserError(f"{folder}: no frames; give the folder of a tracked clip")
@@ -111,7 +111,7 @@ def _table(track: Track) -> list[FrameRow]:
 
 
 def _info(folder: Path, window: Crop, ids: list[int]) -> VideoInfo:
-    """The record of a video, for a clip that has none."""
+    """`VideoInfo` for a clip without a video."""
     return VideoInfo(
         path=str(folder),
         bytes=0,
@@ -145,7 +145,7 @@ class FaceDetector:
 
     @cached_property
     def _models(self):
-        # MediaPipe takes seconds to load, and only some imports look at images.
+        # Loaded lazily: MediaPipe takes seconds, and only some imports need it.
         from headsplat.detect.mediapipe_models import FaceModels
 
         return FaceModels()

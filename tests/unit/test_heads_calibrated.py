@@ -1,4 +1,4 @@
-"""A real detector finds the procedural face, and its points fall on the model's."""
+"""MediaPipe detects the procedural face, and its points match the model's landmarks."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from headsplat.camera import project  # noqa: E402
 from headsplat.heads.calibration_views import head_to_camera  # noqa: E402
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.synthetic.head import observe  # noqa: E402
+from headsplat.synthetic.head import calibrated  # noqa: E402
 from headsplat.synthetic.head.texture import paint_texture  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> HeadModel:
     path = tmp_path_factory.mktemp("head") / "procedural.npz"
-    observe.build_procedural_head(path)
+    calibrated.build_procedural_head(path)
     return HeadModel.load(path)
 
 
@@ -32,11 +32,13 @@ def test_points_land_on_the_features(built):
     detector = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
     for yaw, pitch in ((0, 0), (18, 4), (-18, -4), (24, 0), (-8, 7)):
         rotation = head_to_camera(yaw, pitch)
-        image = observe.draw(built, vertices, rotation, texture).image
+        image = calibrated.draw(built, vertices, rotation, texture).image
         faces = detector.process(image).multi_face_landmarks
         assert faces, (yaw, pitch)
-        seen = np.array([(p.x, p.y) for p in faces[0].landmark]) * observe.SIZE
-        pixels = project(places, rotation[None], observe.OFFSET[None], observe.CAMERA)[0].numpy()
+        seen = np.array([(p.x, p.y) for p in faces[0].landmark]) * calibrated.SIZE
+        pixels = project(places, rotation[None], calibrated.OFFSET[None], calibrated.CAMERA)[
+            0
+        ].numpy()
         ocular = np.linalg.norm(seen[33] - seen[263])
         for name in names:
             rows = np.isin(found.index, MEDIAPIPE_GROUPS[name])
