@@ -146,7 +146,7 @@ def configuration(folder: Path, networks=None, **models: str) -> Assets:
     }
     settings = {
         "matte": {"model": "auto"}, "parse": {"model": "auto"}, "detect": {"model": "auto"},
-        "train": {"lpips": 0},
+        "train": {"lpips_weight": 0},
     } | {section: {"model": model} for section, model in models.items()}  # fmt: skip
     subjects = {
         "anna": {"head": "ict"},

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.unit.tiny_clip import make_clip
 
 COUNT, SIZE = 12, 48
-SMALL = {"steps": 4, "batch": 2, "gaussians": 300, "bases": 2, "lpips": 0.0}
+SMALL = {"steps": 4, "batch": 2, "gaussians": 300, "bases": 2, "lpips_weight": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ class FrameInputs:
         positions: (B, N, 3) metres.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
         camera_center: (B, 3) metres.
-        jitter: (B, C + 6) what training adds to the code and pose, in their standard deviations;
+        code_noise: (B, C + 6) what training adds to the code and pose, in their standard deviations;
             None outside of training.
     """
 
@@ -40,7 +40,7 @@ class FrameInputs:
     positions: Tensor
     rotations: Tensor
     camera_center: Tensor
-    jitter: Tensor | None = None
+    code_noise: Tensor | None = None
 
 
 @dataclass(frozen=True)

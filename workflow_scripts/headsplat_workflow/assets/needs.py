@@ -110,7 +110,7 @@ class Assets:
             chosen = self._settings(subject, section)["model"]
             keys = [models[name].weights for name in candidates(models, chosen)]
             found += [(key, chosen != AUTO or self._named(key)) for key in keys if key]
-        if self._settings(subject, "train")["lpips"]:
+        if self._settings(subject, "train")["lpips_weight"]:
             found += [("lpips_backbone", False), ("lpips_linear", False)]
         return found
 
