@@ -43,7 +43,12 @@ def flashavatar_recipe(images: int = 30000) -> Recipe:
     One departure favours it: colors start from the images, not from gray.
     """
     options = train_options(
-        model="flashavatar", steps=images, batch=1, coarse_fraction=0.0, code_noise=0.0, lpips_weight=0.0
+        model="flashavatar",
+        steps=images,
+        batch=1,
+        coarse_fraction=0.0,
+        code_noise=0.0,
+        lpips_weight=0.0,
     )
     return Recipe("FlashAvatar's recipe, batch 1", options, warm=1, final=1.0)
 

@@ -22,7 +22,7 @@ rule assets_check:
         needs=needs_flags,
         code=code_version("assets_check"),
     shell:
-        "exec python workflow_scripts/assets_check.py {params.needs:q} 2> {log:q}"
+        "exec python {SCRIPTS:q}/assets_check.py {params.needs:q} 2> {log:q}"
 
 
 rule fetch_assets:
@@ -40,7 +40,7 @@ rule fetch_assets:
         needs=needs_flags,
         code=code_version("fetch_assets"),
     shell:
-        "exec python workflow_scripts/fetch_assets.py {params.needs:q} 2> {log:q}"
+        "exec python {SCRIPTS:q}/fetch_assets.py {params.needs:q} 2> {log:q}"
 
 
 rule build_cuda_ext:
@@ -61,7 +61,7 @@ rule build_cuda_ext:
     params:
         code=code_version("build_cuda_ext", *KERNELS),
     shell:
-        "exec python workflow_scripts/build_cuda_ext.py --out={output:q} > {log:q} 2>&1"
+        "exec python {SCRIPTS:q}/build_cuda_ext.py --out={output:q} > {log:q} 2>&1"
 
 
 rule build_head:
@@ -89,7 +89,7 @@ rule build_head:
         files=head_file_flags,
         code=head_code,
     shell:
-        "exec python workflow_scripts/build_head.py --builder={params.builder:q} {params.files:q} "
+        "exec python {SCRIPTS:q}/build_head.py --builder={params.builder:q} {params.files:q} "
         "--out={output:q} > {log:q} 2>&1"
 
 
@@ -117,5 +117,5 @@ rule render_builtin:
         size=config["builtin"]["size"],
         code=code_version("render_builtin"),
     shell:
-        "exec python workflow_scripts/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} "
+        "exec python {SCRIPTS:q}/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} "
         "--size={params.size:q} --video={output.video:q} --ground_truth={output.ground_truth:q} > {log:q} 2>&1"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from headsplat_workflow.aloud import aloud
 from headsplat_workflow.assets.needs import parse
-from headsplat_workflow.config import read_subjects
 from headsplat_workflow.doctor.folders import check_folders
 from headsplat_workflow.doctor.requirements import (
     check_files,
@@ -18,6 +17,7 @@ from headsplat_workflow.doctor.requirements import (
     needed_mib,
 )
 from headsplat_workflow.stage import stage
+from headsplat_workflow.subjects import read_subjects
 
 from headsplat.doctor.examine import LIBRARY_CHECKS, examine
 from headsplat.doctor.finding import Finding

@@ -86,7 +86,7 @@ def matte_chunk(
     threads = available_threads()
     cv2.setNumThreads(threads)
     turn = int(chunk) if chunk.isdigit() else 0
-    options = MatteOptions(edge_radius, temporal_window, weights, turn)
+    options = MatteOptions(edge_radius, temporal_window, weights, turn, model)
     with (
         FrameStore(own) as store,
         FrameStore([path for path in frames if path.stem != chunk]) as earlier,

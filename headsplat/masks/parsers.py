@@ -3,8 +3,23 @@
 Importing this module imports no model, so that planning needs no torch.
 """
 
-from headsplat.masks.networks import MaskModel
+from dataclasses import dataclass
+
+from headsplat.masks.networks import AUTO, MaskModel
+from headsplat.options import option
 from headsplat.registry import Registry
+
+
+@dataclass(frozen=True)
+class ParseOptions:
+    """Section `parse` of the configuration."""
+
+    model: str = option(
+        AUTO,
+        "auto: bisenet where its weights are found, else geometry",
+        choices=lambda: (AUTO, *PARSERS),
+    )
+
 
 # The target of a network is a function (weights, device, GPU's number or None) ->
 # `headsplat.networks.face_parsers.FaceParser`. `geometry` works on the track instead.

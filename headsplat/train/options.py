@@ -21,7 +21,7 @@ class TrainOptions:
         TypeError: `own` belongs to another model.
     """
 
-    model: str = option("blendshapes", "deformation model")
+    model: str = option("blendshapes", "deformation model", choices=lambda: tuple(MODELS))
     steps: int = option(3000, "optimizer steps", 1, 10**7)
     batch: int = option(16, "images per step", 1, 256)
     mouth_weight: float = option(40.0, "weight of the mouth relative to the rest", 0, 1000)
@@ -32,8 +32,9 @@ class TrainOptions:
     )  # fmt: skip
     coarse_fraction: float = option(0.3, "share of the steps at half resolution", 0, 1)
     code_noise: float = option(
-        0.3, "noise on the codes of blendshapes in training, in their standard deviations", 0, 10
-    )
+        0.3, "noise (jitter) on the codes of blendshapes in training, in their standard deviations",
+        0, 10,
+    )  # fmt: skip
     seed: int = option(0, "of everything random", 0, 2**31 - 1)
     profile_steps: int = option(
         0, "steps to profile into trace.json.gz, for the report; 0 for none", 0, 51
@@ -83,9 +84,7 @@ def train_options(**values: Any) -> TrainOptions:
 
 def shared_schema() -> dict[str, dict[str, Any]]:
     """Option name -> JSON schema, of the options that every model has."""
-    properties = schema_of(TrainOptions)
-    properties["model"]["enum"] = list(MODELS)
-    return properties
+    return schema_of(TrainOptions)
 
 
 def all_options() -> dict[str, dict[str, Any]]:

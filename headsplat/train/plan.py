@@ -45,7 +45,7 @@ def make_plan(
 
     Args:
         frames: number of training frames.
-        options: steps S, batch B, seed of everything drawn here, deviation of the code_noise.
+        options: steps S, batch B, seed of everything drawn here, deviation of the noise.
         code_size: C, numbers in a frame's code and pose.
         size: height and width of the images.
         warm: steps over which the rate rises linearly.

@@ -114,7 +114,8 @@ def test_out_of_memory_saves_the_state_and_says_what_to_lower(clip, tmp_path, mo
     arguments = dict(
         head_path=clip.head, track_path=clip.track, split_path=clip.split, frames=[clip.frames],
         alpha=[clip.alpha], parsing=[clip.parsing], scratch_root=tmp_path / "scratch",
-        out=tmp_path / "model", options=train_options(**SMALL | {"steps": 40, "coarse_fraction": 0.1}),
+        out=tmp_path / "model",
+        options=train_options(**SMALL | {"steps": 40, "coarse_fraction": 0.1}),
         assets=tmp_path,        device_name="cuda", cache_mib=100, gpu_percent=50, code="x",
     )  # fmt: skip
     with pytest.raises(UserError, match=r"out of memory: about \d+ MiB .*lower train.batch"):

@@ -16,8 +16,10 @@ import yaml
 
 from headsplat_workflow import codehash
 from headsplat_workflow.codehash import ROOT
-from headsplat_workflow.config import load_schema, read_subjects, validate
+from headsplat_workflow.config import validate
 from headsplat_workflow.motions import read_motions
+from headsplat_workflow.sections import schema
+from headsplat_workflow.subjects import read_subjects
 
 import build_head
 import drive_avatar
@@ -112,18 +114,18 @@ def test_a_deformation_model_trains_is_saved_and_drawn(installed, tmp_path):
 
 def test_the_configuration_knows_the_models_and_their_options(installed):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    schema = load_schema(ROOT / "config/schema.yaml")["$defs"]
-    assert "dots" in schema["train"]["properties"]["model"]["enum"]
-    assert schema["train"]["properties"]["dots"]["maximum"] == 100000
+    train = schema()["$defs"]["train"]["properties"]
+    assert "dots" in train["model"]["enum"]
+    assert train["dots"]["maximum"] == 100000
     config["train"] |= {"model": "dots", "dots": 500}
     config["matte"]["model"] = "bright"
-    validate(config, ROOT / "config/schema.yaml", "config.yaml")
+    validate(config, "config.yaml")
     config["train"]["dots"] = 5
     with pytest.raises(UserError, match=r"train\.dots: 5 is less than the minimum of 100"):
-        validate(config, ROOT / "config/schema.yaml", "config.yaml")
+        validate(config, "config.yaml")
     config["train"] = {"model": "dot"}
     with pytest.raises(UserError, match=r"train\.model: 'dot' is not one of .*'dots'"):
-        validate(config, ROOT / "config/schema.yaml", "config.yaml")
+        validate(config, "config.yaml")
 
 
 def test_a_penalty_that_is_not_declared_is_an_error(installed, tmp_path, monkeypatch):
@@ -150,7 +152,7 @@ def test_a_head_model_is_built_and_passes_its_checks(installed, tmp_path):
     table = tmp_path / "subjects.tsv"
     (tmp_path / "a.mp4").write_bytes(b"x" * 100)
     table.write_text(f"subject\tvideo\thead\tpreset\na\t{tmp_path}/a.mp4\twide\tfast\n")
-    assert read_subjects(table, {"fast": {}})["a"]["head"] == "wide"
+    assert read_subjects(table, {"fast": {}})["a"].head == "wide"
 
 
 def test_a_motion_kind_drives(installed, tmp_path):
@@ -162,7 +164,7 @@ def test_a_motion_kind_drives(installed, tmp_path):
     row = read_motions(tmp_path / "motions.tsv", ())["yes"]
     out = tmp_path / "yes.mp4"
     drive_avatar.main([
-        *subject.arguments(), f"--motion={row['file']}", f"--kind={row['kind']}",
+        *subject.arguments(), f"--motion={row.file}", f"--kind={row.kind}",
         f"--scratch={tmp_path / 's'}", f"--out={out}",
     ])  # fmt: skip
     assert out.stat().st_size > 1000
@@ -242,9 +244,8 @@ import sys
 sys.path.insert(0, {str(ROOT / "workflow_scripts")!r})
 import importlib
 for name in {modules}: importlib.import_module(name)
-from pathlib import Path
-from headsplat_workflow.config import load_schema
-load_schema(Path({str(ROOT / "config/schema.yaml")!r}))
+from headsplat_workflow.sections import schema
+schema()
 assert not {{"torch", "cv2", "mediapipe"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

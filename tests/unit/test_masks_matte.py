@@ -133,7 +133,7 @@ def test_registered_model_gets_warm_up_frames_in_order(tmp_path, monkeypatch):
         batch = 2
 
         def __init__(self, options: MatteOptions) -> None:
-            assert options == MatteOptions(3.0, 0, None, 1)
+            assert options == MatteOptions(3.0, 0, None, 1, "recorder")
 
         def begin(self, images: list[np.ndarray]) -> list[np.ndarray]:
             assert len(images) <= self.batch

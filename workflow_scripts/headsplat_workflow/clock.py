@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from headsplat_workflow.config import Subjects
+from headsplat_workflow.subjects import Subjects
 
 from headsplat.runtime.errors import UserError, shown
 
@@ -33,9 +33,9 @@ def require_past(files: Iterable[Path | str]) -> None:
 
 def refuse_future(subjects: Subjects) -> None:
     """Take out the subjects whose video is dated later than now."""
-    for name, row in list(subjects.items()):
+    for name, subject in list(subjects.items()):
         try:
-            require_past([row["video"]] if row["video"] else [])
+            require_past([subject.video] if subject.video else [])
         except UserError as error:
             subjects.refuse(name, f"subject '{name}': {error}")
 

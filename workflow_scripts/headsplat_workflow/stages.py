@@ -4,14 +4,13 @@ What jobs ask for, `status`, the estimate of a run and the doctor read this tabl
 it with the rules.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.formats.registry import ALPHA, FORMATS, PARSING
+from headsplat_workflow.subjects import Subject
 
-# A row of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
-Subject = Mapping[str, str]
+from headsplat.formats.registry import ALPHA, PARSING
 
 
 @dataclass(frozen=True)
@@ -69,32 +68,32 @@ class Stage:
         return [folder / f"{self.rule}.log"]
 
 
-def _all(row: Subject) -> bool:
+def _all(subject: Subject) -> bool:
     return True
 
 
-def _video(row: Subject) -> bool:
-    return not row.get("kind")
+def _video(subject: Subject) -> bool:
+    return not subject.imported
 
 
-def _import(row: Subject) -> bool:
-    return not _video(row)
+def _import(subject: Subject) -> bool:
+    return subject.imported
 
 
 def _brings(part: str) -> Callable[[Subject], bool]:
-    return lambda row: _import(row) and part in FORMATS[row["kind"]].brings(Path(row["folder"]))
+    return lambda subject: part in subject.brings
 
 
 def _lacks(part: str) -> Callable[[Subject], bool]:
-    return lambda row: not _brings(part)(row)
+    return lambda subject: part not in subject.brings
 
 
-def _trained(row: Subject) -> bool:
-    return not row.get("avatar")
+def _trained(subject: Subject) -> bool:
+    return not subject.avatar
 
 
-def _given(row: Subject) -> bool:
-    return not _trained(row)
+def _given(subject: Subject) -> bool:
+    return bool(subject.avatar)
 
 
 _FRAMES = "work/{subject}/frames/{chunk}.zip"
@@ -218,6 +217,6 @@ def need_of(rule: str) -> Need:
     return STAGES[rule].need if rule in STAGES else _CHORES.get(rule, Need())
 
 
-def stages_of(row: Subject) -> list[Stage]:
+def stages_of(subject: Subject) -> list[Stage]:
     """The stages that the target `all` asks of a subject, but for a network that tells identity."""
-    return [stage for stage in STAGES.values() if stage.asked is not None and stage.asked(row)]
+    return [stage for stage in STAGES.values() if stage.asked is not None and stage.asked(subject)]

@@ -31,8 +31,8 @@ class FrameInputs:
         positions: (B, N, 3) metres.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
         camera_center: (B, 3) metres.
-        code_noise: (B, C + 6) what training adds to the code and pose, in their standard deviations;
-            None outside of training.
+        code_noise: (B, C + 6) what training adds to the code and pose, in their standard
+            deviations; None outside of training.
     """
 
     condition: Tensor

@@ -8,6 +8,7 @@ from typing import Any
 from headsplat_workflow.assets.catalogue import CATALOGUE
 from headsplat_workflow.assets.locate import expected, locate
 from headsplat_workflow.assets.verify import HashRecord, glance
+from headsplat_workflow.subjects import Subject
 
 from headsplat.heads.registry import HEADS
 from headsplat.masks.matters import MATTERS
@@ -67,14 +68,14 @@ class Assets:
 
     Args:
         config: the whole configuration.
-        subjects: subject -> its row.
+        subjects: by name.
         settings: (subject, section) -> the section as the subject's preset leaves it.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any],
-        subjects: Mapping[str, Mapping[str, str]],
+        subjects: Mapping[str, Subject],
         settings: Callable[[str, str], Mapping[str, Any]],
     ) -> None:
         self._config, self._subjects, self._settings = config, subjects, settings
@@ -96,21 +97,21 @@ class Assets:
     def all(self) -> list[Need]:
         """Every asset that one of the subjects uses or could use, each once."""
         required: dict[str, bool] = {}
-        for subject, row in self._subjects.items():
-            for key, needed in self._of(subject, row):
+        for subject in self._subjects.values():
+            for key, needed in self._of(subject):
                 required[key] = required.get(key, False) or needed
         return [self.need(key, needed) for key, needed in required.items()]
 
-    def _of(self, subject: str, row: Mapping[str, str]) -> list[tuple[str, bool]]:
+    def _of(self, subject: Subject) -> list[tuple[str, bool]]:
         """Keys of one subject's assets, and whether it cannot do without."""
-        found = [(key, True) for key in HEADS[row["head"]].assets]
-        if self._uses_mica(row):
+        found = [(key, True) for key in HEADS[subject.head].assets]
+        if self._uses_mica(subject):
             found.append(("mica", self._named("mica")))
         for section, models in NETWORKS.items():
-            chosen = self._settings(subject, section)["model"]
+            chosen = self._settings(subject.name, section)["model"]
             keys = [models[name].weights for name in candidates(models, chosen)]
             found += [(key, chosen != AUTO or self._named(key)) for key in keys if key]
-        if self._settings(subject, "train")["lpips_weight"]:
+        if self._settings(subject.name, "train")["lpips_weight"]:
             found += [("lpips_backbone", False), ("lpips_linear", False)]
         return found
 
@@ -118,10 +119,10 @@ class Assets:
         """Whether the configuration names a file, which then must be there."""
         return self._config["networks"].get(key) is not None
 
-    def _uses_mica(self, row: Mapping[str, str]) -> bool:
+    def _uses_mica(self, subject: Subject) -> bool:
         """A head that takes MICA's code, no code in the table, and no track that brings one."""
-        flame = HEADS[row["head"]].mica
-        return flame and not row.get("identity") and not row.get("import")
+        flame = HEADS[subject.head].mica
+        return flame and not subject.identity and not subject.imported
 
     def weights(self, subject: str, section: str) -> Need | None:
         """The weights with which a stage of a subject runs a network; None where it runs none.
