@@ -118,4 +118,4 @@ rule render_builtin:
         code=code_version("render_builtin"),
     shell:
         "exec python {SCRIPTS:q}/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} "
-        "--size={params.size:q} --video={output.video:q} --ground_truth={output.ground_truth:q} > {log:q} 2>&1"
+        "--size={params.size:q} --video={output.video:q} --ground-truth={output.ground_truth:q} > {log:q} 2>&1"

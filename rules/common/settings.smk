@@ -21,8 +21,10 @@ from headsplat.runtime import gpu, process, storage, watchdog_launcher
 from headsplat.runtime.errors import UserError, shown
 
 read_sources(Path(".snakemake/headsplat/sources.json"))
-# Of the stages' scripts, from the working folder.
+# Folder of the stages' scripts, from the working folder. Commands are formatted with the globals of
+# the outermost Snakefile, which is another one where this workflow is used as a module.
 SCRIPTS = os.path.relpath(ROOT / "workflow_scripts")
+workflow.modifier_stack[0].globals["SCRIPTS"] = SCRIPTS
 CONSOLE = console.install(workflow.output_settings) if workflow.is_main_process else None
 
 

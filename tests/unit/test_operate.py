@@ -57,7 +57,7 @@ def test_options_that_changed_are_named():
     assert explain_params(old[2:], new[2:], names) == ["chunks changed to 2"]
     assert (
         explain_params(["'--lpips-weight 0.1'"], ["''"], {"''": "options"})[0]
-        == "lpips-weight 0.1 -> unset"
+        == "lpips_weight 0.1 -> unset"
     )
 
 
