@@ -85,11 +85,10 @@ rule build_head:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        builder=head_builder,
         files=head_file_flags,
         code=head_code,
     shell:
-        "exec python {SCRIPTS:q}/build_head.py --builder={params.builder:q} {params.files:q} "
+        "exec python {SCRIPTS:q}/build_head.py --head={wildcards.head:q} {params.files:q} "
         "--out={output:q} > {log:q} 2>&1"
 
 

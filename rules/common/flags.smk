@@ -47,11 +47,6 @@ def head_file_flags(wildcards, input):
     return [f"--file={key}={input.get(key)}" for key in HEADS[wildcards.head].assets]
 
 
-def head_builder(wildcards):
-    """Params function: the function that builds a head."""
-    return HEADS[wildcards.head].target
-
-
 def head_code(wildcards):
     """Params function: the version of the code that builds a head."""
     return code_version("build_head", modules=(HEADS[wildcards.head].module,))

@@ -146,9 +146,17 @@ def test_a_penalty_that_is_not_declared_is_an_error(installed, tmp_path, monkeyp
 
 def test_a_head_model_is_built_and_passes_its_checks(installed, tmp_path):
     out = tmp_path / "wide.npz"
-    build_head.main([f"--builder={heads.HEADS['wide'].target}", f"--out={out}"])
+    build_head.main(["--head=wide", f"--out={out}"])
     head = HeadModel.load(out)
     assert head.name == "wide"
+    for words, match in (
+        (["--head=os:system"], "head 'os:system': one of procedural, ict, flame, wide"),
+        (["--head=wid"], "head 'wid': did you mean 'wide'"),
+        (["--head=ict"], "--head ict: is made of ict, in this order; pass --file"),
+        (["--head=wide", "--file=ict=x"], "--head wide: is made of no file"),
+    ):
+        with pytest.raises(UserError, match=match):
+            build_head.main([*words, f"--out={tmp_path / 'other.npz'}"])
     table = tmp_path / "subjects.tsv"
     (tmp_path / "a.mp4").write_bytes(b"x" * 100)
     table.write_text(f"subject\tvideo\thead\tpreset\na\t{tmp_path}/a.mp4\twide\tfast\n")

@@ -102,7 +102,7 @@ def floors(arrows: Graph) -> int:
 def smk_imports() -> set[str]:
     """What Snakemake imports while it reads the rules."""
     found = set()
-    for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))):
+    for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").rglob("*.smk"))):
         lines = re.findall(r"^(?:from|import) (?:[^(\n]*\([^)]*\)|[^\n]*)", path.read_text(), re.M)
         found |= names(ast.parse("\n".join(lines)))
     return found
