@@ -22,7 +22,7 @@ rule assets_check:
         needs=needs_flags,
         code=code_version("assets_check"),
     shell:
-        "exec python {SCRIPTS:q}/assets_check.py {params.needs:q} 2> {log:q}"
+        'exec python "$HEADSPLAT_SCRIPTS"/assets_check.py {params.needs:q} 2> {log:q}'
 
 
 rule fetch_assets:
@@ -40,7 +40,7 @@ rule fetch_assets:
         needs=needs_flags,
         code=code_version("fetch_assets"),
     shell:
-        "exec python {SCRIPTS:q}/fetch_assets.py {params.needs:q} 2> {log:q}"
+        'exec python "$HEADSPLAT_SCRIPTS"/fetch_assets.py {params.needs:q} 2> {log:q}'
 
 
 rule build_cuda_ext:
@@ -61,7 +61,7 @@ rule build_cuda_ext:
     params:
         code=code_version("build_cuda_ext", *KERNELS),
     shell:
-        "exec python {SCRIPTS:q}/build_cuda_ext.py --out={output:q} > {log:q} 2>&1"
+        'exec python "$HEADSPLAT_SCRIPTS"/build_cuda_ext.py --out={output:q} > {log:q} 2>&1'
 
 
 rule build_head:
@@ -88,7 +88,7 @@ rule build_head:
         files=head_file_flags,
         code=head_code,
     shell:
-        "exec python {SCRIPTS:q}/build_head.py --head={wildcards.head:q} {params.files:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/build_head.py --head={wildcards.head:q} {params.files:q} '
         "--out={output:q} > {log:q} 2>&1"
 
 
@@ -116,5 +116,5 @@ rule render_builtin:
         size=config["builtin"]["size"],
         code=code_version("render_builtin"),
     shell:
-        "exec python {SCRIPTS:q}/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} '
         "--size={params.size:q} --video={output.video:q} --ground-truth={output.ground_truth:q} > {log:q} 2>&1"

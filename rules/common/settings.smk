@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "workflow_scripts"))
 from headsplat_workflow import clip_length, clock, console, failed_jobs, literal_names, motions, named_rows
 from headsplat_workflow import refusals, runlock, shutdown, snakemake_version
 from headsplat_workflow import config as configuration, resources as requests, subjects as subject_table
-from headsplat_workflow.arguments import argument, arguments
+from headsplat_workflow.arguments import argument, arguments, set_scripts
 from headsplat_workflow.assets.check import verify_used
 from headsplat_workflow.assets.needs import Assets, as_flags
 from headsplat_workflow.codehash import code_version, read_sources
@@ -21,10 +21,7 @@ from headsplat.runtime import gpu, process, storage, watchdog_launcher
 from headsplat.runtime.errors import UserError, shown
 
 read_sources(Path(".snakemake/headsplat/sources.json"))
-# Folder of the stages' scripts, from the working folder. Commands are formatted with the globals of
-# the outermost Snakefile, which is another one where this workflow is used as a module.
-SCRIPTS = os.path.relpath(ROOT / "workflow_scripts")
-workflow.modifier_stack[0].globals["SCRIPTS"] = SCRIPTS
+set_scripts(ROOT / "workflow_scripts")
 CONSOLE = console.install(workflow.output_settings) if workflow.is_main_process else None
 
 

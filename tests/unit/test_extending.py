@@ -225,7 +225,7 @@ def test_an_option_is_one_line():
     (line,) = [code for title, code in BLOCKS if title == "a field of TrainOptions"]
     field = ast.parse(line).body[0]
     made = eval(compile(ast.Expression(field.value), "page", "eval"), {"option": option})
-    assert (made.default, made.metadata["low"], made.metadata["high"]) == (0.0, 0, 10)
+    assert (made.default, made.metadata["limits"]) == (0.0, {"minimum": 0, "maximum": 10})
 
 
 @pytest.mark.parametrize("table", TABLES)

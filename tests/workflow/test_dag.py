@@ -42,7 +42,7 @@ RULES = read_rules()
 SCRIPTS = {name: name for name in RULES} | {
     f"import_{part}_chunk": "import_chunk" for part in ("frames", "alpha", "parsing")
 }
-WILDCARDS = ("chunk", "motion", "pose")
+WILDCARDS = ("chunk", "head", "motion", "pose")
 CHORES = ("assets_check", "fetch_assets", "plan", "status", "doctor")
 
 
@@ -66,10 +66,10 @@ def test_every_rule_is_complete(name: str) -> None:
         assert re.search(rf"^    {part}:", body, flags=re.M), f"{name} has no {part}"
     assert '"""' in body, f"{name} has no docstring"
     script = SCRIPTS[name]
-    assert f"exec python {{SCRIPTS:q}}/{script}.py" in body
+    assert f'exec python "$HEADSPLAT_SCRIPTS"/{script}.py' in body
     assert "mem_mb=" in body
     assert "runtime=" in body
-    # A head's code is that of its builder, which the table names.
+    # A head's code is that of its own module, which the table names.
     code = "head_code" if name == "build_head" else f'code_version("{script}"'
     assert f"code={code}" in body
     assert (ROOT / "workflow_scripts" / f"{script}.py").is_file()
