@@ -1,5 +1,4 @@
 # Settings: the configuration, the tables, and what all rules read of them.
-import os
 import sys
 from functools import cache
 from pathlib import Path

@@ -326,7 +326,7 @@ def test_flashavatar_trains_and_leaves_its_checkpoint(clip, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model", "magic"], "--model magic"),
+        (["--model", "magic"], "deformation model 'magic': one of"),
         (["--gaussians", "3"], "--gaussians 3: must be between"),
         (["--ssim-weight", "-1"], "--ssim-weight -1.0"),
         (["--device", "cuda"], "no GPU"),
