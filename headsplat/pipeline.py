@@ -24,6 +24,7 @@ from headsplat.evaluate.split import split_frames
 from headsplat.frames.table import read_frames
 from headsplat.heads.packed import packed_head
 from headsplat.masks.matte import matte_chunk
+from headsplat.masks.matters import MatteOptions
 from headsplat.masks.parse import parse_chunk
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
@@ -40,9 +41,8 @@ from headsplat.video.probe import probe_video
 
 # Frames of a chunk: what a stopped run loses at most.
 CHUNK = 1500
-# Reach of the matte's edge refinement at 512 px, and earlier frames that steady a matte.
-EDGE_RADIUS, TEMPORAL_WINDOW = 8.0, 4
 CACHE_MIB, GPU_PERCENT = 1500, 50
+MATTE = MatteOptions()
 
 
 class _Clip:
@@ -122,7 +122,7 @@ def track_video(
             _step("crop images", [frames[k]], crop_chunk, *cut)
         for k in range(count):
             near = frames[max(0, k - 1) : k + 1]
-            matte = (near, f"{k:03d}", alpha[k], "auto", EDGE_RADIUS, TEMPORAL_WINDOW)
+            matte = (near, f"{k:03d}", alpha[k], "auto", MATTE.edge_radius, MATTE.temporal_window)
             _step("matte", [alpha[k]], matte_chunk, *matte)
         seen = (clip.landmarks, clip.crop, clip.table)
         first = [clip.landmark_track, clip.landmark_identity]

@@ -130,5 +130,5 @@ def test_the_workflows_folder_is_not_tracked_over(clip, tmp_path):
 
 def test_its_numbers_are_the_configurations():
     matte = yaml.safe_load((ROOT / "config/config.yaml").read_text())["matte"]
-    ours = (pipeline.EDGE_RADIUS, pipeline.TEMPORAL_WINDOW)
+    ours = (pipeline.MATTE.edge_radius, pipeline.MATTE.temporal_window)
     assert ours == (matte["edge_radius"], matte["temporal_window"])

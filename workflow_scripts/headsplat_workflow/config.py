@@ -17,6 +17,8 @@ from headsplat.runtime.errors import LONGEST, UserError, shown
 
 # Values of a configuration at most; YAML references to each other can make billions.
 _MOST_VALUES = 10_000
+# Letters of a word that is looked up in descriptions.
+_LEAST_WORD = 4
 
 
 def _dotted(path: Any) -> str:
@@ -40,6 +42,8 @@ def _nearest(unknown: str, known: Mapping[str, Any]) -> str | None:
     close = difflib.get_close_matches(unknown, known, n=1, cutoff=0.5)
     word = re.compile(rf"\b{re.escape(unknown)}\b", re.IGNORECASE)
     described = [name for name in known if word.search(known[name].get("description", ""))]
+    if len(unknown) < _LEAST_WORD:
+        described = []
     return next(iter([*close, *described]), None)
 
 
