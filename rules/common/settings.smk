@@ -40,13 +40,13 @@ failed_jobs.install()
 configuration.fill_in(config)
 or_exit(configuration.validate, config, configuration.named(workflow.config_settings.configfiles))
 watchdog_launcher.set_limits(**config["watchdog"])
+PRESETS = {name: configuration.merged(config, preset) for name, preset in config["presets"].items()}
 SUBJECTS = or_exit(subject_table.read_subjects, Path(config["subjects"]), config["presets"])
-subject_table.refuse_checkpoints(SUBJECTS, config)
+subject_table.refuse_checkpoints(SUBJECTS, PRESETS)
 if workflow.is_main_process:  # clocks of other machines differ
     clock.refuse_future(SUBJECTS)
 # Beside the table of subjects; without it there are no motions.
 MOTIONS = or_exit(motions.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
-PRESETS = {name: configuration.merged(config, preset) for name, preset in config["presets"].items()}
 REFUSALS = refusals.Refusals()
 REFUSED = [
     REFUSALS.file(kind, name, line)

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headsplat_workflow.config import merged
 from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.user_files import file_problem, folder_problem
 
@@ -122,12 +121,17 @@ def read_subjects(table: Path, presets: Mapping[str, Any]) -> Subjects:
     return subjects
 
 
-def refuse_checkpoints(subjects: Subjects, config: Mapping[str, Any]) -> None:
-    """Refuse subjects whose FlashAvatar checkpoint does not fit the preset's model."""
+def refuse_checkpoints(subjects: Subjects, presets: Mapping[str, Any]) -> None:
+    """Refuse subjects whose FlashAvatar checkpoint does not fit the preset's model.
+
+    Args:
+        subjects: all rows.
+        presets: name -> the whole configuration under that preset.
+    """
     for subject in list(subjects.values()):
         if not subject.checkpoint:
             continue
-        model = merged(config, config["presets"][subject.preset])["train"]["model"]
+        model = presets[subject.preset]["train"]["model"]
         if model not in CHECKPOINTS:
             subjects.refuse(
                 subject.name,
