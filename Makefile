@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # SLURM first, because it mostly waits.
 SLOW := tests/slow/test_slurm.py $(filter-out %/test_slurm.py,$(wildcard tests/slow/test_*.py))
 
-.PHONY: setup demo test test-chaos test-slow bench docs gallery lint clean
+.PHONY: setup demo test test-chaos test-slow bench docs gallery options lint clean
 
 # Looks at the environment itself, not at a time stamp, so that a moved checkout, another Python or another lock is noticed.
 setup:
@@ -41,6 +41,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+
+# config/schema.yaml and the tables of config/README.md, from the options' dataclasses.
+options: setup
+	PYTHONPATH=workflow_scripts:. $(BIN)/python -m headsplat_workflow.write_options
 
 bench: setup
 	$(BIN)/snakemake work/heads/procedural.npz --cores $(CORES) --quiet all

@@ -8,7 +8,10 @@ min_version("9.27.1")
 configfile: "config/config.yaml"
 
 
-include: "rules/common.smk"
+include: "rules/common/settings.smk"
+include: "rules/common/inputs.smk"
+include: "rules/common/flags.smk"
+include: "rules/common/hooks.smk"
 include: "rules/assets.smk"
 include: "rules/frames.smk"
 include: "rules/masks.smk"

@@ -32,7 +32,7 @@ def command(clip: Path, head: Path, steps: int, folder: Path) -> list[str]:
     words += ["--track", str(clip / "track/track.npz"), "--split", str(clip / "split.json")]
     for part in ("frames", "alpha", "parsing"):
         words += [f"--{part}", *map(str, sorted((clip / part).glob("*.zip")))]
-    words += ["--steps", str(steps), "--lpips", "0"]
+    words += ["--steps", str(steps), "--lpips-weight", "0"]
     return [*words, "--scratch", str(folder / "scratch"), "--out", str(folder / "model")]
 
 

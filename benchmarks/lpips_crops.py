@@ -49,7 +49,7 @@ def rows_of(clip: Clip, device: torch.device, images: int, weight: float) -> lis
     """Quality of each variant, and the difference that crops make."""
     judge, trained = random_lpips(device, torch.float32), random_lpips(device, torch.bfloat16)
     found = {}
-    recipe = our_recipe(images, batch=16, lpips=weight)
+    recipe = our_recipe(images, batch=16, lpips_weight=weight)
     for name, size, distance in (
         ("none", None, None), ("whole images", whole, trained), ("crops", None, trained)
     ):  # fmt: skip

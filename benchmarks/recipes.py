@@ -43,14 +43,19 @@ def flashavatar_recipe(images: int = 30000) -> Recipe:
     One difference in its favor: colors are initialized from the images, not gray.
     """
     options = train_options(
-        model="flashavatar", steps=images, batch=1, coarse=0.0, jitter=0.0, lpips=0.0
+        model="flashavatar",
+        steps=images,
+        batch=1,
+        coarse_fraction=0.0,
+        code_noise=0.0,
+        lpips_weight=0.0,
     )
     return Recipe("FlashAvatar's recipe, batch 1", options, warm=1, final=1.0)
 
 
 def our_recipe(images: int, **changes: object) -> Recipe:
     """The defaults of config/config.yaml for a number of training images."""
-    options = train_options(**{"lpips": 0.0, **changes})
+    options = train_options(**{"lpips_weight": 0.0, **changes})
     options = replace(options, steps=max(1, images // options.batch))
     return Recipe(f"{options.model}, batch {options.batch}", options)
 

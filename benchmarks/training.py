@@ -41,7 +41,9 @@ CEILING, LPIPS_CEILING = 11000.0, 2600.0
 def steady_rate(clip: Clip, recipe: Recipe, device: torch.device, steps: int,
                 lpips: Lpips | None = None, eager: bool = False) -> float:  # fmt: skip
     """Images per second at full size, after the first steps of the phase."""
-    recipe = replace(recipe, options=replace(recipe.options, coarse=0.0, steps=steps + 100))
+    recipe = replace(
+        recipe, options=replace(recipe.options, coarse_fraction=0.0, steps=steps + 100)
+    )
     trainer = begin(clip, recipe, device, lpips)
     before = cuda_graph.EAGER_RUNS
     cuda_graph.EAGER_RUNS = 10**9 if eager else before

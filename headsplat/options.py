@@ -8,28 +8,52 @@ The dataclass is the only place that names an option: defaults, argparse and the
 are derived from it.
 """
 
+import argparse
 import ast
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from headsplat.runtime.errors import UserError
 
 CLASS = "Options"
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+Chosen = TypeVar("Chosen")
 
 
-def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
+def option(
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    multiple_of: int | None = None,
+    choices: Sequence[str] | Callable[[], Sequence[str]] | None = None,
+) -> Any:
     """A dataclass field with the range and help text of an option.
 
     Args:
-        default: its value unless set; its type is the option's.
+        default: its value unless set.
         help: one line.
         low: lowest value allowed, None for any.
         high: highest value allowed, None for any.
+        above: value that must be exceeded, None for any.
+        multiple_of: what a value must be a multiple of, None for any.
+        choices: allowed values, or a function that returns them; None for any.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+    limits = {
+        "minimum": low,
+        "maximum": high,
+        "exclusiveMinimum": above,
+        "multipleOf": multiple_of,
+    }
+    limits = {key: value for key, value in limits.items() if value is not None}
+    metadata = {"help": help, "limits": limits, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def check_ranges(options: Any) -> None:
@@ -39,8 +63,8 @@ def check_ranges(options: Any) -> None:
         options: instance of a dataclass; fields that `option` did not make are skipped.
     """
     for field in dataclasses.fields(options):
-        low, high = field.metadata.get("low"), field.metadata.get("high")
-        value = getattr(options, field.name)
+        limits, value = field.metadata.get("limits", {}), getattr(options, field.name)
+        low, high = limits.get("minimum"), limits.get("maximum")
         too_low = low is not None and not value >= low
         if too_low or (high is not None and not value <= high):
             flag = field.name.replace("_", "-")
@@ -49,18 +73,49 @@ def check_ranges(options: Any) -> None:
 
 def schema_of(options: type) -> dict[str, dict[str, Any]]:
     """Option name -> its JSON schema, for every field of a dataclass that `option` made."""
-    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
     properties = {}
     for field in dataclasses.fields(options):
         if "help" not in field.metadata:
             continue
-        limits = {"minimum": field.metadata["low"], "maximum": field.metadata["high"]}
+        types = [_TYPES[kind] for kind in get_args(field.type) or (field.type,)]
+        choices, default = field.metadata["choices"], field.default
+        whole = isinstance(default, float) and default.is_integer()
         properties[field.name] = {
-            "type": names[type(field.default)],
+            "type": types[0] if len(types) == 1 else types,
+            **({"enum": list(choices() if callable(choices) else choices)} if choices else {}),
+            **field.metadata["limits"],
+            "default": int(default) if whole else default,
             "description": field.metadata["help"],
-            **{key: value for key, value in limits.items() if value is not None},
         }
     return properties
+
+
+def add_arguments(parser: Any, properties: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add a flag per option; those that are not given stay out of the parsed arguments.
+
+    Args:
+        parser: `argparse.ArgumentParser` or group.
+        properties: as `schema_of` returns them.
+    """
+    types = {"integer": int, "number": float, "string": str}
+    for name, schema in properties.items():
+        kind = schema["type"]
+        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if kind != "boolean":
+            how = {"type": types[kind], "choices": schema.get("enum"), "metavar": name.upper()}
+        text = f"{schema['description']} (default: {schema['default']})".replace("%", "%%")
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **how)
+
+
+def given(args: argparse.Namespace, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The options among parsed arguments that were given, by name."""
+    return {name: getattr(args, name) for name in properties if hasattr(args, name)}
+
+
+def parsed(options: type[Chosen], args: argparse.Namespace) -> Chosen:
+    """The dataclass with the values of parsed arguments and its defaults for the others."""
+    return options(**given(args, schema_of(options)))
 
 
 @cache

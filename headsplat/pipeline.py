@@ -24,6 +24,7 @@ from headsplat.frames.table import read_frames
 from headsplat.heads.packed import packed_head
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.parse import parse_chunk
+from headsplat.masks.registry import MatteOptions
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint
@@ -39,9 +40,8 @@ from headsplat.video.probe import probe_video
 
 # Frames per chunk, the unit of resuming.
 CHUNK = 1500
-# Radius of the matte's edge refinement at 512 px, and number of earlier frames for smoothing.
-EDGE_RADIUS, TEMPORAL_WINDOW = 8.0, 4
 CACHE_MIB, GPU_PERCENT = 1500, 50
+MATTE = MatteOptions()
 
 
 class _Clip:
@@ -121,7 +121,7 @@ def track_video(
             _step("crop images", [frames[k]], crop_chunk, *cut)
         for k in range(count):
             near = frames[max(0, k - 1) : k + 1]
-            matte = (near, f"{k:03d}", alpha[k], "auto", EDGE_RADIUS, TEMPORAL_WINDOW)
+            matte = (near, f"{k:03d}", alpha[k], "auto", MATTE.edge_radius, MATTE.temporal_window)
             _step("matte", [alpha[k]], matte_chunk, *matte)
         seen = (clip.landmarks, clip.crop, clip.table)
         first = [clip.landmark_track, clip.landmark_identity]

@@ -21,7 +21,7 @@ rule assets_check:
         needs=needs_flags,
         code=code_version("assets_check"),
     shell:
-        "exec python workflow_scripts/assets_check.py {params.needs:q} 2> {log:q}"
+        'exec python "$HEADSPLAT_SCRIPTS"/assets_check.py {params.needs:q} 2> {log:q}'
 
 
 rule fetch_assets:
@@ -39,7 +39,7 @@ rule fetch_assets:
         needs=needs_flags,
         code=code_version("fetch_assets"),
     shell:
-        "exec python workflow_scripts/fetch_assets.py {params.needs:q} 2> {log:q}"
+        'exec python "$HEADSPLAT_SCRIPTS"/fetch_assets.py {params.needs:q} 2> {log:q}'
 
 
 rule build_cuda_ext:
@@ -60,7 +60,7 @@ rule build_cuda_ext:
     params:
         code=code_version("build_cuda_ext", *KERNELS),
     shell:
-        "exec python workflow_scripts/build_cuda_ext.py --out={output:q} > {log:q} 2>&1"
+        'exec python "$HEADSPLAT_SCRIPTS"/build_cuda_ext.py --out={output:q} > {log:q} 2>&1'
 
 
 rule build_head:
@@ -84,11 +84,10 @@ rule build_head:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
-        builder=head_builder,
         files=head_file_flags,
         code=head_code,
     shell:
-        "exec python workflow_scripts/build_head.py --builder={params.builder:q} {params.files:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/build_head.py --head={wildcards.head:q} {params.files:q} '
         "--out={output:q} > {log:q} 2>&1"
 
 
@@ -116,5 +115,5 @@ rule render_builtin:
         size=config["builtin"]["size"],
         code=code_version("render_builtin"),
     shell:
-        "exec python workflow_scripts/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/render_builtin.py --head={input.head:q} --seconds={params.seconds:q} '
         "--size={params.size:q} --video={output.video:q} --ground-truth={output.ground_truth:q} > {log:q} 2>&1"

@@ -22,7 +22,7 @@ rule split_frames:
         options=options("split"),
         code=code_version("split_frames"),
     shell:
-        "exec python workflow_scripts/split_frames.py --frames={input:q} {params.options:q} --out={output:q} > {log:q} 2>&1"
+        'exec python "$HEADSPLAT_SCRIPTS"/split_frames.py --frames={input:q} {params.options:q} --out={output:q} > {log:q} 2>&1'
 
 
 rule export_dataset:
@@ -47,7 +47,7 @@ rule export_dataset:
     params:
         code=code_version("export_dataset"),
     shell:
-        "exec python workflow_scripts/export_dataset.py --frames {input.frames:q} --alpha {input.alpha:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/export_dataset.py --frames {input.frames:q} --alpha {input.alpha:q} '
         "--parsing {input.parsing:q} --out={output:q} > {log:q} 2>&1"
 
 
@@ -70,7 +70,7 @@ rule train_avatar:
     benchmark:
         "logs/{subject}/train_avatar.tsv"
     wildcard_constraints:
-        subject=only(SUBJECTS.keys() - with_column("avatar")),
+        subject=TRAINED,
     conda:
         "../envs/trainer.yaml"
     threads: 8
@@ -86,7 +86,7 @@ rule train_avatar:
         scratch="scratch/{subject}/train_avatar",
         code=code_version("train_avatar"),
     shell:
-        "exec python workflow_scripts/train_avatar.py --head={input.head:q} --track={input.track:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/train_avatar.py --head={input.head:q} --track={input.track:q} '
         "--split={input.split:q} --frames {input.frames:q} --alpha {input.alpha:q} --parsing {input.parsing:q} "
         "{params.options:q} {params.checkpoint:q} --gpu-percent={resources.gpu_percent:q} "
         "--scratch={params.scratch:q} --out={output:q} > {log:q} 2>&1"
@@ -106,7 +106,7 @@ rule import_avatar:
     benchmark:
         "logs/{subject}/import_avatar.tsv"
     wildcard_constraints:
-        subject=only(with_column("avatar")),
+        subject=NOT_TRAINED,
     conda:
         "../envs/trainer.yaml"
     threads: 1
@@ -118,5 +118,5 @@ rule import_avatar:
         uv_size=option("train", "uv_size"),
         code=code_version("import_avatar"),
     shell:
-        "exec python workflow_scripts/import_avatar.py --head={input.head:q} --track={input.track:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/import_avatar.py --head={input.head:q} --track={input.track:q} '
         "--checkpoint={input.checkpoint:q} --uv-size={params.uv_size:q} --out={output:q} > {log:q} 2>&1"

@@ -32,6 +32,6 @@ rule drive_avatar:
         scratch="scratch/{subject}/drive_avatar/{motion}",
         code=code_version("drive_avatar"),
     shell:
-        "exec python workflow_scripts/drive_avatar.py --avatar={input.avatar:q} --head={input.head:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/drive_avatar.py --avatar={input.avatar:q} --head={input.head:q} '
         "--track={input.track:q} --motion={input.motion:q} {params.motion:q} --scratch={params.scratch:q} "
         "--out={output:q} > {log:q} 2>&1"

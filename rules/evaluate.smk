@@ -35,7 +35,7 @@ rule evaluate_avatar:
         scratch="scratch/{subject}/evaluate_avatar",
         code=code_version("evaluate_avatar"),
     shell:
-        "exec python workflow_scripts/evaluate_avatar.py --avatar={input.avatar:q} --head={input.head:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/evaluate_avatar.py --avatar={input.avatar:q} --head={input.head:q} '
         "--track={input.track:q} --split={input.split:q} --frames {input.frames:q} --alpha {input.alpha:q} "
         "--parsing {input.parsing:q} {params.sound:q} --scratch={params.scratch:q} "
         "--metrics={output.metrics:q} --evaluation={output.evaluation:q} --video-out={output.video:q} > {log:q} 2>&1"
@@ -76,7 +76,7 @@ rule write_report:
         logs="logs/{subject}",
         code=code_version("write_report"),
     shell:
-        "exec python workflow_scripts/write_report.py --subject={wildcards.subject:q} --metrics={input.metrics:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/write_report.py --subject={wildcards.subject:q} --metrics={input.metrics:q} '
         "--evaluation={input.evaluation:q} --avatar={input.avatar:q} --track={input.track:q} "
         "--head={input.head:q} --split={input.split:q} --frames-table={input.frames:q} --info={input.info:q} "
         "{params.ground_truth:q} {params.refinement:q} --logs={params.logs:q} --out={output:q} > {log:q} 2>&1"

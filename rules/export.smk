@@ -26,7 +26,7 @@ rule export_vhap:
     params:
         code=code_version("export_vhap"),
     shell:
-        "exec python workflow_scripts/export_vhap.py --track={input.track:q} --head={input.head:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/export_vhap.py --track={input.track:q} --head={input.head:q} '
         "--split={input.split:q} --frames {input.frames:q} --alpha {input.alpha:q} "
         "--parsing {input.parsing:q} --out={output:q} > {log:q} 2>&1"
 
@@ -55,7 +55,7 @@ rule export_imavatar:
     params:
         code=code_version("export_imavatar"),
     shell:
-        "exec python workflow_scripts/export_imavatar.py --track={input.track:q} --head={input.head:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/export_imavatar.py --track={input.track:q} --head={input.head:q} '
         "--frames {input.frames:q} --alpha {input.alpha:q} --parsing {input.parsing:q} "
         "--out={output:q} > {log:q} 2>&1"
 
@@ -81,7 +81,7 @@ rule export_flame_parameters:
     params:
         code=code_version("export_flame_parameters"),
     shell:
-        "exec python workflow_scripts/export_flame_parameters.py --track={input.track:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/export_flame_parameters.py --track={input.track:q} '
         "--head={input.head:q} --out={output:q} > {log:q} 2>&1"
 
 
@@ -110,7 +110,7 @@ rule export_ply:
     params:
         code=code_version("export_ply"),
     shell:
-        "exec python workflow_scripts/export_ply.py --model={input.model:q} --head={input.head:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/export_ply.py --model={input.model:q} --head={input.head:q} '
         "--track={input.track:q} --pose={wildcards.pose:q} --out={output:q} > {log:q} 2>&1"
 
 
@@ -135,5 +135,5 @@ rule export_arkit:
     params:
         code=code_version("export_arkit"),
     shell:
-        "exec python workflow_scripts/export_arkit.py --track={input.track:q} --head={input.head:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/export_arkit.py --track={input.track:q} --head={input.head:q} '
         "--out={output:q} > {log:q} 2>&1"

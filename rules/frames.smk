@@ -24,7 +24,7 @@ rule probe_video:
         content=video_content,
         code=code_version("probe_video"),
     shell:
-        "exec python workflow_scripts/probe_video.py --video={input:q} --out={output:q} > {log:q} 2>&1"
+        'exec python "$HEADSPLAT_SCRIPTS"/probe_video.py --video={input:q} --out={output:q} > {log:q} 2>&1'
 
 
 rule detect_chunk:
@@ -54,7 +54,7 @@ rule detect_chunk:
         weights=weights_flag,
         code=code_version("detect_chunk"),
     shell:
-        "exec python workflow_scripts/detect_chunk.py --video={input.video:q} --info={input.info:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/detect_chunk.py --video={input.video:q} --info={input.info:q} '
         "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} {params.options:q} {params.weights:q} "
         "--out={output:q} > {log:q} 2>&1"
 
@@ -85,7 +85,7 @@ rule solve_crop:
         options=options("crop"),
         code=code_version("solve_crop"),
     shell:
-        "exec python workflow_scripts/solve_crop.py --info={input.info:q} --landmarks {input.landmarks:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/solve_crop.py --info={input.info:q} --landmarks {input.landmarks:q} '
         "{params.options:q} --crop={output.crop:q} --frames={output.frames:q} "
         "--landmarks-out={output.landmarks:q} > {log:q} 2>&1"
 
@@ -115,5 +115,5 @@ rule crop_chunk:
         chunks=chunk_count,
         code=code_version("crop_chunk"),
     shell:
-        "exec python workflow_scripts/crop_chunk.py --video={input.video:q} --info={input.info:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/crop_chunk.py --video={input.video:q} --info={input.info:q} '
         "--crop={input.crop:q} --chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"

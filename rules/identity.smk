@@ -27,6 +27,6 @@ rule solve_identity:
     params:
         code=code_version("solve_identity"),
     shell:
-        "exec python workflow_scripts/solve_identity.py --weights={input.weights:q} --frames {input.frames:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/solve_identity.py --weights={input.weights:q} --frames {input.frames:q} '
         "--landmarks={input.landmarks:q} --crop={input.crop:q} --table={input.table:q} "
         "--out={output:q} > {log:q} 2>&1"

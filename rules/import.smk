@@ -33,7 +33,7 @@ rule import_track:
         size=options("crop"),
         code=code_version("import_track"),
     shell:
-        "exec python workflow_scripts/import_track.py {params.row:q} --head={input.head:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/import_track.py {params.row:q} --head={input.head:q} '
         "{params.options:q} {params.size:q} --record={output.record:q} --track={output.track:q} "
         "--identity={output.identity:q} --crop={output.crop:q} --frames={output.frames:q} "
         "--info={output.info:q} --landmarks={output.landmarks:q} > {log:q} 2>&1"
@@ -64,7 +64,7 @@ rule import_frames_chunk:
         chunks=chunk_count,
         code=code_version("import_chunk"),
     shell:
-        "exec python workflow_scripts/import_chunk.py --part={params.part:q} --record={input.record:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/import_chunk.py --part={params.part:q} --record={input.record:q} '
         "--crop={input.crop:q} --chunk={wildcards.chunk:q} --chunks={params.chunks:q} --out={output:q} > {log:q} 2>&1"
 
 

@@ -27,7 +27,7 @@ rule matte_chunk:
         weights=weights_flag,
         code=code_version("matte_chunk"),
     shell:
-        "exec python workflow_scripts/matte_chunk.py --frames {input.frames:q} --chunk={wildcards.chunk:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/matte_chunk.py --frames {input.frames:q} --chunk={wildcards.chunk:q} '
         "{params.options:q} {params.model:q} {params.weights:q} --out={output:q} > {log:q} 2>&1"
 
 
@@ -56,4 +56,4 @@ rule parse_chunk:
         model=network_flag("parse"),
         code=code_version("parse_chunk"),
     shell:
-        "exec python workflow_scripts/parse_chunk.py {params.inputs:q} {params.model:q} --out={output:q} > {log:q} 2>&1"
+        'exec python "$HEADSPLAT_SCRIPTS"/parse_chunk.py {params.inputs:q} {params.model:q} --out={output:q} > {log:q} 2>&1'

@@ -22,7 +22,7 @@ rule plan:
         sdm=[str(method) for method in workflow.deployment_settings.deployment_method],
         code=code_version("plan"),
     shell:
-        "exec python workflow_scripts/plan.py {params.settings:q} --sdm {params.sdm:q} 2> {log:q}"
+        'exec python "$HEADSPLAT_SCRIPTS"/plan.py {params.settings:q} --sdm {params.sdm:q} 2> {log:q}'
 
 
 rule status:
@@ -39,7 +39,7 @@ rule status:
         settings=settings_flag,
         code=code_version("status"),
     shell:
-        "exec python workflow_scripts/status.py {params.settings:q} 2> {log:q}"
+        'exec python "$HEADSPLAT_SCRIPTS"/status.py {params.settings:q} 2> {log:q}'
 
 
 rule doctor:
@@ -57,4 +57,4 @@ rule doctor:
         needs=needs_flags,
         code=code_version("doctor"),
     shell:
-        "exec python workflow_scripts/doctor.py {params.settings:q} {params.needs:q} 2> {log:q}"
+        'exec python "$HEADSPLAT_SCRIPTS"/doctor.py {params.settings:q} {params.needs:q} 2> {log:q}'

@@ -28,4 +28,4 @@ rule refuse:
         line=refusal_line,
         code=code_version("refuse"),
     shell:
-        "exec python workflow_scripts/refuse.py --line={params.line:q} > {log:q} 2>&1"
+        'exec python "$HEADSPLAT_SCRIPTS"/refuse.py --line={params.line:q} > {log:q} 2>&1'

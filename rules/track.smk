@@ -32,7 +32,7 @@ rule track_head:
         scratch="scratch/{subject}/track_head",
         code=code_version("track_head"),
     shell:
-        "exec python workflow_scripts/track_head.py --head={input.head:q} --landmarks={input.landmarks:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/track_head.py --head={input.head:q} --landmarks={input.landmarks:q} '
         "--crop={input.crop:q} --frames={input.frames:q} {params.camera:q} {params.identity:q} {params.neck:q} "
         "--scratch={params.scratch:q} --out={output.track:q} --identity-out={output.identity:q} > {log:q} 2>&1"
 
@@ -72,7 +72,7 @@ rule refine_track:
         scratch="scratch/{subject}/refine_track",
         code=code_version("refine_track"),
     shell:
-        "exec python workflow_scripts/refine_track.py --head={input.head:q} --track={input.track:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/refine_track.py --head={input.head:q} --track={input.track:q} '
         "--landmarks={input.landmarks:q} --crop={input.crop:q} --frames-table={input.frames_table:q} "
         "{params.images:q} {params.identity:q} --photometric={params.photometric:q} --scratch={params.scratch:q} "
         "--out={output.track:q} --identity-out={output.identity:q} --refinement-out={output.verdict:q} > {log:q} 2>&1"
@@ -98,7 +98,7 @@ rule export_frames:
     params:
         code=code_version("export_frames"),
     shell:
-        "exec python workflow_scripts/export_frames.py --track={input:q} --out={output:q} > {log:q} 2>&1"
+        'exec python "$HEADSPLAT_SCRIPTS"/export_frames.py --track={input:q} --out={output:q} > {log:q} 2>&1'
 
 
 rule overlay_track:
@@ -127,6 +127,6 @@ rule overlay_track:
         scratch="scratch/{subject}/overlay_track",
         code=code_version("overlay_track"),
     shell:
-        "exec python workflow_scripts/overlay_track.py --head={input.head:q} --track={input.track:q} "
+        'exec python "$HEADSPLAT_SCRIPTS"/overlay_track.py --head={input.head:q} --track={input.track:q} '
         "--landmarks={input.landmarks:q} --crop={input.crop:q} --frames {input.frames:q} "
         "--scratch={params.scratch:q} --out={output:q} > {log:q} 2>&1"

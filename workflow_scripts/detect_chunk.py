@@ -6,6 +6,8 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.detect.chunk import detect_chunk
+from headsplat.detect.options import DetectOptions
+from headsplat.options import add_arguments, parsed, schema_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -15,21 +17,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chunk", type=int, required=True, help="number of the chunk, from 0")
     parser.add_argument("--chunks", type=int, required=True, help="how many chunks there are")
     parser.add_argument("--out", type=Path, required=True, help="landmark file to write")
-    parser.add_argument(
-        "--model", default="auto", help="mediapipe, tasks, or auto: tasks where --weights is given"
-    )
     parser.add_argument("--weights", type=Path, help="face_landmarker.task")
-    parser.add_argument("--second", default="none", help="face_alignment: its 68 points as well")
+    add_arguments(parser, schema_of(DetectOptions))
     args = parser.parse_args(argv)
+    options = parsed(DetectOptions, args)
     detect_chunk(
         args.video,
         args.info,
         args.chunk,
         args.chunks,
         args.out,
-        args.model,
+        options.model,
         args.weights,
-        args.second,
+        options.second,
     )
 
 

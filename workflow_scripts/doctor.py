@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headsplat_workflow.assets.needs import parse
-from headsplat_workflow.config import read_subjects
 from headsplat_workflow.doctor.folders import check_folders
 from headsplat_workflow.doctor.requirements import (
     check_files,
@@ -17,6 +16,7 @@ from headsplat_workflow.doctor.requirements import (
     needed_mib,
 )
 from headsplat_workflow.stage import errors_to_stdout, stage
+from headsplat_workflow.subjects import read_subjects
 
 from headsplat.doctor.examine import LIBRARY_CHECKS, examine
 from headsplat.doctor.finding import Finding

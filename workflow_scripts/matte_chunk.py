@@ -6,7 +6,8 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.registry import MATTING_MODELS
+from headsplat.masks.registry import MatteOptions
+from headsplat.options import add_arguments, parsed, schema_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,22 +21,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--chunk", required=True, help="the chunk, e.g. 003: its zip is 003.zip")
     parser.add_argument("--out", type=Path, required=True, help="alpha zip to write")
-    parser.add_argument(
-        "--model",
-        default="auto",
-        help=f"auto: a network where --weights is given; {MATTING_MODELS.described()}",
-    )
     parser.add_argument("--weights", type=Path, help="file of the network")
-    parser.add_argument(
-        "--edge-radius",
-        type=float,
-        default=8.0,
-        help="reach of the edge refinement in pixels of a 512 image",
-    )
-    parser.add_argument(
-        "--temporal-window", type=int, default=4, help="earlier frames that steady a matte"
-    )
-    matte_chunk(**vars(parser.parse_args(argv)))
+    add_arguments(parser, schema_of(MatteOptions))
+    args = parser.parse_args(argv)
+    options = parsed(MatteOptions, args)
+    matte_chunk(
+        args.frames, args.chunk, args.out, options.model, options.edge_radius,
+        options.temporal_window, args.weights,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
+from headsplat.options import add_arguments, parsed, schema_of
 from headsplat.track import read_track
+from headsplat.tracking.options import TrackOptions
 from headsplat.tracking.photometric.publish import publish_track
 
 NEVER = "never"
@@ -22,17 +24,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=Path, nargs="*", default=[], help="zips of crops")
     parser.add_argument("--alpha", type=Path, nargs="*", default=[], help="zips of mattes")
     parser.add_argument("--identity", type=Path, help="identity .npy that the track was made with")
-    parser.add_argument(
-        "--photometric", choices=("auto", "always", NEVER), default="auto",
-        help="auto: where held-out skin says that it is better; never: publish the track as it is",
-    )  # fmt: skip
+    add_arguments(parser, {"photometric": schema_of(TrackOptions)["photometric"]})
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
     parser.add_argument("--out", type=Path, required=True, help="track.npz to write")
     parser.add_argument("--identity-out", type=Path, required=True, help="identity.npy to write")
     parser.add_argument("--refinement-out", type=Path, required=True, help="refinement.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
-    if args.photometric == NEVER:
+    photometric = parsed(TrackOptions, args).photometric
+    if photometric == NEVER:
         verdict = {"mode": NEVER}
         publish_track(
             read_track(args.track), verdict, args.out, args.identity_out, args.refinement_out
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     refine_track(
         args.head, args.track, args.landmarks, args.crop, args.frames_table, args.frames,
         args.alpha, args.out, args.identity_out, args.refinement_out, args.identity,
-        args.photometric, args.scratch, args.device, code_version("refine_track"),
+        photometric, args.scratch, args.device, code_version("refine_track"),
     )  # fmt: skip
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
+from headsplat.detect.options import CropOptions
 from headsplat.detect.solve import solve_crop
+from headsplat.options import add_arguments, parsed, schema_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,9 +21,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--landmarks-out", type=Path, required=True, help="the subject's landmarks to write"
     )
-    parser.add_argument("--size", type=int, default=512, help="side of the crops in pixels")
+    add_arguments(parser, schema_of(CropOptions))
     args = parser.parse_args(argv)
-    solve_crop(args.info, args.landmarks, args.crop, args.frames, args.landmarks_out, args.size)
+    size = parsed(CropOptions, args).size
+    solve_crop(args.info, args.landmarks, args.crop, args.frames, args.landmarks_out, size)
 
 
 if __name__ == "__main__":

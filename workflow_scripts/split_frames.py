@@ -5,8 +5,9 @@ from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
-from headsplat.evaluate.split import split_frames
+from headsplat.evaluate.split import SplitOptions, split_frames
 from headsplat.frames.table import read_frames
+from headsplat.options import add_arguments, parsed, schema_of
 from headsplat.runtime.files import write_json
 from headsplat.runtime.logs import log
 
@@ -14,15 +15,10 @@ from headsplat.runtime.logs import log
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=Path, required=True, help="frames.tsv of the clip")
-    parser.add_argument(
-        "--mode",
-        choices=("auto", "last", "spread"),
-        default="auto",
-        help="last: one block at the end; spread: five blocks; auto: last from 60 s on",
-    )
     parser.add_argument("--out", type=Path, required=True, help="split.json to write")
+    add_arguments(parser, schema_of(SplitOptions))
     args = parser.parse_args(argv)
-    split = split_frames(read_frames(args.frames), args.mode)
+    split = split_frames(read_frames(args.frames), parsed(SplitOptions, args).mode)
     log.info("%s", ", ".join(f"{k} {len(v)}" for k, v in split.items() if k != "mode"))
     write_json(args.out, split)
 

@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 from headsplat_workflow.clip_length import chunk_count, clip_seconds
-from headsplat_workflow.config import merged, read_subjects
+from headsplat_workflow.config import merged
 from headsplat_workflow.stage import errors_to_stdout, stage
 from headsplat_workflow.state import read_subject, run_is_active
 from headsplat_workflow.status import status_table
+from headsplat_workflow.subjects import read_subjects
 
 
 def main() -> None:
@@ -21,9 +22,9 @@ def main() -> None:
     builtin, active = config["builtin"]["seconds"], run_is_active()
     states = (
         read_subject(
-            name, row, chunk_count(chunks[row["preset"]], clip_seconds(row, builtin)), active
+            subject, chunk_count(chunks[subject.preset], clip_seconds(subject, builtin)), active
         )
-        for name, row in subjects.items()
+        for subject in subjects.values()
     )
     print(status_table(states, subjects.refused))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
+from headsplat.options import add_arguments, given
 from headsplat.train.options import all_options, train_options
 from headsplat.train.run import train_avatar
 
@@ -35,13 +36,10 @@ def main(argv: list[str] | None = None) -> None:
         "--gpu-percent", type=int, default=50,
         help="share of the GPU's free memory that images may take; else they are streamed",
     )  # fmt: skip
-    known, types = all_options(), {"integer": int, "number": float, "string": str}
-    for name, schema in known.items():
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=types[schema["type"]], help=schema["description"])
+    known = all_options()
+    add_arguments(parser, {name: schema | {"enum": None} for name, schema in known.items()})
     args = parser.parse_args(argv)
-    given = {name: getattr(args, name) for name in known if getattr(args, name) is not None}
-    options = train_options(**given)
+    options = train_options(**given(args, known))
     options.check()
     train_avatar(
         args.head, args.track, args.split, args.frames, args.alpha, args.parsing, args.scratch,

@@ -8,9 +8,11 @@ representative.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from headsplat.frames.table import FrameRow
+from headsplat.options import option
 from headsplat.runtime.errors import UserError
 
 HELD_OUT = 0.15
@@ -25,6 +27,17 @@ FIXES = {
     "clipped": "give a clip in which the whole face, forehead to chin, is inside the image",
     "undecodable": "give an undamaged video",
 }
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Section `split` of the configuration."""
+
+    mode: str = option(
+        "auto",
+        "last: one block at the end; spread: five blocks over the clip; auto: last from 60 s on",
+        choices=("auto", "last", "spread"),
+    )
 
 
 def split_frames(rows: Sequence[FrameRow], mode: str = "auto") -> dict[str, Any]:

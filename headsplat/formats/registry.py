@@ -7,9 +7,23 @@ from dataclasses import dataclass
 from os.path import isdir  # False for unreadable folders, where `Path.is_dir` raises
 from pathlib import Path
 
+from headsplat.options import option
 from headsplat.registry import Plugin, Registry
 
 ALPHA, PARSING = "alpha", "parsing"
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Section `import` of the configuration."""
+
+    blink_gain: float = option(
+        0.5,
+        "lid closure per unit of blink score, for trackers that give scores; their expressions "
+        "close lids too",
+        0,
+        2,
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.registry import AUTO, MATTING_MODELS, MattingOptions
+from headsplat.masks.registry import AUTO, MATTING_MODELS, MatteOptions
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
@@ -87,7 +87,7 @@ def matte_chunk(
     threads = available_threads()
     cv2.setNumThreads(threads)
     turn = int(chunk) if chunk.isdigit() else 0
-    options = MattingOptions(edge_radius, temporal_window, weights, turn)
+    options = MatteOptions(edge_radius, temporal_window, weights, turn, model)
     with (
         FrameStore(own) as store,
         FrameStore([path for path in frames if path.stem != chunk]) as earlier,

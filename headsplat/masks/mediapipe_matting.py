@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions
-from headsplat.masks.registry import MattingOptions
+from headsplat.masks.registry import MatteOptions
 from headsplat.networks.mediapipe_wheel import loading
 
 with loading():
@@ -93,6 +93,6 @@ class MediaPipeMatting:
             network.close()
 
 
-def open_matting(options: MattingOptions) -> MediaPipeMatting:
+def open_matting(options: MatteOptions) -> MediaPipeMatting:
     """See `headsplat.masks.registry.MATTING_MODELS`."""
     return MediaPipeMatting(options.edge_radius, options.temporal_window)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from headsplat.masks.refine import central_component
-from headsplat.masks.registry import MattingOptions
+from headsplat.masks.registry import MatteOptions
 from headsplat.networks.rvm_inference import MattingEngine, open_rvm, stack
 from headsplat.networks.transfer import Download, Row
 from headsplat.runtime.device import shared_gpu
@@ -103,7 +103,7 @@ def remove_bystanders(matte: np.ndarray) -> np.ndarray:
     return np.where(around & (~coarse | (others > 0)), np.uint8(0), matte)
 
 
-def open_matting(options: MattingOptions) -> RvmMatting:
+def open_matting(options: MatteOptions) -> RvmMatting:
     """See `headsplat.masks.registry.MATTING_MODELS`; sets the numbers of threads."""
     torch.set_num_threads(available_threads())
     cv2.setNumThreads(1)  # frames are already processed on several threads

@@ -21,21 +21,22 @@ class TrainOptions:
         TypeError: `own` belongs to another model.
     """
 
-    model: str = option("blendshapes", "deformation model")
+    model: str = option("blendshapes", "deformation model", choices=lambda: tuple(MODELS))
     steps: int = option(3000, "optimizer steps", 1, 10**7)
     batch: int = option(16, "images per step", 1, 256)
-    mouth: float = option(40.0, "weight of the mouth relative to the rest", 0, 1000)
-    ssim: float = option(0.0, "weight of 1 - SSIM, 0 for none", 0, 10)
-    lpips: float = option(
+    mouth_weight: float = option(40.0, "weight of the mouth relative to the rest", 0, 1000)
+    ssim_weight: float = option(0.0, "weight of 1 - SSIM, 0 for none", 0, 10)
+    lpips_weight: float = option(
         0.05, "weight of LPIPS-VGG where its weight files are found, 0 for none; on crops of half "
         "the side, at full resolution", 0, 10,
     )  # fmt: skip
-    coarse: float = option(0.3, "share of the steps at half resolution", 0, 1)
-    jitter: float = option(
-        0.3, "noise on the codes of blendshapes in training, in their standard deviations", 0, 10
-    )
+    coarse_fraction: float = option(0.3, "share of the steps at half resolution", 0, 1)
+    code_noise: float = option(
+        0.3, "noise (jitter) on the codes of blendshapes in training, in their standard deviations",
+        0, 10,
+    )  # fmt: skip
     seed: int = option(0, "of everything random", 0, 2**31 - 1)
-    profile: int = option(
+    profile_steps: int = option(
         0, "steps to profile into trace.json.gz, for the report; 0 for none", 0, 51
     )
     own: Any = None
@@ -84,9 +85,7 @@ def train_options(**values: Any) -> TrainOptions:
 
 def shared_schema() -> dict[str, dict[str, Any]]:
     """Option name -> JSON schema, of the options that every model has."""
-    properties = schema_of(TrainOptions)
-    properties["model"]["enum"] = list(MODELS)
-    return properties
+    return schema_of(TrainOptions)
 
 
 def all_options() -> dict[str, dict[str, Any]]:

@@ -21,14 +21,14 @@ class Plan:
     Attributes:
         rows: (S, B) long, training frames of each step; every pass is a shuffled permutation.
         backgrounds: (S, B, 3) colors in 0..1.
-        jitter: (S, B, C) normal noise for the frames' codes.
+        code_noise: (S, B, C) normal noise for the frames' codes.
         corners: (S, B, 2) long, row and column of the LPIPS crops.
         rates: S factors on the learning rates.
     """
 
     rows: Tensor
     backgrounds: Tensor
-    jitter: Tensor
+    code_noise: Tensor
     corners: Tensor
     rates: list[float]
 
@@ -45,7 +45,7 @@ def make_plan(
 
     Args:
         frames: number of training frames.
-        options: steps S, batch B, seed of everything drawn here, deviation of the jitter.
+        options: steps S, batch B, seed of everything drawn here, deviation of the noise.
         code_size: C, numbers in a frame's code and pose.
         size: height and width of the images.
         warm: number of warm-up steps, in which the learning rate rises linearly.
@@ -57,10 +57,10 @@ def make_plan(
     order = [torch.randperm(frames, generator=generator) for _ in range(passes)]
     rows = torch.cat(order)[: steps * batch].reshape(steps, batch)
     backgrounds = torch.rand((steps, batch, 3), generator=generator)
-    jitter = torch.randn((steps, batch, code_size), generator=generator) * options.jitter
+    code_noise = torch.randn((steps, batch, code_size), generator=generator) * options.code_noise
     corners = draw_corners(generator, steps, batch, *size, crop_size(*size))
     rates = []
     for step in range(steps):
         fall = (1 + math.cos(math.pi * step / steps)) / 2
         rates.append(min(1.0, (step + 1) / warm) * (final + (1 - final) * fall))
-    return Plan(rows, backgrounds, jitter, corners, rates)
+    return Plan(rows, backgrounds, code_noise, corners, rates)

@@ -103,7 +103,7 @@ def train_avatar(
                 f"set train.model to {' or '.join(CHECKPOINTS)}"
             )
         start = published.read(checkpoint, head, options.own)
-        options = replace(options, coarse=0.0)
+        options = replace(options, coarse_fraction=0.0)
     lpips = find_lpips(options, assets, device)
     parameters = options.values() | {"lpips_used": lpips is not None, "device": device.type}
     inputs = [head_path, track_path, split_path, *frames, *alpha, *parsing]
@@ -156,7 +156,7 @@ def train_avatar(
 
 def find_lpips(options: TrainOptions, assets: Path, device: torch.device) -> Lpips | None:
     """Load LPIPS if the options enable it and its weights exist."""
-    if options.lpips <= 0:
+    if options.lpips_weight <= 0:
         return None
     half = device.type == "cuda"
     lpips = load_lpips(assets, device, torch.bfloat16 if half else torch.float32)
@@ -182,7 +182,7 @@ def training_summary(
     if outcome.profile:
         parts = dict(outcome.profile)
         profile["profile"] = {
-            "steps": max(1, options.profile - 1),  # the first only warms up
+            "steps": max(1, options.profile_steps - 1),  # the first only warms up
             "wall_us": parts.pop("wall"),
             "parts_us": parts,
             "trace": TRACE_FILE,

@@ -86,7 +86,7 @@ class TrainingStep:
         self._options, self._lpips = options, lpips
         device = avatar.device
         self._tables = (
-            plan.rows.to(device), plan.backgrounds.to(device), plan.jitter.to(device),
+            plan.rows.to(device), plan.backgrounds.to(device), plan.code_noise.to(device),
             plan.corners.to(device),
         )  # fmt: skip
         self._rates = torch.tensor(plan.rates, device=device)
@@ -117,10 +117,10 @@ class TrainingStep:
         """The phase of a step; also advances the deformation to it."""
         deformation = self._avatar.deformation
         deformation.advance(step * self.batch)
-        coarse = step < self._options.coarse * len(self.per_image)
+        coarse = step < self._options.coarse_fraction * len(self.per_image)
         return Phase(2 if coarse else 1, tuple(deformation.settings().items()))
 
-    def gaussians(self, rows: Tensor, jitter: Tensor | None = None) -> Gaussians:
+    def gaussians(self, rows: Tensor, code_noise: Tensor | None = None) -> Gaussians:
         """Gaussians of training frames, (B,) long rows, with or without noise on the codes."""
         frames = self._frames
         inputs = self._avatar.inputs(
@@ -129,7 +129,7 @@ class TrainingStep:
             frames.rotation[rows],
             frames.translation[rows],
         )
-        return self._avatar.deformation(replace(inputs, jitter=jitter))
+        return self._avatar.deformation(replace(inputs, code_noise=code_noise))
 
     def __call__(self, phase: Phase) -> None:
         """Run the step at the cursor and advance the cursor, without synchronization."""
@@ -150,8 +150,8 @@ class TrainingStep:
     def _loss(self, phase: Phase) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """(B,) loss per image; scalars of its terms by name; penalties on the parameters."""
         options, frames, images = self._options, self._frames, self._images
-        rows, background, jitter, corners = (table[self.cursor][0] for table in self._tables)
-        gaussians = self.gaussians(rows, jitter)
+        rows, background, code_noise, corners = (table[self.cursor][0] for table in self._tables)
+        gaussians = self.gaussians(rows, code_noise)
         intrinsics = (frames.intrinsics / phase.reduction).expand(len(rows), 4).contiguous()
         height, width = (size // phase.reduction for size in images.planes.shape[1:3])
         image, _ = self._avatar.rasterize(
@@ -161,18 +161,18 @@ class TrainingStep:
         places = images.places(rows)
         each = {
             "huber": image_loss(
-                image, images.planes, places, background, options.mouth, phase.reduction
+                image, images.planes, places, background, options.mouth_weight, phase.reduction
             )
         }
         if phase.reduction == 1:
-            if options.ssim > 0:
+            if options.ssim_weight > 0:
                 target = _target(images.planes[places], background)
-                each["ssim"] = options.ssim * (1 - ssim(target, image))
+                each["ssim"] = options.ssim_weight * (1 - ssim(target, image))
             if self._lpips is not None:
                 size = crop_size(height, width)
                 target = _target(crop_images(images.planes, places, corners, size), background)
                 crops = random_crops(image, corners, size)
-                each["lpips"] = options.lpips * self._lpips(crops, target)
+                each["lpips"] = options.lpips_weight * self._lpips(crops, target)
         per_image = sum(each.values()) * frames.weight[rows]
         terms = {name: value.mean() for name, value in each.items()}
         penalties = self._avatar.deformation.regularization(gaussians)

@@ -247,7 +247,7 @@ class Trainer:
 
     def _maybe_profile(self, scratch: Path) -> None:
         """Profile some steps once, after the middle of the run; they train as usual."""
-        count = min(self.options.profile, self.steps - self.done)
+        count = min(self.options.profile_steps, self.steps - self.done)
         ready = self.done >= self.steps // 2 and self._captured.settled
         if count and ready and not self._profile:
             trace = scratch / TRACE_FILE

@@ -87,7 +87,7 @@ def test_buffers_grow_without_losing_a_step(clip, monkeypatch):
 
 
 def test_steps_do_not_synchronize(clip):
-    trainer = new_trainer(clip, train_options(**SMALL | {"coarse": 0.0}))
+    trainer = new_trainer(clip, train_options(**SMALL | {"coarse_fraction": 0.0}))
     trainer.advance(20)
     assert trainer._captured.settled
     with trainer._captured.stream():
@@ -114,7 +114,8 @@ def test_out_of_memory_saves_state_and_names_options_to_lower(clip, tmp_path, mo
     arguments = dict(
         head_path=clip.head, track_path=clip.track, split_path=clip.split, frames=[clip.frames],
         alpha=[clip.alpha], parsing=[clip.parsing], scratch_root=tmp_path / "scratch",
-        out=tmp_path / "model", options=train_options(**SMALL | {"steps": 40, "coarse": 0.1}),
+        out=tmp_path / "model",
+        options=train_options(**SMALL | {"steps": 40, "coarse_fraction": 0.1}),
         assets=tmp_path,        device_name="cuda", cache_mib=100, gpu_percent=50, code="x",
     )  # fmt: skip
     with pytest.raises(UserError, match=r"out of memory: about \d+ MiB .*lower train.batch"):
@@ -127,7 +128,7 @@ def test_out_of_memory_saves_state_and_names_options_to_lower(clip, tmp_path, mo
 
 
 def test_profile_of_recorded_steps_names_the_rasterizer(clip, tmp_path):
-    options = train_options(**SMALL | {"steps": 60, "profile": 5})
+    options = train_options(**SMALL | {"steps": 60, "profile_steps": 5})
     trainer = new_trainer(clip, options)
     outcome = trainer.run(tmp_path)
     assert outcome.profile["wall"] > 0

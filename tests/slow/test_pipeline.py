@@ -11,7 +11,7 @@ from headsplat.synthetic.clip import render_clip
 from headsplat.synthetic.head.calibrated import build_procedural_head
 
 SECONDS, SIZE = 3, 128
-SMALL = {"steps": 150, "batch": 4, "gaussians": 3000, "bases": 4, "lpips": 0.0}
+SMALL = {"steps": 150, "batch": 4, "gaussians": 3000, "bases": 4, "lpips_weight": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ def test_a_value_is_never_taken_for_a_flag(value):
 def test_what_is_not_there_is_no_argument():
     assert [argument("a", value) for value in (None, "", [])] == [[], [], []]
     assert argument("a", ["file"]) == ["--a=file"]
-    assert arguments({"lpips": 0, "model": None, "neck_turn": 0.5}) == [
-        "--lpips=0",
+    assert arguments({"lpips_weight": 0, "model": None, "neck_turn": 0.5}) == [
+        "--lpips-weight=0",
         "--neck-turn=0.5",
     ]
     with pytest.raises(ValueError, match="takes one value"):

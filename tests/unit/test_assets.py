@@ -11,6 +11,7 @@ from headsplat_workflow.assets.check import check_assets, verify_used
 from headsplat_workflow.assets.locate import locate, unpacked
 from headsplat_workflow.assets.needs import Assets, Need, as_flags, parse
 from headsplat_workflow.assets.verify import HashRecord, signature_problem
+from headsplat_workflow.subjects import Subject
 
 from headsplat.heads.registry import HEADS
 from headsplat.runtime.errors import UserError
@@ -146,12 +147,12 @@ def configuration(folder: Path, networks=None, **models: str) -> Assets:
     }
     settings = {
         "matte": {"model": "auto"}, "parse": {"model": "auto"}, "detect": {"model": "auto"},
-        "train": {"lpips": 0},
+        "train": {"lpips_weight": 0},
     } | {section: {"model": model} for section, model in models.items()}  # fmt: skip
     subjects = {
-        "anna": {"head": "ict"},
-        "ben": {"head": "flame"},
-        "cleo": {"head": "flame", "identity": "code.npy"},
+        "anna": Subject("anna", head="ict"),
+        "ben": Subject("ben", head="flame"),
+        "cleo": Subject("cleo", head="flame", identity="code.npy"),
     }
     return Assets(config, subjects, lambda _, section: settings[section])
 

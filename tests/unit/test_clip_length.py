@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 
 from headsplat_workflow.clip_length import MOST, chunk_count, clip_seconds
+from headsplat_workflow.subjects import Subject
 
 from headsplat.frames.ids import chunk_bounds
 from headsplat.video.duration import stated_seconds
@@ -69,15 +70,15 @@ def test_what_is_no_file_states_nothing(tmp_path):
 
 
 def test_the_length_of_a_clip(tmp_path):
-    assert clip_seconds({"video": "builtin"}, 12) == 12
-    row = {"video": str(tmp_path / "a.avi")}
+    assert clip_seconds(Subject("me", "builtin"), 12) == 12
+    row = Subject("me", str(tmp_path / "a.avi"))
     assert clip_seconds(row, 12) == 0
     (tmp_path / "a.avi").write_bytes(bytes(1_000_000))
     assert clip_seconds(row, 12) == 1_000_000 / 5000 / 25
     (tmp_path / "theirs/images").mkdir(parents=True)
     for number in range(100):
         (tmp_path / f"theirs/images/{number}.png").touch()
-    row = {"video": "", "kind": "vhap", "folder": str(tmp_path / "theirs")}
+    row = Subject("me", kind="vhap", folder=str(tmp_path / "theirs"))
     assert clip_seconds(row, 12) == 4
 
 

@@ -23,6 +23,7 @@ from headsplat_workflow.doctor.requirements import (
     clip_frames,
     needed_mib,
 )
+from headsplat_workflow.subjects import Subject
 
 from headsplat.doctor import gpu, networks, operators
 from headsplat.doctor.examine import examine
@@ -290,8 +291,8 @@ def test_frames_and_space_of_a_table(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "b.mp4").write_bytes(bytes(50_000))
     (tmp_path / "work/c").mkdir(parents=True)
     (tmp_path / "work/c/video.json").write_text('{"n_frames": 77}')
-    rows = {name: {"video": f"{name}.mp4"} for name in "abcd"} | {"demo": {"video": "builtin"}}
-    frames = clip_frames(rows, 12)
+    subjects = {name: Subject(name, f"{name}.mp4") for name in "abcd"}
+    frames = clip_frames(subjects | {"demo": Subject("demo", "builtin")}, 12)
     assert frames == [pytest.approx(50, abs=2), 10, 77, 0, 300]
     assert needed_mib(frames * 3) == pytest.approx(3 * needed_mib(frames))
 

@@ -15,8 +15,10 @@ import yaml
 
 from headsplat_workflow import codehash
 from headsplat_workflow.codehash import ROOT
-from headsplat_workflow.config import load_schema, read_subjects, validate
+from headsplat_workflow.config import validate
 from headsplat_workflow.motions import read_motions
+from headsplat_workflow.sections import schema
+from headsplat_workflow.subjects import read_subjects
 
 import build_head
 import drive_avatar
@@ -107,18 +109,18 @@ def test_a_deformation_model_trains_is_saved_and_drawn(installed, tmp_path):
 
 def test_the_configuration_knows_the_models_and_their_options(installed):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    schema = load_schema(ROOT / "config/schema.yaml")["$defs"]
-    assert "dots" in schema["train"]["properties"]["model"]["enum"]
-    assert schema["train"]["properties"]["dots"]["maximum"] == 100000
+    train = schema()["$defs"]["train"]["properties"]
+    assert "dots" in train["model"]["enum"]
+    assert train["dots"]["maximum"] == 100000
     config["train"] |= {"model": "dots", "dots": 500}
     config["matte"]["model"] = "bright"
-    validate(config, ROOT / "config/schema.yaml", "config.yaml")
+    validate(config, "config.yaml")
     config["train"]["dots"] = 5
     with pytest.raises(UserError, match=r"train\.dots: 5 is less than the minimum of 100"):
-        validate(config, ROOT / "config/schema.yaml", "config.yaml")
+        validate(config, "config.yaml")
     config["train"] = {"model": "dot"}
     with pytest.raises(UserError, match=r"train\.model: 'dot' is not one of .*'dots'"):
-        validate(config, ROOT / "config/schema.yaml", "config.yaml")
+        validate(config, "config.yaml")
 
 
 def test_a_penalty_that_is_not_declared_is_an_error(installed, tmp_path, monkeypatch):
@@ -139,13 +141,21 @@ def test_a_penalty_that_is_not_declared_is_an_error(installed, tmp_path, monkeyp
 
 def test_a_head_model_is_built_and_passes_its_checks(installed, tmp_path):
     out = tmp_path / "wide.npz"
-    build_head.main([f"--builder={heads.HEADS['wide'].target}", f"--out={out}"])
+    build_head.main(["--head=wide", f"--out={out}"])
     head = HeadModel.load(out)
     assert head.name == "wide"
+    for words, match in (
+        (["--head=os:system"], "head 'os:system': one of procedural, ict, flame, wide"),
+        (["--head=wid"], "head 'wid': did you mean 'wide'"),
+        (["--head=ict"], "--head ict: is made of ict, in this order; pass --file"),
+        (["--head=wide", "--file=ict=x"], "--head wide: is made of no file"),
+    ):
+        with pytest.raises(UserError, match=match):
+            build_head.main([*words, f"--out={tmp_path / 'other.npz'}"])
     table = tmp_path / "subjects.tsv"
     (tmp_path / "a.mp4").write_bytes(b"x" * 100)
     table.write_text(f"subject\tvideo\thead\tpreset\na\t{tmp_path}/a.mp4\twide\tfast\n")
-    assert read_subjects(table, {"fast": {}})["a"]["head"] == "wide"
+    assert read_subjects(table, {"fast": {}})["a"].head == "wide"
 
 
 def test_a_motion_kind_drives(installed, tmp_path):
@@ -157,7 +167,7 @@ def test_a_motion_kind_drives(installed, tmp_path):
     row = read_motions(tmp_path / "motions.tsv", ())["yes"]
     out = tmp_path / "yes.mp4"
     drive_avatar.main([
-        *subject.arguments(), f"--motion={row['file']}", f"--kind={row['kind']}",
+        *subject.arguments(), f"--motion={row.file}", f"--kind={row.kind}",
         f"--scratch={tmp_path / 's'}", f"--out={out}",
     ])  # fmt: skip
     assert out.stat().st_size > 1000
@@ -210,7 +220,7 @@ def test_an_option_is_one_line():
     (line,) = [code for title, code in BLOCKS if title == "a field of TrainOptions"]
     field = ast.parse(line).body[0]
     made = eval(compile(ast.Expression(field.value), "page", "eval"), {"option": option})
-    assert (made.default, made.metadata["low"], made.metadata["high"]) == (0.0, 0, 10)
+    assert (made.default, made.metadata["limits"]) == (0.0, {"minimum": 0, "maximum": 10})
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -237,9 +247,8 @@ import sys
 sys.path.insert(0, {str(ROOT / "workflow_scripts")!r})
 import importlib
 for name in {modules}: importlib.import_module(name)
-from pathlib import Path
-from headsplat_workflow.config import load_schema
-load_schema(Path({str(ROOT / "config/schema.yaml")!r}))
+from headsplat_workflow.sections import schema
+schema()
 assert not {{"torch", "cv2", "mediapipe"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

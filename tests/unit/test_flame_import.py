@@ -202,5 +202,5 @@ def test_script_writes_the_model(files, tmp_path):
     entry = HEADS["flame"]
     paths = zip(entry.assets, vars(files).values(), strict=True)
     flags = [f"--file={key}={path}" for key, path in paths]
-    script.main([f"--builder={entry.target}", *flags, f"--out={out}"])
+    script.main(["--head=flame", *flags, f"--out={out}"])
     assert HeadModel.load(out).name == "flame"

@@ -164,7 +164,7 @@ def test_training_continues_from_a_checkpoint(clip, value, file, tmp_path):
         assert 0 < moved.amax() < 4 * rate
     facts = read_json(second / "training.json")
     assert facts["checkpoint"] == {"file": "chkpnt5005.pth", "iteration": 5005}
-    assert facts["options"]["coarse"] == 0
+    assert facts["options"]["coarse_fraction"] == 0
 
 
 def test_moments_are_taken_over_by_the_first_step(clip, file, tmp_path):

@@ -104,7 +104,7 @@ def depth(edges: Graph) -> int:
 def smk_imports() -> set[str]:
     """Imports of the Snakefile and the rules."""
     found = set()
-    for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))):
+    for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").rglob("*.smk"))):
         lines = re.findall(r"^(?:from|import) (?:[^(\n]*\([^)]*\)|[^\n]*)", path.read_text(), re.M)
         found |= names(ast.parse("\n".join(lines)))
     return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headsplat_workflow.config import read_subjects
+from headsplat_workflow.subjects import Subject, read_subjects
 
 from headsplat.runtime.errors import UserError
 
@@ -18,7 +18,7 @@ def row(tmp_path: Path):
     folder = tmp_path / "tracked"
     folder.mkdir()
 
-    def read(**cells: str) -> dict[str, str]:
+    def read(**cells: str) -> Subject:
         values = {"subject": "me", "video": "-", "head": "flame", **cells}
         names = HEADER.split()
         line = "\t".join(values.get(name, "").format(folder=folder) for name in names)
@@ -31,11 +31,11 @@ def row(tmp_path: Path):
 def test_an_import_takes_the_place_of_the_video(row, tmp_path):
     for video in ("-", ""):
         read = row(**{"import": "vhap:{folder}", "video": video, "flame_version": "2023"})
-        assert (read["kind"], read["folder"], read["video"]) == (
+        assert (read.kind, read.folder, read.video) == (
             "vhap", str(tmp_path / "tracked"), "",
         )  # fmt: skip
     read = row(**{"import": "metrical-tracker:{folder}", "video": "{folder}", "frame_delta": "-1"})
-    assert (read["video"], read["frame_delta"]) == (str(tmp_path / "tracked"), "-1")
+    assert (read.video, read.frame_delta) == (str(tmp_path / "tracked"), -1)
 
 
 @pytest.mark.parametrize(

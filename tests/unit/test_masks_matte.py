@@ -13,7 +13,7 @@ from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.mediapipe_matting import TemporalSmoother
 from headsplat.masks.refine import keep_subject, refine_edges
-from headsplat.masks.registry import MATTING_MODELS, MaskModel, MattingOptions
+from headsplat.masks.registry import MATTING_MODELS, MaskModel, MatteOptions
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 
@@ -131,8 +131,8 @@ def test_registered_model_gets_warm_up_frames_in_order(tmp_path, monkeypatch):
         warm_up = 3
         batch = 2
 
-        def __init__(self, options: MattingOptions) -> None:
-            assert options == MattingOptions(3.0, 0, None, 1)
+        def __init__(self, options: MatteOptions) -> None:
+            assert options == MatteOptions(3.0, 0, None, 1, "recorder")
 
         def begin(self, images: list[np.ndarray]) -> list[np.ndarray]:
             assert len(images) <= self.batch

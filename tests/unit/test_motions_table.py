@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from headsplat_workflow.motions import motion_for, read_motions
+from headsplat_workflow.motions import Motion, motion_for, read_motions
 from headsplat_workflow.named_rows import NamedRows
 
 from headsplat.runtime.errors import UserError
@@ -36,19 +36,20 @@ def test_lines_with_their_defaults(folder):
         HEADER + "# a remark\n\nbob\ttrack\tbob\nout\ttrack\ttheir.npz\t\tabsolute\n"
         "talk\tdiffposetalk\tspeech.npz\tvoice.wav\tstill\tno\nphone\tarkit\ttake.csv\n",
     )
-    assert motions["bob"] == {
-        "name": "bob", "kind": "track", "file": "work/bob/track/track.npz", "audio": "",
-        "head_motion": "relative", "blinks": "yes",
+    assert motions["bob"] == Motion("bob", "track", "work/bob/track/track.npz")
+    assert motions["bob"].made
+    assert motions["bob"].flags() == {
+        "kind": "track", "head_motion": "relative", "blinks": "yes", "audio": "",
     }  # fmt: skip
-    assert motions["out"]["file"] == "their.npz"
-    assert motions["out"]["head_motion"] == "absolute"
+    assert (motions["out"].file, motions["out"].head_motion) == ("their.npz", "absolute")
+    assert not motions["out"].made
     talk = motions["talk"]
-    assert (talk["audio"], talk["head_motion"], talk["blinks"]) == ("voice.wav", "still", "no")
+    assert (talk.audio, talk.head_motion, talk.flags()["blinks"]) == ("voice.wav", "still", "no")
     assert list(motions) == ["bob", "out", "talk", "phone"]
 
 
 def test_three_columns_are_enough(folder):
-    assert read(folder, "name\tkind\tfile\nphone\tarkit\ttake.csv\n")["phone"]["audio"] == ""
+    assert read(folder, "name\tkind\tfile\nphone\tarkit\ttake.csv\n")["phone"].audio == ""
 
 
 @pytest.mark.parametrize(
@@ -103,8 +104,8 @@ def test_a_table_that_is_no_text(folder):
 
 def test_a_motion_for_a_subject(folder):
     motions = read(folder, HEADER + "talk\tdiffposetalk\tspeech.npz\nphone\tarkit\ttake.csv\n")
-    assert motion_for(motions, "talk", "flame")["kind"] == "diffposetalk"
-    assert motion_for(motions, "phone", "procedural")["kind"] == "arkit"
+    assert motion_for(motions, "talk", "flame").kind == "diffposetalk"
+    assert motion_for(motions, "phone", "procedural").kind == "arkit"
     with pytest.raises(UserError, match="no motion 'phones'; did you mean 'phone'"):
         motion_for(motions, "phones", "ict")
     with pytest.raises(UserError, match="no motion 'x'; add a line: name, kind, file"):

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from headsplat_workflow import codehash, job_logs
-from headsplat_workflow.config import pattern_among, pattern_of
 from headsplat_workflow.dag import Plan, PlannedJob
 from headsplat_workflow.estimate import Costs, Estimate, Task, estimate
+from headsplat_workflow.named_rows import pattern_among, pattern_of
 from headsplat_workflow.plan import plan_table
 from headsplat_workflow.progress import Running, describe
 from headsplat_workflow.reasons import explain_params
@@ -55,7 +55,10 @@ def test_options_that_changed_are_named():
     assert explain_params(old[:1], new[:1], names) == ["steps 30 -> 31"]
     assert explain_params(old[1:2], new[1:2], names) == ["code changed"]
     assert explain_params(old[2:], new[2:], names) == ["chunks changed to 2"]
-    assert explain_params(["'--lpips 0.1'"], ["''"], {"''": "options"})[0] == "lpips 0.1 -> unset"
+    assert (
+        explain_params(["'--lpips-weight 0.1'"], ["''"], {"''": "options"})[0]
+        == "lpips_weight 0.1 -> unset"
+    )
 
 
 def test_subjects_with_the_same_plan_share_their_lines(tmp_path):

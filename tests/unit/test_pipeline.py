@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.unit.tiny_clip import make_clip
 
 COUNT, SIZE = 12, 48
-SMALL = {"steps": 4, "batch": 2, "gaussians": 300, "bases": 2, "lpips": 0.0}
+SMALL = {"steps": 4, "batch": 2, "gaussians": 300, "bases": 2, "lpips_weight": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -130,5 +130,5 @@ def test_a_workflow_folder_is_not_overwritten(clip, tmp_path):
 
 def test_defaults_equal_the_configuration():
     matte = yaml.safe_load((ROOT / "config/config.yaml").read_text())["matte"]
-    ours = (pipeline.EDGE_RADIUS, pipeline.TEMPORAL_WINDOW)
+    ours = (pipeline.MATTE.edge_radius, pipeline.MATTE.temporal_window)
     assert ours == (matte["edge_radius"], matte["temporal_window"])

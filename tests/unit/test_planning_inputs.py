@@ -1,7 +1,6 @@
 """Files that planning looks at may be damaged: none ends it but by one line."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,12 +9,12 @@ from headsplat_workflow.config import validate
 from headsplat_workflow.refusals import Refusals
 from headsplat_workflow.resources import memory_mb, probed_frames
 from headsplat_workflow.state import read_subject
+from headsplat_workflow.subjects import Subject
 
 from headsplat.evaluate.report.costs import read_costs
 from headsplat.runtime.errors import UserError
 
 DEEP = "[" * 100_000
-SCHEMA = Path(__file__).resolve().parents[2] / "config/schema.yaml"
 
 
 @pytest.mark.parametrize(
@@ -59,9 +58,9 @@ def test_a_configuration_of_a_billion_references_ends_at_once():
     for _ in range(12):
         bomb = [bomb] * 10
     with pytest.raises(UserError, match="config.yaml: holds more than 10,000 values"):
-        validate({"train": bomb}, SCHEMA, "config.yaml")
+        validate({"train": bomb}, "config.yaml")
     with pytest.raises(UserError) as caught:
-        validate({"train": {"steps": "v\n" * 5000}}, SCHEMA, "config.yaml")
+        validate({"train": {"steps": "v\n" * 5000}}, "config.yaml")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
 
@@ -71,7 +70,7 @@ def test_the_state_of_a_subject_with_damaged_files(tmp_path, monkeypatch):
     (tmp_path / "results/me/avatar").mkdir(parents=True)
     for text in (DEEP, "3", json.dumps({"psnr_head": [1]})):
         (tmp_path / "results/me/avatar/metrics.json").write_text(text)
-        assert read_subject("me", {"video": "a.mp4"}, 1, active=False).psnr is None
+        assert read_subject(Subject("me", "a.mp4"), 1, active=False).psnr is None
 
 
 def test_files_of_what_is_refused_are_asked_of_its_refusal():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headsplat_workflow.config import read_subjects
+from headsplat_workflow.subjects import read_subjects
 
 from headsplat.runtime.errors import LONGEST, UserError, shown
 from headsplat.runtime.tables import LARGEST, read_rows

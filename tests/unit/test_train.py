@@ -77,15 +77,15 @@ def test_composite_over_a_plain_color():
 
 
 def test_plan_is_balanced_and_deterministic():
-    options = TrainOptions(steps=30, batch=4, seed=5, jitter=0.5)
+    options = TrainOptions(steps=30, batch=4, seed=5, code_noise=0.5)
     plan = make_plan(10, options, 25, (48, 48), 5, 0.1)
     counts = torch.bincount(plan.rows.flatten(), minlength=10)
     assert counts.tolist() == [12] * 10
     assert sorted(plan.rows.flatten()[:10].tolist()) == list(range(10))
     again = make_plan(10, options, 25, (48, 48), 5, 0.1)
     assert torch.equal(plan.backgrounds, again.backgrounds)
-    assert torch.equal(plan.jitter, again.jitter)
-    assert plan.jitter.std().item() == pytest.approx(0.5, rel=0.05)
+    assert torch.equal(plan.code_noise, again.code_noise)
+    assert plan.code_noise.std().item() == pytest.approx(0.5, rel=0.05)
     assert plan.rates[0] == pytest.approx(0.2, rel=0.01)
     assert max(plan.rates) <= 1
     assert plan.rates[-1] == pytest.approx(0.1, abs=0.01)
@@ -328,7 +328,7 @@ def test_flashavatar_trains_and_writes_its_checkpoint(clip, tmp_path):
     [
         (["--model", "magic"], "deformation model 'magic': one of"),
         (["--gaussians", "3"], "--gaussians 3: must be between"),
-        (["--ssim", "-1"], "--ssim -1.0"),
+        (["--ssim-weight", "-1"], "--ssim-weight -1.0"),
         (["--device", "cuda"], "no GPU"),
     ],
 )

@@ -12,6 +12,7 @@ import av
 import pytest
 
 from headsplat_workflow.doctor.requirements import clip_frames
+from headsplat_workflow.subjects import Subject
 
 from headsplat.runtime.errors import UserError
 from headsplat.video.container import MAX_PIXELS, open_media, packets
@@ -67,7 +68,7 @@ def test_urls_and_patterns_in_names_are_not_interpreted(
     info = probe_video(name, "video.json")
     assert (info.n_frames, number_of(next(read_images(name, info, 31, 32))[1])) == (60, 30)
     assert read_sound(name, 1) is None
-    assert clip_frames({"a": {"video": name}}, 1) == [pytest.approx(60, abs=1)]
+    assert clip_frames({"a": Subject("a", name)}, 1) == [pytest.approx(60, abs=1)]
     assert nobody_came(listener)
 
 
@@ -178,7 +179,7 @@ def test_too_large_images_are_refused(tmp_path: Path) -> None:
 
 def test_wrong_duration_in_the_header_is_ignored(tmp_path: Path) -> None:
     path = make_video(tmp_path / "long.mkv", [0, 10**10], Fraction(1, 1000))
-    assert clip_frames({"a": {"video": str(path)}}, 1)[0] < 1000
+    assert clip_frames({"a": Subject("a", str(path))}, 1)[0] < 1000
 
 
 def test_stream_that_begins_in_the_middle_of_the_file(

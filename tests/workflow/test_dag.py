@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat_workflow.config import read_subjects
 from headsplat_workflow.stages import STAGES, stages_of
+from headsplat_workflow.subjects import read_subjects
 
 from tests.unit.video_files import make_video
 
@@ -66,7 +66,7 @@ def test_every_rule_has_all_sections(name: str) -> None:
         assert re.search(rf"^    {part}:", body, flags=re.M), f"{name} has no {part}"
     assert '"""' in body, f"{name} has no docstring"
     script = SCRIPTS[name]
-    assert f"exec python workflow_scripts/{script}.py" in body
+    assert f'exec python "$HEADSPLAT_SCRIPTS"/{script}.py' in body
     assert "mem_mb=" in body
     assert "runtime=" in body
     # The code hash of build_head includes the builder that the registry names.

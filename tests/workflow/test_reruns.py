@@ -158,7 +158,7 @@ def statement(source: str) -> str:
         ("headsplat/tracking/priors.py", TRACK),
         ("headsplat/tracking/photometric/refine.py", REFINE),
         ("headsplat/tracking/overlay.py", {"overlay_track": 1}),
-        ("headsplat/formats/frame_export.py", {"export_frames": 1}),
+        ("headsplat/formats/frame_folder.py", {"export_frames": 1}),
         ("headsplat/evaluate/split.py", {"split_frames": 1} | TRAIN),
         ("headsplat/formats/flashavatar/writer.py", {"export_dataset": 1}),
         ("headsplat/train/losses.py", TRAIN),

@@ -1,6 +1,7 @@
 """Every rule's shell command quotes its values: the words are the same whatever they contain."""
 
 import ast
+import os
 import re
 import string
 import subprocess
@@ -20,7 +21,7 @@ SEVERAL = ("--frames", "--alpha", "--parsing", "--landmarks", "--sdm")
 
 def command_of(body: str) -> str:
     """The text of a rule's shell command."""
-    lines = re.search(r'^    shell:\n((?:        ".*"\n?)+)', body, re.M)[1].split("\n")
+    lines = re.search(r"^    shell:\n((?:        [\"'].*[\"']\n?)+)", body, re.M)[1].split("\n")
     return "".join(ast.literal_eval(line.strip()) for line in lines if line.strip())
 
 
@@ -37,7 +38,7 @@ def meant(command: str) -> tuple[list[str], set[str], set[str]]:
         found = re.fullmatch(r"(--[\w-]+=)?\{([\w.]+):q\}", word)
         if not found:
             assert "{" not in word, f"{word} is not of the form --flag={{field:q}}"
-            words.append(word)
+            words.append(word.replace('"$HEADSPLAT_SCRIPTS"', HOSTILE))
         elif found[1] or before in (">", "2>"):
             one.add(found[2])
             words.append((found[1] or "") + HOSTILE)
@@ -75,7 +76,11 @@ def test_every_command_quotes_its_values(name: str, tmp_path: Path) -> None:
 
     # Let the shell itself split the text into words.
     result = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {run}"], cwd=tmp_path, capture_output=True, text=True
+        ["bash", "-c", f"printf '%s\\0' {run}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HEADSPLAT_SCRIPTS": HOSTILE},
     )
     assert result.stdout.split("\0")[:-1] == words[2 : words.index(arrow)]
     # The log is one file with that name.

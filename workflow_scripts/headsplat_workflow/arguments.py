@@ -3,7 +3,9 @@
 A value stands behind its flag and '=', so that one which begins with '-' is not read as a flag.
 """
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -29,3 +31,12 @@ def argument(flag: str, value: Any) -> list[str]:
 def arguments(values: Mapping[str, Any]) -> list[str]:
     """As `argument`, for each item."""
     return [word for flag, value in values.items() for word in argument(flag, value)]
+
+
+def set_scripts(folder: Path) -> None:
+    """Let the rules' commands find the stages' scripts as "$HEADSPLAT_SCRIPTS"/<stage>.py.
+
+    The working folder may be apart from the checkout. The path is relative to it, so that commands
+    and the jobs' parameters do not change with the place of both.
+    """
+    os.environ["HEADSPLAT_SCRIPTS"] = os.path.relpath(folder)

@@ -6,11 +6,10 @@ subject is planned alike everywhere.
 
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
-from headsplat_workflow.config import BUILTIN_VIDEO
 from headsplat_workflow.resources import frames_by_size
+from headsplat_workflow.subjects import Subject
 from headsplat_workflow.user_files import folders_in
 
 from headsplat.video.duration import stated_seconds
@@ -24,20 +23,20 @@ CHUNK_SECONDS = 4
 FEWEST, USUAL, LONGEST, MOST = 4, 16, 60, 999
 
 
-def clip_seconds(row: Mapping[str, str], builtin: float) -> float:
+def clip_seconds(subject: Subject, builtin: float) -> float:
     """Estimate the seconds of a subject's clip from its video's header or size, or its import.
 
     Args:
-        row: of the table of subjects, as `headsplat_workflow.config.read_subjects` gives it.
+        subject: its row.
         builtin: seconds of the built-in clip.
     """
-    if row.get("kind"):
-        named = [path for path in (row["folder"], row["video"]) if path]
+    if subject.imported:
+        named = [path for path in (subject.folder, subject.video) if path]
         folders = [*named, *(inner for path in named for inner in folders_in(path))]
         return max(map(_files_in, folders)) / FPS
-    if row["video"] == BUILTIN_VIDEO:
+    if subject.builtin:
         return builtin
-    video = Path(row["video"])
+    video = Path(subject.video)
     return stated_seconds(video) or frames_by_size(video) / FPS
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from snakemake.api import SnakemakeApi
@@ -17,6 +16,7 @@ from snakemake.settings.types import (
     ResourceSettings,
 )  # fmt: skip
 
+from headsplat_workflow.codehash import ROOT
 from headsplat_workflow.reasons import explain
 from headsplat_workflow.refusals import subject_of
 
@@ -72,7 +72,7 @@ def plan_run(config: Mapping[str, Any], deployment: Sequence[str]) -> Plan:
             resource_settings=ResourceSettings(cores=1),
             config_settings=ConfigSettings(config=config),
             deployment_settings=DeploymentSettings(deployment_method=methods),
-            snakefile=Path("Snakefile"),
+            snakefile=ROOT / "Snakefile",
         )
         try:
             dag = workflow.dag(DAGSettings(force_incomplete=True))

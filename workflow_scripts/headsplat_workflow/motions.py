@@ -5,6 +5,7 @@ Everything here raises `UserError` with one line that names the file, the line a
 
 import difflib
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,42 @@ OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")
 YES, NO = "yes", "no"
 
 
-def read_motions(table: Path, subjects: Collection[str]) -> NamedRows:
+@dataclass(frozen=True)
+class Motion:
+    """One row of the table.
+
+    Attributes:
+        name: unique in the table.
+        kind: of `headsplat.drive.kinds.KINDS`.
+        file: the motion; of a subject its track, which the workflow makes.
+        audio: sound or video file, or "".
+        head_motion: of `HEAD_MOTIONS`.
+        blinks: whether blinks are added where the kind lacks them.
+    """
+
+    name: str
+    kind: str
+    file: str
+    audio: str = ""
+    head_motion: str = RELATIVE
+    blinks: bool = True
+
+    @property
+    def made(self) -> bool:
+        """Whether the file is one of the workflow's own, perhaps of this run."""
+        return self.file.startswith("work/")
+
+    def flags(self) -> dict[str, str]:
+        """Flags of `drive_avatar.py` that depend on the row alone."""
+        return {
+            "kind": self.kind,
+            "head_motion": self.head_motion,
+            "blinks": YES if self.blinks else NO,
+            "audio": self.audio,
+        }
+
+
+def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
     """Read the tab-separated table of motions; none without a file.
 
     A row that cannot be used is set aside (`NamedRows.refused`), and the others are not.
@@ -35,22 +71,23 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows:
     Raises:
         UserError: the table as a whole cannot be used.
     """
-    motions = NamedRows(table)
+    motions = NamedRows[Motion](table)
     if not table.exists():
         return motions
-    check = partial(_check_row, subjects=subjects)
+    make = partial(_motion, subjects=subjects)
     for row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
-        motions.add(row, "motion", check)
+        motions.add(row, "motion", make)
     return motions
 
 
-def _check_row(table_row: Row, subjects: Collection[str]) -> None:
+def _motion(table_row: Row, subjects: Collection[str]) -> Motion:
+    """A row as a motion; `UserError` for one that cannot be used."""
     row, where = table_row.cells, table_row.where
     name, kind, file = row["name"], row["kind"], row["file"]
     if kind not in KINDS:
         raise UserError(f"{where}: unknown kind '{shown(kind)}'; one of {', '.join(KINDS)}")
     if KINDS[kind].subject and file in subjects:
-        row["file"] = f"work/{file}/track/track.npz"
+        file = f"work/{file}/track/track.npz"
     elif trouble := file_problem(file):
         hint = "; give a subject's name or a track.npz" if KINDS[kind].subject else ""
         raise UserError(f"{where}: the file '{shown(file)}' of '{name}' {trouble}{hint}")
@@ -62,21 +99,20 @@ def _check_row(table_row: Row, subjects: Collection[str]) -> None:
         )
     if row["audio"] and (trouble := file_problem(row["audio"])):
         raise UserError(f"{where}: the audio '{shown(row['audio'])}' of '{name}' {trouble}")
-    row["head_motion"] = row["head_motion"] or RELATIVE
-    if row["head_motion"] not in HEAD_MOTIONS:
+    head_motion, blinks = row["head_motion"] or RELATIVE, row["blinks"]
+    if head_motion not in HEAD_MOTIONS:
         raise UserError(
-            f"{where}: unknown head_motion '{shown(row['head_motion'])}'; one of "
-            f"{', '.join(HEAD_MOTIONS)}"
+            f"{where}: unknown head_motion '{shown(head_motion)}'; one of {', '.join(HEAD_MOTIONS)}"
         )
-    if row["blinks"] and not KINDS[kind].blinks:
+    if blinks and not KINDS[kind].blinks:
         raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
-    row["blinks"] = row["blinks"] or YES
-    if row["blinks"] not in (YES, NO):
-        raise UserError(f"{where}: 'blinks' is '{shown(row['blinks'])}', expected {YES} or {NO}")
+    if blinks not in ("", YES, NO):
+        raise UserError(f"{where}: 'blinks' is '{shown(blinks)}', expected {YES} or {NO}")
+    return Motion(name, kind, file, row["audio"], head_motion, blinks != NO)
 
 
-def motion_for(motions: NamedRows, name: str, head: str) -> dict[str, str]:
-    """The row of one motion, which a subject with this head can play.
+def motion_for(motions: NamedRows[Motion], name: str, head: str) -> Motion:
+    """One motion, which a subject with this head can play.
 
     Raises:
         UserError: no such motion, its row is refused, or its codes are those of other heads.
@@ -88,11 +124,11 @@ def motion_for(motions: NamedRows, name: str, head: str) -> dict[str, str]:
         close = difflib.get_close_matches(name, motions, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else "add a line: name, kind, file"
         raise UserError(f"{table}: there is no motion '{shown(name)}'; {hint}")
-    row = motions[name]
-    heads = KINDS[row["kind"]].heads
+    motion = motions[name]
+    heads = KINDS[motion.kind].heads
     if heads is not None and head not in heads:
         raise UserError(
-            f"{table}: '{name}' is a {row['kind']} motion, for subjects whose head is "
+            f"{table}: '{name}' is a {motion.kind} motion, for subjects whose head is "
             f"{' or '.join(heads)}; this one's is {head}"
         )
-    return row
+    return motion

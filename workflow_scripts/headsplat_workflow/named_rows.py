@@ -1,8 +1,9 @@
 """Tables whose rows bear a name: the rows that can be used, and what is wrong with the others."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row
@@ -11,8 +12,11 @@ from headsplat.runtime.tables import Row
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 
 
-class NamedRows(dict[str, dict[str, str]]):
-    """Name -> cells by column, in the table's order, of the rows that can be used.
+Entry = TypeVar("Entry")
+
+
+class NamedRows(dict[str, Entry], Generic[Entry]):
+    """Name -> entry, in the table's order, of the rows that can be used.
 
     Attributes:
         table: the file they come from.
@@ -30,13 +34,13 @@ class NamedRows(dict[str, dict[str, str]]):
         self.pop(name, None)
         self.refused.setdefault(name, line)
 
-    def add(self, row: Row, what: str, check: Callable[[Row], None]) -> None:
+    def add(self, row: Row, what: str, make: Callable[[Row], Entry]) -> None:
         """Take the next row, or refuse it: unreadable, unnamed, named twice or not as it must be.
 
         Args:
             row: its first column has its name.
             what: it names, for messages: "subject" or "motion".
-            check: raises a `UserError` for a row that cannot be used; may change its cells.
+            make: the entry of a row; raises a `UserError` for one that cannot be used.
         """
         given = next(iter(row.cells.values()))
         name = given if re.fullmatch(NAME, given) else f"line-{row.line}"
@@ -51,8 +55,38 @@ class NamedRows(dict[str, dict[str, str]]):
                     f"{row.where}: '{shown(given)}' is no {what} name; use letters, digits, '_' "
                     "and '-', 100 at most"
                 )
-            check(row)
+            self[name] = make(row)
         except UserError as error:
             self.refuse(name, str(error))
-        else:
-            self[name] = row.cells
+
+
+def pattern_of(names: Collection[str]) -> str:
+    """A regular expression that matches these names and no others; of no name, nothing.
+
+    Common beginnings are factored out, so that a match costs the length of a name and not the
+    number of names: Snakemake tries the patterns of several rules on each file.
+    """
+    if not names:
+        return "(?!)"
+    if len(names) == 1:
+        return re.escape(next(iter(names)))
+    tails: dict[str, list[str]] = {}
+    for name in sorted(names):
+        tails.setdefault(name[:1], []).append(name[1:])
+    branches = (
+        re.escape(first) + (pattern_of(rest) if first else "") for first, rest in tails.items()
+    )
+    return f"(?:{'|'.join(branches)})"
+
+
+def pattern_among(names: Collection[str], everyone: Collection[str]) -> str:
+    """A regular expression that matches these names and none of the others of `everyone`.
+
+    It is written by whichever are fewer: Snakemake goes through the text of a rule's patterns for
+    each of its jobs.
+    """
+    others = set(everyone) - set(names)
+    if len(others) >= len(names):
+        return pattern_of(names)
+    left_out = f"(?!{pattern_of(others)}(?![A-Za-z0-9_-]))" if others else ""
+    return left_out + NAME

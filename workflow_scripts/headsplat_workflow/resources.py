@@ -6,16 +6,21 @@ training uses less GPU memory.
 
 import os
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from headsplat_workflow.stages import need_of
 
 from headsplat.runtime.memory import memory_limit_mib
+from headsplat.video.timeline import FPS
 
 # Memory reserved for Snakemake and the system, MiB.
 _RESERVED_MIB = 700
 # Bytes of a frame at 25 fps and 1 Mbit/s, about the lowest bit rate in use.
 _FRAME_BYTES = 5000
+# Seconds until an unprobed clip is looked at again; planning asks three times per job.
+_LOOK_SECONDS = 5.0
 # `n_frames` precedes the long lists of a video.json.
 _HEADER_BYTES = 4096
 
@@ -77,3 +82,30 @@ def frames_by_size(video: Path, longest: int = 30_000) -> int:
         return min(video.stat().st_size // _FRAME_BYTES, longest)
     except OSError:
         return 0
+
+
+class ClipFrames:
+    """Frames of clips by subject.
+
+    Args:
+        seconds: subject -> estimated seconds of its clip.
+    """
+
+    def __init__(self, seconds: Callable[[str], float]) -> None:
+        self._seconds = seconds
+        self._probed: dict[str, int] = {}
+        self._looked: dict[str, float] = {}
+
+    def of(self, subject: str) -> float:
+        """Frames of a subject's clip at `FPS`; those of `video.json` once it exists."""
+        if (
+            subject not in self._probed
+            and time.monotonic() - self._looked.get(subject, -9) > _LOOK_SECONDS
+        ):
+            self._looked[subject] = time.monotonic()
+            found = probed_frames(Path("work", subject, "video.json"))
+            if found is not None:
+                self._probed[subject] = found
+        if subject in self._probed:
+            return self._probed[subject]
+        return self._seconds(subject) * FPS

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from headsplat_workflow.config import Subjects
+from headsplat_workflow.subjects import Subjects
 
 from headsplat.runtime.errors import UserError, shown
 
@@ -77,9 +77,9 @@ def require_past(files: Iterable[Path | str]) -> None:
 
 def refuse_future(subjects: Subjects) -> None:
     """Refuse the subjects whose video has a modification time in the future."""
-    for name, row in list(subjects.items()):
+    for name, subject in list(subjects.items()):
         try:
-            require_past([row["video"]] if row["video"] else [])
+            require_past([subject.video] if subject.video else [])
         except UserError as error:
             subjects.refuse(name, f"subject '{name}': {error}")
 

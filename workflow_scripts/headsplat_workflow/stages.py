@@ -4,14 +4,13 @@ Resource requests, `status`, time estimates and the doctor read this table. A te
 the rules.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsplat.formats.registry import ALPHA, FORMATS, PARSING
+from headsplat_workflow.subjects import Subject
 
-# A row of the subject table, as returned by `headsplat_workflow.config.read_subjects`.
-Subject = Mapping[str, str]
+from headsplat.formats.registry import ALPHA, PARSING
 
 
 @dataclass(frozen=True)
@@ -69,34 +68,32 @@ class Stage:
         return [folder / f"{self.rule}.log"]
 
 
-def _all(row: Subject) -> bool:
+def _all(subject: Subject) -> bool:
     return True
 
 
-def _from_video(row: Subject) -> bool:
-    return not row.get("kind")
+def _from_video(subject: Subject) -> bool:
+    return not subject.imported
 
 
-def _from_import(row: Subject) -> bool:
-    return not _from_video(row)
+def _from_import(subject: Subject) -> bool:
+    return subject.imported
 
 
 def _provides(part: str) -> Callable[[Subject], bool]:
-    return lambda row: (
-        _from_import(row) and part in FORMATS[row["kind"]].brings(Path(row["folder"]))
-    )
+    return lambda subject: part in subject.brings
 
 
 def _lacks(part: str) -> Callable[[Subject], bool]:
-    return lambda row: not _provides(part)(row)
+    return lambda subject: part not in subject.brings
 
 
-def _trains_avatar(row: Subject) -> bool:
-    return not row.get("avatar")
+def _trains_avatar(subject: Subject) -> bool:
+    return not subject.avatar
 
 
-def _imports_avatar(row: Subject) -> bool:
-    return not _trains_avatar(row)
+def _imports_avatar(subject: Subject) -> bool:
+    return bool(subject.avatar)
 
 
 _FRAMES = "work/{subject}/frames/{chunk}.zip"
@@ -222,8 +219,10 @@ def need_of(rule: str) -> Need:
     return STAGES[rule].need if rule in STAGES else _OTHER_RULES.get(rule, Need())
 
 
-def stages_of(row: Subject) -> list[Stage]:
+def stages_of(subject: Subject) -> list[Stage]:
     """Stages that target `all` includes for a subject, in workflow order; no `solve_identity`."""
     return [
-        stage for stage in STAGES.values() if stage.condition is not None and stage.condition(row)
+        stage
+        for stage in STAGES.values()
+        if stage.condition is not None and stage.condition(subject)
     ]

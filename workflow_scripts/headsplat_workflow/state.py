@@ -3,12 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headsplat_workflow import job_logs
 from headsplat_workflow.stages import Stage, stages_of
+from headsplat_workflow.subjects import Subject
 
 # A job whose log is younger than this counts as running.
 FRESH = 90.0  # seconds
@@ -63,23 +63,23 @@ class SubjectState:
         return PARTLY if any(stage.done or stage.left for stage in self.stages) else NEW
 
 
-def read_subject(subject: str, row: Mapping[str, str], chunks: int, active: bool) -> SubjectState:
+def read_subject(subject: Subject, chunks: int, active: bool) -> SubjectState:
     """Read one subject's progress from the working folder.
 
     Args:
-        subject: its name.
-        row: its row in the subject table.
+        subject: its row in the subject table.
         chunks: number of its chunks.
         active: whether a run on this machine holds the folder's lock; then a job with a log and
             without output counts as running.
     """
-    stages = [_read_stage(stage, subject, chunks, active) for stage in stages_of(row)]
+    name = subject.name
+    stages = [_read_stage(stage, name, chunks, active) for stage in stages_of(subject)]
     sizes = {
-        "work": size_of(Path("work", subject)),
-        "scratch": size_of(Path("scratch", subject)),
-        "avatar": size_of(Path("results", subject, "avatar")),
+        "work": size_of(Path("work", name)),
+        "scratch": size_of(Path("scratch", name)),
+        "avatar": size_of(Path("results", name, "avatar")),
     }
-    return SubjectState(subject, stages, held_out_psnr(subject), sizes)
+    return SubjectState(name, stages, held_out_psnr(name), sizes)
 
 
 def _read_stage(stage: Stage, subject: str, chunks: int, active: bool) -> StageState:

@@ -1,8 +1,11 @@
-"""Checks of the files that a table names, so that an unreadable one is reported before a run."""
+"""The user's own files that a table names: checked before a run, and known by their content."""
 
 import os
 import stat
+from functools import cache
 from pathlib import Path
+
+from headsplat.runtime.fingerprint import fingerprint
 
 
 def file_problem(path: str | Path) -> str | None:
@@ -37,3 +40,12 @@ def folders_in(path: str | Path) -> list[str]:
         return sorted(entry.path for entry in os.scandir(path) if entry.is_dir())
     except OSError:
         return []
+
+
+@cache
+def content_of(path: str | Path) -> str:
+    """A file's content in a few characters; "" where it cannot be read. Read once per run."""
+    try:
+        return fingerprint(Path(path))
+    except OSError:  # the job reports the cause
+        return ""

@@ -31,8 +31,8 @@ class FrameInputs:
         positions: (B, N, 3) metres.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
         camera_center: (B, 3) metres.
-        jitter: (B, C + 6) noise that training adds to code and pose, in their standard deviations;
-            None at inference.
+        code_noise: (B, C + 6) noise that training adds to code and pose, in their standard
+            deviations; None at inference.
     """
 
     condition: Tensor
@@ -40,7 +40,7 @@ class FrameInputs:
     positions: Tensor
     rotations: Tensor
     camera_center: Tensor
-    jitter: Tensor | None = None
+    code_noise: Tensor | None = None
 
 
 @dataclass(frozen=True)

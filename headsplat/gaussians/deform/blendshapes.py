@@ -137,8 +137,8 @@ class BlendshapeDeformation(Deformation):
         code = torch.cat([frames.condition, frames.head_pose], -1)
         code = torch.minimum(torch.maximum(code, self.code_range[0]), self.code_range[1])
         code = standardize(code, self.code_mean, self.code_scale)
-        if frames.jitter is not None:
-            code = code + frames.jitter
+        if frames.code_noise is not None:
+            code = code + frames.code_noise
         return self.linear(code) + self.output(torch.relu(self.hidden(code)))
 
     def forward(self, frames: FrameInputs) -> Gaussians:

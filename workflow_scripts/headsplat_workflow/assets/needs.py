@@ -8,6 +8,7 @@ from typing import Any
 from headsplat_workflow.assets.catalogue import CATALOGUE
 from headsplat_workflow.assets.locate import expected, locate
 from headsplat_workflow.assets.verify import HashRecord, signature_problem
+from headsplat_workflow.subjects import Subject
 
 from headsplat.heads.registry import HEADS
 from headsplat.masks.registry import AUTO, MATTING_MODELS, PARSING_MODELS, MaskModel, candidates
@@ -65,14 +66,14 @@ class Assets:
 
     Args:
         config: the whole configuration.
-        subjects: subject -> its row.
+        subjects: by name.
         settings: (subject, section) -> the section as the subject's preset leaves it.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any],
-        subjects: Mapping[str, Mapping[str, str]],
+        subjects: Mapping[str, Subject],
         settings: Callable[[str, str], Mapping[str, Any]],
     ) -> None:
         self._config, self._subjects, self._settings = config, subjects, settings
@@ -94,21 +95,21 @@ class Assets:
     def all(self) -> list[Need]:
         """Every asset that a subject uses or could use, without duplicates."""
         required: dict[str, bool] = {}
-        for subject, row in self._subjects.items():
-            for key, needed in self._of(subject, row):
+        for subject in self._subjects.values():
+            for key, needed in self._of(subject):
                 required[key] = required.get(key, False) or needed
         return [self.need(key, needed) for key, needed in required.items()]
 
-    def _of(self, subject: str, row: Mapping[str, str]) -> list[tuple[str, bool]]:
+    def _of(self, subject: Subject) -> list[tuple[str, bool]]:
         """(key, required) of one subject's assets."""
-        found = [(key, True) for key in HEADS[row["head"]].assets]
-        if self._uses_mica(row):
+        found = [(key, True) for key in HEADS[subject.head].assets]
+        if self._uses_mica(subject):
             found.append(("mica", self._named("mica")))
         for section, models in NETWORKS.items():
-            chosen = self._settings(subject, section)["model"]
+            chosen = self._settings(subject.name, section)["model"]
             keys = [models[name].weights for name in candidates(models, chosen)]
             found += [(key, chosen != AUTO or self._named(key)) for key in keys if key]
-        if self._settings(subject, "train")["lpips"]:
+        if self._settings(subject.name, "train")["lpips_weight"]:
             found += [("lpips_backbone", False), ("lpips_linear", False)]
         return found
 
@@ -116,10 +117,10 @@ class Assets:
         """Whether the configuration names a file for this asset, which makes it required."""
         return self._config["networks"].get(key) is not None
 
-    def _uses_mica(self, row: Mapping[str, str]) -> bool:
+    def _uses_mica(self, subject: Subject) -> bool:
         """Whether MICA estimates the identity: FLAME head, no identity in the table, no import."""
-        flame = HEADS[row["head"]].mica
-        return flame and not row.get("identity") and not row.get("import")
+        flame = HEADS[subject.head].mica
+        return flame and not subject.identity and not subject.imported
 
     def weights(self, subject: str, section: str) -> Need | None:
         """The weights file for a subject's `section`; None if no network runs there.

@@ -8,10 +8,10 @@ from headsplat_workflow.assets.check import RECORD
 from headsplat_workflow.assets.needs import Need, problem
 from headsplat_workflow.assets.verify import HashRecord
 from headsplat_workflow.clip_length import clip_seconds
-from headsplat_workflow.config import Subjects
 from headsplat_workflow.resources import machine_memory_mb, memory_mb, probed_frames
 from headsplat_workflow.snakemake_patches import require_version
 from headsplat_workflow.stages import STAGES, stages_of
+from headsplat_workflow.subjects import Subject, Subjects
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat.runtime.errors import UserError
@@ -20,7 +20,7 @@ from headsplat.video.timeline import FPS
 
 # Disk use of a subject with a video, MiB: per clip, and per 1,000 frames.
 _PER_CLIP = 200
-_PER_1000 = sum(stage.need.disk[1] for stage in stages_of({}))
+_PER_1000 = sum(stage.need.disk[1] for stage in stages_of(Subject("")))
 # Memory of a job without frames, the least that any job requests.
 _LEAST_MB = memory_mb("", 0)
 _PLUGIN = "snakemake-"
@@ -90,12 +90,12 @@ def check_memory(frames: float, proc: Path = Path("/proc/self")) -> Iterator[Fin
         yield ok("memory for jobs", says)
 
 
-def clip_frames(subjects: Mapping[str, Mapping[str, str]], builtin_seconds: float) -> list[float]:
+def clip_frames(subjects: Mapping[str, Subject], builtin_seconds: float) -> list[float]:
     """Frames of each subject's clip: as probed, else estimated from its files."""
     frames: list[float] = []
-    for name, row in subjects.items():
+    for name, subject in subjects.items():
         probed = probed_frames(Path("work", name, "video.json"))
-        frames.append(clip_seconds(row, builtin_seconds) * FPS if probed is None else probed)
+        frames.append(clip_seconds(subject, builtin_seconds) * FPS if probed is None else probed)
     return frames
 
 

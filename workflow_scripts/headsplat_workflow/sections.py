@@ -1,0 +1,165 @@
+"""The sections of the configuration: schema and defaults, from the options of each stage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headsplat.detect.options import CropOptions, DetectOptions
+from headsplat.evaluate.split import SplitOptions
+from headsplat.formats.registry import ImportSettings
+from headsplat.masks.registry import MatteOptions, ParseOptions
+from headsplat.options import option, schema_of
+from headsplat.runtime.watchdog_launcher import DEFAULT_MINUTES
+from headsplat.synthetic.options import BuiltinOptions
+from headsplat.tracking.options import TrackOptions
+from headsplat.train.options import all_options
+
+Properties = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class HeadFiles:
+    """Section `heads`: where the head models lie that are not part of headsplat."""
+
+    ict: str = option("assets/ICT-FaceKit.tar.xz", "ICT-FaceKit's FaceXModel: folder, zip or tar")
+    flame: str = option(
+        "assets/flame", "folder with FLAME's generic_model.pkl and the public side files"
+    )
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """Section `networks`: weights of pretrained networks."""
+
+    rvm: str | None = option(None, "Robust Video Matting: rvm_*.onnx or rvm_*.pth")
+    bisenet: str | None = option(
+        None, "BiSeNet face parsing: 79999_iter.pth, or an ONNX export of it"
+    )
+    mica: str | None = option(None, "MICA, identity codes for FLAME heads: mica.tar")
+    face_landmarker: str | None = option(
+        None, "MediaPipe's landmarker with blendshapes: face_landmarker.task"
+    )
+
+
+@dataclass(frozen=True)
+class WatchdogOptions:
+    """Section `watchdog`: when a stage counts as hung."""
+
+    idle: float | None = option(
+        DEFAULT_MINUTES[0],
+        "minutes without progress and without CPU use, or at the memory limit, after which a stage "
+        "is ended; ~ for never",
+        above=0,
+    )
+    busy: float | None = option(
+        DEFAULT_MINUTES[1], "the same for a stage that uses the CPU", above=0
+    )
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section.
+
+    Attributes:
+        about: one line for readers.
+        properties: returns option name -> JSON schema.
+        preset: whether presets may change it.
+    """
+
+    about: str
+    properties: Callable[[], Properties]
+    preset: bool = True
+
+
+def _of(options: type) -> Callable[[], Properties]:
+    return lambda: schema_of(options)
+
+
+SECTIONS = {
+    "heads": Section("Files of head models", _of(HeadFiles), preset=False),
+    "networks": Section(
+        "Weights of networks; ~ takes the file in assets/ under a known name",
+        _of(NetworkFiles),
+        preset=False,
+    ),
+    "watchdog": Section("When a stage counts as hung", _of(WatchdogOptions), preset=False),
+    "builtin": Section("The built-in clip", _of(BuiltinOptions), preset=False),
+    "detect": Section("Face detection", _of(DetectOptions)),
+    "crop": Section("The square window", _of(CropOptions)),
+    "track": Section("The track of the head", _of(TrackOptions)),
+    "matte": Section("Mattes", _of(MatteOptions)),
+    "parse": Section("Masks of head and mouth", _of(ParseOptions)),
+    "split": Section("Training and held-out frames", _of(SplitOptions)),
+    "import": Section("Tracks of other tools", _of(ImportSettings)),
+    "train": Section("Training", all_options),
+}
+# Options outside the sections.
+SUBJECTS = {
+    "type": "string",
+    "default": "config/subjects.tsv",
+    "description": "tab-separated table of subjects; motions.tsv lies beside it",
+}
+CHUNKS = {
+    "type": ["integer", "string"],
+    "minimum": 1,
+    "maximum": 999,
+    "pattern": "^auto$",
+    "default": "auto",
+    "description": "packed files per stage, made side by side; a crash costs at most one of them "
+    "per running job; auto: 4 s of the clip each, 4 to 16 of them, more from 16 minutes on",
+}
+# Presets of a configuration that has none of its own.
+PRESETS: dict[str, Any] = {
+    "standard": {},
+    "preview": {
+        "crop": {"size": 256},
+        "track": {"photometric": "never"},
+        "train": {"steps": 1000, "batch": 4, "gaussians": 8000, "profile_steps": 10},
+    },
+}
+
+
+def defaults() -> dict[str, Any]:
+    """Every option's default, presets left out."""
+    sections = {
+        name: {key: schema["default"] for key, schema in section.properties().items()}
+        for name, section in SECTIONS.items()
+    }
+    return {"subjects": SUBJECTS["default"], "chunks": CHUNKS["default"]} | sections
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the configuration, closed: an unknown key is an error."""
+    refs = {
+        name: {"$ref": f"#/$defs/{name}"}
+        for name in ("chunks", *(name for name, section in SECTIONS.items() if section.preset))
+    }
+    own = {name: _object(s) for name, s in SECTIONS.items() if not s.preset}
+    presets = {
+        "type": "object",
+        "minProperties": 1,
+        "description": "name -> sections laid over the others for the subjects that name it",
+        "additionalProperties": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {name: dict(ref) for name, ref in refs.items()},
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "headsplat's options",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"subjects": dict(SUBJECTS), **own, **refs, "presets": presets},
+        "$defs": {"chunks": dict(CHUNKS)}
+        | {name: _object(s) for name, s in SECTIONS.items() if s.preset},
+    }
+
+
+def _object(section: Section) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "description": section.about,
+        "properties": section.properties(),
+    }
