@@ -40,7 +40,7 @@ test-slow: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules workflow
 
 # config/schema.yaml and the tables of config/README.md, from the options' dataclasses.
 options: setup

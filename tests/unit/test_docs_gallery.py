@@ -22,7 +22,7 @@ def test_the_workflow_can_play_what_is_prepared(tmp_path):
     gallery.prepare(tmp_path)
     motions = read_motions(tmp_path / "motions.tsv", ["demo"])
     assert not motions.refused
-    assert {name: row["kind"] for name, row in motions.items()} == {
+    assert {name: row.kind for name, row in motions.items()} == {
         "own_track": "track",
         "performance": "arkit",
     }
