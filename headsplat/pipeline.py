@@ -23,8 +23,8 @@ from headsplat.evaluate.split import split_frames
 from headsplat.frames.table import read_frames
 from headsplat.heads.packed import packed_head
 from headsplat.masks.matte import matte_chunk
+from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parse import parse_chunk
-from headsplat.masks.registry import MatteOptions
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint

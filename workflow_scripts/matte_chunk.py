@@ -6,7 +6,7 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.registry import MatteOptions
+from headsplat.masks.matting_models import MatteOptions
 from headsplat.options import add_arguments, parsed, schema_of
 
 

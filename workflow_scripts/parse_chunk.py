@@ -11,7 +11,7 @@ from headsplat_workflow.stage import stage
 
 from headsplat.masks.parse import parse_chunk
 from headsplat.masks.parse_network import parse_chunk_by_network
-from headsplat.masks.registry import PARSING_MODELS
+from headsplat.masks.parsing_models import PARSING_MODELS
 
 
 def main(argv: list[str] | None = None) -> None:

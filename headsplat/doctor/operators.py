@@ -41,7 +41,7 @@ def _not_built() -> Finding:
 
 
 def _draws(device: str) -> Finding:
-    what = f"operators on the {'gpu' if device == 'cuda' else 'CPU'}"
+    what = f"operators on the {'GPU' if device == 'cuda' else 'CPU'}"
     try:
         center, corner = draw_one(device)
     except (RuntimeError, UserError) as error:

@@ -11,7 +11,8 @@ import numpy as np
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.registry import AUTO, MATTING_MODELS, MatteOptions
+from headsplat.masks.mask_model import AUTO
+from headsplat.masks.matting_models import MATTING_MODELS, MatteOptions
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions
-from headsplat.masks.registry import MatteOptions
 from headsplat.networks.mediapipe_wheel import loading
 
 with loading():
@@ -94,5 +94,5 @@ class MediaPipeMatting:
 
 
 def open_matting(options: MatteOptions) -> MediaPipeMatting:
-    """See `headsplat.masks.registry.MATTING_MODELS`."""
+    """See `headsplat.masks.matting_models.MATTING_MODELS`."""
     return MediaPipeMatting(options.edge_radius, options.temporal_window)

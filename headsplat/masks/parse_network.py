@@ -10,7 +10,7 @@ from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
-from headsplat.masks.registry import PARSING_MODELS
+from headsplat.masks.parsing_models import PARSING_MODELS
 from headsplat.networks.rvm_inference import stack
 from headsplat.networks.transfer import Download, Row
 from headsplat.runtime.device import shared_gpu
@@ -27,7 +27,7 @@ def parse_chunk_by_network(frames: Path, weights: Path, out: Path, model: str = 
         frames: zip of the chunk's images.
         weights: file of the network.
         out: the zip to write.
-        model: of `headsplat.masks.registry.PARSING_MODELS`.
+        model: of `headsplat.masks.parsing_models.PARSING_MODELS`.
 
     Raises:
         UserError: an unreadable zip, or weights of another network.

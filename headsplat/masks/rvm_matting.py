@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
+from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.refine import central_component
-from headsplat.masks.registry import MatteOptions
 from headsplat.networks.rvm_inference import MattingEngine, open_rvm, stack
 from headsplat.networks.transfer import Download, Row
 from headsplat.runtime.device import shared_gpu
@@ -104,7 +104,7 @@ def remove_bystanders(matte: np.ndarray) -> np.ndarray:
 
 
 def open_matting(options: MatteOptions) -> RvmMatting:
-    """See `headsplat.masks.registry.MATTING_MODELS`; sets the numbers of threads."""
+    """See `headsplat.masks.matting_models.MATTING_MODELS`; sets the numbers of threads."""
     torch.set_num_threads(available_threads())
     cv2.setNumThreads(1)  # frames are already processed on several threads
     return RvmMatting(open_rvm(options.weights, *shared_gpu(options.turn)))

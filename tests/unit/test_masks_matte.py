@@ -10,10 +10,11 @@ import pytest
 from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
+from headsplat.masks.mask_model import MaskModel
 from headsplat.masks.matte import matte_chunk
+from headsplat.masks.matting_models import MATTING_MODELS, MatteOptions
 from headsplat.masks.mediapipe_matting import TemporalSmoother
 from headsplat.masks.refine import keep_subject, refine_edges
-from headsplat.masks.registry import MATTING_MODELS, MaskModel, MatteOptions
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 

@@ -7,7 +7,8 @@ from typing import Any
 from headsplat.detect.options import CropOptions, DetectOptions
 from headsplat.evaluate.split import SplitOptions
 from headsplat.formats.registry import ImportSettings
-from headsplat.masks.registry import MatteOptions, ParseOptions
+from headsplat.masks.matting_models import MatteOptions
+from headsplat.masks.parsing_models import ParseOptions
 from headsplat.options import option, schema_of
 from headsplat.runtime.watchdog_launcher import DEFAULT_MINUTES
 from headsplat.synthetic.options import BuiltinOptions

@@ -11,7 +11,9 @@ from headsplat_workflow.assets.verify import HashRecord, signature_problem
 from headsplat_workflow.subjects import Subject
 
 from headsplat.heads.registry import HEADS
-from headsplat.masks.registry import AUTO, MATTING_MODELS, PARSING_MODELS, MaskModel, candidates
+from headsplat.masks.mask_model import AUTO, MaskModel, candidates
+from headsplat.masks.matting_models import MATTING_MODELS
+from headsplat.masks.parsing_models import PARSING_MODELS
 from headsplat.registry import Registry
 from headsplat.runtime.errors import UserError
 

@@ -1,4 +1,4 @@
-"""Registries of matting and parsing models. A new model is one module and one line here.
+"""Registry of matting models. A new model is one module and one line here.
 
 Importing this module imports no model, so that planning needs no torch and each model runs where
 the libraries of the others are absent.
@@ -7,21 +7,9 @@ the libraries of the others are absent.
 from dataclasses import dataclass
 from pathlib import Path
 
+from headsplat.masks.mask_model import AUTO, MaskModel
 from headsplat.options import option
-from headsplat.registry import Plugin, Registry
-
-AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class MaskModel(Plugin):
-    """A matting or parsing model.
-
-    Attributes:
-        weights: key of the network's file among the assets; None for a model without a file.
-    """
-
-    weights: str | None = None
+from headsplat.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -49,17 +37,6 @@ class MatteOptions:
     )
 
 
-@dataclass(frozen=True)
-class ParseOptions:
-    """Section `parse` of the configuration."""
-
-    model: str = option(
-        AUTO,
-        "auto: bisenet where its weights are found, else geometry",
-        choices=lambda: (AUTO, *PARSING_MODELS),
-    )
-
-
 # The target is a function `MatteOptions` -> `headsplat.masks.matte.MattingModel`.
 MATTING_MODELS: Registry[MaskModel] = Registry(
     "matting model",
@@ -72,26 +49,3 @@ MATTING_MODELS: Registry[MaskModel] = Registry(
         ),
     },
 )
-
-# The target of a network is a function (weights, device, GPU's number or None) ->
-# `headsplat.networks.face_parsers.FaceParser`. `geometry` works on the track instead.
-PARSING_MODELS: Registry[MaskModel] = Registry(
-    "parsing model",
-    {
-        "geometry": MaskModel("headsplat.masks.parse:parse_chunk", "the tracked mesh"),
-        "bisenet": MaskModel(
-            "headsplat.networks.face_parsers:open_parser", "BiSeNet, .onnx or .pth", "bisenet"
-        ),
-    },
-)
-
-
-def candidates(models: Registry[MaskModel], chosen: str) -> list[str]:
-    """Models to try in order: the one chosen; for `auto`, networks first.
-
-    Raises:
-        UserError: no such model.
-    """
-    if chosen != AUTO:
-        return [chosen] if models[chosen] else []
-    return sorted(models, key=lambda name: models[name].weights is None)
