@@ -33,7 +33,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.gaussians.deform import registry as models
 from headsplat.heads import registry as heads
 from headsplat.heads.model import HeadModel
-from headsplat.masks import matting_models
+from headsplat.masks import matting_models, parsing_models
 from headsplat.options import option, read_options
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, read_json
@@ -47,7 +47,8 @@ BLOCKS = re.findall(r"```python\n# ([^\n]*)\n(.*?)```", TEXT, re.DOTALL)
 FILES = {path: code for path, code in BLOCKS if path.startswith("headsplat/")}
 LINES = {title.split()[0]: code for title, code in BLOCKS if " in headsplat/" in title}
 TABLES = {
-    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats, "MATTING_MODELS": matting_models,
+    "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats,
+    "MATTING_MODELS": matting_models, "PARSING_MODELS": parsing_models,
 }  # fmt: skip
 
 
