@@ -46,7 +46,7 @@ rule demo:
 
 
 onstart:
-    check_surroundings()
+    check_disks()
     hold_run_lock()
     check_used_assets()
     show_progress(log)

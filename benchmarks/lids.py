@@ -29,14 +29,14 @@ CORNERS = {"left": (263, 362), "right": (33, 133)}
 def correlations(track: Track, points: np.ndarray) -> dict[str, tuple[float, float, float]]:
     """Side -> correlations with aspect ratio over all and frontal frames, and with the opening.
 
-    NaN for fewer than ten frontal frames; the opening is in metres on the head.
+    NaN for fewer than ten frontal frames; the opening is in meters on the head.
 
     Args:
         track: of the clip.
         points: (N, 478, 2) detected points in crop pixels, rows as in the track.
     """
     seen = ~track.interpolated
-    metres = track.t[:, 2] / track.K[0, 0]
+    meters = track.t[:, 2] / track.K[0, 0]
     frontal = seen & (-track.R[:, 2, 2] > np.cos(np.radians(FRONTAL)))
     result = {}
     for column, (side, pairs) in enumerate(EYELID_DISTANCE_PAIRS.items()):
@@ -45,7 +45,7 @@ def correlations(track: Track, points: np.ndarray) -> dict[str, tuple[float, flo
         a, b = CORNERS[side]
         width = np.linalg.norm(points[:, a] - points[:, b], axis=-1)
         lid, ratio = -track.eyelids[:, column], opening / width
-        pairs = (ratio, seen), (ratio, frontal), (opening * metres, seen)
+        pairs = (ratio, seen), (ratio, frontal), (opening * meters, seen)
         result[side] = tuple(
             float(np.corrcoef(lid[rows], measure[rows])[0, 1]) if rows.sum() >= 10 else np.nan
             for measure, rows in pairs

@@ -30,7 +30,7 @@ from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
-# Metres between samples of the skin texture, and number of samples along an axis.
+# Meters between samples of the skin texture, and number of samples along an axis.
 GRAIN, SAMPLES = 0.003, 96
 SKIN = (0.72, 0.53, 0.44)
 BATCH = 8

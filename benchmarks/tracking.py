@@ -98,7 +98,7 @@ def solve(
     camera = given_intrinsics(f"{focal},{focal},256,256", observed.crop)
     tracker = ClipTracker(basis, observed, camera, lambda *_: None, lambda _: None)
     tracker.linked = tracker.linked & tied
-    state = tracker.solve().state
+    state = tracker.solve()
     state = State(state.frame.cpu(), state.rotation.cpu(), state.shared.cpu())
     return Solved(tracker, basis, state, time.perf_counter() - start)
 

@@ -69,11 +69,11 @@ def main() -> None:
 
     def timed(self):
         begin = time.perf_counter()
-        solution = whole(self)
+        state = whole(self)
         if device == "cuda":
             torch.cuda.synchronize()
         solves.append(time.perf_counter() - begin)
-        return solution
+        return state
 
     ClipTracker.solve = timed
     for run in range(runs):

@@ -221,7 +221,7 @@ def _run(command: list[str], cuda: str | None) -> None:
         run = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise BuildError(
-            f"{command[0]} does not run ({error.strerror}): install it anew"
+            f"{command[0]} does not run ({error.strerror}): install it again"
         ) from error
     if run.returncode == 0:
         return

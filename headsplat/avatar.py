@@ -85,7 +85,7 @@ class Avatar:
         return len(self._surface.vertex_ids)
 
     def vertices(self, condition: Tensor) -> Tensor:
-        """(B, C) codes -> (B, n, 3): the posed vertices that anchors use, metres."""
+        """(B, C) codes -> (B, n, 3): the posed vertices that anchors use, meters."""
         check_shape(condition, f"B {FrameCode.size(self.head)}", "condition")
         code = FrameCode(condition)
         return self._geometry.vertices(code.exp, matrix_from_6d(code.joints), code.eyelids)
@@ -227,7 +227,7 @@ class Avatar:
         Args:
             condition: (B, C) codes exp | jaw 6D | eyes 12 | eyelids 2.
             rotation: (B, 3, 3) head to OpenCV camera.
-            translation: (B, 3) metres.
+            translation: (B, 3) meters.
             intrinsics: (B, 4) or (4,): fx, fy, cx, cy in pixels.
             width: of the images.
             height: of the images.

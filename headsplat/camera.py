@@ -12,13 +12,13 @@ def project(vertices: Tensor, rotation: Tensor, translation: Tensor, intrinsics:
     """Project world points to pixels and depth.
 
     Args:
-        vertices: (B, V, 3) metres.
+        vertices: (B, V, 3) meters.
         rotation: (B, 3, 3) world to camera.
-        translation: (B, 3) metres.
+        translation: (B, 3) meters.
         intrinsics: (B, 4) or (4,): fx, fy, cx, cy in pixels.
 
     Returns:
-        (B, V, 3): x and y in pixels, z the camera depth in metres.
+        (B, V, 3): x and y in pixels, z the camera depth in meters.
     """
     camera = vertices @ rotation.transpose(-1, -2) + translation[..., None, :]
     depth = camera[..., 2:]

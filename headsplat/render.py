@@ -73,7 +73,7 @@ class FrameRenderer:
         Args:
             condition: (B, C) codes exp | jaw 6D | eyes 12 | eyelids 2, on the CPU or the device.
             rotation: (B, 3, 3) head to OpenCV camera.
-            translation: (B, 3) metres.
+            translation: (B, 3) meters.
 
         Returns:
             color (B, H, W, 3) in 0..1 and alpha (B, H, W), on the avatar's device.

@@ -53,7 +53,7 @@ class Frame:
         id: the frame's 1-based id, or (B,) ids.
         code: (C,) or (B, C).
         rotation: (3, 3) or (B, 3, 3) head to OpenCV camera.
-        translation: (3,) or (B, 3) metres.
+        translation: (3,) or (B, 3) meters.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
         width: of the image in pixels.
         height: of the image in pixels.
@@ -84,7 +84,7 @@ class Track:
         interpolated: (N,) True where no face was detected and the pose is interpolated.
         shape: (S,); exp (N, E); jaw (N, 6) and eyes (N, 12 = left | right) 6D rows;
             eyelids (N, 2) left, right in 0..1.
-        R, t: camera-moves form, metres; K (3, 3) pixels; img_size [height, width].
+        R, t: camera-moves form, meters; K (3, 3) pixels; img_size [height, width].
         head_R, head_t, camera_R, camera_t: head-moves form.
         residual_px: (N,) median distance between model and detected landmarks;
             residual_iod the same over the inter-ocular distance; residual_group (N, G).
@@ -166,7 +166,7 @@ class Track:
         return FrameCode.pack(*(_tensor(part, dtype or torch.float32) for part in parts))
 
     def poses(self, dtype: "torch.dtype | None" = None) -> "tuple[Tensor, Tensor]":
-        """Head to OpenCV camera: R (N, 3, 3) and t (N, 3) metres, float32 or `dtype`."""
+        """Head to OpenCV camera: R (N, 3, 3) and t (N, 3) meters, float32 or `dtype`."""
         import torch
 
         return _tensor(self.R, dtype or torch.float32), _tensor(self.t, dtype or torch.float32)
@@ -312,7 +312,7 @@ def head_moves(R: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, ...]:
 
     Args:
         R: (N, 3, 3) head to OpenCV camera.
-        t: (N, 3) metres.
+        t: (N, 3) meters.
 
     Returns:
         head_R (N, 3, 3), head_t (N, 3), camera_R (3, 3), camera_t (3,), float64.
@@ -334,9 +334,9 @@ def camera_moves(
 
     Args:
         head_R: (N, 3, 3) of the head in its world.
-        head_t: (N, 3) metres.
+        head_t: (N, 3) meters.
         camera_R: (3, 3) world to OpenCV camera, or (N, 3, 3).
-        camera_t: (3,) metres, or (N, 3).
+        camera_t: (3,) meters, or (N, 3).
 
     Returns:
         R (N, 3, 3) and t (N, 3), float64.

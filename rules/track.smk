@@ -1,8 +1,8 @@
-# The whole clip's head motion in one problem, and what others read of it.
+# Head tracking: landmark solve, photometric refinement, `.frame` export, overlay video.
 
 
 rule track_head:
-    """Identity, focal length, and pose, expression, jaw, eyes and lids of every frame."""
+    """Landmarks -> track: identity, focal length, and per frame pose, expression, jaw, eyes and lids."""
     input:
         head=head_file,
         landmarks="work/{subject}/landmarks.npz",
@@ -38,7 +38,7 @@ rule track_head:
 
 
 rule refine_track:
-    """The track against every frame's image, where that is wanted and makes it better."""
+    """Landmark track, frames and mattes -> final track, refined photometrically if that is better."""
     input:
         unpack(refine_inputs),
         head=head_file,
@@ -79,7 +79,7 @@ rule refine_track:
 
 
 rule export_frames:
-    """One `.frame` per image, as metrical-tracker writes and FlashAvatar reads them."""
+    """Track -> one `.frame` per image, as metrical-tracker writes and FlashAvatar reads them."""
     input:
         "work/{subject}/track/track.npz",
     output:
@@ -102,7 +102,7 @@ rule export_frames:
 
 
 rule overlay_track:
-    """The tracked mesh over the images, for the eye."""
+    """Track and frames -> video of the tracked mesh and landmarks over the frames."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",

@@ -33,7 +33,7 @@ class DrivingLimits:
 
     Attributes:
         rotation: (3, 3) mean head pose, head to OpenCV camera: the base camera of a motion.
-        translation: (3,) median, metres.
+        translation: (3,) median, meters.
         turns: (2, 3) lowest and highest allowed turn from the mean pose, as axis-angle in the
             head's axes, radians.
         codes: (2, C) lowest and highest allowed code.
@@ -92,11 +92,11 @@ class DrivingLimits:
 
         Args:
             turns: (N, 3, 3) R_g in the head's axes.
-            pivot: (3,) or (N, 3) J, metres in the head's frame.
+            pivot: (3,) or (N, 3) J, meters in the head's frame.
             head_motion: `relative` takes R_g relative to its mean over the motion.
 
         Returns:
-            R (N, 3, 3) head to camera, t (N, 3) metres.
+            R (N, 3, 3) head to camera, t (N, 3) meters.
         """
         if head_motion == STILL:
             turns = torch.eye(3, dtype=turns.dtype).expand_as(turns)
@@ -114,13 +114,13 @@ class DrivingLimits:
 
         Args:
             rotation: (N, 3, 3) the driver's head to OpenCV camera.
-            translation: (N, 3) metres.
+            translation: (N, 3) meters.
             head_motion: `relative` applies turns relative to the driver's mean pose, and shifts
                 relative to its median position. A subject driven by its own track gets its own
                 poses. `absolute` takes the driver's poses.
 
         Returns:
-            R (N, 3, 3) head to camera, t (N, 3) metres.
+            R (N, 3, 3) head to camera, t (N, 3) meters.
         """
         base = self.rotation if head_motion == ABSOLUTE else mean_rotation(rotation)
         if head_motion == STILL:

@@ -24,7 +24,7 @@ class Motion:
         times: (N,) seconds from the start of the sound, increasing.
         condition: (N, C) exp | jaw 6D | eyes 12 | eyelids 2 in the layout of the avatar's head.
         rotation: (N, 3, 3) head to OpenCV camera.
-        translation: (N, 3) metres.
+        translation: (N, 3) meters.
 
     Raises:
         ValueError: shapes that do not match, or no samples.

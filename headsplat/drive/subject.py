@@ -32,7 +32,7 @@ class DrivenSubject:
         return self.head.expression_basis.shape[2]
 
     def joint(self, index: int, exp: Tensor) -> Tensor:
-        """(N, E) float64 expressions -> (N, 3): a joint of the unposed head, metres."""
+        """(N, E) float64 expressions -> (N, 3): a joint of the unposed head, meters."""
         geometry = HeadGeometry(self.head, dtype=torch.float64)
         shape = self.shape.detach().cpu().double()
         return geometry.joints(shape, exp)[:, index]

@@ -1,6 +1,6 @@
 """Side-by-side video of a clip: ground truth left, render right, held-out frames marked.
 
-A labelled bar at the bottom edge marks held-out frames and unusable frames.
+A labeled bar at the bottom edge marks held-out frames and unusable frames.
 """
 
 from collections.abc import Collection, Mapping
@@ -47,7 +47,7 @@ class ClipVideo:
 
 
 def _mark(image: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
-    """Draw a labelled bar along the bottom edge, in place."""
+    """Draw a labeled bar along the bottom edge, in place."""
     height = len(image)
     word = _word(text, max(_LEAST_LETTERS, round(_LETTERS * height)), color)
     bar = max(_LEAST_BAR, round(_BAR * height))

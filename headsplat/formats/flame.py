@@ -29,7 +29,6 @@ from headsplat.track import Track, check_head
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 """Between OpenGL's camera axes (y up, looks along -z) and OpenCV's (y down, looks along +z)."""
-IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:
@@ -67,10 +66,10 @@ def root_and_neck_joints(
         head: FLAME.
         shape: (S,) identity.
         exp: (N, E).
-        offset: (V, 3) personal vertex offsets of the tool, metres, or None.
+        offset: (V, 3) personal vertex offsets of the tool, meters, or None.
 
     Returns:
-        (N, 3) and (N, 3) metres.
+        (N, 3) and (N, 3) meters.
     """
     geometry = HeadGeometry(head, dtype=torch.float64)
     joints = geometry.joints(_tensor(shape), _tensor(exp)).numpy()
@@ -91,7 +90,7 @@ def rigid_from_pose(
     Args:
         global_rotation: (N, 3) axis-angle about J_0.
         neck_rotation: (N, 3) axis-angle about J_1.
-        translation: (N, 3) or (3,) metres, added last.
+        translation: (N, 3) or (3,) meters, added last.
         root: (N, 3) J_0.
         neck: (N, 3) J_1.
 
@@ -231,7 +230,7 @@ def resize_codes(codes: np.ndarray, count: int) -> np.ndarray:
 
 
 def truncation_error_mm(head: HeadModel, track: Track, n_shape: int, n_exp: int) -> float:
-    """Largest vertex error of truncating the codes, millimetres."""
+    """Largest vertex error of truncating the codes, millimeters."""
     shape = head.shape_basis[..., n_shape:].astype(np.float64) @ track.shape[n_shape:]
     lost = np.linalg.norm(shape, axis=-1).max(initial=0)
     basis = head.expression_basis[..., n_exp:].reshape(-1, max(track.exp.shape[1] - n_exp, 0))

@@ -37,7 +37,7 @@ def export_flame_parameters(track_path: Path, head_path: Path, out: Path) -> Non
 
 
 def frame_columns(track: Track) -> dict[str, np.ndarray]:
-    """Name -> (N, k): codes, axis-angles in radians, and head to OpenCV camera in metres."""
+    """Name -> (N, k): codes, axis-angles in radians, and head to OpenCV camera in meters."""
     return {
         "exp": track.exp, "jaw_pose": axis_angle_from_six(track.jaw),
         "eyes_pose": axis_angle_from_six(track.eyes), "eyelids": track.eyelids,

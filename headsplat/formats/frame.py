@@ -74,7 +74,7 @@ def p3d_camera(
 
     Args:
         R: (3, 3) world to camera.
-        t: (3,) metres.
+        t: (3,) meters.
         K: (3, 3) pixels with fx = fy.
         img_size: height, width.
 
@@ -135,7 +135,7 @@ def frame_dict(
         eyes: see `shape`.
         eyelids: see `shape`.
         R: (3, 3) head to OpenCV camera.
-        t: (3,) metres.
+        t: (3,) meters.
         K: (3, 3) pixels.
         img_size: height, width.
 

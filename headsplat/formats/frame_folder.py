@@ -39,7 +39,7 @@ class FrameFolder:
         files: (N,) the files.
         shape: (N, S) codes of the head model; exp (N, E); jaw (N, 6) and eyes (N, 12) as they
             are, not orthonormalized; eyelids (N, 2).
-        R: (N, 3, 3) head to OpenCV camera; t (N, 3) metres; K (N, 3, 3) pixels.
+        R: (N, 3, 3) head to OpenCV camera; t (N, 3) meters; K (N, 3, 3) pixels.
         img_size: height, width.
     """
 

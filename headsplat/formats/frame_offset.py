@@ -37,8 +37,8 @@ class OffsetFit:
     """Landmark residuals by offset.
 
     Attributes:
-        residual: offset -> root mean square landmark distance, pixels, after the constant shift
-            of each landmark (detector and model place the same point 1 to 2 mm apart).
+        residual: offset -> root mean square landmark distance in pixels. The constant shift of each
+            landmark is removed: detector and model place the same point 1 to 2 mm apart.
         best: the offset of the least residual.
         worse: the offsets that fit significantly worse than `best`.
         images: number of images with a face.

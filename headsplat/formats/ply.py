@@ -2,7 +2,7 @@
 
 Properties, their order and their activations are those of the published code: logarithms of the
 scales, logits of the opacities, harmonics of degree 3 with a channel's coefficients in a row,
-quaternions (w, x, y, z). Points are in the head's frame: metres, y up, the face looks to +z.
+quaternions (w, x, y, z). Points are in the head's frame: meters, y up, the face looks to +z.
 """
 
 from pathlib import Path
@@ -67,7 +67,7 @@ def posed(
         avatar: the avatar.
         condition: (1, C) code.
         rotation: (1, 3, 3) head to OpenCV camera.
-        translation: (1, 3) metres.
+        translation: (1, 3) meters.
     """
     vertices = avatar.vertices(condition)
     deformation = avatar.deformation

@@ -31,7 +31,7 @@ REGION_DENSITY: dict[str, float] = {
     "left_eyeball": 2.5,
     "right_eyeball": 2.5,
 }
-# Layers of anchors above the scalp for hair: height in metres, relative density.
+# Layers of anchors above the scalp for hair: height in meters, relative density.
 HAIR_SHELLS: tuple[tuple[float, float], ...] = ((0.008, 0.35), (0.018, 0.2))
 
 
@@ -42,7 +42,7 @@ class Anchors:
     Attributes:
         face: (N,) i32, rows of `HeadModel.faces`.
         barycentric: (N, 3) f32 weights of the face's corners.
-        height: (N,) f32 metres along the face's normal.
+        height: (N,) f32 meters along the face's normal.
     """
 
     face: np.ndarray
@@ -74,8 +74,8 @@ def faces_touching(model: HeadModel, region: str) -> np.ndarray:
 def texel_anchors(model: HeadModel, size: int = 128) -> Anchors:
     """FlashAvatar's points: the centers of covered UV texels, without the open neck edge.
 
-    Texel (row r, column c) samples u = (c + 0.5) / size, v = 1 - (r + 0.5) / size and is covered
-    if it lies strictly inside a UV triangle; order is row-major. Texels of faces that touch the
+    Texel (row r, column c) samples u = (c + 0.5) / size, v = 1 - (r + 0.5) / size. It is covered
+    if it is strictly inside a UV triangle. Order is row-major. Texels of faces that touch the
     region `boundary` are dropped. For FLAME with FlameMesh.obj at 128 these are 13,453 points.
 
     Raises:
@@ -151,12 +151,12 @@ def sample_anchors(
 
     Args:
         model: the head.
-        vertices: (V, 3) vertices of the subject's neutral head, metres; their areas are used.
+        vertices: (V, 3) vertices of the subject's neutral head, meters; their areas are used.
         count: how many anchors.
         visibility: (F,) in 0..1, a factor per face, or None for 1 everywhere.
         density: region -> factor; regions the model lacks are ignored. The largest factor wins
             where regions overlap.
-        shells: further layers over the scalp: (height in metres, density factor).
+        shells: further layers over the scalp: (height in meters, density factor).
 
     Raises:
         UserError: no face is left to carry anchors.
@@ -222,10 +222,10 @@ class AnchoredSurface:
         """Positions and rotations of the anchors on posed meshes.
 
         Args:
-            vertices: (B, n, 3) metres, the rows named by `vertex_ids`, float32. No gradient.
+            vertices: (B, n, 3) meters, the rows named by `vertex_ids`, float32. No gradient.
 
         Returns:
-            positions (B, N, 3) metres and rotations (B, N, 4), unit quaternions that take the
+            positions (B, N, 3) meters and rotations (B, N, 4), unit quaternions that take the
             triangle's frame (first edge, in-plane, normal) to the head's; the identity where a
             triangle has collapsed (a shut lid).
 

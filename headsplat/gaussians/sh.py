@@ -26,7 +26,7 @@ def harmonic_colors(
         constant: (N, 1, 3) float32 coefficients of degree 0.
         rest: (N, M, 3) float32, coefficients of higher degrees, M >= (degree + 1)^2 - 1; unused
             ones get a gradient of zero.
-        means: (B, N, 3) float32 metres.
+        means: (B, N, 3) float32 meters.
         centers: (B, 3) float32 the cameras' centers in the same frame. No gradient.
         degree: 0 to 3.
 

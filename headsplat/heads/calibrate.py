@@ -54,7 +54,7 @@ class Calibration:
 
     Attributes:
         landmarks: the reliable points, `index` ascending.
-        spread: (478,) f64 metres, root mean square distance of a landmark's votes from their
+        spread: (478,) f64 meters, root mean square distance of a landmark's votes from their
             center on the template; NaN without votes.
         votes: (478,) i64, number of votes.
         images: number of images in which a face was found.
@@ -70,7 +70,7 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     """Find the surface points of MediaPipe's landmarks on `head`, which must have an albedo.
 
     Deterministic. A landmark is kept if at least 40 % of the images voted for it and the spread is
-    at most `largest_spread` metres. Points in `ALWAYS` are always kept.
+    at most `largest_spread` meters. Points in `ALWAYS` are always kept.
 
     Raises:
         UserError: the head has no albedo, or the detector does not find its face.

@@ -66,7 +66,7 @@ class View:
         labels: (H, W) of `ViewLabels`.
         facing: (H, W) f32 cosine between the surface's normal and the direction to the camera.
         rotation: (3, 3) head to camera.
-        translation: (3,) metres.
+        translation: (3,) meters.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
     """
 

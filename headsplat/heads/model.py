@@ -1,6 +1,6 @@
 """Head model (FLAME-like linear model with joints), stored as one `.npz` without pickle.
 
-Head frame: metres, x towards the subject's left, y up, the face looks to +z.
+Head frame: meters, x towards the subject's left, y up, the face looks to +z.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,8 +57,8 @@ class HeadModel:
     """A linear head with five joints, in numpy. Sizes: V vertices, F triangles, S identity modes.
 
     Attributes:
-        template: (V, 3) f32 metres.
-        shape_basis: (V, 3, S) f32, metres per unit coefficient.
+        template: (V, 3) f32 meters.
+        shape_basis: (V, 3, S) f32, meters per unit coefficient.
         expression_basis: (V, 3, E) f32.
         joint_regressor: (J, V) f32; joints are root, neck, jaw, left eye, right eye.
         parents: (J,) i32, the root's is -1.

@@ -72,11 +72,11 @@ class HeadGeometry:
         self.faces = torch.as_tensor(model.faces, dtype=torch.long, device=device)
 
     def shaped(self, shape: Tensor) -> Tensor:
-        """Neutral heads: shape (S,) or (B, S) -> (V, 3) or (B, V, 3) metres."""
+        """Neutral heads: shape (S,) or (B, S) -> (V, 3) or (B, V, 3) meters."""
         return self._rows.template + _mix(self._rows.shape_basis, shape)
 
     def joints(self, shape: Tensor, exp: Tensor) -> Tensor:
-        """Joint positions before any rotation: (S,) or (B, S) and (B, E) -> (B, 5, 3) metres."""
+        """Joint positions before any rotation: (S,) or (B, S) and (B, E) -> (B, 5, 3) meters."""
         return self._joints + _mix(self._joints_shape, shape) + _mix(self._joints_expression, exp)
 
     def vertices(
@@ -104,7 +104,7 @@ class HeadGeometry:
             vertex_ids: (n,) long; only these rows are computed.
 
         Returns:
-            (B, V, 3) or (B, n, 3) metres.
+            (B, V, 3) or (B, n, 3) meters.
         """
         batch = check_shape(exp, "B E", "exp")["B"]
         check_shape(jaw, f"{batch} 3 3", "jaw")
@@ -169,7 +169,7 @@ class SubjectGeometry:
             eyelids: (B, 2), left then right.
 
         Returns:
-            (B, n, 3) metres.
+            (B, n, 3) meters.
         """
         batch = check_shape(exp, f"B {self._expressions}", "exp")["B"]
         check_shape(rotations, f"{batch} {TURNING} 3 3", "rotations")

@@ -22,8 +22,8 @@ def recorded(stream: torch.cuda.Stream | None = None) -> Iterator[torch.cuda.CUD
     """Record what the block enqueues as a graph; nothing of it runs before `replay`.
 
     Other threads may use the GPU meanwhile: only this thread's calls are checked. Garbage
-    collection is off: destroying a graph, event or stream would call the driver in a way that a
-    recording does not allow, and PyTorch ends the process where a destructor fails.
+    collection is off, because destroying a graph, event or stream makes a driver call that a
+    recording forbids. PyTorch ends the process if a destructor fails.
 
     Args:
         stream: where to record; PyTorch's own stream for recordings without one.

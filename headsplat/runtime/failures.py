@@ -1,15 +1,15 @@
-"""Which errors end a program in one line: the user can mend them. All others are bugs."""
+"""Classify errors: one-line `UserError` for what the user can fix; all others are bugs."""
 
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.memory import memory_error
 from headsplat.runtime.storage import storage_error
 
-# The networks RobustVideoMatting and BiSeNet need what not every installation has.
+# RobustVideoMatting and BiSeNet as ONNX files need a package that is an optional dependency.
 ONNX_CURE = "pip install 'headsplat[onnx]', or onnxruntime-gpu itself"
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """The line that an error ends in; None for a bug, which keeps its traceback."""
+    """The one-line error to show for an exception; None for a bug, which keeps its traceback."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":

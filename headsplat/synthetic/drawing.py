@@ -12,7 +12,7 @@ from torch import Tensor
 from headsplat.gaussians.raster.triangles import rasterize_triangles
 
 SAMPLES = 2
-# Depth difference within a pixel that counts as a discontinuity, metres.
+# Depth difference within a pixel that counts as a discontinuity, meters.
 DEPTH_STEP = 0.008
 # Direction of the key light's corneal reflection, in camera axes.
 CATCH_LIGHT = (-0.5, -0.75, -0.9)
@@ -64,7 +64,7 @@ class Painter:
 
         Args:
             pixels: (B, V, 3) x, y in pixels, and depth.
-            places: (B, V, 3) metres in camera axes.
+            places: (B, V, 3) meters in camera axes.
             light: (B, V, 4) diffuse light in linear RGB, then specular light.
             normals: (B, V, 3) in camera axes.
 

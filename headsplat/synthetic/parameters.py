@@ -43,7 +43,7 @@ class ClipParameters:
         eyes: (N, 6) axis-angle, left then right.
         eyelids: (N, 2).
         R: (N, 3, 3) head axes to OpenCV camera.
-        t: (N, 3) metres.
+        t: (N, 3) meters.
     """
 
     shape: np.ndarray
@@ -75,7 +75,7 @@ def animate(
     Args:
         performance: motion of the subject.
         model: a head with ARKit-style expression names.
-        pivot: (3,) metres, the point of the head frame about which the head turns.
+        pivot: (3,) meters, the point of the head frame about which the head turns.
         camera_t: (3,) translation of the fixed camera; its rotation is `CAMERA`.
 
     Raises:

@@ -52,7 +52,7 @@ class Performance:
         smile: (N,) in 0..1.
         angles: (N, 3) radians: yaw to the subject's left, pitch down, roll to the subject's right
             shoulder.
-        shift: (N, 3) metres, displacement of the neck's base, head axes.
+        shift: (N, 3) meters, displacement of the neck's base, head axes.
     """
 
     times: np.ndarray

@@ -87,7 +87,7 @@ class Scene:
         Args:
             parameters: the B frames.
             torso_R: (B, 3, 3) head axes to camera for the torso.
-            torso_t: (B, 3) metres.
+            torso_t: (B, 3) meters.
             first: number of the first frame, which seeds the noise.
         """
         batch = len(parameters.exp)
@@ -112,7 +112,7 @@ class Scene:
 
 
 def neck_end(model: HeadModel, vertices: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Middle (3,) and half width and half depth of the neck's open end, metres."""
+    """Middle (3,) and half width and half depth of the neck's open end, meters."""
     ring = vertices[model.regions["boundary"]]
     low, high = ring.min(0), ring.max(0)
     half = (high - low) / 2

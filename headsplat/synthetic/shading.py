@@ -23,7 +23,7 @@ def light_vertices(places: Tensor, normals: Tensor, openness: Tensor, gloss: Ten
     and Hanrahan 2001), like a large soft box.
 
     Args:
-        places: (B, V, 3) in camera axes, metres.
+        places: (B, V, 3) in camera axes, meters.
         normals: (B, V, 3) in camera axes.
         openness: (V,) sky visibility, 0..1.
         gloss: (V,) strength of the sheen.
@@ -54,7 +54,7 @@ def sky_openness(vertices: Tensor, faces: Tensor, directions: int = 96, size: in
     vertex sees the sky in that direction if it is not occluded.
 
     Args:
-        vertices: (V, 3) metres.
+        vertices: (V, 3) meters.
         faces: (F, 3).
         directions: number of directions, a multiple of eight.
         size: side of the depth images in pixels.

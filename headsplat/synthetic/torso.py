@@ -7,7 +7,7 @@ import numpy as np
 AROUND = 96
 RINGS = 56
 # Height above the neck's end, then half width, half depth and how far back the center lies, all in
-# metres. The first two columns of radii are added to the neck's own radius in the collar rows.
+# meters. The first two columns of radii are added to the neck's own radius in the collar rows.
 COLLAR = np.array(
     [
         [0.026, 0.004, 0.004, 0.000],
@@ -39,7 +39,7 @@ class Torso:
     """A mesh in head axes at rest.
 
     Attributes:
-        vertices: (V, 3) metres.
+        vertices: (V, 3) meters.
         faces: (F, 3), counter-clockwise seen from outside.
         uv: (V, 2): once around, and down from the collar.
         collar: (V,) 1 on the collar, 0 below it.
@@ -55,8 +55,8 @@ def build_torso(center: np.ndarray, radius: tuple[float, float]) -> Torso:
     """Shoulders under a neck.
 
     Args:
-        center: (3,) middle of the neck's lower end, metres.
-        radius: its half width and half depth, metres.
+        center: (3,) middle of the neck's lower end, meters.
+        radius: its half width and half depth, meters.
     """
     collar = COLLAR + [0, radius[0], radius[1], 0]
     # Shoulders are at least as wide as the collar.

@@ -22,7 +22,7 @@ JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
 # First index of the second detector's 68 points.
 SECOND = 1000
 # Unobservable directions are dropped: those of identity (and of an unbounded expression space) that
-# move the landmarks by less than this RMS, in metres, at one standard deviation.
+# move the landmarks by less than this RMS, in meters, at one standard deviation.
 SEEN = 4e-5
 # Factor on the standard deviation of expression shapes that duplicate a joint or lid (jawOpen,
 # eyeBlink), so that the joint or lid explains the motion.
@@ -191,7 +191,7 @@ class LandmarkBasis:
         self.normals = torch.as_tensor(normals, device=device)
 
     def shift(self, offsets: Tensor) -> None:
-        """Shift the landmarks on the model by (L, 3) metres in the head's rest pose."""
+        """Shift the landmarks on the model by (L, 3) meters in the head's rest pose."""
         for k, part in enumerate(self.parts):
             moved = part.template + part.weight[:, None] * offsets[part.rows]
             self.parts[k] = replace(part, template=moved)
@@ -228,7 +228,7 @@ def _observable_directions(effect: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Columns: directions of the coefficients, one prior standard deviation long each.
 
     Args:
-        effect: (n, 3, K) metres per standard deviation of each coefficient.
+        effect: (n, 3, K) meters per standard deviation of each coefficient.
         std: (K,).
     """
     flat = effect.reshape(-1, effect.shape[2])

@@ -26,7 +26,6 @@ TEMPLATE = np.array(
 )  # fmt: skip
 # The same points in MediaPipe's mesh: centers of the irises, tip of the nose, corners of the mouth.
 FIVE = (468, 473, 4, 61, 291)
-_EYES_68 = (slice(36, 42), slice(42, 48))
 FRAMES = 16  # in the median
 _TURNED = 4.0  # template error, in pixels of the 112, that halves a frame's score
 
@@ -101,12 +100,6 @@ def encode(faces: np.ndarray, weights: Path, device: torch.device) -> np.ndarray
     if not np.isfinite(codes).all():
         raise UserError(f"{weights}: gives codes that are not finite; download it again")
     return codes
-
-
-def five_of_68(points: np.ndarray) -> np.ndarray:
-    """(68, 2) landmarks in Multi-PIE's order -> (5, 2): means of the eyes, nose, mouth corners."""
-    eyes = [points[part].mean(0) for part in _EYES_68]
-    return np.stack([*eyes, points[30], points[48], points[54]])
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

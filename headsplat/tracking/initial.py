@@ -55,7 +55,7 @@ def _orthographic(model: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     """Best scaled-orthographic poses.
 
     Args:
-        model: (L, 3) metres.
+        model: (L, 3) meters.
         observed: (n, L, 2) pixels.
 
     Returns:

@@ -16,7 +16,7 @@ class Layout:
     right) | turn (3, a left increment of the head's rotation, always 0 in the state) | place (3).
 
     `place` is (a, b, s): the head's origin lies a, b pixels from the principal point if seen
-    without perspective, and exp(s) pixels are one metre. It encodes the translation (a exp(-s), b
+    without perspective, and exp(s) pixels are one meter. It encodes the translation (a exp(-s), b
     exp(-s), f exp(-s)). A change of the focal length f then changes only the perspective, not size
     or position in the image.
 
@@ -98,11 +98,11 @@ class State:
         return State(frame, turn @ self.rotation, self.shared + shared_step)
 
     def translation(self, layout: Layout) -> Tensor:
-        """(N, 3) metres in the OpenCV camera."""
+        """(N, 3) meters in the OpenCV camera."""
         place = self.frame[:, layout.place]
-        metres = torch.exp(-place[:, 2:])
+        meters = torch.exp(-place[:, 2:])
         focal = self.shared[layout.focal].exp().expand(len(place), 1)
-        return torch.cat([place[:, :2], focal], 1) * metres
+        return torch.cat([place[:, :2], focal], 1) * meters
 
 
 def eye_vectors(eyes: Tensor) -> Tensor:

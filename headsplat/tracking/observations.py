@@ -132,8 +132,8 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
 def _lost(status: np.ndarray) -> str:
     """Number of unusable frames by status, for messages."""
     names = np.where(np.isin(status, TRACKED), "without confidence", status)
-    told, counts = np.unique(names, return_counts=True)
-    return ", ".join(f"{count} {name}" for name, count in zip(told, counts, strict=True))
+    reasons, counts = np.unique(names, return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(reasons, counts, strict=True))
 
 
 def _second(points: np.ndarray, seen: np.ndarray, window: Crop, path: Path) -> np.ndarray:

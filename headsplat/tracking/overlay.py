@@ -32,7 +32,7 @@ from headsplat.video.parts import VideoParts
 BATCH = 8
 # Crops smaller than this are shown at twice their size, so that lines are thin relative to an eye.
 LEAST_HEIGHT = 512
-# Grid on the head surface, which shows drift of the mesh: spacing in metres, and opacity.
+# Grid on the head surface, which shows drift of the mesh: spacing in meters, and opacity.
 GRID, STRENGTH = 0.01, 0.33
 # Distances from eyes and mouth, as shares of their half width, where the grid fades in.
 CLEAR, FULL = 1.3, 1.8

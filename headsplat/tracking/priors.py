@@ -41,7 +41,7 @@ FACING_FULL, FACING_NONE, HIDDEN_WEIGHT = 0.6, 0.2, 0.02
 # many independent frames.
 INDEPENDENT_FRAMES = 20
 
-# Prior of landmark offsets between detector and head model, metres.
+# Prior of landmark offsets between detector and head model, meters.
 OFFSET_STD = 0.001
 JAW_STD = (0.20, 0.03, 0.03)
 EYE_STD = (0.25, 0.35)

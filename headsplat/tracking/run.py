@@ -79,11 +79,11 @@ def track_head(
         len(observed.ids), observed.seen.sum(), tracker.layout.frame_size,
         tracker.layout.shared_size,
     )  # fmt: skip
-    solution = tracker.solve()
-    track = pack_track(head, basis, observed, camera, tracker.terms, solution.state)
+    state = tracker.solve()
+    track = pack_track(head, basis, observed, camera, tracker.terms, state)
     if neck:
         track = replace(track, neck=neck_rotations(track.head_R, observed.linked, observed.fps))
-    shaking = jitter(tracker.layout, solution.state, tracker.linked)
+    shaking = jitter(tracker.layout, state, tracker.linked)
     log.info(
         "median landmark residual %.2f px, %.2f %% of the inter-ocular distance; "
         "jitter: head %.3f deg, jaw %.3f deg",

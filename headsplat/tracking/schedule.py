@@ -9,7 +9,6 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,15 +37,6 @@ ROBUST_ANNEALING = 4.0
 
 Save = Callable[[str, SolveProgress], None]
 Load = Callable[[str], SolveProgress | None]
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The solved clip: state of all frames, and the uncertainty of the focal length."""
-
-    state: State
-    focal_std: float
-    focal_known: bool
 
 
 class ClipTracker:
@@ -78,23 +68,20 @@ class ClipTracker:
         self.linked = torch.as_tensor(observed.linked, device=self.device)
         self._save, self._load = save, load
 
-    def solve(self) -> Solution:
-        """All stages."""
+    def solve(self) -> State:
+        """Solve the key frames, then all frames; returns the state of all frames."""
         state = initial_state(
             self.terms, self.layout, self.priors.shared_mean, self.observed.linked
         )
         keys = self._key_frames(state)
-        shared, spread = self._solve_shared(state.part(keys), keys)
-        known = not self.intrinsics.fixed and spread < OBSERVABLE
+        shared = self._solve_shared(state.part(keys), keys)
         state = State(state.frame, state.rotation, shared)
         # Landmark offsets and focal length depend on each other; both are fixed from here on.
         free = self.layout.n_identity
         frames = torch.arange(len(state.frame), device=self.device)
         if len(frames) <= JOINT:
-            state = self._solve_run("clip", state, frames, free)
-        else:
-            state = self._solve_long(state, frames, free)
-        return Solution(state, 0.0 if self.intrinsics.fixed else spread, known)
+            return self._solve_run("clip", state, frames, free)
+        return self._solve_long(state, frames, free)
 
     def _key_frames(self, state: State) -> Tensor:
         """Frames that differ most from each other: farthest-point sampling of the landmarks.
@@ -118,11 +105,11 @@ class ClipTracker:
         rows = sorted({*chosen, *even.tolist()})
         return known[torch.tensor(rows, device=known.device)]
 
-    def _solve_shared(self, state: State, keys: Tensor) -> tuple[Tensor, float]:
+    def _solve_shared(self, state: State, keys: Tensor) -> Tensor:
         """Identity and focal length from the key frames.
 
         Returns:
-            (Q,) shared unknowns and the posterior standard deviation of log f.
+            (Q,) shared unknowns.
         """
         untied = torch.zeros(len(keys) - 1, dtype=torch.bool, device=self.device)
         solver = ClipSolver(self.terms, self.priors, keys, untied)
@@ -155,7 +142,7 @@ class ClipTracker:
             len(keys), progress.cost / len(keys),
         )  # fmt: skip
         if self.intrinsics.fixed:
-            return progress.state.shared, 0.0
+            return progress.state.shared
         normal = solver.linearize(progress.state, numbers.OUTLIER, free)
         held = solver.held(normal, progress.state)
         reduced = solver.solve(normal, held, 0.0)[2] / solver.shared_weight
@@ -164,7 +151,7 @@ class ClipTracker:
         focal = float(shared[layout.focal].exp())
         if spread < OBSERVABLE:
             log.info("focal length %.0f px, +- %.0f %%", focal, 100 * spread)
-            return shared, spread
+            return shared
         log.info(
             "the head turns too little to tell the focal length (%.0f px +- %.0f %%): "
             "the default %.0f px is used",
@@ -175,7 +162,7 @@ class ClipTracker:
         fixed[layout.focal] = self.priors.shared_mean[layout.focal]
         state = State(progress.state.frame, progress.state.rotation, fixed)
         progress = solver.iterate(SolveProgress(state), 6, numbers.OUTLIER, free, tolerance=3e-4)
-        return progress.state.shared, spread
+        return progress.state.shared
 
     def _solve_run(self, name: str, state: State, frames: Tensor, free: int) -> State:
         """Solve consecutive frames with temporal terms; resumes from a saved state."""

@@ -206,7 +206,7 @@ class Terms:
             weight: weight of the prior, in independent frames.
 
         Returns:
-            (L, 3) metres.
+            (L, 3) meters.
         """
         view, line = self.projector.landmarks(state), self.projector.contour(state)
         frozen = self._freeze(view, line, frames)

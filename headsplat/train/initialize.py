@@ -23,10 +23,10 @@ class View:
     """One batch of training frames for color sampling.
 
     Attributes:
-        positions: (B, N, 3) anchors, metres.
+        positions: (B, N, 3) anchors, meters.
         rotations: (B, N, 4) quaternions of the anchors' triangles.
         rotation: (B, 3, 3) head to camera.
-        translation: (B, 3) metres.
+        translation: (B, 3) meters.
         intrinsics: (B, 4) pixels.
         images: (B, H, W, 5) uint8, see `headsplat.train.dataset`.
     """
@@ -68,7 +68,7 @@ def mean_square_distance(points: Tensor, count: int = 3) -> Tensor:
 
 
 def anchor_spacing(points: Tensor) -> Tensor:
-    """(N, 3) -> (N,) metres: root mean square distance to the 3 nearest, within 0.2 to 8 mm."""
+    """(N, 3) -> (N,) meters: root mean square distance to the 3 nearest, within 0.2 to 8 mm."""
     return mean_square_distance(points).sqrt().clamp(2e-4, 8e-3)
 
 
@@ -82,7 +82,7 @@ def anchor_colors(
 
     Args:
         views: batches of frames.
-        spacing: (N,) metres.
+        spacing: (N,) meters.
         opacity: (N,) of the disks.
 
     Returns:

@@ -50,8 +50,8 @@ def lpips_block(have: Tensor, want: Tensor, weight: Tensor) -> tuple[Tensor, Ten
         weight: (C,) float32.
 
     Returns:
-        (B,) distances, the mean over pixels of the weighted square of the unit vectors' difference,
-        and either's maxima over 2x2 pixels, (B, C, H // 2, W // 2). Bit-equal between runs.
+        (B,) distances: the weighted squared difference of the unit vectors, averaged over pixels.
+        Also the maxima of both over 2x2 pixels, (B, C, H // 2, W // 2). Bit-equal between runs.
 
     Raises:
         TypeError: a tensor has the wrong type.

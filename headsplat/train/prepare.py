@@ -33,10 +33,10 @@ class TrainingFrames:
         ids: T frame ids.
         condition: (T, C) codes.
         rotation: (T, 3, 3) head to camera.
-        translation: (T, 3) metres.
+        translation: (T, 3) meters.
         intrinsics: (4,) pixels.
         weight: (T,) tracking confidence with mean 1.
-        vertices: (T, n, 3) posed vertices that the anchors use, metres.
+        vertices: (T, n, 3) posed vertices that the anchors use, meters.
     """
 
     ids: list[int]

@@ -1,4 +1,4 @@
-"""How long a video says it lasts, from its header alone: no decoder, and a few small reads.
+"""Duration of a video as its header states it: no decoder, and a few small reads.
 
 MP4 and QuickTime: ISO/IEC 14496-12, `moov/mvhd`. Matroska and WebM: RFC 9559, `Segment/Info`.
 """

@@ -1,54 +1,54 @@
-# Hooks: what happens before the first job and after the last one.
+# Hooks that run before the first job and after the last one.
 
-# Rules that make no file and only tell.
-LOOKS = ("plan", "status", "doctor", "assets_check")
+# Rules that only print and write no output file.
+PRINTING = ("plan", "status", "doctor", "assets_check")
 REPORTS = []
 
 
-def only_looks():
-    """Whether all that was asked for is to be shown something, which a run beside it may go on under."""
-    return all(job.rule.name in LOOKS for job in workflow.dag.needrun_jobs())
+def only_prints():
+    """Whether only printing rules were requested; another run may be active meanwhile."""
+    return all(job.rule.name in PRINTING for job in workflow.dag.needrun_jobs())
 
 
-def check_surroundings():
-    """A full disk, or one that cannot be written, ends the run at once."""
-    if not only_looks():
+def check_disks():
+    """End the run at once if a disk is full or not writable."""
+    if not only_prints():
         or_exit(storage.require_room, [".snakemake", "work", "results", "scratch", "logs"])
 
 
 def hold_run_lock():
-    """One run at a time in this folder."""
-    if not only_looks():
+    """Take the lock of the working folder, so that only one run is active."""
+    if not only_prints():
         or_exit(run_checks.hold_run_lock)
 
 
 def check_used_assets():
-    """Files that the run's jobs read are the published ones, or those that were first used."""
+    """Check that the assets in use are the published files, or unchanged since their first use."""
     or_exit(verify_used, list(USED_ASSETS.values()))
 
 
 def show_progress(log_files):
-    """Say where the run stands, a line for each stage that ends and now and then one."""
+    """Start the console output: a line per finished stage, and progress."""
     if CONSOLE:
         CONSOLE.begun = True
-    if not only_looks():
+    if not only_prints():
         REPORTS.append(RunReport(workflow, CONSOLE, frames_of))
         REPORTS[0].begin(log_files)
 
 
 def frames_of(subject):
-    """Frames of a subject's clip; of None, of the built-in clip."""
+    """Number of frames of a subject's clip; None stands for the built-in clip."""
     return CLIP_FRAMES.of(subject) if subject else config["builtin"]["seconds"] * 25
 
 
 def print_summary():
-    """Say what became of each subject."""
-    for told in REPORTS:
-        told.end(shutdown.stopped(), shutdown.ended_since(workflow.scheduler.failed))
+    """Print the closing table: the outcome for each subject."""
+    for begun in REPORTS:
+        begun.end(shutdown.stopped(), shutdown.ended_since(workflow.scheduler.failed))
 
 
 def limit_this_machine():
-    """Jobs that run here share its GPUs and memory, where the user set no other limits."""
+    """Limit local jobs to this machine's GPUs and memory, unless the user set other limits."""
     elsewhere = workflow.resource_settings.nodes is not None
     if elsewhere or not workflow.is_main_process:
         return

@@ -1,5 +1,5 @@
-# Input functions: the files that a job reads. They are called once per job, so what a subject's jobs
-# share is kept.
+# Input functions: the files that a job reads. They are called once per job, so values that a
+# subject's jobs share are cached.
 import os
 from functools import cache
 
@@ -7,14 +7,14 @@ USED_ASSETS = {}
 
 
 def announced_refusal(wildcards):
-    """Input function: nothing. It is called when the job is planned, which is when its line is said."""
+    """Input function without files: prints the error line of a refused row when its job is planned."""
     REFUSALS.announce(wildcards.refused)
     return []
 
 
 def user_file(path, subject):
-    """Input: a file or folder that the subject's row names, whatever its name. If it was removed after
-    the table was read, the subject fails alone."""
+    """Input: a file or folder of the subject's row; its name may contain braces. If it was removed
+    after the table was read, only this subject fails."""
     if os.path.exists(path):
         return snakemake_patches.literal(path)
     line = f"{SUBJECTS.table}: '{shown(path)}' of '{subject}' is not there any more; put it back"
@@ -22,7 +22,7 @@ def user_file(path, subject):
 
 
 def row_file(column):
-    """Optional input: the file that an optional column of the subject's row names."""
+    """Optional input: the file in an optional column of the subject's row."""
 
     def file(wildcards):
         path = getattr(subject_of(wildcards.subject), column)
@@ -32,7 +32,7 @@ def row_file(column):
 
 
 def head_file(wildcards):
-    """The head model that the subject's row names."""
+    """Input: the head model of the subject's row."""
     return f"work/heads/{subject_of(wildcards.subject).head}.npz"
 
 
@@ -43,26 +43,26 @@ def source_video(wildcards):
 
 
 def user_video(wildcards):
-    """Input: the subject's video. What is in it counts (`video_content`) and not its date, unless
-    the workflow renders it."""
+    """Input: the subject's video. A user's video reruns by its content (`video_content`), not by its
+    modification time."""
     video = source_video(wildcards)
     return video if video == BUILTIN_CLIP else ancient(user_file(video, wildcards.subject))
 
 
 def sound_source(wildcards):
-    """Optional input: the video whose sound goes with the result; imports have none."""
+    """Optional input: the video that provides the sound; imports have none."""
     return [] if subject_of(wildcards.subject).imported else user_video(wildcards)
 
 
 def import_folders(wildcards):
-    """What an import is read from: its folder and those in it, so that new files are noticed."""
+    """Inputs of an import: its folder and the folders in it, so that new files are noticed."""
     subject = subject_of(wildcards.subject)
     named = [subject.folder, *([subject.video] if subject.video else [])]
     return [user_file(path, subject.name) for path in [*named, *folders_in(subject.folder)]]
 
 
 def chunks(*stages):
-    """Input function: all chunk files of the stages named, in order."""
+    """Input function: all chunk files of some stages, each given as (folder, suffix), in order."""
 
     def files(wildcards):
         count = chunk_count(wildcards)
@@ -76,13 +76,13 @@ def chunks(*stages):
 
 
 def previous_and_this(wildcards):
-    """This chunk's frames after the previous chunk's, which warm up recurrent stages."""
+    """Frames of the previous chunk, which warm up recurrent networks, and of this chunk."""
     chunk = int(wildcards.chunk)
     return [f"work/{wildcards.subject}/frames/{c:03d}.zip" for c in range(max(chunk - 1, 0), chunk + 1)]
 
 
 def asset_path(need):
-    """Inputs of an asset; it is noted, so that its hash is checked before the first job."""
+    """Input: an asset's file; recorded, so that its hash is checked before the first job."""
     if need is None:
         return []
     USED_ASSETS[need.path] = need
@@ -90,20 +90,20 @@ def asset_path(need):
 
 
 def head_assets(wildcards):
-    """Input function: the files that a head is made of, by their keys."""
+    """Input function: asset key -> source file of a head model."""
     keys = HEADS[wildcards.head].assets
     return {key: asset_path(or_exit(ASSETS.required, key)) for key in keys}
 
 
 def weights(section):
-    """Input function: the weights of a stage's network, where it runs one; adding them reruns it."""
+    """Input function: the weights of a stage's network, if it runs one. New weights rerun the stage."""
     of = cache(lambda subject: asset_path(or_exit(ASSETS.weights, subject, section)))
     return lambda wildcards: of(wildcards.subject)
 
 
 @cache
 def mica_of(subject):
-    """MICA's weights, where the subject's identity comes from them."""
+    """MICA's weights, if they determine the subject's identity."""
     return asset_path(or_exit(ASSETS.identity_weights, subject))
 
 
@@ -113,7 +113,7 @@ def identity_weights(wildcards):
 
 
 def identity_code(wildcards):
-    """Optional input: the identity the subject's row names, else MICA's where its weights are."""
+    """Optional input: the identity of the subject's row, else MICA's estimate if its weights exist."""
     named = subject_of(wildcards.subject).identity
     if named or not identity_weights(wildcards):
         return user_file(named, wildcards.subject) if named else []
@@ -121,19 +121,19 @@ def identity_code(wildcards):
 
 
 def refined(wildcards):
-    """Whether the track is held against the images."""
+    """Whether the track is refined photometrically."""
     return settings(wildcards.subject, "track")["photometric"] != "never"
 
 
 def refine_inputs(wildcards):
-    """Input function: images and mattes, where the track is held against them."""
+    """Input function: images and mattes, if the track is refined photometrically."""
     if not refined(wildcards):
         return {}
     return {"frames": chunks(("frames", "zip"))(wildcards), "alpha": chunks(("alpha", "zip"))(wildcards)}
 
 
 def refinement_file(wildcards):
-    """Optional input: what the refinement did; imported tracks have none."""
+    """Optional input: the report of the refinement; imported tracks have none."""
     return [] if subject_of(wildcards.subject).imported else f"work/{wildcards.subject}/track/refinement.json"
 
 
@@ -141,7 +141,7 @@ PARSE_WEIGHTS = weights("parse")
 
 
 def parse_inputs(wildcards):
-    """Input function: images and weights for a network; for geometry all that is tracked."""
+    """Input function: frames and weights for a network, or the tracked geometry without one."""
     folder, chunk = f"work/{wildcards.subject}", wildcards.chunk
     inputs = {"frames": f"{folder}/frames/{chunk}.zip"}
     network = PARSE_WEIGHTS(wildcards)
@@ -157,13 +157,13 @@ def parse_inputs(wildcards):
 
 
 def lpips_weights(wildcards):
-    """Optional input: the weights of LPIPS-VGG where they are, so that adding them reruns."""
+    """Optional input: the weights of LPIPS-VGG, if present. New weights rerun training."""
     return LPIPS_WEIGHTS
 
 
 def motion_of(wildcards):
-    """The motion and None; if the subject's head cannot play it, None and the input that makes the
-    job fail."""
+    """(motion, None); or (None, input that makes the job fail) if the subject's head does not fit the
+    motion."""
     try:
         return motions.motion_for(MOTIONS, wildcards.motion, subject_of(wildcards.subject).head), None
     except UserError as error:
@@ -171,7 +171,7 @@ def motion_of(wildcards):
 
 
 def motion_file(column):
-    """Input function: a file that the motion's row names, where it names one."""
+    """Input function: the file in a column of the motion's row, if there is one."""
 
     def file(wildcards):
         motion, refusal = motion_of(wildcards)

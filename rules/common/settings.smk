@@ -1,4 +1,4 @@
-# Settings: the configuration, the tables, and what all rules read of them.
+# Settings: the configuration and the tables, as all rules use them.
 import sys
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ CONSOLE = console.install(workflow.output_settings) if workflow.is_main_process 
 
 
 def or_exit(function, *args):
-    """Call; an error that the user can fix ends in one line and exit status 1."""
+    """Call a function; a `UserError` ends the run with one line and exit status 1."""
     try:
         return function(*args)
     except UserError as error:
@@ -74,16 +74,16 @@ KERNELS = sorted(
 
 
 def only(names):
-    """A wildcard constraint that just these subjects match."""
+    """Wildcard constraint that only these subjects match."""
     return named_rows.pattern_among(names, SUBJECTS)
 
 
 def subjects_where(test):
-    """A wildcard constraint that just the subjects match for which a test is true."""
+    """Wildcard constraint that only the subjects match for which `test` is true."""
     return only({subject.name for subject in SUBJECTS.values() if test(subject)})
 
 
-# Each file of a subject is made in one place; these say in which.
+# Wildcard constraints, so that exactly one rule makes each file of a subject.
 FROM_VIDEO = subjects_where(lambda subject: not subject.imported)
 FROM_IMPORT = subjects_where(lambda subject: subject.imported)
 ALPHA_MADE = subjects_where(lambda subject: ALPHA not in subject.brings)
@@ -100,12 +100,12 @@ wildcard_constraints:
 
 
 def subject_of(name):
-    """The subject's row of the table; a name that it does not list ends the run."""
+    """The subject's row of the table; an unknown name ends the run."""
     return or_exit(SUBJECTS.__getitem__, name)
 
 
 def settings(subject, section):
-    """One section of the configuration as the subject's preset leaves it."""
+    """One section of the configuration under the subject's preset."""
     return PRESETS[subject_of(subject).preset][section]
 
 
@@ -114,12 +114,12 @@ ASSETS = Assets(config, SUBJECTS, settings)
 
 @cache
 def clip_seconds(subject):
-    """Seconds of the subject's clip, about, by the user's files alone."""
+    """Estimated length of the subject's clip in seconds, from the user's files alone."""
     return clip_length.clip_seconds(subject_of(subject), config["builtin"]["seconds"])
 
 
 def chunk_count(wildcards):
-    """Number of chunks of the subject."""
+    """Number of chunks of the subject's clip."""
     return clip_length.chunk_count(settings(wildcards.subject, "chunks"), clip_seconds(wildcards.subject))
 
 

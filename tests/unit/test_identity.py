@@ -19,7 +19,6 @@ from headsplat.tracking.identity import (
     TEMPLATE,
     aligned_face,
     choose_frames,
-    five_of_68,
     similarity,
     solve_identity,
     template_error,
@@ -57,13 +56,6 @@ def test_a_face_is_cut_out_onto_the_template():
         weight = channel * near
         center = np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
         np.testing.assert_allclose(center, point, atol=0.35)
-
-
-def test_five_of_68_are_in_the_templates_order():
-    points = np.zeros((68, 2))
-    points[36:42], points[42:48], points[30] = TEMPLATE[0], TEMPLATE[1], TEMPLATE[2]
-    points[48], points[54] = TEMPLATE[3], TEMPLATE[4]
-    np.testing.assert_allclose(five_of_68(points), TEMPLATE)
 
 
 def test_the_best_frame_of_each_part_is_chosen():

@@ -205,8 +205,8 @@ def test_record_round_trip(tmp_path):
     track = wide_track(sphere_head(), (360, 640), 0.0, 0.8)
     ids = [1, 2, 5, 6]
     images = {i: ImageSource(Path(f"a/{i}.npz"), "img") for i in ids}
-    labelled = {i: ImageSource(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
-    clip = ImportedClip(track, images, {}, labelled, labelled, ("A gap.",))
+    labeled = {i: ImageSource(Path(f"s/{i}.png"), labels="bisenet") for i in ids}
+    clip = ImportedClip(track, images, {}, labeled, labeled, ("A gap.",))
     ImportRecord.from_clip("vhap", Path("x"), clip).save(tmp_path / "import.json")
     record = ImportRecord.load(tmp_path / "import.json")
     assert record == ImportRecord.from_clip("vhap", Path("x"), clip)

@@ -69,10 +69,10 @@ def test_points_lie_on_the_mesh(face, state):
     head, _, layout, points = face
     camera = torch.tensor([FOCAL, FOCAL, 0.0, 0.0], dtype=torch.float64)
     pixels = project(vertices(face, state), state.rotation, state.translation(layout), camera)
-    # Pixels of surface points are not barycentric in pixels: go through the camera's metres.
+    # Pixels of surface points are not barycentric in pixels: go through the camera's meters.
     corners = torch.as_tensor(head.faces).long()[points.face]
-    metres = vertices(face, state)[:, corners]
-    placed = (metres * points.barycentric[..., None]).sum(2)
+    meters = vertices(face, state)[:, corners]
+    placed = (meters * points.barycentric[..., None]).sum(2)
     expected = project(placed, state.rotation, state.translation(layout), camera)[..., :2]
     torch.testing.assert_close(points.place(state).pixels.double(), expected, atol=1e-2, rtol=0)
     assert pixels.shape[1] == len(head.template)

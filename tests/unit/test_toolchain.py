@@ -64,7 +64,7 @@ def test_a_compiler_that_is_no_program(toolchain, monkeypatch, tmp_path):
     broken.write_bytes(b"\x7fELF of another machine")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
-    with pytest.raises(toolchain.BuildError, match="broken does not run .*install it anew"):
+    with pytest.raises(toolchain.BuildError, match="broken does not run .*install it again"):
         toolchain.build(toolchain.plan(torch_for(toolchain)), tmp_path / "out")
 
 

@@ -27,7 +27,7 @@ class Motion:
 
     Attributes:
         shape: (300,); exp (N, 100). Zero beyond 100 and 50, so that every format can store them.
-        jaw: (N, 3); turn (N, 3) of the head; place (N, 3) of its root joint, metres.
+        jaw: (N, 3); turn (N, 3) of the head; place (N, 3) of its root joint, meters.
     """
 
     shape: np.ndarray
@@ -68,7 +68,7 @@ class Studio:
         self._paint = torch.as_tensor(np.c_[colors, lips, np.ones(len(lips))]).float()
 
     def joints(self, motion: Motion) -> np.ndarray:
-        """(N, 5, 3) metres."""
+        """(N, 5, 3) meters."""
         shape, exp = (torch.as_tensor(v).float() for v in (motion.shape, motion.exp))
         return self._geometry.joints(shape, exp).double().numpy()
 

@@ -85,7 +85,7 @@ def named(files: Iterable[Path | str]) -> str:
 
 
 def _require_few_values(config: dict[str, Any], config_file: str) -> None:
-    """Refuse what would take forever to look through."""
+    """Refuse a configuration too large to check in reasonable time."""
     left: list[Any] = [config]
     for _ in range(_MOST_VALUES):
         if not left:

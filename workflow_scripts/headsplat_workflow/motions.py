@@ -1,4 +1,4 @@
-"""The table of motions that avatars are driven by, `motions.tsv` beside the table of subjects.
+"""The table of driving motions, `motions.tsv` beside the table of subjects.
 
 Everything here raises `UserError` with one line that names the file, the line and the fix.
 """
@@ -43,7 +43,7 @@ class Motion:
 
     @property
     def made(self) -> bool:
-        """Whether the file is one of the workflow's own, perhaps of this run."""
+        """Whether the workflow makes the file, perhaps in this run."""
         return self.file.startswith("work/")
 
     def flags(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _motion(table_row: Row, subjects: Collection[str]) -> Motion:
 
 
 def motion_for(motions: NamedRows[Motion], name: str, head: str) -> Motion:
-    """One motion, which a subject with this head can play.
+    """The motion of a name, checked against the subject's head model.
 
     Raises:
         UserError: no such motion, its row is refused, or its codes are those of other heads.

@@ -1,4 +1,4 @@
-"""Tables whose rows bear a name: the rows that can be used, and what is wrong with the others."""
+"""Tables with named rows: usable rows as entries, error lines for the others."""
 
 import re
 from collections.abc import Callable, Collection
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row
 
-# No longer than a file's name may be, with what stages add to it.
+# Short enough for file names, with the suffixes that stages add.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 
 
@@ -20,8 +20,8 @@ class NamedRows(dict[str, Entry], Generic[Entry]):
 
     Attributes:
         table: the file they come from.
-        refused: name -> the line that says where its row is and what is wrong with it. A row
-            without a name of its own goes by its line.
+        refused: name -> error line with the row's place and its fault. A row without a valid
+            name is listed as `line-<number>`.
     """
 
     def __init__(self, table: Path) -> None:
@@ -30,12 +30,12 @@ class NamedRows(dict[str, Entry], Generic[Entry]):
         self.refused: dict[str, str] = {}
 
     def refuse(self, name: str, line: str) -> None:
-        """Take a row out, for what `line` says; the first such line stays."""
+        """Remove a row and record its error line; the first error line of a name is kept."""
         self.pop(name, None)
         self.refused.setdefault(name, line)
 
     def add(self, row: Row, what: str, make: Callable[[Row], Entry]) -> None:
-        """Take the next row, or refuse it: unreadable, unnamed, named twice or not as it must be.
+        """Add a row, or refuse it if it is unreadable, unnamed, listed twice or invalid.
 
         Args:
             row: its first column has its name.
@@ -61,7 +61,7 @@ class NamedRows(dict[str, Entry], Generic[Entry]):
 
 
 def pattern_of(names: Collection[str]) -> str:
-    """A regular expression that matches these names and no others; of no name, nothing.
+    """A regular expression that matches exactly these names; without names it matches nothing.
 
     Common beginnings are factored out, so that a match costs the length of a name and not the
     number of names: Snakemake tries the patterns of several rules on each file.
@@ -82,8 +82,8 @@ def pattern_of(names: Collection[str]) -> str:
 def pattern_among(names: Collection[str], everyone: Collection[str]) -> str:
     """A regular expression that matches these names and none of the others of `everyone`.
 
-    It is written by whichever are fewer: Snakemake goes through the text of a rule's patterns for
-    each of its jobs.
+    It lists the smaller of the two sets, because Snakemake processes the text of a rule's patterns
+    for each of its jobs.
     """
     others = set(everyone) - set(names)
     if len(others) >= len(names):

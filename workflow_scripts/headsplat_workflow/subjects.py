@@ -77,7 +77,7 @@ class Subject:
 
     @property
     def brings(self) -> frozenset[str]:
-        """Which of the formats' `ALPHA` and `PARSING` the import's folder has; it is looked at."""
+        """Which of the formats' `ALPHA` and `PARSING` the import's folder has; reads the folder."""
         return FORMATS[self.kind].brings(Path(self.folder)) if self.imported else frozenset()
 
 
@@ -178,7 +178,7 @@ def _video(cells: Mapping[str, str], where: str) -> str:
 
 
 def _intrinsics(cells: Mapping[str, str], where: str) -> str:
-    """Numbers alone; whether they fit the clip is checked by the track."""
+    """Check that the numbers are positive; tracking checks whether they fit the clip."""
     text = cells["intrinsics"]
     if not text:
         return text

@@ -1,4 +1,4 @@
-"""The user's own files that a table names: checked before a run, and known by their content."""
+"""Files that a table names: checks before a run, and fingerprints of their content."""
 
 import os
 import stat
@@ -35,7 +35,7 @@ def _problem(path: str | Path, folder: bool) -> str | None:
 
 
 def folders_in(path: str | Path) -> list[str]:
-    """The folders in a folder, by name; none where it cannot be read."""
+    """The folders in a folder, sorted; empty if it cannot be read."""
     try:
         return sorted(entry.path for entry in os.scandir(path) if entry.is_dir())
     except OSError:
@@ -44,7 +44,7 @@ def folders_in(path: str | Path) -> list[str]:
 
 @cache
 def content_of(path: str | Path) -> str:
-    """A file's content in a few characters; "" where it cannot be read. Read once per run."""
+    """Fingerprint of a file's content; "" if it cannot be read. Computed once per run."""
     try:
         return fingerprint(Path(path))
     except OSError:  # the job reports the cause

@@ -54,7 +54,7 @@ def ground_truth_errors(errors: dict[str, float]) -> str:
         ("lids, correlation (worse eye)", f"{errors['lids_correlation']:.3f}"),
         ("landmark residual, median", f"{100 * errors['residual_iod_median']:.2f} %"),
     ]
-    note = "The built-in clip is rendered, so the track can be held against what was true."
+    note = "The built-in clip is rendered, so the track can be compared with the ground truth."
     return page.section("Track against the ground truth", page.table(("what", "value"), rows), note)
 
 

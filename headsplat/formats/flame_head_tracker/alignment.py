@@ -44,7 +44,7 @@ def undo_alignment(
 
     Args:
         R: (3, 3) head to camera.
-        t: (3,) metres.
+        t: (3,) meters.
         K: (3, 3) of the aligned image, with equal focal lengths.
         A: (2, 2) and d (2,) as `alignment` gives them.
         d: see `A`.
@@ -69,9 +69,9 @@ def one_camera(
 
     Args:
         R: (N, 3, 3) head to camera.
-        t: (N, 3) metres.
+        t: (N, 3) meters.
         K: (N, 3, 3).
-        points: (P, 3) of the head, metres.
+        points: (P, 3) of the head, meters.
 
     Returns:
         R (N, 3, 3), t (N, 3), the shared K (3, 3), and residual distances (N, P) in pixels.

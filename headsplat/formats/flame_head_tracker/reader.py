@@ -110,7 +110,7 @@ def read_flame_head_tracker(folder: Path, options: ImportOptions) -> ImportedCli
 
 
 def opencv_camera(cam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`cam` (N, 6) -> R (N, 3, 3) and t (N, 3) of the head to OpenCV axes, metres."""
+    """`cam` (N, 6) -> R (N, 3, 3) and t (N, 3) of the head to OpenCV axes, meters."""
     zero = np.zeros(len(cam))
     about_y = matrices(np.stack([zero, cam[:, 0], zero], 1))
     about_x = matrices(np.stack([cam[:, 1], zero, zero], 1))

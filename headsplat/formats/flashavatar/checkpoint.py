@@ -137,7 +137,7 @@ def make_checkpoint(
 
     Args:
         model: trained.
-        positions: (N, 3) the Gaussians' centers in some frame, metres.
+        positions: (N, 3) the Gaussians' centers in some frame, meters.
         optimizer: state dict of one Adam over `model.parameter_groups()`.
         iteration: training images seen, as the published code counts with batch 1.
         centered: whether training took the principal point to be in the middle.

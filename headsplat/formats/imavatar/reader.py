@@ -84,7 +84,7 @@ def read_imavatar(folder: Path, options: ImportOptions) -> ImportedClip:
 
 
 def opencv_camera(world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`world_mat` (..., 3, 4) -> R (..., 3, 3), t (..., 3) of the head in metres to OpenCV axes."""
+    """`world_mat` (..., 3, 4) -> R (..., 3, 3), t (..., 3) of the head in meters to OpenCV axes."""
     return FLIP @ world[..., :3], world[..., 3] @ FLIP / SCALE
 
 
@@ -167,8 +167,8 @@ def _images(folder: Path, ids: list[int]) -> tuple[dict[int, ImageSource], ...]:
                 )
         found[part] = paths
     plain = [{i: ImageSource(p) for i, p in found[part].items()} for part in ("image", "mask")]
-    labelled = {i: ImageSource(p, labels="bisenet") for i, p in found["semantic"].items()}
-    return (*plain, labelled, labelled)
+    labeled = {i: ImageSource(p, labels="bisenet") for i, p in found["semantic"].items()}
+    return (*plain, labeled, labeled)
 
 
 def _has_lids(frames: dict[int, dict[str, Any]]) -> bool:

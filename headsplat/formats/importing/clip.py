@@ -109,7 +109,7 @@ def make_track(
         eyes: (N, 12) left, right.
         eyelids: (N, 2) left, right; 0 open, 1 closed.
         R: (N, 3, 3) head to OpenCV camera.
-        t: (N, 3) metres.
+        t: (N, 3) meters.
         K: (3, 3) pixels of the images.
         img_size: their height and width.
         fps: images a second.

@@ -42,7 +42,6 @@ _ARRAYS = {
     "eyes_pose": "1 6", "translation": "1 3",
 }  # fmt: skip
 _OPTIONAL = {"static_offset": "1 n 3", "dynamic_offset": "1 n 3", "eyelids": "1 2"}
-_MOST_FRAMES = 10_000_000
 _LONGEST_SIDE = 1 << 16  # pixels
 _NUMBERS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _SHARED = (*_NUMBERS, "flame_version")

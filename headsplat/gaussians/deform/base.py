@@ -28,9 +28,9 @@ class FrameInputs:
     Attributes:
         condition: (B, C) the tracked code exp | jaw 6D | eyes 12 (two 6D, left first) | eyelids 2.
         head_pose: (B, 6) rotation of the head to the camera, 6D; a frontal head is the identity.
-        positions: (B, N, 3) metres.
+        positions: (B, N, 3) meters.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
-        camera_center: (B, 3) metres.
+        camera_center: (B, 3) meters.
         code_noise: (B, C + 6) noise that training adds to code and pose, in their standard
             deviations; None at inference.
     """
@@ -48,9 +48,9 @@ class Gaussians:
     """Input of the rasterizer, per frame (B, ...) or shared by all frames.
 
     Attributes:
-        means: (B, N, 3) metres.
+        means: (B, N, 3) meters.
         quats: (B, N, 4) (w, x, y, z), any length.
-        scales: (B, N, 3) or (N, 3) standard deviations, metres.
+        scales: (B, N, 3) or (N, 3) standard deviations, meters.
         opacities: (B, N) or (N,) in (0, 1).
         colors: (B, N, 3) or (N, 3), unclamped.
     """
@@ -67,8 +67,8 @@ class InitialState:
     """Statistics of the training frames and anchors, from which a model initializes its parameters.
 
     Attributes:
-        rest_positions: (N, 3) anchors on the subject's neutral head, metres.
-        spacing: (N,) distance to the nearest anchors, metres.
+        rest_positions: (N, 3) anchors on the subject's neutral head, meters.
+        spacing: (N,) distance to the nearest anchors, meters.
         colors: (N, 3) mean color seen at each anchor.
         opacities: (N,) in (0, 1).
         condition_mean: (C,) over the training frames.
@@ -95,7 +95,7 @@ class HeadSurface:
 
     Attributes:
         head: the head model.
-        neutral: (V, 3) vertices of the subject's neutral head, metres.
+        neutral: (V, 3) vertices of the subject's neutral head, meters.
         visibility: function that returns (F,) anchor density of each face: 1 if a training frame
             shows it, else small.
     """

@@ -38,8 +38,8 @@ LAYOUT: tuple[tuple[str, int, float], ...] = (
     ("color", 3, 0.01),
 )
 PER_GAUSSIAN = sum(size for _, size, _ in LAYOUT)
-LARGEST_SCALE = 0.02  # metres; upper bound of scales, against large floaters
-FREE_SCALE = 0.008  # metres; scales up to here are not penalized
+LARGEST_SCALE = 0.02  # meters; upper bound of scales, against large floaters
+FREE_SCALE = 0.008  # meters; scales up to here are not penalized
 # Weights of the penalties, relative to a Huber term of about 1e-3.
 OFFSET_PENALTY, SCALE_PENALTY, BASES_PENALTY = 1.0, 1e-3, 1e-7
 HIDDEN = 64

@@ -21,7 +21,7 @@ def posed_vertices(
         vertex_ids: (n,) long; only these rows are computed.
 
     Returns:
-        (B, V, 3) or (B, n, 3) metres, in the head's frame.
+        (B, V, 3) or (B, n, 3) meters, in the head's frame.
     """
     exp, jaw, eyes, eyelids = FrameCode(condition).unpack()
     rotations = matrix_from_6d(eyes.unflatten(1, (2, 6)))
@@ -37,5 +37,5 @@ def head_pose_6d(rotation: Tensor) -> Tensor:
 
 
 def camera_center(rotation: Tensor, translation: Tensor) -> Tensor:
-    """(B, 3, 3), (B, 3) -> (B, 3): camera center in the head's frame, metres."""
+    """(B, 3, 3), (B, 3) -> (B, 3): camera center in the head's frame, meters."""
     return -(rotation.transpose(1, 2) @ translation[..., None])[..., 0]

@@ -55,7 +55,7 @@ _place_gaussians = Operator(
 
 
 def encode_position(points: Tensor) -> Tensor:
-    """(N, 3) metres -> (N, 51): x, sin(2^k x), cos(2^k x) for k = 0..7, without pi."""
+    """(N, 3) meters -> (N, 51): x, sin(2^k x), cos(2^k x) for k = 0..7, without pi."""
     parts = [points]
     for power in range(FREQUENCIES):
         parts += [torch.sin(2.0**power * points), torch.cos(2.0**power * points)]

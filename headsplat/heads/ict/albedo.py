@@ -35,7 +35,7 @@ def paint(
     """(V, 3) sRGB colors in 0..1.
 
     Args:
-        vertices: (V, 3) neutral in metres, ICT's numbering.
+        vertices: (V, 3) neutral in meters, ICT's numbering.
         faces: (F, 3) triangles that are kept.
         regions: masks of `build_regions`.
         landmarks: (68,) vertices in Multi-PIE order.

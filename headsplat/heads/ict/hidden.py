@@ -74,10 +74,10 @@ def _seen_in_poses(
     """(F,) bool: triangles visible in any pixel of any view and pose.
 
     Args:
-        poses: (V, 3) vertices each, in metres.
+        poses: (V, 3) vertices each, in meters.
         faces: (F, 3).
         center: (3,) where the cameras look.
-        extent: metres around `center` that the image shows.
+        extent: meters around `center` that the image shows.
     """
     seen = np.zeros(len(faces) + 1, dtype=bool)
     focal = SIZE * DISTANCE / extent

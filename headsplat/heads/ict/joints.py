@@ -14,7 +14,7 @@ import numpy as np
 from headsplat.heads.ict import parts
 from headsplat.heads.ict.mesh import Graph
 
-# Root and neck in FLAME's frame, on the axis of the cervical spine, metres.
+# Root and neck in FLAME's frame, on the axis of the cervical spine, meters.
 ROOT = (0.0, -0.150, -0.055)
 NECK = (0.0, -0.075, -0.045)
 # The neck is below the oblique plane y + 0.46 z + 0.105 = 0, and the trunk 7 cm below it.
@@ -56,7 +56,7 @@ def build_rig(
     """Derive joints, weights and jaw correctives.
 
     Args:
-        vertices: (V, 3) neutral in metres, all of ICT's vertices.
+        vertices: (V, 3) neutral in meters, all of ICT's vertices.
         faces: (F, 3) triangles of the imported parts.
         jaw_open: (V, 3) displacement of `jawOpen`.
         inert: (V,) bool, vertices that no expression moves; joints are regressed from them.
@@ -87,7 +87,7 @@ def build_rig(
 
 
 def neck_height(vertices: np.ndarray) -> np.ndarray:
-    """(V,) metres above the oblique plane between head and neck; negative on the neck."""
+    """(V,) meters above the oblique plane between head and neck; negative on the neck."""
     return vertices[:, 1] + NECK_SLOPE * vertices[:, 2] + NECK_LEVEL
 
 

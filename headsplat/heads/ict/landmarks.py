@@ -43,7 +43,7 @@ def contour(
     to it; on the other side the outline moves over the cheek towards the mouth.
 
     Args:
-        template: (V, 3) metres.
+        template: (V, 3) meters.
         faces: (F, 3).
         skin: (F,) bool, triangles of face and neck.
         vertices: (>= 17,) resting vertices, from the subject's right ear to the left one.

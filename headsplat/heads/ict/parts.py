@@ -14,7 +14,7 @@ IDENTITIES = 100
 NEUTRAL = "generic_neutral_mesh.obj"
 INDICES = "vertex_indices.json"
 
-# Similarity from ICT's unit (about a centimetre) to FLAME's template: scale in metres, then offset.
+# Similarity from ICT's unit (about a centimeter) to FLAME's template: scale in meters, then offset.
 # The offset places the origin inside the head.
 METRES = 0.01005
 OFFSET = (0.0, -0.01234, -0.05766)

@@ -23,7 +23,7 @@ def build_regions(
     """(V,) bool masks by name.
 
     Args:
-        vertices: (V, 3) neutral in metres.
+        vertices: (V, 3) neutral in meters.
         faces: (F, 3) triangles that are kept.
         landmarks: (68,) vertices in Multi-PIE order.
     """

@@ -23,12 +23,12 @@ Array = np.ndarray
 
 JOINTS = np.array(
     [(0, -150, -40), (0, -88, -34), (0, 10, 3), EYE, EYE * (-1, 1, 1)], dtype=np.float64
-)  # root, neck, jaw, left eye, right eye; millimetres
+)  # root, neck, jaw, left eye, right eye; millimeters
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Per-vertex data in millimetres, arrays of V rows unless said otherwise.
+    """Per-vertex data in millimeters, arrays of V rows unless said otherwise.
 
     Attributes:
         points: (V, 3) places.
@@ -104,7 +104,7 @@ def skinning(anatomy: Anatomy) -> Array:
 
 
 def eyelids(anatomy: Anatomy) -> Array:
-    """(V, 3, 2) millimetres from open to closed: left lid, right lid."""
+    """(V, 3, 2) millimeters from open to closed: left lid, right lid."""
     out = np.zeros((len(anatomy.points), 3, 2))
     for column, side in enumerate((1, -1)):
         rows = np.flatnonzero((anatomy.eye_ring > 0) & (anatomy.points[:, 0] * side > 0))

@@ -15,7 +15,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Head:
-    """The finished mesh in millimetres.
+    """The finished mesh in millimeters.
 
     Attributes:
         anatomy: per-vertex data.

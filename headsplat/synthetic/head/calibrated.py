@@ -33,7 +33,7 @@ SIZE = 512
 CAMERA = torch.tensor([1250.0, 1250.0, SIZE / 2, SIZE / 2])
 OFFSET = torch.tensor([0.0, 0.01, 0.75])
 _LEAST_FOUND = 0.9
-# Metres; and the inlier threshold of votes, in median distances from the median.
+# Meters; and the inlier threshold of votes, in median distances from the median.
 _LARGEST_SPREAD, _OUTLIER = 0.003, 3.5
 _SAMPLES_PER_EDGE = 12
 
@@ -63,7 +63,7 @@ class _DetectedView:
 
     found: Array  # (478, 2) pixels
     vertices: Array  # (V, 2) pixels
-    place: Array  # (478, 3) metres at rest of the skin under each found point, or NaN
+    place: Array  # (478, 3) meters at rest of the skin under each found point, or NaN
 
 
 def build_procedural_head(path: Path) -> None:
@@ -75,7 +75,7 @@ def build_procedural_head(path: Path) -> None:
 
 
 def calibrated_targets(model: HeadModel, head: Head) -> dict[int, Array]:
-    """MediaPipe index -> (3,) place at rest in the millimetres of `head`.
+    """MediaPipe index -> (3,) place at rest in the millimeters of `head`.
 
     Raises:
         UserError: the detector finds the face in too few of the images.
@@ -145,7 +145,7 @@ def draw(
 
     Args:
         model: the head.
-        vertices: (V, 3) posed, metres.
+        vertices: (V, 3) posed, meters.
         rotation: (3, 3) head to camera.
         texture: (1, 3, size, size) sRGB in the atlas.
     """

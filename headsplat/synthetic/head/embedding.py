@@ -13,7 +13,7 @@ from headsplat.synthetic.head.surface import EYE, EYE_RADIUS, FrontChart, base, 
 
 Array = np.ndarray
 
-# x and y in millimetres of MediaPipe points on the left half; the others are their mirror.
+# x and y in millimeters of MediaPipe points on the left half; the others are their mirror.
 _BROW = {
     276: (49, 52), 283: (44, 55), 282: (35, 57), 295: (24, 56), 285: (13, 52.5),
     300: (49, 56), 293: (43, 60), 334: (34, 62), 296: (23, 60.5), 336: (12, 57),
@@ -72,7 +72,7 @@ def _lids(side: int, fraction: Array, upper: Array) -> Array:
 
 
 def mediapipe_targets(head: Head) -> dict[int, Array]:
-    """Lids, lips, brows and nose in MediaPipe's numbering, from the curves: (3,) millimetres."""
+    """Lids, lips, brows and nose in MediaPipe's numbering, from the curves: (3,) millimeters."""
     front = _Front(head)
     targets: dict[int, Array] = {}
     share = np.linspace(0, 1, 9)[:-1]

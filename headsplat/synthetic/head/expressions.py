@@ -12,7 +12,7 @@ Array = np.ndarray
 
 
 def expression_basis(anatomy: Anatomy) -> tuple[tuple[str, ...], Array]:
-    """Names and (V, 3, E) millimetres at full strength."""
+    """Names and (V, 3, E) millimeters at full strength."""
     shapes = _both_sides(anatomy) | _middle(anatomy)
     names = tuple(sorted(shapes))
     return names, np.stack([shapes[name] for name in names], 2)

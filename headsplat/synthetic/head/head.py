@@ -34,18 +34,18 @@ def procedural_head() -> HeadModel:
     _, shapes = identity_basis(anatomy)
     names, expressions = expression_basis(anatomy)
 
-    def metres(millimetres: Array) -> Array:
-        return (millimetres / 1000).astype(np.float32)
+    def meters(millimeters: Array) -> Array:
+        return (millimeters / 1000).astype(np.float32)
 
     # Rows sum to 1, so a shift of the vertices shifts all joints.
     return HeadModel(
-        template=metres(anatomy.points + ORIGIN_SHIFT),
-        shape_basis=metres(shapes),
-        expression_basis=metres(expressions),
+        template=meters(anatomy.points + ORIGIN_SHIFT),
+        shape_basis=meters(shapes),
+        expression_basis=meters(expressions),
         joint_regressor=joint_regressor(anatomy).astype(np.float32),
         parents=np.array([-1, 0, 1, 1, 1], dtype=np.int32),
         skinning=skinning(anatomy).astype(np.float32),
-        eyelid_basis=metres(eyelids(anatomy)),
+        eyelid_basis=meters(eyelids(anatomy)),
         faces=head.faces.astype(np.int32),
         uv=head.uv.astype(np.float32),
         uv_faces=head.uv_faces.astype(np.int32),

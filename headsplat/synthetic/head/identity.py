@@ -11,7 +11,7 @@ Array = np.ndarray
 
 
 def _modes() -> dict[str, Callable[[Array, Array, Array], tuple]]:
-    """Name -> field of (x, y, z) in millimetres -> displacement (dx, dy, dz)."""
+    """Name -> field of (x, y, z) in millimeters -> displacement (dx, dy, dz)."""
 
     def front(z: Array) -> Array:
         return smoothstep(z, -5, 40)
@@ -77,7 +77,7 @@ def _modes() -> dict[str, Callable[[Array, Array, Array], tuple]]:
 
 
 def identity_basis(anatomy: Anatomy) -> tuple[tuple[str, ...], Array]:
-    """Names and (V, 3, S) millimetres per standard deviation.
+    """Names and (V, 3, S) millimeters per standard deviation.
 
     Eyeballs and lids move rigidly together, so that lids close for all identities.
     """

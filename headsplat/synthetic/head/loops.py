@@ -52,7 +52,7 @@ def lid_line(fraction: Array, upper: Array) -> Array:
 
 
 def on_lid(xy: Array, radius: float = LID_RADIUS) -> Array:
-    """Depth of a lid that lies on the left eyeball at x and y, millimetres. (n, 2) -> (n,)."""
+    """Depth of a lid that lies on the left eyeball at x and y, millimeters. (n, 2) -> (n,)."""
     dx, dy = (xy - EYE[:2]).T
     inside = 1 - (dx / (radius + 2.4)) ** 2 - (dy / radius) ** 2
     return EYE[2] + radius * np.sqrt(inside.clip(0.04))
@@ -104,7 +104,7 @@ def closed_lid_shift(ring: Array, upper: Array, points: Array) -> Array:
         points: (n, 3) their places with open eyes.
 
     Returns:
-        (n, 3) millimetres. Margins of both lids meet on one line just above the lower lid.
+        (n, 3) millimeters. Margins of both lids meet on one line just above the lower lid.
     """
     span = OUTER_CANTHUS[0] - INNER_CANTHUS[0]
     fraction = ((points[:, 0] - INNER_CANTHUS[0]) / span).clip(0, 1)

@@ -26,7 +26,7 @@ X, Y, Z, EYE_RING, EYE_UPPER, MOUTH_RING, MOUTH_UPPER, U, V = range(9)
 
 @dataclass(frozen=True)
 class Person:
-    """Appearance of a person; colors are sRGB in 0..1, lengths in millimetres.
+    """Appearance of a person; colors are sRGB in 0..1, lengths in millimeters.
 
     Attributes:
         skin: of the forehead.

@@ -1,4 +1,4 @@
-"""Parts that lie in or on the skin: eyeballs, teeth, tongue, ears."""
+"""Parts in or on the skin: eyeballs, teeth, tongue, ears."""
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator

@@ -41,7 +41,7 @@ class Skin:
     """Vertex ids and positions of the skin.
 
     Attributes:
-        bare: (n, 3) the skin's vertices without hair, millimetres.
+        bare: (n, 3) the skin's vertices without hair, millimeters.
         bottom: ids of the two lowest rows.
         outer_lips: ids of the loop at the border of the red.
     """

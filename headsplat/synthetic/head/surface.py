@@ -1,6 +1,6 @@
 """Surface of the procedural head: a spline net for the skull, fields for the face.
 
-Everything here is in millimetres: x to the subject's left, y up with 0 at the tip of the nose,
+Everything here is in millimeters: x to the subject's left, y up with 0 at the tip of the nose,
 z to the front with 0 at the ear.
 """
 
@@ -92,7 +92,7 @@ def base(s: Array, t: Array) -> Array:
         t: (N,) in 0..17, from the base of the neck to the crown.
 
     Returns:
-        (N, 3) millimetres.
+        (N, 3) millimeters.
     """
     around, upward = _AROUND(np.mod(s, 2 * COLUMNS)), _UPWARD(t)
     return np.stack([((upward @ _RING[..., k]) * around).sum(1) for k in range(3)], 1)
@@ -128,7 +128,7 @@ _nose_width = PchipInterpolator(_NOSE_Y, (9, 9, 9.5, 10.5, 11.5, 11.8, 11, 9.8, 
 
 
 def nose(x: Array, y: Array) -> Array:
-    """Height of the nose above the face, millimetres."""
+    """Height of the nose above the face, millimeters."""
     inside = (y > _NOSE_Y[0]) & (y < _NOSE_Y[-1])
     at = np.clip(y, _NOSE_Y[0], _NOSE_Y[-1])
     ridge = _nose_height(at) * np.exp(-(np.abs(x / _nose_width(at)) ** 2.2)) * inside
@@ -139,7 +139,7 @@ def nose(x: Array, y: Array) -> Array:
 
 
 def relief(x: Array, y: Array) -> Array:
-    """Forward displacement of the face's features without lids and lips, millimetres."""
+    """Forward displacement of the face's features without lids and lips, millimeters."""
     a = np.abs(x)
     sockets = -6.5 * gauss((a - 32) / 15, (y - 34) / 12) - 4 * gauss((a - 17) / 7, (y - 35) / 12)
     brow = 3.0 * gauss((a - 24) / 19, (y - 55) / 7.5) + 1.5 * gauss((a - 46) / 10, (y - 52) / 8)
@@ -181,7 +181,7 @@ _hair_y = PchipInterpolator(
 
 
 def hair_amount(points: Array) -> Array:
-    """Signed height above the hairline, millimetres: positive under hair. (N, 3) -> (N,)."""
+    """Signed height above the hairline, millimeters: positive under hair. (N, 3) -> (N,)."""
     x, y, z = points.T
     # The fringe is parted on the left and exposes the right temple.
     fringe = smoothstep(z, 30, 55) * (3.5 * np.sin(x / 17 + 0.9) + 1.2 * np.sin(x / 5.3))

@@ -219,7 +219,7 @@ def common_motions(state: State, layout: Layout) -> Tensor:
         layout: of the unknowns.
 
     Returns:
-        (N, 3, 4) place by three shifts (metres) in the head's own axes, and by growth.
+        (N, 3, 4) place by three shifts (meters) in the head's own axes, and by growth.
     """
     new = state.frame.new_zeros(len(state.frame), 3, 4)
     place = state.frame[:, layout.place]

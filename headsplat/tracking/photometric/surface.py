@@ -25,7 +25,7 @@ HELD_OUT_STEP = 8
 # Expressions that move the points by less than this share of their largest motion are left to the
 # landmarks. A squint is better observed at the lids than on the skin around them.
 SHOWN = 0.7
-# Skin this close to an opening, metres, is excluded, because lids and lips occlude it.
+# Skin this close to an opening, meters, is excluded, because lids and lips occlude it.
 OPENINGS = (
     (("left_eyeball", "right_eyeball"), 0.004),
     (("mouth_interior", "upper_teeth", "lower_teeth", "teeth"), 0.004),
@@ -39,8 +39,8 @@ class ProjectedPoints:
 
     Attributes:
         pixels: (N, M, 2) from the principal point.
-        turned: (N, M, 3) metres, along the camera's axes, from the head's origin.
-        carried: (N, M, 3) metres, the part that the jaw turns, before it turns.
+        turned: (N, M, 3) meters, along the camera's axes, from the head's origin.
+        carried: (N, M, 3) meters, the part that the jaw turns, before it turns.
         divisor: (N, M) depth over the depth of the head's origin.
         by_turned: (N, M, 2, 3) pixels by `turned`.
         jaw: (N, 3, 3) rotation of the jaw.

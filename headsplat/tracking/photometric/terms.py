@@ -39,8 +39,11 @@ Result = TypeVar("Result")
 class Samples:
     """Sampled brightness of all points in all frames.
 
-    value (N, M) brightness, slope (N, M, 2) by pixels, weight (N, M) visible, in the matte and
-    trusted, normal (N, M, 3) in the camera's axes.
+    Attributes:
+        value: (N, M) brightness.
+        slope: (N, M, 2) its derivative by pixels.
+        weight: (N, M) 0 where hidden, outside the matte, or in a frame without a face.
+        normal: (N, M, 3) in the camera's axes.
     """
 
     value: Tensor

@@ -14,7 +14,7 @@ from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.photometric.surface import SurfacePoints
 
-# Side of the depth images, pixels, and tolerance of the depth test, metres.
+# Side of the depth images, pixels, and tolerance of the depth test, meters.
 DEPTH_SIZE, BEHIND = 192, 0.006
 # Width of depth edges in pixels, and depth of the background.
 EDGE, BEYOND = 3, 1e3
