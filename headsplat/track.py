@@ -20,6 +20,7 @@ import numpy as np
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npz
+from headsplat.runtime.storage import AGAIN
 
 if TYPE_CHECKING:
     import torch
@@ -233,7 +234,8 @@ def read_track(path: Path | str, head: HeadModel | None = None) -> Track:
     Raises:
         UserError: the message names file and array; or the track was made with another head model.
     """
-    arrays = read_npz(path, tuple(_SHAPES))
+    # It may be a file of the user's own, such as a motion.
+    arrays = read_npz(path, tuple(_SHAPES), f"give a track.npz; if the workflow made it, {AGAIN}")
     _validate(arrays, str(path))
     values = {name: arrays[name] for name in _SHAPES}
     for name in ("head_name", "head_version", "head_licence"):

@@ -64,9 +64,16 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _refuse_devices(path: Path) -> None:
+    """Refuse an output such as /dev/null: root could rename a file over it, for all programs."""
+    if path.exists() and not (path.is_file() or path.is_dir()) or path.parent == Path("/dev"):
+        raise UserError(f"{path}: is a device, pipe or socket; name a file to write")
+
+
 @contextmanager
 def _publishing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`, which is removed at the end if it still exists."""
+    _refuse_devices(path)
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +98,7 @@ def publish(path: Path | str) -> Iterator[Path]:
     On an exception the temporary file is removed, and `path` stays as it was.
 
     Raises:
-        UserError: the disk is full, or the folder cannot be written.
+        UserError: the disk is full, the folder cannot be written, or `path` is a device or pipe.
     """
     path = Path(path)
     with _publishing(path) as temporary:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from headsplat_workflow import codehash
+from headsplat_workflow import codehash, stages
 from headsplat_workflow.codehash import ROOT
 from headsplat_workflow.config import validate
 from headsplat_workflow.motions import read_motions
@@ -198,6 +198,14 @@ def test_a_format_is_imported(installed, tmp_path):
     track = read_track(tmp_path / "track.npz")
     assert track.ids.tolist() == [1, 2, 3, 4]
     assert track.t[:, 2].tolist() == pytest.approx([0.8] * count)
+    rule = re.search(r"\n# at the end of (rules/\S+)\n(rule export_\w+:.*?)```", TEXT, re.DOTALL)
+    assert rule
+    assert (ROOT / rule[1]).is_file()
+    line = re.search(r"# _ON_DEMAND in \S+/stages.py\n(.*?)\n", TEXT)
+    assert line
+    stage = eval(line[1], {"Stage": stages.Stage})
+    assert f"rule {stage.rule}:" in rule[2]
+    assert f'"{stage.output}"' in rule[2]
     export = importlib.import_module("headsplat.formats.camera_path").export_camera_path
     export(tmp_path / "track.npz", tmp_path / "path.csv")
     rows = list(csv.DictReader((tmp_path / "path.csv").open()))

@@ -54,6 +54,18 @@ def test_an_exception_keeps_the_previous_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_text() == "before"
 
 
+@pytest.mark.parametrize("write", [publish, publish_folder])
+def test_devices_and_pipes_are_not_replaced(tmp_path: Path, write: Callable) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    # Not /dev/null, which a failure of this test would destroy for the whole machine.
+    for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/headsplat.tmp")):
+        with pytest.raises(UserError, match="is a device, pipe or socket"), write(path):
+            pass
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_npz_is_what_numpy_writes(tmp_path: Path) -> None:
     arrays = {"a": NOISE.random((3, 4)).astype(np.float32), "fortran": NOISE.random((5, 2)).T}
     arrays |= {"name": np.array("procedural"), "number": np.array(7)}
