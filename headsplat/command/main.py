@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.runtime.errors import shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.process import end_children, exit_now
@@ -41,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _raise_on_signals()
         args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the caller closed it
+            sys.stdout.flush()
     except _Signaled as signaled:
         print("stopped", file=sys.stderr)
         exit_now(int(signaled.code or 0))
@@ -156,7 +158,9 @@ def _frames(text: str) -> tuple[int, int]:
     except ValueError:
         ids = 0, 0
     if not 1 <= ids[0] <= ids[1]:
-        raise argparse.ArgumentTypeError(f"'{text}' is not FIRST:LAST, such as 1:50, or one id")
+        raise argparse.ArgumentTypeError(
+            f"'{shown(text)}' is not FIRST:LAST, such as 1:50, or one id"
+        )
     return ids
 
 

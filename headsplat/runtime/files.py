@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,12 +65,33 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _require_replaceable(path: Path) -> None:
+    """Raise `UserError` for a device or pipe, which root would replace by a file.
+
+    So is a name with a NUL, at which a C library would cut it.
+    """
+    special = "\0" in str(path)
+    with suppress(OSError, ValueError):
+        mode = path.lstat().st_mode
+        special |= not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+    if special:
+        raise UserError(f"{path}: is not the name of a file or folder; give another name")
+
+
+def _make_folder(folder: Path, path: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{path}: {folder} is no folder; give another name") from error
+
+
 @contextmanager
 def _publishing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`, which is removed at the end if it still exists."""
+    _require_replaceable(path)
     temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent, path)
         _remove_leftovers(path)
         yield temporary
     except UserError:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -361,3 +362,17 @@ def test_a_damaged_image_of_a_chunk_is_named(tmp_path: Path) -> None:
         assert len(store.read(2)) == 1000
         with pytest.raises(UserError, match=r"000.zip: damaged at 00001.png .*; delete it"):
             store.read(1)
+
+
+def test_a_device_or_pipe_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, make in (("pipe", publish), ("pipe", publish_folder), ("a\0b.txt", publish)):
+        with pytest.raises(UserError, match="is not the name of a file"), make(tmp_path / name):
+            pass
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="file is no folder"), publish(tmp_path / "file/x.txt"):
+        pass
+    with pytest.raises(UserError, match="too long"), publish(tmp_path / ("x" * 300)) as path:
+        path.write_text("x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe"]
