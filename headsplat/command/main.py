@@ -35,11 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     A user error is one line on standard error and status 1. A signal gives status 128 plus its
     number: 130 for Ctrl-C, 143 for SIGTERM. Output files appear only when complete.
     """
-    args = _parser().parse_args(argv)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
+        args = _parser().parse_args(argv)
         _raise_on_signals()
         args.run(args)
         if sys.stdout is not None:  # the caller closed it
