@@ -8,7 +8,7 @@ The folder of an avatar holds
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,7 @@ from headsplat.heads.packed import pack_head, packed_head
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.rotations import matrix_from_6d, matrix_to_6d
 from headsplat.runtime.checks import check_shape
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
 from headsplat.track import Frame, Track, check_head
 
@@ -43,6 +43,7 @@ _METADATA_TYPES = {
 }  # fmt: skip
 WHITE = (1.0, 1.0, 1.0)
 _BATCH = 8
+_LONGEST_REASON = 160  # characters of PyTorch's message
 
 
 @dataclass
@@ -302,8 +303,8 @@ def load_avatar(
         device: "auto" takes a GPU if the compiled operators support it.
 
     Raises:
-        UserError: a file or array is missing, the format version differs, it was trained with
-            another head model, or the head model is missing.
+        UserError: a file or array is missing or damaged, the format version differs, it was
+            trained with another head model, the head model is missing, or there is no such device.
     """
     folder = model_folder(folder)
     facts = read_metadata(folder)
@@ -312,7 +313,7 @@ def load_avatar(
     trained_with = (facts["head_name"], facts["head_version"])
     if trained_with != (head.name, head.version):
         raise UserError(
-            f"{folder}: trained with head {' '.join(trained_with)}, not {head.name} "
+            f"{folder}: trained with head {shown(' '.join(trained_with))}, not {head.name} "
             f"{head.version}; give the head it was trained with"
         )
     arrays = read_npz(
@@ -320,24 +321,95 @@ def load_avatar(
         ("anchor_face", "anchor_barycentric", "anchor_height", "shape"),
         _remake_hint(folder),
     )
-    deformation = build_deformation(facts["model"], facts["settings"])
-    state = {
-        key.removeprefix("state/"): torch.from_numpy(np.ascontiguousarray(value))
-        for key, value in arrays.items()
-        if key.startswith("state/")
-    }
-    try:
-        deformation.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise UserError(f"{folder / ARRAYS_FILE}: {first}; train the avatar again") from error
-    anchors = Anchors(arrays["anchor_face"], arrays["anchor_barycentric"], arrays["anchor_height"])
-    shape = torch.from_numpy(arrays["shape"])
-    device = serving_device(device) if device == "auto" else torch.device(device)
+    anchors, shape = _checked_arrays(folder / ARRAYS_FILE, arrays, head)
+    deformation = _restored(folder / ARRAYS_FILE, facts, arrays, head, len(anchors))
+    device = _chosen(device)
     return Avatar(
-        head, shape, anchors, deformation.eval(), device, facts["training"],
+        head, shape, anchors, deformation, device, facts["training"],
         facts.get("centered", False),
     )  # fmt: skip
+
+
+def _chosen(device: torch.device | str) -> torch.device:
+    """The torch device; `UserError` where there is none of this name."""
+    if device == "auto":
+        return serving_device("auto")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:  # no such name
+        chosen = None
+    there = chosen is not None and (
+        chosen.type == "cpu"
+        or (chosen.type == "cuda" and (chosen.index or 0) < torch.cuda.device_count())
+    )
+    if chosen is None or not there:
+        known = ", ".join(["auto", "cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))])
+        raise UserError(f"device '{shown(str(device))}': not on this machine; one of {known}")
+    return chosen
+
+
+def _checked_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], head: HeadModel
+) -> tuple[Anchors, Tensor]:
+    """Anchors and identity; `UserError` for arrays that do not fit the head."""
+    face = arrays["anchor_face"]
+    count, identity = face.size, head.shape_basis.shape[2]
+    faces = face.ndim == 1 and face.dtype.kind in "iu" and count > 0
+    if not (faces and face.min() >= 0 and face.max() < len(head.faces)):
+        raise _broken(path, "anchor_face", f"expected rows of the head's {len(head.faces)} faces")
+    sizes = {"anchor_barycentric": (count, 3), "anchor_height": (count,), "shape": (identity,)}
+    values = {"anchor_face": face.astype(np.int32)}
+    for name, size in sizes.items():
+        value = arrays[name]
+        if value.shape != size or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+            raise _broken(path, name, f"expected finite numbers of shape {list(size)}")
+        values[name] = value.astype(np.float32)
+    parts = (values[name] for name in ("anchor_face", "anchor_barycentric", "anchor_height"))
+    return Anchors(*parts), torch.from_numpy(values["shape"])
+
+
+def _restored(
+    path: Path,
+    facts: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    head: HeadModel,
+    count: int,
+) -> Deformation:
+    """The trained deformation; `UserError` for settings and arrays that do not fit."""
+    expected = {"count": count, "condition_size": FrameCode.size(head)}
+    for key, value in expected.items():
+        if facts["settings"].get(key, value) != value:
+            found = shown(str(facts["settings"][key]))
+            raise UserError(
+                f"{path.with_name(METADATA_FILE)}: '{key}' of its settings is {found}, its arrays "
+                f"and head have {value}; train the avatar again"
+            )
+    state = {}
+    for key, value in arrays.items():
+        if not key.startswith("state/"):
+            continue
+        if value.dtype.kind not in "fiub" or not np.isfinite(value).all():
+            raise _broken(path, key, "expected finite numbers")
+        native = value.astype(value.dtype.newbyteorder("="), copy=False)
+        state[key.removeprefix("state/")] = torch.from_numpy(np.ascontiguousarray(native))
+    settings = facts["model"], facts["settings"]
+    try:
+        # First without memory, because damaged settings may ask for any amount.
+        with torch.device("meta"):
+            empty = build_deformation(*settings)
+        empty.load_state_dict({key: value.to("meta") for key, value in state.items()})
+    except RuntimeError as error:
+        reason = shown(str(error).splitlines()[-1].strip(), _LONGEST_REASON)
+        raise UserError(f"{path}: {reason}; train the avatar again") from error
+    deformation = build_deformation(*settings)
+    deformation.load_state_dict(state)
+    return deformation.eval()
+
+
+def _broken(path: Path, name: str, what: str) -> UserError:
+    return UserError(
+        f"{path}: the array '{shown(name)}' is damaged, {what}; train the avatar again"
+    )
 
 
 def model_folder(folder: Path | str) -> Path:
@@ -362,7 +434,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
         raise UserError(
-            f"{folder / METADATA_FILE}: format {found}, this version reads {FORMAT}; "
+            f"{folder / METADATA_FILE}: format {shown(repr(found))}, this version reads {FORMAT}; "
             "train the avatar again"
         )
     for key, kind in _METADATA_TYPES.items():
@@ -370,6 +442,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             raise UserError(
                 f"{folder / METADATA_FILE}: '{key}' is missing or broken; train the avatar again"
             )
+    if not isinstance(facts.get("centered", False), bool):
+        raise UserError(f"{folder / METADATA_FILE}: 'centered' is broken; train the avatar again")
     return facts
 
 

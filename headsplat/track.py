@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from headsplat.heads.model import HeadModel
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.runtime.storage import AGAIN
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from headsplat.frame_code import FrameCode
 
+# A damaged track may be a file of the user's own, such as a motion.
+_FIX = f"give a track.npz; if the workflow made it, {AGAIN}"
 # One letter is one size: N frames, S identity and E expression coefficients, G landmark groups.
 _SHAPES = {
     "ids": "N", "status": "N", "confidence": "N", "interpolated": "N", "shape": "S",
@@ -40,10 +42,14 @@ _NOT_FLOAT = {
     "ids": np.int32, "img_size": np.int64, "interpolated": bool,
     **dict.fromkeys(("status", "group_names", "head_name", "head_version", "head_licence"), str),
 }  # fmt: skip
+# Kind of an array -> the kinds it may have in the file.
+_KINDS = {"f": "fiu", "i": "iu", "b": "biu", "U": "U"}
 # Optional arrays.
 _OPTIONAL = {"neck": "N 6"}
 # Residuals of frames without a face are NaN; all other floats are finite.
 _MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
+_LARGEST_SIDE = 16384  # pixels; the rasterizer's limit
+_USER_FIX = "give a whole track.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,18 +230,18 @@ def write_track(path: Path | str, track: Track) -> None:
     write_npz(path, **arrays)
 
 
-def read_track(path: Path | str, head: HeadModel | None = None) -> Track:
+def read_track(path: Path | str, head: HeadModel | None = None, fix: str = _FIX) -> Track:
     """Read and check every array.
 
     Args:
         path: `track.npz`.
         head: if given, the head model that must have made the track.
+        fix: what to do about a damaged file, for the message.
 
     Raises:
         UserError: the message names file and array; or the track was made with another head model.
     """
-    # It may be a file of the user's own, such as a motion.
-    arrays = read_npz(path, tuple(_SHAPES), f"give a track.npz; if the workflow made it, {AGAIN}")
+    arrays = _native(read_npz(path, tuple(_SHAPES), fix))
     _validate(arrays, str(path))
     values = {name: arrays[name] for name in _SHAPES}
     for name in ("head_name", "head_version", "head_licence"):
@@ -266,11 +272,11 @@ def load_track(path: Path | str) -> Track:
     """
     path = Path(path)
     if not path.is_dir():
-        return read_track(path)
+        return read_track(path, fix=_USER_FIX)
     for place in ("", "model", "avatar/model", "track"):
         file = path / place / "track.npz"
         if file.is_file():
-            return read_track(file)
+            return read_track(file, fix=_USER_FIX)
     raise UserError(f"{path}: holds no track.npz; give results/<subject> or the file itself")
 
 
@@ -281,9 +287,10 @@ def check_head(track: Track, name: str, version: str) -> None:
         UserError: another model, or another version of it.
     """
     if (track.head_name, track.head_version) != (name, version):
+        made_with = shown(f"{track.head_name} {track.head_version}")
         raise UserError(
-            f"the track was made with head model {track.head_name} {track.head_version}, "
-            f"not {name} {version}; remake the track"
+            f"the track was made with head model {made_with}, not {name} {version}; "
+            "remake the track"
         )
 
 
@@ -302,9 +309,26 @@ def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
                 f"[{', '.join(map(str, expected))}]; remake the track"
             )
         sizes.update({t: n for t, n in zip(tokens, value.shape, strict=True) if not t.isdigit()})
+        wanted = np.dtype(_NOT_FLOAT.get(name, np.float32)).kind
+        if value.dtype.kind not in _KINDS[wanted]:
+            raise UserError(f"{origin}: array '{name}' has type {value.dtype}; remake the track")
         finite = value.dtype.kind != "f" or name in _MAY_BE_NAN or np.isfinite(value).all()
         if not finite:
             raise UserError(f"{origin}: array '{name}' is not finite; remake the track")
+    height, width = arrays["img_size"].tolist()
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        size = f"{width} x {height} pixels, expected 1 to {_LARGEST_SIDE} a side"
+        raise UserError(f"{origin}: array 'img_size' says {size}; remake the track")
+    if not arrays["fps"] > 0:
+        raise UserError(
+            f"{origin}: array 'fps' is {arrays['fps']}, expected more; remake the track"
+        )
+
+
+def _native(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays in this machine's byte order, which PyTorch needs."""
+    return {name: array.astype(array.dtype.newbyteorder("="), copy=False)
+            for name, array in arrays.items()}  # fmt: skip
 
 
 def head_moves(R: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.runtime.errors import shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.process import end_children, exit_now
@@ -34,14 +35,15 @@ def main(argv: list[str] | None = None) -> int:
     A user error is one line on standard error and status 1. A signal gives status 128 plus its
     number: 130 for Ctrl-C, 143 for SIGTERM. Output files appear only when complete.
     """
-    args = _parser().parse_args(argv)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
+        args = _parser().parse_args(argv)
         _raise_on_signals()
         args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the caller closed it
+            sys.stdout.flush()
     except _Signaled as signaled:
         print("stopped", file=sys.stderr)
         exit_now(int(signaled.code or 0))
@@ -156,7 +158,9 @@ def _frames(text: str) -> tuple[int, int]:
     except ValueError:
         ids = 0, 0
     if not 1 <= ids[0] <= ids[1]:
-        raise argparse.ArgumentTypeError(f"'{text}' is not FIRST:LAST, such as 1:50, or one id")
+        raise argparse.ArgumentTypeError(
+            f"'{shown(text)}' is not FIRST:LAST, such as 1:50, or one id"
+        )
     return ids
 
 

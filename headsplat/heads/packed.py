@@ -8,10 +8,12 @@ from typing import Any
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.fingerprint import file_digest
+from headsplat.runtime.storage import unreadable
 
 HEAD_FILE = "head.npz"
 # Prefixes of licences that permit copies.
 _FREE = "MIT"
+_LONGEST_PATH = 300  # characters of a path in a message
 
 
 def pack_head(folder: Path, head: HeadModel, file: Path) -> dict[str, str]:
@@ -49,19 +51,28 @@ def packed_head(folder: Path, facts: Mapping[str, Any]) -> Path:
     reference = facts["head"]
     copied = reference["path"] == HEAD_FILE
     path = folder / HEAD_FILE if copied else Path(reference["path"])
+    try:
+        there = path.is_file()
+    except OSError:  # its name is too long
+        there = False
     which = f"head model {shown(name)} {shown(version)}"
     if copied:
-        if not path.is_file():
+        if not there:
             raise UserError(f"{path}: is not there; copy the avatar's whole folder again")
         what = f"{path}: is damaged, it is not the {which} that the avatar was trained with"
         fix = "copy the avatar's whole folder again"
     else:
         terms = f"its licence ({shown(licence)}) does not permit a copy with the avatar"
         fix = "import the head model here, and name its .npz as `head`"
-        if not path.is_file():
-            raise UserError(f"{folder}: needs the {which}, and {terms}: {path} is not there; {fix}")
+        if not there:
+            missing = f"{shown(str(path), _LONGEST_PATH)} is not there"
+            raise UserError(f"{folder}: needs the {which}, and {terms}: {missing}; {fix}")
         what = f"{path}: is not the {which} that the avatar {folder} was trained with"
         fix = "name the right .npz as `head`"
-    if file_digest(path) != reference["sha256"]:
+    try:
+        digest = file_digest(path)
+    except OSError as error:
+        raise unreadable(error, path, "cannot be read", fix) from error
+    if digest != reference["sha256"]:
         raise UserError(f"{what}; {fix}")
     return path

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,19 +65,36 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _refuse_devices(path: Path) -> None:
-    """Refuse an output such as /dev/null: root could rename a file over it, for all programs."""
-    if path.exists() and not (path.is_file() or path.is_dir()) or path.parent == Path("/dev"):
+def _require_replaceable(path: Path) -> None:
+    """Raise `UserError` for a device or pipe, which root would replace by a file.
+
+    A name with a NUL character is refused too, because C libraries cut it there.
+    """
+    if "\0" in str(path):
+        raise UserError(f"{path}: is not the name of a file or folder; give another name")
+    # A file renamed into /dev would be lost to the next program that expects a device there.
+    special = path.parent == Path("/dev")
+    with suppress(OSError, ValueError):
+        mode = path.stat().st_mode
+        special |= not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    if special:
         raise UserError(f"{path}: is a device, pipe or socket; name a file to write")
+
+
+def _make_folder(folder: Path, path: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{path}: {folder} is no folder; give another name") from error
 
 
 @contextmanager
 def _publishing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`, which is removed at the end if it still exists."""
-    _refuse_devices(path)
+    _require_replaceable(path)
     temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent, path)
         _remove_leftovers(path)
         yield temporary
     except UserError:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, shown
 
 LEAST_FREE = 1 << 20  # bytes; with less, a disk counts as full
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -21,10 +21,12 @@ _CURES = {
     errno.ENFILE: "end what else holds files open",
     errno.ENOMEM: "run fewer jobs at once, or on a machine with more memory",
     errno.EIO: "check the disk or volume (dmesg)",
+    errno.ENAMETOOLONG: "give a shorter name",
     **dict.fromkeys(DISCONNECTED, "mount its file system again"),
 }
 # Errors of a reader that mean wrong content or no regular file; None: a decoder's own exception.
 _CONTENT_ERRORS = (None, errno.EINVAL, errno.EISDIR, errno.EFBIG, errno.EOVERFLOW)
+_LONGEST_NAME = 300  # characters of a path in a message
 AGAIN = "delete it, and the same command makes it again"
 
 
@@ -113,9 +115,8 @@ def _denied(number: int, name: str) -> UserError:
 
 
 def _error_with_cure(number: int, name: str) -> UserError:
-    return UserError(
-        f"{name}: {os.strerror(number).lower()}; {_CURES[number]}, and the same command continues"
-    )
+    what = f"{shown(name, _LONGEST_NAME)}: {os.strerror(number).lower()}"
+    return UserError(f"{what}; {_CURES[number]}, and the same command continues")
 
 
 def _full(name: str) -> UserError:

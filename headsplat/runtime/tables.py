@@ -85,10 +85,11 @@ def read_text(table: Path, largest: int) -> str:
     try:
         with open_regular(table) as handle:
             data = handle.read(largest + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
         missing = isinstance(error, FileNotFoundError)
         fix = "create it" if missing else "save the table there as a text file"
-        raise UserError(f"{table}: cannot be read ({error.strerror}); {fix}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{table}: cannot be read ({reason}); {fix}") from error
     if len(data) > largest:
         raise UserError(f"{table}: has more than {largest >> 20} MiB; split it into several tables")
     try:

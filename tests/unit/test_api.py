@@ -16,7 +16,7 @@ import headsplat
 from headsplat.heads.flame import _LICENCE as FLAME
 from headsplat.heads.ict.build import LICENCE as ICT
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.files import read_json, write_json
+from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
 from headsplat.track import write_track
 from headsplat.video.encode import VideoWriter
 from headsplat.video.sound import read_sound
@@ -247,3 +247,105 @@ def test_a_driven_video_plays_the_motion(doll, track, tmp_path):
         headsplat.drive_avatar(doll, tmp_path / "none.npz", tmp_path / "x.mp4", "track")
     with pytest.raises(UserError, match="is a folder; name the mp4"):
         headsplat.drive_avatar(doll, tmp_path / "other.npz", tmp_path, "track")
+
+
+def damaged(doll: Path, folder: Path, facts=None, arrays=None) -> Path:
+    """A copy of the avatar with other facts or arrays, and no checksum."""
+    shutil.copytree(doll / "avatar/model", folder)
+    known = read_json(folder / "avatar.json")
+    write_json(folder / "avatar.json", known | (facts or {}))
+    if arrays:
+        write_npz(folder / "avatar.npz", **read_npz(folder / "avatar.npz") | arrays)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"count": 10**15}, "'count' of its settings is 1000000000000000, its arrays and head"),
+        ({"condition_size": "a"}, "'condition_size' of its settings is a"),
+        ({"bases": 10**9}, "size mismatch"),
+        ({"bases": 10**15}, "overflowed"),
+        ({"bases": -1}, "negative dimension"),
+        ({"bases": 10**400}, "deformation model 'blendshapes'"),
+        ({"odd\x1b[31m": 1}, "unexpected keyword argument"),
+    ],
+)
+def test_damaged_settings_are_refused_before_they_take_memory(doll, tmp_path, settings, message):
+    known = read_json(doll / "avatar/model/avatar.json")["settings"]
+    folder = damaged(doll, tmp_path / "avatar", {"settings": known | settings})
+    with pytest.raises(UserError, match=message) as refused:
+        headsplat.load_avatar(folder, device="cpu")
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("anchor_face", np.full(300, 10**6)),
+        ("anchor_face", np.full(300, -1)),
+        ("anchor_face", np.zeros(300)),
+        ("anchor_face", np.zeros(0, int)),
+        ("anchor_barycentric", np.zeros((300, 2))),
+        ("anchor_barycentric", np.full((300, 3), "x")),
+        ("anchor_height", np.full(300, np.nan)),
+        ("shape", np.zeros((2, 2))),
+        ("state/weights", np.full(3, "x")),
+        ("state/weights", np.full((4, 300 * 14), np.nan)),
+    ],
+)
+def test_damaged_arrays_are_refused_when_loaded(doll, tmp_path, name, value):
+    folder = damaged(doll, tmp_path / "avatar", arrays={name: value})
+    with pytest.raises(UserError, match=f"array '{name}' is damaged, expected"):
+        headsplat.load_avatar(folder, device="cpu")
+
+
+def test_arrays_of_other_precision_and_byte_order_are_read(doll, track, avatar, tmp_path):
+    arrays = read_npz(doll / "avatar/model/avatar.npz")
+    other = {name: value.astype(value.dtype.newbyteorder(">")) for name, value in arrays.items()}
+    other["shape"] = arrays["shape"].astype(np.float64)
+    folder = damaged(doll, tmp_path / "avatar", arrays=other)
+    loaded = headsplat.load_avatar(folder, device="cpu")
+    assert torch.equal(loaded.render(track[0]), avatar.render(track[0]))
+
+
+def test_a_device_that_is_not_there_is_one_line(doll):
+    for device in ("xyz", "meta", "cuda:77"):
+        with pytest.raises(UserError, match=f"device '{device}': not on this machine; one of auto"):
+            headsplat.load_avatar(doll, device=device)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("exp", np.full((12, 7), "x"), "has type <U1"),
+        ("ids", np.zeros(12), "has type float64"),
+        ("img_size", np.array([10**9, 5]), "5 x 1000000000 pixels, expected 1 to 16384"),
+        ("img_size", np.array([-7, 5]), "5 x -7 pixels"),
+        ("fps", np.array(0.0), "'fps' is 0.0"),
+    ],
+)
+def test_a_damaged_track_is_refused_when_loaded(doll, tmp_path, name, value, message):
+    arrays = read_npz(doll / "avatar/model/track.npz")
+    write_npz(tmp_path / "track.npz", **arrays | {name: value})
+    with pytest.raises(UserError, match=message):
+        headsplat.load_track(tmp_path)
+    write_npz(tmp_path / "track.npz", **arrays | {"t": arrays["t"].astype(">f4")})
+    assert torch.isfinite(headsplat.load_track(tmp_path)[0].translation).all()
+
+
+def test_a_file_of_the_users_is_not_to_be_deleted(tmp_path):
+    (tmp_path / "mine.npz").write_text("x")
+    with pytest.raises(UserError, match="cannot be read as .npz") as refused:
+        headsplat.load_track(tmp_path / "mine.npz")
+    assert "delete" not in str(refused.value)
+
+
+def test_a_head_whose_path_is_hostile_is_one_line(doll, tmp_path):
+    for name in ("x" * 5000, "/proc/self/mem", "a\x1b[31m"):
+        folder = damaged(doll, tmp_path / str(len(name)), {"head": {"path": name, "sha256": ""}})
+        with pytest.raises(UserError) as refused:
+            headsplat.load_avatar(folder, device="cpu")
+        assert str(refused.value).isprintable()
+        assert len(str(refused.value)) < 900

@@ -251,3 +251,13 @@ def test_doctor_needs_no_workflow(command, monkeypatch) -> None:
     status, _, said = command("doctor")
     assert status == 1
     assert "error: C++ compiler: no-such-compiler is not there; install g++ 11" in said
+
+
+def test_a_closed_or_full_output_is_no_traceback():
+    command = [sys.executable, "-m", "headsplat.command.main"]
+    for arguments, output in (("--version", "> /dev/full"), ("info .", ">&-")):
+        shell = ["sh", "-c", f'"$@" {arguments} {output}', "sh", *command]
+        done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1

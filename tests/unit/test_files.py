@@ -373,3 +373,12 @@ def test_a_damaged_image_of_a_chunk_is_named(tmp_path: Path) -> None:
         assert len(store.read(2)) == 1000
         with pytest.raises(UserError, match=r"000.zip: damaged at 00001.png .*; delete it"):
             store.read(1)
+
+
+def test_a_name_with_a_nul_character_is_refused(tmp_path):
+    with (
+        pytest.raises(UserError, match="is not the name of a file"),
+        publish(tmp_path / "a\0b.txt"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -154,6 +154,7 @@ def subjects(tmp_path, monkeypatch):
         (b"me\tbuiltin\t\tfast", "me", "unknown preset 'fast'; one of standard"),
         (b"m" * 300 + b"\tbuiltin", "line-3", "mmm...' is no subject name"),
         (b"\tbuiltin", "line-3", "'' is no subject name"),
+        (b"y" * 60 + b"\tbuiltin", "line-3", "because it ends with 20 repetitions"),
         (b"me\tbuiltin\t\t\t$(touch x),1,2,3", "me", "'intrinsics' of 'me' is '$(touch x),1,2,3'"),
         (b"me\tbuiltin\t\t\t900,900,nan,500", "me", "expected fx,fy,cx,cy"),
         (b"me\tbuiltin\t\t\t900,900,-5,500", "me", "expected fx,fy,cx,cy"),
@@ -174,3 +175,8 @@ def test_a_subject_that_cannot_be_used_is_set_aside(subjects, row, name, message
     assert len(line) < 300
     with pytest.raises(UserError, match="subjects.tsv line "):
         table[name]
+
+
+def test_a_table_whose_name_has_a_nul_is_one_line() -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_subjects(Path("a\0b.tsv"), {"standard": {}})

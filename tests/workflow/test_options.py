@@ -58,6 +58,20 @@ def test_a_short_configuration_is_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"builtin": {"seconds": float("nan")}}, "builtin.seconds: nan is not possible"),
+        ({"watchdog": {"idle": float("inf")}}, "watchdog.idle: inf is not possible"),
+        ({"chunks": "4"}, "chunks: '4' is not possible; give a whole number or 'auto'"),
+    ],
+)
+def test_values_outside_of_all_ranges_are_one_line(given: dict, message: str) -> None:
+    fill_in(given)
+    with pytest.raises(UserError, match=f"config.yaml: {message}"):
+        validate(given, "config.yaml")
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ("mouth", "mouth_weight"),

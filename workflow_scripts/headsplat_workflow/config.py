@@ -4,6 +4,7 @@ Everything here raises `UserError` with one line that names the file, the key an
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def validate(config: dict[str, Any], config_file: str) -> None:
     Raises:
         UserError: names the first offending key, what it must be, or the nearest valid one.
     """
-    _require_few_values(config, config_file)
+    _require_sound_values(config, config_file)
     validator = jsonschema.Draft202012Validator(schema())
     errors = sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.absolute_path)))
     if not errors:
@@ -62,6 +63,8 @@ def validate(config: dict[str, Any], config_file: str) -> None:
     if error.validator == "additionalProperties":
         raise UserError(f"{config_file}: {_unknown_key(error)}")
     message = shown(error.message, 2 * LONGEST)
+    if error.validator == "pattern":
+        message = f"{shown(repr(error.instance))} is not possible; give a whole number or 'auto'"
     raise UserError(f"{config_file}: {_dotted(error.absolute_path)}: {message}")
 
 
@@ -84,17 +87,19 @@ def named(files: Iterable[Path | str]) -> str:
     return " or ".join(["config/config.yaml", *map(str, given)])
 
 
-def _require_few_values(config: dict[str, Any], config_file: str) -> None:
-    """Refuse a configuration too large to check in reasonable time."""
-    left: list[Any] = [config]
+def _require_sound_values(config: dict[str, Any], config_file: str) -> None:
+    """Refuse a configuration too large to check in reasonable time, NaN, and infinity."""
+    left: list[tuple[str, Any]] = [("", config)]
     for _ in range(_MOST_VALUES):
         if not left:
             return
-        value = left.pop()
+        key, value = left.pop()
         if isinstance(value, dict):
-            left.extend(value.values())
+            left.extend((_dotted([key, name] if key else [name]), value[name]) for name in value)
         elif isinstance(value, list):
-            left.extend(value)
+            left.extend((key, item) for item in value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{config_file}: {shown(key)}: {value} is not possible; give a number")
     raise UserError(
         f"{config_file}: holds more than {_MOST_VALUES:,} values; keep to the options that "
         "config/schema.yaml lists"

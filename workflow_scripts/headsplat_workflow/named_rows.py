@@ -10,6 +10,8 @@ from headsplat.runtime.tables import Row
 
 # Short enough for file names, with the suffixes that stages add.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
+# Snakemake takes a name that ends so for a rule that feeds itself, and ends the whole run.
+_PERIODIC = re.compile(r"(.+)\1{19}$")
 
 
 Entry = TypeVar("Entry")
@@ -43,13 +45,19 @@ class NamedRows(dict[str, Entry], Generic[Entry]):
             make: the entry of a row; raises a `UserError` for one that cannot be used.
         """
         given = next(iter(row.cells.values()))
-        name = given if re.fullmatch(NAME, given) else f"line-{row.line}"
+        usable = re.fullmatch(NAME, given) and not _PERIODIC.search(given)
+        name = given if usable else f"line-{row.line}"
         if name in self or name in self.refused:
             self.refuse(name, f"{row.where}: the {what} '{name}' is listed twice; rename one")
             return
         try:
             if row.problem:
                 raise UserError(f"{row.where}: {what} '{shown(given)}' has {row.problem}")
+            if re.fullmatch(NAME, given) and name != given:
+                raise UserError(
+                    f"{row.where}: '{shown(given)}' is no {what} name, because it ends with 20 "
+                    "repetitions; shorten it"
+                )
             if name != given:
                 raise UserError(
                     f"{row.where}: '{shown(given)}' is no {what} name; use letters, digits, '_' "

@@ -7,7 +7,7 @@ from typing import Any
 
 from headsplat.options import read_options
 from headsplat.registry import Plugin, Registry
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, one_line
 
 MODELS: Registry[Plugin] = Registry(
     "deformation model",
@@ -51,5 +51,6 @@ def build_deformation(name: str, settings: dict[str, Any]) -> Any:
     model = model_class(name)
     try:
         return model(**settings)
-    except TypeError as error:
-        raise UserError(f"deformation model '{name}': {error}; train the avatar again") from error
+    except (TypeError, ValueError) as error:
+        reason = one_line(error)
+        raise UserError(f"deformation model '{name}': {reason}; train the avatar again") from error
