@@ -41,7 +41,7 @@ class ClipVideo:
                 _mark(drawn[k], f"not measured: {self._unused[frame]}", _UNUSED)
             elif frame in self._held_out:
                 _mark(drawn[k], HELD_OUT, _TESTED)
-            _name(drawn[k, :, :width], "ground_truth")
+            _name(drawn[k, :, :width], "ground truth")
             _name(drawn[k, :, width:], "render")
         return drawn
 

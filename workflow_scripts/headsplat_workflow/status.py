@@ -34,7 +34,8 @@ def status_table(states: Iterable[SubjectState], refused: Mapping[str, str]) -> 
     counts = Counter(state.state for state in states)
     counts[REFUSED] = len(refused)
     totals = ", ".join(f"{counts[name]} {name}" for name in (REFUSED, *_ORDER) if counts[name])
-    return "\n".join([*lines, f"{len(states) + len(refused)} subjects: {totals}"])
+    count = len(states) + len(refused)
+    return "\n".join([*lines, f"{count} subject{'s' if count != 1 else ''}: {totals}"])
 
 
 def _line(state: SubjectState, width: int) -> str:

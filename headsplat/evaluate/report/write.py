@@ -177,7 +177,7 @@ def _sheet(evaluation: Any) -> str:
 def _trio(ground_truth: np.ndarray, render: np.ndarray, caption: str) -> str:
     difference = (np.abs(ground_truth.astype(int) - render.astype(int)) * 4).clip(0, 255)
     images = {
-        "ground_truth": ground_truth,
+        "ground truth": ground_truth,
         "render": render,
         "difference": difference.astype(np.uint8),
     }
