@@ -78,7 +78,8 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_the_page_shows_one_module_and_one_line_of_each():
-    assert LINES.keys() == TABLES.keys()
+    # The page describes a parsing network in one sentence, without code.
+    assert LINES.keys() == TABLES.keys() - {"PARSING_MODELS"}
     for table, line in LINES.items():
         assert len(line.strip().splitlines()) == 1, table
         target = re.search(r'"(headsplat[\w.]+):(\w+)"', line)
