@@ -135,7 +135,7 @@ def test_read_only_results(copy: Checkout) -> None:
     shutil.rmtree(copy.folder / "results")
     with mounted(copy.folder / "results", 64) as disk:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        fails(copy, EXPORT, message="results: read-only file system; give this user the right")
+        fails(copy, EXPORT, message="results: read-only file system; give this user access")
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
         finishes(copy, EXPORT)
 
