@@ -80,7 +80,7 @@ def main() -> None:
         "value": round(rate, 2), "unit": "x one GPU's rate", "target": target,
         "gpus": len(set(claimed)), "machine": machine(),
     }  # fmt: skip
-    write_json(ROOT / "benchmarks/results/GPUs.json", [row])
+    write_json(ROOT / "benchmarks/results/gpus.json", [row])
 
 
 if __name__ == "__main__":
