@@ -30,6 +30,7 @@ from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint
 from headsplat.runtime.logs import log
 from headsplat.track import Track, read_track
+from headsplat.tracking.photometric.publish import NEVER, publish_unrefined
 from headsplat.tracking.photometric.run import refine_track
 from headsplat.tracking.run import track_head
 from headsplat.train import run as train
@@ -101,7 +102,7 @@ def track_video(
         UserError: the video cannot be used, or the folder holds another clip.
     """
     video, head, clip = Path(video), Path(head), _Clip(Path(out))
-    if photometric not in ("auto", "always", "never"):
+    if photometric not in ("auto", "always", NEVER):
         raise UserError(f"photometric '{shown(photometric)}': use auto, always or never")
     _claim(clip, {
         "video": fingerprint(_file(video)), "head": file_digest(_file(head)), "size": size,
@@ -126,10 +127,13 @@ def track_video(
         seen = (clip.landmarks, clip.crop, clip.table)
         first = [clip.landmark_track, clip.landmark_identity]
         _step("track", first, track_head, head, *seen, *first)
-        images = (frames, alpha) if photometric != "never" else ([], [])
         last = [clip.track, clip.identity, clip.verdict]
-        refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
-        _step("refine", last, refine_track, *refine)
+        if photometric == NEVER:
+            _step("publish the track", last, publish_unrefined, first[0], *last)
+        else:
+            images = (frames, alpha)
+            refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
+            _step("refine", last, refine_track, *refine)
         for k in range(count):
             parse = (head, clip.track, frames[k], alpha[k], clip.landmarks, clip.crop, parsing[k])
             _step("parse", [parsing[k]], parse_chunk, *parse)

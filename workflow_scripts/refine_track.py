@@ -7,11 +7,8 @@ from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
 from headsplat.options import add_arguments, parsed, schema_of
-from headsplat.track import read_track
 from headsplat.tracking.options import TrackOptions
-from headsplat.tracking.photometric.publish import publish_track
-
-NEVER = "never"
+from headsplat.tracking.photometric.publish import NEVER, publish_unrefined
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,10 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     photometric = parsed(TrackOptions, args).photometric
     if photometric == NEVER:
-        verdict = {"mode": NEVER}
-        publish_track(
-            read_track(args.track), verdict, args.out, args.identity_out, args.refinement_out
-        )
+        publish_unrefined(args.track, args.out, args.identity_out, args.refinement_out)
         return
     # Imported only here, because publishing alone needs no PyTorch.
     from headsplat.tracking.photometric.run import refine_track

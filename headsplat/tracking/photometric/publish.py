@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from headsplat.runtime.files import write_json, write_npy
-from headsplat.track import Track, write_track
+from headsplat.track import Track, read_track, write_track
+
+NEVER = "never"
 
 
 def publish_track(
@@ -28,3 +30,18 @@ def publish_track(
     write_npy(identity_out, np.asarray(track.shape, dtype=np.float32))
     write_json(refinement_out, verdict)
     write_track(out, track)
+
+
+def publish_unrefined(track: Path, out: Path, identity_out: Path, refinement_out: Path) -> None:
+    """Publish the landmark track itself: refinement mode "never", which reads no images.
+
+    Args:
+        track: the landmark track.
+        out: packed track to write.
+        identity_out: identity coefficients to write, `.npy` of (S,) float32.
+        refinement_out: JSON to write: `mode`.
+
+    Raises:
+        UserError: the track cannot be read.
+    """
+    publish_track(read_track(track), {"mode": NEVER}, out, identity_out, refinement_out)
