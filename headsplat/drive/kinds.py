@@ -30,16 +30,19 @@ class MotionKind(Plugin):
     """A kind of motion; the target is a function (path, subject, options) -> `Motion`.
 
     Attributes:
-        suffixes: file suffixes.
+        suffixes: file suffixes; none for any.
         heads: names of the head models that its codes belong to; None for any.
         subject: the file may be given as a subject's name, which means its `track.npz`.
         blinks: its files lack blinks, so that the column `blinks` applies.
+        speech: its file is a sound that a voice speaks, so that the columns `voice` and
+            `transcript` apply.
     """
 
     suffixes: tuple[str, ...] = ()
     heads: tuple[str, ...] | None = None
     subject: bool = False
     blinks: bool = False
+    speech: bool = False
 
 
 KINDS: Registry[MotionKind] = Registry(
@@ -63,6 +66,16 @@ KINDS: Registry[MotionKind] = Registry(
             "Live Link Face's table",
             (".csv",),
             ("ict", "procedural"),
+        ),
+        "speech": MotionKind(
+            "headsplat.speech.motion:read_speech_motion",
+            "a sound or video file that the avatar speaks",
+            speech=True,
+        ),
+        "motion": MotionKind(
+            "headsplat.drive.saved_motion:read_saved_motion",
+            "codes and poses that this project wrote",
+            (".npz",),
         ),
     },
 )

@@ -17,8 +17,11 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 
 COLUMNS = ("name", "kind", "file")
-OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")
+OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks", "voice", "transcript")
 YES, NO = "yes", "no"
+# Kind of the file that the stage `speak_motion` makes of a sound.
+SPOKEN = "motion"
+BUILTIN = "builtin"  # the sentence of the built-in voice
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,13 @@ class Motion:
     Attributes:
         name: unique in the table.
         kind: of `headsplat.drive.kinds.KINDS`.
-        file: the motion; of a subject its track, which the workflow makes.
-        audio: sound or video file, or "".
+        file: the motion; of a subject its track, which the workflow makes; of speech the sound, or
+            `builtin`.
+        audio: sound or video file, or ""; of speech the sound itself by default.
         head_motion: of `HEAD_MOTIONS`.
         blinks: whether blinks are added where the kind lacks them.
+        voice: of `headsplat.speech.voices.VOICES`, "auto", or a subject whose voice is taken.
+        transcript: text file with the words of the sound, or "".
     """
 
     name: str
@@ -40,6 +46,13 @@ class Motion:
     audio: str = ""
     head_motion: str = RELATIVE
     blinks: bool = True
+    voice: str = AUTO
+    transcript: str = ""
+
+    @property
+    def speech(self) -> bool:
+        """Whether the file is a sound, of which the stage `speak_motion` makes the motion."""
+        return KINDS[self.kind].speech
 
     @property
     def made(self) -> bool:
@@ -49,7 +62,7 @@ class Motion:
     def flags(self) -> dict[str, str]:
         """Flags of `drive_avatar.py` that depend on the row alone."""
         return {
-            "kind": self.kind,
+            "kind": SPOKEN if self.speech else self.kind,
             "head_motion": self.head_motion,
             "blinks": YES if self.blinks else NO,
             "audio": self.audio,
