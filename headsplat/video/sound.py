@@ -24,7 +24,9 @@ USUAL_RATE = 48_000  # Hz; unsupported rates are resampled to this one
 LONGEST = 3600.0  # seconds that are read by default, to bound memory
 
 
-def read_sound(path: Path | str, seconds: float = LONGEST) -> tuple[np.ndarray, int] | None:
+def read_sound(
+    path: Path | str, seconds: float = LONGEST, mono_rate: int | None = None
+) -> tuple[np.ndarray, int] | None:
     """Read the sound of a video or audio file, starting at the time of the first image.
 
     Sound before the first image and during cut pauses is removed. A later start and gaps become
@@ -33,6 +35,7 @@ def read_sound(path: Path | str, seconds: float = LONGEST) -> tuple[np.ndarray, 
     Args:
         path: the file.
         seconds: longest sound to read.
+        mono_rate: mix to one channel at this rate in Hz while decoding; None keeps the file's rate.
 
     Returns:
         (samples float32 (n, 1 or 2) in [-1, 1], sample rate in Hz), or None without sound.
@@ -47,7 +50,8 @@ def read_sound(path: Path | str, seconds: float = LONGEST) -> tuple[np.ndarray, 
     pieces = _pieces(path)
     for number in range(count):
         with open_media(path, sound=True) as file:
-            sound = _read(file, sound_tracks(file, path)[number], pieces, seconds)
+            stream = sound_tracks(file, path)[number]
+            sound = _read(file, stream, pieces, seconds, mono_rate)
         if sound is not None:
             return sound
     log.warning("%s: its sound is empty or cannot be decoded, so the clip has none", path)
@@ -92,11 +96,15 @@ def _first_image(file: InputContainer, stream: av.video.stream.VideoStream) -> i
 
 
 def _read(
-    file: InputContainer, stream: AudioStream, pieces: Pieces | None, seconds: float
+    file: InputContainer,
+    stream: AudioStream,
+    pieces: Pieces | None,
+    seconds: float,
+    mono_rate: int | None,
 ) -> tuple[np.ndarray, int] | None:
     low, high = SUPPORTED_RATES
-    rate = stream.rate if low <= stream.rate <= high else USUAL_RATE
-    channels = 1 if stream.channels == 1 else 2
+    rate = mono_rate or (stream.rate if low <= stream.rate <= high else USUAL_RATE)
+    channels = 1 if mono_rate or stream.channels == 1 else 2
     longest = math.ceil(seconds * rate)
     blocks: list[np.ndarray] = []
     written = 0
@@ -141,7 +149,8 @@ def _blocks(
                     continue
         new = frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate
         if new != kind:
-            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            # A change to one channel within a stereo track is repeated by `_as_channels`.
+            layout = "mono" if 1 in (channels, frame.layout.nb_channels) else "stereo"
             kind, resampler = new, av.AudioResampler(format="fltp", layout=layout, rate=rate)
         for part in resampler.resample(frame):
             yield time, _as_channels(part.to_ndarray().T, channels)

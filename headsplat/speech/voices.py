@@ -1,0 +1,82 @@
+"""Registry of voices, which turn speech into a motion. A new voice is one module and one line here.
+
+Importing this module imports no voice, so that planning needs no torch. A voice that takes options
+of its own has a dataclass `Options` in the module of its target (`headsplat.options`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headsplat.drive.kinds import MotionOptions
+from headsplat.registry import Plugin, Registry
+
+RATE = 16_000  # Hz, of the samples that a voice takes
+
+
+@dataclass(frozen=True)
+class SpeechOptions:
+    """What a voice is told beside the sound and the subject.
+
+    Attributes:
+        files: asset name -> file or folder, for the assets that the voice names.
+        motion: head motion and blinks, as for a motion from a file.
+        seed: of random numbers; equal sound, files, options and seed give an equal motion.
+        device: `auto`, `cpu` or `cuda`.
+        own: values for the voice's own `Options`, by name.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    motion: MotionOptions = MotionOptions()
+    seed: int = 0
+    device: str = "auto"
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Voice(Plugin):
+    """A voice; the target is a function (samples, subject, track, options) -> `Motion`.
+
+    `samples` are (n,) float32 mono at `RATE`, `subject` the `DrivenSubject`, `track` its `Track`,
+    and `options` the `SpeechOptions`.
+
+    Attributes:
+        heads: names of the head models that it serves; None for any.
+        assets: names of the assets that it needs.
+        optional: names of assets that it uses if they are there.
+        suffixes: suffixes of its main file; empty for a folder or for no file.
+    """
+
+    heads: tuple[str, ...] | None = None
+    assets: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+
+
+VOICES: Registry[Voice] = Registry(
+    "voice",
+    {
+        "diffposetalk": Voice(
+            "headsplat.speech.diffposetalk.voice:speak",
+            "DiffPoseTalk's networks, for FLAME 2020",
+            ("flame",),
+            ("diffposetalk",),
+            ("diffposetalk_stats", "diffposetalk_style"),
+            (".pt",),
+        ),
+        "audio2face": Voice(
+            "headsplat.speech.audio2face.voice:speak",
+            "NVIDIA's Audio2Face-3D 2.3, as ARKit coefficients",
+            ("ict", "procedural"),
+            ("audio2face",),
+        ),
+        "lam": Voice(
+            "headsplat.speech.lam:speak",
+            "LAM-A2E, as ARKit coefficients",
+            ("ict", "procedural"),
+            ("lam",),
+            suffixes=(".tar", ".pth", ".pt"),
+        ),
+    },
+)
