@@ -21,6 +21,7 @@ include: "rules/import.smk"
 include: "rules/avatar.smk"
 include: "rules/evaluate.smk"
 include: "rules/drive.smk"
+include: "rules/speech.smk"
 include: "rules/export.smk"
 include: "rules/operate.smk"
 include: "rules/refuse.smk"
@@ -40,9 +41,10 @@ rule all:
 
 
 rule demo:
-    """The built-in subject only."""
+    """The built-in subject only, which also speaks a sentence that its clip does not contain."""
     input:
         expand(FINAL, subject="demo"),
+        [f"results/demo/driven/{name}.mp4" for name in MOTIONS if name == "hello"],
 
 
 onstart:

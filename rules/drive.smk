@@ -3,13 +3,13 @@
 
 
 rule drive_avatar:
-    """Avatar and motion (a track, DiffPoseTalk codes or ARKit coefficients) -> driven video."""
+    """Avatar and motion (speech, a track, DiffPoseTalk codes or ARKit coefficients) -> driven video."""
     input:
         head=head_file,
         ext="work/cuda_ext/build.json",
         avatar="results/{subject}/avatar/model",
         track="work/{subject}/track/track.npz",
-        motion=motion_file("file"),
+        motion=driving_file,
         audio=motion_file("audio"),
     output:
         "results/{subject}/driven/{motion}.mp4",

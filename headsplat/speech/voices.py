@@ -4,15 +4,17 @@ Importing this module imports no voice, so that planning needs no torch. A voice
 of its own has a dataclass `Options` in the module of its target (`headsplat.options`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.registry import Plugin, Registry
+from headsplat.runtime.errors import UserError
 
 RATE = 16_000  # Hz, of the samples that a voice takes
+AUTO, PERSONAL = "auto", "personal"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Voice(Plugin):
     optional: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
 
+    def serves(self, head: str) -> bool:
+        """Whether it can drive avatars on a head model."""
+        return self.heads is None or head in self.heads
+
 
 VOICES: Registry[Voice] = Registry(
     "voice",
@@ -80,3 +86,31 @@ VOICES: Registry[Voice] = Registry(
         ),
     },
 )
+
+
+def chosen_voice(name: str, head: str, found: Collection[str]) -> str:
+    """The voice that a name stands for.
+
+    Args:
+        name: of `VOICES`, or `AUTO`: the first that serves the head and needs assets that are all
+            there, else `PERSONAL`.
+        head: name of the subject's head model.
+        found: names of the assets that are there.
+
+    Raises:
+        UserError: there is no such voice, or it does not serve the head.
+    """
+    if name == AUTO:
+        fitting = (
+            key
+            for key, voice in VOICES.items()
+            if voice.assets and voice.serves(head) and set(voice.assets) <= set(found)
+        )
+        return next(fitting, PERSONAL)
+    voice = VOICES[name]
+    if not voice.serves(head):
+        raise UserError(
+            f"voice '{name}': serves the head {' or '.join(voice.heads or ())}, this subject's is "
+            f"{head}; use auto"
+        )
+    return name

@@ -113,6 +113,21 @@ def motion_flags(wildcards):
     return arguments(motion.flags() if motion else {})
 
 
+def voice_flags(wildcards):
+    """Params function: the motion's voice, and the columns that it applies. Depends on the row and on
+    the assets that are there."""
+    motion, _ = motion_of(wildcards)
+    voice, _, _ = voice_of(wildcards)
+    return arguments(motion.voice_flags(voice) if voice else {})
+
+
+def voice_file_flags(wildcards, input):
+    """Params function: the files that the motion's voice needs, by name."""
+    _, files, _ = voice_of(wildcards)
+    given = [f"--file={name}={input.get(name)}" for name in files if input.get(name)]
+    return [*given, *argument("transcript", input.transcript)]
+
+
 def ground_truth_flag(wildcards):
     """Params function: the built-in clip's ground truth, which only the report may read."""
     builtin = subject_of(wildcards.subject).builtin
@@ -150,6 +165,12 @@ def disk_mb(wildcards, rulename):
 def gpu_percent(wildcards, attempt):
     """Resources function: percent of GPU memory for training images; less after running out."""
     return requests.gpu_percent(attempt)
+
+
+def voice_gpus(wildcards):
+    """Resources function: one GPU for a network that speaks, else none."""
+    voice, _, _ = voice_of(wildcards)
+    return int(bool(voice and VOICES[voice].assets))
 
 
 def refine_gpus(wildcards):

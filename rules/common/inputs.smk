@@ -1,6 +1,7 @@
 # Input functions: the files that a job reads. They are called once per job, so values that a
 # subject's jobs share are cached.
 import os
+import sys
 from functools import cache
 
 USED_ASSETS = {}
@@ -178,6 +179,46 @@ def motion_file(column):
         if refusal or not getattr(motion, column):
             return refusal or []
         path = getattr(motion, column)
-        return path if column == "file" and motion.made else user_file(path, wildcards.subject)
+        return path if path.startswith("work/") else user_file(path, wildcards.subject)
 
     return file
+
+
+def driving_file(wildcards):
+    """Input: the motion to play; of speech what `speak_motion` makes of the sound."""
+    motion, refusal = motion_of(wildcards)
+    if not refusal and motion.speech:
+        return f"work/{wildcards.subject}/speech/{wildcards.motion}.npz"
+    return motion_file("file")(wildcards)
+
+
+def voice_of(wildcards):
+    """(voice, {name: file it needs}, None) of a motion with speech; or (None, {}, input that makes the
+    job fail)."""
+    motion, refusal = motion_of(wildcards)
+    if refusal:
+        return None, {}, refusal
+    subject = subject_of(wildcards.subject)
+    try:
+        voice, speaker = motions.voice_of(motion, subject, SUBJECTS, ASSETS)
+        files = {key: asset_path(need) for key, need in ASSETS.of_voice(voice).items()}
+    except UserError as error:
+        line = str(error)
+        return None, {}, REFUSALS.file(refusals.VIDEO, f"{wildcards.subject}.{wildcards.motion}", line)
+    if not VOICES[voice].assets:
+        files["voice"] = f"results/{speaker}/voice/voice.npz"
+    return voice, files, None
+
+
+def voice_files(wildcards):
+    """Input function: the files that the motion's voice needs, by name."""
+    _, files, refusal = voice_of(wildcards)
+    return {"refused": refusal} if refusal else files
+
+
+def spoken_video(wildcards):
+    """Input: the video that the section `speak` of the configuration asks for."""
+    if SPOKEN is None:
+        sys.exit("error: speak: no sound is given; add --config 'speak={subject: NAME, sound: FILE}'")
+    subject, motion = SPOKEN
+    return f"results/{subject}/driven/{motion}.mp4"

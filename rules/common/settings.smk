@@ -18,6 +18,7 @@ from headsplat.formats.registry import ALPHA, PARSING
 from headsplat.heads.registry import HEADS
 from headsplat.runtime import gpu, process, storage, watchdog_launcher
 from headsplat.runtime.errors import UserError, shown
+from headsplat.speech.voices import VOICES
 
 read_sources(Path(".snakemake/headsplat/sources.json"))
 set_scripts(ROOT / "workflow_scripts")
@@ -46,6 +47,7 @@ if workflow.is_main_process:  # clocks of other machines differ
     run_checks.refuse_future(SUBJECTS)
 # Beside the table of subjects; without it there are no motions.
 MOTIONS = or_exit(motions.read_motions, Path(config["subjects"]).with_name("motions.tsv"), SUBJECTS)
+SPOKEN = or_exit(motions.add_spoken, MOTIONS, SUBJECTS, config["speak"])
 REFUSALS = refusals.Refusals()
 REFUSED = [
     REFUSALS.file(kind, name, line)
@@ -58,6 +60,7 @@ FINAL = [
     "results/{subject}/avatar/report.html",
     "results/{subject}/avatar/test.mp4",
     "results/{subject}/avatar/metrics.json",
+    "results/{subject}/voice/voice.json",
     "results/{subject}/dataset",
     "results/{subject}/checkpoint",
     "work/{subject}/track/overlay.mp4",

@@ -4,24 +4,28 @@ Everything here raises `UserError` with one line that names the file, the line a
 """
 
 import difflib
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
+from headsplat_workflow.assets.needs import Assets
 from headsplat_workflow.named_rows import NamedRows
+from headsplat_workflow.subjects import Subject
 from headsplat_workflow.user_files import file_problem
 
 from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
+from headsplat.speech.voices import AUTO, PERSONAL, VOICES, chosen_voice
 
 COLUMNS = ("name", "kind", "file")
 OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks", "voice", "transcript")
 YES, NO = "yes", "no"
 # Kind of the file that the stage `speak_motion` makes of a sound.
 SPOKEN = "motion"
-BUILTIN = "builtin"  # the sentence of the built-in voice
+BUILTIN, BUILTIN_SENTENCE = "builtin", "work/builtin/hello.wav"  # spoken by the built-in voice
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,10 @@ class Motion:
             "audio": self.audio,
         }
 
+    def voice_flags(self, voice: str) -> dict[str, str]:
+        """Flags of `speak_motion.py`, with the voice that `self.voice` stands for."""
+        return {"voice": voice, "blinks": YES if self.blinks else NO}
+
 
 def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
     """Read the tab-separated table of motions; none without a file.
@@ -76,9 +84,10 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
 
     Args:
         table: file with the header `name kind file`; `audio` (a sound or video file),
-            `head_motion` (of `HEAD_MOTIONS`, empty for the first) and `blinks` (yes or no, empty
-            for yes; only of kinds that lack blinks) are optional columns. `file` of a `track` may
-            be the name of a subject. Lines that start with '#' are comments.
+            `head_motion` (of `HEAD_MOTIONS`, empty for the first), `blinks` (yes or no, empty for
+            yes; only of kinds that lack blinks), `voice` and `transcript` (only of speech) are
+            optional columns. `file` of a `track` may be the name of a subject, of `speech`
+            `builtin`. Lines that start with '#' are comments.
         subjects: names of the subjects.
 
     Raises:
@@ -87,31 +96,36 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
     motions = NamedRows[Motion](table)
     if not table.exists():
         return motions
-    make = partial(_motion, subjects=subjects)
+
+    def make(row: Row) -> Motion:
+        return _motion(row.cells, row.where, subjects)
+
     for row in read_rows(table, COLUMNS, OPTIONAL_COLUMNS):
         motions.add(row, "motion", make)
     return motions
 
 
-def _motion(table_row: Row, subjects: Collection[str]) -> Motion:
-    """A row as a motion; `UserError` for one that cannot be used."""
-    row, where = table_row.cells, table_row.where
+def _motion(row: Mapping[str, str], where: str, subjects: Collection[str]) -> Motion:
+    """A row as a motion; `UserError`, which begins with `where`, for one that cannot be used."""
     name, kind, file = row["name"], row["kind"], row["file"]
     if kind not in KINDS:
         raise UserError(f"{where}: unknown kind '{shown(kind)}'; one of {', '.join(KINDS)}")
-    if KINDS[kind].subject and file in subjects:
+    if KINDS[kind].speech and file == BUILTIN:
+        file = BUILTIN_SENTENCE
+    elif KINDS[kind].subject and file in subjects:
         file = f"work/{file}/track/track.npz"
     elif trouble := file_problem(file):
         hint = "; give a subject's name or a track.npz" if KINDS[kind].subject else ""
         raise UserError(f"{where}: the file '{shown(file)}' of '{name}' {trouble}{hint}")
-    elif Path(file).suffix.lower() not in KINDS[kind].suffixes:
+    elif KINDS[kind].suffixes and Path(file).suffix.lower() not in KINDS[kind].suffixes:
         suffixes = " or ".join(KINDS[kind].suffixes)
         raise UserError(
             f"{where}: the file '{shown(file)}' of '{name}' must end in {suffixes} for {kind}; "
             "give another file or kind"
         )
-    if row["audio"] and (trouble := file_problem(row["audio"])):
-        raise UserError(f"{where}: the audio '{shown(row['audio'])}' of '{name}' {trouble}")
+    for column in ("audio", "transcript"):
+        if row[column] and (trouble := file_problem(row[column])):
+            raise UserError(f"{where}: the {column} '{shown(row[column])}' of '{name}' {trouble}")
     head_motion, blinks = row["head_motion"] or RELATIVE, row["blinks"]
     if head_motion not in HEAD_MOTIONS:
         raise UserError(
@@ -121,7 +135,73 @@ def _motion(table_row: Row, subjects: Collection[str]) -> Motion:
         raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
     if blinks not in ("", YES, NO):
         raise UserError(f"{where}: 'blinks' is '{shown(blinks)}', expected {YES} or {NO}")
-    return Motion(name, kind, file, row["audio"], head_motion, blinks != NO)
+    audio = row["audio"] or (file if KINDS[kind].speech else "")
+    voice = _voice(row, where, kind, subjects)
+    return Motion(name, kind, file, audio, head_motion, blinks != NO, voice, row["transcript"])
+
+
+def _voice(row: Mapping[str, str], where: str, kind: str, subjects: Collection[str]) -> str:
+    """The voice of a row; `UserError` for one that is unknown, or of a motion without speech."""
+    voice, given = row["voice"] or AUTO, row["voice"] or row["transcript"]
+    if given and not KINDS[kind].speech:
+        raise UserError(
+            f"{where}: {kind} motions have no voice; leave 'voice' and 'transcript' empty"
+        )
+    if voice != AUTO and voice not in VOICES and voice not in subjects:
+        raise UserError(
+            f"{where}: voice '{shown(voice)}': {VOICES.hint(voice)}; or {AUTO}, or a subject's name"
+        )
+    return voice
+
+
+def voice_of(
+    motion: Motion, subject: Subject, subjects: Mapping[str, Subject], assets: Assets
+) -> tuple[str, str]:
+    """The voice of a motion with speech, and the subject whose own voice it is.
+
+    Raises:
+        UserError: the voice does not serve the subject's head model.
+    """
+    if motion.voice in VOICES or motion.voice == AUTO:
+        return chosen_voice(motion.voice, subject.head, assets.voices_found()), subject.name
+    speaker = subjects[motion.voice]
+    if speaker.head != subject.head:
+        raise UserError(
+            f"'{motion.name}' has the voice of {speaker.name}, whose head is {speaker.head}; "
+            f"{subject.name}'s is {subject.head}; take a voice of the same head"
+        )
+    return PERSONAL, speaker.name
+
+
+def add_spoken(
+    motions: NamedRows[Motion], subjects: Collection[str], asked: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """Add the motion of the configuration's section `speak`, which needs no row.
+
+    Returns:
+        (subject, motion), or None if the section names no sound.
+
+    Raises:
+        UserError: a file or name that cannot be used.
+    """
+    subject, sound = asked["subject"], asked["sound"]
+    if sound is None:
+        return None
+    if subject not in subjects:
+        known = ", ".join(list(subjects)[:8])
+        raise UserError(f"speak.subject '{shown(str(subject))}': no such subject; one of {known}")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(sound).stem).strip("-_")[:60] or "speech"
+    cells = {column: "" for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
+    cells |= {"name": name, "kind": "speech", "file": sound, "voice": asked["voice"]}
+    cells["transcript"] = asked["transcript"] or ""
+    made = _motion(cells, "section speak", subjects)
+    if motions.get(name, made) != made:
+        raise UserError(
+            f"speak.sound '{shown(sound)}': {motions.table} has another motion '{name}'; "
+            "rename the file"
+        )
+    motions[name] = made
+    return subject, name
 
 
 def motion_for(motions: NamedRows[Motion], name: str, head: str) -> Motion:

@@ -11,6 +11,7 @@ from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parsing_models import ParseOptions
 from headsplat.options import option, schema_of
 from headsplat.runtime.watchdog_launcher import DEFAULT_MINUTES
+from headsplat.speech.voices import AUTO
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
@@ -40,6 +41,16 @@ class NetworkFiles:
     face_landmarker: str | None = option(
         None, "MediaPipe's landmarker with blendshapes: face_landmarker.task"
     )
+
+
+@dataclass(frozen=True)
+class SpeakOptions:
+    """Section `speak`: one sound for `snakemake speak`, without a row in the table of motions."""
+
+    subject: str | None = option(None, "name of the subject that speaks")
+    sound: str | None = option(None, "sound or video file; or builtin, a built-in sentence")
+    voice: str = option(AUTO, "as the column voice of the table of motions")
+    transcript: str | None = option(None, "text file with the words of the sound")
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ SECTIONS = {
         _of(NetworkFiles),
         preset=False,
     ),
+    "speak": Section("One sound for the rule speak", _of(SpeakOptions), preset=False),
     "watchdog": Section("When a stage counts as hung", _of(WatchdogOptions), preset=False),
     "builtin": Section("The built-in clip", _of(BuiltinOptions), preset=False),
     "detect": Section("Face detection", _of(DetectOptions)),

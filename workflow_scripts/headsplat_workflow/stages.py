@@ -115,6 +115,7 @@ _SHARED = (
     Stage(
         "build_head", "work/heads/{head}.npz", Need(mem=(3000, 0), minutes=(15, 0), disk=(500, 0))
     ),
+    Stage("render_builtin_speech", "work/builtin/hello.wav", Need(mem=(1000, 0))),
     Stage("render_builtin", "work/builtin/demo.mp4", Need(mem=(2000, 0), minutes=(5, 30))),
 )
 _PER_SUBJECT = (
@@ -196,11 +197,23 @@ _PER_SUBJECT = (
         Need(mem=(1000, 50), minutes=(5, 10), disk=(50, 100)),
         _all,
     ),
+    # The kernel regression is bounded, so memory does not grow with the clip.
+    Stage(
+        "learn_voice",
+        "results/{subject}/voice/voice.npz",
+        Need(mem=(1500, 50), minutes=(10, 10), disk=(50, 0)),
+        _all,
+    ),
     Stage("evaluate_avatar", "results/{subject}/avatar/metrics.json", _RENDER, _all),
     Stage("write_report", "results/{subject}/avatar/report.html", Need(mem=(1000, 50)), _all),
 )
 _ON_DEMAND = (
     Stage("solve_identity", "work/{subject}/mica.npy", Need(mem=(3000, 0), minutes=(15, 0))),
+    Stage(
+        "speak_motion",
+        "work/{subject}/speech/{motion}.npz",
+        Need(mem=(4000, 0), minutes=(60, 0), disk=(50, 0)),
+    ),
     Stage("drive_avatar", "results/{subject}/driven/{motion}.mp4", _RENDER),
     Stage("export_vhap", "results/{subject}/export/vhap", _EXPORT),
     Stage("export_imavatar", "results/{subject}/export/imavatar", _EXPORT),

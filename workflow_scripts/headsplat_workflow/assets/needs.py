@@ -16,6 +16,7 @@ from headsplat.masks.matting_models import MATTING_MODELS
 from headsplat.masks.parsing_models import PARSING_MODELS
 from headsplat.registry import Registry
 from headsplat.runtime.errors import UserError
+from headsplat.speech.voices import VOICES
 
 FOLDER = "assets"
 # Section of the configuration -> registry of its models.
@@ -150,6 +151,22 @@ class Assets:
         if not self._uses_mica(self._subjects[subject]):
             return None
         return self._usable(self.need("mica", self._named("mica")))
+
+    def voices_found(self) -> set[str]:
+        """Names of the assets of voices that are there."""
+        keys = {key for voice in VOICES.values() for key in voice.assets}
+        return {key for key in keys if self.need(key, False).found}
+
+    def of_voice(self, name: str) -> dict[str, Need]:
+        """The assets of a voice, by name: all that it needs, and the optional ones that are there.
+
+        Raises:
+            UserError: a needed one is missing or damaged.
+        """
+        voice = VOICES[name]
+        needs = {key: self.required(key) for key in voice.assets}
+        optional = {key: self._usable(self.need(key, self._named(key))) for key in voice.optional}
+        return needs | {key: need for key, need in optional.items() if need is not None}
 
     def required(self, key: str) -> Need:
         """An asset that a rule cannot run without.
