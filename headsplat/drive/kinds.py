@@ -10,6 +10,11 @@ from headsplat.registry import Plugin, Registry
 # Head motion: relative to the mean pose of driver and subject, as in the driver's file, or none.
 RELATIVE, ABSOLUTE, STILL = "relative", "absolute", "still"
 HEAD_MOTIONS = (RELATIVE, ABSOLUTE, STILL)
+# Face: differences from the driver's neutral face on top of the subject's, or the driver's codes.
+FACES = (RELATIVE, ABSOLUTE)
+# Range of expressions: the driver's, or scaled to the subject's.
+DRIVER, SUBJECT = "driver", "subject"
+RANGES = (DRIVER, SUBJECT)
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,18 @@ class MotionOptions:
     Attributes:
         head_motion: one of `HEAD_MOTIONS`.
         blinks: add procedural blinks; only for kinds with `blinks`.
+        face: one of `FACES`; this and the following only for kinds with `face`.
+        range: one of `RANGES`.
+        neutral: numbers of neutral frames of the motion; none to find them.
+        subject_neutral: the same of the subject's clip.
     """
 
     head_motion: str = RELATIVE
     blinks: bool = True
+    face: str = RELATIVE
+    range: str = DRIVER
+    neutral: tuple[int, ...] = ()
+    subject_neutral: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,12 +47,15 @@ class MotionKind(Plugin):
         heads: names of the head models that its codes belong to; None for any.
         subject: the file may be given as a subject's name, which means its `track.npz`.
         blinks: its files lack blinks, so that the column `blinks` applies.
+        face: its codes are those of a person with a neutral face of their own, so that the columns
+            `face`, `range`, `neutral` and `subject_neutral` apply.
     """
 
     suffixes: tuple[str, ...] = ()
     heads: tuple[str, ...] | None = None
     subject: bool = False
     blinks: bool = False
+    face: bool = False
 
 
 KINDS: Registry[MotionKind] = Registry(
@@ -50,6 +66,7 @@ KINDS: Registry[MotionKind] = Registry(
             "another subject's track",
             (".npz",),
             subject=True,
+            face=True,
         ),
         "diffposetalk": MotionKind(
             "headsplat.drive.diffposetalk:read_diffposetalk",
@@ -63,6 +80,7 @@ KINDS: Registry[MotionKind] = Registry(
             "Live Link Face's table",
             (".csv",),
             ("ict", "procedural"),
+            face=True,
         ),
     },
 )
