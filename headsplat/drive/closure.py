@@ -8,7 +8,7 @@ faces.
 import torch
 from torch import Tensor
 
-from headsplat.drive.face_clip import FaceClip
+from headsplat.drive.face_clip import FaceClip, ranked
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_to_6d
 
@@ -54,8 +54,7 @@ def _eye_range(clip: FaceClip, neutral: Tensor) -> tuple[Tensor, Tensor]:
     """(2,) openings of the open and of the closed eyes, meters."""
     closed = FrameCode(neutral).replace(eyelids=1.0).vector
     opened, shut = clip.mesh.eyes(torch.stack([neutral, closed]))
-    eyes = clip.mesh.eyes(clip.codes)
-    smallest = eyes.kthvalue(max(1, round(_SMALLEST * len(eyes))), dim=0).values
+    smallest = ranked(clip.mesh.eyes(clip.codes), _SMALLEST)
     if smallest.mean() > _BLINKED * opened.mean():
         smallest = shut.clamp(min=0)
     return opened, torch.minimum(smallest, opened - 1e-4)

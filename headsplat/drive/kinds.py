@@ -12,9 +12,9 @@ RELATIVE, ABSOLUTE, STILL = "relative", "absolute", "still"
 HEAD_MOTIONS = (RELATIVE, ABSOLUTE, STILL)
 # Face: differences from the driver's neutral face on top of the subject's, or the driver's codes.
 FACES = (RELATIVE, ABSOLUTE)
-# Range of expressions: the driver's, or scaled to the subject's.
+# Amplitude of expressions: the driver's, or scaled to the subject's.
 DRIVER, SUBJECT = "driver", "subject"
-RANGES = (DRIVER, SUBJECT)
+AMPLITUDES = (DRIVER, SUBJECT)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MotionOptions:
         head_motion: one of `HEAD_MOTIONS`.
         blinks: add procedural blinks; only for kinds with `blinks`.
         face: one of `FACES`; this and the following only for kinds with `face`.
-        range: one of `RANGES`.
+        amplitude: one of `AMPLITUDES`.
         neutral: numbers of neutral frames of the motion; none to find them.
         subject_neutral: the same of the subject's clip.
     """
@@ -33,7 +33,7 @@ class MotionOptions:
     head_motion: str = RELATIVE
     blinks: bool = True
     face: str = RELATIVE
-    range: str = DRIVER
+    amplitude: str = DRIVER
     neutral: tuple[int, ...] = ()
     subject_neutral: tuple[int, ...] = ()
 
@@ -47,8 +47,8 @@ class MotionKind(Plugin):
         heads: names of the head models that its codes belong to; None for any.
         subject: the file may be given as a subject's name, which means its `track.npz`.
         blinks: its files lack blinks, so that the column `blinks` applies.
-        face: its codes are those of a person with a neutral face of their own, so that the columns
-            `face`, `range`, `neutral` and `subject_neutral` apply.
+        face: its codes are those of a person with a neutral face of their own, so that the options
+            `face`, `amplitude`, `neutral` and `subject_neutral` apply.
     """
 
     suffixes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ a smile or a raised brow in some of them does not count.
 import torch
 from torch import Tensor
 
-from headsplat.drive.face_clip import FaceClip
+from headsplat.drive.face_clip import FaceClip, ranked
 from headsplat.drive.limits import mean_rotation
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_to_6d
@@ -18,6 +18,7 @@ from headsplat.runtime.logs import log
 # Lips count as closed up to this part of the clip's range of openings above its smallest one, at
 # least up to so many meters above it. Clips whose smallest one is beyond `OPEN` have none.
 CLOSED_SHARE, CLOSED, OPEN = 0.1, 1e-3, 4e-3
+EXTREMES = 0.02, 0.98
 # Lids count as open up to this code above their median, eyes as ahead within this angle.
 LIDS, GAZE = 0.12, 0.14
 # Seconds of relaxed frames that a neutral face needs.
@@ -62,11 +63,10 @@ def _named(clip: FaceClip, named: tuple[int, ...]) -> Tensor:
 
 def _relaxed(clip: FaceClip) -> Tensor:
     """(M,) rows of relaxed frames, at most `_MOST`, spread evenly."""
-    usable = clip.usable if clip.usable.any() else torch.ones_like(clip.usable)
-    code = FrameCode(clip.codes)
+    usable, code = clip.usable, FrameCode(clip.codes)
     opening, speed = clip.mesh.opening(clip.codes), clip.speed()
-    low, high = torch.quantile(_some(opening[usable]), opening.new_tensor([0.02, 0.98]))
-    limit = low + max(CLOSED_SHARE * float(high - low), CLOSED)
+    low, high = (ranked(opening[usable], share) for share in EXTREMES)
+    limit = low + (CLOSED_SHARE * (high - low)).clamp(min=CLOSED)
     lids = code.eyelids - code.eyelids[usable].median(0).values
     gaze = axis_angle_from_matrix(matrix_from_6d(code.eyes.unflatten(-1, (2, 6)))).flatten(1)
     gaze = (gaze - gaze[usable].median(0).values).unflatten(1, (2, 3)).norm(dim=-1)
@@ -76,19 +76,13 @@ def _relaxed(clip: FaceClip) -> Tensor:
     span = float(clip.times[-1] - clip.times[0]) / max(1, len(clip.times) - 1)
     if relaxed.sum() * span < RELAXED:
         awake = awake if awake.any() else usable
-        limit = torch.quantile(_some(opening[awake]), LOWEST)
-        relaxed = awake & (opening <= limit)
+        relaxed = awake & (opening <= ranked(opening[awake], LOWEST))
         log.info(
             "%s: no relaxed face with closed lips in %.1f s; neutral: the %d frames with the "
             "lowest opening", clip.name, RELAXED, int(relaxed.sum()),
         )  # fmt: skip
-    return _some(relaxed.nonzero()[:, 0], _MOST)
-
-
-def _some(values: Tensor, most: int = 1 << 20) -> Tensor:
-    """At most so many, spread evenly; `torch.quantile` takes no more than 16 million."""
-    count = min(len(values), most)
-    return values[torch.linspace(0, len(values) - 1, count).round().long()]
+    rows = relaxed.nonzero()[:, 0]
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), _MOST)).round().long()]
 
 
 def _near_mode(clip: FaceClip, codes: Tensor) -> Tensor:

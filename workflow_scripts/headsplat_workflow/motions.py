@@ -5,20 +5,24 @@ Everything here raises `UserError` with one line that names the file, the line a
 
 import difflib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.user_files import file_problem
 
-from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.drive.face_options import COLUMNS as FACE_COLUMNS
+from headsplat.drive.face_options import frame_numbers, frame_text, require_fitting
+from headsplat.drive.kinds import AMPLITUDES, FACES, HEAD_MOTIONS, KINDS, MotionOptions
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 
 COLUMNS = ("name", "kind", "file")
-OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks")
+OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks", *FACE_COLUMNS)
 YES, NO = "yes", "no"
+# Columns of one of a few words, the default first.
+_CHOICES = {"head_motion": HEAD_MOTIONS, "face": FACES, "amplitude": AMPLITUDES}
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,14 @@ class Motion:
         kind: of `headsplat.drive.kinds.KINDS`.
         file: the motion; of a subject its track, which the workflow makes.
         audio: sound or video file, or "".
-        head_motion: of `HEAD_MOTIONS`.
-        blinks: whether blinks are added where the kind lacks them.
+        options: of the motion.
     """
 
     name: str
     kind: str
     file: str
     audio: str = ""
-    head_motion: str = RELATIVE
-    blinks: bool = True
+    options: MotionOptions = field(default_factory=MotionOptions)
 
     @property
     def made(self) -> bool:
@@ -50,8 +52,12 @@ class Motion:
         """Flags of `drive_avatar.py` that depend on the row alone."""
         return {
             "kind": self.kind,
-            "head_motion": self.head_motion,
-            "blinks": YES if self.blinks else NO,
+            "head_motion": self.options.head_motion,
+            "blinks": YES if self.options.blinks else NO,
+            "face": self.options.face,
+            "amplitude": self.options.amplitude,
+            "neutral": frame_text(self.options.neutral),
+            "subject_neutral": frame_text(self.options.subject_neutral),
             "audio": self.audio,
         }
 
@@ -64,8 +70,10 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
     Args:
         table: file with the header `name kind file`; `audio` (a sound or video file),
             `head_motion` (of `HEAD_MOTIONS`, empty for the first) and `blinks` (yes or no, empty
-            for yes; only of kinds that lack blinks) are optional columns. `file` of a `track` may
-            be the name of a subject. Lines that start with '#' are comments.
+            for yes; only of kinds that lack blinks) are optional columns. So are `face` (of
+            `FACES`, empty for the first), `amplitude` (of `AMPLITUDES`, likewise), `neutral` and
+            `subject_neutral` (numbers of frames). `file` of a `track` may be the name of a subject.
+            Lines that start with '#' are comments.
         subjects: names of the subjects.
 
     Raises:
@@ -99,16 +107,30 @@ def _motion(table_row: Row, subjects: Collection[str]) -> Motion:
         )
     if row["audio"] and (trouble := file_problem(row["audio"])):
         raise UserError(f"{where}: the audio '{shown(row['audio'])}' of '{name}' {trouble}")
-    head_motion, blinks = row["head_motion"] or RELATIVE, row["blinks"]
-    if head_motion not in HEAD_MOTIONS:
-        raise UserError(
-            f"{where}: unknown head_motion '{shown(head_motion)}'; one of {', '.join(HEAD_MOTIONS)}"
-        )
-    if blinks and not KINDS[kind].blinks:
+    return Motion(name, kind, file, row["audio"], _options(table_row))
+
+
+def _options(table_row: Row) -> MotionOptions:
+    """Options of a row whose kind is known; `UserError` for those that cannot be used."""
+    row, where, kind = table_row.cells, table_row.where, table_row.cells["kind"]
+    if row["blinks"] and not KINDS[kind].blinks:
         raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
-    if blinks not in ("", YES, NO):
-        raise UserError(f"{where}: 'blinks' is '{shown(blinks)}', expected {YES} or {NO}")
-    return Motion(name, kind, file, row["audio"], head_motion, blinks != NO)
+    if row["blinks"] not in ("", YES, NO):
+        raise UserError(f"{where}: 'blinks' is '{shown(row['blinks'])}', expected {YES} or {NO}")
+    chosen = {}
+    for column, allowed in _CHOICES.items():
+        chosen[column] = row[column] or allowed[0]
+        if chosen[column] not in allowed:
+            raise UserError(
+                f"{where}: unknown {column} '{shown(row[column])}'; one of {', '.join(allowed)}"
+            )
+    require_fitting(where, kind, chosen["face"], [name for name in FACE_COLUMNS if row[name]])
+    for column in ("neutral", "subject_neutral"):
+        try:
+            chosen[column] = frame_numbers(row[column])
+        except UserError as error:
+            raise UserError(f"{where}: {column} {error}") from None
+    return MotionOptions(blinks=row["blinks"] != NO, **chosen)
 
 
 def motion_for(motions: NamedRows[Motion], name: str, head: str) -> Motion:
