@@ -25,7 +25,7 @@ E = len(ARKIT_SHAPES)
 def one_pose(folder, head_motion=ABSOLUTE, subject=SUBJECT, **coefficients):
     """The motion of a table in which every row is the same."""
     table = write_table(folder / "take.csv", [coefficients] * 90)
-    return read_arkit(table, subject, MotionOptions(head_motion))
+    return read_arkit(table, subject, MotionOptions(head_motion, face=ABSOLUTE))
 
 
 def joint(motion, first: int) -> torch.Tensor:
@@ -117,7 +117,7 @@ def test_frame_rate_follows_from_time_codes(tmp_path, fps):
 def test_resampled_by_time(tmp_path):
     rows = [{"MouthSmileLeft": k / 120} for k in range(121)]
     table = write_table(tmp_path / "take.csv", rows, 60)
-    motion = read_arkit(table, SUBJECT, MotionOptions(ABSOLUTE)).resample(25)
+    motion = read_arkit(table, SUBJECT, MotionOptions(ABSOLUTE, face=ABSOLUTE)).resample(25)
     assert len(motion.times) == 51
     smile = motion.condition[:, ARKIT_SHAPES.index("mouthSmile_L")].numpy()
     np.testing.assert_allclose(smile, np.arange(51) / 50, atol=1e-9)
@@ -138,7 +138,7 @@ def test_spelling_order_and_lacking_angles_do_not_matter(tmp_path):
     edit(path, lambda rows: [row[:-lacking][::-1] for row in rows])
     text = path.read_text().replace("JawOpen", "jawOpen").replace("BlendShape", "Blendshape")
     path.write_text("\ufeff" + text)
-    motion = read_arkit(path, SUBJECT, MotionOptions(ABSOLUTE))
+    motion = read_arkit(path, SUBJECT, MotionOptions(ABSOLUTE, face=ABSOLUTE))
     assert joint(motion, E)[0] == pytest.approx(JAW_OPEN / 2)
     torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(70, 3, 3))
 
