@@ -47,7 +47,11 @@ def test_lines_with_their_defaults(folder):
     assert (motions["out"].file, motions["out"].options.head_motion) == ("their.npz", "absolute")
     assert not motions["out"].made
     talk = motions["talk"]
-    assert (talk.audio, talk.options.head_motion, talk.flags()["blinks"]) == ("voice.wav", "still", "no")
+    assert (talk.audio, talk.options.head_motion, talk.flags()["blinks"]) == (
+        "voice.wav",
+        "still",
+        "no",
+    )
     assert list(motions) == ["bob", "out", "talk", "phone"]
 
 
