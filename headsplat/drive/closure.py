@@ -14,7 +14,7 @@ from headsplat.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_t
 
 # The smallest openings of a clip, and up to which part of the open eyes they are closed eyes.
 _SMALLEST, _BLINKED = 0.005, 0.4
-# Lips that the driver opens more than his neutral by the first are closed, by the last are open;
+# Lips that the driver opens more than their neutral by the first are closed, by the last are open;
 # meters.
 LIPS_CLOSED, LIPS_OPEN = 1e-3, 4e-3
 # Step of the jaw's derivative and largest correction, radians.
@@ -43,7 +43,7 @@ def closed_lids(
     open_here, shut_here = _eye_range(driver, here)
     open_there, shut_there = _eye_range(subject, there)
     part = (open_here - driver.mesh.eyes(driver.codes)) / (open_here - shut_here)
-    wanted = open_there - part.clamp(max=1) * (open_there - shut_there)
+    wanted = open_there - part * (open_there - shut_there)
     code = FrameCode(codes)
     bare = subject.mesh.eyes(code.replace(eyelids=0.0).vector)
     slope = (subject.mesh.eyes(code.replace(eyelids=1.0).vector) - bare).clamp(max=-1e-4)

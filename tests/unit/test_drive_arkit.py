@@ -9,6 +9,7 @@ import torch
 
 from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, MotionOptions
+from headsplat.drive.neutral import neutral_face
 from headsplat.formats.arkit.live_link import read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
 from headsplat.heads.ict import parts
@@ -104,6 +105,23 @@ def test_the_head_turns_about_the_neck(tmp_path):
 def test_relative_motion_removes_a_constant_turn(tmp_path):
     motion = one_pose(tmp_path, RELATIVE, HeadYaw=0.4)
     torch.testing.assert_close(motion.rotation[3], SUBJECT.limits.rotation)
+
+
+def test_relative_faces_add_differences_to_the_subjects_neutral_face(tmp_path):
+    rows = [{"MouthSmileLeft": 0.3, "JawOpen": 0.02}] * 80 + [{"MouthSmileLeft": 0.5}] * 10
+    motion = read_arkit(write_table(tmp_path / "take.csv", rows), SUBJECT, MotionOptions())
+    neutral = neutral_face(SUBJECT.clip)
+    face = [*range(E + 6), -2, -1]  # all but the eyes' turns
+    torch.testing.assert_close(motion.condition[3, face], neutral[face], atol=1e-6, rtol=0)
+    smile = ARKIT_SHAPES.index("mouthSmile_L")
+    assert motion.condition[-1, smile] == pytest.approx(min(1, float(neutral[smile]) + 0.2))
+    named = MotionOptions(neutral=(90,))
+    motion = read_arkit(tmp_path / "take.csv", SUBJECT, named)
+    torch.testing.assert_close(motion.condition[-1, face], neutral[face], atol=1e-6, rtol=0)
+    with pytest.raises(
+        UserError, match=r"take\.csv: has no frame 91 for the neutral face; its fra"
+    ):
+        read_arkit(tmp_path / "take.csv", SUBJECT, MotionOptions(neutral=(91,)))
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 60])

@@ -124,7 +124,7 @@ def test_another_person_gets_their_own_neutral_closed_lips_and_closed_eyes():
 
 
 def test_lips_that_the_codes_alone_would_part_are_closed():
-    # The driver closes his lips by his jaw and a code, which a bound of the subject's cuts off.
+    # The driver's neutral pulls the lower lip down, and their closed lips are without this code.
     driver = person(shaped(CODES, mouthLowerDown_L=0.3, mouthLowerDown_R=0.3))
     pressed = shaped(driver.codes[:40], mouthLowerDown_L=0.0, mouthLowerDown_R=0.0)
     driver = person(torch.cat([driver.codes, pressed]))
