@@ -86,6 +86,12 @@ SECTIONS = (
         "rows were trained in batches of 16, the others in batches of 8 by an earlier version. "
         "The training settings were chosen on the demo and the first clip. Expect a little less.",
     ),
+    Section(
+        "transfer", "Faces driven by other people",
+        "python benchmarks/transfer.py --head HEAD TRACK TRACK ...",
+        "Landmark tracks of three real clips of 7, 16 and 71 s. The peer takes the driver's codes "
+        "as they are (`face` `absolute`). Both are measured on the subject's posed mesh.",
+    ),
     Section("rendering_gpu", "Rendering", "python benchmarks/rendering.py"),
     Section("masks_gpu", "Mask networks", "python benchmarks/masks.py", "Random weights."),
     Section("frames", "Frame files", "python benchmarks/frames.py"),

@@ -17,7 +17,16 @@ from headsplat.avatar_video import require_no_folder
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.solve import solve_crop
 from headsplat.drive import run as drive
-from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.drive.face_options import frame_numbers
+from headsplat.drive.kinds import (
+    AMPLITUDES,
+    DRIVER,
+    FACES,
+    HEAD_MOTIONS,
+    KINDS,
+    RELATIVE,
+    MotionOptions,
+)
 from headsplat.evaluate import run as evaluate
 from headsplat.evaluate.split import split_frames
 from headsplat.frames.table import read_frames
@@ -218,6 +227,10 @@ def drive_avatar(
     head_motion: str = RELATIVE,
     blinks: bool = True,
     audio: Path | str | None = None,
+    face: str = RELATIVE,
+    amplitude: str = DRIVER,
+    neutral: Sequence[int] = (),
+    subject_neutral: Sequence[int] = (),
 ) -> None:
     """Render a video of an avatar driven by a motion; a repeated call resumes.
 
@@ -231,19 +244,34 @@ def drive_avatar(
             recorded, "still" none.
         blinks: add procedural blinks to a DiffPoseTalk motion.
         audio: file with sound that starts with the motion.
+        face: of "track" and "arkit": "relative" adds the driver's differences from their neutral
+            face to the avatar's neutral face, "absolute" takes the driver's codes. This and the
+            following are of "relative" only.
+        amplitude: of the expressions, the "driver" one's, or scaled to those that the avatar's clip
+            shows ("subject").
+        neutral: numbers of the motion's neutral frames; by default they are found.
+        subject_neutral: the same of the avatar's clip.
 
     Raises:
-        UserError: files cannot be read or do not belong together, or the audio has no sound.
+        UserError: files cannot be read or do not belong together, an option does not apply, or the
+            audio has no sound.
     """
-    for what, value, allowed in (("kind", kind, KINDS), ("head_motion", head_motion, HEAD_MOTIONS)):
+    for what, value, allowed in (
+        ("kind", kind, KINDS), ("head_motion", head_motion, HEAD_MOTIONS), ("face", face, FACES),
+        ("amplitude", amplitude, AMPLITUDES),
+    ):  # fmt: skip
         if value not in allowed:
             raise UserError(f"{what} '{shown(str(value))}': use one of {', '.join(allowed)}")
     model, out = model_folder(avatar), Path(out)
     require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
     head = packed_head(model, read_metadata(model))
+    options = MotionOptions(
+        head_motion, blinks, face, amplitude,
+        *(frame_numbers(",".join(map(str, frames))) for frames in (neutral, subject_neutral)),
+    )  # fmt: skip
     drive.drive_avatar(
-        model, head, model / TRACK_FILE, _file(Path(motion)), kind, head_motion, blinks,
+        model, head, model / TRACK_FILE, _file(Path(motion)), kind, options,
         None if audio is None else Path(audio), scratch, out, _version(),
     )  # fmt: skip
     shutil.rmtree(scratch, ignore_errors=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
-from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.drive.face_options import add_face_arguments
+from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE, MotionOptions
 from headsplat.drive.run import drive_avatar
 
 
@@ -26,13 +27,18 @@ def main(argv: list[str] | None = None) -> None:
         default="yes",
         help="add blinks where the kind lacks them",
     )
+    add_face_arguments(parser)
     parser.add_argument("--audio", type=Path, help="sound that starts with the motion")
     parser.add_argument("--scratch", type=Path, required=True, help="folder of resumable state")
     parser.add_argument("--out", type=Path, required=True, help="mp4 to write")
     args = parser.parse_args(argv)
+    options = MotionOptions(
+        args.head_motion, args.blinks == "yes", args.face, args.amplitude, args.neutral,
+        args.subject_neutral,
+    )  # fmt: skip
     drive_avatar(
-        args.avatar, args.head, args.track, args.motion, args.kind, args.head_motion,
-        args.blinks == "yes", args.audio, args.scratch, args.out, code_version("drive_avatar"),
+        args.avatar, args.head, args.track, args.motion, args.kind, options, args.audio,
+        args.scratch, args.out, code_version("drive_avatar"),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from headsplat.drive.face_options import add_face_arguments
 from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.runtime.errors import shown
 from headsplat.runtime.failures import user_error
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     drive.add_argument(
         "--head-motion", choices=HEAD_MOTIONS, default=RELATIVE, help="how the head moves"
     )
+    add_face_arguments(drive)
     drive.add_argument("--audio", type=Path, help="sound that starts with the motion")
     drive.add_argument("-o", "--out", type=Path, required=True, help=".mp4 to write")
     return parser
@@ -192,7 +194,11 @@ def _render(args: argparse.Namespace) -> None:
 def _drive(args: argparse.Namespace) -> None:
     from headsplat.command.render import drive
 
-    drive(args.avatar, args.motion, args.kind, args.head_motion, args.audio, args.out)
+    drive(
+        args.avatar, args.motion, args.kind, args.out, head_motion=args.head_motion,
+        audio=args.audio, face=args.face, amplitude=args.amplitude, neutral=args.neutral,
+        subject_neutral=args.subject_neutral,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`headsplat render` and `headsplat drive`: images and videos of an avatar."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,9 +55,7 @@ def render(
                 (place / f"{track.ids[row]:05d}.png").write_bytes(image)
 
 
-def drive(
-    folder: Path, motion: Path, kind: str, head_motion: str, audio: Path | None, out: Path
-) -> None:
+def drive(folder: Path, motion: Path, kind: str, out: Path, **options: Any) -> None:
     """Drive an avatar with a motion; arguments as in `headsplat.drive_avatar`.
 
     Raises:
@@ -64,7 +63,7 @@ def drive(
     """
     if out.suffix != _VIDEO:
         raise UserError(f"{out}: not the name of an {_VIDEO}; give one")
-    headsplat.drive_avatar(folder, motion, out, kind, head_motion=head_motion, audio=audio)
+    headsplat.drive_avatar(folder, motion, out, kind, **options)
 
 
 def _check_out(out: Path, audio: Path | None) -> None:

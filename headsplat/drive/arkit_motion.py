@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.drive.face_clip import FaceClip
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import NECK_JOINT, DrivenSubject
+from headsplat.drive.transfer import transfer_face
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
@@ -31,10 +33,11 @@ def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Mo
 
     Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
     subject's right shoulder, R = R_y R_x R_z in the head's axes. The table has no head position, so
-    the head turns about the neck joint.
+    the head turns about the neck joint. The rows that show a face are numbered from 1.
 
     Raises:
-        UserError: the head's expression shapes have other names, or see `read_live_link`.
+        UserError: the head's expression shapes have other names, the table lacks a row that is
+            named as neutral, or see `read_live_link`.
     """
     head = subject.head
     if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
@@ -54,7 +57,9 @@ def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Mo
     code = FrameCode.pack(exp, six[:, 0], six[:, 1:].flatten(1), lids)
     pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
     turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
-    return Motion(torch.from_numpy(table.times), code.vector, *turned)
+    times = torch.from_numpy(table.times)
+    driver = FaceClip.from_codes(str(path), code.vector, times, subject.clip.mesh)
+    return Motion(times, transfer_face(driver, subject.clip, options), *turned)
 
 
 def _expressions(table: LiveLinkTable, head: HeadModel) -> Tensor:

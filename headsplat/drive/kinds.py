@@ -4,12 +4,19 @@ Importing this module imports no reader, so that planning needs no torch.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from headsplat.registry import Plugin, Registry
 
 # Head motion: relative to the mean pose of driver and subject, as in the driver's file, or none.
 RELATIVE, ABSOLUTE, STILL = "relative", "absolute", "still"
 HEAD_MOTIONS = (RELATIVE, ABSOLUTE, STILL)
+AUTO = "auto"
+# Face: differences from the driver's neutral face on top of the subject's, or the driver's codes.
+FACES = (RELATIVE, ABSOLUTE)
+# Amplitude of expressions: the driver's, or scaled to the subject's.
+DRIVER, SUBJECT = "driver", "subject"
+AMPLITUDES = (DRIVER, SUBJECT)
 
 
 @dataclass(frozen=True)
@@ -19,10 +26,25 @@ class MotionOptions:
     Attributes:
         head_motion: one of `HEAD_MOTIONS`.
         blinks: add procedural blinks; only for kinds with `blinks`.
+        face: one of `FACES`; this and the following only for kinds with `face`.
+        amplitude: one of `AMPLITUDES`.
+        neutral: numbers of neutral frames of the motion; none to find them.
+        subject_neutral: the same of the subject's clip.
+        voice: of `headsplat.speech.voices.VOICES`, or "auto"; this and the following only for kinds
+            with `speech`.
+        voice_file: the `voice.npz` of the personal voice.
+        transcript: text file with the words of the sound.
     """
 
     head_motion: str = RELATIVE
     blinks: bool = True
+    face: str = RELATIVE
+    amplitude: str = DRIVER
+    neutral: tuple[int, ...] = ()
+    subject_neutral: tuple[int, ...] = ()
+    voice: str = AUTO
+    voice_file: Path | None = None
+    transcript: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -34,8 +56,10 @@ class MotionKind(Plugin):
         heads: names of the head models that its codes belong to; None for any.
         subject: the file may be given as a subject's name, which means its `track.npz`.
         blinks: its files lack blinks, so that the column `blinks` applies.
-        speech: its file is a sound that a voice speaks, so that the columns `voice` and
-            `transcript` apply.
+        speech: its file is a sound that a voice speaks, so that the options `voice`, `voice_file`
+            and `transcript` apply.
+        face: its codes are those of a person with a neutral face of their own, so that the options
+            `face`, `amplitude`, `neutral` and `subject_neutral` apply.
     """
 
     suffixes: tuple[str, ...] = ()
@@ -43,6 +67,7 @@ class MotionKind(Plugin):
     subject: bool = False
     blinks: bool = False
     speech: bool = False
+    face: bool = False
 
 
 KINDS: Registry[MotionKind] = Registry(
@@ -53,6 +78,7 @@ KINDS: Registry[MotionKind] = Registry(
             "another subject's track",
             (".npz",),
             subject=True,
+            face=True,
         ),
         "diffposetalk": MotionKind(
             "headsplat.drive.diffposetalk:read_diffposetalk",
@@ -66,6 +92,7 @@ KINDS: Registry[MotionKind] = Registry(
             "Live Link Face's table",
             (".csv",),
             ("ict", "procedural"),
+            face=True,
         ),
         "speech": MotionKind(
             "headsplat.speech.motion:read_speech_motion",

@@ -4,14 +4,15 @@ Rendering a minute of video takes minutes without a GPU. The video is therefore 
 kept in scratch until they are joined. A stopped run resumes after the last complete part.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from headsplat.avatar import WHITE, load_avatar
 from headsplat.avatar_video import BATCH, exact_rate, required_sound, write_images
+from headsplat.drive.face_options import changed, require_fitting
 from headsplat.drive.kinds import KINDS, MotionOptions
-from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.gaussians.raster.extension import serving_device
@@ -26,15 +27,15 @@ from headsplat.video.join import join_videos
 from headsplat.video.parts import VideoParts
 
 
-def read_motion(
-    path: Path, kind: str, subject: DrivenSubject, head_motion: str, with_blinks: bool
-) -> Motion:
-    """Read a motion of any kind; `with_blinks` applies to kinds whose files lack blinks.
+def read_motion(path: Path, kind: str, subject: DrivenSubject, options: MotionOptions) -> Motion:
+    """Read a motion of any kind.
 
     Raises:
-        UserError: the file is not of this kind, or not for this head model.
+        UserError: the file is not of this kind or not for this head model, or an option does not
+            apply to it.
     """
-    return KINDS[kind].load()(path, subject, MotionOptions(head_motion, with_blinks))
+    require_fitting(str(path), kind, options.face, changed(options))
+    return KINDS[kind].load()(path, subject, options)
 
 
 def drive_avatar(
@@ -43,8 +44,7 @@ def drive_avatar(
     track_path: Path,
     motion_path: Path,
     kind: str,
-    head_motion: str,
-    with_blinks: bool,
+    options: MotionOptions,
     audio: Path | None,
     scratch_root: Path,
     out: Path,
@@ -58,25 +58,25 @@ def drive_avatar(
         track_path: its own track: camera, size, frame rate and limits.
         motion_path: file of the motion.
         kind: a key of `headsplat.drive.kinds.KINDS`.
-        head_motion: one of `headsplat.drive.kinds.HEAD_MOTIONS`.
-        with_blinks: add procedural blinks to a DiffPoseTalk motion.
+        options: of the motion.
         audio: file with sound that starts with the motion, or None.
         scratch_root: folder of resumable state.
         out: mp4 to write.
         code: version of the code, part of the key.
 
     Raises:
-        UserError: files that cannot be read or do not belong together, or audio without sound.
+        UserError: files that cannot be read or do not belong together, an option that does not
+            apply to the kind, or audio without sound.
     """
     head = HeadModel.load(head_path)
     track = read_track(track_path, head)
     if len(track) == 0:
         raise UserError(f"{track_path}: has no frames; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
-    subject = DrivenSubject(
-        head, avatar.shape, DrivingLimits.from_track(track, avatar.deformation.code_limit)
+    subject = DrivenSubject.from_track(
+        str(track_path), head, avatar.shape, track, avatar.deformation.code_limit
     )
-    motion = read_motion(motion_path, kind, subject, head_motion, with_blinks).resample(track.fps)
+    motion = read_motion(motion_path, kind, subject, options).resample(track.fps)
     condition = subject.limits.clamp_codes(motion.condition)
     codes = [v.float() for v in (condition, motion.rotation, motion.translation)]
     size = track.width, track.height
@@ -87,7 +87,7 @@ def drive_avatar(
     rate = exact_rate(track.fps)
     inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
     # The sound is added when the parts are joined, so another sound needs no new rendering.
-    parameters = {"kind": kind, "head_motion": head_motion, "blinks": with_blinks}
+    parameters = {"kind": kind, **asdict(options)}
     scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
 
     def draw(rows: slice, path: Path) -> None:

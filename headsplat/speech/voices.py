@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headsplat.drive.kinds import MotionOptions
+from headsplat.drive.kinds import AUTO, MotionOptions
 from headsplat.registry import Plugin, Registry
 from headsplat.runtime.errors import UserError
 
 RATE = 16_000  # Hz, of the samples that a voice takes
-AUTO, PERSONAL = "auto", "personal"
+PERSONAL = "personal"
 
 
 @dataclass(frozen=True)

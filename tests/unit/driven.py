@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from headsplat.avatar import Avatar, save_avatar
-from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
@@ -92,8 +91,8 @@ def make_avatar(head: HeadModel, shape: np.ndarray) -> Avatar:
 
 def make_driven_subject(head: HeadModel, track: Track) -> DrivenSubject:
     """The driven subject of a head and track."""
-    return DrivenSubject(
-        head, torch.from_numpy(np.asarray(track.shape)), DrivingLimits.from_track(track)
+    return DrivenSubject.from_track(
+        "own.npz", head, torch.from_numpy(np.asarray(track.shape)), track
     )
 
 

@@ -240,6 +240,13 @@ def test_a_driven_video_plays_the_motion(doll, track, tmp_path):
     for options, message in (
         ({"kind": "tracks"}, "kind 'tracks': use one of track"),
         ({"kind": "track", "head_motion": "wild"}, "head_motion 'wild': use one of relative"),
+        ({"kind": "track", "face": "own"}, "face 'own': use one of relative, absolute"),
+        ({"kind": "track", "amplitude": "2"}, "amplitude '2': use one of driver, subject"),
+        ({"kind": "track", "neutral": [0]}, "'0' are no frame numbers, such as 12"),
+        ({"kind": "track", "neutral": [99]}, "other.npz: has no frame 99 for the neutral face; i"),
+        ({"kind": "track", "subject_neutral": [99]}, "track.npz: has no frame 99 for the neutral"),
+        ({"kind": "track", "face": "absolute", "neutral": [1]}, "other.npz: face absolute has no"),
+        ({"kind": "diffposetalk", "face": "absolute"}, "diffposetalk motions are not relative to"),
     ):
         with pytest.raises(UserError, match=message):
             headsplat.drive_avatar(doll, tmp_path / "other.npz", tmp_path / "x.mp4", **options)

@@ -9,6 +9,7 @@ import torch
 
 from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, MotionOptions
+from headsplat.drive.neutral import neutral_face
 from headsplat.formats.arkit.live_link import read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
 from headsplat.heads.ict import parts
@@ -25,7 +26,7 @@ E = len(ARKIT_SHAPES)
 def one_pose(folder, head_motion=ABSOLUTE, subject=SUBJECT, **coefficients):
     """The motion of a table in which every row is the same."""
     table = write_table(folder / "take.csv", [coefficients] * 90)
-    return read_arkit(table, subject, MotionOptions(head_motion))
+    return read_arkit(table, subject, MotionOptions(head_motion, face=ABSOLUTE))
 
 
 def joint(motion, first: int) -> torch.Tensor:
@@ -106,6 +107,25 @@ def test_relative_motion_removes_a_constant_turn(tmp_path):
     torch.testing.assert_close(motion.rotation[3], SUBJECT.limits.rotation)
 
 
+def test_relative_faces_add_differences_to_the_subjects_neutral_face(tmp_path):
+    rows = [{"MouthSmileLeft": 0.3, "JawOpen": 0.02}] * 80 + [{"MouthSmileLeft": 0.5}] * 10
+    motion = read_arkit(write_table(tmp_path / "take.csv", rows), SUBJECT, MotionOptions())
+    neutral = neutral_face(SUBJECT.clip)
+    face = [*range(E + 6), -2, -1]  # all but the eyes' turns
+    torch.testing.assert_close(motion.condition[3, face], neutral[face], atol=5e-3, rtol=0)
+    smile = ARKIT_SHAPES.index("mouthSmile_L")
+    assert motion.condition[-1, smile] == pytest.approx(
+        min(1, float(neutral[smile]) + 0.2), abs=5e-3
+    )
+    named = MotionOptions(neutral=(90,))
+    motion = read_arkit(tmp_path / "take.csv", SUBJECT, named)
+    torch.testing.assert_close(motion.condition[-1, face], neutral[face], atol=1e-6, rtol=0)
+    with pytest.raises(
+        UserError, match=r"take\.csv: has no frame 91 for the neutral face; its fra"
+    ):
+        read_arkit(tmp_path / "take.csv", SUBJECT, MotionOptions(neutral=(91,)))
+
+
 @pytest.mark.parametrize("fps", [24, 25, 30, 60])
 def test_frame_rate_follows_from_time_codes(tmp_path, fps):
     rows = [{"JawOpen": k / 100} for k in range(100)]
@@ -117,7 +137,7 @@ def test_frame_rate_follows_from_time_codes(tmp_path, fps):
 def test_resampled_by_time(tmp_path):
     rows = [{"MouthSmileLeft": k / 120} for k in range(121)]
     table = write_table(tmp_path / "take.csv", rows, 60)
-    motion = read_arkit(table, SUBJECT, MotionOptions(ABSOLUTE)).resample(25)
+    motion = read_arkit(table, SUBJECT, MotionOptions(ABSOLUTE, face=ABSOLUTE)).resample(25)
     assert len(motion.times) == 51
     smile = motion.condition[:, ARKIT_SHAPES.index("mouthSmile_L")].numpy()
     np.testing.assert_allclose(smile, np.arange(51) / 50, atol=1e-9)
@@ -138,7 +158,7 @@ def test_spelling_order_and_lacking_angles_do_not_matter(tmp_path):
     edit(path, lambda rows: [row[:-lacking][::-1] for row in rows])
     text = path.read_text().replace("JawOpen", "jawOpen").replace("BlendShape", "Blendshape")
     path.write_text("\ufeff" + text)
-    motion = read_arkit(path, SUBJECT, MotionOptions(ABSOLUTE))
+    motion = read_arkit(path, SUBJECT, MotionOptions(ABSOLUTE, face=ABSOLUTE))
     assert joint(motion, E)[0] == pytest.approx(JAW_OPEN / 2)
     torch.testing.assert_close(motion.rotation, SUBJECT.limits.rotation.expand(70, 3, 3))
 

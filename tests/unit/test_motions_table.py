@@ -7,9 +7,11 @@ import pytest
 from headsplat_workflow.motions import Motion, motion_for, read_motions
 from headsplat_workflow.named_rows import NamedRows
 
+from headsplat.drive.kinds import MotionOptions
 from headsplat.runtime.errors import UserError
 
 HEADER = "name\tkind\tfile\taudio\thead_motion\tblinks\n"
+FACE = "name\tkind\tfile\tface\tamplitude\tneutral\tsubject_neutral\n"
 
 
 @pytest.fixture
@@ -40,12 +42,31 @@ def test_lines_with_their_defaults(folder):
     assert motions["bob"].made
     assert motions["bob"].flags() == {
         "kind": "track", "head_motion": "relative", "blinks": "yes", "audio": "",
+        "face": "relative", "amplitude": "driver", "neutral": "", "subject_neutral": "",
     }  # fmt: skip
-    assert (motions["out"].file, motions["out"].head_motion) == ("their.npz", "absolute")
+    assert (motions["out"].file, motions["out"].options.head_motion) == ("their.npz", "absolute")
     assert not motions["out"].made
     talk = motions["talk"]
-    assert (talk.audio, talk.head_motion, talk.flags()["blinks"]) == ("voice.wav", "still", "no")
+    assert (talk.audio, talk.options.head_motion, talk.flags()["blinks"]) == (
+        "voice.wav",
+        "still",
+        "no",
+    )
     assert list(motions) == ["bob", "out", "talk", "phone"]
+
+
+def test_options_of_the_face(folder):
+    motions = read(
+        folder,
+        FACE + "bob\ttrack\tbob\t\tsubject\t 7,12:14,7\t3\nout\ttrack\tbob\tabsolute\t\t\t\n"
+        "phone\tarkit\ttake.csv\trelative\n",
+    )
+    assert motions["bob"].options == MotionOptions(
+        amplitude="subject", neutral=(7, 12, 13, 14), subject_neutral=(3,)
+    )
+    assert motions["bob"].flags()["neutral"] == "7,12,13,14"
+    assert motions["out"].options == MotionOptions(face="absolute")
+    assert motions["phone"].options == MotionOptions()
 
 
 def test_three_columns_are_enough(folder):
@@ -81,6 +102,15 @@ def test_bad_tables_are_one_line(folder, text, expected):
         (HEADER + "x\tarkit\ttake.csv\t\t\tno\n", "arkit motions have blinks of their own"),
         (HEADER + "x\tdiffposetalk\tspeech.npz\t\t\t2\n", "'blinks' is '2', expected yes or no"),
         (HEADER + "x\tarkit\ttake.csv\t\t\t\tmore\n", "7 cells under 6 columns"),
+        (FACE + "x\ttrack\tbob\town\n", "unknown face 'own'; one of relative, absolute"),
+        (FACE + "x\ttrack\tbob\t\tbig\n", "unknown amplitude 'big'; one of driver, subject"),
+        (FACE + "x\ttrack\tbob\t\t\t0\n", "neutral '0' are no frame numbers, such as 12 or"),
+        (FACE + "x\ttrack\tbob\t\t\t9:1\n", "neutral '9:1' are no frame numbers"),
+        (FACE + "x\ttrack\tbob\t\t\t\t1;2\n", "subject_neutral '1;2' are no frame numbers"),
+        (FACE + "x\ttrack\tbob\t\t\t1:9999999\n", "are more than 1000 frames; name fewer"),
+        (FACE + "x\ttrack\tbob\t\t\t" + "9" * 4000 + "\n", r"'9{100}\.\.\.' are no frame numbers"),
+        (FACE + "x\ttrack\tbob\tabsolute\t\t7\n", "leave 'neutral' empty or set 'face' to rela"),
+        (FACE + "x\tdiffposetalk\tspeech.npz\trelative\n", "diffposetalk motions are not relat"),
         (HEADER + 2 * "x\tarkit\ttake.csv\n", "line 3: the motion 'x' is listed twice"),
     ],
 )

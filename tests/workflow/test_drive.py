@@ -1,11 +1,18 @@
 """Driving in the real workflow: videos requested by name, and invalid motion tables."""
 
 import shutil
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
+import torch
 
+from headsplat.drive.kinds import ABSOLUTE, RELATIVE, MotionOptions
+from headsplat.drive.subject import DrivenSubject
+from headsplat.drive.track_motion import read_track_motion
+from headsplat.heads.model import HeadModel
+from headsplat.track import read_track, write_track
 from headsplat.video.sound import read_sound
 from tests.unit.driven import flame_like, make_subject
 from tests.unit.live_link import write_table
@@ -62,6 +69,26 @@ def test_driven_videos_are_made_on_demand(driven: Checkout) -> None:
     assert np.abs(samples).max() > 0.05
     assert shape(driven, PHONE) == (51, 128, 128)
     assert read_sound(driven.folder / PHONE, 100) is None
+
+
+def test_an_identity_bias_of_a_tracked_clip_is_removed(finished: Checkout, tmp_path) -> None:
+    head = HeadModel.load(finished.folder / "work/heads/procedural.npz")
+    own = read_track(finished.folder / "work/demo/track/track.npz", head)
+    offset = np.random.default_rng(2).uniform(0.05, 0.2, own.exp.shape[1])
+    lids = 0.1 + 0.9 * own.eyelids
+    write_track(tmp_path / "other.npz", replace(own, exp=own.exp + offset, eyelids=lids))
+    subject = DrivenSubject.from_track("own", head, torch.from_numpy(own.shape), own)
+    codes = {
+        face: read_track_motion(tmp_path / "other.npz", subject, MotionOptions(face=face)).condition
+        for face in (RELATIVE, ABSOLUTE)
+    }
+    wanted = own.codes(torch.float64).vector
+    off = {face: (code - wanted).abs().amax(0) for face, code in codes.items()}
+    assert off[ABSOLUTE].max() > 0.18
+    assert off[RELATIVE].max() < 0.04
+    write_track(tmp_path / "same.npz", own)
+    same = read_track_motion(tmp_path / "same.npz", subject, MotionOptions())
+    assert torch.equal(same.condition, wanted)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ Everything here raises `UserError` with one line that names the file, the line a
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,21 @@ from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.subjects import Subject
 from headsplat_workflow.user_files import file_problem
 
-from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.drive.face_options import COLUMNS as FACE_COLUMNS
+from headsplat.drive.face_options import frame_numbers, frame_text, require_fitting
+from headsplat.drive.kinds import AMPLITUDES, AUTO, FACES, HEAD_MOTIONS, KINDS, MotionOptions
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
-from headsplat.speech.voices import AUTO, PERSONAL, VOICES, chosen_voice
+from headsplat.speech.voices import PERSONAL, VOICES, chosen_voice
 
 COLUMNS = ("name", "kind", "file")
-OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks", "voice", "transcript")
+OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks", *FACE_COLUMNS, "voice", "transcript")
 YES, NO = "yes", "no"
 # Kind of the file that the stage `speak_motion` makes of a sound.
 SPOKEN = "motion"
 BUILTIN, BUILTIN_SENTENCE = "builtin", "work/builtin/hello.wav"  # spoken by the built-in voice
+# Columns of one of a few words, the default first.
+_CHOICES = {"head_motion": HEAD_MOTIONS, "face": FACES, "amplitude": AMPLITUDES}
 
 
 @dataclass(frozen=True)
@@ -35,28 +39,26 @@ class Motion:
     Attributes:
         name: unique in the table.
         kind: of `headsplat.drive.kinds.KINDS`.
-        file: the motion; of a subject its track, which the workflow makes; of speech the sound, or
-            `builtin`.
+        file: the motion; of a subject its track, which the workflow makes; of speech the sound.
         audio: sound or video file, or ""; of speech the sound itself by default.
-        head_motion: of `HEAD_MOTIONS`.
-        blinks: whether blinks are added where the kind lacks them.
-        voice: of `headsplat.speech.voices.VOICES`, "auto", or a subject whose voice is taken.
-        transcript: text file with the words of the sound, or "".
+        options: of the motion.
     """
 
     name: str
     kind: str
     file: str
     audio: str = ""
-    head_motion: str = RELATIVE
-    blinks: bool = True
-    voice: str = AUTO
-    transcript: str = ""
+    options: MotionOptions = field(default_factory=MotionOptions)
 
     @property
     def speech(self) -> bool:
         """Whether the file is a sound, of which the stage `speak_motion` makes the motion."""
         return KINDS[self.kind].speech
+
+    @property
+    def transcript(self) -> str:
+        """Text file with the words of the sound, or ""."""
+        return str(self.options.transcript or "")
 
     @property
     def made(self) -> bool:
@@ -67,14 +69,18 @@ class Motion:
         """Flags of `drive_avatar.py` that depend on the row alone."""
         return {
             "kind": SPOKEN if self.speech else self.kind,
-            "head_motion": self.head_motion,
-            "blinks": YES if self.blinks else NO,
+            "head_motion": self.options.head_motion,
+            "blinks": YES if self.options.blinks else NO,
+            "face": self.options.face,
+            "amplitude": self.options.amplitude,
+            "neutral": frame_text(self.options.neutral),
+            "subject_neutral": frame_text(self.options.subject_neutral),
             "audio": self.audio,
         }
 
     def voice_flags(self, voice: str) -> dict[str, str]:
-        """Flags of `speak_motion.py`, with the voice that `self.voice` stands for."""
-        return {"voice": voice, "blinks": YES if self.blinks else NO}
+        """Flags of `speak_motion.py`, with the voice that `options.voice` stands for."""
+        return {"voice": voice, "blinks": YES if self.options.blinks else NO}
 
 
 def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
@@ -84,10 +90,12 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
 
     Args:
         table: file with the header `name kind file`; `audio` (a sound or video file),
-            `head_motion` (of `HEAD_MOTIONS`, empty for the first), `blinks` (yes or no, empty for
-            yes; only of kinds that lack blinks), `voice` and `transcript` (only of speech) are
-            optional columns. `file` of a `track` may be the name of a subject, of `speech`
-            `builtin`. Lines that start with '#' are comments.
+            `head_motion` (of `HEAD_MOTIONS`, empty for the first) and `blinks` (yes or no, empty
+            for yes; only of kinds that lack blinks) are optional columns. So are `face` (of
+            `FACES`, empty for the first), `amplitude` (of `AMPLITUDES`, likewise), `neutral` and
+            `subject_neutral` (numbers of frames); and `voice` and `transcript` (only of speech).
+            `file` of a `track` may be the name of a subject, of `speech` `builtin`. Lines that
+            start with '#' are comments.
         subjects: names of the subjects.
 
     Raises:
@@ -126,24 +134,39 @@ def _motion(row: Mapping[str, str], where: str, subjects: Collection[str]) -> Mo
     for column in ("audio", "transcript"):
         if row[column] and (trouble := file_problem(row[column])):
             raise UserError(f"{where}: the {column} '{shown(row[column])}' of '{name}' {trouble}")
-    head_motion, blinks = row["head_motion"] or RELATIVE, row["blinks"]
-    if head_motion not in HEAD_MOTIONS:
-        raise UserError(
-            f"{where}: unknown head_motion '{shown(head_motion)}'; one of {', '.join(HEAD_MOTIONS)}"
-        )
-    if blinks and not KINDS[kind].blinks:
-        raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
-    if blinks not in ("", YES, NO):
-        raise UserError(f"{where}: 'blinks' is '{shown(blinks)}', expected {YES} or {NO}")
     audio = row["audio"] or (file if KINDS[kind].speech else "")
-    voice = _voice(row, where, kind, subjects)
-    return Motion(name, kind, file, audio, head_motion, blinks != NO, voice, row["transcript"])
+    return Motion(name, kind, file, audio, _options(row, where, subjects))
 
 
-def _voice(row: Mapping[str, str], where: str, kind: str, subjects: Collection[str]) -> str:
+def _options(row: Mapping[str, str], where: str, subjects: Collection[str]) -> MotionOptions:
+    """Options of a row whose kind is known; `UserError` for those that cannot be used."""
+    kind = row["kind"]
+    if row["blinks"] and not KINDS[kind].blinks:
+        raise UserError(f"{where}: {kind} motions have blinks of their own; leave 'blinks' empty")
+    if row["blinks"] not in ("", YES, NO):
+        raise UserError(f"{where}: 'blinks' is '{shown(row['blinks'])}', expected {YES} or {NO}")
+    chosen = {}
+    for column, allowed in _CHOICES.items():
+        chosen[column] = row[column] or allowed[0]
+        if chosen[column] not in allowed:
+            raise UserError(
+                f"{where}: unknown {column} '{shown(row[column])}'; one of {', '.join(allowed)}"
+            )
+    require_fitting(where, kind, chosen["face"], [name for name in FACE_COLUMNS if row[name]])
+    for column in ("neutral", "subject_neutral"):
+        try:
+            chosen[column] = frame_numbers(row[column])
+        except UserError as error:
+            raise UserError(f"{where}: {column} {error}") from None
+    chosen["voice"] = _voice(row, where, subjects)
+    chosen["transcript"] = Path(row["transcript"]) if row["transcript"] else None
+    return MotionOptions(blinks=row["blinks"] != NO, **chosen)
+
+
+def _voice(row: Mapping[str, str], where: str, subjects: Collection[str]) -> str:
     """The voice of a row; `UserError` for one that is unknown, or of a motion without speech."""
-    voice, given = row["voice"] or AUTO, row["voice"] or row["transcript"]
-    if given and not KINDS[kind].speech:
+    voice, kind = row["voice"] or AUTO, row["kind"]
+    if (row["voice"] or row["transcript"]) and not KINDS[kind].speech:
         raise UserError(
             f"{where}: {kind} motions have no voice; leave 'voice' and 'transcript' empty"
         )
@@ -162,9 +185,9 @@ def voice_of(
     Raises:
         UserError: the voice does not serve the subject's head model.
     """
-    if motion.voice in VOICES or motion.voice == AUTO:
-        return chosen_voice(motion.voice, subject.head, assets.voices_found()), subject.name
-    speaker = subjects[motion.voice]
+    if motion.options.voice in (AUTO, *VOICES):
+        return chosen_voice(motion.options.voice, subject.head, assets.voices_found()), subject.name
+    speaker = subjects[motion.options.voice]
     if speaker.head != subject.head:
         raise UserError(
             f"'{motion.name}' has the voice of {speaker.name}, whose head is {speaker.head}; "

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from headsplat.detect.options import CropOptions, DetectOptions
+from headsplat.drive.kinds import AUTO
 from headsplat.evaluate.split import SplitOptions
 from headsplat.formats.registry import ImportSettings
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parsing_models import ParseOptions
 from headsplat.options import option, schema_of
 from headsplat.runtime.watchdog_launcher import DEFAULT_MINUTES
-from headsplat.speech.voices import AUTO
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
