@@ -37,6 +37,22 @@ class PlainDenoiser:
         self.decoder.load_state_dict(
             {k.removeprefix(head): v for k, v in self.weights.items() if k.startswith(head)}
         )
+        self.rows: dict[int, Tensor] = {}
+        self.mask = self._mask() if options["align_mask_width"] > 0 else None
+
+    def _mask(self) -> Tensor:
+        """True where a token does not see an audio frame; the first token sees all."""
+        count = self.own["n_prev_motions"] + self.own["n_motions"]
+        hidden = [[abs(i - j) >= self.own["align_mask_width"] for j in range(count)]
+                  for i in range(count)]  # fmt: skip
+        mask = torch.tensor([[False] * count, *hidden])
+        return mask.to(self.weights["audio_feature_map.bias"].device)
+
+    def time(self, t: int) -> Tensor:
+        if t not in self.rows:
+            row = sinusoid(t, self.own["feature_dim"])
+            self.rows[t] = row.to(self.weights["audio_feature_map.bias"])
+        return self.rows[t]
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         name = f"denoising_net.{name}"
@@ -44,10 +60,8 @@ class PlainDenoiser:
 
     def __call__(self, frames, audio, person, before, heard, t: int, indicator) -> Tensor:
         """Batched tensors of one window -> (E, P + L, motion)."""
-        first = self.weights["denoising_net.person_proj.weight"]
-        time = sinusoid(t, self.own["feature_dim"]).to(first)
-        time = self.linear("diff_step_map.2",
-                           functional.gelu(self.linear("diff_step_map.0", time)))  # fmt: skip
+        time = functional.gelu(self.linear("diff_step_map.0", self.time(t)))
+        time = self.linear("diff_step_map.2", time)
         token = self.linear("person_proj", person)[:, None] + time
         moved = torch.cat([before, frames], 1)
         if self.own["use_indicator"]:
@@ -58,14 +72,7 @@ class PlainDenoiser:
             x = x + sinusoid(x.shape[1], x.shape[2]).to(x)
         else:
             x = x + self.weights["denoising_net.PE"]
-        mask = None
-        if self.own["align_mask_width"] > 0:
-            count = moved.shape[1]
-            mask = torch.zeros(1 + count, count, dtype=torch.bool, device=x.device)
-            for i in range(count):
-                for j in range(count):
-                    mask[1 + i, j] = abs(i - j) >= self.own["align_mask_width"]
-        y = self.decoder(x, torch.cat([heard, audio], 1), memory_mask=mask)
+        y = self.decoder(x, torch.cat([heard, audio], 1), memory_mask=self.mask)
         y = functional.gelu(self.linear("motion_dec.0", y[:, 1:]))
         return self.linear("motion_dec.2", y)
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from headsplat.networks.checkpoints import load_strict
 from headsplat.networks.torch_archive import TorchArchive
 from headsplat.networks.wav2vec import Sizes, Wav2Vec, one_spelling
+from headsplat.runtime.device import fast_products
 from headsplat.runtime.errors import UserError
 from headsplat.speech.diffposetalk.denoiser import Denoiser, alignment_mask
 from headsplat.speech.diffposetalk.settings import AUDIO, STYLE, Settings, read_settings
@@ -75,10 +76,11 @@ class DiffPoseTalk(nn.Module):
         if lacking > 0:
             last = samples[-1] if own.pad_mode == "replicate" else samples.new_zeros(())
             samples = torch.cat([samples, last.expand(lacking)])
-        features = self.audio_encoder.features(_padded(samples)[None])
-        features = _resized(features, 2 * span * windows)
-        heard = _resized(self.audio_encoder.encode(features), span * windows)
-        return self.audio_feature_map(heard)[0], span * windows - silent
+        with fast_products(samples.device):
+            features = self.audio_encoder.features(_padded(samples)[None])
+            features = _resized(features, 2 * span * windows)
+            heard = _resized(self.audio_encoder.encode(features), span * windows)
+            return self.audio_feature_map(heard)[0], span * windows - silent
 
 
 def _padded(samples: Tensor) -> Tensor:
@@ -148,9 +150,7 @@ def build_model(settings: Settings, state: Mapping[str, Tensor], path: Path | st
 
 
 def _fits(have: Sequence[int], want: Sequence[int | None]) -> bool:
-    return len(have) == len(want) and all(
-        n in (None, m) for m, n in zip(have, want, strict=True)
-    )
+    return len(have) == len(want) and all(n in (None, m) for m, n in zip(have, want, strict=True))
 
 
 def derived_shapes(settings: Settings) -> dict[str, tuple[int | None, ...]]:

@@ -3,8 +3,7 @@
 Step number, noise and factors are read from tables on the device: no step waits for the host.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headsplat.runtime.cuda_graph import CudaGraph
+from headsplat.runtime.device import fast_products
 from headsplat.runtime.heartbeat import beat
 from headsplat.speech.diffposetalk.denoiser import Denoiser, Window
 from headsplat.speech.diffposetalk.schedule import Steps
@@ -74,7 +74,7 @@ class StepRunner:
             kept.copy_(given)
         self.x.copy_(start)
         self._row.zero_()
-        with _tf32(self.x.device):
+        with fast_products(self.x.device):
             for first in range(0, self._count, _BLOCK):
                 count = min(_BLOCK, self._count - first)
                 self._fill(count, noises)
@@ -117,15 +117,3 @@ def held(made: Tensor, quantile: float) -> Tensor:
     limit = torch.lerp(values[:, low], values[:, high], place - low)
     limit = limit.clamp(_LOWEST, _HIGHEST)[:, None, None]
     return torch.minimum(torch.maximum(made, -limit), limit)
-
-
-@contextmanager
-def _tf32(device: torch.device) -> Iterator[None]:
-    """Products of float32 in TF32 on a GPU."""
-    before = torch.get_float32_matmul_precision()
-    try:
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
