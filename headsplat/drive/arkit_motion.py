@@ -1,4 +1,4 @@
-"""ARKit blendshape coefficients, as recorded by Live Link Face, as a motion.
+"""ARKit blendshape coefficients, of Live Link Face or a speech network, as a motion.
 
 For head models whose expression shapes have ARKit's names. `JawOpen` drives the jaw joint,
 `EyeBlink` the eyelids and `EyeLook` the eye joints. The recorded eye angles repeat `EyeLook` and
@@ -14,6 +14,7 @@ from torch import Tensor
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import NECK_JOINT, DrivenSubject
+from headsplat.formats.arkit.lam_table import read_lam_table
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
@@ -27,22 +28,41 @@ _BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
 
 
 def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Motion:
-    """Read the table; time 0 is its first row.
+    """Read the table of Live Link Face (`.csv`) or of LAM-A2E (`.json`).
+
+    Raises:
+        UserError: the head's expression shapes have other names, or see `read_live_link` and
+            `read_lam_table`.
+    """
+    require_arkit_head(f"{path}: ", subject.head)
+    read = read_lam_table if path.suffix.lower() == ".json" else read_live_link
+    return motion_from_table(read(path), subject, options)
+
+
+def require_arkit_head(where: str, head: HeadModel) -> None:
+    """Raise `UserError`, which begins with `where`, unless the head's shapes are ARKit's."""
+    if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
+        raise UserError(
+            f"{where}the avatar's head {head.name} has no expression shapes with ARKit's names; "
+            "drive an avatar on the head ict or procedural"
+        )
+
+
+def motion_from_table(
+    table: LiveLinkTable, subject: DrivenSubject, options: MotionOptions
+) -> Motion:
+    """ARKit's coefficients as a motion; time 0 is the table's first row.
 
     Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
     subject's right shoulder, R = R_y R_x R_z in the head's axes. The table has no head position, so
     the head turns about the neck joint.
 
-    Raises:
-        UserError: the head's expression shapes have other names, or see `read_live_link`.
+    Args:
+        table: all 52 coefficients; head angles if it has them.
+        subject: the driven subject, see `require_arkit_head`.
+        options: of the motion.
     """
     head = subject.head
-    if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
-        raise UserError(
-            f"{path}: the avatar's head {head.name} has no expression shapes with ARKit's names; "
-            "drive an avatar on the head ict or procedural"
-        )
-    table = read_live_link(path)
     exp = _expressions(table, head)
     count = len(table.times)
     values = {name: torch.from_numpy(column) for name, column in table.values.items()}
