@@ -157,9 +157,20 @@ def lam_shapes(sizes: dict, spelling: str = "old") -> dict:
     return {f"module.backbone.{k}": v for k, v in shapes.items()}
 
 
+def _mask(tokens: int, frames: int) -> Tensor:
+    """The mask of width 1: a frame sees its own audio frame, the person's token sees all."""
+    hidden = torch.ones(tokens, frames, dtype=torch.bool)
+    hidden[0] = False
+    hidden[1:].fill_diagonal_(False)
+    return hidden
+
+
 def expanded(shapes: dict) -> dict[str, Tensor]:
     """Entries of full shape that share one number, for checks of keys and shapes."""
-    return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+    return {
+        key: _mask(*shape) if key.endswith("alignment_mask") else torch.zeros(()).expand(shape)
+        for key, shape in shapes.items()
+    }
 
 
 def random_state(shapes: dict, seed: int = 0) -> "OrderedDict[str, Tensor]":
@@ -169,11 +180,7 @@ def random_state(shapes: dict, seed: int = 0) -> "OrderedDict[str, Tensor]":
     for key, shape in shapes.items():
         value = torch.randn(shape, generator=generator)
         if key.endswith("alignment_mask"):
-            tokens, frames = shape
-            value = torch.ones(shape, dtype=torch.bool)
-            value[0] = False
-            value[1 + torch.arange(frames), torch.arange(frames)] = False
-            assert tokens == frames + 1
+            value = _mask(*shape)
         elif key.endswith(("bias", "null_style_feat", "null_audio_feat")) or "start_" in key:
             value = value * 0.1
         elif "norm" in key or key.endswith("weight_g") or key.endswith("original0"):
