@@ -1,4 +1,4 @@
-"""ARKit blendshape coefficients, as recorded by Live Link Face, as a motion.
+"""ARKit blendshape coefficients, of Live Link Face or a speech network, as a motion.
 
 For head models whose expression shapes have ARKit's names. `JawOpen` drives the jaw joint,
 `EyeBlink` the eyelids and `EyeLook` the eye joints. The recorded eye angles repeat `EyeLook` and
@@ -16,6 +16,7 @@ from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import NECK_JOINT, DrivenSubject
 from headsplat.drive.transfer import transfer_face
+from headsplat.formats.arkit.lam_table import read_lam_table
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
@@ -29,23 +30,42 @@ _BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
 
 
 def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Motion:
-    """Read the table; time 0 is its first row.
+    """Read the table of Live Link Face (`.csv`) or of LAM-A2E (`.json`).
+
+    Raises:
+        UserError: the head's expression shapes have other names, the table lacks a row that is
+            named as neutral, or see `read_live_link` and `read_lam_table`.
+    """
+    require_arkit_head(f"{path}: ", subject.head)
+    read = read_lam_table if path.suffix.lower() == ".json" else read_live_link
+    return motion_from_table(str(path), read(path), subject, options)
+
+
+def require_arkit_head(where: str, head: HeadModel) -> None:
+    """Raise `UserError`, which begins with `where`, unless the head's shapes are ARKit's."""
+    if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
+        raise UserError(
+            f"{where}the avatar's head {head.name} has no expression shapes with ARKit's names; "
+            "drive an avatar on the head ict or procedural"
+        )
+
+
+def motion_from_table(
+    name: str, table: LiveLinkTable, subject: DrivenSubject, options: MotionOptions
+) -> Motion:
+    """ARKit's coefficients as a motion; time 0 is the table's first row.
 
     Head angles are in radians: yaw to the subject's left, then pitch down, then roll towards the
     subject's right shoulder, R = R_y R_x R_z in the head's axes. The table has no head position, so
     the head turns about the neck joint. The rows that show a face are numbered from 1.
 
-    Raises:
-        UserError: the head's expression shapes have other names, the table lacks a row that is
-            named as neutral, or see `read_live_link`.
+    Args:
+        name: of the table in messages.
+        table: all 52 coefficients; head angles if it has them.
+        subject: the driven subject, see `require_arkit_head`.
+        options: of the motion.
     """
     head = subject.head
-    if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
-        raise UserError(
-            f"{path}: the avatar's head {head.name} has no expression shapes with ARKit's names; "
-            "drive an avatar on the head ict or procedural"
-        )
-    table = read_live_link(path)
     exp = _expressions(table, head)
     count = len(table.times)
     values = {name: torch.from_numpy(column) for name, column in table.values.items()}
@@ -58,7 +78,7 @@ def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Mo
     pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
     turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
     times = torch.from_numpy(table.times)
-    driver = FaceClip.from_codes(str(path), code.vector, times, subject.clip.mesh)
+    driver = FaceClip.from_codes(name, code.vector, times, subject.clip.mesh)
     return Motion(times, transfer_face(driver, subject.clip, options), *turned)
 
 

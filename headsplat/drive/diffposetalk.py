@@ -36,7 +36,7 @@ def read_diffposetalk(path: Path, subject: DrivenSubject, options: MotionOptions
         UserError: the avatar's head is not FLAME 2020, an array is missing, has another shape or
             is not finite.
     """
-    _check_head(path, subject.head)
+    require_flame_2020(f"{path}: ", subject.head)
     arrays = read_npz(path, ("exp", "pose"), "make the file again")
     exp = _array(arrays["exp"], EXPRESSIONS, f"{path}: 'exp'")
     pose = _array(arrays["pose"], POSE, f"{path}: 'pose'")
@@ -44,6 +44,20 @@ def read_diffposetalk(path: Path, subject: DrivenSubject, options: MotionOptions
         raise UserError(
             f"{path}: 'exp' has {len(exp)} frames, 'pose' {len(pose)}; make the file again"
         )
+    return motion_from_codes(exp, pose, subject, options)
+
+
+def motion_from_codes(
+    exp: Tensor, pose: Tensor, subject: DrivenSubject, options: MotionOptions
+) -> Motion:
+    """DiffPoseTalk's codes at 25 fps as a motion.
+
+    Args:
+        exp: (L, 50) float64.
+        pose: (L, 6) global and jaw axis-angle, float64.
+        subject: the driven subject, on FLAME 2020.
+        options: without `blinks` the lids stay open.
+    """
     count = len(exp)
     exp = torch.nn.functional.pad(exp, (0, subject.expressions - EXPRESSIONS))
     turns = matrix_from_axis_angle(pose.unflatten(1, (2, 3)))
@@ -57,12 +71,13 @@ def read_diffposetalk(path: Path, subject: DrivenSubject, options: MotionOptions
     )
 
 
-def _check_head(path: Path, head: HeadModel) -> None:
+def require_flame_2020(where: str, head: HeadModel) -> None:
+    """Raise `UserError`, which begins with `where`, unless the head is FLAME 2020."""
     # FLAME 2023 has other expressions; versions begin with the year.
     fits = head.name in KINDS["diffposetalk"].heads and not head.version.startswith("2023")
     if not fits or head.expression_basis.shape[2] < EXPRESSIONS:
         raise UserError(
-            f"{path}: DiffPoseTalk's codes are those of FLAME 2020, the avatar's head is "
+            f"{where}DiffPoseTalk's codes are those of FLAME 2020, the avatar's head is "
             f"{head.name} {head.version}; drive an avatar that has FLAME 2020"
         )
 

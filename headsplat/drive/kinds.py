@@ -90,7 +90,7 @@ KINDS: Registry[MotionKind] = Registry(
         "arkit": MotionKind(
             "headsplat.drive.arkit_motion:read_arkit",
             "Live Link Face's table",
-            (".csv",),
+            (".csv", ".json"),
             ("ict", "procedural"),
             face=True,
         ),

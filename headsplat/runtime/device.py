@@ -1,6 +1,8 @@
 """Choice of the torch device for training and inference, and the message for GPU out of memory."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -27,6 +29,18 @@ def choose_device(name: str) -> torch.device:
             why += f" to PyTorch {torch.__version__}, which is a CPU build: install a CUDA build"
         raise UserError(f"--device cuda: {why}; or use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """Products of float32 matrices in TF32 (10 bits of mantissa) while the block runs on a GPU."""
+    before = torch.get_float32_matmul_precision()
+    try:
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def shared_gpu(turn: int) -> tuple[torch.device, int]:

@@ -26,6 +26,7 @@ class SpeechOptions:
         motion: head motion and blinks, as for a motion from a file.
         seed: of random numbers; equal sound, files, options and seed give an equal motion.
         device: `auto`, `cpu` or `cuda`.
+        codes: where the voice also writes its codes in its own format; None for nowhere.
         own: values for the voice's own `Options`, by name.
     """
 
@@ -33,6 +34,7 @@ class SpeechOptions:
     motion: MotionOptions = MotionOptions()
     seed: int = 0
     device: str = "auto"
+    codes: Path | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
 
 

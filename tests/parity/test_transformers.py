@@ -8,7 +8,9 @@ from headsplat.networks.wav2vec import Sizes, Wav2Vec, frames, one_spelling
 from headsplat.runtime.errors import UserError
 
 transformers = pytest.importorskip(
-    "transformers", reason="needs transformers: see envs/parity.yaml", exc_type=ImportError
+    "transformers",
+    reason="needs transformers: pip install transformers==5.24.0",
+    exc_type=ImportError,
 )
 TOLERANCE = 1e-4
 

@@ -101,7 +101,7 @@ def _checked(
     # Of rows with equal time codes the first is kept.
     later = np.concatenate([[True], np.diff(times) > 0])
     values = np.array(numbers)[later]
-    _check_range(values, _values(header), path)
+    check_range(values, _values(header), path)
     return LiveLinkTable(times[later], dict(zip(_values(header), values.T, strict=True)))
 
 
@@ -184,7 +184,8 @@ def _times(codes: np.ndarray, lines: Sequence[int], path: Path) -> np.ndarray:
     return times - times[0]
 
 
-def _check_range(values: np.ndarray, names: list[str], path: Path) -> None:
+def check_range(values: np.ndarray, names: list[str], path: Path) -> None:
+    """Raise `UserError` for values (N, C) of named columns that are not of ARKit's units."""
     for name, column in zip(names, values.T, strict=True):
         highest = np.abs(column).max()
         limit = math.pi if name in ROTATIONS else _HIGHEST
