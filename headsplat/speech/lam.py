@@ -145,7 +145,7 @@ def speak(
     smooth = smoothed(damped_in_silence(made, samples))
     times = np.arange(len(smooth)) / FPS
     table = LiveLinkTable(times, dict(zip(NAMES, smooth.T, strict=True)))
-    motion = motion_from_table(table, subject, options.motion)
+    motion = motion_from_table("LAM-A2E", table, subject, options.motion)
     return with_blinks(motion) if options.motion.blinks else motion
 
 

@@ -45,7 +45,7 @@ def speak(
     actor = read_actor(options.files["audio2face"])
     skin = skin_coefficients(actor, samples, own, None if options.device == "cpu" else 0)
     table = as_table(actor.poses.names, Solver(actor).weights(skin))
-    motion = motion_from_table(table, subject, options.motion)
+    motion = motion_from_table("Audio2Face-3D", table, subject, options.motion)
     return with_blinks(motion) if options.motion.blinks else motion
 
 
