@@ -100,7 +100,7 @@ def test_other_entries_are_one_line(tmp_path, monkeypatch, change, expected):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"feature_dim": 1 << 40}, "'feature_dim' is 1099511627776, not 8 to 4096"),
+        ({"feature_dim": 1 << 40}, "'feature_dim' is 1099511627776, not 2 to 4096"),
         ({"n_layers": "8"}, "'n_layers' is '8', not 1 to 64"),
         ({"n_heads": 3}, "a width of 16 is not for 3 heads"),
         ({"n_prev_motions": 13}, "'n_prev_motions' is above 12"),
