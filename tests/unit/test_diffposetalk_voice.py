@@ -220,3 +220,12 @@ def test_other_heads_and_short_sounds_are_one_line(files):
         speak(SOUND[:100], SUBJECT, TRACK, options(files))
     with pytest.raises(UserError, match="steps 501: must be between 0 and 500"):
         speak(SOUND, SUBJECT, TRACK, options(files, own={"steps": 501}))
+
+
+@pytest.mark.parametrize("changed", [{"no_head_pose": True}, {"feature_dim": 8}])
+def test_the_encoder_of_another_model_is_one_line(files, changed):
+    own = TINY_STYLE | changed
+    state = random_state(style_shapes(own))
+    save(files["diffposetalk_style"], own, encoder=state)
+    with pytest.raises(UserError, match=r"style\.pt: is the style encoder of another model"):
+        speak(SOUND, SUBJECT, TRACK, options(files))

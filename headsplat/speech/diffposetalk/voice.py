@@ -128,12 +128,15 @@ def speaker_of(
     elif path.suffix == ".npy":
         style = read_style(path, width)
     else:
-        style = style_of(track, load_style_encoder(path), stats)
-        if len(style) != width:
+        encoder = load_style_encoder(path)
+        theirs, ours = encoder.settings, model.settings
+        if (theirs.feature_dim, theirs.no_head_pose) != (width, ours.no_head_pose):
             raise UserError(
-                f"{path}: makes styles of {len(style)} numbers, the model takes {width}; give the "
-                "encoder that belongs to the model"
+                f"{path}: is the style encoder of another model ({theirs.motion_dim} numbers a "
+                f"frame to {theirs.feature_dim}, not {ours.motion_dim} to {width}); give the one "
+                "that belongs to the model"
             )
+        style = style_of(track, encoder, stats)
     return Speaker(shape, stats, style)
 
 
