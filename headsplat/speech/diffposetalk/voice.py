@@ -38,7 +38,7 @@ class Options:
     threshold: float = option(
         0.0, "quantile of dynamic thresholding, such as 0.99; 0: none", low=0, high=1
     )
-    precision: str = option("tf32", "numbers of the network on a GPU", choices=("tf32", "bf16"))
+    precision: str = option("fp16", "numbers of the network on a GPU", choices=("fp16", "tf32"))
     stats: str = option(
         "file", "where codes are normalized by: the official file, or the subject's own track",
         choices=("file", "subject"),
@@ -159,7 +159,7 @@ def speak_all(
     gpu = device.type == "cuda"
     trained = model.settings.n_diff_steps
     steps = own.steps or (trained if gpu else _SHORT)
-    half = gpu and own.precision == "bf16"
+    half = gpu and own.precision == "fp16"
     log.info(
         "DiffPoseTalk: %d of %d diffusion steps (%s), %d takes on %s",
         min(steps, trained), trained, "DDIM" if steps < trained else "DDPM", len(takes), device,
@@ -173,9 +173,13 @@ def speak_all(
         style = None if speaker.style is None else torch.from_numpy(speaker.style)
         shape = torch.from_numpy(speaker.stats.normalized_shape(speaker.shape))
         rows.append(Take(features, frames, shape, style, SeededNoise(seed, device)))
-    kind = torch.bfloat16 if half else torch.float32
+    kind = torch.float16 if half else torch.float32
     sampling = Sampling(steps, own.audio_scale, own.style_scale, own.threshold, kind)
     made = sample(model, rows, sampling)
+    if not all(torch.isfinite(one).all() for one in made):
+        raise UserError(
+            "DiffPoseTalk's motion is not finite; set precision to tf32, or give the original files"
+        )
     return [
         _codes(one.cpu().numpy(), speaker) for one, (_, speaker, _) in zip(made, takes, strict=True)
     ]
