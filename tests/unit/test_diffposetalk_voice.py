@@ -229,3 +229,11 @@ def test_the_encoder_of_another_model_is_one_line(files, changed):
     save(files["diffposetalk_style"], own, encoder=state)
     with pytest.raises(UserError, match=r"style\.pt: is the style encoder of another model"):
         speak(SOUND, SUBJECT, TRACK, options(files))
+
+
+def test_a_motion_that_is_not_finite_is_one_line(files):
+    state = random_state(talker_shapes(OPTIONS | TINY, SMALL))
+    state["denoising_net.motion_dec.2.weight"] *= 1e38
+    save(files["diffposetalk"], OPTIONS | TINY, model=state)
+    with pytest.raises(UserError, match="DiffPoseTalk's motion is not finite; set precision"):
+        speak(SOUND, SUBJECT, TRACK, options(files))
