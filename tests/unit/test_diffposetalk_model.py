@@ -36,9 +36,9 @@ from tests.unit.small_talker import SMALL_ENCODER, small_model
 TINY_OPTIONS = OPTIONS | TINY
 
 
-@pytest.mark.parametrize("headless", [False, True])
-@pytest.mark.parametrize("spelling", ["old", "new"])
-@pytest.mark.parametrize("names", [dict, old_names])
+@pytest.mark.parametrize(
+    ("headless", "spelling", "names"), [(False, "old", old_names), (True, "new", dict)]
+)
 def test_both_published_sets_load(headless, spelling, names):
     options = OPTIONS | {"no_head_pose": headless}
     shapes = talker_shapes(options, BASE, spelling)
