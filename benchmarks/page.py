@@ -94,6 +94,11 @@ SECTIONS = (
     ),
     Section("rendering_gpu", "Rendering", "python benchmarks/rendering.py"),
     Section("masks_gpu", "Mask networks", "python benchmarks/masks.py", "Random weights."),
+    Section(
+        "speech_networks_gpu", "Speech networks", "python benchmarks/speech_networks.py",
+        "DiffPoseTalk and its speech encoder, random weights of the published sizes. The peer is "
+        "PyTorch's decoder in eager mode, also in TF32, with the guidance entries as one batch.",
+    ),
     Section("frames", "Frame files", "python benchmarks/frames.py"),
     Section(
         "kills", "Kills at random moments",

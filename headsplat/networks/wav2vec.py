@@ -152,7 +152,10 @@ class _Attention(nn.Module):
             project(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        y = functional.scaled_dot_product_attention(q, k, v)
+        if x.is_cuda:
+            # Half precision has the mantissa of TF32, and attention over minutes is fast in it.
+            q, k, v = q.half(), k.half(), v.half()
+        y = functional.scaled_dot_product_attention(q, k, v).to(x.dtype)
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
 

@@ -36,9 +36,9 @@ from tests.unit.small_talker import SMALL_ENCODER, small_model
 TINY_OPTIONS = OPTIONS | TINY
 
 
-@pytest.mark.parametrize("headless", [False, True])
-@pytest.mark.parametrize("spelling", ["old", "new"])
-@pytest.mark.parametrize("names", [dict, old_names])
+@pytest.mark.parametrize(
+    ("headless", "spelling", "names"), [(False, "old", old_names), (True, "new", dict)]
+)
 def test_both_published_sets_load(headless, spelling, names):
     options = OPTIONS | {"no_head_pose": headless}
     shapes = talker_shapes(options, BASE, spelling)
@@ -100,7 +100,7 @@ def test_other_entries_are_one_line(tmp_path, monkeypatch, change, expected):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"feature_dim": 1 << 40}, "'feature_dim' is 1099511627776, not 8 to 4096"),
+        ({"feature_dim": 1 << 40}, "'feature_dim' is 1099511627776, not 2 to 4096"),
         ({"n_layers": "8"}, "'n_layers' is '8', not 1 to 64"),
         ({"n_heads": 3}, "a width of 16 is not for 3 heads"),
         ({"n_prev_motions": 13}, "'n_prev_motions' is above 12"),

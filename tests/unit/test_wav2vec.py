@@ -31,17 +31,17 @@ def test_the_published_layout_loads(spelling):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda s: s.pop("encoder.layers.7.attention.k_proj.bias"), "k_proj.bias' is missing"),
+        (lambda s: s.pop("encoder.layers.1.attention.k_proj.bias"), "k_proj.bias' is missing"),
         (lambda s: s.update(lm_head=torch.zeros(3)), "'lm_head' is not one of this network's"),
         (lambda s: s.update({"encoder.layer_norm.bias": torch.zeros(3)}), r"shape \[3\], not"),
-        (lambda s: s.update(masked_spec_embed=torch.full((768,), torch.nan)), "NaN or infinity"),
+        (lambda s: s.update(masked_spec_embed=torch.full((16,), torch.nan)), "NaN or infinity"),
     ],
 )
 def test_other_layouts_are_one_line(change, expected):
-    state = expanded(encoder_shapes(BASE))
+    state = expanded(encoder_shapes(SMALL))
     change(state)
     with pytest.raises(UserError, match=rf"^hubert\.pt: .*{expected}"):
-        load(state)
+        load(state, Sizes(heads=2, **SMALL))
 
 
 def test_both_spellings_are_one_network():

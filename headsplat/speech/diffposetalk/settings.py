@@ -17,7 +17,7 @@ _ORIGINAL = "give the original checkpoint"
 # Options that are integers, with their lowest and highest value. The published models have 512, 8,
 # 8, 4, 100, 10, 25 and 500.
 _RANGES = {
-    "feature_dim": (8, 4096), "n_heads": (1, 64), "n_layers": (1, 64), "mlp_ratio": (1, 16),
+    "feature_dim": (2, 4096), "n_heads": (1, 64), "n_layers": (1, 64), "mlp_ratio": (1, 16),
     "n_motions": (1, 1000), "n_prev_motions": (1, 500), "fps": (1, 120),
     "n_diff_steps": (1, 10_000),
 }  # fmt: skip

@@ -38,7 +38,7 @@ class Options:
     threshold: float = option(
         0.0, "quantile of dynamic thresholding, such as 0.99; 0: none", low=0, high=1
     )
-    precision: str = option("tf32", "numbers of the network on a GPU", choices=("tf32", "bf16"))
+    precision: str = option("fp16", "numbers of the network on a GPU", choices=("fp16", "tf32"))
     stats: str = option(
         "file", "where codes are normalized by: the official file, or the subject's own track",
         choices=("file", "subject"),
@@ -128,12 +128,15 @@ def speaker_of(
     elif path.suffix == ".npy":
         style = read_style(path, width)
     else:
-        style = style_of(track, load_style_encoder(path), stats)
-        if len(style) != width:
+        encoder = load_style_encoder(path)
+        theirs, ours = encoder.settings, model.settings
+        if (theirs.feature_dim, theirs.no_head_pose) != (width, ours.no_head_pose):
             raise UserError(
-                f"{path}: makes styles of {len(style)} numbers, the model takes {width}; give the "
-                "encoder that belongs to the model"
+                f"{path}: is the style encoder of another model ({theirs.motion_dim} numbers a "
+                f"frame to {theirs.feature_dim}, not {ours.motion_dim} to {width}); give the one "
+                "that belongs to the model"
             )
+        style = style_of(track, encoder, stats)
     return Speaker(shape, stats, style)
 
 
@@ -156,7 +159,7 @@ def speak_all(
     gpu = device.type == "cuda"
     trained = model.settings.n_diff_steps
     steps = own.steps or (trained if gpu else _SHORT)
-    half = gpu and own.precision == "bf16"
+    half = gpu and own.precision == "fp16"
     log.info(
         "DiffPoseTalk: %d of %d diffusion steps (%s), %d takes on %s",
         min(steps, trained), trained, "DDIM" if steps < trained else "DDPM", len(takes), device,
@@ -170,9 +173,13 @@ def speak_all(
         style = None if speaker.style is None else torch.from_numpy(speaker.style)
         shape = torch.from_numpy(speaker.stats.normalized_shape(speaker.shape))
         rows.append(Take(features, frames, shape, style, SeededNoise(seed, device)))
-    kind = torch.bfloat16 if half else torch.float32
+    kind = torch.float16 if half else torch.float32
     sampling = Sampling(steps, own.audio_scale, own.style_scale, own.threshold, kind)
     made = sample(model, rows, sampling)
+    if not all(torch.isfinite(one).all() for one in made):
+        raise UserError(
+            "DiffPoseTalk's motion is not finite; set precision to tf32, or give the original files"
+        )
     return [
         _codes(one.cpu().numpy(), speaker) for one, (_, speaker, _) in zip(made, takes, strict=True)
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 _FLAME_LICENCE = "FLAME licence, research use, own account"
 _FLAME_SITE = "https://flame.is.tue.mpg.de"
 _FLAME_FILE = "https://download.is.tue.mpg.de/download.php?domain=flame&resume=1&sfile="
+_DIFFPOSETALK = "https://github.com/DiffPoseTalk/DiffPoseTalk"
 _RVM = "https://github.com/PeterL1n/RobustVideoMatting"
 _RVM_FILES = f"{_RVM}/releases/download/v1.0.0/"
 
@@ -148,6 +149,38 @@ CATALOGUE: dict[str, Asset] = {
                 "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
         },
         sizes={"face_landmarker.task": 3_758_596},
+    ),
+    "diffposetalk": Asset(
+        "DiffPoseTalk's networks, with or without head rotation",
+        ("diffposetalk.pt", "iter_0110000.pt", "iter_0100000.pt"),
+        "none stated, research use",
+        _DIFFPOSETALK,
+    ),
+    "diffposetalk_stats": Asset(
+        "DiffPoseTalk's statistics of codes, by the data set's request form",
+        ("stats_train.npz",),
+        "CC-BY-SA, as the data set",
+        _DIFFPOSETALK,
+    ),
+    "diffposetalk_style": Asset(
+        "DiffPoseTalk's style encoder, or a style",
+        ("diffposetalk_style.pt", "iter_0026000.pt", "iter_0034000.pt",
+         "diffposetalk_style.npy"),
+        "none stated, research use",
+        _DIFFPOSETALK,
+    ),
+    "audio2face": Asset(
+        "an actor of Audio2Face-3D 2.3, such as Mark: the whole folder",
+        ("Audio2Face-3D-v2.3-Mark", "Audio2Face-3D-v2.3.1-Claire", "Audio2Face-3D-v2.3.1-James",
+         "audio2face"),
+        "NVIDIA Open Model License",
+        "https://huggingface.co/nvidia/Audio2Face-3D-v2.3-Mark",
+    ),
+    "lam": Asset(
+        "LAM-A2E's network, unpacked",
+        ("lam_audio2exp_streaming.tar",),
+        "Apache-2.0",
+        "https://github.com/aigc3d/LAM_Audio2Expression",
     ),
     "lpips_backbone": Asset(
         "torchvision's VGG16, for LPIPS",

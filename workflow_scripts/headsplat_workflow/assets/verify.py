@@ -18,8 +18,8 @@ _PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
 # Magic bytes by suffix; PyTorch's files are zips or, in the old format, pickles.
 _ZIP = (b"PK\x03\x04",)
 _SIGNATURES = {
-    ".zip": _ZIP, ".npz": _ZIP, ".task": _ZIP, ".tar": (*_ZIP, b"\x80"), ".pth": (*_ZIP, b"\x80"),
-    ".npy": (b"\x93NUMPY",), ".xz": (b"\xfd7zXZ",), ".gz": (b"\x1f\x8b",),
+    ".zip": _ZIP, ".npz": _ZIP, ".task": _ZIP, ".pt": _ZIP, ".tar": (*_ZIP, b"\x80"),
+    ".pth": (*_ZIP, b"\x80"), ".npy": (b"\x93NUMPY",), ".xz": (b"\xfd7zXZ",), ".gz": (b"\x1f\x8b",),
 }  # fmt: skip
 _FIELDS = {"sha256", "first_used"}
 _LARGEST = 64 << 20  # bytes of the record of hashes
