@@ -14,9 +14,9 @@ from headsplat.speech.audio import RATE
 BANDS, FFT = 40, 512
 WINDOW, HOP = 400, 160  # samples: 25 and 10 ms
 LOWEST, HIGHEST = 60.0, 7600.0  # Hz
-# Offsets of a frame's window from the frame, in steps of 10 ms: -40 to +120 ms. It is centered
-# 40 ms after the frame, because lips move before their sound.
-OFFSETS = np.arange(-4, 13, 2)
+# Offsets of a frame's window from the frame, in steps of 10 ms: -40 to +100 ms. It is centered
+# after the frame, because lips move before their sound.
+OFFSETS = np.arange(-4, 11, 2)
 FLOOR = 1e-7  # of the power: 16-bit noise
 LOUD = 95  # percentile of a band's power that counts as its loudest speech
 RANGE = np.float32(7.0)  # natural logarithm of the power: 30 dB below that is the floor
@@ -121,20 +121,21 @@ class Normalization:
         return (np.logaddexp(mels, self.floor) - self.mean) / self.std
 
 
-def frame_windows(mels: np.ndarray, times: np.ndarray, lag: float = 0.0) -> np.ndarray:
-    """Normalized log-mels around each video frame.
+def frame_windows(mels: np.ndarray, times: np.ndarray, offsets: np.ndarray = OFFSETS) -> np.ndarray:
+    """Log-mels around each video frame, interpolated between rows.
 
     Args:
         mels: (m, BANDS) rows every 10 ms from time 0.
         times: (n,) seconds of the frames.
-        lag: seconds that the sound is late, added to the times.
+        offsets: (o,) from the frame, in rows.
 
     Returns:
-        (n, 9 * BANDS) float32; the spectrum's ends are repeated beyond it.
+        (n, o * BANDS) float32; the spectrum's ends are repeated beyond it.
     """
-    place = ((times + lag) * RATE / HOP)[:, None] + OFFSETS
+    place = (times * RATE / HOP)[:, None] + offsets
     place = place.clip(0, len(mels) - 1)
     low = place.astype(np.int64)
     high = np.minimum(low + 1, len(mels) - 1)
     share = (place - low)[..., None].astype(np.float32)
-    return (mels[low] * (1 - share) + mels[high] * share).reshape(len(times), -1)
+    windows = mels[low] * (1 - share) + mels[high] * share
+    return windows.reshape(len(times), -1).astype(np.float32)
