@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from headsplat.speech.score import LEAD
-
-REACH = 0.05  # seconds beside a phone within which the lips are closed
-EASE = 0.04  # seconds in which they close and open
-STRENGTH = 0.7  # share of the closed lips in the blend
+LEAD = 0.04  # seconds by which the lips close before the sound
+EASE = 0.04  # seconds beside a phone in which the lips close and open
+STRENGTH = 0.6  # share of the closed lips in the blend
 
 
 def close_lips(
@@ -28,9 +26,9 @@ def closing(times: np.ndarray, spans: np.ndarray) -> np.ndarray:
     """(n,) in 0..1: how much the lips are closing, with smooth flanks."""
     weight = np.zeros(len(times))
     for begin, end in spans - LEAD:
-        first, last = np.searchsorted(times, (begin - REACH - EASE, end + REACH + EASE))
+        first, last = np.searchsorted(times, (begin - EASE, end + EASE))
         near = times[first:last]
-        outside = np.maximum(begin - REACH - near, near - end - REACH).clip(0)
+        outside = np.maximum(begin - near, near - end).clip(0)
         rise = (1 - outside / EASE).clip(0, 1)
         weight[first:last] = np.maximum(weight[first:last], rise * rise * (3 - 2 * rise))
     return weight

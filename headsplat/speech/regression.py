@@ -15,7 +15,7 @@ from scipy.linalg import cho_factor, cho_solve
 CENTERS = 1000
 # Widths of the Gaussians: gamma times the number of features they see.
 WHOLE_GAMMA, SINGLE_GAMMA = 0.5, 1.0
-RIDGES = (0.15, 0.5, 1.5)  # regularizations to choose from
+RIDGES = (0.15, 0.3, 0.6, 1.2)  # regularizations to choose from
 FOLDS = 5
 GAP = 8  # frames between training and held-out frames, a third of a second
 _ROWS = 2048  # rows of the kernel that are computed at once
