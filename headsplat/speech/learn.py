@@ -171,15 +171,22 @@ def fit_voice(
         shapes = clip.shapes(means + chosen * shrink * (made - means))
         scores.append(lip_scores(shapes, clip.seen))
     best = _best(scores)
+    speech = spoken_frames(clip.mels, clip.times)
     level = loudness(clip.mels)[_rows(clip.mels, clip.times)]
     closed = np.median(clip.values[_most_closed(clip.seen.opening)], 0)
     voice = Voice(
         task.fit(RIDGES[best]), closed, shrinks[best], gains[best], clip.levels,
-        np.percentile(near, (2, 50)), clip.track.ids, level, spoken_frames(clip.mels, clip.times),
+        _coverage(near[speech]), clip.track.ids, level, speech,
         clip.track.head_name, clip.track.head_version,
     )  # fmt: skip
     made = means + gains[best] * shrinks[best] * (held_out[best] - means)
     return voice, _report(clip, voice, made, means, spans, RIDGES[best])
+
+
+def _coverage(near: np.ndarray) -> np.ndarray:
+    """Median and distance of the quartiles."""
+    low, middle, high = np.percentile(near, (25, 50, 75))
+    return np.array([middle, high - low])
 
 
 def _best(scores: list[dict[str, float]]) -> int:

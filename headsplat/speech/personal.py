@@ -1,6 +1,6 @@
 """The personal voice: regression from sound to the mouth values of one subject, and its file."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,14 @@ from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.runtime.storage import AGAIN
-from headsplat.speech.features import BANDS, OFFSETS, Normalization, frame_windows, log_mels
+from headsplat.speech.features import BANDS, OFFSETS, Normalization, frame_windows
 from headsplat.speech.mouth import JAW, MouthColumns
 from headsplat.speech.regression import CENTERS, KernelRegression
 
 FORMAT = 1
+# Median nearness of a sound below the clip's own, in distances of its quartiles: up to `NEAR` the
+# voice is trusted, from `FAR` on it is not.
+NEAR, FAR = 0.5, 1.5
 _LONGEST = 1 << 20  # frames of a clip
 _FEATURES = BANDS * len(OFFSETS)
 # Letters: C centers, K mouth values, N frames of the clip.
@@ -35,7 +38,7 @@ class Voice:
         shrink: (K,) factor of each value's deviation from its mean.
         gain: factor of all deviations, which restores the variance that regression loses.
         levels: of the clip's sound.
-        coverage: (2,) nearness of held-out frames, 2nd and 50th percentile.
+        coverage: (2,) nearness of held-out frames with speech: median, and distance of quartiles.
         ids: (N,) frame ids of the clip.
         loudness: (N,) of the clip's sound at these frames.
         speech: (N,) whether the subject speaks.
@@ -56,34 +59,36 @@ class Voice:
     head_version: str
 
     def mouth(
-        self, samples: np.ndarray, times: np.ndarray, levels: Normalization | None = None
+        self, mels: np.ndarray, times: np.ndarray, levels: Normalization
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mouth values that go with a sound.
 
         Args:
-            samples: (n,) float32 at 16 kHz.
+            mels: (m, 40) log-mels of the sound.
             times: (t,) seconds of the frames.
-            levels: of the recording; None takes them from `samples`.
+            levels: of the recording.
 
         Returns:
-            (t, K) float64 values, and (t,) how far the sound is from the clip's: 1 for sound like
-            the clip's own, 0 for sound unlike any of it.
+            (t, K) float64 values, and (t,) nearness of the sound to the clip's.
         """
-        mels = log_mels(samples)
-        normalized = (levels or Normalization.of(mels)).apply(mels)
-        made, near = self.regression.predict(frame_windows(normalized, times))
-        low, usual = self.coverage
-        covered = ((near - low) / max(usual - low, 1e-6)).clip(0, 1)
-        return self.amplified(made), covered
+        made, near = self.regression.predict(frame_windows(levels.apply(mels), times))
+        return self.amplified(made), near
+
+    def trust(self, near: np.ndarray) -> float:
+        """Weight in 0..1 of this voice for a sound whose speech has this nearness, (s,).
+
+        1 for sounds like the subject's own, 0 for those of very different speakers or of noise.
+        """
+        if len(near) == 0:
+            return 1.0
+        usual, spread = self.coverage
+        distance = (usual - np.median(near)) / max(spread, 1e-6)
+        return float(np.clip((FAR - distance) / (FAR - NEAR), 0, 1))
 
     def amplified(self, made: np.ndarray) -> np.ndarray:
         """(t, K) predictions with their deviations from the mean scaled."""
         mean = self.regression.mean.astype(np.float64)
         return mean + self.gain * self.shrink * (made - mean)
-
-    def with_gain(self, gain: float) -> "Voice":
-        """The same voice with another gain."""
-        return replace(self, gain=gain)
 
     def save(self, path: Path | str) -> None:
         """Write `voice.npz` atomically."""
