@@ -22,7 +22,8 @@ LOUD = 95  # percentile of a band's power that counts as its loudest speech
 RANGE = np.float32(7.0)  # natural logarithm of the power: 30 dB below that is the floor
 _LEAST_STD = np.float32(0.1)
 # Speech is this much louder than the recording's quietest, and this near to its loudest.
-_LOUD_ABOVE, _LOUD_BELOW = 0.7, 5.0  # natural logarithm of the power
+_LOUD_ABOVE, _LOUD_BELOW = 0.7, 6.0  # natural logarithm of the power
+_SOFT = 0.35  # of the range between quiet and loud
 LONGEST_STOP = 30  # rows: pauses up to 0.3 s lie within speech
 _BLOCK = 4096  # windows that are transformed at once
 LOOK_AHEAD = (OFFSETS[-1] * HOP + WINDOW // 2) / RATE  # seconds of sound that a frame needs
@@ -73,8 +74,8 @@ def loudness(mels: np.ndarray) -> np.ndarray:
 def spoken(mels: np.ndarray) -> np.ndarray:
     """Which rows of a log-mel spectrum are speech, by loudness: (m, BANDS) -> (m,) bool.
 
-    Loud rows lie nearer to the recording's loud rows than to its quiet ones. Sound of constant
-    loudness is all speech, silence is none, and short stops within speech belong to it.
+    Sound of constant loudness is all speech, silence is none, and short stops within speech belong
+    to it.
     """
     level = loudness(mels)
     quiet, loud = np.percentile(level, (5, LOUD))
@@ -82,7 +83,7 @@ def spoken(mels: np.ndarray) -> np.ndarray:
         return np.zeros(len(level), bool)
     if loud - quiet < _LOUD_ABOVE:
         return np.ones(len(level), bool)
-    return fill_stops(level > max((quiet + loud) / 2, loud - _LOUD_BELOW), LONGEST_STOP)
+    return fill_stops(level > max(quiet + _SOFT * (loud - quiet), loud - _LOUD_BELOW), LONGEST_STOP)
 
 
 def fill_stops(speech: np.ndarray, longest: int) -> np.ndarray:

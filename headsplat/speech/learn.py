@@ -27,6 +27,7 @@ from headsplat.speech.features import (
 from headsplat.speech.lips import Lips, LipShapes
 from headsplat.speech.mouth import MouthColumns
 from headsplat.speech.options import VoiceOptions
+from headsplat.speech.pauses import pausing, rest_in_pauses
 from headsplat.speech.personal import Voice
 from headsplat.speech.phones import closure_spans
 from headsplat.speech.regression import RIDGES, RegressionTask, held_out_means
@@ -40,6 +41,7 @@ STD_RATIO = 0.92  # to which the gain restores the opening's standard deviation
 GAINS = (1.0, 1.5)
 LEAST_SPEED = 0.93  # of the track's lip speed: smoother lips have lower errors but look sleepy
 CLOSED_SHARE = 0.08  # of the frames, the most closed ones
+LEAST_PAUSE = 0.4  # seconds of pauses that tell the lips at rest
 LONGEST = 3600.0
 
 
@@ -97,8 +99,8 @@ def learn_voice(
         head_path: the head model of the track.
         out: `voice.npz` to write.
         report_out: `voice.json` to write: `seconds` of speech, `lag_s`, `gain`, and the
-            cross-validated scores (see `lip_scores`) of the voice and of two baselines, the mean
-            face and a regression from loudness alone.
+            cross-validated scores (see `lip_scores`): `personal` of the regression, `final` with
+            pauses and closures, and of two baselines, `mean` face and regression from `energy`.
         options: see `VoiceOptions`.
         transcript: text of what is said, or None.
 
@@ -175,8 +177,8 @@ def fit_voice(
     level = loudness(clip.mels)[_rows(clip.mels, clip.times)]
     closed = np.median(clip.values[_most_closed(clip.seen.opening)], 0)
     voice = Voice(
-        task.fit(RIDGES[best]), closed, shrinks[best], gains[best], clip.levels,
-        _coverage(near[speech]), clip.track.ids, level, speech,
+        task.fit(RIDGES[best]), closed, _rest(clip, closed), shrinks[best], gains[best],
+        clip.levels, _coverage(near[speech]), clip.track.ids, level, speech,
         clip.track.head_name, clip.track.head_version,
     )  # fmt: skip
     made = means + gains[best] * shrinks[best] * (held_out[best] - means)
@@ -206,26 +208,24 @@ def _report(
     spans: np.ndarray | None,
     ridge: float,
 ) -> dict[str, Any]:
-    fps = clip.track.fps
     energy = frame_windows(loudness(clip.levels.apply(clip.mels))[:, None], clip.times)
     guess = RegressionTask(energy, clip.values, len(OFFSETS)).held_out((ridge,))[0][0]
     report: dict[str, Any] = {
-        "seconds": round(float(voice.speech.sum() / fps), 2), "frames": len(clip.times),
+        "seconds": round(float(voice.speech.sum() / clip.track.fps), 2), "frames": len(clip.times),
         "gain": round(float(voice.gain), 3), "ridge": ridge,
         "personal": lip_scores(clip.shapes(made), clip.seen),
         "mean": lip_scores(clip.shapes(means), clip.seen),
         "energy": lip_scores(clip.shapes(guess), clip.seen),
     }  # fmt: skip
-    report["with_closures"] = report["closure"] = report["closure_track"] = None
+    final = rest_in_pauses(made, clip.mels, clip.times, voice.rest)
+    report["closure"] = report["closure_track"] = None
     if spans is not None and len(spans):
-        # Phones are timed by the sound, frames by the lips; `times` holds the correction.
-        shifted = spans - (clip.times[0] - (clip.track.ids[0] - 1) / fps)
-        times = (clip.track.ids - 1) / fps
-        shapes = clip.shapes(close_lips(made, times, shifted, voice.closed))
-        rows, opening = clip.seen.opening, shapes.opening
-        report["with_closures"] = lip_scores(shapes, clip.seen)
-        report["closure"] = closure_share(opening, rows, shifted, fps)
-        report["closure_track"] = closure_share(rows, rows, shifted, fps)
+        seen = clip.seen.opening
+        final = close_lips(final, clip.times, spans, voice.closed)
+        opening = clip.shapes(final).opening
+        report["closure"] = closure_share(opening, seen, spans, clip.times)
+        report["closure_track"] = closure_share(seen, seen, spans, clip.times)
+    report["final"] = lip_scores(clip.shapes(final), clip.seen)
     return report
 
 
@@ -251,6 +251,15 @@ def _usable(path: Path, head: HeadModel) -> Track:
 def _most_closed(opening: np.ndarray) -> np.ndarray:
     """Rows of the most closed frames."""
     return np.argsort(opening, kind="stable")[: max(1, round(CLOSED_SHARE * len(opening)))]
+
+
+def _rest(clip: Clip, closed: np.ndarray) -> np.ndarray:
+    """(K,) the more closed half of the frames in pauses; `closed` where there are few."""
+    rows = np.flatnonzero(pausing(clip.mels, clip.times) > 0.9)
+    if len(rows) < LEAST_PAUSE * clip.track.fps:
+        return closed
+    opening = clip.seen.opening[rows]
+    return np.median(clip.values[rows[opening <= np.median(opening)]], 0)
 
 
 def _shrink(

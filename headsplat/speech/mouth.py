@@ -14,8 +14,11 @@ from headsplat.rotations import (
     matrix_from_axis_angle,
     matrix_to_6d,
 )
+from headsplat.track import Track
 
 JAW = 3  # the last values: axis-angle of the jaw, radians
+# Motion of the lips below this share of the largest is left to the rest of the face.
+_DAMPING = 0.02
 _MOVED = ("mouth", "jaw", "cheek", "nose", "tongue")
 
 
@@ -65,3 +68,35 @@ class MouthColumns:
         exp[:, torch.from_numpy(self.rows)] = torch.from_numpy(mouth).to(exp.dtype)
         jaw = matrix_from_axis_angle(torch.from_numpy(values[:, -JAW:].astype(np.float64)))
         return code.replace(exp=exp, jaw=matrix_to_6d(jaw).to(exp.dtype)).vector
+
+
+def with_mouth(
+    condition: Tensor, mouth: np.ndarray, columns: MouthColumns, head: HeadModel, track: Track
+) -> Tensor:
+    """Frame codes of a face with another mouth.
+
+    On heads with named shapes the mouth's are replaced. On others (FLAME) each shape moves lips and
+    brows together: the mouth's coefficients are taken, plus the part of the face's deviation from
+    its mean that leaves the lips where they are.
+
+    Args:
+        condition: (n, C) float64 codes of the face.
+        mouth: (n, K) mouth values.
+        columns: which codes they are.
+        head: the head model.
+        track: the subject's, for its mean.
+    """
+    made = columns.put(condition, mouth)
+    if columns.named:
+        return made
+    mean = torch.from_numpy(track.exp.astype("f8")).mean(0)
+    rest = (FrameCode(condition).exp - mean) @ _without_lips(head)
+    return FrameCode(made).replace(exp=FrameCode(made).exp + rest).vector
+
+
+def _without_lips(head: HeadModel) -> Tensor:
+    """(E, E) symmetric: removes the part of coefficients that moves the lips."""
+    lips = head.expression_basis[head.regions["lips"]].reshape(-1, len(head.expression_std))
+    values, vectors = torch.linalg.eigh(torch.from_numpy(lips.T.astype("f8") @ lips))
+    moved = values / (values + _DAMPING**2 * values[-1])
+    return torch.eye(len(values), dtype=torch.float64) - (vectors * moved) @ vectors.T

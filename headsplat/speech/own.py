@@ -18,12 +18,11 @@ from headsplat.speech.closures import close_lips
 from headsplat.speech.features import HOP, Normalization, log_mels, loudness, spoken
 from headsplat.speech.idle import idle_motion, seed_of
 from headsplat.speech.lips import Lips
-from headsplat.speech.mouth import JAW, MouthColumns
+from headsplat.speech.mouth import JAW, MouthColumns, with_mouth
 from headsplat.speech.pauses import rest_in_pauses
 from headsplat.speech.personal import Voice, read_voice
 from headsplat.speech.phones import Phones, find_phones
 from headsplat.speech.texture import Texture, play_clip
-from headsplat.speech.upper_face import with_mouth
 from headsplat.speech.visemes import viseme_values
 from headsplat.track import Track
 
@@ -75,11 +74,11 @@ def speech_motion(
     mels = log_mels(speech.samples)
     levels = Normalization.of(mels)
     habits = Habits.of(subject.head, track)
-    closed = habits.closed if voice is None else voice.closed
+    closed, rest = (habits.closed,) * 2 if voice is None else (voice.closed, voice.rest)
     mouth = _mouth(voice, phones, mels, levels, times, subject.head, habits, closed)
+    mouth = rest_in_pauses(mouth, mels, times, rest)
     if phones is not None:
         mouth = close_lips(mouth, times, phones.labials(), closed)
-    mouth = rest_in_pauses(mouth, mels, times, closed)
     texture = upper_face(samples, mels, times, subject, track, voice, with_blinks)
     columns = MouthColumns.of(subject.head)
     condition = with_mouth(texture.condition, mouth, columns, subject.head, track)

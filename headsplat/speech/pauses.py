@@ -4,25 +4,30 @@ import numpy as np
 
 from headsplat.speech.audio import RATE
 from headsplat.speech.features import HOP, spoken
+from headsplat.speech.mouth import JAW
 
 EASE = 0.2  # seconds in which lips close and open
 LEAD = 0.1  # seconds before the sound at which they are open again
-STRENGTH = 0.8  # share of the closed lips; breath keeps them moving
+STRENGTH = 0.8  # share of the resting lips in the blend
+BREATH, BREATH_HERTZ = 0.006, 0.25  # radians by which the jaw sinks with each breath
 
 
 def rest_in_pauses(
-    values: np.ndarray, mels: np.ndarray, times: np.ndarray, closed: np.ndarray
+    values: np.ndarray, mels: np.ndarray, times: np.ndarray, rest: np.ndarray
 ) -> np.ndarray:
-    """Mouth values that approach closed lips where the sound pauses for more than 0.3 s.
+    """Mouth values that approach resting lips where the sound pauses for more than 0.3 s.
 
     Args:
         values: (n, K) mouth values.
         mels: (m, 40) log-mels of the sound.
         times: (n,) seconds.
-        closed: (K,) the subject's closed lips.
+        rest: (K,) the subject's lips at rest.
     """
     weight = STRENGTH * pausing(mels, times)[:, None]
-    return values * (1 - weight) + weight * closed
+    made = values * (1 - weight) + weight * rest
+    breath = BREATH * (1 - np.cos(2 * np.pi * BREATH_HERTZ * times)) / 2
+    made[:, -JAW] += weight[:, 0] * breath
+    return made
 
 
 def pausing(mels: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -21,7 +21,8 @@ _LONGEST = 1 << 20  # frames of a clip
 _FEATURES = BANDS * len(OFFSETS)
 # Letters: C centers, K mouth values, N frames of the clip.
 _SHAPES = {
-    "centers": f"C {_FEATURES}", "weights": "C K", "mean": "K", "closed": "K", "shrink": "K",
+    "centers": f"C {_FEATURES}", "weights": "C K", "mean": "K", "closed": "K", "rest": "K",
+    "shrink": "K",
     "levels": f"3 {BANDS}", "coverage": "2", "gain": "", "ids": "N", "loudness": "N", "speech": "N",
     "format": "", "head_name": "", "head_version": "",
 }  # fmt: skip
@@ -34,7 +35,8 @@ class Voice:
 
     Attributes:
         regression: from windows of normalized log-mels to K mouth values (see `MouthColumns`).
-        closed: (K,) the subject's closed lips.
+        closed: (K,) the subject's lips at p, b and m.
+        rest: (K,) the subject's lips in pauses.
         shrink: (K,) factor of each value's deviation from its mean.
         gain: factor of all deviations, which restores the variance that regression loses.
         levels: of the clip's sound.
@@ -48,6 +50,7 @@ class Voice:
 
     regression: KernelRegression
     closed: np.ndarray
+    rest: np.ndarray
     shrink: np.ndarray
     gain: float
     levels: Normalization
@@ -93,13 +96,16 @@ class Voice:
     def save(self, path: Path | str) -> None:
         """Write `voice.npz` atomically."""
         r, n = self.regression, self.levels
+        floats = {
+            "centers": r.centers, "weights": r.weights, "mean": r.mean, "closed": self.closed,
+            "rest": self.rest, "shrink": self.shrink, "gain": np.array(self.gain),
+            "levels": np.stack([n.floor, n.mean, n.std]), "coverage": self.coverage,
+            "loudness": self.loudness,
+        }  # fmt: skip
         write_npz(
-            path, format=np.int32(FORMAT), centers=r.centers, weights=r.weights, mean=r.mean,
-            closed=self.closed.astype("f4"), shrink=self.shrink.astype("f4"),
-            gain=np.float32(self.gain), levels=np.stack([n.floor, n.mean, n.std]),
-            coverage=self.coverage.astype("f4"), ids=self.ids.astype("i4"),
-            loudness=self.loudness.astype("f4"), speech=self.speech,
+            path, format=np.int32(FORMAT), ids=self.ids.astype("i4"), speech=self.speech,
             head_name=np.array(self.head_name), head_version=np.array(self.head_version),
+            **{name: value.astype(np.float32) for name, value in floats.items()},
         )  # fmt: skip
 
 
@@ -134,7 +140,7 @@ def read_voice(path: Path | str, head: HeadModel) -> Voice:
         *(arrays[name].astype(np.float32) for name in ("centers", "weights", "mean")), len(OFFSETS)
     )
     return Voice(
-        regression, arrays["closed"], arrays["shrink"], float(arrays["gain"]),
+        regression, arrays["closed"], arrays["rest"], arrays["shrink"], float(arrays["gain"]),
         Normalization(*arrays["levels"].astype(np.float32)), arrays["coverage"], arrays["ids"],
         arrays["loudness"], arrays["speech"], *made_for,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def lip_scores(made: LipShapes, seen: LipShapes) -> dict[str, float]:
 
 
 def closure_share(
-    opening: np.ndarray, reference: np.ndarray, spans: np.ndarray, fps: float
+    opening: np.ndarray, reference: np.ndarray, spans: np.ndarray, times: np.ndarray
 ) -> float | None:
     """Share of lip closures of a sound at which the lips close.
 
@@ -39,7 +39,7 @@ def closure_share(
         opening: (N,) mm of the made lips, or of the track's own.
         reference: (N,) mm of the track, whose 5th and 95th percentile tell what is closed.
         spans: (p, 2) seconds, begin and end of each p, b and m.
-        fps: frames per second.
+        times: (N,) seconds of the frames on the time axis of the sound.
 
     Returns:
         Share in 0..1; None without spans.
@@ -50,9 +50,8 @@ def closure_share(
     limit = low + CLOSED_SHARE * (high - low)
     closed = []
     for begin, end in spans:
-        first = max(0, int(np.ceil((begin - LEAD - SLACK) * fps)))
-        last = int((end - LEAD + SLACK) * fps) + 1
-        if len(part := opening[first:last]):
+        near = slice(*np.searchsorted(times, (begin - LEAD - SLACK, end - LEAD + SLACK)))
+        if len(part := opening[near]):
             closed.append(part.min() < limit)
     return float(np.mean(closed)) if closed else None
 

@@ -103,6 +103,28 @@ def play_clip(
     return _faded(track, pieces, count, length, fade)
 
 
+def loop_clip(track: Track, seconds: float) -> Texture | None:
+    """Endless motion for sounds of unknown length: its last frame leads into its first.
+
+    Args:
+        track: the subject's.
+        seconds: length, about.
+
+    Returns:
+        The motion; None for a clip with less than ten usable seconds.
+    """
+    runs = usable_runs(track)
+    if sum(map(len, runs)) < LEAST_CLIP * track.fps:
+        return None
+    length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
+    starts = _candidates(runs, length + fade, max(1, round(STEP * track.fps)))
+    slots = max(2, round(seconds / STRETCH))
+    chosen = _cheapest(np.zeros((slots, len(starts))), _joins(track, starts, length, fade))
+    pieces = [starts[k][0][starts[k][1] : starts[k][1] + length + fade] for k in chosen]
+    whole = _faded(track, [*pieces, pieces[0]], slots * length + fade, length, fade)
+    return Texture(whole.condition[fade:], whole.rotation[fade:], whole.translation[fade:])
+
+
 def _candidates(runs: list[np.ndarray], size: int, step: int) -> list[tuple[np.ndarray, int]]:
     """(run, first place in it) of the stretches to choose from."""
     every = [(run, start) for run in runs for start in range(0, len(run) - size + 1, step)]
