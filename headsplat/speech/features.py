@@ -14,9 +14,9 @@ from headsplat.speech.audio import RATE
 BANDS, FFT = 40, 512
 WINDOW, HOP = 400, 160  # samples: 25 and 10 ms
 LOWEST, HIGHEST = 60.0, 7600.0  # Hz
-# Offsets of a frame's window from the frame, in steps of 10 ms: -40 to +100 ms. It is centered
-# after the frame, because lips move before their sound.
-OFFSETS = np.arange(-4, 11, 2)
+# Offsets of a frame's window from the frame, in steps of 10 ms: -40 to +80 ms. It is centered
+# after the frame, because lips move before their sound. Longer windows predict worse.
+OFFSETS = np.arange(-4, 9, 2)
 FLOOR = 1e-7  # of the power: 16-bit noise
 LOUD = 95  # percentile of a band's power that counts as its loudest speech
 RANGE = np.float32(7.0)  # natural logarithm of the power: 30 dB below that is the floor

@@ -8,6 +8,8 @@ CLOSED_PERCENTILE, OPEN_PERCENTILE = 5, 95
 CLOSED_SHARE = 0.25  # of that range: closed lips are nearer to the lower percentile
 SLACK, LEAD = 0.04, 0.06  # seconds beside a phone, and by which its closure precedes the sound
 
+_CONSTANT = 1e-5  # relative deviation of values that are constant but for rounding
+
 
 def lip_scores(made: LipShapes, seen: LipShapes) -> dict[str, float]:
     """Agreement of lips over the same N frames.
@@ -57,7 +59,7 @@ def closure_share(
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    if min(a.std(), b.std()) < 1e-9:
+    if any(v.std() <= _CONSTANT * (np.abs(v).max() + 1e-9) for v in (a, b)):
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 

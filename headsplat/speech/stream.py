@@ -60,7 +60,8 @@ class Speaker:
         self._sound = np.zeros(WINDOW // 2, np.float32)
         self._mels = np.zeros((0, BANDS), np.float32)
         self._first_row = 0  # number of the first kept row of log-mels
-        self._frames = 0
+        self._frames, self._samples = 0, 0
+        self._end: int | None = None  # number of frames of the whole sound, once it is known
         self._quiet = _PAUSE  # rows since the last loud one
         self._rest: list[float] = []
         self._sums = np.zeros((3, BANDS))
@@ -74,6 +75,7 @@ class Speaker:
         Returns:
             A batch of frames with ids from 1 on, or None if there is none yet.
         """
+        self._samples += len(chunk)
         self._sound = np.concatenate([self._sound, np.asarray(chunk, np.float32)])
         count = (len(self._sound) - WINDOW) // HOP + 1
         if count <= 0:
@@ -87,7 +89,8 @@ class Speaker:
 
     def finish(self) -> Frame | None:
         """The last frames, as if silence followed; then the speaker can be fed no more."""
-        return self.feed(np.zeros(round(LOOK_AHEAD * RATE) + WINDOW, np.float32))
+        self._end = max(1, round(self._samples / RATE * self._track.fps))
+        return self.feed(np.zeros(round(LOOK_AHEAD * RATE) + RATE // 10, np.float32))
 
     def frames(self, chunks: Iterator[np.ndarray]) -> Iterator[Frame]:
         """Batches of frames for all chunks of a sound, in order."""
@@ -117,7 +120,7 @@ class Speaker:
         fps, rows = self._track.fps, self._first_row + len(self._mels)
         # The row after the last offset is needed to interpolate.
         last = int((rows - 2 - OFFSETS[-1]) * HOP / RATE * fps + 1e-6)
-        numbers = np.arange(self._frames, last + 1)
+        numbers = np.arange(self._frames, last + 1 if self._end is None else self._end)
         if len(numbers) == 0:
             return None
         times = numbers / fps
