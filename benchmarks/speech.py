@@ -4,9 +4,9 @@
     python benchmarks/speech.py --demo work/demo --video work/builtin/demo.mp4 \
         --head work/heads/procedural.npz --sound other.wav
 
-With `--clip` the numbers are cross-validated on the clip. With `--demo` they are those of words that
-the built-in clip does not hold, against their ground truth. With `--tracked` they are against the
-track of a clip of these words. `--out` writes the rows to a file of results.
+The numbers are cross-validated on the clip. With `--demo` they are also those of words that the
+built-in clip does not hold, against their ground truth; with `--tracked`, against the track of a
+clip of these words. `--out` writes the rows to a file of results.
 """
 
 import argparse

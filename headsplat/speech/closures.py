@@ -2,9 +2,9 @@
 
 import numpy as np
 
-LEAD = 0.04  # seconds by which the lips close before the sound
+LEAD = 0.03  # seconds by which the lips close before the sound
 EASE = 0.04  # seconds beside a phone in which the lips close and open
-STRENGTH = 0.6  # share of the closed lips in the blend
+STRENGTH = 0.5  # share of the closed lips in the blend
 
 
 def close_lips(

@@ -7,7 +7,7 @@ from headsplat.speech.features import HOP, spoken
 from headsplat.speech.mouth import JAW
 
 EASE = 0.2  # seconds in which lips close and open
-LEAD = 0.1  # seconds before the sound at which they are open again
+LEAD = 0.15  # seconds before the sound at which they are open again
 STRENGTH = 0.8  # share of the resting lips in the blend
 BREATH, BREATH_HERTZ = 0.006, 0.25  # radians by which the jaw sinks with each breath
 
