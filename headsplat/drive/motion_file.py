@@ -59,7 +59,7 @@ def read_motion_file(path: Path, subject: DrivenSubject, options: MotionOptions)
                 f"numbers of {list(expected)}; {fix}"
             )
         values[name] = torch.from_numpy(value.astype(np.float64))
-        require_finite(values[name], f"{path}: '{name}'")
+        require_finite(values[name].reshape(count, -1), f"{path}: '{name}'")
     if (values["times"].diff() <= 0).any():
         raise UserError(f"{path}: 'times' does not increase; {fix}")
     motion = Motion(**values)

@@ -10,6 +10,7 @@ EASE = 0.2  # seconds in which lips close and open
 LEAD = 0.15  # seconds before the sound at which they are open again
 STRENGTH = 0.8  # share of the resting lips in the blend
 BREATH, BREATH_HERTZ = 0.006, 0.25  # radians by which the jaw sinks with each breath
+LEAST_BREATH = 0.2  # share of it within speech, so that stops of the sound do not freeze the lips
 
 
 def rest_in_pauses(
@@ -26,7 +27,7 @@ def rest_in_pauses(
     weight = STRENGTH * pausing(mels, times)[:, None]
     made = values * (1 - weight) + weight * rest
     breath = BREATH * (1 - np.cos(2 * np.pi * BREATH_HERTZ * times)) / 2
-    made[:, -JAW] += weight[:, 0] * breath
+    made[:, -JAW] += np.maximum(weight[:, 0], LEAST_BREATH) * breath
     return made
 
 

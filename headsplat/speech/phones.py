@@ -141,6 +141,7 @@ def _words(path: Path) -> list[str]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as text; give a UTF-8 file") from error
     plain = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     letters = [letter for letter in plain if letter.isalpha()]
     if not letters:
         raise UserError(f"{path}: holds no words; write what is said, or leave the cell empty")

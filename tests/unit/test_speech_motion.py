@@ -88,7 +88,8 @@ def test_nothing_freezes_and_nothing_jumps(voice):
     assert code.eyelids.diff(dim=0).abs().max() <= 1.2 * np.diff(
         voice.clip.track.eyelids, axis=0).max()  # fmt: skip
     vertices = voice.lips.shapes(motion.condition).vertices
-    assert np.linalg.norm(np.diff(vertices, axis=0), axis=-1).max(1).min() > 1e-3
+    moved = np.linalg.norm(vertices[5:] - vertices[:-5], axis=-1).max(1)
+    assert moved.min() > 1e-3
 
 
 def test_lips_rest_in_silence(voice):

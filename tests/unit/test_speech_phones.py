@@ -29,13 +29,13 @@ def test_a_known_text_is_aligned(shared, tmp_path):
     samples = read_speech(shared / "data/audio/to_be_or.wav").samples
     (tmp_path / "t.txt").write_text("To be or not to be, that is the question.")
     phones = find_phones(samples, tmp_path / "t.txt")
-    letters = [name for name in phones.names if name != "SIL"]
-    assert letters[:4] == ["T", "AH", "B", "IY"] or letters[:4] == ["T", "UW", "B", "IY"]
+    letters = " ".join(name for name in phones.names if name != "SIL")
+    assert letters.startswith("T IH B IY AO R N AA T T AH B IY DH AE T IH Z DH AH K W EH S CH AH N")
     assert (np.diff(phones.spans[:, 0]) > 0).all()
 
 
 def test_words_in_another_language_are_refused(tmp_path):
-    (tmp_path / "t.txt").write_text("Mesdames et messieurs, voil\u00e0 nous sommes aujourd'hui ici")
+    (tmp_path / "t.txt").write_text("Hyv\u00e4t kuulijat, tervetuloa t\u00e4n\u00e4\u00e4n takaisin")
     with pytest.raises(UserError, match="not in the English"):
         find_phones(np.zeros(RATE, np.float32), tmp_path / "t.txt")
 
