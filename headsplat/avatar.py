@@ -211,6 +211,14 @@ class Avatar:
         video = import_module("headsplat.avatar_video")
         video.render_video(self, frames, Path(path), audio, fps, background)
 
+    def say(self, sound: Path | str, out: Path | str, track: Track, **options: Any) -> None:
+        """Render a video of the avatar that says a sound; see `headsplat.avatar_speech.say`."""
+        import_module("headsplat.avatar_speech").say(self, sound, out, track, **options)
+
+    def speaker(self, track: Track, voice: Path | str) -> Any:
+        """Frames while somebody speaks; see `headsplat.avatar_speech.speaker`."""
+        return import_module("headsplat.avatar_speech").speaker(self, track, voice)
+
     @torch.no_grad()
     def render_codes(
         self,

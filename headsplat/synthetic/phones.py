@@ -93,4 +93,15 @@ PHRASES: tuple[str, ...] = (
     "p aa p ax m ey_ d f ay_ v p ay_ z",
 )
 
+# Other words from the same phones. No clip is rendered of them: a voice learned from the clip is
+# tested on them.
+TEST_PHRASES: tuple[str, ...] = (
+    "n uw p iy p ax l w ey_ t ax t h ow_ m",
+    "aa n ax s ao f ay_ v w ay_ t b ow_ t s",
+    "l eh t m iy h eh l p b ih l f iy d b ow_ w ax m",
+)
+
+# "Hello, it is so nice to meet Emma": what the built-in subject says when it is driven by a sound.
+HELLO = "h eh l ow_ ih t ih z s ow_ n ay_ s t uw m iy t eh m ax"
+
 DIPHTHONGS = {"ay_": ("aa", "iy"), "ey_": ("eh", "iy"), "ow_": ("ao", "uw")}

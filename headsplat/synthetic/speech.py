@@ -42,17 +42,21 @@ def _spell(phrase: str) -> list[tuple[str, float]]:
     return spelled
 
 
-def compose_speech(seconds: float) -> Speech:
+def compose_speech(seconds: float, phrases: tuple[str, ...] = PHRASES) -> Speech:
     """Fill `seconds` with the phrases in turn, each followed by a short silence.
 
     The last phrase is cut to whole phones and padded with silence.
+
+    Args:
+        seconds: length.
+        phrases: of phones separated by spaces.
     """
     names, lengths = ["-"], [0.12]
     slot = 0
     while sum(lengths) < seconds - 0.3:
-        spelled = _spell(PHRASES[slot % len(PHRASES)])
+        spelled = _spell(phrases[slot % len(phrases)])
         # Repeated phrases are slightly slower: similar, not identical.
-        spoken = PHRASE_SECONDS * (SPOKEN_PART + 0.03 * (slot // len(PHRASES) % 2))
+        spoken = PHRASE_SECONDS * (SPOKEN_PART + 0.03 * (slot // len(phrases) % 2))
         scale = spoken / sum(length for _, length in spelled)
         slot_end = sum(lengths) + PHRASE_SECONDS
         for name, length in spelled:

@@ -1,0 +1,195 @@
+"""Measure the personal voice: agreement with tracks, cost, sync check, liveliness, streaming.
+
+    python benchmarks/speech.py --clip work/anna --video videos/anna.mp4 --head work/heads/ict.npz
+    python benchmarks/speech.py --demo work/demo --video work/builtin/demo.mp4 \
+        --head work/heads/procedural.npz --sound other.wav
+
+The numbers are cross-validated on the clip. With `--demo` they are also those of words that the
+built-in clip does not hold, against their ground truth; with `--tracked`, against the track of a
+clip of these words. `--out` writes the rows to a file of results.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT)]
+
+from headsplat.heads.model import HeadModel  # noqa: E402
+from headsplat.rotations import axis_angle_from_matrix  # noqa: E402
+from headsplat.runtime.files import read_json  # noqa: E402
+from headsplat.speech.audio import RATE, Speech, read_speech  # noqa: E402
+from headsplat.speech.features import Normalization, log_mels  # noqa: E402
+from headsplat.speech.learn import learn_voice, prepare  # noqa: E402
+from headsplat.speech.lips import Lips  # noqa: E402
+from headsplat.speech.mouth import MouthColumns  # noqa: E402
+from headsplat.speech.options import VoiceOptions  # noqa: E402
+from headsplat.speech.own import speech_motion  # noqa: E402
+from headsplat.speech.personal import Voice, read_voice  # noqa: E402
+from headsplat.speech.phones import find_phones  # noqa: E402
+from headsplat.speech.run import subject_of  # noqa: E402
+from headsplat.speech.score import lip_scores  # noqa: E402
+from headsplat.speech.stream import Speaker  # noqa: E402
+from headsplat.synthetic.score import other_words, write_wav  # noqa: E402
+from headsplat.synthetic.voice import SAMPLE_RATE  # noqa: E402
+from headsplat.track import Track, read_track  # noqa: E402
+
+SHIFT = 0.12  # seconds of artificial asynchrony
+CHUNK = 640  # samples: 40 ms
+Row = dict[str, Any]
+
+
+def row(what: str, value: float, unit: str = "", target: float | None = None) -> Row:
+    print(f"{what:72s} {value:10.3f} {unit}" + ("" if target is None else f"  (goal {target})"))
+    return {"what": what, "value": round(float(value), 3), "unit": unit, "target": target}
+
+
+def validated(report: dict[str, Any]) -> list[Row]:
+    final, energy, mean = report["final"], report["energy"], report["mean"]
+    rows = [
+        row("held out: correlation of the opening", final["corr_opening"], "", 0.68),
+        row("held out: correlation of the jaw", final["corr_jaw"], "", 0.66),
+        row("the opening's above loudness alone", final["corr_opening"] - energy["corr_opening"],
+            "", 0.15),
+        row("lip vertex error", final["lve_mm"], "mm"),
+        row("below that of the mean face", 100 * (1 - final["lve_mm"] / mean["lve_mm"]), "%", 12),
+        row("standard deviation of the opening, against the track", final["std_ratio"]),
+        row("lip speed, against the track", final["speed_ratio"]),
+    ]  # fmt: skip
+    if report["closure"] is not None:
+        cost = 100 * (final["lve_mm"] / report["personal"]["lve_mm"] - 1)
+        rows += [
+            row("lips closed at p, b and m", report["closure"], "", 0.92),
+            row("the same in the track", report["closure_track"]),
+            row("lip vertex error that pauses and closures add", cost, "%"),
+        ]
+    return rows
+
+
+def other_phrases(voice: Voice, head: HeadModel, track: Track, tracked: Path | None) -> list[Row]:
+    """Scores on words that the clip does not hold."""
+    score = other_words(head)
+    lips, columns = Lips(head, track.identity()), MouthColumns.of(head)
+    with tempfile.TemporaryDirectory() as folder:
+        write_wav(Path(folder, "words.wav"), score.samples, SAMPLE_RATE)
+        samples = read_speech(Path(folder, "words.wav")).samples
+    condition, what = score.condition, "ground truth"
+    if tracked is not None:
+        condition, what = read_track(tracked, head).codes().vector, "a track of these words"
+    motion = speech_motion(samples, subject_of(head, track, "the track"), track, voice)
+    seen, mean = lips.shapes(condition), columns.values(track.codes().vector).mean(0)
+    still = lips.shapes(columns.put(condition, np.tile(mean, (len(condition), 1))))
+    found, base = lip_scores(lips.shapes(motion.condition), seen), lip_scores(still, seen)
+    share = 100 * found["lve_mm"] / base["lve_mm"]
+    return [
+        row(f"other phrases: correlation of the opening with {what}", found["corr_opening"], "",
+            0.94),
+        row("other phrases: correlation of the jaw", found["corr_jaw"], "", 0.94),
+        row("other phrases: lip vertex error, of the mean face's", share, "%", 45),
+        row("other phrases: standard deviation of the opening", found["std_ratio"]),
+        row("other phrases: lip speed", found["speed_ratio"]),
+    ]  # fmt: skip
+
+
+def shifts(track: Track, speech: Speech, head: HeadModel) -> list[Row]:
+    """Errors of the lag that is found after shifting the sound, milliseconds."""
+    _, usual = prepare(track, speech, head)
+    errors = []
+    for sign in (-1, 1):
+        count = round(SHIFT * RATE)
+        late = np.pad(speech.samples, (count, 0)) if sign > 0 else speech.samples[count:]
+        _, lag = prepare(track, Speech(late), head)
+        errors.append(abs(lag - usual - sign * SHIFT) * 1000)
+    return [
+        row("sound shifted by 120 ms either way: error of the lag found", max(errors), "ms", 40)
+    ]
+
+
+def costs(voice: Voice, track: Track, speech: Speech, head: HeadModel) -> list[Row]:
+    times = np.arange(speech.frames(track.fps)) / track.fps
+    start = time.process_time()
+    mels = log_mels(speech.samples)
+    voice.mouth(mels, times, Normalization.of(mels))
+    spent = time.process_time() - start
+    rows = [row("mouth from sound, one core", speech.seconds / spent, "x real time", 50)]
+    start = time.process_time()
+    subject = subject_of(head, track, "the track")
+    speech_motion(speech.samples, subject, track, voice)
+    whole = time.process_time() - start
+    phones = find_phones(speech.samples[: 60 * RATE]) is not None
+    what = "whole motion, with phones" if phones else "whole motion, without phones"
+    rows.append(row(what, speech.seconds / whole, "x real time", 8))
+    speaker, spent = Speaker(subject, track, voice), []
+    for first in range(0, len(speech.samples), CHUNK):
+        start = time.process_time()
+        speaker.feed(speech.samples[first : first + CHUNK])
+        spent.append(time.process_time() - start)
+    rows.append(row("streaming: sound that a frame waits for", 1000 * speaker.latency, "ms"))
+    rows.append(row("streaming: computing a chunk of 40 ms, 99th percentile",
+                    1000 * np.percentile(spent, 99), "ms"))  # fmt: skip
+    return rows
+
+
+def liveliness(voice: Voice, track: Track, speech: Speech, head: HeadModel) -> list[Row]:
+    """Speed and jumps of the head, made against the clip's own."""
+    motion = speech_motion(speech.samples, subject_of(head, track, "the track"), track, voice)
+    made, seen = (head_speed(r, track.fps) for r in (motion.rotation, track.poses()[0].double()))
+    return [
+        row("head speed, made against the clip", made.mean() / seen.mean()),
+        row("fastest 1 % of the head's frames, against the clip",
+            np.percentile(made, 99) / np.percentile(seen, 99)),
+        row("share of frames without motion (under 0.2 degrees a second)", (made < 0.2).mean()),
+    ]  # fmt: skip
+
+
+def head_speed(rotation: torch.Tensor, fps: float) -> np.ndarray:
+    """(N - 1,) degrees a second."""
+    turn = axis_angle_from_matrix(rotation[:-1].mT @ rotation[1:]).norm(dim=-1)
+    return np.rad2deg(turn.numpy()) * fps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clip", type=Path, help="folder work/<subject> of a real clip")
+    parser.add_argument("--demo", type=Path, help="folder work/demo of the built-in subject")
+    parser.add_argument("--video", type=Path, required=True, help="the clip's video")
+    parser.add_argument("--head", type=Path, required=True, help="head model of the track")
+    parser.add_argument("--tracked", type=Path, help="track.npz of a clip of the other words")
+    parser.add_argument("--sound", type=Path, help="another sound for speeds and liveliness")
+    parser.add_argument("--out", type=Path, help="file of results to write")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    head = HeadModel.load(args.head)
+    path = (args.clip or args.demo) / "track" / "track.npz"
+    track, speech = read_track(path, head), read_speech(args.video)
+    with tempfile.TemporaryDirectory() as folder:
+        out, report = Path(folder, "voice.npz"), Path(folder, "voice.json")
+        start = time.monotonic(), time.process_time()
+        learn_voice(path, args.video, args.head, out, report, VoiceOptions())
+        wall, spent = time.monotonic() - start[0], time.process_time() - start[1]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        voice = read_voice(out, head)
+        rows = [row(f"learning from {speech.seconds:.0f} s of clip, CPU time", spent, "s", 10),
+                row("the same, elapsed", wall, "s"),
+                row("peak memory", peak, "GiB", 1)]  # fmt: skip
+        rows += validated(read_json(report))
+    if args.demo:
+        rows += other_phrases(voice, head, track, args.tracked)
+    rows += shifts(track[np.flatnonzero(~track.interpolated)], speech, head)
+    sound = read_speech(args.sound) if args.sound else speech
+    rows += costs(voice, track, sound, head) + liveliness(voice, track, sound, head)
+    if args.out:
+        args.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The stage `learn_voice`: track and sound of a clip -> personal voice with its own test."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headsplat.heads.model import HeadModel
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_json
+from headsplat.runtime.heartbeat import beat
+from headsplat.runtime.logs import log
+from headsplat.speech.audio import RATE, Speech, read_speech
+from headsplat.speech.closures import close_lips
+from headsplat.speech.features import (
+    HOP,
+    OFFSETS,
+    Normalization,
+    frame_windows,
+    log_mels,
+    loudness,
+    spoken,
+)
+from headsplat.speech.lips import Lips, LipShapes
+from headsplat.speech.mouth import MouthColumns
+from headsplat.speech.options import VoiceOptions
+from headsplat.speech.pauses import pausing, rest_in_pauses
+from headsplat.speech.personal import Voice
+from headsplat.speech.phones import closure_spans
+from headsplat.speech.regression import RIDGES, RegressionTask, held_out_means
+from headsplat.speech.score import closure_share, lip_scores
+from headsplat.speech.sync import correction, lip_lag
+from headsplat.track import Track, read_track
+
+LEAST_SECONDS, ENOUGH_SECONDS = 5.0, 20.0  # of speech
+LEAST_CORRELATION = 0.3  # of the opening, below which the clip's sound does not fit its lips
+STD_RATIO = 0.92  # to which the gain restores the opening's standard deviation
+GAINS = (1.0, 1.5)
+LEAST_SPEED = 0.93  # of the track's lip speed: smoother lips have lower errors but look sleepy
+CLOSED_SHARE = 0.08  # of the frames, the most closed ones
+LEAST_PAUSE = 0.4  # seconds of pauses that tell the lips at rest
+LONGEST = 3600.0
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """What a voice is learned from: the N tracked frames of a clip, in order of their ids.
+
+    Attributes:
+        track: frames with a face.
+        times: (N,) seconds at which their sound is read.
+        mels: (m, 40) log-mels of the sound.
+        levels: of these.
+        columns: which codes are the mouth's.
+        values: (N, K) mouth values.
+        lips: evaluates lips.
+        seen: the track's lips.
+    """
+
+    track: Track
+    times: np.ndarray
+    mels: np.ndarray
+    levels: Normalization
+    columns: MouthColumns
+    values: np.ndarray
+    lips: Lips
+    seen: LipShapes
+
+    def shapes(self, values: np.ndarray) -> LipShapes:
+        """Lips of (N, K) mouth values on the clip's own upper faces."""
+        return self.lips.shapes(self.columns.put(self.codes(), values))
+
+    def codes(self) -> Tensor:
+        """(N, C) float32."""
+        return self.track.codes().vector
+
+    def windows(self) -> np.ndarray:
+        """(N, D) normalized log-mels around each frame."""
+        return frame_windows(self.levels.apply(self.mels), self.times)
+
+
+def learn_voice(
+    track_path: Path,
+    sound: Path,
+    head_path: Path,
+    out: Path,
+    report_out: Path,
+    options: VoiceOptions,
+    transcript: Path | None = None,
+) -> None:
+    """Learn how one subject's mouth follows the sound of the subject's clip.
+
+    Args:
+        track_path: the clip's track.
+        sound: the clip's video, or a file with its sound that starts at the first frame.
+        head_path: the head model of the track.
+        out: `voice.npz` to write.
+        report_out: `voice.json` to write: `seconds` of speech, `lag_s`, `gain`, and the
+            cross-validated scores (see `lip_scores`): `personal` of the regression, `final` with
+            pauses and closures, and of two baselines, `mean` face and regression from `energy`.
+        options: see `VoiceOptions`.
+        transcript: text of what is said, or None.
+
+    Raises:
+        UserError: a file cannot be read, the files do not belong together, or the clip has less
+            than five seconds of speech.
+    """
+    torch.set_num_threads(1)
+    head = HeadModel.load(head_path)
+    track, speech = _usable(track_path, head), read_speech(sound, LONGEST)
+    clip, lag = prepare(track, speech, head)
+    spans = closure_spans(speech.samples, transcript) if options.phones else None
+    voice, report = fit_voice(clip, spans, options.gain)
+    report["lag_s"] = None if lag is None else round(lag, 3)
+    corr = report["personal"]["corr_opening"]
+    if corr < LEAST_CORRELATION:
+        log.warning("%s: its sound hardly predicts its lips (correlation %.2f); the voice phones "
+                    "may be better", sound, corr)  # fmt: skip
+    write_json(report_out, report)
+    voice.save(out)
+
+
+def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float | None]:
+    """Clip and lag of the lips, corrected where the clip is out of sync.
+
+    Raises:
+        UserError: too little speech.
+    """
+    times, mels = (track.ids - 1) / track.fps, log_mels(speech.samples)
+    heard = times < speech.seconds
+    seconds = float(spoken_frames(mels, times)[heard].sum() / track.fps)
+    if seconds < LEAST_SECONDS:
+        raise UserError(
+            f"the clip has {seconds:.1f} s of speech, a voice needs {LEAST_SECONDS:.0f} or more; "
+            "record the subject talking for a minute, or use voice phones"
+        )
+    if seconds < ENOUGH_SECONDS:
+        log.warning("%.1f s of speech: a voice gets better up to a minute, %.0f s at least",
+                    seconds, ENOUGH_SECONDS)  # fmt: skip
+    track, times = track[heard], times[heard]
+    lips = Lips(head, track.identity())
+    condition, columns = track.codes().vector, MouthColumns.of(head)
+    levels, seen = Normalization.of(mels), lips.shapes(condition)
+    lag = lip_lag(levels.apply(mels), times, seen.opening)
+    if shift := correction(lag):
+        log.warning("sound and lips are %.0f ms apart; corrected", 1000 * shift)
+    values = columns.values(condition)
+    return Clip(track, times + shift, mels, levels, columns, values, lips, seen), lag
+
+
+def fit_voice(
+    clip: Clip, spans: np.ndarray | None, gain: float | None
+) -> tuple[Voice, dict[str, Any]]:
+    """The voice of a clip, and its cross-validated scores beside the baselines'.
+
+    Args:
+        clip: from `prepare`.
+        spans: (p, 2) seconds of p, b and m in the sound, or None if unknown.
+        gain: of the voice, or None to choose it.
+    """
+    task = RegressionTask(clip.windows(), clip.values, len(OFFSETS))
+    beat("cross-validating the voice")
+    held_out, near = task.held_out(RIDGES)
+    means = held_out_means(clip.values)
+    shrinks = [_shrink(made, clip.values, means, clip.columns) for made in held_out]
+    gains, scores = [], []
+    for made, shrink in zip(held_out, shrinks, strict=True):
+        chosen = gain or _restoring_gain(clip, means, shrink * (made - means))
+        gains.append(chosen)
+        shapes = clip.shapes(means + chosen * shrink * (made - means))
+        scores.append(lip_scores(shapes, clip.seen))
+    best = _best(scores)
+    speech = spoken_frames(clip.mels, clip.times)
+    level = loudness(clip.mels)[_rows(clip.mels, clip.times)]
+    closed = np.median(clip.values[_most_closed(clip.seen.opening)], 0)
+    voice = Voice(
+        task.fit(RIDGES[best]), closed, _rest(clip, closed), shrinks[best], gains[best],
+        clip.levels, _coverage(near[speech]), clip.track.ids, level, speech,
+        clip.track.head_name, clip.track.head_version,
+    )  # fmt: skip
+    made = means + gains[best] * shrinks[best] * (held_out[best] - means)
+    return voice, _report(clip, voice, made, means, spans, RIDGES[best])
+
+
+def _coverage(near: np.ndarray) -> np.ndarray:
+    """Median and distance of the quartiles."""
+    low, middle, high = np.percentile(near, (25, 50, 75))
+    return np.array([middle, high - low])
+
+
+def _best(scores: list[dict[str, float]]) -> int:
+    """The regularization of lowest error among those that move the lips fast enough."""
+    lively = [s["speed_ratio"] >= LEAST_SPEED for s in scores]
+    if not any(lively):
+        return int(np.argmax([s["speed_ratio"] for s in scores]))
+    return int(np.argmin([s["lve_mm"] if ok else np.inf
+                          for s, ok in zip(scores, lively, strict=True)]))  # fmt: skip
+
+
+def _report(
+    clip: Clip,
+    voice: Voice,
+    made: np.ndarray,
+    means: np.ndarray,
+    spans: np.ndarray | None,
+    ridge: float,
+) -> dict[str, Any]:
+    energy = frame_windows(loudness(clip.levels.apply(clip.mels))[:, None], clip.times)
+    guess = RegressionTask(energy, clip.values, len(OFFSETS)).held_out((ridge,))[0][0]
+    report: dict[str, Any] = {
+        "seconds": round(float(voice.speech.sum() / clip.track.fps), 2), "frames": len(clip.times),
+        "gain": round(float(voice.gain), 3), "ridge": ridge,
+        "personal": lip_scores(clip.shapes(made), clip.seen),
+        "mean": lip_scores(clip.shapes(means), clip.seen),
+        "energy": lip_scores(clip.shapes(guess), clip.seen),
+    }  # fmt: skip
+    final = rest_in_pauses(made, clip.mels, clip.times, voice.rest)
+    report["closure"] = report["closure_track"] = None
+    if spans is not None and len(spans):
+        seen = clip.seen.opening
+        final = close_lips(final, clip.times, spans, voice.closed)
+        opening = clip.shapes(final).opening
+        report["closure"] = closure_share(opening, seen, spans, clip.times)
+        report["closure_track"] = closure_share(seen, seen, spans, clip.times)
+    report["final"] = lip_scores(clip.shapes(final), clip.seen)
+    return report
+
+
+def spoken_frames(mels: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(N,) bool: frames at which the sound is speech."""
+    return spoken(mels)[_rows(mels, times)]
+
+
+def _rows(mels: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Row of the log-mels at each time."""
+    return (times * RATE / HOP).round().astype(np.int64).clip(0, len(mels) - 1)
+
+
+def _usable(path: Path, head: HeadModel) -> Track:
+    """The frames of a track that show a face, ordered."""
+    track = read_track(path, head)
+    track = track[np.flatnonzero(~track.interpolated)]
+    if len(track) == 0:
+        raise UserError(f"{path}: no frame has a face; track another clip")
+    return track[np.argsort(track.ids, kind="stable")]
+
+
+def _most_closed(opening: np.ndarray) -> np.ndarray:
+    """Rows of the most closed frames."""
+    return np.argsort(opening, kind="stable")[: max(1, round(CLOSED_SHARE * len(opening)))]
+
+
+def _rest(clip: Clip, closed: np.ndarray) -> np.ndarray:
+    """(K,) the more closed half of the frames in pauses; `closed` where there are few."""
+    rows = np.flatnonzero(pausing(clip.mels, clip.times) > 0.9)
+    if len(rows) < LEAST_PAUSE * clip.track.fps:
+        return closed
+    opening = clip.seen.opening[rows]
+    return np.median(clip.values[rows[opening <= np.median(opening)]], 0)
+
+
+def _shrink(
+    made: np.ndarray, values: np.ndarray, means: np.ndarray, columns: MouthColumns
+) -> np.ndarray:
+    """(K,) factors: the explained share of variance for heads whose codes mix mouth and brows."""
+    if columns.named:
+        return np.ones(values.shape[1])
+    left, all_ = ((values - made) ** 2).sum(0), ((values - means) ** 2).sum(0)
+    return (1 - left / np.maximum(all_, 1e-12)).clip(0, 1)
+
+
+def _restoring_gain(clip: Clip, means: np.ndarray, deviation: np.ndarray) -> float:
+    """The gain at which the opening varies as much as `STD_RATIO` of the track's."""
+    ratio = lip_scores(clip.shapes(means + deviation), clip.seen)["std_ratio"]
+    return float(np.clip(STD_RATIO / max(ratio, 1e-6), *GAINS))
