@@ -10,7 +10,6 @@ import numpy as np
 from headsplat.avatar import WHITE, Avatar
 from headsplat.avatar_video import render_video
 from headsplat.drive.kinds import RELATIVE, STILL
-from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
@@ -78,5 +77,5 @@ def speaker(avatar: Avatar, track: Track, voice: Path | str) -> Speaker:
 def _subject(avatar: Avatar, track: Track) -> DrivenSubject:
     head: HeadModel = avatar.head
     check_head(track, head.name, head.version)
-    limits = DrivingLimits.from_track(track, avatar.deformation.code_limit)
-    return DrivenSubject(head, avatar.shape.detach().cpu(), limits)
+    shape, limit = avatar.shape.detach().cpu(), avatar.deformation.code_limit
+    return DrivenSubject.from_track("the track", head, shape, track, limit)

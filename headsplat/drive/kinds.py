@@ -100,7 +100,7 @@ KINDS: Registry[MotionKind] = Registry(
             speech=True,
         ),
         "motion": MotionKind(
-            "headsplat.drive.saved_motion:read_saved_motion",
+            "headsplat.drive.motion_file:read_motion_file",
             "codes and poses that this project wrote",
             (".npz",),
         ),

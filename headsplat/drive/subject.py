@@ -24,12 +24,14 @@ class DrivenSubject:
         shape: (S,) identity of the avatar.
         limits: base camera and range of its clip.
         clip: the face in its clip.
+        track: of its clip.
     """
 
     head: HeadModel
     shape: Tensor
     limits: DrivingLimits
     clip: FaceClip
+    track: Track
 
     @classmethod
     def from_track(
@@ -51,7 +53,7 @@ class DrivenSubject:
         """
         geometry = HeadGeometry(head, dtype=torch.float64)
         limits = DrivingLimits.from_track(track, code_limit)
-        return cls(head, shape, limits, FaceClip.from_track(name, track, geometry))
+        return cls(head, shape, limits, FaceClip.from_track(name, track, geometry), track)
 
     @property
     def expressions(self) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from headsplat.drive.limits import DrivingLimits
 from headsplat.drive.motion import Motion
 from headsplat.drive.motion_file import write_motion
 from headsplat.drive.subject import DrivenSubject
@@ -49,4 +48,4 @@ def subject_of(head: HeadModel, track: Track, origin: Path | str) -> DrivenSubje
     """The driven subject of a clip, without a trained avatar."""
     if len(track) == 0:
         raise UserError(f"{origin}: has no frames; track the clip again")
-    return DrivenSubject(head, track.identity(), DrivingLimits.from_track(track))
+    return DrivenSubject.from_track(str(origin), head, track.identity(), track)

@@ -65,6 +65,11 @@ class Voice(Plugin):
 VOICES: Registry[Voice] = Registry(
     "voice",
     {
+        PERSONAL: Voice(
+            "headsplat.speech.own:speak",
+            "regression from sound to the subject's own codes, learned from its clip",
+        ),
+        "phones": Voice("headsplat.speech.own:speak", "rules of phones, found by PocketSphinx"),
         "diffposetalk": Voice(
             "headsplat.speech.diffposetalk.voice:speak",
             "DiffPoseTalk's networks, for FLAME 2020",
