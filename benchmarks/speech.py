@@ -47,9 +47,8 @@ SHIFT = 0.12  # seconds of artificial asynchrony
 CHUNK = 640  # samples: 40 ms
 Row = dict[str, Any]
 FASTER = "x real time"
-ABOVE, BELOW, CLOSED = (
-    "the opening's above loudness alone", "below that of the mean face", "lips closed at p, b and m",
-)  # fmt: skip
+ABOVE, BELOW = "the opening's above loudness alone", "below that of the mean face"
+CLOSED = "lips closed at p, b and m"
 HIGH = (ABOVE, BELOW, CLOSED)  # more is better
 
 
