@@ -1,6 +1,6 @@
 """The stage `learn_voice`: track and sound of a clip -> personal voice with its own test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ LEAST_SPEED = 0.93  # of the track's lip speed: smoother lips have lower errors 
 CLOSED_SHARE = 0.08  # of the frames, the most closed ones
 LEAST_PAUSE = 0.4  # seconds of pauses that tell the lips at rest
 LONGEST = 3600.0
+CHOOSING, CHOOSING_BLOCKS = 2000, 8  # frames on which ridge and gain are chosen, in blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,13 @@ class Clip:
     def shapes(self, values: np.ndarray) -> LipShapes:
         """Lips of (N, K) mouth values on the clip's own upper faces."""
         return self.lips.shapes(self.columns.put(self.codes(), values))
+
+    def part(self, rows: np.ndarray) -> "Clip":
+        """The same clip with some of its frames."""
+        return replace(
+            self, track=self.track[rows], times=self.times[rows], values=self.values[rows],
+            seen=self.seen.rows(rows),
+        )  # fmt: skip
 
     def codes(self) -> Tensor:
         """(N, C) float32."""
@@ -167,11 +175,13 @@ def fit_voice(
     means = held_out_means(clip.values)
     shrinks = [_shrink(made, clip.values, means, clip.columns) for made in held_out]
     gains, scores = [], []
+    rows = _some(len(clip.times))
+    few = clip.part(rows)
     for made, shrink in zip(held_out, shrinks, strict=True):
-        chosen = gain or _restoring_gain(clip, means, shrink * (made - means))
-        gains.append(chosen)
-        shapes = clip.shapes(means + chosen * shrink * (made - means))
-        scores.append(lip_scores(shapes, clip.seen))
+        deviation = (shrink * (made - means))[rows]
+        gains.append(gain or _restoring_gain(few, means[rows], deviation))
+        shapes = few.shapes(means[rows] + gains[-1] * deviation)
+        scores.append(lip_scores(shapes, few.seen))
     best = _best(scores)
     speech = spoken_frames(clip.mels, clip.times)
     level = loudness(clip.mels)[_rows(clip.mels, clip.times)]
@@ -183,6 +193,15 @@ def fit_voice(
     )  # fmt: skip
     made = means + gains[best] * shrinks[best] * (held_out[best] - means)
     return voice, _report(clip, voice, made, means, spans, RIDGES[best])
+
+
+def _some(count: int) -> np.ndarray:
+    """Rows on which options are chosen: blocks of a long clip, which bounds the time."""
+    size = CHOOSING // CHOOSING_BLOCKS
+    if count <= CHOOSING:
+        return np.arange(count)
+    starts = np.linspace(0, count - size, CHOOSING_BLOCKS).astype(int)
+    return np.concatenate([np.arange(start, start + size) for start in starts])
 
 
 def _coverage(near: np.ndarray) -> np.ndarray:

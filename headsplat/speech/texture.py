@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.drive.limits import mean_rotation
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import (
     axis_angle_from_matrix,
@@ -31,6 +32,7 @@ CUT_TURN, CUT_SHIFT = 5.0, 0.02
 TURN_COST, SPEED_COST, PAUSE_COST, LOUD_COST, REPEAT_COST = 0.3, 3.0, 2.0, 0.5, 2.0
 SHIFT_COST = 100.0  # a meter
 EYE_COST = 0.05  # a degree of gaze
+AWAY_COST = 0.03  # a degree of turn from the mean pose, so that short films show the face
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +92,9 @@ def play_clip(
     length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
     starts = _candidates(runs, length + fade, max(1, round(STEP * track.fps)))
     slots = max(1, -(-(count - fade) // length))
-    fit = np.zeros((slots, len(starts)))
+    windows = np.stack([run[s : s + length] for run, s in starts])
+    fit = np.tile(AWAY_COST * _away(track)[windows].mean(1), (slots, 1))
     if spoken is not None:
-        windows = np.stack([run[s : s + length] for run, s in starts])
         for slot in range(slots):
             part = slice(slot * length, min((slot + 1) * length, count))
             rows = windows[:, : part.stop - part.start]
@@ -141,6 +143,13 @@ def _features(track: Track) -> np.ndarray:
         TURN_COST * np.rad2deg(turn), SHIFT_COST * track.t,
         EYE_COST * np.rad2deg(gaze.numpy()[:, :2]),
     ])  # fmt: skip
+
+
+def _away(track: Track) -> np.ndarray:
+    """(N,) degrees between each pose and the mean pose."""
+    rotation = torch.from_numpy(track.R.astype("f8"))
+    turn = axis_angle_from_matrix(mean_rotation(rotation).mT @ rotation)
+    return np.rad2deg(turn.norm(dim=-1).numpy())
 
 
 def _joins(

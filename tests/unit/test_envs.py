@@ -28,7 +28,7 @@ RULES = {
 }
 # Import name -> name on the package index, where they differ.
 PACKAGES = {"cv2": "opencv-contrib-python", "PIL": "pillow"}
-OPTIONAL = {"face_alignment": "face-alignment"}
+OPTIONAL = {"face_alignment": "face-alignment", "pocketsphinx": "pocketsphinx"}
 
 
 def environment(name: str) -> dict:
