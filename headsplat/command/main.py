@@ -17,6 +17,7 @@ from headsplat.runtime.process import end_children, exit_now
 from headsplat.runtime.stopping import SIGNALS
 
 _EXAMPLES = """examples:
+  headsplat models
   headsplat doctor
   headsplat info results/anna/avatar
   headsplat render results/anna/avatar --frames 7 -o anna.png
@@ -147,6 +148,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     drive.add_argument("--audio", type=Path, help="sound that starts with the motion")
     drive.add_argument("-o", "--out", type=Path, required=True, help=".mp4 to write")
+
+    models = command(
+        "models", _models, "Fetch the files of the default detection and matting models.",
+        "", "--to /data/models",
+    )  # fmt: skip
+    models.add_argument(
+        "--to", type=Path, metavar="FOLDER",
+        help="folder for them, which HEADSPLAT_MODELS is then to name; "
+        "by default the Python environment's",
+    )  # fmt: skip
     return parser
 
 
@@ -193,6 +204,17 @@ def _drive(args: argparse.Namespace) -> None:
     from headsplat.command.render import drive
 
     drive(args.avatar, args.motion, args.kind, args.head_motion, args.audio, args.out)
+
+
+def _models(args: argparse.Namespace) -> None:
+    from headsplat.networks.fetch_models import fetch_models
+    from headsplat.networks.model_files import MODEL_FILES, default_folder
+
+    folder = args.to or default_folder()
+    fetched = fetch_models(folder)
+    for name, facts in MODEL_FILES.items():
+        state = "fetched" if folder / name in fetched else "present"
+        print(f"{folder / name}: {state} ({facts.licence})")
 
 
 if __name__ == "__main__":
