@@ -19,7 +19,7 @@ _FIX = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one
 # Module -> fix if it does not load.
 LIBRARIES = (
     ("cv2", "install libGL.so.1 and libglib (Debian: apt-get install libgl1 libglib2.0-0)"),
-    ("mediapipe", "install libGL.so.1 and libEGL.so.1 (Debian: apt-get install libgl1 libegl1)"),
+    ("ai_edge_litert", "install ai-edge-litert again; the version of requirements.lock is tested"),
     ("torch", "install torch again; the version of requirements.lock is tested"),
     ("av", "install av again; the version of requirements.lock is tested"),
 )
