@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
-from headsplat.networks.mediapipe_wheel import loading
 
 # A test program with the operators' requirements: C++20, threads, a shared library.
 _PROGRAM = "#include <omp.h>\n#include <span>\nint threads() { return omp_get_max_threads(); }\n"
@@ -19,11 +18,8 @@ _PATIENCE = 120  # seconds for the test program
 _FIX = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
 # Module -> fix if it does not load.
 LIBRARIES = (
-    ("cv2", "install opencv-contrib-python-headless again, or libGL.so.1 for the one with windows"),
-    (
-        "mediapipe",
-        "install libEGL.so.1 and libGLESv2.so.2 (Debian: apt-get install libegl1 libgles2)",
-    ),
+    ("cv2", "install opencv-contrib-python-headless again, and no other package of OpenCV"),
+    ("ai_edge_litert", "install ai-edge-litert again; the version of requirements.lock is tested"),
     ("torch", "install torch again; the version of requirements.lock is tested"),
     ("av", "install av again; the version of requirements.lock is tested"),
 )
@@ -89,8 +85,7 @@ def check_libraries() -> Iterator[Finding]:
     broken = 0
     for module, fix in LIBRARIES:
         try:
-            with loading():
-                importlib.import_module(module)
+            importlib.import_module(module)
         except (ImportError, OSError) as error:
             broken += 1
             yield fails(module, f"does not load ({error})", fix)

@@ -8,11 +8,12 @@ pixel could select the eyeball or the wrong lip.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import mediapipe
 import numpy as np
 
+from headsplat.detect.mediapipe_models import FaceModels
+from headsplat.detect.tracker import find_face
 from headsplat.heads.calibration_views import View, ViewLabels, render_views, template_points
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel, LandmarkSet
@@ -106,7 +107,7 @@ def with_calibrated_mediapipe(head: HeadModel) -> HeadModel:
 def detect_in_views(
     name: str, views: Iterable[V], vote: Callable[[V, np.ndarray], R], least: float
 ) -> list[R]:
-    """Run MediaPipe's face mesh on rendered views of a head.
+    """Detect the landmarks on rendered views of a head.
 
     Args:
         name: name of the head model, for messages.
@@ -121,27 +122,18 @@ def detect_in_views(
         UserError: a face is found in too few of the views.
     """
     results, shown = [], 0
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, refine_landmarks=True
-    )
-    with mesh:
-        for view in views:
-            shown += 1
-            faces = mesh.process(view.image).multi_face_landmarks
-            if faces:
-                results.append(vote(view, _pixels(faces[0], view.image.shape)))
+    models = FaceModels()
+    for view in views:
+        shown += 1
+        points = find_face(models, view.image)
+        if points is not None:
+            results.append(vote(view, points[:, :2].astype(np.float64)))
     if len(results) < least * shown:
         raise UserError(
             f"head model {name}: the face detector found {len(results)} of {shown} rendered "
-            "faces; its geometry or albedo does not look like a face, or mediapipe is damaged"
+            "faces; its geometry or albedo does not look like a face"
         )
     return results
-
-
-def _pixels(face: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """(478, 2) pixels of a detected face, from MediaPipe's normalized coordinates."""
-    height, width = shape[:2]
-    return np.array([(p.x * width, p.y * height) for p in face.landmark])
 
 
 def pixel_indices(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
