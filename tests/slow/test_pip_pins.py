@@ -1,22 +1,23 @@
-"""The pins can be resolved together, according to `pip install --dry-run`."""
+"""The pins can be installed on every Python, according to `pip install --dry-run`."""
 
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
+from tests.unit.test_envs import GROUPS, LOCK
 
-LOCK = ["-r", "requirements.lock"]
-SETS = {
-    "cluster": [*LOCK, "-r", "requirements-kubernetes.txt", "-r", "requirements-storage.txt"],
-    "optional": [*LOCK, "-r", "requirements-optional.txt"],
-    "docs": [*LOCK, "-r", "requirements-docs.txt"],
-}
-for environment in ("assets", "tracker", "trainer"):
-    content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())
-    SETS[environment] = content["dependencies"][-1]["pip"]
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+# Built from source, by pip, where the index has no wheel: pure Python, and one with a C compiler.
+SOURCES = {"connection_pool", "immutables"}
+LINUX = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 NO_INDEX = ("No matching distribution found", "Could not fetch URL", "Network is unreachable")
 
 
@@ -28,15 +29,59 @@ def index() -> None:
         pytest.skip("pip reaches no package index")
 
 
-def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+def pip(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Dry run as in an empty environment."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     return subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900
     )
 
 
-@pytest.mark.parametrize("name", sorted(SETS))
-def test_pins_resolve(index: None, name: str) -> None:
-    result = pip(*SETS[name])
+def pip_as(python: str, report: Path, *arguments: str | Path) -> list[str]:
+    """Dry run as another Python on Linux; returns the names of the files that it would take."""
+    machine = [f"--platform={name}" for name in LINUX]
+    machine += [f"--python-version={python}", "--implementation=cp"]
+    target = [f"--target={report.parent}", f"--report={report}"]
+    result = pip("--no-deps", *machine, *target, *arguments)
+    assert result.returncode == 0, result.stderr[-2000:]
+    taken = json.loads(report.read_text())["install"]
+    return [one["download_info"]["url"].rpartition("/")[2] for one in taken]
+
+
+def applicable(path: Path, python: str) -> str:
+    """The pins of a file whose markers hold for a Python, which pip would take for its own."""
+    kept = []
+    for pin in re.split(r"(?m)^(?=[A-Za-z0-9])", path.read_text())[1:]:
+        requirement, _, marker = pin.partition(" \\\n")[0].partition(" ; ")
+        version = {"python_version": python, "python_full_version": f"{python}.0"}
+        if not marker or Marker(marker).evaluate(version):
+            kept.append(pin.replace(f" ; {marker}", "", 1) if marker else pin)
+        assert Requirement(requirement).specifier
+    return "".join(kept)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_python_gets_wheels(index: None, tmp_path: Path, python: str) -> None:
+    for name in ("requirements.lock", *(f"requirements-{group}.txt" for group in GROUPS)):
+        pins = tmp_path / "pins.txt"
+        pins.write_text(applicable(ROOT / name, python))
+        files = pip_as(python, tmp_path / "report.json", "--require-hashes", "-r", pins)
+        assert len(files) == pins.read_text().count("==")
+        sources = {file.rpartition("-")[0] for file in files if not file.endswith(".whl")}
+        assert sources <= SOURCES
+    torch = pip_as(python, tmp_path / "report.json", "-r", "requirements-torch.txt")
+    assert [file.split("+")[0].split("-cp")[0] for file in torch] == [f"torch-{LOCK['torch']}"]
+
+
+@pytest.mark.parametrize("environment", ["assets", "tracker", "trainer"])
+def test_condas_pins_resolve(index: None, environment: str) -> None:
+    content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())
+    result = pip(*content["dependencies"][-1]["pip"])
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_optional_pins_resolve(index: None) -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line.partition(" ")[0] for line in lines if line[:1].isalnum() and " ; " not in line]
+    result = pip(*pins, "-r", "requirements-torch.txt", "-r", "requirements-optional.txt")
     assert result.returncode == 0, result.stderr[-2000:]
