@@ -84,6 +84,7 @@ def set_up(venv: Path) -> int:
         shutil.rmtree(venv)
     _remove_half_installed(venv)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    install = [*pip, "install", "--quiet", "--no-compile"]  # modules are compiled at first use
     no_pip = not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode
     if no_pip and not _make_venv(venv):
         return _failed(venv)
@@ -93,10 +94,10 @@ def set_up(venv: Path) -> int:
         flush=True,
     )
     # PyTorch by pip in any case, whose configuration says which build; it adds what that requires.
-    torch = [*pip, "install", "--quiet", "-r", TORCH]
+    torch = [*install, "-r", TORCH]
     # The library itself, editable, with its console command.
-    library = [*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
-    if not (_install_lock(python, pip) and _run(torch) and _run(library)):
+    library = [*install, "--no-deps", "--no-build-isolation", "--editable", "."]
+    if not (_install_lock(python, install) and _run(torch) and _run(library)):
         return _failed(venv)
     code = "from headsplat_workflow.system_check import main; raise SystemExit(main())"
     if not (
@@ -114,15 +115,15 @@ def _make_venv(venv: Path) -> bool:
     return bool(uv and _run(by_uv)) or _run([sys.executable, "-m", "venv", venv])
 
 
-def _install_lock(python: Path, pip: list[str | Path]) -> bool:
+def _install_lock(python: Path, by_pip: list[str | Path]) -> bool:
     """Install the lock: by uv, which is faster, where it is installed and works, else by pip."""
-    words: list[str | Path] = ["install", "--quiet", "--no-deps", "--require-hashes", "-r", LOCK]
+    lock: list[str | Path] = ["--no-deps", "--require-hashes", "-r", LOCK]
     uv = shutil.which("uv")
     if uv:
-        if _run([uv, "pip", words[0], "--python", python, *words[1:]]):
+        if _run([uv, "pip", "install", "--quiet", "--python", python, *lock]):
             return True
         print("uv could not install it: trying pip", flush=True)
-    return _run([*pip, *words])
+    return _run([*by_pip, *lock])
 
 
 def _run(command: list[str | Path], environment: dict[str, str] | None = None) -> bool:
