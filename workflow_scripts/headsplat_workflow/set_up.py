@@ -11,9 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 OLDEST, NEWEST = (3, 11), (3, 14)
+COMPILES = {(3, 14)}  # Pythons for which `immutables` has no wheel
 SCRIPTS = ("snakemake", "pip", "headsplat")
 LOCK, TORCH, PROJECT = (
     Path(name) for name in ("requirements.lock", "requirements-torch.txt", "pyproject.toml")
@@ -82,6 +84,13 @@ def set_up(venv: Path) -> int:
             return 1
         print(f"{venv} does not fit this checkout ({reason}): creating it again", flush=True)
         shutil.rmtree(venv)
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if sys.version_info[:2] in COMPILES and not headers.exists():
+        print(
+            f"error: Python {sys.version_info[0]}.{sys.version_info[1]} needs its headers, because "
+            "one package is compiled; install them (Debian, Ubuntu: apt-get install python3-dev)"
+        )
+        return 1
     _remove_half_installed(venv)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     install = [*pip, "install", "--quiet", "--no-compile"]  # modules are compiled at first use
@@ -109,10 +118,13 @@ def set_up(venv: Path) -> int:
 
 
 def _make_venv(venv: Path) -> bool:
-    """Create an environment of this Python with pip, by uv where it is installed."""
+    """Create an environment of this Python with pip, by uv where it is installed and works."""
     uv = shutil.which("uv")
-    by_uv = [uv, "venv", "--quiet", "--seed", "--clear", "--python", sys.executable, venv]
-    return bool(uv and _run(by_uv)) or _run([sys.executable, "-m", "venv", venv])
+    if uv:
+        if _run([uv, "venv", "--quiet", "--seed", "--clear", "--python", sys.executable, venv]):
+            return True
+        print("uv could not create it: trying Python's own module", flush=True)
+    return _run([sys.executable, "-m", "venv", "--clear", venv])
 
 
 def _install_lock(python: Path, by_pip: list[str | Path]) -> bool:

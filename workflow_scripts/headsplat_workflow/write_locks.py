@@ -39,6 +39,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 def write(path: Path, head: str, sources: list[str], arguments: list[str]) -> None:
     """Resolve `sources` and write their pins, less those of requirements.lock, to `path`."""
+    changes = tomllib.loads(PROJECT.read_text())["tool"]["headsplat"]["lock"]
     present = set() if path == LOCK else {name for name, _ in blocks(LOCK.read_text())}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, path.name)
@@ -52,6 +53,11 @@ def write(path: Path, head: str, sources: list[str], arguments: list[str]) -> No
             "--no-annotate",
         ]
         command += ["--no-header", "--no-emit-index-url", f"--output-file={out}"]
+        # Not as settings of uv, which would count when it installs as well.
+        for kind, lines in changes.items():
+            file = Path(folder, kind)
+            file.write_text("\n".join(lines) + "\n")
+            command.append(f"--{kind}={file}")
         command += [f"--constraints={TORCH}", *sources, *arguments]
         subprocess.run(command, check=True)
         pins = [text for name, text in blocks(out.read_text()) if name not in present]
