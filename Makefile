@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # SLURM first, because it mostly waits.
 SLOW := tests/slow/test_slurm.py $(filter-out %/test_slurm.py,$(wildcard tests/slow/test_*.py))
 
-.PHONY: setup demo test test-chaos test-slow bench docs gallery options lint clean
+.PHONY: setup demo test test-chaos test-slow wheel bench docs gallery options lint clean
 
 # Looks at the environment itself, not at a time stamp, so that a moved checkout, another Python or another lock is noticed.
 setup:
@@ -45,6 +45,14 @@ lint: setup
 # config/schema.yaml and the tables of config/README.md, from the options' dataclasses.
 options: setup
 	PYTHONPATH=workflow_scripts:. $(BIN)/python -m headsplat_workflow.write_options
+
+# For machines without compilers: the library, and its operators compiled for every GPU that nvcc
+# knows (or TORCH_CUDA_ARCH_LIST), for the PyTorch of this environment. pip install dist/*.whl
+# Built from a copy, because what the build leaves behind would count as changed code.
+wheel: setup
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	cp -R headsplat cuda_ext pyproject.toml README.md LICENSE "$$copy" && \
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist "$$copy" "$$copy/cuda_ext"
 
 bench: setup
 	$(BIN)/snakemake work/heads/procedural.npz --cores $(CORES) --quiet all

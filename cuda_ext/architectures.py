@@ -151,8 +151,8 @@ def listed(text: str, known: Sequence[int]) -> tuple[str, ...]:
             targets.append(f"ptx{archs[-1]}")
     if not targets:
         raise BuildError(
-            f"{VARIABLE} names no architecture from {capability(OLDEST)} on that this CUDA compiler "
-            f"knows; write versions such as 8.0;9.0+PTX, or all"
+            f"{VARIABLE} names no architecture from {capability(OLDEST)} on that this CUDA "
+            "compiler knows; write versions such as 8.0;9.0+PTX, or all"
         )
     return _ordered(targets)
 
