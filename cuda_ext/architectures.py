@@ -15,7 +15,7 @@ from .compilers import BuildError, output_of
 VARIABLE = "TORCH_CUDA_ARCH_LIST"
 OLDEST = 70  # lowest supported compute capability
 _NEWEST = 120  # highest one with machine code of its own in a build for all GPUs
-_TEGRA = (72, 87, 101, 110)
+_TEGRA = (72, 87, 88, 101, 110)
 _LONGEST = 500  # characters of the variable
 _ENTRY = re.compile(r"([0-9]{1,2})\.([0-9])[af]?(\+PTX)?")
 _NAMES = {
