@@ -12,7 +12,7 @@ ADD := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 # SLURM first, because it mostly waits.
 SLOW := tests/slow/test_slurm.py $(filter-out %/test_slurm.py,$(wildcard tests/slow/test_*.py))
 
-.PHONY: setup demo test test-chaos test-slow bench docs gallery options lock lint clean
+.PHONY: setup demo test test-chaos test-slow wheel bench docs gallery options lock lint clean
 
 # Looks at the environment itself, not at a time stamp, so that a moved checkout, another Python or another lock is noticed.
 setup:
@@ -53,6 +53,14 @@ options: setup
 # requirements.lock and the files beside it, from pyproject.toml. `make lock UPGRADE=--upgrade` takes the newest releases. Needs uv.
 lock:
 	python3 workflow_scripts/headsplat_workflow/write_locks.py $(UPGRADE)
+
+# For machines without compilers: the library, and its operators compiled for every GPU that nvcc
+# knows (or TORCH_CUDA_ARCH_LIST), for the PyTorch of this environment. pip install dist/*.whl
+# Built from a copy, because what the build leaves behind would count as changed code.
+wheel: setup
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	cp -R headsplat cuda_ext pyproject.toml README.md LICENSE "$$copy" && \
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist "$$copy" "$$copy/cuda_ext"
 
 bench: setup
 	$(BIN)/snakemake work/heads/procedural.npz --cores $(CORES) --quiet all

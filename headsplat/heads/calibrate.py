@@ -6,6 +6,7 @@ margins, lip borders) vote for the nearest visible point of that border. Otherwi
 pixel could select the eyeball or the wrong lip.
 """
 
+import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -93,8 +94,26 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     return Calibration(landmarks, spread, votes, len(samples))
 
 
+def detector_is_installed(head: str) -> bool:
+    """Whether landmarks can be calibrated here; if not, a warning says what this head lacks.
+
+    Args:
+        head: name of the head model.
+    """
+    if importlib.util.find_spec("mediapipe") is not None:
+        return True
+    log.warning(
+        "%s: its landmarks are not calibrated, because mediapipe is not installed; tracks made "
+        "elsewhere fit this head, but to track here install mediapipe and build the head again",
+        head,
+    )
+    return False
+
+
 def with_calibrated_mediapipe(head: HeadModel) -> HeadModel:
-    """`head` with its "mediapipe" landmarks replaced by calibrated ones."""
+    """`head` with its "mediapipe" landmarks replaced by calibrated ones, if there is a detector."""
+    if not detector_is_installed(head.name):
+        return head
     found = calibrate(head)
     log.info(
         "%s: %d MediaPipe points placed from %d images, votes scatter by %.1f mm (median)",
@@ -121,6 +140,8 @@ def detect_in_views(
     Raises:
         UserError: a face is found in too few of the views.
     """
+    import mediapipe  # imported here, because a machine that only trains has none
+
     results, shown = [], 0
     models = FaceModels()
     for view in views:
