@@ -1,8 +1,7 @@
 """Refinement of coarse person masks to mattes: subject selection, guided filter, small regions.
 
 The edge filter is OpenCV's color guided filter (He, Sun, Tang: Guided Image Filtering, TPAMI 2013)
-in its subsampled form (He, Sun: Fast Guided Filter, 2015). It is part of OpenCV's contrib build,
-which MediaPipe's wheel requires.
+in its subsampled form (He, Sun: Fast Guided Filter, 2015). It is part of OpenCV's contrib build.
 """
 
 import cv2
