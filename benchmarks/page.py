@@ -42,6 +42,11 @@ class Section:
 SECTIONS = (
     Section("workflow", "Workflow", "", "Whole runs, and commands that write no file."),
     Section("demo", "Demo", "python benchmarks/demo.py"),
+    Section(
+        "detection", "Face detection",
+        "python benchmarks/detection.py --clip CLIP --peer PYTHON",
+        "One thread, after decoding. PYTHON has the peer's release of MediaPipe installed.",
+    ),
     Section("tracking", "Landmark track", "python benchmarks/tracking.py"),
     Section(
         "tracking_gpu", "Landmark track on a GPU", "python benchmarks/tracking.py --device cuda",

@@ -7,6 +7,7 @@ import numpy as np
 
 from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.doctor.finding import Finding, fails, ok, warning
+from headsplat.runtime.errors import UserError
 from headsplat.runtime.failures import ONNX_CURE
 
 _SIZE = 256
@@ -85,7 +86,12 @@ def check_detector() -> Iterator[Finding]:
     """Find a drawn face and the corners of its eyes."""
     fix = "reinstall ai-edge-litert, in the version of requirements.lock"
     image = drawn_face()
-    models = FaceModels()
+    try:
+        models = FaceModels()
+    except UserError as error:
+        says, _, cure = str(error).partition("; ")
+        yield fails("face detector", says, cure)
+        return
     found = models.detect(image)
     if len(found) != 1:
         yield fails("face detector", f"finds {len(found)} faces where one is drawn", fix)

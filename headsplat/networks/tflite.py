@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, one_line
 
 
 class TfliteNetwork:
@@ -26,8 +26,8 @@ class TfliteNetwork:
                 from ai_edge_litert.interpreter import Interpreter
             except ImportError as error:
                 raise UserError(
-                    "the package 'ai-edge-litert' is not installed or does not load; it runs the "
-                    "face detector and the segmenter: pip install ai-edge-litert"
+                    "the package ai-edge-litert, which runs the face detector and the segmenters, "
+                    f"does not load ({one_line(error)}); pip install ai-edge-litert"
                 ) from error
             self._network = Interpreter(model_content=model, num_threads=1)
             self._network.allocate_tensors()
