@@ -1,7 +1,9 @@
 """The pins can be installed on every Python, according to `pip install --dry-run`."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
-from tests.unit.test_envs import GROUPS, LOCK
+from tests.unit.test_envs import GROUPS, LOCK, pins
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Built from source, by pip, where the index has no wheel: pure Python, and one with a C compiler.
@@ -85,3 +87,22 @@ def test_optional_pins_resolve(index: None) -> None:
     pins = [line.partition(" ")[0] for line in lines if line[:1].isalnum() and " ; " not in line]
     result = pip(*pins, "-r", "requirements-torch.txt", "-r", "requirements-optional.txt")
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_the_project_file_still_gives_these_pins(index: None, tmp_path: Path) -> None:
+    uv = tmp_path / "uv"
+    got = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--target", uv, "uv"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if got.returncode:
+        pytest.skip("the package index has no uv")
+    names = ["pyproject.toml", "requirements-torch.txt", "requirements.lock"]
+    names += [f"requirements-{group}.txt" for group in GROUPS]
+    for name in names:
+        shutil.copy(ROOT / name, tmp_path)
+    script = ROOT / "workflow_scripts/headsplat_workflow/write_locks.py"
+    environment = os.environ | {"PATH": f"{uv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, check=True)
+    for name in names[2:]:
+        assert pins((tmp_path / name).read_text()) == pins((ROOT / name).read_text())

@@ -93,7 +93,7 @@ def set_up(venv: Path) -> int:
         return 1
     _remove_half_installed(venv)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    install = [*pip, "install", "--quiet", "--no-compile"]  # modules are compiled at first use
+    install = [*pip, "install", "--quiet", "--no-compile"]  # the checks compile what a run uses
     no_pip = not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode
     if no_pip and not _make_venv(venv):
         return _failed(venv)
@@ -108,13 +108,21 @@ def set_up(venv: Path) -> int:
     library = [*install, "--no-deps", "--no-build-isolation", "--editable", "."]
     if not (_install_lock(python, install) and _run(torch) and _run(library)):
         return _failed(venv)
-    code = "from headsplat_workflow.system_check import main; raise SystemExit(main())"
-    if not (
-        _run([python, "-c", code], _environment()) and _run([venv / "bin/headsplat", "models"])
-    ):
+    if not _works(venv):
         return 1
     (venv / STAMP).write_text(f"{_wanted()}\n")
     return 0
+
+
+def _works(venv: Path) -> bool:
+    """Load what a run loads, which also writes its byte code, and fetch the model files."""
+    scripts = Path(__file__).resolve().parents[1]
+    paths = os.pathsep.join([str(scripts.parent), str(scripts)])
+    code = "from headsplat_workflow.system_check import main; raise SystemExit(main())"
+    subprocess.run([venv / "bin/snakemake", "--help"], capture_output=True, check=False)
+    return _run([venv / "bin/python", "-c", code], {**os.environ, "PYTHONPATH": paths}) and _run(
+        [venv / "bin/headsplat", "models"]
+    )
 
 
 def _make_venv(venv: Path) -> bool:
@@ -152,11 +160,6 @@ def _remove_half_installed(venv: Path) -> None:
     for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
         if not (folder / "INSTALLER").exists():
             shutil.rmtree(folder)
-
-
-def _environment() -> dict[str, str]:
-    scripts = Path(__file__).resolve().parents[1]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(scripts.parent), str(scripts)])}
 
 
 if __name__ == "__main__":
