@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import PYTHON_PATH, ROOT
+from tests.unit.test_system import pytest_without_detector
 
 WITHOUT_LINUX = str(ROOT / "tests/without_linux")
 # Values of the operators and their gradients, into an npz.
@@ -90,3 +91,9 @@ def test_a_track_is_drawn_where_proc_is_hidden(tmp_path: Path) -> None:
         [*hide, *command, *files], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout[-3000:]
+
+
+def test_a_network_makes_mattes_without_a_detector_and_without_contrib(tmp_path: Path) -> None:
+    run = pytest_without_detector(tmp_path, "test_chunks", "test_networks_rvm.py")
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert "1 passed" in run.stdout
