@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from headsplat.doctor.finding import OK
+from headsplat.doctor.finding import FAILS
 from headsplat.doctor.software import check_cxx, check_libraries
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -16,7 +16,7 @@ def main() -> int:
     Loading also writes the byte code of what a run uses, so that its processes start fast.
     """
     failures = [found.line for check in (check_libraries, check_cxx) for found in check()
-                if found.state != OK]  # fmt: skip
+                if found.state == FAILS]  # fmt: skip
     for line in failures:
         print(f"error: {line}")
     if failures:
