@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from headsplat.tracking import priors, scores
-from headsplat.tracking.basis import JointPart, LandmarkBasis
+from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.observations import Observations
 from headsplat.tracking.projection import LandmarkView
@@ -37,28 +37,37 @@ class LipContact:
     def __init__(self, basis: LandmarkBasis, layout: Layout, upper: Tensor, lower: Tensor) -> None:
         self._basis, self._layout = basis, layout
         self._upper, self._lower = upper, lower
+        # The still part and the jaw's; shifts of the landmarks change only the templates.
+        parts = basis.parts[:2]
+        self._identity = [self._apart(k, part.identity) for k, part in enumerate(parts)]
+        self._slopes = [
+            (
+                self._apart(k, part.expression_columns),
+                self._identity[k].float(),
+                None if part.pose is None else self._apart(k, part.pose).float(),
+            )
+            for k, part in enumerate(parts)
+        ]
 
-    def _apart(self, part: JointPart, values: Tensor) -> Tensor:
+    def _apart(self, part: int, values: Tensor) -> Tensor:
         """(n, ...) values of a part's points -> (D, ...) differences; other points are 0."""
         whole = values.new_zeros(len(self._basis.index), *values.shape[1:])
-        whole[part.rows] = values
+        whole[self._basis.parts[part].rows] = values
         return whole[self._upper] - whole[self._lower]
+
+    def _carried(self, part: int, view: LandmarkView) -> Tensor:
+        """(N, D, 3) differences of a part's points before it turns."""
+        return self._apart(part, view.carried[part].transpose(0, 1)).transpose(0, 1)
 
     def offsets(self, state: State, view: LandmarkView) -> Tensor:
         """(N, D, 2) meters, up and to the front in the head's axes."""
         identity = state.shared[self._layout.identity]
-        total = 0.0
-        for part, points, matrix in self._carried(view):
-            rest = self._apart(part, part.template + part.identity @ identity)
-            moved = self._apart(part, points.transpose(0, 1)).transpose(0, 1)
-            total = total + moved @ matrix.mT - rest
-        return total[..., UP_FRONT]
-
-    def _carried(self, view: LandmarkView) -> list[tuple[JointPart, Tensor, Tensor]]:
-        """Still and jaw part with their points (N, n, 3) and rotations (N, 3, 3)."""
-        jaw = view.joints.matrices[0]
-        still = torch.eye(3, dtype=jaw.dtype, device=jaw.device).expand_as(jaw)
-        return list(zip(self._basis.parts[:2], view.carried[:2], (still, jaw), strict=True))
+        rest = sum(
+            self._apart(k, self._basis.parts[k].template) + self._identity[k] @ identity
+            for k in (0, 1)
+        )
+        moved = self._carried(1, view) @ view.joints.matrices[0].mT
+        return (self._carried(0, view) + moved - rest)[..., UP_FRONT]
 
     def columns(self, out: Tensor, view: LandmarkView, weight: Tensor) -> None:
         """Write the derivatives by the frame's unknowns and the first shared ones.
@@ -72,25 +81,31 @@ class LipContact:
         free = min(out.shape[-1] - layout.frame_size, layout.n_identity)
         shared = slice(layout.frame_size, layout.frame_size + free)
         out.zero_()
-        changes = [view.joints.derivative(k) for k in range(3)]  # [N, 3, 3, 3]
-        for part, points, matrix in self._carried(view):
-            turn = matrix.float()[:, UP_FRONT]  # [N, 2, 3]
-            expression = self._apart(part, part.expression_columns)
-            out[..., layout.expression] += torch.einsum("nai,die->ndae", turn, expression)
-            if part is self._basis.parts[1]:
-                eye = torch.eye(3, device=turn.device)[list(UP_FRONT)]
-                identity = self._apart(part, part.identity_columns[..., :free])
-                out[..., shared] += torch.einsum("nai,diq->ndaq", turn - eye, identity)
-                apart = self._apart(part, points.transpose(0, 1)).transpose(0, 1).float()
-                turned = torch.einsum("nkij,ndj->ndik", changes[0], apart)
-                out[..., layout.jaw] += turned[:, :, UP_FRONT]
-            if part.pose is not None:
-                for k, (where, change) in enumerate(zip(view.joints.columns, changes, strict=True)):
-                    correct = self._apart(part, part.pose[..., 9 * k : 9 * k + 9]).float()
-                    moved = torch.einsum("nai,dif,nkf->ndak", turn, correct, change.flatten(2))
-                    columns = out[..., where]
-                    columns += moved[..., : columns.shape[-1]]
+        turn = view.joints.matrices[0].float()[:, UP_FRONT]  # [N, 2, 3]
+        still = torch.eye(3, device=turn.device)[list(UP_FRONT)].expand_as(turn)
+        changes = [view.joints.derivative(0)]  # [N, 3, 3, 3]
+        for k, direction in enumerate((still, turn)):
+            expression, identity, pose = self._slopes[k]
+            out[..., layout.expression] += _along(direction, expression)
+            if k and free:
+                out[..., shared] = _along(turn - still, identity[..., :free])
+            if pose is None:
+                continue
+            changes += [view.joints.derivative(joint) for joint in range(len(changes), 3)]
+            for joint, (where, change) in enumerate(zip(view.joints.columns, changes, strict=True)):
+                correct = pose[..., 9 * joint : 9 * joint + 9]
+                moved = torch.einsum("nai,dif,nkf->ndak", direction, correct, change.flatten(2))
+                columns = out[..., where]
+                columns += moved[..., : columns.shape[-1]]
+        apart = self._carried(1, view).float()
+        turned = torch.einsum("nkaj,ndj->ndak", changes[0][:, :, UP_FRONT], apart)
+        out[..., layout.jaw] += turned
         out *= weight[..., None].float()
+
+
+def _along(direction: Tensor, slopes: Tensor) -> Tensor:
+    """(N, 2, 3), (D, 3, K) -> (N, D, 2, K)."""
+    return direction[:, None] @ slopes
 
 
 class ScoreTerms:
