@@ -72,8 +72,8 @@ def errors(head: HeadModel, solved: Solved, ground_truth: GroundTruth) -> dict[s
     _, aligned = vertex_error(head, solved, ground_truth)
     shaking = jitter(layout, state, torch.as_tensor(solved.tracker.observed.linked))
     return {
-        "lids of shut eyes, frontal|of the opening": lids[shut & ~turned].mean(),
-        "lids of shut eyes, turned|of the opening": lids[shut & turned].mean(),
+        "lids of shut eyes, frontal|of the opening": _mean(lids[shut & ~turned]),
+        "lids of shut eyes, turned|of the opening": _mean(lids[shut & turned]),
         "lids of open eyes|of the opening": lids[is_open].mean(),
         "gaze, pitch|degrees": gaze[0],
         "gaze, yaw|degrees": gaze[1],
@@ -82,6 +82,11 @@ def errors(head: HeadModel, solved: Solved, ground_truth: GroundTruth) -> dict[s
         "jitter of the jaw|degrees": shaking["jaw"],
         "jitter of the head|degrees": shaking["turn"],
     }
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN for a clip without a blink in this view."""
+    return float(values.mean()) if values.size else float("nan")
 
 
 def main() -> None:
@@ -103,7 +108,6 @@ def main() -> None:
     rows = []
     for name in found[True][0]:
         what, _, unit = name.partition("|")
-        # A clip may have no blink in one of the views.
         with_scores, alone = (
             float(np.nanmedian([one[name] for one in found[scores]])) for scores in (True, False)
         )

@@ -23,9 +23,9 @@ LOOK_DOWN, LOOK_IN, LOOK_OUT, LOOK_UP = (
 )
 JAW_OPEN, MOUTH_CLOSE = 25, 27
 # Eyes scoring less than the first keep their points, eyes scoring more than the second are shut.
-# For people whose open eyes score high, both lie this much above the median.
+# For people whose open eyes score high, the limits lie this much above the median.
 LIDS_MOVE, LIDS_SHUT = 0.25, 0.5
-MOVE_ABOVE, SHUT_ABOVE = 0.15, 0.4
+MOVE_ABOVE, SHUT_ABOVE = 0.2, 0.4
 # Eye angle at score 1, radians.
 GAZE_GAIN = 0.5
 # Lips touch if the distance of the inner lips is below the first (fractions of the inter-ocular
