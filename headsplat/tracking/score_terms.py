@@ -20,7 +20,7 @@ from headsplat.tracking.observations import Observations
 from headsplat.tracking.projection import LandmarkView
 
 # Components of an offset between the lips that are compared: up and to the front.
-UP_FRONT = (1, 2)
+UP_FRONT = slice(1, 3)
 # Eyes that are more open than this tell the constant of the gaze.
 OPEN = 0.5
 
@@ -82,7 +82,7 @@ class LipContact:
         shared = slice(layout.frame_size, layout.frame_size + free)
         out.zero_()
         turn = view.joints.matrices[0].float()[:, UP_FRONT]  # [N, 2, 3]
-        still = torch.eye(3, device=turn.device)[list(UP_FRONT)].expand_as(turn)
+        still = torch.eye(3, device=turn.device)[UP_FRONT].expand_as(turn)
         changes = [view.joints.derivative(0)]  # [N, 3, 3, 3]
         for k, direction in enumerate((still, turn)):
             expression, identity, pose = self._slopes[k]
