@@ -53,6 +53,12 @@ SECTIONS = (
         "`--frames N` sets the length.",
     ),
     Section(
+        "tracking_scores", "Blendshape scores in the track",
+        "python benchmarks/tracking_scores.py",
+        "Synthetic landmarks with two faults of MediaPipe's: a shut eye keeps 30 % of its opening, "
+        "and the iris shows 30 % of the pitch of the gaze. Medians over five clips of 300 frames.",
+    ),
+    Section(
         "photometric", "Track refined against the images",
         "python benchmarks/photometric.py --device cuda",
         "Medians over five synthetic clips of 300 frames at 512 px. On three clips of the head "

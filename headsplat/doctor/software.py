@@ -107,7 +107,7 @@ def check_libraries() -> Iterator[Finding]:
     """Import packages that link against system libraries."""
     broken = 0
     for module, fix in LIBRARIES:
-        if module == "mediapipe" and importlib.util.find_spec(module) is None:
+        if module == "ai_edge_litert" and importlib.util.find_spec(module) is None:
             yield ok(module, "not installed; training needs none, detection does")
             continue
         try:

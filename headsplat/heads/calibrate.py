@@ -100,11 +100,11 @@ def detector_is_installed(head: str) -> bool:
     Args:
         head: name of the head model.
     """
-    if importlib.util.find_spec("mediapipe") is not None:
+    if importlib.util.find_spec("ai_edge_litert") is not None:
         return True
     log.warning(
-        "%s: its landmarks are not calibrated, because mediapipe is not installed; tracks made "
-        "elsewhere fit this head, but to track here install mediapipe and build the head again",
+        "%s: its landmarks are not calibrated, because ai-edge-litert is not installed; tracks "
+        "made elsewhere fit this head, but to track here install it and build the head again",
         head,
     )
     return False
@@ -140,8 +140,6 @@ def detect_in_views(
     Raises:
         UserError: a face is found in too few of the views.
     """
-    import mediapipe  # imported here, because a machine that only trains has none
-
     results, shown = [], 0
     models = FaceModels()
     for view in views:

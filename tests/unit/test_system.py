@@ -122,7 +122,7 @@ def test_the_guided_filter_is_opencvs(height, width, radius, scale):
 WITHOUT_DETECTOR = """
 import sys
 import cv2
-sys.modules["mediapipe"] = sys.modules["cv2.ximgproc"] = None
+sys.modules["ai_edge_litert"] = sys.modules["cv2.ximgproc"] = None
 if hasattr(cv2, "ximgproc"):
     del cv2.ximgproc
 """
@@ -143,7 +143,7 @@ def test_a_head_is_built_without_a_detector(tmp_path):
     run = python(code)
     assert run.returncode == 0, run.stderr
     (line,) = run.stderr.strip().splitlines()
-    assert "its landmarks are not calibrated, because mediapipe is not installed" in line
+    assert "its landmarks are not calibrated, because ai-edge-litert is not installed" in line
     head, plain = HeadModel.load(path), procedural_head()
     # A track belongs to a head of its name and version.
     assert (head.name, head.version) == (plain.name, plain.version)
