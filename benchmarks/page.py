@@ -56,7 +56,7 @@ SECTIONS = (
         "tracking_scores", "Blendshape scores in the track",
         "python benchmarks/tracking_scores.py",
         "Synthetic landmarks with two faults of MediaPipe's: a shut eye keeps 30 % of its opening, "
-        "and the iris shows 30 % of the pitch of the gaze. Medians over five clips of 300 frames.",
+        "and the iris shows 30 % of the pitch of the gaze. Medians over three clips of 200 frames.",
     ),
     Section(
         "photometric", "Track refined against the images",
