@@ -16,8 +16,8 @@ from headsplat.video.decode import read_images
 from headsplat.video.info import VideoInfo
 
 # Images before the chunk that are tracked but not written. They include one scheduled detection,
-# and the regions become those of a run from the start within nine images.
-WARM_UP = DETECT_EVERY + 2
+# and the regions become those of a run from the start; that took at most 14 images.
+WARM_UP = DETECT_EVERY + 6
 SHARPNESS_PIXELS = 128  # sharpness is measured at this size, for independence of the face's size
 
 
