@@ -84,6 +84,7 @@ def test_a_file_inside_the_sites_zip(tmp_path):
         ("a.zip", a_zip(x=b"1"), None),
         ("a.pth", b"\x80\x02\x8a", None),
     ],
+    ids=lambda value: value if isinstance(value, str | None) else f"{len(value)} bytes",
 )
 def test_a_glance(tmp_path, name, content, words):
     path = tmp_path / name
