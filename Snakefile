@@ -8,6 +8,10 @@ min_version("9.27.1")
 configfile: "config/config.yaml"
 
 
+# Of every stage, with `--software-deployment-method apptainer`; see container/headsplat.def.
+container: "headsplat.sif"
+
+
 include: "rules/common/settings.smk"
 include: "rules/common/inputs.smk"
 include: "rules/common/flags.smk"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("rasterizer", "demo", "tracking", "training", "frames", "masks")
+SCRIPTS = ("rasterizer", "demo", "detection", "tracking", "training", "frames", "masks")
 
 
 def main() -> int:

@@ -42,10 +42,21 @@ class Section:
 SECTIONS = (
     Section("workflow", "Workflow", "", "Whole runs, and commands that write no file."),
     Section("demo", "Demo", "python benchmarks/demo.py"),
+    Section(
+        "detection", "Face detection",
+        "python benchmarks/detection.py --clip CLIP --peer PYTHON",
+        "One thread, after decoding. PYTHON has the peer's release of MediaPipe installed.",
+    ),
     Section("tracking", "Landmark track", "python benchmarks/tracking.py"),
     Section(
         "tracking_gpu", "Landmark track on a GPU", "python benchmarks/tracking.py --device cuda",
         "`--frames N` sets the length.",
+    ),
+    Section(
+        "tracking_scores", "Blendshape scores in the track",
+        "python benchmarks/tracking_scores.py",
+        "Synthetic landmarks with two faults of MediaPipe's: a shut eye keeps 30 % of its opening, "
+        "and the iris shows 30 % of the pitch of the gaze. Medians over three clips of 200 frames.",
     ),
     Section(
         "photometric", "Track refined against the images",

@@ -14,6 +14,16 @@ from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
 from headsplat.runtime.files import write_json, write_npz
 from headsplat.tracking.observations import POINTS
+from headsplat.tracking.scores import (
+    BLINK,
+    GAZE_GAIN,
+    JAW_OPEN,
+    LOOK_DOWN,
+    LOOK_IN,
+    LOOK_OUT,
+    LOOK_UP,
+    SCORES,
+)
 
 SIZE = 512
 FLIP = np.diag([1.0, -1.0, -1.0])
@@ -149,7 +159,28 @@ def _closed_oval(jaw_line: np.ndarray) -> np.ndarray:
     return np.concatenate([jaw_line, arc], 1)
 
 
-def write_inputs(folder: Path, landmarks: np.ndarray, crop: Crop) -> None:
+def blendshape_scores(ground_truth: GroundTruth, noise: float = 0.03, seed: int = 2) -> np.ndarray:
+    """(N, 52) scores as MediaPipe gives them: a shut eye scores 0.6, the gaze 1 per 0.5 radians.
+
+    Args:
+        ground_truth: the clip.
+        noise: standard deviation, white.
+        seed: of the random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    scores = np.zeros((len(ground_truth.exp), SCORES))
+    for k, (side, outward) in enumerate((("left", 1), ("right", -1))):
+        scores[:, BLINK[side]] = 0.05 + 0.55 * ground_truth.lids[:, k]
+        pitch, yaw = ground_truth.eyes[:, k, :2].T / GAZE_GAIN
+        scores[:, LOOK_DOWN[side]], scores[:, LOOK_UP[side]] = pitch, -pitch
+        scores[:, LOOK_OUT[side]], scores[:, LOOK_IN[side]] = outward * yaw, -outward * yaw
+    scores[:, JAW_OPEN] = ground_truth.jaw[:, 0] / np.deg2rad(25)
+    return np.clip(scores + rng.normal(size=scores.shape) * noise, 0, 1).astype(np.float32)
+
+
+def write_inputs(
+    folder: Path, landmarks: np.ndarray, crop: Crop, scores: np.ndarray | None = None
+) -> None:
     """Write the tracking stage's three input files into `folder`."""
     frames = len(landmarks)
     seen = np.isfinite(landmarks).all((1, 2))
@@ -161,6 +192,7 @@ def write_inputs(folder: Path, landmarks: np.ndarray, crop: Crop) -> None:
         status=status,
         confidence=seen.astype(np.float32),
         time=np.arange(frames) / 25.0,
+        **({} if scores is None else {"blendshapes": scores}),
     )
     write_json(folder / "crop.json", asdict(crop))
     lines = ["id\ttime\tstatus\tconfidence\tfaces"]

@@ -10,6 +10,7 @@
 Names are loaded when they are first used: the import itself is fast and loads no PyTorch.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from headsplat.pipeline import drive_avatar, evaluate_avatar, track_video, train_avatar
     from headsplat.runtime.errors import UserError
     from headsplat.track import Frame, Track, load_track
+
+if sys.platform == "win32":
+    sys.tracebacklimit = 0  # one line says it all
+    raise ImportError(
+        "headsplat does not run on Windows itself: install WSL2 (wsl --install) and run it there"
+    )
 
 __all__ = [
     "Avatar",

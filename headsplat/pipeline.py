@@ -123,7 +123,7 @@ def track_video(
         faces = clip.chunks("landmarks", count, ".npz")
         frames, alpha, parsing = (clip.chunks(n, count) for n in ("frames", "alpha", "parsing"))
         for k in range(count):
-            _step("detect", [faces[k]], detect_chunk, video, clip.info, k, count, faces[k], "auto")
+            _step("detect", [faces[k]], detect_chunk, video, clip.info, k, count, faces[k])
         solved = [clip.crop, clip.table, clip.landmarks]
         _step("crop", solved, solve_crop, clip.info, faces, *solved, size)
         for k in range(count):

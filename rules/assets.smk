@@ -25,7 +25,7 @@ rule assets_check:
 
 
 rule fetch_assets:
-    """Configuration -> downloads of required assets that are missing and have an address."""
+    """Configuration -> downloads of model files, and of required assets that have an address."""
     log:
         "logs/assets/fetch_assets.log",
     conda:

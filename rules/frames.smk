@@ -32,7 +32,6 @@ rule detect_chunk:
     input:
         video=user_video,
         info="work/{subject}/video.json",
-        weights=weights("detect"),
     output:
         "work/{subject}/landmarks/{chunk}.npz",
     log:
@@ -51,11 +50,10 @@ rule detect_chunk:
     params:
         chunks=chunk_count,
         options=options("detect"),
-        weights=weights_flag,
         code=code_version("detect_chunk"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/detect_chunk.py --video={input.video:q} --info={input.info:q} '
-        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} {params.options:q} {params.weights:q} "
+        "--chunk={wildcards.chunk:q} --chunks={params.chunks:q} {params.options:q} "
         "--out={output:q} > {log:q} 2>&1"
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# Of processes that tests start: the library, and what the scripts share.
-PYTHON_PATH = os.pathsep.join([str(ROOT), str(ROOT / "workflow_scripts")])
+# Of processes that tests start: the library, what the scripts share, and tests/without_linux.
+PYTHON_PATH = os.pathsep.join(
+    [str(ROOT), str(ROOT / "workflow_scripts"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+).rstrip(os.pathsep)
 
 # A shell's background jobs ignore SIGINT, and so does all they start. Some tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

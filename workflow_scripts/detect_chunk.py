@@ -17,7 +17,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chunk", type=int, required=True, help="number of the chunk, from 0")
     parser.add_argument("--chunks", type=int, required=True, help="how many chunks there are")
     parser.add_argument("--out", type=Path, required=True, help="landmark file to write")
-    parser.add_argument("--weights", type=Path, help="face_landmarker.task")
     add_arguments(parser, schema_of(DetectOptions))
     args = parser.parse_args(argv)
     options = parsed(DetectOptions, args)
@@ -27,8 +26,6 @@ def main(argv: list[str] | None = None) -> None:
         args.chunk,
         args.chunks,
         args.out,
-        options.model,
-        args.weights,
         options.second,
     )
 

@@ -297,7 +297,7 @@ void undraw_tile(const GaussianTask& task, const Frame& frame, int b, const Tile
           sum_color[k] = fma(weight, pixels.d_color[k][row][part], sum_color[k]);
         }
         Floats d_alpha = before * shown - pixels.behind[row][part] * inverse;
-        Floats term = takes & (raw < kAlphaMax) ? d_alpha * raw : splat(0.0f);
+        Floats term = (takes & (raw < kAlphaMax)) ? d_alpha * raw : splat(0.0f);
         pixels.behind[row][part] = fma(weight, shown, pixels.behind[row][part]);
         pixels.transmittance[row][part] = before;
         Floats term_r = term * r;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "image_loss.h"
@@ -40,11 +41,18 @@ inline __attribute__((always_inline)) Four pick(const uint8_t* bytes) {
     }
     return out;
   }();
-  Bytes raw, mask;
+  Bytes raw;
   std::memcpy(&raw, bytes + start, sizeof raw);
+#ifdef __clang__
+  Bytes chosen = [&]<std::size_t... kByte>(std::index_sequence<kByte...>) {
+    return __builtin_shufflevector(raw, Bytes{}, order[kByte]...);
+  }(std::make_index_sequence<16>());
+#else  // GCC 11 knows only this form
+  Bytes mask;
   std::memcpy(&mask, order.data(), sizeof mask);
-  return __builtin_convertvector(reinterpret_cast<FourInts>(__builtin_shuffle(raw, Bytes{}, mask)),
-                                 Four);
+  Bytes chosen = __builtin_shuffle(raw, Bytes{}, mask);
+#endif
+  return __builtin_convertvector(reinterpret_cast<FourInts>(chosen), Four);
 }
 
 template <int kPart>

@@ -18,6 +18,7 @@ from headsplat.runtime.process import end_children, exit_now
 from headsplat.runtime.stopping import SIGNALS
 
 _EXAMPLES = """examples:
+  headsplat models
   headsplat doctor
   headsplat info results/anna/avatar
   headsplat render results/anna/avatar --frames 7 -o anna.png
@@ -149,6 +150,16 @@ def _parser() -> argparse.ArgumentParser:
     add_face_arguments(drive)
     drive.add_argument("--audio", type=Path, help="sound that starts with the motion")
     drive.add_argument("-o", "--out", type=Path, required=True, help=".mp4 to write")
+
+    models = command(
+        "models", _models, "Fetch the files of the default detection and matting models.",
+        "", "--to /data/models",
+    )  # fmt: skip
+    models.add_argument(
+        "--to", type=Path, metavar="FOLDER",
+        help="folder for them, which HEADSPLAT_MODELS is then to name; "
+        "by default the Python environment's",
+    )  # fmt: skip
     return parser
 
 
@@ -199,6 +210,17 @@ def _drive(args: argparse.Namespace) -> None:
         audio=args.audio, face=args.face, amplitude=args.amplitude, neutral=args.neutral,
         subject_neutral=args.subject_neutral,
     )  # fmt: skip
+
+
+def _models(args: argparse.Namespace) -> None:
+    from headsplat.networks.fetch_models import fetch_models
+    from headsplat.networks.model_files import MODEL_FILES, default_folder
+
+    folder = args.to or default_folder()
+    fetched = fetch_models(folder)
+    for name, facts in MODEL_FILES.items():
+        state = "fetched" if folder / name in fetched else "present"
+        print(f"{folder / name}: {state} ({facts.licence})")
 
 
 if __name__ == "__main__":

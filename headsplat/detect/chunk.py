@@ -7,19 +7,17 @@ import numpy as np
 
 from headsplat.detect.face_alignment_points import POINTS_68, FaceAlignmentPoints
 from headsplat.detect.face_colors import SKIN_POINTS, face_colors
-from headsplat.detect.mediapipe_models import POINTS, FaceModels
-from headsplat.detect.mediapipe_tasks import BLENDSHAPES, TaskModels
+from headsplat.detect.mediapipe_models import BLENDSHAPES, POINTS, FaceModels
 from headsplat.detect.tracker import DETECT_EVERY, FaceTracker
 from headsplat.frames.ids import chunk_bounds
-from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_npz
 from headsplat.runtime.progress import progress
 from headsplat.video.decode import read_images
 from headsplat.video.info import VideoInfo
 
 # Images before the chunk that are tracked but not written. They include one scheduled detection,
-# so the result does not depend on where the tracking started.
-WARM_UP = DETECT_EVERY + 2
+# and the regions become those of a run from the start; that took at most 14 images.
+WARM_UP = DETECT_EVERY + 6
 SHARPNESS_PIXELS = 128  # sharpness is measured at this size, for independence of the face's size
 
 
@@ -29,17 +27,15 @@ def detect_chunk(
     chunk: int,
     n_chunks: int,
     out: Path,
-    model: str = "mediapipe",
-    weights: Path | None = None,
     second: str = "none",
 ) -> None:
     """Detect all faces in the frames of a chunk and write them as `.npz`.
 
     Arrays: `ids` (n,) of the frames. Per face: `face_frame` (m,) frame id; `faces` (m, 478, 3) in
     px of the full upright image (continuous, z on the same scale); `score` (m,) presence in
-    [0, 1]; `sharpness` (m,); `colors` (m, 468, 3) uint8 RGB at the mesh points. With the Tasks
-    landmarker also `blendshapes` (m, 52). With a second detector also `points68` (m, 68, 2) in px,
-    NaN where it finds nothing.
+    [0, 1]; `sharpness` (m,); `colors` (m, 468, 3) uint8 RGB at the mesh points; `blendshapes`
+    (m, 52) in [0, 1]. With a second detector also `points68` (m, 68, 2) in px, NaN where it finds
+    nothing.
 
     Args:
         video: the subject's video.
@@ -47,9 +43,6 @@ def detect_chunk(
         chunk: number of the chunk, from 0.
         n_chunks: number of chunks.
         out: `.npz` to write.
-        model: `mediapipe` for the models in MediaPipe's wheel, `tasks` for `weights`, or `auto`:
-            `tasks` if `weights` are given.
-        weights: `face_landmarker.task`.
         second: `face_alignment` or `none`.
 
     Raises:
@@ -60,10 +53,9 @@ def detect_chunk(
     rows: list[tuple[int, np.ndarray, float, float, np.ndarray]] = []
     scores: list[np.ndarray] = []
     points68: list[np.ndarray] = []
-    tasks = model == "tasks" or (model == "auto" and weights is not None)
     if first < stop:
         cv2.setNumThreads(1)
-        models = _task_models(weights) if tasks else FaceModels()
+        models = FaceModels()
         second_detector = FaceAlignmentPoints() if second == "face_alignment" else None
         tracker = FaceTracker(models)
         start = max(1, first - WARM_UP)
@@ -74,13 +66,10 @@ def detect_chunk(
                     continue
                 sharpness, colors = face_sharpness(image, points), face_colors(image, points)
                 rows.append((frame_id, points, score, sharpness, colors))
-                if tasks:
-                    scores.append(models.blendshapes(points))
+                scores.append(models.blendshapes(points))
                 if second_detector is not None:
                     points68.append(second_detector.points(image, points))
     extras = {}
-    if tasks:
-        extras["blendshapes"] = np.array(scores, np.float32).reshape(-1, BLENDSHAPES)
     if second == "face_alignment":
         extras["points68"] = np.array(points68, np.float32).reshape(-1, POINTS_68, 2)
     write_npz(
@@ -90,15 +79,10 @@ def detect_chunk(
         faces=np.array([row[1] for row in rows], np.float32).reshape(-1, POINTS, 3),
         score=np.array([row[2] for row in rows], np.float32),
         sharpness=np.array([row[3] for row in rows], np.float32),
+        blendshapes=np.array(scores, np.float32).reshape(-1, BLENDSHAPES),
         colors=np.array([row[4] for row in rows], np.uint8).reshape(-1, SKIN_POINTS, 3),
         **extras,
     )
-
-
-def _task_models(weights: Path | None) -> TaskModels:
-    if weights is None:
-        raise UserError("--model tasks: needs --weights face_landmarker.task")
-    return TaskModels(weights)
 
 
 def face_sharpness(image: np.ndarray, points: np.ndarray) -> float:

@@ -9,12 +9,6 @@ from headsplat.options import option
 class DetectOptions:
     """Section `detect` of the configuration."""
 
-    model: str = option(
-        "auto",
-        "tasks: MediaPipe's face_landmarker.task, with blendshapes; mediapipe: the models of its "
-        "wheel; auto: tasks where its weights are found",
-        choices=("auto", "mediapipe", "tasks"),
-    )
     second: str = option(
         "none",
         "a second detector whose 68 points are kept beside the 478, where its package is installed",

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat.runtime.memory import memory_limit_mib
+from headsplat.runtime.system import machine_memory_mib, usable_cores
 
 _SHARED_BYTES = 1 << 24
 _LEAST_TEMPORARY = 1 << 30  # bytes
 _LEAST_MIB = 2000  # compiling the operators takes 1,200 at its peak
-_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def check_machine(proc: Path = Path("/proc/self")) -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def _versions() -> Finding:
 
 
 def _cores() -> Finding:
-    usable, present = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    usable, present = usable_cores(), os.cpu_count() or 1
     says = f"{usable} usable" + (f" of {present}" if usable < present else "")
     if usable == 1:
         return warning("cores", says, "use two or more: decoding and drawing wait for each other")
@@ -49,7 +49,7 @@ def _cores() -> Finding:
 
 
 def _memory(proc: Path) -> Finding:
-    total = int(os.sysconf("SC_PHYS_PAGES") * _PAGE_MIB)
+    total = machine_memory_mib()
     limit = memory_limit_mib(proc)
     says = f"{total} MiB" + ("" if limit is None else f", limited to {limit} MiB")
     if min(total, limit or total) < _LEAST_MIB:
@@ -66,7 +66,10 @@ def _shared_memory() -> Finding:
     except (OSError, ValueError) as error:
         fix = "start the container with --shm-size=1g"
         return warning("shared memory", f"cannot be used ({error})", fix)
-    size = os.statvfs("/dev/shm")
+    try:
+        size = os.statvfs("/dev/shm")
+    except OSError:  # macOS keeps it elsewhere
+        return ok("shared memory", "works")
     return ok("shared memory", f"works; {size.f_bavail * size.f_frsize >> 20} MiB free")
 
 

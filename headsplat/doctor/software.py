@@ -1,10 +1,12 @@
 """Check the compilers of the operators, and packages that link against system libraries."""
 
 import importlib
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +14,21 @@ from pathlib import Path
 from headsplat.doctor.finding import Finding, fails, ok, warning
 
 # A test program with the operators' requirements: C++20, threads, a shared library.
-_PROGRAM = "#include <omp.h>\n#include <span>\nint threads() { return omp_get_max_threads(); }\n"
-_FLAGS = ["-std=c++20", "-fopenmp", "-fPIC", "-shared", "-x", "c++"]
+_PROGRAM = """
+#include <span>
+#ifdef _OPENMP
+#include <omp.h>
+int threads() { return omp_get_max_threads(); }
+#endif
+"""
+_FLAGS = ["-std=c++20", "-fPIC", "-shared", "-x", "c++"]
+_COMPILERS = ("g++", "c++", "clang++")  # the first that is there, as for the operators
 _PATIENCE = 120  # seconds for the test program
 _FIX = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
 # Module -> fix if it does not load.
 LIBRARIES = (
-    ("cv2", "install libGL.so.1 and libglib (Debian: apt-get install libgl1 libglib2.0-0)"),
-    ("mediapipe", "install libGL.so.1 and libEGL.so.1 (Debian: apt-get install libgl1 libegl1)"),
+    ("cv2", "install opencv-contrib-python-headless again, and no other package of OpenCV"),
+    ("ai_edge_litert", "install ai-edge-litert again; the version of requirements.lock is tested"),
     ("torch", "install torch again; the version of requirements.lock is tested"),
     ("av", "install av again; the version of requirements.lock is tested"),
 )
@@ -27,26 +36,40 @@ LIBRARIES = (
 
 def check_cxx() -> Iterator[Finding]:
     """Compile a test program with the compiler of the operators."""
-    name = os.environ.get("CXX") or "g++"
-    path = shutil.which(name)
+    names = (os.environ["CXX"],) if os.environ.get("CXX") else _COMPILERS
+    name, path = names[0], next(filter(None, map(shutil.which, names)), None)
+    if path is None and importlib.util.find_spec("headsplat_cuda_ext") is not None:
+        yield ok("C++ compiler", f"{name} is not there; the installed operators need none")
+        return
     if path is None:
         yield fails("C++ compiler", f"{name} is not there", _FIX)
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "trial.cpp")
         source.write_text(_PROGRAM)
-        command = [path, *_FLAGS, str(source), "-o", str(source.with_suffix(".so"))]
+        words = [*_FLAGS, str(source), "-o", str(source.with_suffix(".so"))]
         try:
-            run = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
+            run = _compile([path, "-fopenmp", *words])
+            serial = run.returncode != 0 and _compile([path, *words]).returncode == 0
         except subprocess.TimeoutExpired:
             yield fails("C++ compiler", f"{path} does not end within {_PATIENCE} s", _FIX)
             return
+    if serial and sys.platform == "darwin":  # PyTorch brings what Apple's compiler lacks
+        run.returncode = 0
+    elif serial:
+        fix = "install the compiler's OpenMP (Debian: libomp-dev for Clang), or set CXX to g++"
+        yield warning("C++ compiler", f"{path} has no OpenMP, so one thread computes", fix)
+        return
     if run.returncode:
         cause = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr)
         yield fails("C++ compiler", f"{path} fails ({cause.strip()[:200]})", _FIX)
         return
     said = _version(path)
     yield ok("C++ compiler", f"{path}: {said.splitlines()[0] if said else 'works'}")
+
+
+def _compile(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
 
 
 def _version(compiler: str) -> str:
@@ -84,10 +107,14 @@ def check_libraries() -> Iterator[Finding]:
     """Import packages that link against system libraries."""
     broken = 0
     for module, fix in LIBRARIES:
+        if module == "ai_edge_litert" and importlib.util.find_spec(module) is None:
+            yield ok(module, "not installed; training needs none, detection does")
+            continue
         try:
             importlib.import_module(module)
         except (ImportError, OSError) as error:
             broken += 1
             yield fails(module, f"does not load ({error})", fix)
     if not broken:
-        yield ok("libraries", ", ".join(module for module, _ in LIBRARIES) + " load")
+        loaded = (module for module, _ in LIBRARIES if module in sys.modules)
+        yield ok("libraries", ", ".join(loaded) + " load")

@@ -138,14 +138,13 @@ class FaceDetector:
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """(H, W, 3) uint8 RGB -> (478, 3) MediaPipe points in its pixels, or None."""
-        from headsplat.detect.tracker import FaceTracker
+        from headsplat.detect.tracker import find_face
 
-        found = FaceTracker(self._models).step(1, image)
-        return found[0][0] if found else None
+        return find_face(self._models, image)
 
     @cached_property
     def _models(self):
-        # Loaded lazily: MediaPipe takes seconds, and only some imports need it.
+        # Loaded lazily, because only some imports need it.
         from headsplat.detect.mediapipe_models import FaceModels
 
         return FaceModels()

@@ -6,13 +6,15 @@ margins, lip borders) vote for the nearest visible point of that border. Otherwi
 pixel could select the eyeball or the wrong lip.
 """
 
+import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import mediapipe
 import numpy as np
 
+from headsplat.detect.mediapipe_models import FaceModels
+from headsplat.detect.tracker import find_face
 from headsplat.heads.calibration_views import View, ViewLabels, render_views, template_points
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel, LandmarkSet
@@ -92,8 +94,26 @@ def calibrate(head: HeadModel, largest_spread: float = 0.004) -> Calibration:
     return Calibration(landmarks, spread, votes, len(samples))
 
 
+def detector_is_installed(head: str) -> bool:
+    """Whether landmarks can be calibrated here; if not, a warning says what this head lacks.
+
+    Args:
+        head: name of the head model.
+    """
+    if importlib.util.find_spec("ai_edge_litert") is not None:
+        return True
+    log.warning(
+        "%s: its landmarks are not calibrated, because ai-edge-litert is not installed; tracks "
+        "made elsewhere fit this head, but to track here install it and build the head again",
+        head,
+    )
+    return False
+
+
 def with_calibrated_mediapipe(head: HeadModel) -> HeadModel:
-    """`head` with its "mediapipe" landmarks replaced by calibrated ones."""
+    """`head` with its "mediapipe" landmarks replaced by calibrated ones, if there is a detector."""
+    if not detector_is_installed(head.name):
+        return head
     found = calibrate(head)
     log.info(
         "%s: %d MediaPipe points placed from %d images, votes scatter by %.1f mm (median)",
@@ -106,7 +126,7 @@ def with_calibrated_mediapipe(head: HeadModel) -> HeadModel:
 def detect_in_views(
     name: str, views: Iterable[V], vote: Callable[[V, np.ndarray], R], least: float
 ) -> list[R]:
-    """Run MediaPipe's face mesh on rendered views of a head.
+    """Detect the landmarks on rendered views of a head.
 
     Args:
         name: name of the head model, for messages.
@@ -121,27 +141,18 @@ def detect_in_views(
         UserError: a face is found in too few of the views.
     """
     results, shown = [], 0
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, refine_landmarks=True
-    )
-    with mesh:
-        for view in views:
-            shown += 1
-            faces = mesh.process(view.image).multi_face_landmarks
-            if faces:
-                results.append(vote(view, _pixels(faces[0], view.image.shape)))
+    models = FaceModels()
+    for view in views:
+        shown += 1
+        points = find_face(models, view.image)
+        if points is not None:
+            results.append(vote(view, points[:, :2].astype(np.float64)))
     if len(results) < least * shown:
         raise UserError(
             f"head model {name}: the face detector found {len(results)} of {shown} rendered "
-            "faces; its geometry or albedo does not look like a face, or mediapipe is damaged"
+            "faces; its geometry or albedo does not look like a face"
         )
     return results
-
-
-def _pixels(face: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """(478, 2) pixels of a detected face, from MediaPipe's normalized coordinates."""
-    height, width = shape[:2]
-    return np.array([(p.x * width, p.y * height) for p in face.landmark])
 
 
 def pixel_indices(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ MATTING_MODELS: Registry[MaskModel] = Registry(
     "matting model",
     {
         "mediapipe": MaskModel(
-            "headsplat.masks.mediapipe_matting:open_matting", "the segmenters of MediaPipe's wheel"
+            "headsplat.masks.mediapipe_matting:open_matting", "MediaPipe's person segmenters"
         ),
         "rvm": MaskModel(
             "headsplat.masks.rvm_matting:open_matting", "Robust Video Matting, .onnx or .pth", "rvm"

@@ -8,12 +8,15 @@ import numpy as np
 
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions
-from headsplat.networks.mediapipe_wheel import loading
+from headsplat.networks.model_files import model_file
+from headsplat.networks.tflite import TfliteNetwork
 
-with loading():
-    from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
-
-# Input size of the general network (the other's is 256x144), which avoids a second resampling.
+# The "general" and the "landscape" network and their input sizes (height, width). Their false
+# positives in the background differ, so the minimum of both is used.
+_NETWORKS = {
+    "selfie_segmentation.tflite": (256, 256),
+    "selfie_segmentation_landscape.tflite": (144, 256),
+}
 _NETWORK_SIZE = 256
 # Image (H, W, 3) uint8 RGB of a frame, and its mask (256, 256) float32.
 Coarse = tuple[np.ndarray, np.ndarray]
@@ -67,9 +70,9 @@ class MediaPipeMatting:
         self.batch = 4
         self._edge_radius = edge_radius
         self._smoother = TemporalSmoother(temporal_window)
-        # The "general" and the "landscape" network. Their false positives in the background
-        # differ, so the minimum of both is used.
-        self._networks = [SelfieSegmentation(model_selection=k) for k in (0, 1)]
+        self._networks = [
+            (size, TfliteNetwork(model_file(name).read_bytes())) for name, size in _NETWORKS.items()
+        ]
 
     def begin(self, images: Sequence[np.ndarray]) -> list[Coarse]:
         """Coarse masks of the next frames, (H, W, 3) uint8 RGB each."""
@@ -77,8 +80,7 @@ class MediaPipeMatting:
 
     def _next(self, image: np.ndarray) -> np.ndarray:
         small = cv2.resize(image, (_NETWORK_SIZE, _NETWORK_SIZE), interpolation=cv2.INTER_AREA)
-        outputs = [network.process(small).segmentation_mask for network in self._networks]
-        mask = np.minimum(*outputs)
+        mask = np.minimum(*(_mask(small, *network) for network in self._networks))
         return keep_subject(self._smoother(small, mask))
 
     def finish(self, begun: Coarse) -> np.ndarray:
@@ -89,8 +91,16 @@ class MediaPipeMatting:
 
     def close(self) -> None:
         """Release the networks."""
-        for network in self._networks:
-            network.close()
+        self._networks = []
+
+
+def _mask(image: np.ndarray, size: tuple[int, int], network: TfliteNetwork) -> np.ndarray:
+    """Probability of a person, float32 (256, 256), from RGB uint8 (256, 256, 3)."""
+    height, width = size
+    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    (mask,) = network(scaled[None] * np.float32(1 / 255))
+    square = (_NETWORK_SIZE, _NETWORK_SIZE)
+    return cv2.resize(mask[0, ..., 0], square, interpolation=cv2.INTER_LINEAR)
 
 
 def open_matting(options: MatteOptions) -> MediaPipeMatting:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from headsplat.masks.guided_filter import GuidedFilter
 from headsplat.masks.projected_head import HEAD, NECK, ProjectedHead
 
 _LIMIT = 4.0  # nats; bound on the score
@@ -104,11 +105,11 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
     score = np.where(core, _LIMIT, np.clip(score, -_LIMIT, _LIMIT))
     score = _close_notches(np.where(person, score, -_LIMIT), round(_NOTCH * size))
     score = np.where(person, score, 0).astype(np.float32)
-    score = cv2.ximgproc.guidedFilter(image, score, radius=4, eps=_EDGE)
+    score = GuidedFilter(image, 4, _EDGE)(score)
     inside = _keep_connected(score, alpha > 0, core) > 0
     # Scores near zero are noisy. Filtering the decisions instead makes the cut follow the collar.
     votes = np.where(person, np.where(inside, 1, -1), 0).astype(np.float32)
-    inside = cv2.ximgproc.guidedFilter(image, votes, radius=6, eps=_EDGE) > 0
+    inside = GuidedFilter(image, 6, _EDGE)(votes) > 0
     return _smooth_cut(inside, person, max(_SMOOTH * size, 0.5))
 
 

@@ -1,12 +1,9 @@
-"""Refinement of coarse person masks to mattes: subject selection, guided filter, small regions.
-
-The edge filter is OpenCV's color guided filter (He, Sun, Tang: Guided Image Filtering, TPAMI 2013)
-in its subsampled form (He, Sun: Fast Guided Filter, 2015). It is part of OpenCV's contrib build,
-which MediaPipe's wheel requires.
-"""
+"""Refinement of coarse person masks to mattes: subject selection, guided filter, small regions."""
 
 import cv2
 import numpy as np
+
+from headsplat.masks.guided_filter import GuidedFilter
 
 # Variance of the guide image, relative to white squared, below which the filter smooths. It is just
 # below the contrast of hair against a wall of equal brightness.
@@ -82,10 +79,8 @@ def refine_edges(image: np.ndarray, coarse: np.ndarray, radius: float) -> np.nda
     if reach == 0:
         return _stretch_contrast(full, _CLEAR, _SOLID)
     filter_radius = max(1, round(_RADIUS_SHARE * reach))
-    guided = cv2.ximgproc.createGuidedFilter(
-        image, filter_radius, _EDGE_CONTRAST * 255.0**2, scale=0.5
-    )
-    edges = guided.filter(_stretch_contrast(guided.filter(full), *_DECIDED))
+    guided = GuidedFilter(image, filter_radius, _EDGE_CONTRAST * 255.0**2, scale=0.5)
+    edges = guided(_stretch_contrast(guided(full), *_DECIDED))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     inside = cv2.erode((full > _SOLID).astype(np.uint8), kernel) > 0
     reachable = cv2.dilate((full > _CLEAR).astype(np.uint8), kernel)

@@ -9,6 +9,8 @@ import os
 import struct
 from typing import NamedTuple
 
+from headsplat.runtime.system import shared_file
+
 SIZE = mmap.PAGESIZE
 _LONGEST = 160  # bytes of the activity text
 _PULSE = struct.Struct(f"=QQQ{_LONGEST}s")  # beats, done, total, activity
@@ -55,7 +57,7 @@ def share() -> int:
         OSError: no memory or no file descriptor is left.
     """
     global _page
-    handle = os.memfd_create("headsplat heartbeat")
+    handle = shared_file("headsplat heartbeat")
     os.ftruncate(handle, SIZE)
     _page = mmap.mmap(handle, SIZE)
     return handle

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.system import peak_memory_mib
 
 # cgroup v1 writes "no limit" as the largest multiple of a page, which is above this.
 _UNLIMITED = 1 << 60
@@ -156,7 +157,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _out_of_memory_message() -> str:
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    most = peak_memory_mib()
     group, addresses = memory_limit_mib(), resource.getrlimit(resource.RLIMIT_AS)[0]
     limits = "" if group is None else f", its control group allows {group} MiB"
     if addresses != resource.RLIM_INFINITY:

@@ -11,9 +11,13 @@ LEAST_FREE = 1 << 20  # bytes; with less, a disk counts as full
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # A network volume or a disk that was disconnected.
-DISCONNECTED = (
-    errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
-    errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ENOLINK,
+DISCONNECTED = tuple(
+    getattr(errno, name)
+    for name in (
+        "ESTALE", "ENOTCONN", "ESHUTDOWN", "EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT", "ENODEV",
+        "ENXIO", "EREMOTEIO", "ENOLINK",
+    )
+    if hasattr(errno, name)  # macOS has no EREMOTEIO
 )  # fmt: skip
 # What the user must do before the same command can continue.
 _CURES = {

@@ -23,15 +23,9 @@ from typing import NamedTuple
 
 from headsplat.runtime import heartbeat
 from headsplat.runtime.memory import memory_limit_is_reached
-from headsplat.runtime.process import (
-    STOPPED,
-    ProcessStat,
-    descendants,
-    process_stat,
-    send_signal,
-    stop_workflow,
-)
+from headsplat.runtime.process import descendants, send_signal, stop_workflow
 from headsplat.runtime.stopping import GRACE_SECONDS, SIGNALS, STATUS
+from headsplat.runtime.system import PROC, ProcessStat, process
 
 # At this signal the stage dumps the stacks of its threads (`faulthandler.register`).
 DUMP = signal.SIGUSR1
@@ -39,6 +33,7 @@ DUMP = signal.SIGUSR1
 _HANDLER_SECONDS, _EXIT_SECONDS, _DUMP_SECONDS = 0.5, 0.7, 2.0
 # A process that uses a smaller share of one core than this counts as idle.
 _CPU_SHARE = 0.05
+STOPPED = "T"  # state after SIGSTOP or a terminal stop; a debugger's stop is "t"
 _POLLS = 20  # within the shorter limit
 _STOPPED_POLLS = 2  # polls at which a child may be stopped before it is continued
 _INTERVAL = (0.05, 5.0)  # seconds between polls, at least and at most
@@ -133,7 +128,7 @@ class Watchdog:
             now = time.monotonic()
             passed = min(now - last, _LONGEST_GAP * self._interval)
             last = now
-            stat = process_stat(self.stage)
+            stat = process(self.stage)
             if stat is not None and (why := self._reason_to_end(stat, passed)) is not None:
                 self._end_hung_stage(why)
                 return
@@ -171,7 +166,7 @@ class Watchdog:
         if self._timer.update_beats(heartbeat.read(self._pulse).beats):
             return None
         below = [pid for pid in descendants(self.stage) if pid != os.getpid()]
-        children = {pid: child for pid in below if (child := process_stat(pid)) is not None}
+        children = {pid: child for pid in below if (child := process(pid)) is not None}
         used = stat.seconds + sum(child.seconds for child in children.values())
         self._timer.update_cpu(passed, used)
         self._continue_children(children)
@@ -180,7 +175,7 @@ class Watchdog:
             return f"no progress and no use of the CPU for {_duration(idle)} (watchdog.idle)"
         if 0 < self.busy <= silent:
             return f"no progress for {_duration(silent)}, while it computed (watchdog.busy)"
-        if 0 < self.idle <= silent and memory_limit_is_reached(Path(f"/proc/{self.stage}")):
+        if 0 < self.idle <= silent and memory_limit_is_reached(PROC / str(self.stage)):
             return f"no progress for {_duration(silent)} at its memory limit (watchdog.idle)"
         return None
 
@@ -274,11 +269,11 @@ def _special_files(stage: int) -> list[str]:
     """
     found = []
     try:
-        words = Path(f"/proc/{stage}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        words = (PROC / str(stage) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return []
     for word in words[1:]:
-        path = Path(f"/proc/{stage}/cwd", word)
+        path = PROC / str(stage) / "cwd" / word
         with suppress(OSError, ValueError):
             mode = path.stat().st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):

@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from headsplat.runtime import heartbeat, process
+from headsplat.runtime import heartbeat, process, system
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.runtime.watchdog import DUMP
@@ -49,11 +49,11 @@ def start() -> None:
     idle, busy = _limits()
     try:
         pulse = heartbeat.share()
-        dump = os.memfd_create("headsplat threads")
+        dump = system.shared_file("headsplat threads")
         faulthandler.register(DUMP, file=dump, all_threads=True)
         # This process keeps its pipe ends open, because writing without a reader is an error.
-        signals, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        order_reader, order = os.pipe2(os.O_CLOEXEC)
+        signals, wake = system.pipe(blocking=False)
+        order_reader, order = system.pipe(blocking=True)
         handles = [pulse, signals, order, dump]
         name = Path(sys.argv[0]).stem
         words = map(str, [os.getpid(), name, idle, busy, *handles])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick
 from headsplat.heads.model import HeadModel
+from headsplat.runtime.errors import UserError
 
 JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
 # First index of the second detector's 68 points.
@@ -122,6 +123,11 @@ class LandmarkBasis:
             i for name, group in MEDIAPIPE_GROUPS.items() if name != "oval" for i in group
         )
         marks = head.landmarks["mediapipe"]
+        if not len(marks.index):
+            raise UserError(
+                f"head model {head.name}: has no MediaPipe landmarks, because no detector was "
+                "installed where it was built; remove its file and build it here"
+            )
         sets = [(pick(marks, known), 0)]
         if second:
             sets.append((head.landmarks["multipie68"], SECOND))

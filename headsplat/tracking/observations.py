@@ -13,6 +13,7 @@ from headsplat.heads.landmarks import INTER_OCULAR, MEDIAPIPE_GROUPS
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz
 from headsplat.runtime.logs import log
+from headsplat.tracking.scores import checked_scores, shut_lids
 
 POINTS = 478
 TRACKED = ("ok", "several_faces", "blurred", "clipped")
@@ -37,6 +38,8 @@ class Observations:
         points: (N, 478, 2) float32 crop pixels from the principal point; zero where not seen.
         second: (N, 68, 3) float32, a second detector's points likewise and their weight in 0..1
             (0 where it found nothing), or None.
+        scores: (N, 52) float32, MediaPipe's blendshape scores, NaN in frames without; or None. With
+            scores, `points` have the lids of closing eyes moved together.
         seen: (N,) whether `points` is valid.
         linked: (N - 1,) whether a frame and the next are continuous (False at a cut).
         size: inter-ocular distance of a frontal face of this clip, in crop pixels.
@@ -56,6 +59,7 @@ class Observations:
     crop: Crop
     fps: float
     second: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
     def shifted(self, by: np.ndarray, center: tuple[float, float]) -> "Observations":
         """The same detections relative to another principal point; `by` is old center minus new."""
@@ -119,13 +123,18 @@ def read_observations(landmarks: Path, crop: Path, frames: Path) -> Observations
     second = None
     if "points68" in arrays:
         second = _second(arrays["points68"], seen, window, landmarks)
+    scores = None
+    if "blendshapes" in arrays:
+        scores = checked_scores(arrays["blendshapes"], seen, landmarks)
+    if scores is not None:
+        pixels = shut_lids(pixels, scores)
     cuts = np.flatnonzero(~linked)
     if len(cuts):
         log.info("cuts before frames %s", ", ".join(str(ids[c + 1]) for c in cuts[:20]))
     fps = float(1 / np.median(np.diff(arrays["time"]))) if count > 1 else 25.0
     return Observations(
         ids, status, confidence, pixels, seen, linked, size, center, window, round(fps, 6),
-        second,
+        second, scores,
     )  # fmt: skip
 
 

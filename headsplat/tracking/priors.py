@@ -32,6 +32,10 @@ NOISE_RUNS = 4000
 CONTOUR_NOISE = 0.025
 LIP_DISTANCE_NOISE = 0.008
 EYELID_DISTANCE_NOISE = 0.006
+# Inner lips that touch, meters, up and to the front; and the gaze by its scores, radians, pitch and
+# yaw.
+CONTACT_NOISE = 0.0007
+GAZE_SCORE_NOISE = (0.04, 0.04)
 # Scale of the robust loss (Geman-McClure), in standard deviations.
 OUTLIER = 4.0
 # Points that face away are guessed by the detector: full weight above the first cosine, almost none

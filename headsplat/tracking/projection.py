@@ -118,9 +118,9 @@ class LandmarkView:
     pixels: Tensor
     facing: Tensor
     _basis: LandmarkBasis
-    _joints: _Joints
+    joints: _Joints
     _camera: _Camera
-    _carried: list[Tensor]
+    carried: list[Tensor]
 
     def columns(self, out: Tensor, weight: Tensor) -> None:
         """Write the derivatives by the frame's unknowns and the first shared ones.
@@ -134,18 +134,18 @@ class LandmarkView:
         free = min(out.shape[-1] - layout.frame_size, layout.n_identity)
         shared = slice(layout.frame_size, layout.frame_size + free)
         directions = [toward]  # [N, rows, 2, 3] from each part's points to weighted pixels
-        for part, matrix in zip(parts[1:], self._joints.matrices, strict=True):
+        for part, matrix in zip(parts[1:], self.joints.matrices, strict=True):
             directions.append(_turn(toward[:, part.rows], matrix.float()))
         for k, (part, direction) in enumerate(zip(parts, directions, strict=True)):
             rows = out[:, part.rows]
             _mix(rows[..., layout.expression], direction, part.expression_columns, k > 0)
             _mix(rows[..., shared], direction, part.identity_columns[..., :free], k > 0)
         _mix(out[..., layout.lids], toward, self._basis.lid_columns, False)
-        for k, where in enumerate(self._joints.columns):
-            change = self._joints.derivative(k)
+        for k, where in enumerate(self.joints.columns):
+            change = self.joints.derivative(k)
             out[..., where] = 0
             own = parts[k + 1].rows
-            moved = torch.einsum("nkij,nlj->nlik", change, self._carried[k + 1].float())
+            moved = torch.einsum("nkij,nlj->nlik", change, self.carried[k + 1].float())
             columns = out[..., where]
             columns[:, own] += (toward[:, own] @ moved)[..., : columns.shape[-1]]
             for part, direction in zip(parts, directions, strict=True):
@@ -158,7 +158,7 @@ class LandmarkView:
         """(N, L, 2, 3) float64 derivative by each point's position on the resting head."""
         toward = _turn(self._camera.by_turned(), self._camera.rotation)
         total = toward * self._basis.parts[0].weight[:, None, None]
-        for part, matrix in zip(self._basis.parts[1:], self._joints.matrices, strict=True):
+        for part, matrix in zip(self._basis.parts[1:], self.joints.matrices, strict=True):
             turned = _turn(toward[:, part.rows], matrix)
             total[:, part.rows] += turned * part.weight[:, None, None]
         return total

@@ -133,6 +133,7 @@ class ClipTracker:
                 SolveProgress(state, progress.damping),
                 KEY_ITERATIONS, numbers.OUTLIER, free, tolerance=1e-3,
             )  # fmt: skip
+        self.terms.calibrate(progress.state, keys)
         log.info(
             "landmarks moved on the head by %.1f mm (median)",
             1000 * self.terms.moved.norm(dim=1).median(),

@@ -24,6 +24,7 @@ from headsplat.tracking.basis import SECOND, LandmarkBasis
 from headsplat.tracking.layout import Layout, State
 from headsplat.tracking.observations import Observations
 from headsplat.tracking.projection import ContourView, LandmarkView, Projector
+from headsplat.tracking.score_terms import ScoreTerms
 
 # The iris of a closed eye is a guess of the detector: no weight below the first eye opening, full
 # weight above the second (fractions of the inter-ocular distance).
@@ -114,6 +115,10 @@ class Terms:
         self.pair_noise = torch.hypot(both, tensor(pairs * self.size))  # [D, 2]
         white = float(np.median(_noise(observed, oval)))
         self.contour_noise = float(np.hypot(white, priors.CONTOUR_NOISE * self.size))
+        self.scores = None
+        if observed.scores is not None:
+            lips = [side[: len(LIP_DISTANCE_PAIRS)] for side in (self.upper, self.lower)]
+            self.scores = ScoreTerms(basis, layout, observed, self.weight, *lips)
 
     def _pairs(self) -> tuple[Tensor, Tensor, np.ndarray]:
         where = {int(number): row for row, number in enumerate(self.basis.index)}
@@ -134,6 +139,11 @@ class Terms:
         self.basis.shift(offsets)
         self.moved = self.moved + offsets
 
+    def calibrate(self, state: State, frames: Tensor) -> None:
+        """Take the constants of the scores, if there are any, from a state of `frames`."""
+        if self.scores is not None:
+            self.scores.calibrate(state, frames)
+
     def linearize(self, state: State, frames: Tensor, outlier: float, free: int) -> ResidualRows:
         """Residual rows of `frames` at `state`.
 
@@ -145,16 +155,16 @@ class Terms:
         """
         view, line = self.projector.landmarks(state), self.projector.contour(state)
         frozen = self._freeze(view, line, frames)
-        pieces = self._pieces(view.pixels, line.pixels, frames, frozen)
+        pieces = self._pieces(state, view, line.pixels, frames, frozen)
         costs, gains = zip(*(piece.robust(outlier) for piece in pieces), strict=True)
         values = [
             (p.value * g[..., None]).flatten(1).float() for p, g in zip(pieces, gains, strict=True)
         ]
-        point, pair, contour = gains
+        point, pair, contour = gains[:3]
         sizes = [value.shape[1] for value in values]
         width = self.layout.frame_size + free
         jacobian = values[0].new_empty(len(frames), sum(sizes), width)
-        own, apart, edge = jacobian.split(sizes, 1)
+        own, apart, edge, *others = jacobian.split(sizes, 1)
         own, apart = own.unflatten(1, (-1, 2)), apart.unflatten(1, (-1, 2))
         gain = point[..., None] / self.noise  # [n, L, 2]
         view.columns(own, gain[..., None] * self.axes[frames, None])
@@ -164,12 +174,15 @@ class Terms:
         torch.mul(own[:, self.upper], pair / gain[:, self.upper], out=apart)
         apart.addcmul_(own[:, self.lower], pair / gain[:, self.lower], value=-1)
         line.columns(edge, frozen.normal * (contour / self.contour_noise)[..., None])
+        if self.scores is not None:
+            lips, eyes = (rows.unflatten(1, (-1, 2)) for rows in others)
+            self.scores.columns(lips, eyes, view, gains[3:])
         return ResidualRows(torch.cat(values, 1), jacobian, sum(costs), frozen)
 
     def cost(self, state: State, frames: Tensor, frozen: FrozenWeights, outlier: float) -> Tensor:
         """(n,) cost at `state` with the weights of a linearization."""
         view, line = self.projector.landmarks(state), self.projector.contour(state)
-        pieces = self._pieces(view.pixels, line.pixels, frames, frozen)
+        pieces = self._pieces(state, view, line.pixels, frames, frozen)
         return sum(piece.robust(outlier)[0] for piece in pieces)
 
     def _freeze(self, view: LandmarkView, line: ContourView, frames: Tensor) -> FrozenWeights:
@@ -182,16 +195,24 @@ class Terms:
         return FrozenWeights(visible, pairs, weight.expand(-1, line.pixels.shape[1]), base, normal)
 
     def _pieces(
-        self, pixels: Tensor, line: Tensor, frames: Tensor, frozen: FrozenWeights
-    ) -> tuple[_Piece, ...]:
-        offset = (pixels - self.points[frames]) @ self.axes[frames].mT
+        self,
+        state: State,
+        view: LandmarkView,
+        line: Tensor,
+        frames: Tensor,
+        frozen: FrozenWeights,
+    ) -> list[_Piece]:
+        offset = (view.pixels - self.points[frames]) @ self.axes[frames].mT
         apart = offset[:, self.upper] - offset[:, self.lower]
         distance = ((line - frozen.base) * frozen.normal).sum(-1, keepdim=True)
-        return (
+        pieces = [
             _Piece(offset / self.noise, frozen.landmark),
             _Piece(apart / self.pair_noise, frozen.pairs),
             _Piece(distance / self.contour_noise, frozen.contour),
-        )
+        ]
+        if self.scores is not None:
+            pieces += [_Piece(*rows) for rows in self.scores.residuals(state, view, frames)]
+        return pieces
 
     def offsets(self, state: State, frames: Tensor, outlier: float, weight: float) -> Tensor:
         """Offsets between the detector's points and the model's landmarks on this head.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Set up a checkout on a pod's network volume, then run Snakemake with the given arguments. Needs Debian 12 or Ubuntu with
-# Python 3.11, and root. Existing parts are kept, so this can be a pod's start command, and resumes the run of an earlier pod:
+# Set up a checkout on a pod's network volume, then run Snakemake with the given arguments. Needs Debian or Ubuntu with
+# Python 3.11 to 3.14, and root. Existing parts are kept, so this can be a pod's start command, and resumes the run of an earlier pod:
 #   bash /workspace/headsplat/profiles/runpod/bootstrap.sh --profile runpod -j 4
 set -euo pipefail
 # shellcheck source=profiles/runpod/env.sh
@@ -18,13 +18,8 @@ packages=()
 for program in "${!needs[@]}"; do
     command -v "$program" >/dev/null || packages+=("${needs[$program]}")
 done
-for library in libGL.so.1:libgl1 libEGL.so.1:libegl1 libglib-2.0.so.0:libglib2.0-0; do
-    ldconfig -p | grep -q "${library%%:*}" || packages+=("${library##*:}")
-done
-python3.11 -c "import ensurepip, venv" 2>/dev/null || packages+=(python3.11 python3.11-venv)
-# The compiler needs Python's headers, which are a package of their own.
-python3.11 -c 'import pathlib, sysconfig, sys; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' \
-    2>/dev/null || packages+=(python3.11-dev)
+find_python=workflow_scripts/headsplat_workflow/find_python.sh
+sh "$find_python" >/dev/null 2>&1 || packages+=(python3 python3-venv)
 
 # The NVIDIA driver limits the CUDA version of PyTorch.
 cuda=
@@ -53,7 +48,7 @@ if ((${#packages[@]})); then
     apt-get update -q
     for package in "${packages[@]}"; do
         apt-cache show "$package" >/dev/null 2>&1 ||
-            fail "this image has no package $package; choose one with Python 3.11 and, for a GPU, CUDA's compiler (\"devel\")"
+            fail "this image has no package $package; choose one with Python 3.11 to 3.14 and, for a GPU, CUDA's compiler (\"devel\")"
     done
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
 fi
@@ -61,7 +56,7 @@ if [[ $cuda ]]; then
     [[ -d /usr/local/cuda-${cuda/-/.} ]] && export CUDA_HOME=/usr/local/cuda-${cuda/-/.}
 fi
 
-make setup PYTHON="$(command -v python3.11)"
+make setup
 if (($#)); then
     exec snakemake "$@"
 fi

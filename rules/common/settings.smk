@@ -8,7 +8,7 @@ sys.path.insert(0, str(ROOT / "workflow_scripts"))
 from headsplat_workflow import clip_length, console, motions, named_rows, refusals
 from headsplat_workflow import run_checks, shutdown, snakemake_patches
 from headsplat_workflow import config as configuration, resources as requests, subjects as subject_table
-from headsplat_workflow.arguments import argument, arguments, set_scripts
+from headsplat_workflow.arguments import argument, arguments, set_models, set_scripts
 from headsplat_workflow.assets.check import verify_used
 from headsplat_workflow.assets.needs import Assets, as_flags
 from headsplat_workflow.codehash import code_version, read_sources
@@ -22,6 +22,7 @@ from headsplat.speech.voices import VOICES
 
 read_sources(Path(".snakemake/headsplat/sources.json"))
 set_scripts(ROOT / "workflow_scripts")
+set_models()
 CONSOLE = console.install(workflow.output_settings) if workflow.is_main_process else None
 
 

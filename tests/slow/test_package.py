@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.unit.driven import SIZE, arkit_like, make_subject
 from tests.unit.package_files import build_wheel
@@ -60,6 +61,32 @@ def test_wheel_renders_an_image_outside_of_a_checkout(installed: Installed, tmp_
     said = installed.run(sys.executable, installed.site / "bin/headsplat", "doctor")
     assert "one Gaussian drawn, its pixel is right" in said
     assert list((installed.cache / "headsplat/cuda_ext").glob("*/headsplat_ops.so")) == built
+
+
+def test_prebuilt_operators_need_no_compiler(installed: Installed, tmp_path: Path) -> None:
+    """What `make wheel` builds, beside the library, on a machine without compilers."""
+    source = installed.site.parent / "wheel/source/cuda_ext"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path]
+    subprocess.run([*pip, *words, source], check=True)
+    (wheel,) = tmp_path.glob("headsplat_cuda_ext-*.whl")
+    assert f"-1torch{torch.__version__.replace('+', '.')}-py3-none-linux" in wheel.name
+    site = tmp_path / "site"
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", site, wheel], check=True)
+    code = (
+        "from headsplat.doctor.operators import draw_one\n"
+        "from headsplat.gaussians.raster import extension\n"
+        "center, corner = draw_one('cpu')\n"
+        "print(extension.load()['library'], bool((center - 0.75 * 0.8).abs()[2] < 1e-3))\n"
+    )
+    environment = {
+        "PATH": str(tmp_path), "CXX": "none", "HOME": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join([str(site), str(installed.site)]),
+    }  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.stdout.split() == [str(site / "headsplat_cuda_ext/headsplat_ops.so"), "True"]
 
 
 def test_console_command_prints_version_and_help(installed: Installed) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from headsplat.runtime.fingerprint import file_digest
 from tests.conftest import ROOT
 
-PACKAGES = ("snakemake", "snakefmt", "pytest")
+PACKAGES = ("snakemake", "pulp")
+SUPPORT = "workflow_scripts/headsplat_workflow"
 
 
 def wheel(folder: Path, name: str, version: str = "1.0") -> None:
@@ -28,6 +30,12 @@ def wheel(folder: Path, name: str, version: str = "1.0") -> None:
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for file, text in {**files, f"{info}/RECORD": record}.items():
             archive.writestr(file, text)
+
+
+def pin(wheels: Path, name: str, version: str) -> str:
+    """A line of a lock."""
+    (file,) = wheels.glob(f"{name}-{version}-*.whl")
+    return f"{name}=={version} --hash=sha256:{file_digest(file)}\n"
 
 
 def wheel_of_installed(folder: Path, name: str) -> str:
@@ -48,27 +56,32 @@ class Checkout:
 
     def __init__(self, folder: Path, wheels: Path):
         self.folder, self.wheels = folder, wheels
-        library = folder / "workflow_scripts/headsplat_workflow"
+        library = folder / SUPPORT
         library.mkdir(parents=True)
-        for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(ROOT / name, folder)
+        scripts = (f"{SUPPORT}/set_up.py", f"{SUPPORT}/find_python.sh")
+        for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE", *scripts):
+            shutil.copy(ROOT / name, folder / name)
         (folder / "headsplat/command").mkdir(parents=True)
         for file in ("headsplat/__init__.py", "headsplat/command/__init__.py"):
             (folder / file).touch()
         (folder / "headsplat/command/main.py").write_text("def main(): print('the library')\n")
-        shutil.copy(ROOT / "workflow_scripts/headsplat_workflow/set_up.py", library)
         # The real system check needs all packages of the real lock file.
         (library / "system_check.py").write_text("def main(): print('checked'); return 0\n")
-        lock = [f"{p}==1.0" for p in PACKAGES]
-        lock.append(f"setuptools=={wheel_of_installed(wheels, 'setuptools')}")
-        (folder / "requirements.lock").write_text("\n".join(lock) + "\n")
+        versions = {**dict.fromkeys(PACKAGES, "1.0")}
+        versions["setuptools"] = wheel_of_installed(wheels, "setuptools")
+        lock = "".join(pin(wheels, *item) for item in versions.items())
+        (folder / "requirements.lock").write_text(lock)
+        (folder / "requirements-torch.txt").write_text("torch==1.0\n")
 
-    def make(self, *arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
+    def make(
+        self, *arguments: str, python: str = sys.executable, path: str = os.environ["PATH"]
+    ) -> subprocess.CompletedProcess:
+        links = self.wheels.as_uri()
         return subprocess.run(
             ["make", *(arguments or ("setup",)), f"PYTHON={python}"],
             cwd=self.folder, capture_output=True, text=True,
-            env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PIP_NO_INDEX": "1",
-                 "PIP_FIND_LINKS": self.wheels.as_uri()},
+            env={"PATH": path, "HOME": os.environ["HOME"], "PIP_NO_INDEX": "1",
+                 "PIP_FIND_LINKS": links, "UV_DEFAULT_INDEX": links, "UV_FIND_LINKS": links},
         )  # fmt: skip
 
     def sets_up(self, said: str = "") -> None:
@@ -76,6 +89,7 @@ class Checkout:
         assert result.returncode == 0, result.stdout + result.stderr
         assert said in result.stdout
         assert self.says("snakemake") == "snakemake 1.0"
+        assert self.says("torch") == "torch 1.0"
         assert self.says("headsplat") == "the library"
 
     def says(self, name: str) -> str:
@@ -92,8 +106,9 @@ class Checkout:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     folder = tmp_path_factory.mktemp("set up")  # with a space, as in some users' folder names
     (folder / "wheels").mkdir()
-    for name in PACKAGES:
+    for name in (*PACKAGES, "torch", "wheel"):
         wheel(folder / "wheels", name)
+    wheel_of_installed(folder / "wheels", "pip")
     wheel(folder / "wheels", "snakemake", "2.0")
     checkout = Checkout(folder / "headsplat", folder / "wheels")
     checkout.sets_up("checked")
@@ -125,11 +140,11 @@ def test_moved_checkout_is_set_up_again(checkout: Checkout, tmp_path: Path) -> N
     checkout.is_ready()
 
 
-@pytest.mark.parametrize("python", ["/nowhere/python3.11", "/bin/false"])
+@pytest.mark.parametrize("python", ["/nowhere/python", "/bin/false"])
 def test_environment_with_deleted_python_is_recreated(checkout: Checkout, python: str) -> None:
-    for name in ("python", "python3", "python3.11"):
-        (checkout.folder / ".venv/bin" / name).unlink()
-        (checkout.folder / ".venv/bin" / name).symlink_to(python)
+    for path in (checkout.folder / ".venv/bin").glob("python*"):
+        path.unlink()
+        path.symlink_to(python)
     checkout.sets_up("creating it again")
     checkout.is_ready()
 
@@ -141,9 +156,9 @@ def test_killed_set_up_is_continued(checkout: Checkout) -> None:
     packages = next(venv.glob("lib/python*/site-packages"))
     (packages / "snakemake_mark.py").unlink()
     (packages / "snakemake-1.0.dist-info/INSTALLER").unlink()
-    whole = (packages / "pytest_mark.py").stat().st_ino
+    whole = (packages / "pulp_mark.py").stat().st_ino
     checkout.sets_up("checked")
-    assert (packages / "pytest_mark.py").stat().st_ino == whole
+    assert (packages / "pulp_mark.py").stat().st_ino == whole
     checkout.is_ready()
 
 
@@ -162,15 +177,17 @@ def test_environment_without_the_library_is_completed(checkout: Checkout) -> Non
     subprocess.run([venv / "bin/pip", "uninstall", "-q", "-y", "headsplat"], check=True)
     assert not (venv / "bin/headsplat").exists()
     (venv / "ready").write_text("the lock's alone\n")
-    whole = (venv / "bin/pytest").stat().st_ino
+    whole = (venv / "bin/pulp").stat().st_ino
     checkout.sets_up("checked")
-    assert (venv / "bin/pytest").stat().st_ino == whole
+    assert (venv / "bin/pulp").stat().st_ino == whole
     checkout.is_ready()
 
 
 def test_changed_lock_file_is_installed(checkout: Checkout) -> None:
     lock = checkout.folder / "requirements.lock"
-    lock.write_text(lock.read_text().replace("snakemake==1.0", "snakemake==2.0"))
+    old, new = (pin(checkout.wheels, "snakemake", version) for version in ("1.0", "2.0"))
+    assert old in lock.read_text()
+    lock.write_text(lock.read_text().replace(old, new))
     assert checkout.make().returncode == 0
     assert checkout.says("snakemake") == "snakemake 2.0"
     checkout.is_ready()
@@ -178,11 +195,40 @@ def test_changed_lock_file_is_installed(checkout: Checkout) -> None:
 
 def test_failed_installation_is_reported_and_not_marked_ready(checkout: Checkout) -> None:
     lock = checkout.folder / "requirements.lock"
-    lock.write_text(lock.read_text() + "no-such-package==1.0\n")
+    lock.write_text(lock.read_text() + f"no-such-package==1.0 --hash=sha256:{'0' * 64}\n")
     for _ in range(2):
         result = checkout.make()
         assert result.returncode != 0
         assert "error: .venv could not be created; see above" in result.stdout
+
+
+def test_package_with_another_hash_is_refused(checkout: Checkout) -> None:
+    lock = checkout.folder / "requirements.lock"
+    line = pin(checkout.wheels, "snakemake", "2.0")
+    other = pin(checkout.wheels, "snakemake", "1.0").replace("==1.0", "==2.0")
+    lock.write_text(lock.read_text().replace(pin(checkout.wheels, "snakemake", "1.0"), other))
+    assert line not in lock.read_text()
+    result = checkout.make()
+    assert result.returncode != 0
+    assert "HASH" in result.stderr.upper()
+    assert checkout.says("snakemake") == "snakemake 1.0"
+
+
+def test_uv_makes_the_same_environment(checkout: Checkout, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    got = subprocess.run([*pip, "--target", tmp_path / "uv", "uv"], capture_output=True, text=True)
+    if got.returncode:
+        pytest.skip("pip reaches no package index, which has uv")
+    shutil.rmtree(checkout.folder / ".venv")
+    result = checkout.make(path=f"{tmp_path / 'uv/bin'}{os.pathsep}{os.environ['PATH']}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "trying" not in result.stdout, result.stderr
+    packages = next((checkout.folder / ".venv").glob("lib/python*/site-packages"))
+    assert (packages / "snakemake-1.0.dist-info/INSTALLER").read_text().strip() == "uv"
+    assert "uv = " in (checkout.folder / ".venv/pyvenv.cfg").read_text()
+    assert checkout.says("torch") == "torch 1.0"
+    assert checkout.says("headsplat") == "the library"
+    checkout.is_ready()
 
 
 def test_linked_environment_is_not_deleted(checkout: Checkout, tmp_path: Path) -> None:
@@ -196,4 +242,4 @@ def test_linked_environment_is_not_deleted(checkout: Checkout, tmp_path: Path) -
         "error: .venv does not fit this checkout (its snakemake starts /nowhere/python); remove"
         in result.stdout
     )
-    assert (tmp_path / "shared/bin/pytest").exists()
+    assert (tmp_path / "shared/bin/pulp").exists()

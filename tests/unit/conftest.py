@@ -35,9 +35,9 @@ def loader(monkeypatch, tmp_path):
     monkeypatch.setattr(extension.torch.cuda, "is_available", lambda: False)
     monkeypatch.setitem(sys.modules, extension.PACKAGE, None)
     toolchain = extension._toolchain()
-    monkeypatch.setattr(toolchain, "DEFAULT_HOME", str(tmp_path / "no-cuda"))
+    monkeypatch.setattr(toolchain.compilers, "DEFAULT_HOME", str(tmp_path / "no-cuda"))
     monkeypatch.setattr(extension, "_toolchain", lambda: toolchain)
-    for name in ("CUDA_HOME", "CUDA_PATH"):
+    for name in ("CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("CXX", str(fake_compilers.compiler(tmp_path / "bin/c++")))

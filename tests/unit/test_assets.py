@@ -17,7 +17,7 @@ from headsplat.heads.registry import HEADS
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.fingerprint import file_digest
 
-EMPTY = {"rvm": None, "bisenet": None, "mica": None, "face_landmarker": None}
+EMPTY = {"rvm": None, "bisenet": None, "mica": None}
 
 
 def a_zip(**members: bytes) -> bytes:
@@ -84,6 +84,7 @@ def test_a_file_inside_the_sites_zip(tmp_path):
         ("a.zip", a_zip(x=b"1"), None),
         ("a.pth", b"\x80\x02\x8a", None),
     ],
+    ids=lambda value: value if isinstance(value, str | None) else f"{len(value)} bytes",
 )
 def test_a_glance(tmp_path, name, content, words):
     path = tmp_path / name
@@ -146,7 +147,7 @@ def configuration(folder: Path, networks=None, **models: str) -> Assets:
         "networks": EMPTY | (networks or {}),
     }
     settings = {
-        "matte": {"model": "auto"}, "parse": {"model": "auto"}, "detect": {"model": "auto"},
+        "matte": {"model": "auto"}, "parse": {"model": "auto"},
         "train": {"lpips_weight": 0},
     } | {section: {"model": model} for section, model in models.items()}  # fmt: skip
     subjects = {
@@ -163,16 +164,15 @@ def test_what_a_configuration_needs(tmp_path, monkeypatch):
     assert {key for key, need in needs.items() if need.required} == {
         "ict", *HEADS["flame"].assets
     }  # fmt: skip
-    assert set(needs) - {"ict"} >= {"rvm", "bisenet", "mica", "face_landmarker"}
+    assert set(needs) - {"ict"} >= {"rvm", "bisenet", "mica"}
     assert needs["flame_model"].path == tmp_path / "flame/generic_model.pkl"
     assert str(needs["rvm"].path) == "assets/rvm_mobilenetv3_fp32.onnx"
 
-    named = configuration(tmp_path, {"rvm": "my.onnx"}, parse="bisenet", detect="mediapipe")
+    named = configuration(tmp_path, {"rvm": "my.onnx"}, parse="bisenet")
     needs = {need.key: need for need in named.all()}
     assert needs["rvm"].required
     assert str(needs["rvm"].path) == "my.onnx"
     assert needs["bisenet"].required
-    assert "face_landmarker" not in needs
 
 
 def test_auto_takes_the_network_where_its_file_is(tmp_path, monkeypatch):

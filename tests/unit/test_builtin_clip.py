@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from headsplat.camera import project, vector_from_matrix
+from headsplat.detect.mediapipe_models import FaceModels
+from headsplat.detect.tracker import FaceTracker
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import matrix_from_axis_angle
@@ -100,12 +102,9 @@ def test_ground_truth_matches_the_images(clip, head, images):
 
 
 def test_a_face_is_found_in_each_image(images):
-    mediapipe = pytest.importorskip("mediapipe")
-    with mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, refine_landmarks=True
-    ) as mesh:
-        found = [mesh.process(image).multi_face_landmarks for image in images[::5]]
-    assert all(faces is not None and len(faces) == 1 for faces in found)
+    models = FaceModels()
+    found = [FaceTracker(models).step(1, image) for image in images[::5]]
+    assert [len(faces) for faces in found] == [1] * len(found)
 
 
 def test_the_background_is_still_and_structured(images):

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import cv2
-import mediapipe
 import numpy as np
 import pytest
 import torch
 
-from headsplat.heads.calibrate import POINTS, _consensus, _pixels, calibrate
+from headsplat.detect.mediapipe_models import FaceModels
+from headsplat.detect.tracker import find_face
+from headsplat.heads.calibrate import POINTS, _consensus, calibrate
 from headsplat.heads.calibration_views import render_views
 from headsplat.heads.landmarks import points
 from headsplat.heads.surface import closest_points
@@ -87,20 +88,19 @@ def test_pose_from_calibrated_points_is_unbiased(head):
     landmarks = head.landmarks["mediapipe"]
     at_rest = points(torch.from_numpy(head.template)[None], landmarks)[0].double().numpy()
     turns, shifts = [], []
-    options = {"static_image_mode": True, "max_num_faces": 1, "refine_landmarks": True}
-    with mediapipe.solutions.face_mesh.FaceMesh(**options) as mesh:
-        for _, view in zip(range(9), render_views(head), strict=False):
-            face = mesh.process(view.image).multi_face_landmarks[0]
-            fx, fy, cx, cy = view.intrinsics
-            matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
-            start = cv2.Rodrigues(view.rotation.astype(np.float64))[0]
-            _, turn, shift = cv2.solvePnP(
-                at_rest, _pixels(face, view.image.shape)[landmarks.index], matrix, None, start,
-                view.translation.astype(np.float64).reshape(3, 1), True,
-            )  # fmt: skip
-            difference = cv2.Rodrigues(turn)[0] @ view.rotation.T
-            turns.append(np.rad2deg(cv2.Rodrigues(difference)[0].ravel()))
-            shifts.append(shift.ravel() - view.translation)
+    models = FaceModels()
+    for _, view in zip(range(9), render_views(head), strict=False):
+        face = find_face(models, view.image)[landmarks.index, :2].astype(np.float64)
+        fx, fy, cx, cy = view.intrinsics
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
+        start = cv2.Rodrigues(view.rotation.astype(np.float64))[0]
+        _, turn, shift = cv2.solvePnP(
+            at_rest, face, matrix, None, start,
+            view.translation.astype(np.float64).reshape(3, 1), True,
+        )  # fmt: skip
+        difference = cv2.Rodrigues(turn)[0] @ view.rotation.T
+        turns.append(np.rad2deg(cv2.Rodrigues(difference)[0].ravel()))
+        shifts.append(shift.ravel() - view.translation)
     turns, shifts = np.array(turns), np.array(shifts)
     assert np.abs(turns.mean(0)).max() < 0.7
     assert np.linalg.norm(turns, axis=1).mean() < 2.5

@@ -10,6 +10,7 @@ import pytest
 from headsplat.detect.chunk import detect_chunk, face_sharpness
 from headsplat.detect.mediapipe_models import FaceModels, Region, region_around
 from headsplat.detect.solve import solve_crop
+from headsplat.detect.tracker import find_face
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz
 from headsplat.video.encode import VideoWriter
@@ -50,9 +51,8 @@ def test_chunks_agree_with_a_run_over_the_whole_clip(shared: Path, tmp_path: Pat
     whole, parts = (merged(detect(frames, tmp_path, n)) for n in (1, 3))
     np.testing.assert_array_equal(whole["face_frame"], np.arange(1, 61))
     np.testing.assert_array_equal(whole["face_frame"], parts["face_frame"])
-    shift = np.linalg.norm((whole["faces"] - parts["faces"])[..., :2], axis=-1)
-    assert np.median(shift) < 0.03
-    assert shift.max() < 0.8
+    np.testing.assert_array_equal(whole["faces"], parts["faces"])
+    np.testing.assert_array_equal(whole["blendshapes"], parts["blendshapes"])
     assert (whole["score"] > 0.9).all()
 
 
@@ -103,7 +103,7 @@ def test_landmark_origin_is_the_image_corner(shared: Path, name: str) -> None:
     sums = []
     for image in clip_frames(shared, name, 20):
         height, width = image.shape[:2]
-        region = models.detect(image, far=True)[0].region
+        region = models.detect(image)[0].region
         for _ in range(4):
             points, _ = models.landmarks(image, region)
             region = region_around(points)
@@ -116,15 +116,14 @@ def test_landmark_origin_is_the_image_corner(shared: Path, name: str) -> None:
 
 def test_sharpness_falls_with_blur_and_not_with_size(shared: Path) -> None:
     image = clip_frames(shared, "talking_512p25.mp4", 1)[0]
-    models = FaceModels()
-    points, _ = models.landmarks(image, models.detect(image)[0].region)
+    points = find_face(FaceModels(), image)
     sharp = face_sharpness(image, points)
     assert face_sharpness(cv2.GaussianBlur(image, (0, 0), 3), points) < 0.3 * sharp
     large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4)
-    assert face_sharpness(large, points * 2) == pytest.approx(sharp, rel=0.15)
+    assert face_sharpness(large, points * 2) == pytest.approx(sharp, rel=0.25)
 
 
 def test_no_face_in_noise() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     models = FaceModels()
-    assert models.detect(noise) == models.detect(noise, far=True) == []
+    assert models.detect(noise) == []

@@ -9,7 +9,7 @@ import pytest
 from headsplat.detect.face_colors import face_colors
 from headsplat.detect.mediapipe_models import FaceModels
 from headsplat.detect.subject import find_subject
-from headsplat.detect.tracker import FaceTracker
+from headsplat.detect.tracker import FaceTracker, find_face
 from tests.unit.test_detect_clips import clip_frames
 
 SIDE, FACE = 512, 200
@@ -23,7 +23,7 @@ def models() -> FaceModels:
 
 def placed(frames: list[np.ndarray], models: FaceModels) -> list[np.ndarray]:
     """Scale and shift the clip to a fixed size and position of the face."""
-    points = FaceTracker(models).step(10, frames[0])[0][0][:, :2]
+    points = find_face(models, frames[0])[:, :2]
     scale = FACE / np.ptp(points, axis=0).max()
     shift = SIDE / 2 - scale * points.mean(axis=0)
     move = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])

@@ -65,7 +65,7 @@ def test_supported_gpu(loader, monkeypatch, tmp_path, caplog):
 
 
 def test_a_gpu_too_old(loader, monkeypatch, tmp_path, caplog):
-    gpu(monkeypatch, (6, 1), "12.8")
+    gpu(monkeypatch, (6, 1), cuda="12.8")
     nvcc = compiler(tmp_path / "bin/nvcc")
     assert "compute capability 6.1; 7.0 or newer is needed" in on_the_cpu(caplog)
     assert calls(nvcc) == 0

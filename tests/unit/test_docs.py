@@ -7,6 +7,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from headsplat_workflow import set_up
+
 from tests.unit.pages import CODE_WORD, IMAGE, ROOT, links, pages, prose, sentences, slugs
 
 README = ROOT / "README.md"
@@ -191,7 +193,9 @@ def test_continuous_integration_runs_the_script():
     assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
     assert [
         s["with"]["python-version"] for s in job["steps"] if "python-version" in s.get("with", {})
-    ] == ["3.11"]
+    ] == ["${{ matrix.python }}"]
+    minors = [int(python.removeprefix("3.")) for python in job["strategy"]["matrix"]["python"]]
+    assert minors == [*range(set_up.OLDEST[1], set_up.NEWEST[1] + 1)]
 
 
 def test_bug_form_asks_for_doctor():
@@ -203,7 +207,7 @@ def test_bug_form_asks_for_doctor():
 
 def test_hooks_use_the_pinned_tools():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements-dev.txt").read_text()
     local = [
         hook["entry"].split()[0]
         for repo in hooks

@@ -33,6 +33,9 @@ def printed() -> tuple[str, ...]:
     folders = ("headsplat", "workflow_scripts", "cuda_ext")
     files: list[Path] = [path for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")]
     found = {piece.strip() for path in files for piece in pieces(ast.parse(path.read_text()))}
+    for path in ROOT.glob("workflow_scripts/**/*.sh"):
+        for text in re.findall(r'echo "([^"]+)"', path.read_text()):
+            found |= {piece.strip() for piece in re.split(r"\$\w+|\$\(\w+\)|\$\{[^}]*\}", text)}
     return tuple(p for p in found if len(p) >= SHORTEST and " " in p and "\n" not in p)
 
 

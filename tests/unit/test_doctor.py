@@ -247,7 +247,7 @@ def test_a_driver_whose_gpu_pytorch_does_not_see(tmp_path, monkeypatch, said) ->
         assert states(found) == [OK]
 
 
-def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
+def test_onnx_runs_and_the_detector_is_held_to_the_image(tmp_path, monkeypatch) -> None:
     found = list(networks.check_onnx())
     assert OK in states(found)
     assert FAILS not in states(found)
@@ -259,6 +259,11 @@ def test_onnx_runs_and_the_detector_is_held_to_the_image(monkeypatch) -> None:
     monkeypatch.setattr(networks, "drawn_face", lambda: np.roll(face, 20, axis=1))
     (found,) = networks.check_detector()
     assert "not where a face was drawn" in found.says
+    (tmp_path / "face_landmarker.task").write_bytes(b"<!DOCTYPE html>")
+    monkeypatch.setenv("HEADSPLAT_MODELS", str(tmp_path))
+    (found,) = networks.check_detector()
+    assert found.line.startswith(f"face detector: {tmp_path}/face_landmarker.task: has 15 bytes")
+    assert found.line.endswith("; delete it and run 'headsplat models'")
 
 
 def test_onnx_runtime_is_not_needed(monkeypatch) -> None:

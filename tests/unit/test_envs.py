@@ -1,12 +1,14 @@
-"""Conda's files: form, exact pins equal to the lock, and all that each stage imports."""
+"""The lock, the files beside it, and conda's: exact pins that agree, all that a stage imports."""
 
 import ast
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from headsplat_workflow.codehash import _PLUGIN, SCRIPTS, _module_file
 from headsplat_workflow.codehash import PACKAGES as PACKAGES_OF_OURS
@@ -27,8 +29,15 @@ RULES = {
     if (found := re.search(r'conda:\s+"\.\./envs/(\w+)\.yaml"', body))
 }
 # Import name -> name on the package index, where they differ.
-PACKAGES = {"cv2": "opencv-contrib-python", "PIL": "pillow"}
+PACKAGES = {
+    "ai_edge_litert": "ai-edge-litert",
+    "cv2": "opencv-contrib-python-headless",
+    "PIL": "pillow",
+}
 OPTIONAL = {"face_alignment": "face-alignment", "pocketsphinx": "pocketsphinx"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# requirements-<group>.txt; the group `build` is in the lock itself.
+GROUPS = {name: lines for name, lines in PROJECT["dependency-groups"].items() if name != "build"}
 
 
 def environment(name: str) -> dict:
@@ -36,18 +45,24 @@ def environment(name: str) -> dict:
 
 
 def pins(text: str) -> dict[str, str]:
-    """Package -> version of the lines of a requirements file."""
-    lines = (line.strip() for line in text.splitlines())
-    kept = [line for line in lines if line and not line.startswith(("#", "--"))]
+    """Package -> version of the lines of a requirements file; markers and hashes are left out."""
+    lines = (line.rstrip(" \\").split(" ; ")[0] for line in text.splitlines())
+    kept = [line for line in lines if line and not line.startswith(("#", "--", "    --hash="))]
     assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in kept), kept
-    return {re.sub("_", "-", line.split("==")[0]).lower(): line.split("==")[1] for line in kept}
+    found = {re.sub("_", "-", line.split("==")[0]).lower(): line.split("==")[1] for line in kept}
+    assert len(found) == len(kept)  # one version for every Python and machine
+    return found
 
 
 def pip_section(name: str) -> dict[str, str]:
     return pins("\n".join(environment(name)["dependencies"][-1]["pip"]))
 
 
-LOCK = pins((ROOT / "requirements.lock").read_text())
+def pins_of(*names: str) -> dict[str, str]:
+    return {key: v for name in names for key, v in pins((ROOT / name).read_text()).items()}
+
+
+LOCK = pins_of("requirements.lock", "requirements-torch.txt")
 
 
 def third_party(*scripts: Path, plugins: bool = True) -> set[str]:
@@ -95,7 +110,7 @@ def test_pips_section_is_last_and_equals_the_lock(name):
     assert [isinstance(entry, dict) for entry in content] == [False] * (len(content) - 1) + [True]
     assert list(content[-1]) == ["pip"]
     assert any(entry.startswith("pip =") for entry in content[:-1])
-    assert "python =3.11" in content
+    assert "python =3.12" in content
     assert pip_section(name).items() <= LOCK.items()
 
 
@@ -117,21 +132,52 @@ def test_an_environment_has_all_that_its_stage_imports(rule):
     assert not missing
 
 
-@pytest.mark.parametrize("kind", ["kubernetes", "storage", "optional"])
-def test_additions_leave_the_lock_alone(kind):
-    extra = pins((ROOT / f"requirements-{kind}.txt").read_text())
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_additions_leave_the_lock_alone(group):
+    extra = pins_of(f"requirements-{group}.txt")
     assert extra
     assert not extra.keys() & LOCK.keys()
 
 
+def test_additions_go_together():
+    found: dict[str, str] = {}
+    for group in GROUPS:
+        for name, version in pins_of(f"requirements-{group}.txt").items():
+            assert found.setdefault(name, version) == version
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", *(f"requirements-{g}.txt" for g in GROUPS)])
+def test_every_pin_has_hashes_and_no_index_is_named(name):
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    assert "--index" not in text
+    for start in re.split(r"(?m)^(?=[A-Za-z0-9])", text)[1:]:
+        assert re.search(r"\n    --hash=sha256:[0-9a-f]{64}", start), start.split("\n")[0]
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_what_a_group_asks_for_is_pinned(group):
+    known = LOCK | pins_of(f"requirements-{group}.txt")
+    for line in GROUPS[group]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(known[wanted.name])
+
+
+def test_the_lock_fits_the_project_file():
+    project = PROJECT["project"]
+    for line in [*project["dependencies"], *project["optional-dependencies"]["workflow"]]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(LOCK[wanted.name])
+
+
 def test_cuda_twelve_is_the_same_pytorch():
-    assert pins((ROOT / "requirements-cuda12.txt").read_text()) == {
-        "torch": f"{LOCK['torch']}+cu126"
-    }
+    assert pins_of("requirements-cuda12.txt") == {"torch": f"{LOCK['torch']}+cu126"}
 
 
 def test_optional_imports_are_pinned():
-    extra = pins((ROOT / "requirements-optional.txt").read_text())
+    extra = pins_of("requirements-optional.txt")
     assert set(OPTIONAL.values()) <= extra.keys()
     assert extra["onnxruntime-gpu"] == LOCK["onnxruntime"]
-    assert extra["opencv-python"] == LOCK["opencv-contrib-python"]
+    assert extra["opencv-python"] == LOCK["opencv-contrib-python-headless"]
+    again = f"opencv-contrib-python-headless=={extra['opencv-python']}\n"
+    assert again in (ROOT / "requirements-optional.txt").read_text()

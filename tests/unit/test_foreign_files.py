@@ -21,7 +21,6 @@ from PIL import Image
 
 from headsplat_workflow.assets.verify import signature_problem
 
-from headsplat.detect.mediapipe_tasks import check_task
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.formats.frame import read_frame
 from headsplat.formats.importing.arrays import read_arrays
@@ -79,7 +78,6 @@ DOORS = {
     "image source": lambda path: read_image(ImageSource(path), (4, 4)),
     "image in arrays": lambda path: read_matte(ImageSource(path, "img"), (4, 4)),
     "ict": read_source,
-    "task": check_task,
     "onnx": open_session,
     "sound": lambda path: read_sound(path, 60.0),
 }

@@ -1,17 +1,17 @@
-"""MediaPipe detects the procedural face, and its points match the model's landmarks."""
+"""The detector finds the procedural face, and its points match the model's landmarks."""
 
 import numpy as np
 import pytest
 import torch
 
-mediapipe = pytest.importorskip("mediapipe")
-
-from headsplat.camera import project  # noqa: E402
-from headsplat.heads.calibration_views import head_to_camera  # noqa: E402
-from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points  # noqa: E402
-from headsplat.heads.model import HeadModel  # noqa: E402
-from headsplat.synthetic.head import calibrated  # noqa: E402
-from headsplat.synthetic.head.texture import paint_texture  # noqa: E402
+from headsplat.camera import project
+from headsplat.detect.mediapipe_models import FaceModels
+from headsplat.detect.tracker import find_face
+from headsplat.heads.calibration_views import head_to_camera
+from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, points
+from headsplat.heads.model import HeadModel
+from headsplat.synthetic.head import calibrated
+from headsplat.synthetic.head.texture import paint_texture
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,13 @@ def test_points_land_on_the_features(built):
     places = points(vertices[None], found)
     names = ("brows", "left_eye", "right_eye", "nose", "lips_outer", "lips_inner")
     errors: dict[str, list[float]] = {name: [] for name in names}
-    detector = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
+    models = FaceModels()
     for yaw, pitch in ((0, 0), (18, 4), (-18, -4), (24, 0), (-8, 7)):
         rotation = head_to_camera(yaw, pitch)
         image = calibrated.draw(built, vertices, rotation, texture).image
-        faces = detector.process(image).multi_face_landmarks
-        assert faces, (yaw, pitch)
-        seen = np.array([(p.x, p.y) for p in faces[0].landmark]) * calibrated.SIZE
+        face = find_face(models, image)
+        assert face is not None, (yaw, pitch)
+        seen = face[:, :2]
         pixels = project(places, rotation[None], calibrated.OFFSET[None], calibrated.CAMERA)[
             0
         ].numpy()
@@ -44,7 +44,6 @@ def test_points_land_on_the_features(built):
             rows = np.isin(found.index, MEDIAPIPE_GROUPS[name])
             gap = np.linalg.norm(pixels[rows, :2] - seen[found.index[rows]], axis=1)
             errors[name].append(float(np.median(gap) / ocular))
-    detector.close()
     for name, values in errors.items():
         assert np.median(values) < 0.025, (name, values)
 

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from headsplat.gaussians.raster import extension
+from headsplat.gaussians.raster import extension, library
 from tests.conftest import ROOT
 from tests.unit.package_files import build_wheel
 from tests.unit.test_envs import LOCK, OPTIONAL, PACKAGES, pins
@@ -32,7 +32,8 @@ def test_the_wheel_holds_the_library_and_the_operators_sources_alone(wheel) -> N
     sources = {path.name for path in (ROOT / "cuda_ext/csrc").iterdir()}
     assert len(sources) > 20
     data = {f"headsplat/_cuda_ext/csrc/{name}" for name in sources}
-    data |= {"headsplat/_cuda_ext/toolchain.py", "headsplat/py.typed"}
+    drivers = ("architectures", "compilers", "toolchain")
+    data |= {f"headsplat/_cuda_ext/{name}.py" for name in drivers} | {"headsplat/py.typed"}
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == ours | data
 
@@ -95,5 +96,5 @@ def test_where_built_operators_are_kept(
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("HOME", "/home/anna")
     if not checkout:
-        monkeypatch.setattr(extension, "ROOT", tmp_path)
+        monkeypatch.setattr(library, "ROOT", tmp_path)
     assert extension.folder() == Path(expected)

@@ -101,7 +101,7 @@ def test_a_package_for_this_torch_is_used(loader, monkeypatch, tmp_path):
 
 
 def test_a_package_for_another_torch_is_not_used(loader, monkeypatch, tmp_path, caplog):
-    library = installed(monkeypatch, tmp_path, torch="0.0")
+    library = installed(monkeypatch, tmp_path, TORCH="0.0")
     assert extension.load()["key"] is not None
     assert "was built for torch 0.0" in caplog.text
     assert library not in loader
@@ -126,14 +126,14 @@ def test_a_package_without_its_facts_is_not_used(loader, monkeypatch, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("arch", "told"),
-    [(None, "was built without CUDA kernels"), ("80", "for compute capability 8.0, and the GPU")],
+    ("targets", "told"),
+    [((), "was built without CUDA kernels"), (("80",), "for compute capability 8.0, and the GPU")],
 )
 def test_a_package_without_gpu_support_is_replaced_by_a_build(
-    loader, monkeypatch, tmp_path, arch, told
+    loader, monkeypatch, tmp_path, targets, told
 ):
     gpu(monkeypatch)
-    library = installed(monkeypatch, tmp_path, arch=arch)
+    library = installed(monkeypatch, tmp_path, TARGETS=targets)
     # Without nvcc it still supports the CPU.
     facts = extension.load()
     assert (facts["library"], facts["cuda"]) == (library, False)
@@ -146,10 +146,20 @@ def test_a_package_without_gpu_support_is_replaced_by_a_build(
     assert facts["key"] is not None
 
 
-@pytest.mark.parametrize(("arch", "whole"), [("80", True), ("86", True), ("89", False)])
-def test_a_package_supports_later_minor_gpu_versions(loader, monkeypatch, tmp_path, arch, whole):
+@pytest.mark.parametrize(
+    ("targets", "whole"),
+    [
+        (("80",), True),
+        (("86",), True),
+        (("89",), False),
+        (("75", "89"), False),
+        (("75", "ptx75"), True),
+        (("90", "ptx90"), False),
+    ],
+)
+def test_a_package_serves_later_minor_gpu_versions(loader, monkeypatch, tmp_path, targets, whole):
     gpu(monkeypatch, (8, 6))
-    installed(monkeypatch, tmp_path, arch=arch)
+    installed(monkeypatch, tmp_path, TARGETS=targets)
     assert extension.load()["cuda"] == whole
 
 
@@ -254,4 +264,5 @@ def test_four_jobs_build_once(tmp_path):
     }
     jobs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
     assert [job.wait(timeout=60) for job in jobs] == [0] * 4
-    assert calls(fake) == len(extension._toolchain()._CPU) + 1  # the sources and the link
+    # The sources, the link, and a trial of OpenMP.
+    assert calls(fake) == len(extension._toolchain()._CPU) + 2

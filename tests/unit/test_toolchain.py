@@ -15,8 +15,8 @@ def toolchain(loader):
     return extension._toolchain()
 
 
-def torch_for(toolchain, cuda="13.0", arch="90"):
-    return toolchain.Torch("2.11", "/nowhere", cuda, arch, True)
+def torch_for(toolchain, *gpus, cuda="13.0"):
+    return toolchain.Torch("2.11", "/nowhere", cuda, gpus or ("90",), True)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_cuda_home_goes_before_the_path(toolchain, monkeypatch, tmp_path):
     plan = toolchain.plan(torch_for(toolchain))
     assert Path(plan.nvcc) == home / "bin/nvcc"
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "gone"))
-    assert toolchain.plan(torch_for(toolchain)).cuda
+    assert toolchain.plan(torch_for(toolchain)).targets == ("90",)
 
 
 def test_the_key_tells_libraries_apart_and_the_compilers_their_failures(
@@ -90,7 +90,7 @@ def test_the_key_tells_libraries_apart_and_the_compilers_their_failures(
 ):
     nvcc = compiler(tmp_path / "bin/nvcc")
     plan = toolchain.plan(torch_for(toolchain))
-    other_gpu = toolchain.plan(torch_for(toolchain, arch="80"))
+    other_gpu = toolchain.plan(torch_for(toolchain, "80"))
     assert plan.key != other_gpu.key
     assert plan.compilers == other_gpu.compilers
     compiler(nvcc, version="2.0")

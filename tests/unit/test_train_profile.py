@@ -4,12 +4,11 @@ import gzip
 import json
 import re
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
-from headsplat.gaussians.raster import extension
+from headsplat.gaussians.raster import library
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.train import profile
 from headsplat.train.profile import REST, WALL, part_of, parts_of, profile_steps
@@ -154,7 +153,7 @@ def test_names_map_to_parts(name, part):
 
 
 def test_every_kernel_of_a_step_has_its_part():
-    sources = Path(extension.ROOT / "cuda_ext/csrc").glob("*.cu")
+    sources = (library.ROOT / "cuda_ext/csrc").glob("*.cu")
     text = "".join(path.read_text() for path in sources if path.name != "triangles_cuda.cu")
     kernels = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(", text)
     assert len(kernels) == text.count("__global__ ")

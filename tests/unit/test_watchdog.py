@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headsplat.runtime import process, stopping, watchdog_launcher
+from headsplat.runtime import process, stopping, system, watchdog_launcher
 from headsplat.runtime.watchdog import InactivityTimer
 from tests.conftest import ROOT
 
@@ -42,7 +42,7 @@ def last_line(text: str) -> str:
 
 def wait_until_gone(*pids: int) -> None:
     end = time.monotonic() + 10
-    while [pid for pid in pids if (seen := process.process_stat(pid)) and seen.state != "Z"]:
+    while [pid for pid in pids if (seen := system.process(pid)) and seen.state != "Z"]:
         assert time.monotonic() < end
         time.sleep(0.02)
 

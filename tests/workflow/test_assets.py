@@ -24,7 +24,7 @@ def test_assets_check_lists_every_file_and_always_runs(checkout: Checkout) -> No
     for _ in range(2):
         result = checkout.snakemake("assets_check")
         assert result.returncode == 0, result.stdout + result.stderr
-        for name in ("rvm", "bisenet", "face_landmarker"):
+        for name in ("rvm", "bisenet"):
             assert f"\n{name} " in result.stdout
     (checkout.folder / "assets").mkdir()
     (checkout.folder / "assets/mica.tar").write_bytes(b"")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headsplat.networks.model_files import VARIABLE, default_folder
+
 
 def argument(flag: str, value: Any) -> list[str]:
     """`--flag=value`; no word for an absent value.
@@ -40,3 +42,8 @@ def set_scripts(folder: Path) -> None:
     and the jobs' parameters do not change with the place of both.
     """
     os.environ["HEADSPLAT_SCRIPTS"] = os.path.relpath(folder)
+
+
+def set_models() -> None:
+    """Let stages in environments of their own, such as conda's, find this one's model files."""
+    os.environ.setdefault(VARIABLE, str(default_folder()))

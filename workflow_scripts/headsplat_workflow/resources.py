@@ -4,7 +4,6 @@ A failed job may have run out of one of them. So each retry requests more memory
 training uses less GPU memory.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from headsplat_workflow.stages import need_of
 
 from headsplat.runtime.memory import memory_limit_mib
+from headsplat.runtime.system import machine_memory_mib
 from headsplat.video.timeline import FPS
 
 # Memory reserved for Snakemake and the system, MiB.
@@ -56,7 +56,7 @@ def machine_memory_mb(limit_mib: int | None = None) -> int:
     Args:
         limit_mib: the control group's limit, MiB; None reads it from the kernel.
     """
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)
+    machine = machine_memory_mib()
     limit = memory_limit_mib() if limit_mib is None else limit_mib
     total = machine if limit is None else min(machine, limit)
     return int(max(total - _RESERVED_MIB, total // 2) * 1.048576)

@@ -38,9 +38,6 @@ class NetworkFiles:
         None, "BiSeNet face parsing: 79999_iter.pth, or an ONNX export of it"
     )
     mica: str | None = option(None, "MICA, identity codes for FLAME heads: mica.tar")
-    face_landmarker: str | None = option(
-        None, "MediaPipe's landmarker with blendshapes: face_landmarker.task"
-    )
 
 
 @dataclass(frozen=True)

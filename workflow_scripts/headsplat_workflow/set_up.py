@@ -1,9 +1,9 @@
 """Create, check or complete the checkout's virtual environment.
 
-It contains the packages of requirements.lock and the library itself, installed editable. This
-script uses only the standard library, because it runs before anything is installed. `make setup`
-runs it with the environment's own Python and `--check`, and with the machine's Python to install
-what is missing.
+It contains the packages of requirements.lock, PyTorch, the library itself, installed editable, and
+the model files. This script uses only the standard library, because it runs before anything is
+installed. `make setup` runs it with the environment's own Python and `--check`, and with the
+machine's Python to install what is missing.
 """
 
 import hashlib
@@ -11,17 +11,22 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
-VERSION = (3, 11)
-SCRIPTS = ("snakemake", "snakefmt", "pytest", "pip", "headsplat")
-LOCK, PROJECT, STAMP = Path("requirements.lock"), Path("pyproject.toml"), "ready"
+OLDEST, NEWEST = (3, 11), (3, 14)
+COMPILES = {(3, 14)}  # Pythons for which `immutables` has no wheel
+SCRIPTS = ("snakemake", "pip", "headsplat")
+LOCK, TORCH, PROJECT = (
+    Path(name) for name in ("requirements.lock", "requirements-torch.txt", "pyproject.toml")
+)
+STAMP = "ready"
 UNFINISHED, WRONG = 3, 4  # exit statuses of `--check`
 
 
 def check(venv: Path) -> int:
     """Exit status 0 if this Python belongs to a complete environment at `venv`; else prints why."""
-    if sys.version_info[:2] != VERSION:
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
         print(f"it has Python {sys.version_info[0]}.{sys.version_info[1]}")
         return WRONG
     if not venv.is_dir() or not Path(sys.prefix).samefile(venv):
@@ -51,8 +56,9 @@ def _interpreter(script: Path) -> Path | None:
 
 
 def _wanted() -> str:
-    """Hash of what should be installed: the lock file and pyproject.toml."""
-    return hashlib.sha256(LOCK.read_bytes() + PROJECT.read_bytes()).hexdigest()
+    """Hash of what should be installed: the lock file, PyTorch's and pyproject.toml."""
+    content = b"".join(path.read_bytes() for path in (LOCK, TORCH, PROJECT))
+    return hashlib.sha256(content).hexdigest()
 
 
 def _stamp(venv: Path) -> str:
@@ -78,32 +84,75 @@ def set_up(venv: Path) -> int:
             return 1
         print(f"{venv} does not fit this checkout ({reason}): creating it again", flush=True)
         shutil.rmtree(venv)
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if sys.version_info[:2] in COMPILES and not headers.exists():
+        print(
+            f"error: Python {sys.version_info[0]}.{sys.version_info[1]} needs its headers, because "
+            "one package is compiled; install them (Debian, Ubuntu: apt-get install python3-dev)"
+        )
+        return 1
     _remove_half_installed(venv)
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    packages = [*pip, "install", "--quiet", "-r", LOCK]
-    # The library itself, editable, with its console command.
-    library = [*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
-    commands = [packages, library]
-    if not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode:
-        commands.insert(0, [sys.executable, "-m", "venv", venv])
+    install = [*pip, "install", "--quiet", "--no-compile"]  # the checks compile what a run uses
+    no_pip = not venv.is_dir() or subprocess.run([*pip, "-V"], capture_output=True).returncode
+    if no_pip and not _make_venv(venv):
+        return _failed(venv)
     print(
-        f"installing the packages of {LOCK} into {venv} (about 2 GB); this takes some minutes",
+        f"installing PyTorch and the packages of {LOCK} into {venv} (1.4 GB, with CUDA 5 GB); "
+        "this takes some minutes",
         flush=True,
     )
-    for command in commands:
-        failed = subprocess.run(command, check=False).returncode
-        if failed:
-            print(f"error: {venv} could not be created; see above, and run the same command again")
-            return 1
-    system_check = [
-        python,
-        "-c",
-        "from headsplat_workflow.system_check import main; raise SystemExit(main())",
-    ]
-    failed = subprocess.run(system_check, env=_environment(), check=False).returncode
-    if not failed:
-        (venv / STAMP).write_text(f"{_wanted()}\n")
-    return failed
+    # PyTorch by pip in any case, whose configuration says which build; it adds what that requires.
+    torch = [*install, "-r", TORCH]
+    # The library itself, editable, with its console command.
+    library = [*install, "--no-deps", "--no-build-isolation", "--editable", "."]
+    if not (_install_lock(python, install) and _run(torch) and _run(library)):
+        return _failed(venv)
+    if not _works(venv):
+        return 1
+    (venv / STAMP).write_text(f"{_wanted()}\n")
+    return 0
+
+
+def _works(venv: Path) -> bool:
+    """Load what a run loads, which also writes its byte code, and fetch the model files."""
+    scripts = Path(__file__).resolve().parents[1]
+    paths = os.pathsep.join([str(scripts.parent), str(scripts)])
+    code = "from headsplat_workflow.system_check import main; raise SystemExit(main())"
+    subprocess.run([venv / "bin/snakemake", "--help"], capture_output=True, check=False)
+    return _run([venv / "bin/python", "-c", code], {**os.environ, "PYTHONPATH": paths}) and _run(
+        [venv / "bin/headsplat", "models"]
+    )
+
+
+def _make_venv(venv: Path) -> bool:
+    """Create an environment of this Python with pip, by uv where it is installed and works."""
+    uv = shutil.which("uv")
+    if uv:
+        if _run([uv, "venv", "--quiet", "--seed", "--clear", "--python", sys.executable, venv]):
+            return True
+        print("uv could not create it: trying Python's own module", flush=True)
+    return _run([sys.executable, "-m", "venv", "--clear", venv])
+
+
+def _install_lock(python: Path, by_pip: list[str | Path]) -> bool:
+    """Install the lock: by uv, which is faster, where it is installed and works, else by pip."""
+    lock: list[str | Path] = ["--no-deps", "--require-hashes", "-r", LOCK]
+    uv = shutil.which("uv")
+    if uv:
+        if _run([uv, "pip", "install", "--quiet", "--python", python, *lock]):
+            return True
+        print("uv could not install it: trying pip", flush=True)
+    return _run([*by_pip, *lock])
+
+
+def _run(command: list[str | Path], environment: dict[str, str] | None = None) -> bool:
+    return subprocess.run(command, env=environment, check=False).returncode == 0
+
+
+def _failed(venv: Path) -> int:
+    print(f"error: {venv} could not be created; see above, and run the same command again")
+    return 1
 
 
 def _remove_half_installed(venv: Path) -> None:
@@ -111,11 +160,6 @@ def _remove_half_installed(venv: Path) -> None:
     for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
         if not (folder / "INSTALLER").exists():
             shutil.rmtree(folder)
-
-
-def _environment() -> dict[str, str]:
-    scripts = Path(__file__).resolve().parents[1]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(scripts.parent), str(scripts)])}
 
 
 if __name__ == "__main__":

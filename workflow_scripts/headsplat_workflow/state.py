@@ -1,5 +1,6 @@
 """Read a subject's progress from its output and log files, without planning."""
 
+import fcntl
 import json
 import os
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from headsplat_workflow import job_logs
 from headsplat_workflow.stages import Stage, stages_of
 from headsplat_workflow.subjects import Subject
+
+from headsplat.runtime.system import PROC
 
 # A job whose log is younger than this counts as running.
 FRESH = 90.0  # seconds
@@ -130,12 +133,22 @@ def size_of(folder: Path) -> int:
 
 
 def run_is_active(lock: Path = Path(".snakemake/run.lock")) -> bool:
-    """Whether a run on this machine holds the folder's lock; the lock is not taken."""
+    """Whether a run on this machine holds the folder's lock; on Linux the lock is not taken."""
     try:
         status = lock.stat()
-        held = Path("/proc/locks").read_text().splitlines()
+        held = (PROC / "locks").read_text().splitlines()
     except OSError:
-        return False
+        return not PROC.exists() and _is_locked(lock)
     # "1: FLOCK ADVISORY WRITE 4242 fe:01:131137 0 EOF"; devices are hexadecimal there.
     name = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     return any(name in line.split() for line in held)
+
+
+def _is_locked(lock: Path) -> bool:
+    """Whether another process holds a lock; takes and releases a shared one to find out."""
+    try:
+        with open(lock) as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False

@@ -13,7 +13,12 @@ import torch
 
 from headsplat.camera import project
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
-from headsplat.heads.calibrate import detect_in_views, pixel_indices, robust_center
+from headsplat.heads.calibrate import (
+    detect_in_views,
+    detector_is_installed,
+    pixel_indices,
+    robust_center,
+)
 from headsplat.heads.calibration_views import head_to_camera, template_points
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel
@@ -69,7 +74,9 @@ class _DetectedView:
 def build_procedural_head(path: Path) -> None:
     """Write the head to `path`, with MediaPipe's landmarks where the detector finds them."""
     model, head = procedural_head(), assemble()
-    targets = mediapipe_targets(head) | calibrated_targets(model, head)
+    targets = mediapipe_targets(head)
+    if detector_is_installed(model.name):
+        targets |= calibrated_targets(model, head)
     landmarks = {**model.landmarks, "mediapipe": mediapipe_embedding(head, targets)}
     replace(model, landmarks=landmarks).save(path)
 

@@ -171,10 +171,11 @@ def _coordinates(space: Space, coefficients: np.ndarray) -> torch.Tensor:
 
 
 def place_landmarks(terms: Terms, state: State) -> None:
-    """Estimate the shifts of the landmarks on the head from a solved clip."""
+    """Estimate the shifts of the landmarks on the head, and the scores' constants, from a track."""
     known = (terms.weight > 0).nonzero().squeeze(1)
     rows = known[:: 1 + len(known) // OFFSET_FRAMES]
     weight = max(len(rows) / INDEPENDENT_FRAMES, 1.0)
     for _ in range(OFFSET_ROUNDS):
         terms.move(terms.offsets(state.part(rows), rows, numbers.OUTLIER, weight))
+    terms.calibrate(state, torch.arange(len(state.frame), device=rows.device))
     log.info("landmarks moved on the head by %.1f mm", 1000 * terms.moved.norm(dim=1).median())

@@ -134,22 +134,6 @@ CATALOGUE: dict[str, Asset] = {
         "https://github.com/Zielon/MICA",
         urls={"mica.tar": "https://keeper.mpdl.mpg.de/f/db172dc4bd4f4c0f96de/?dl=1"},
     ),
-    "face_landmarker": Asset(
-        "MediaPipe's face landmarker with blendshapes",
-        ("face_landmarker.task", "face_landmarker_v2_with_blendshapes.task"),
-        "Apache-2.0",
-        "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
-        urls={
-            "face_landmarker.task":
-                "https://storage.googleapis.com/mediapipe-models/face_landmarker/"
-                "face_landmarker/float16/1/face_landmarker.task"
-        },
-        hashes={
-            "face_landmarker.task":
-                "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-        },
-        sizes={"face_landmarker.task": 3_758_596},
-    ),
     "diffposetalk": Asset(
         "DiffPoseTalk's networks, with or without head rotation",
         ("diffposetalk.pt", "iter_0110000.pt", "iter_0100000.pt"),

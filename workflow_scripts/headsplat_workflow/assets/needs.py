@@ -23,17 +23,6 @@ FOLDER = "assets"
 NETWORKS: dict[str, Registry[MaskModel]] = {
     "matte": MATTING_MODELS,
     "parse": PARSING_MODELS,
-    "detect": Registry(
-        "detector",
-        {
-            "mediapipe": MaskModel(
-                "headsplat.detect.mediapipe_models:FaceModels", "models of its wheel"
-            ),
-            "tasks": MaskModel(
-                "headsplat.detect.task_models:TaskModels", "face_landmarker.task", "face_landmarker"
-            ),
-        },
-    ),
 }
 
 
