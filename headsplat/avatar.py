@@ -59,6 +59,7 @@ class Avatar:
         facts: training summary stored in `avatar.json`.
         centered: whether rendering puts the principal point at the image center and ignores the
             camera's. The original FlashAvatar trains so.
+        folder: where it was read from; None for one in training.
     """
 
     head: HeadModel
@@ -68,6 +69,7 @@ class Avatar:
     device: torch.device
     facts: dict[str, Any] = field(default_factory=dict)
     centered: bool = False
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         self.shape = self.shape.to(self.device)
@@ -211,13 +213,13 @@ class Avatar:
         video = import_module("headsplat.avatar_video")
         video.render_video(self, frames, Path(path), audio, fps, background)
 
-    def say(self, sound: Path | str, out: Path | str, track: Track, **options: Any) -> None:
+    def say(self, sound: Path | str, out: Path | str, **options: Any) -> None:
         """Render a video of the avatar that says a sound; see `headsplat.avatar_speech.say`."""
-        import_module("headsplat.avatar_speech").say(self, sound, out, track, **options)
+        import_module("headsplat.avatar_speech").say(self, sound, out, **options)
 
-    def speaker(self, track: Track, voice: Path | str) -> Any:
+    def speaker(self, voice: Path | str | None = None, track: Track | None = None) -> Any:
         """Frames while somebody speaks; see `headsplat.avatar_speech.speaker`."""
-        return import_module("headsplat.avatar_speech").speaker(self, track, voice)
+        return import_module("headsplat.avatar_speech").speaker(self, voice, track)
 
     @torch.no_grad()
     def render_codes(
@@ -334,7 +336,7 @@ def load_avatar(
     device = _chosen(device)
     return Avatar(
         head, shape, anchors, deformation, device, facts["training"],
-        facts.get("centered", False),
+        facts.get("centered", False), folder,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.avatar import WHITE, Avatar
+from headsplat.avatar import TRACK_FILE, WHITE, Avatar
 from headsplat.avatar_video import render_video
 from headsplat.drive.kinds import RELATIVE, STILL
 from headsplat.drive.subject import DrivenSubject
@@ -16,16 +16,16 @@ from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
 from headsplat.speech.audio import read_speech
 from headsplat.speech.own import speech_motion
-from headsplat.speech.personal import read_voice
+from headsplat.speech.personal import read_voice, voice_or_none
 from headsplat.speech.stream import Speaker
-from headsplat.track import Frame, Track, check_head
+from headsplat.track import Frame, Track, check_head, read_track
 
 
 def say(
     avatar: Avatar,
     sound: Path | str,
     out: Path | str,
-    track: Track,
+    track: Track | None = None,
     voice: Path | str | None = None,
     transcript: Path | str | None = None,
     head_motion: str = RELATIVE,
@@ -36,8 +36,10 @@ def say(
         avatar: the avatar.
         sound: any file with sound.
         out: mp4 to write.
-        track: of the avatar's clip: camera, frame rate and the motion of the rest of the face.
-        voice: `voice.npz` of the subject, or None for the rules of phones.
+        track: of the avatar's clip: camera, frame rate and the motion of the rest of the face; None
+            takes the one in the avatar's folder.
+        voice: `voice.npz` of the subject; None takes the one beside the avatar's folder, as the
+            workflow writes it. Without one the lips follow phones.
         transcript: file with the English text that is said, or None.
         head_motion: "still" keeps the head still.
 
@@ -47,8 +49,8 @@ def say(
     """
     if head_motion not in (RELATIVE, STILL):
         raise UserError(f"head_motion '{shown(str(head_motion))}': use {RELATIVE} or {STILL}")
-    subject = _subject(avatar, track)
-    learned = None if voice is None else read_voice(voice, avatar.head)
+    subject, track = _subject(avatar, track)
+    learned = voice_or_none(voice or _voice_beside(avatar), avatar.head)
     text = None if transcript is None else Path(transcript)
     motion = speech_motion(
         read_speech(sound).samples, subject, track, learned, text, head_motion
@@ -60,22 +62,38 @@ def say(
     render_video(avatar, frames, Path(out), sound, track.fps, WHITE)
 
 
-def speaker(avatar: Avatar, track: Track, voice: Path | str) -> Speaker:
+def speaker(avatar: Avatar, voice: Path | str | None = None, track: Track | None = None) -> Speaker:
     """A `Speaker` that turns 16 kHz chunks into frames for `Avatar.render`.
 
     Args:
         avatar: the avatar.
-        track: of the avatar's clip.
-        voice: `voice.npz` of the subject.
+        voice: `voice.npz` of the subject; None takes the one beside the avatar's folder.
+        track: of the avatar's clip; None takes the one in the avatar's folder.
 
     Raises:
-        UserError: the voice cannot be read or belongs to another head.
+        UserError: there is no voice, it cannot be read, or it belongs to another head.
     """
-    return Speaker(_subject(avatar, track), track, read_voice(voice, avatar.head))
+    voice = voice or _voice_beside(avatar)
+    if voice is None:
+        raise UserError("there is no voice.npz beside the avatar; give `voice`")
+    subject, track = _subject(avatar, track)
+    return Speaker(subject, track, read_voice(voice, avatar.head))
 
 
-def _subject(avatar: Avatar, track: Track) -> DrivenSubject:
+def _voice_beside(avatar: Avatar) -> Path | None:
+    """`results/<subject>/voice/voice.npz` of `results/<subject>/avatar/model`, if it is there."""
+    if avatar.folder is None:
+        return None
+    path = avatar.folder.absolute().parents[1] / "voice" / "voice.npz"
+    return path if path.is_file() else None
+
+
+def _subject(avatar: Avatar, track: Track | None) -> tuple[DrivenSubject, Track]:
     head: HeadModel = avatar.head
+    if track is None:
+        if avatar.folder is None:
+            raise UserError("the avatar was not read from a folder; give `track`")
+        track = read_track(avatar.folder / TRACK_FILE)
     check_head(track, head.name, head.version)
     shape, limit = avatar.shape.detach().cpu(), avatar.deformation.code_limit
-    return DrivenSubject.from_track("the track", head, shape, track, limit)
+    return DrivenSubject.from_track("the track", head, shape, track, limit), track

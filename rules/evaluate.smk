@@ -53,6 +53,7 @@ rule write_report:
         frames="work/{subject}/frames.tsv",
         info="work/{subject}/video.json",
         refinement=refinement_file,
+        voice="results/{subject}/voice/voice.json",
     output:
         report(
             "results/{subject}/avatar/report.html",
@@ -79,4 +80,4 @@ rule write_report:
         'exec python "$HEADSPLAT_SCRIPTS"/write_report.py --subject={wildcards.subject:q} --metrics={input.metrics:q} '
         "--evaluation={input.evaluation:q} --avatar={input.avatar:q} --track={input.track:q} "
         "--head={input.head:q} --split={input.split:q} --frames-table={input.frames:q} --info={input.info:q} "
-        "{params.ground_truth:q} {params.refinement:q} --logs={params.logs:q} --out={output:q} > {log:q} 2>&1"
+        "{params.ground_truth:q} {params.refinement:q} --voice={input.voice:q} --logs={params.logs:q} --out={output:q} > {log:q} 2>&1"

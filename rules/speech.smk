@@ -27,10 +27,11 @@ rule learn_voice:
         disk_mb=disk_mb,
     params:
         sound=sound_flag,
+        options=options("voice"),
         code=code_version("learn_voice"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/learn_voice.py --head={input.head:q} --track={input.track:q} '
-        "{params.sound:q} --out={output.voice:q} --scores-out={output.scores:q} > {log:q} 2>&1"
+        "{params.sound:q} {params.options:q} --out={output.voice:q} --scores-out={output.scores:q} > {log:q} 2>&1"
 
 
 rule speak_motion:

@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", type=Path, required=True, help="split.json")
     parser.add_argument("--frames-table", type=Path, required=True, help="frames.tsv")
     parser.add_argument("--info", type=Path, required=True, help="video.json")
+    parser.add_argument("--voice", type=Path, required=True, help="voice.json")
     parser.add_argument("--logs", type=Path, required=True, help="folder of the subject's logs")
     parser.add_argument(
         "--ground-truth", type=Path, help="ground_truth.npz, for the built-in clip only"

@@ -16,6 +16,10 @@ SILENT_PEAK = 4 / 32768
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.999, 0.005
 
 
+class NoSpeech(UserError):
+    """There is no sound, or too little speech in it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Speech:
     """Sound from the time of the first image on.
@@ -49,12 +53,13 @@ def read_speech(path: Path | str, longest: float = LONGEST) -> Speech:
         longest: longest sound that is accepted, seconds.
 
     Raises:
-        UserError: the file cannot be opened, has no sound, or its sound is too long.
+        NoSpeech: the file has no sound that can be decoded.
+        UserError: it cannot be opened, or its sound is too long.
     """
     # One second more than allowed, to notice that there is more.
     sound = read_sound(path, longest + 1, RATE)
     if sound is None or len(sound[0]) == 0:
-        raise UserError(f"{path}: has no sound that can be decoded; give a file with speech")
+        raise NoSpeech(f"{path}: has no sound that can be decoded; give a file with speech")
     samples = np.ascontiguousarray(sound[0][:, 0], np.float32)
     if len(samples) > round(longest * RATE):
         raise UserError(

@@ -13,7 +13,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_json
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
-from headsplat.speech.audio import RATE, Speech, read_speech
+from headsplat.speech.audio import RATE, NoSpeech, Speech, read_speech
 from headsplat.speech.closures import close_lips
 from headsplat.speech.features import (
     HOP,
@@ -28,7 +28,7 @@ from headsplat.speech.lips import Lips, LipShapes
 from headsplat.speech.mouth import MouthColumns
 from headsplat.speech.options import VoiceOptions
 from headsplat.speech.pauses import pausing, rest_in_pauses
-from headsplat.speech.personal import Voice
+from headsplat.speech.personal import Voice, save_reason
 from headsplat.speech.phones import closure_spans
 from headsplat.speech.regression import RIDGES, RegressionTask, held_out_means
 from headsplat.speech.score import closure_share, lip_scores
@@ -92,7 +92,7 @@ class Clip:
 
 def learn_voice(
     track_path: Path,
-    sound: Path,
+    sound: Path | None,
     head_path: Path,
     out: Path,
     report_out: Path,
@@ -103,7 +103,8 @@ def learn_voice(
 
     Args:
         track_path: the clip's track.
-        sound: the clip's video, or a file with its sound that starts at the first frame.
+        sound: the clip's video, or a file with its sound that starts at the first frame; None for
+            a clip without sound.
         head_path: the head model of the track.
         out: `voice.npz` to write.
         report_out: `voice.json` to write: `seconds` of speech, `lag_s`, `gain`, and the
@@ -112,15 +113,26 @@ def learn_voice(
         options: see `VoiceOptions`.
         transcript: text of what is said, or None.
 
+    A clip with less than five seconds of speech has no voice. Then `out` and `report_out` hold the
+    reason, and the lips of speech follow phones.
+
     Raises:
-        UserError: a file cannot be read, the files do not belong together, or the clip has less
-            than five seconds of speech.
+        UserError: a file cannot be read, or the files do not belong together.
     """
     torch.set_num_threads(1)
     head = HeadModel.load(head_path)
-    track, speech = _usable(track_path, head), read_speech(sound, LONGEST)
-    clip, lag = prepare(track, speech, head)
-    spans = closure_spans(speech.samples, transcript) if options.phones else None
+    track = _usable(track_path, head)
+    try:
+        if sound is None:
+            raise NoSpeech("the subject has no video, so no sound")
+        speech = read_speech(sound, LONGEST)
+        clip, lag = prepare(track, speech, head)
+    except NoSpeech as reason:
+        log.warning("%s: there is no voice, and lips will follow phones", reason)
+        write_json(report_out, {"reason": str(reason)})
+        save_reason(out, str(reason))
+        return
+    spans = closure_spans(speech.samples, transcript) if options.closures == "auto" else None
     voice, report = fit_voice(clip, spans, options.gain)
     report["lag_s"] = None if lag is None else round(lag, 3)
     corr = report["personal"]["corr_opening"]
@@ -135,13 +147,13 @@ def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float 
     """Clip and lag of the lips, corrected where the clip is out of sync.
 
     Raises:
-        UserError: too little speech.
+        NoSpeech: too little speech.
     """
     times, mels = (track.ids - 1) / track.fps, log_mels(speech.samples)
     heard = times < speech.seconds
     seconds = float(spoken_frames(mels, times)[heard].sum() / track.fps)
     if seconds < LEAST_SECONDS:
-        raise UserError(
+        raise NoSpeech(
             f"the clip has {seconds:.1f} s of speech, a voice needs {LEAST_SECONDS:.0f} or more; "
             "record the subject talking for a minute, or use voice phones"
         )
@@ -159,15 +171,13 @@ def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float 
     return Clip(track, times + shift, mels, levels, columns, values, lips, seen), lag
 
 
-def fit_voice(
-    clip: Clip, spans: np.ndarray | None, gain: float | None
-) -> tuple[Voice, dict[str, Any]]:
+def fit_voice(clip: Clip, spans: np.ndarray | None, gain: float) -> tuple[Voice, dict[str, Any]]:
     """The voice of a clip, and its cross-validated scores beside the baselines'.
 
     Args:
         clip: from `prepare`.
         spans: (p, 2) seconds of p, b and m in the sound, or None if unknown.
-        gain: of the voice, or None to choose it.
+        gain: of the voice, or 0 to choose it.
     """
     task = RegressionTask(clip.windows(), clip.values, len(OFFSETS))
     beat("cross-validating the voice")

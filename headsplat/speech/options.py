@@ -9,12 +9,11 @@ from headsplat.options import option
 class VoiceOptions:
     """Section `voice` of the configuration."""
 
-    gain: float | None = option(
-        None,
-        "factor of the mouth's motion; null: what restores the clip's own variance, 1 to 1.5",
-        0.5,
-        2,
+    gain: float = option(
+        0.0, "factor of the mouth's motion; 0: what restores the clip's own variance", 0, 2
     )
-    phones: bool = option(
-        True, "close the lips at p, b and m, found by PocketSphinx where it is installed"
+    closures: str = option(
+        "auto",
+        "auto: scored with lips closed at p, b and m where PocketSphinx is installed; never",
+        choices=("auto", "never"),
     )

@@ -20,7 +20,7 @@ from headsplat.speech.idle import idle_motion, seed_of
 from headsplat.speech.lips import Lips
 from headsplat.speech.mouth import JAW, MouthColumns, with_mouth
 from headsplat.speech.pauses import rest_in_pauses
-from headsplat.speech.personal import Voice, read_voice
+from headsplat.speech.personal import Voice, voice_or_none
 from headsplat.speech.phones import Phones, find_phones
 from headsplat.speech.texture import Texture, play_clip
 from headsplat.speech.visemes import viseme_values
@@ -46,8 +46,7 @@ def speak(samples: np.ndarray, subject: DrivenSubject, track: Track, options: An
         UserError: a file cannot be read, or does not belong to the subject's head; without a voice
             PocketSphinx is missing.
     """
-    voice = options.files.get("voice")
-    own = None if voice is None else read_voice(voice, subject.head)
+    own = voice_or_none(options.files.get("voice"), subject.head)
     transcript = options.files.get("transcript")
     return speech_motion(
         samples, subject, track, own, transcript, options.motion.head_motion, options.motion.blinks

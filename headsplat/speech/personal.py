@@ -8,7 +8,9 @@ import numpy as np
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_npz, write_npz
+from headsplat.runtime.logs import log
 from headsplat.runtime.storage import AGAIN
+from headsplat.speech.audio import NoSpeech
 from headsplat.speech.features import BANDS, OFFSETS, Normalization, frame_windows
 from headsplat.speech.mouth import JAW, MouthColumns
 from headsplat.speech.regression import CENTERS, KernelRegression
@@ -109,6 +111,22 @@ class Voice:
         )  # fmt: skip
 
 
+def save_reason(path: Path | str, reason: str) -> None:
+    """Write a `voice.npz` that says why there is no voice; atomically."""
+    write_npz(path, format=np.int32(FORMAT), reason=np.array(reason))
+
+
+def voice_or_none(path: Path | str | None, head: HeadModel) -> Voice | None:
+    """As `read_voice`; None without a file, or where the file says that there is no voice."""
+    if path is None:
+        return None
+    try:
+        return read_voice(path, head)
+    except NoSpeech as reason:
+        log.info("%s", reason)
+        return None
+
+
 def read_voice(path: Path | str, head: HeadModel) -> Voice:
     """Read and check a voice.
 
@@ -117,9 +135,13 @@ def read_voice(path: Path | str, head: HeadModel) -> Voice:
         head: the head model that it must belong to.
 
     Raises:
+        NoSpeech: it says that there is no voice.
         UserError: it cannot be read, an array is damaged, or it was learned for another head.
     """
     fix = f"give a voice.npz; if the workflow made it, {AGAIN}"
+    found = read_npz(path, ("format",), fix)
+    if "reason" in found:
+        raise NoSpeech(f"{path}: holds no voice: {shown(str(found['reason']))}")
     arrays = read_npz(path, tuple(_SHAPES), fix)
     sizes: dict[str, int] = {}
     for name, pattern in _SHAPES.items():

@@ -14,7 +14,7 @@ from headsplat.registry import Plugin, Registry
 from headsplat.runtime.errors import UserError
 
 RATE = 16_000  # Hz, of the samples that a voice takes
-PERSONAL = "personal"
+PERSONAL, PHONES = "personal", "phones"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ VOICES: Registry[Voice] = Registry(
             "headsplat.speech.own:speak",
             "regression from sound to the subject's own codes, learned from its clip",
         ),
-        "phones": Voice("headsplat.speech.own:speak", "rules of phones, found by PocketSphinx"),
+        PHONES: Voice("headsplat.speech.own:speak", "rules of phones, found by PocketSphinx"),
         "diffposetalk": Voice(
             "headsplat.speech.diffposetalk.voice:speak",
             "DiffPoseTalk's networks, for FLAME 2020",

@@ -25,7 +25,7 @@ from headsplat.track import write_track
 from tests.unit.driven import flame_like, make_track
 from tests.unit.spoken import Spoken, spoken_clip
 
-PLAIN = VoiceOptions(phones=False)
+PLAIN = VoiceOptions(closures="never")
 
 
 @pytest.fixture(scope="module")

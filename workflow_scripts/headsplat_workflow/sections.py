@@ -12,6 +12,7 @@ from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parsing_models import ParseOptions
 from headsplat.options import option, schema_of
 from headsplat.runtime.watchdog_launcher import DEFAULT_MINUTES
+from headsplat.speech.options import VoiceOptions
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
@@ -38,6 +39,11 @@ class NetworkFiles:
         None, "BiSeNet face parsing: 79999_iter.pth, or an ONNX export of it"
     )
     mica: str | None = option(None, "MICA, identity codes for FLAME heads: mica.tar")
+    diffposetalk: str | None = option(None, "DiffPoseTalk, speech for FLAME heads: iter_*.pt")
+    diffposetalk_stats: str | None = option(None, "its statistics: stats_train.npz")
+    diffposetalk_style: str | None = option(None, "its style encoder (.pt), or a style (.npy)")
+    audio2face: str | None = option(None, "Audio2Face-3D 2.3, an actor's folder")
+    lam: str | None = option(None, "LAM-A2E: lam_audio2exp_streaming.tar, unpacked")
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ SECTIONS = {
     "split": Section("Training and held-out frames", _of(SplitOptions)),
     "import": Section("Tracks of other tools", _of(ImportSettings)),
     "train": Section("Training", all_options),
+    "voice": Section("The voice that is learned from the clip", _of(VoiceOptions)),
 }
 # Options outside the sections.
 SUBJECTS = {

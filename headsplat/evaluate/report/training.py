@@ -1,11 +1,14 @@
-"""Report sections on training and cost: loss curves, time of a training step, time per stage."""
+"""Report sections on training, cost and voice: loss curves, step time, time per stage, scores."""
 
+import html
+import math
 from pathlib import Path
 from typing import Any
 
 from headsplat.evaluate.report import charts, page
 from headsplat.evaluate.report.charts import Series
 from headsplat.evaluate.report.costs import read_costs
+from headsplat.runtime.files import read_json
 
 TITLE = "Where a training step's time goes"
 
@@ -73,3 +76,32 @@ def stage_costs(*folders: Path) -> str:
     )
     note = f"{total:.0f} s summed over all jobs; jobs that ran side by side count twice."
     return page.section("What each stage cost", body, note)
+
+
+def voice_scores(path: Path) -> str:
+    """Scores of the learned voice on held-out parts of the clip, beside two baselines."""
+    voice = read_json(path)
+    title = "Voice"
+    if "reason" in voice:
+        return page.section(title, f"<p>{html.escape(str(voice['reason']))}</p>")
+    columns = [voice[name] for name in ("final", "energy", "mean")]
+    rows = [
+        (what, *(_score(column.get(key), form) for column in columns))
+        for what, key, form in (
+            ("mouth opening, correlation", "corr_opening", "{:.2f}"),
+            ("jaw, correlation", "corr_jaw", "{:.2f}"),
+            ("lip vertex error", "lve_mm", "{:.2f} mm"),
+            ("spread, of the track's", "std_ratio", "{:.2f}"),
+            ("lip speed, of the track's", "speed_ratio", "{:.2f}"),
+        )
+    ]
+    if voice["closure"] is not None:
+        found = f"{voice['closure']:.2f} (track {voice['closure_track']:.2f})"
+        rows.append(("lips closed at p, b and m", found, "", ""))
+    note = f"Learned from {voice['seconds']:.0f} s of speech; scored on parts left out of learning."
+    header = ("what", "voice", "loudness alone", "mean face")
+    return page.section(title, page.table(header, rows), note)
+
+
+def _score(value: float | None, form: str) -> str:
+    return "" if value is None or not math.isfinite(value) else form.format(value)

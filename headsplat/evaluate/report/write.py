@@ -17,7 +17,7 @@ from headsplat.evaluate.report.tracking import (
     refinement,
     residual_groups,
 )
-from headsplat.evaluate.report.training import stage_costs, step_time, training_curves
+from headsplat.evaluate.report.training import stage_costs, step_time, training_curves, voice_scores
 from headsplat.frames.table import FrameRow, read_frames
 from headsplat.heads.model import HeadModel
 from headsplat.metrics import METRICS
@@ -46,6 +46,7 @@ class Sources:
     logs: Path
     ground_truth: Path | None
     refinement: Path | None
+    voice: Path
 
 
 def write_report(sources: Sources, subject: str, out: Path) -> None:
@@ -73,6 +74,7 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
         _over_time(evaluation, track, rows),
         _coverage(track, split, names),
         refinement(sources.refinement),
+        voice_scores(sources.voice),
         page.pair(training_curves(training, metrics), f"<div>{_frames(rows, split)}</div>"),
         step_time(training),
         stage_costs(sources.logs, sources.logs.parent / "assets"),

@@ -1,0 +1,44 @@
+"""Turn a sound into the motion of a subject's face, by one of several voices."""
+
+import argparse
+from pathlib import Path
+
+from headsplat_workflow.stage import stage
+
+from headsplat.drive.kinds import MotionOptions
+from headsplat.runtime.logs import log
+from headsplat.speech.run import speak
+from headsplat.speech.voices import VOICES, SpeechOptions
+
+
+def _file(text: str) -> tuple[str, Path]:
+    key, _, path = text.partition("=")
+    return key, Path(path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--head", type=Path, required=True, help="head model .npz")
+    parser.add_argument("--track", type=Path, required=True, help="track.npz of the subject's clip")
+    parser.add_argument("--sound", type=Path, required=True, help="sound or video file")
+    parser.add_argument("--voice", choices=tuple(VOICES), required=True, help=VOICES.described())
+    parser.add_argument(
+        "--file", type=_file, action="append", default=[],
+        help="name=path of a file that the voice needs; voice= is the learned voice.npz",
+    )  # fmt: skip
+    parser.add_argument("--transcript", type=Path, help="text file with the words of the sound")
+    parser.add_argument(
+        "--blinks", choices=("yes", "no"), default="yes", help="add blinks where the voice has none"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="motion .npz to write")
+    args = parser.parse_args(argv)
+    files = dict(args.file)
+    if args.transcript is not None:
+        files["transcript"] = args.transcript
+    log.info("voice: %s", args.voice)
+    options = SpeechOptions(files, MotionOptions(blinks=args.blinks == "yes"))
+    speak(args.sound, args.head, args.track, VOICES[args.voice].load(), options, args.out)
+
+
+if __name__ == "__main__":
+    stage(main, gpu=True)
