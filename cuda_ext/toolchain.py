@@ -117,7 +117,7 @@ class Plan:
         return replace(self, targets=(), no_cuda=no_cuda)
 
     @property
-    def compilers(self) -> str:
+    def compilers_hash(self) -> str:
         """Hash of the compilers, so that a failed build is retried when they change."""
         said = [compilers.output_of([path, "--version"]) for path in (self.cxx, self.nvcc) if path]
         flags = [os.environ.get(f"NVCC_{when}_FLAGS") for when in ("PREPEND", "APPEND")]

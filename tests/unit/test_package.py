@@ -96,4 +96,4 @@ def test_where_built_operators_are_kept(
     monkeypatch.setenv("HOME", "/home/anna")
     if not checkout:
         monkeypatch.setattr(library, "ROOT", tmp_path)
-    assert extension.folder() == Path(expected)
+    assert library.folder() == Path(expected)
