@@ -2,7 +2,8 @@
 
 import re
 import weakref
-from importlib import metadata
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module, metadata
 from types import ModuleType
 
 import numpy as np
@@ -14,7 +15,9 @@ from headsplat.runtime.errors import UserError, one_line
 
 LEAST, BELOW = (0, 10, 30), (1,)  # releases that need no protobuf, and the next major one
 MAX_FACES = 3  # in one image
-AROUND = 2.0  # side of a crop over that of its region, because the network's own detector runs there
+AROUND = (
+    2.0  # side of a crop over that of its region, because the network's own detector runs there
+)
 _CURE = "see requirements-optional.txt, or set detect.model to litert"
 
 
@@ -22,7 +25,8 @@ class TaskModels:
     """`face_landmarker.task` in MediaPipe's own code, without state between images.
 
     The landmarker detects faces and their landmarks in one step. So `detect` returns the regions of
-    the landmarks, and `landmarks` the face nearest to the center of a region.
+    the landmarks, and `landmarks` the face nearest to the center of a region. An object must not
+    live until the interpreter ends, because the package cannot close it then.
 
     Raises:
         UserError: the package is absent, too old or too new, or does not load; or the model file
@@ -41,8 +45,8 @@ class TaskModels:
             )
             try:
                 self._landmarker = vision.FaceLandmarker.create_from_options(options)
-                # Its own destructor fails in an interpreter that ends.
-                weakref.finalize(self, self._landmarker.close)
+                # It is part of a cycle, and its own destructor fails in an interpreter that ends.
+                weakref.finalize(self, self._landmarker.close).atexit = False
                 self._faces(np.zeros((64, 64, 3), np.uint8))  # the first run also prints
             except (RuntimeError, ValueError, OSError) as error:
                 raise _refused(f"it cannot start ({one_line(error)})") from error
@@ -116,11 +120,11 @@ def _package() -> ModuleType:
     if not LEAST <= numbers < BELOW:
         raise _refused(f"{version} is installed, and a release from 0.10.30 and before 1 is needed")
     try:
-        import mediapipe
-        import mediapipe.tasks.python.vision  # noqa: F401
+        # Its import keeps the frames of all callers, and what they hold, alive. A thread has none.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(import_module, "mediapipe").result()
     except (ImportError, OSError) as error:
         raise _refused(f"{version} does not load ({one_line(error)})") from error
-    return mediapipe
 
 
 def _refused(why: str) -> UserError:
