@@ -13,7 +13,8 @@ from headsplat.networks.model_files import model_file
 from headsplat.networks.tflite import quiet_stderr
 from headsplat.runtime.errors import UserError, one_line
 
-LEAST, BELOW = (0, 10, 30), (1,)  # releases that need no protobuf, and the next major one
+# Older releases need an old numpy; 0.10.35 sends usage data to a server when it closes.
+FIRST, LAST = (0, 10, 30), (0, 10, 33)
 MAX_FACES = 3  # in one image
 AROUND = (
     2.0  # side of a crop over that of its region, because the network's own detector runs there
@@ -117,8 +118,8 @@ def _package() -> ModuleType:
     except metadata.PackageNotFoundError as error:
         raise _refused("it is not installed") from error
     numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
-    if not LEAST <= numbers < BELOW:
-        raise _refused(f"{version} is installed, and a release from 0.10.30 and before 1 is needed")
+    if not FIRST <= numbers <= LAST:
+        raise _refused(f"{version} is installed; only 0.10.30 to 0.10.33 are taken")
     try:
         # Its import keeps the frames of all callers, and what they hold, alive. A thread has none.
         with ThreadPoolExecutor(1) as thread:
