@@ -13,12 +13,10 @@ from headsplat.networks.model_files import model_file
 from headsplat.networks.tflite import quiet_stderr
 from headsplat.runtime.errors import UserError, one_line
 
-# Older releases need an old numpy; 0.10.35 sends usage data to a server when it closes.
+# Older releases need an old numpy; 0.10.35 connects to a server of Google when it closes.
 FIRST, LAST = (0, 10, 30), (0, 10, 33)
 MAX_FACES = 3  # in one image
-AROUND = (
-    2.0  # side of a crop over that of its region, because the network's own detector runs there
-)
+AROUND = 2.0  # side of a crop over that of its region, because the detector runs in it
 _CURE = "see requirements-optional.txt, or set detect.model to litert"
 
 
