@@ -149,6 +149,16 @@ def test_environment_with_deleted_python_is_recreated(checkout: Checkout, python
     checkout.is_ready()
 
 
+def test_activated_environment_is_recreated(checkout: Checkout) -> None:
+    venv = checkout.folder / ".venv"
+    (venv / "bin/snakemake").write_text("#!/nowhere/python\npass\n")
+    result = checkout.make(python="", path=f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "creating it again" in result.stdout
+    assert checkout.says("snakemake") == "snakemake 1.0"
+    checkout.is_ready()
+
+
 def test_killed_set_up_is_continued(checkout: Checkout) -> None:
     venv = checkout.folder / ".venv"
     (venv / "ready").unlink()

@@ -74,6 +74,17 @@ def test_a_compiler_that_dies_silently(toolchain, monkeypatch, tmp_path):
         toolchain.build(toolchain.plan(torch_for(toolchain)), tmp_path / "out")
 
 
+def test_a_compiler_that_fails_without_a_word(toolchain):
+    with pytest.raises(toolchain.BuildError, match=r"^false failed \(exit status 1\)$"):
+        toolchain.compilers.run_compiler(["/bin/false"], None)
+
+
+def test_messages_of_a_compiler_need_not_be_utf8(toolchain, tmp_path):
+    latin = compiler(tmp_path / "latin", "printf 'x.h: fatal error: \\351tat' >&2; exit 1")
+    with pytest.raises(toolchain.BuildError, match="fatal error: \ufffdtat"):
+        toolchain.compilers.run_compiler([str(latin), "-c"], None)
+
+
 def test_cuda_home_goes_before_the_path(toolchain, monkeypatch, tmp_path):
     compiler(tmp_path / "bin/nvcc")
     home = tmp_path / "cuda"

@@ -8,6 +8,7 @@ machine's Python to install what is missing.
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,14 +46,15 @@ def check(venv: Path) -> int:
 
 
 def _interpreter(script: Path) -> Path | None:
-    """The interpreter of a console script; pip puts long paths, or with spaces, in line two."""
+    """The interpreter of a console script; long paths, or with spaces, are in line two.
+
+    There it is quoted for the shell: with double quotes by pip, with single ones by uv.
+    """
     try:
         first, second, *_ = script.read_text().split("\n", 2)
-    except (OSError, ValueError):
+        return Path(shlex.split(second)[1] if first == "#!/bin/sh" else first.removeprefix("#!"))
+    except (OSError, ValueError, IndexError):
         return None
-    if first == "#!/bin/sh":
-        return Path(second.split('"')[1]) if second.count('"') > 1 else None
-    return Path(first.removeprefix("#!"))
 
 
 def _wanted() -> str:
@@ -71,6 +73,14 @@ def _stamp(venv: Path) -> str:
 def set_up(venv: Path) -> int:
     """Create or complete the environment; returns 0 on success."""
     python = venv / "bin" / "python"
+    folder = os.path.abspath(venv)
+    if "\n" in folder or (" " in folder and set('"$`\\') & set(folder)):
+        # pip writes the path between double quotes into shell scripts, as it is.
+        print(f"error: {folder!r}: scripts do not run at such a path; rename the folder")
+        return 1
+    if venv.is_dir() and Path(sys.prefix).samefile(venv):
+        # Activated: what is deleted and made again here cannot run this script.
+        os.execv(sys._base_executable, [sys._base_executable, *sys.argv])
     try:
         command = [python, "-I", __file__, "--check", venv]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -24,6 +24,8 @@ PACKAGE = "headsplat_cuda_ext"
 # A link to the repository's cuda_ext/; in a wheel, a copy of its compiler driver and sources.
 _SOURCES = "headsplat._cuda_ext.toolchain"
 _REBUILD = "pip install ./cuda_ext rebuilds it"
+# Of a package's build.json.
+_DAMAGE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 _loaded: dict[str, Any] | None = None
 
 
@@ -165,7 +167,7 @@ def _installed() -> tuple[dict[str, Any] | None, str | None]:
             wrong = "is damaged: its library was changed after it was built"
         elif torch.cuda.is_available():
             no_cuda = _lacks_gpu(package.TARGETS, package.NO_CUDA)
-    except (ImportError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ImportError, OSError, *_DAMAGE) as error:
         wrong = f"is broken ({error})"
     if wrong:
         log.warning("%s %s: not used (%s)", PACKAGE, wrong, _REBUILD)
