@@ -23,6 +23,8 @@ LOCK, TORCH, PROJECT = (
 )
 STAMP = "ready"
 UNFINISHED, WRONG = 3, 4  # exit statuses of `--check`
+# By these, pip would install elsewhere, or count packages of other places as installed.
+ELSEWHERE = ("PIP_DRY_RUN", "PIP_PREFIX", "PIP_PYTHON", "PIP_TARGET", "PYTHONHOME", "PYTHONPATH")
 
 
 def check(venv: Path) -> int:
@@ -72,6 +74,9 @@ def _stamp(venv: Path) -> str:
 
 def set_up(venv: Path) -> int:
     """Create or complete the environment; returns 0 on success."""
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)
+    os.environ["PIP_USER"] = "0"
     python = venv / "bin" / "python"
     folder = os.path.abspath(venv)
     if "\n" in folder or (" " in folder and set('"$`\\') & set(folder)):
@@ -157,7 +162,11 @@ def _install_lock(python: Path, by_pip: list[str | Path]) -> bool:
 
 
 def _run(command: list[str | Path], environment: dict[str, str] | None = None) -> bool:
-    return subprocess.run(command, env=environment, check=False).returncode == 0
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode == 0
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}")
+        return False
 
 
 def _failed(venv: Path) -> int:
