@@ -33,8 +33,8 @@ NOISE_RUNS = 4000
 CONTOUR_NOISE = 0.025
 # The sides of the face oval do not follow the outline of a turned face: they run inside the far
 # cheek's outline and outside the near one's, which exaggerates yaw. Measured on rendered clips of
-# two heads: 0.12 to 0.19 per sine of yaw, RMS over the sides, and 0.06 around the chin. The value is
-# lower, because the contour also holds the jaw of a turned face.
+# two heads: 0.12 to 0.19 per sine of yaw, RMS over the sides, and 0.06 around the chin. The value
+# is lower, because the contour also holds the jaw of a turned face.
 CONTOUR_TURN_NOISE = 0.1
 CONTOUR_SIDES = (0, 1, 2, 3, 4, 12, 13, 14, 15, 16)
 LIP_DISTANCE_NOISE = 0.008
