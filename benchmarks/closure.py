@@ -2,12 +2,12 @@
 
     python benchmarks/closure.py --video VIDEO --head HEAD work/anna other/work/anna
 
-Phones come from PocketSphinx (`pip install pocketsphinx`), whose wheel holds an English model. A
-phone counts as closed if the lips' opening falls below its 5th percentile plus a quarter of the
-range to its 95th, from 100 ms before the phone to 20 ms before its end: lips lead the sound. The
-opening is the mean distance of the five pairs of inner-lip points on the mesh. The detected points
-give a bound, since not every phone that is recognized was spoken; phones moved to other times give
-chance.
+Phones come from PocketSphinx (`pip install pocketsphinx`), whose wheel holds an English model. The
+opening is the mean distance of the five pairs of inner-lip points on the mesh. It counts as closed
+below its 5th percentile plus a quarter of the range to its 95th. A phone counts as closed if that
+happens between 100 ms before it and 20 ms before its end, because lips lead the sound. The detected
+points are measured likewise: not every phone that is recognized was spoken. Phones moved to other
+times give chance.
 """
 
 import argparse

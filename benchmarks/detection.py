@@ -5,8 +5,9 @@
 The peer is MediaPipe as installed for another Python, on the same images in the same run: its
 `solutions` (releases up to 0.10.21), else its Tasks in their video mode. Both sides take turns, and
 each counts with its fastest round. Times are those of the CPU in one frame of one face, after
-decoding. Jitter is the median length of the third difference over time of a landmark in 2D,
-scaled so that white noise has its own size, in percent of the distance of the eyes' outer corners.
+decoding. Jitter is the median length of the third difference of a 2D landmark over time, in
+percent of the distance between the outer corners of the eyes. It is scaled so that white noise has
+its own size.
 
 Without a clip the built-in one is rendered.
 """
@@ -128,7 +129,7 @@ def read_clip(path: Path | None, count: int) -> np.ndarray:
         if path is None:
             path = folder / "clip.mp4"
             procedural_head().save(folder / "head.npz")
-            render_clip(folder / "head.npz", path, folder / "truth.npz", count / 25, 512)
+            render_clip(folder / "head.npz", path, folder / "ground_truth.npz", count / 25, 512)
         info = probe_video(path, folder / "video.json")
         last = min(count, info.n_frames)
         images = read_images(path, info, 1, last + 1, fine=False)

@@ -235,19 +235,19 @@ def value_of(row: Row) -> str:
 
 
 def goal_of(row: Row) -> str:
-    """The target, and whether it was missed; `best` is `high` if larger values are better."""
+    """The target, and whether it was missed."""
     target, value = row.get("target"), row["value"]
     if target is None:
         return ""
     if isinstance(target, str) or isinstance(value, str):
         return str(target)
-    missed = value < target if is_rate(row) else value > target
+    missed = value < target if more_is_better(row) else value > target
     return f"{number(target)}{': **missed**' if missed else ''}"
 
 
-def is_rate(row: Row) -> bool:
-    """Whether more is better."""
-    high = ("images/s", "frames/s", "dB")
+def more_is_better(row: Row) -> bool:
+    """Whether a larger value is the better one; of times, errors and memory it is not."""
+    high = ("images/s", "frames/s", "dB", "of them", "x")
     high_unit = row.get("unit") in high or "correlation" in row["what"]
     return high_unit or row.get("best") == "high"
 

@@ -1,6 +1,6 @@
 """GPU architectures of a build: those of the GPUs here, of TORCH_CUDA_ARCH_LIST, or all.
 
-A target is the text "90" for machine code of compute capability 9.0, or "ptx90" for PTX, from which
+A target is the text "90" for machine code of compute capability 9.0, or "ptx90" for PTX. From PTX
 the driver compiles code for newer GPUs. Machine code runs on GPUs of the same major version whose
 minor version is not lower; that of Tegra runs on its own version only.
 Formats: PyTorch's TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX", "Ampere"); `nvcc --list-gpu-arch`.

@@ -62,10 +62,15 @@ class BuildError(Exception):
 def output_of(command: list[str]) -> str:
     """Standard output of a command; empty if it fails."""
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = _run(command)
     except OSError:
         return ""
     return run.stdout.strip() if run.returncode == 0 else ""
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    # Messages in the user's language need not be UTF-8.
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
 
 
 def find_cxx() -> tuple[str | None, str]:
@@ -91,14 +96,16 @@ def run_compiler(command: list[str], cuda: str | None) -> None:
     """
     name = Path(command[0]).name
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = _run(command)
     except OSError as error:
         raise BuildError(
             f"{command[0]} does not run ({error.strerror}): install it again"
         ) from error
     if run.returncode == 0:
         return
-    said = (run.stdout + run.stderr).strip() or f"Killed by signal {-run.returncode}"
+    status = run.returncode
+    silent = f"Killed by signal {-status}" if status < 0 else f"exit status {status}"
+    said = (run.stdout + run.stderr).strip() or silent
     lines = said.splitlines()
     telling = re.compile(r"error|fatal|cannot find|undefined reference|[Kk]illed")
     cause = next((line.strip() for line in lines if telling.search(line)), lines[-1].strip())

@@ -117,7 +117,7 @@ class Plan:
         return replace(self, targets=(), no_cuda=no_cuda)
 
     @property
-    def compilers(self) -> str:
+    def compilers_hash(self) -> str:
         """Hash of the compilers, so that a failed build is retried when they change."""
         said = [compilers.output_of([path, "--version"]) for path in (self.cxx, self.nvcc) if path]
         flags = [os.environ.get(f"NVCC_{when}_FLAGS") for when in ("PREPEND", "APPEND")]
@@ -225,7 +225,9 @@ def build(plan: Plan, folder: Path) -> Path:
     link += [*compilers.runtime_flags(plan.cxx), "-o", str(library)]
     compilers.run_compiler(link, plan.torch.cuda)
     for path in objects:
-        Path(path).unlink()
+        Path(path).unlink(missing_ok=True)
+    if not library.is_file():
+        raise BuildError(f"{plan.cxx} has written nothing: set CXX to a C++ compiler")
     facts = {"sha256": sha256(library), "targets": plan.targets, "openmp": bool(threads[0])}
     (folder / FACTS).write_text(json.dumps(facts) + "\n")
     return library
@@ -266,7 +268,7 @@ def facts_of(library: Path) -> dict[str, object]:
     """What `build` noted beside a library; empty if that cannot be read."""
     try:
         noted = json.loads((library.parent / FACTS).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return noted if isinstance(noted, dict) else {}
 

@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         args.chunks,
         args.out,
         options.second,
+        options.model,
     )
 
 

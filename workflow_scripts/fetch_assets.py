@@ -1,6 +1,6 @@
 """Download missing assets that have a public address or need only the user's FLAME account.
 
-The model files of the default detection and matting too, as `headsplat models` does.
+It also fetches the model files of detection and matting, as `headsplat models` does.
 """
 
 import argparse

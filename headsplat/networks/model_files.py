@@ -112,7 +112,8 @@ def model_file(name: str) -> Path:
     """
     for folder in model_folders():
         path = folder / name
-        if path.exists():
+        # Unlike Path.exists, it is False in a folder that may not be read, and for names too long.
+        if os.path.exists(path):
             trouble = problem(path, MODEL_FILES[name])
             if trouble is None:
                 return path

@@ -84,7 +84,7 @@ def _require_replaceable(path: Path) -> None:
 def _make_folder(folder: Path, path: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:  # the last in /proc
         raise UserError(f"{path}: {folder} is no folder; give another name") from error
 
 
@@ -116,11 +116,14 @@ def publish(path: Path | str) -> Iterator[Path]:
     On an exception the temporary file is removed, and `path` stays as it was.
 
     Raises:
-        UserError: the disk is full, the folder cannot be written, or `path` is a device or pipe.
+        UserError: the disk is full, the folder cannot be written, or `path` is a folder, device or
+            pipe.
     """
     path = Path(path)
     with _publishing(path) as temporary:
         yield temporary
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; remove it, or give another name")
         _sync(temporary)
         os.replace(temporary, path)
 

@@ -1,4 +1,4 @@
-"""Facts and calls that differ between Linux, macOS and Windows, with a fallback for each.
+"""Facts and calls that differ between Linux and macOS, with a fallback for each.
 
 Linux offers more than POSIX: `/proc`, prctl, anonymous shared files, processor masks. Elsewhere
 `ps` lists the processes, a thread looks for the parent, and a deleted temporary file is shared.

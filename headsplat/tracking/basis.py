@@ -107,6 +107,9 @@ class LandmarkBasis:
         identity_space, expression_space: to the model's coefficients.
         bounds: (E, 2) of the expression coordinates, infinite if the model has no range.
         expression_std: (E,) prior standard deviation of the expression coordinates.
+
+    Raises:
+        UserError: the head model has no MediaPipe landmarks.
     """
 
     def __init__(

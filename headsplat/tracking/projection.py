@@ -175,6 +175,11 @@ class ContourView:
     _jaw: Tensor
     _rows: Tensor
 
+    @property
+    def rotation(self) -> Tensor:
+        """(N, 3, 3) from the head to the camera."""
+        return self._camera.rotation
+
     def columns(self, out: Tensor, along: Tensor) -> None:
         """Write the derivatives of the positions along a direction each.
 

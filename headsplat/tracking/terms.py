@@ -192,7 +192,8 @@ class Terms:
         visible = (seen + priors.HIDDEN_WEIGHT).clamp_max(1.0) * self.gate[frames] * weight
         pairs = torch.minimum(visible[:, self.upper], visible[:, self.lower])
         base, normal = _nearest_lines(line.pixels, self.oval[frames])
-        return FrozenWeights(visible, pairs, weight.expand(-1, line.pixels.shape[1]), base, normal)
+        share = priors.contour_share(line.rotation, self.contour_noise / self.size)
+        return FrozenWeights(visible, pairs, weight * share, base, normal)
 
     def _pieces(
         self,
@@ -255,8 +256,7 @@ def _noise(observed: Observations, points: np.ndarray) -> np.ndarray:
 
 def _eye_axes(observed: Observations) -> np.ndarray:
     """(N, 2, 2) unit rows along the line through the outer eye corners and across it."""
-    right, left = INTER_OCULAR
-    line = observed.points[:, left] - observed.points[:, right]
+    line = observed.points[:, INTER_OCULAR[1]] - observed.points[:, INTER_OCULAR[0]]
     length = np.linalg.norm(line, axis=1, keepdims=True)
     along = np.where(length > 0, line / np.maximum(length, 1e-9), [1.0, 0.0])
     return np.stack([along, np.stack([-along[:, 1], along[:, 0]], 1)], 1)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Set up a checkout on a pod's network volume, then run Snakemake with the given arguments. Needs Debian or Ubuntu with
-# Python 3.11 to 3.14, and root. Existing parts are kept, so this can be a pod's start command, and resumes the run of an earlier pod:
+# Python 3.11 to 3.14, and root. Existing parts are kept, so this can be a pod's start command, and resumes the run of an
+# earlier pod:
 #   bash /workspace/headsplat/profiles/runpod/bootstrap.sh --profile runpod -j 4
 set -euo pipefail
 # shellcheck source=profiles/runpod/env.sh
@@ -19,7 +20,14 @@ for program in "${!needs[@]}"; do
     command -v "$program" >/dev/null || packages+=("${needs[$program]}")
 done
 find_python=workflow_scripts/headsplat_workflow/find_python.sh
-sh "$find_python" >/dev/null 2>&1 || packages+=(python3 python3-venv)
+# For Python 3.14 one package is compiled (set_up.py), which needs Python's headers.
+has_headers='import pathlib, sys, sysconfig
+sys.exit(sys.version_info >= (3, 14) and not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())'
+if python=$(sh "$find_python" 2>/dev/null); then
+    "$python" -c "$has_headers" || packages+=(python3-dev)
+else
+    packages+=(python3 python3-venv python3-dev)
+fi
 
 # The NVIDIA driver limits the CUDA version of PyTorch.
 cuda=

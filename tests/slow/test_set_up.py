@@ -74,14 +74,19 @@ class Checkout:
         (folder / "requirements-torch.txt").write_text("torch==1.0\n")
 
     def make(
-        self, *arguments: str, python: str = sys.executable, path: str = os.environ["PATH"]
+        self,
+        *arguments: str,
+        python: str = sys.executable,
+        path: str = os.environ["PATH"],
+        **environment: str,
     ) -> subprocess.CompletedProcess:
         links = self.wheels.as_uri()
         return subprocess.run(
             ["make", *(arguments or ("setup",)), f"PYTHON={python}"],
             cwd=self.folder, capture_output=True, text=True,
             env={"PATH": path, "HOME": os.environ["HOME"], "PIP_NO_INDEX": "1",
-                 "PIP_FIND_LINKS": links, "UV_DEFAULT_INDEX": links, "UV_FIND_LINKS": links},
+                 "PIP_FIND_LINKS": links, "UV_DEFAULT_INDEX": links, "UV_FIND_LINKS": links,
+                 **environment},
         )  # fmt: skip
 
     def sets_up(self, said: str = "") -> None:
@@ -149,6 +154,16 @@ def test_environment_with_deleted_python_is_recreated(checkout: Checkout, python
     checkout.is_ready()
 
 
+def test_activated_environment_is_recreated(checkout: Checkout) -> None:
+    venv = checkout.folder / ".venv"
+    (venv / "bin/snakemake").write_text("#!/nowhere/python\npass\n")
+    result = checkout.make(python="", path=f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "creating it again" in result.stdout
+    assert checkout.says("snakemake") == "snakemake 1.0"
+    checkout.is_ready()
+
+
 def test_killed_set_up_is_continued(checkout: Checkout) -> None:
     venv = checkout.folder / ".venv"
     (venv / "ready").unlink()
@@ -212,6 +227,21 @@ def test_package_with_another_hash_is_refused(checkout: Checkout) -> None:
     assert result.returncode != 0
     assert "HASH" in result.stderr.upper()
     assert checkout.says("snakemake") == "snakemake 1.0"
+
+
+def test_settings_that_install_elsewhere_do_not_count(checkout: Checkout, tmp_path: Path) -> None:
+    shutil.rmtree(checkout.folder / ".venv")
+    info = tmp_path / "other/snakemake-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: snakemake\nVersion: 1.0\n")
+    result = checkout.make(
+        PIP_DRY_RUN="1", PIP_USER="1", PIP_TARGET=str(tmp_path / "target"),
+        PYTHONPATH=str(info.parent),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert checkout.says("snakemake") == "snakemake 1.0"
+    assert not (tmp_path / "target").exists()
+    checkout.is_ready()
 
 
 def test_uv_makes_the_same_environment(checkout: Checkout, tmp_path: Path) -> None:

@@ -122,3 +122,11 @@ def test_an_image_without_python_ends_in_one_line(pod):
     done = pod.start()
     assert done.returncode == 1
     assert "has no package python3;" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")
+def test_a_python_without_its_headers_gets_them(pod):
+    pod.program("python3", 'case "$2" in *Python.h*) exit 1;; esac')
+    done = pod.start()
+    assert done.returncode == 0, done.stderr
+    assert "--no-install-recommends python3-dev\n" in done.stdout

@@ -4,8 +4,6 @@ import re
 import subprocess
 import tomllib
 
-import pytest
-
 from tests.conftest import ROOT
 
 DEFINITION = (ROOT / "container/headsplat.def").read_text()
@@ -67,9 +65,11 @@ def test_definition_has_known_sections_and_files_that_are_there() -> None:
     assert needed <= copied
 
 
-@pytest.mark.parametrize("name", [".venv", "work", "results", "scratch", "assets", "videos"])
-def test_what_a_run_makes_stays_outside(name: str) -> None:
-    assert name in (ROOT / ".dockerignore").read_text().splitlines()
+def test_what_git_ignores_stays_outside() -> None:
+    left_out = (ROOT / ".dockerignore").read_text().splitlines()
+    for pattern in (ROOT / ".gitignore").read_text().splitlines():
+        name = pattern.strip("/")
+        assert name in left_out or f"**/{name}" in left_out, pattern
 
 
 def test_stages_name_the_image_that_the_definition_makes() -> None:

@@ -122,6 +122,41 @@ def test_frame_status_values(tmp_path: Path) -> None:
     assert (box.source_width, box.source_height, box.size) == (640, 480, 256)
 
 
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("blendshapes", lambda v: v[:-1], "float32 [99, 52], expected [100, 52] for 100 faces"),
+        ("blendshapes", lambda v: v[:, :51], "float32 [100, 51], expected [100, 52]"),
+        ("blendshapes", lambda v: v.astype("U5"), "<U5 [100, 52]"),
+        ("points68", lambda v: v[..., :1], "float32 [100, 68, 1]"),
+        ("faces", lambda v: v[:, :468], "float32 [100, 468, 3]"),
+        ("faces", lambda v: v * np.inf, "points of a face are not finite"),
+        ("score", lambda v: v[:, None], "float32 [100, 1]"),
+        ("face_frame", lambda v: v.astype(float), "float64 [100]"),
+        ("face_frame", lambda v: v + 1000, "faces in frames that it does not have"),
+    ],
+)
+def test_damaged_detections_are_one_line(tmp_path: Path, name, damage, words) -> None:
+    info(100).save(tmp_path / "video.json")
+    arrays = {
+        "ids": np.arange(1, 101, dtype=np.int32),
+        "face_frame": np.arange(1, 101, dtype=np.int32),
+        "faces": np.array([face(300, 240, 150)] * 100, np.float32),
+        "score": np.ones(100, np.float32),
+        "sharpness": np.ones(100, np.float32),
+        "blendshapes": np.full((100, 52), 0.5, np.float32),
+        "points68": np.full((100, 68, 2), 5, np.float32),
+    }
+    out = [tmp_path / name for name in ("crop.json", "frames.tsv", "landmarks.npz")]
+    with np.errstate(invalid="ignore"):
+        write_npz(tmp_path / "0.npz", **arrays | {name: damage(arrays[name])})
+    with pytest.raises(UserError) as caught:
+        solve_crop(tmp_path / "video.json", [tmp_path / "0.npz"], *out, size=256)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not any(path.exists() for path in out)
+
+
 def test_too_few_faces_none_and_small_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="clip.mp4: no face in any frame;"):
         solve(tmp_path, [], info(100))

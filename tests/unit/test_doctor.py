@@ -57,6 +57,14 @@ def test_a_compiler_is_tried_and_not_only_looked_up(tmp_path: Path, monkeypatch)
     monkeypatch.setenv("CXX", str(script(tmp_path / "old", "echo 'error: no -std=c++20'; exit 1")))
     (found,) = check_cxx()
     assert found.state == FAILS
+    serial = script(
+        tmp_path / "serial",
+        'case " $* " in *" -fopenmp "*) echo "error: no omp.h" >&2; exit 1;; esac\nexec g++ "$@"',
+    )
+    monkeypatch.setenv("CXX", str(serial))
+    (found,) = check_cxx()
+    assert found.state == WARNING
+    assert "has no OpenMP, so one thread computes" in found.says
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))
     (found,) = check_cxx()

@@ -34,7 +34,11 @@ PACKAGES = {
     "cv2": "opencv-contrib-python-headless",
     "PIL": "pillow",
 }
-OPTIONAL = {"face_alignment": "face-alignment", "pocketsphinx": "pocketsphinx"}
+OPTIONAL = {
+    "face_alignment": "face-alignment",
+    "mediapipe": "mediapipe",
+    "pocketsphinx": "pocketsphinx",
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # requirements-<group>.txt; the group `build` is in the lock itself.
 GROUPS = {name: lines for name, lines in PROJECT["dependency-groups"].items() if name != "build"}
@@ -180,4 +184,8 @@ def test_optional_imports_are_pinned():
     assert extra["onnxruntime-gpu"] == LOCK["onnxruntime"]
     assert extra["opencv-python"] == LOCK["opencv-contrib-python-headless"]
     again = f"opencv-contrib-python-headless=={extra['opencv-python']}\n"
-    assert again in (ROOT / "requirements-optional.txt").read_text()
+    text = (ROOT / "requirements-optional.txt").read_text()
+    assert again in text
+    assert extra["opencv-contrib-python"] == extra["opencv-python"]
+    for name in ("absl-py", "matplotlib", "mediapipe"):  # in the advice and as a pin
+        assert len(re.findall(rf"\b{name}=={re.escape(extra[name])}(?!\S)", text)) == 2

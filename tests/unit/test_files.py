@@ -66,6 +66,20 @@ def test_devices_and_pipes_are_not_replaced(tmp_path: Path, write: Callable) -> 
     assert (tmp_path / "link").is_symlink()
 
 
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    message = "a.txt: is a folder; remove it"
+    with pytest.raises(UserError, match=message), publish(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_a_place_that_takes_no_folder_is_named() -> None:
+    with pytest.raises(UserError, match="/proc/no is no folder"), publish("/proc/no/a.txt"):
+        pass
+
+
 def test_npz_is_what_numpy_writes(tmp_path: Path) -> None:
     arrays = {"a": NOISE.random((3, 4)).astype(np.float32), "fortran": NOISE.random((5, 2)).T}
     arrays |= {"name": np.array("procedural"), "number": np.array(7)}

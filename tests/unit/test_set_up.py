@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,25 @@ def test_short_paths_stand_in_the_first_line(checkout: Path) -> None:
     for name in SCRIPTS:
         (checkout / ".venv/bin" / name).write_text(f"#!{checkout}/.venv/bin/python\npass\n")
     assert is_ready(checkout)
+
+
+@pytest.mark.parametrize("name", ["my checkouts", "Anna's"])
+def test_uv_quotes_paths_in_another_way(checkout: Path, name: str) -> None:
+    folder = checkout.parent.rename(checkout.parents[1] / name) / "headsplat"
+    python = shlex.quote(f"{folder}/.venv/bin/python")
+    for script in SCRIPTS:
+        text = f"#!/bin/sh\n'''exec' {python} \"$0\" \"$@\"\n' '''\npass\n"
+        (folder / ".venv/bin" / script).write_text(text)
+    assert is_ready(folder)
+
+
+@pytest.mark.parametrize("name", ['a "b', "a $b", "a `b", "a\nb"])
+def test_paths_at_which_scripts_do_not_run_are_one_line(checkout: Path, name: str) -> None:
+    folder = checkout.parent.rename(checkout.parents[1] / name) / "headsplat"
+    result = run_make(folder, "setup", f"PYTHON={sys.executable}")
+    assert result.returncode != 0
+    assert "scripts do not run at such a path; rename the folder" in result.stdout
+    assert result.stdout.count("\n") == 1
 
 
 def test_a_link_to_the_environment_is_right(checkout: Path) -> None:
@@ -192,6 +212,12 @@ def test_a_python_that_does_not_suit_is_one_line(tmp_path: Path, uv, brings, ver
         else "error: python3 is not installed; set PYTHON= to Python 3.11 to 3.14, "
         f"or: {brings} python install 3.13\n"
     )
+
+
+def test_what_a_python_prints_at_its_start_is_no_path(tmp_path: Path) -> None:
+    noisy = fake_python(tmp_path / "bin", "python3", "3.13")
+    noisy.write_text(noisy.read_text().replace("\n", "\necho noise\n", 1))
+    assert find_python(path=tmp_path / "bin") == (str(noisy), "")
 
 
 def test_debians_python_without_venv_is_one_line(tmp_path: Path) -> None:

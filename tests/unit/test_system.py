@@ -6,13 +6,11 @@ import subprocess
 import sys
 import time
 
-import cv2
 import numpy as np
 import pytest
 
 from headsplat_workflow.state import run_is_active
 
-from headsplat.masks.guided_filter import GuidedFilter
 from headsplat.runtime import process, system
 from tests.conftest import PYTHON_PATH, ROOT
 
@@ -102,21 +100,6 @@ def test_the_parent_is_watched_where_the_kernel_cannot_tell(tmp_path):
     while system.is_alive(number) and time.monotonic() < end:
         time.sleep(0.1)
     assert not system.is_alive(number)
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "radius", "scale"), [(128, 160, 9, 0.5), (96, 128, 4, 1), (75, 101, 5, 0.5)]
-)
-def test_the_guided_filter_is_opencvs(height, width, radius, scale):
-    ximgproc = pytest.importorskip("cv2.ximgproc", reason="this OpenCV has no contrib modules")
-    random = np.random.default_rng(0)
-    guide = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    guide = cv2.convertScaleAbs(cv2.GaussianBlur(guide, (0, 0), 3), alpha=3, beta=-256)
-    image = cv2.GaussianBlur((random.random((height, width)) > 0.5).astype(np.float32), (0, 0), 4)
-    true = ximgproc.createGuidedFilter(guide, radius, 6.5, scale=scale).filter(image)
-    found = GuidedFilter(guide, radius, 6.5, scale)(image)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, true, rtol=0, atol=2e-6)
 
 
 WITHOUT_DETECTOR = """

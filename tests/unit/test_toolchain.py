@@ -74,6 +74,17 @@ def test_a_compiler_that_dies_silently(toolchain, monkeypatch, tmp_path):
         toolchain.build(toolchain.plan(torch_for(toolchain)), tmp_path / "out")
 
 
+def test_a_compiler_that_fails_without_a_word(toolchain):
+    with pytest.raises(toolchain.BuildError, match=r"^false failed \(exit status 1\)$"):
+        toolchain.compilers.run_compiler(["/bin/false"], None)
+
+
+def test_messages_of_a_compiler_need_not_be_utf8(toolchain, tmp_path):
+    latin = compiler(tmp_path / "latin", "printf 'x.h: fatal error: \\351tat' >&2; exit 1")
+    with pytest.raises(toolchain.BuildError, match="fatal error: \ufffdtat"):
+        toolchain.compilers.run_compiler([str(latin), "-c"], None)
+
+
 def test_cuda_home_goes_before_the_path(toolchain, monkeypatch, tmp_path):
     compiler(tmp_path / "bin/nvcc")
     home = tmp_path / "cuda"
@@ -92,9 +103,9 @@ def test_the_key_tells_libraries_apart_and_the_compilers_their_failures(
     plan = toolchain.plan(torch_for(toolchain))
     other_gpu = toolchain.plan(torch_for(toolchain, "80"))
     assert plan.key != other_gpu.key
-    assert plan.compilers == other_gpu.compilers
+    assert plan.compilers_hash == other_gpu.compilers_hash
     compiler(nvcc, version="2.0")
     assert toolchain.plan(torch_for(toolchain)).key == plan.key
-    changed = plan.compilers
+    changed = plan.compilers_hash
     monkeypatch.setenv("NVCC_APPEND_FLAGS", "-allow-unsupported-compiler")
-    assert len({changed, plan.compilers}) == 2
+    assert len({changed, plan.compilers_hash}) == 2

@@ -17,7 +17,7 @@ from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.initial import initial_state
 from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
-from headsplat.tracking.priors import Priors, Smoothness
+from headsplat.tracking.priors import CONTOUR_NOISE, Priors, Smoothness, contour_share
 from headsplat.tracking.projection import LandmarkView, Projector
 from headsplat.tracking.solver import ClipSolver, SolveProgress
 from headsplat.tracking.terms import Terms, _nearest_lines
@@ -227,6 +227,16 @@ def test_a_noisy_outline_does_not_stop_the_jaw_line_sliding():
     across = ((line - base) * normal).sum(-1)
     assert across.mean(0).abs().max() < 0.25
     assert 0.5 < across.std() < 1.1
+
+
+def test_the_sides_of_the_jaw_line_count_less_on_turned_faces():
+    turns = torch.deg2rad(torch.tensor([[0.0, yaw, 0] for yaw in (0, 25, -25, 50)])).double()
+    front, left, right, far = contour_share(FLIP @ matrix_from_axis_angle(turns), CONTOUR_NOISE)
+    assert front.tolist() == [1.0] * 17
+    torch.testing.assert_close(left, right)
+    assert left[5:12].tolist() == [1.0] * 7
+    assert left[[0, 4, 12, 16]].max() < 0.5
+    assert far[0] < left[0]
 
 
 def test_a_damped_step_is_not_convergence(monkeypatch):

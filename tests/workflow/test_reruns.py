@@ -81,6 +81,7 @@ def options(**sections: Any) -> Callable[[bytes], bytes]:
     [
         ({"builtin": {"seconds": 4, "size": 320}}, BUILTIN),
         ({"detect": {"second": "face_alignment"}}, DETECT),
+        ({"detect": {"model": "mediapipe"}}, DETECT),
         ({"preview": {"chunks": 3}}, DETECT | THREE_CHUNKS),
         ({"preview": {"crop": {"size": 96}}}, CROP),
         ({"matte": {"edge_radius": 5}}, MATTE),

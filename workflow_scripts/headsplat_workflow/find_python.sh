@@ -5,7 +5,7 @@ suits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
 # uv makes environments without ensurepip, which Debian keeps in a package of its own.
 command -v uv >/dev/null || suits="import ensurepip, venv; $suits"
 
-fits() { "$1" -c "$suits" 2>/dev/null; }
+fits() { "$1" -c "$suits" >/dev/null 2>&1; }
 
 # The command that brings a Python to this machine.
 bring() {

@@ -8,6 +8,7 @@ machine's Python to install what is missing.
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ LOCK, TORCH, PROJECT = (
 )
 STAMP = "ready"
 UNFINISHED, WRONG = 3, 4  # exit statuses of `--check`
+# By these, pip would install elsewhere, or count packages of other places as installed.
+ELSEWHERE = ("PIP_DRY_RUN", "PIP_PREFIX", "PIP_PYTHON", "PIP_TARGET", "PYTHONHOME", "PYTHONPATH")
 
 
 def check(venv: Path) -> int:
@@ -45,14 +48,15 @@ def check(venv: Path) -> int:
 
 
 def _interpreter(script: Path) -> Path | None:
-    """The interpreter of a console script; pip puts long paths, or with spaces, in line two."""
+    """The interpreter of a console script; long paths, or with spaces, are in line two.
+
+    There it is quoted for the shell: with double quotes by pip, with single ones by uv.
+    """
     try:
         first, second, *_ = script.read_text().split("\n", 2)
-    except (OSError, ValueError):
+        return Path(shlex.split(second)[1] if first == "#!/bin/sh" else first.removeprefix("#!"))
+    except (OSError, ValueError, IndexError):
         return None
-    if first == "#!/bin/sh":
-        return Path(second.split('"')[1]) if second.count('"') > 1 else None
-    return Path(first.removeprefix("#!"))
 
 
 def _wanted() -> str:
@@ -70,7 +74,18 @@ def _stamp(venv: Path) -> str:
 
 def set_up(venv: Path) -> int:
     """Create or complete the environment; returns 0 on success."""
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)
+    os.environ["PIP_USER"] = "0"
     python = venv / "bin" / "python"
+    folder = os.path.abspath(venv)
+    if "\n" in folder or (" " in folder and set('"$`\\') & set(folder)):
+        # pip writes the path between double quotes into shell scripts, as it is.
+        print(f"error: {folder!r}: scripts do not run at such a path; rename the folder")
+        return 1
+    if venv.is_dir() and Path(sys.prefix).samefile(venv):
+        # Activated: what is deleted and made again here cannot run this script.
+        os.execv(sys._base_executable, [sys._base_executable, *sys.argv])
     try:
         command = [python, "-I", __file__, "--check", venv]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -147,7 +162,11 @@ def _install_lock(python: Path, by_pip: list[str | Path]) -> bool:
 
 
 def _run(command: list[str | Path], environment: dict[str, str] | None = None) -> bool:
-    return subprocess.run(command, env=environment, check=False).returncode == 0
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode == 0
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}")
+        return False
 
 
 def _failed(venv: Path) -> int:

@@ -5,6 +5,7 @@ are there stay while they fit; `--upgrade` takes the newest releases.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,11 @@ HEADS = {
     "slurm": "`--profile profiles/slurm`",
     "storage": "results in a bucket or on another disk",
 }
+# One version of a package for all Pythons from the oldest on; the files name no index and no torch.
+OPTIONS = (
+    "--universal", "--generate-hashes", "--python-version=3.11", "--fork-strategy=fewest",
+    "--no-emit-package=torch", "--no-annotate", "--no-header", "--no-emit-index-url",
+)  # fmt: skip
 _PIN = re.compile(r"([A-Za-z0-9][\w.-]*)==")
 
 
@@ -45,21 +51,15 @@ def write(path: Path, head: str, sources: list[str], arguments: list[str]) -> No
         out = Path(folder, path.name)
         if path.exists():
             out.write_text(path.read_text())  # whose pins uv keeps
-        command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
-        command += [
-            "--python-version=3.11",
-            "--fork-strategy=fewest",
-            "--no-emit-package=torch",
-            "--no-annotate",
-        ]
-        command += ["--no-header", "--no-emit-index-url", f"--output-file={out}"]
+        command = ["uv", "pip", "compile", "--quiet", *OPTIONS, f"--output-file={out}"]
         # Not as settings of uv, which would count when it installs as well.
         for kind, lines in changes.items():
             file = Path(folder, kind)
             file.write_text("\n".join(lines) + "\n")
             command.append(f"--{kind}={file}")
         command += [f"--constraints={TORCH}", *sources, *arguments]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            sys.exit(f"error: {path} could not be resolved, see above; it stays as it was")
         pins = [text for name, text in blocks(out.read_text()) if name not in present]
     path.write_text(f"# Written by `make lock`. {head}\n" + "".join(pins))
     print(f"{path}: {len(pins)} pins")
@@ -67,6 +67,10 @@ def write(path: Path, head: str, sources: list[str], arguments: list[str]) -> No
 
 def main(arguments: list[str]) -> None:
     """Write every file; `arguments` go to uv."""
+    if shutil.which("uv") is None:
+        sys.exit(
+            "error: uv, which writes the pins, is not installed; bring it with: pipx install uv"
+        )
     groups = tomllib.loads(PROJECT.read_text())["dependency-groups"]
     head = "What runs, but PyTorch (requirements-torch.txt). `make setup` installs it."
     lock = [str(PROJECT), "--extra=workflow", f"--group={OF_THE_LOCK}"]

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from headsplat.gaussians.raster import library
-from headsplat.gaussians.raster.library import folder as folder  # where compiled libraries are kept
 from headsplat.runtime.device import choose_device
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.fingerprint import file_digest
@@ -24,6 +23,9 @@ from headsplat.runtime.logs import log
 PACKAGE = "headsplat_cuda_ext"
 # A link to the repository's cuda_ext/; in a wheel, a copy of its compiler driver and sources.
 _SOURCES = "headsplat._cuda_ext.toolchain"
+_REBUILD = "pip install ./cuda_ext rebuilds it"
+# Of a package's build.json.
+_DAMAGE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 _loaded: dict[str, Any] | None = None
 
 
@@ -137,7 +139,7 @@ def _open(facts: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         # PyTorch's own message is generic; the loader's message is the cause.
         cause = str(error.__cause__ or error).removeprefix(f"{path}: ")
-        remedy = _rebuild()
+        remedy = _REBUILD
         if facts["key"]:
             toolkit = f", with the CUDA {torch.version.cuda} toolkit" if facts["cuda"] else ""
             remedy = f"remove {Path(path).parent} to rebuild it{toolkit}"
@@ -165,17 +167,13 @@ def _installed() -> tuple[dict[str, Any] | None, str | None]:
             wrong = "is damaged: its library was changed after it was built"
         elif torch.cuda.is_available():
             no_cuda = _lacks_gpu(package.TARGETS, package.NO_CUDA)
-    except (ImportError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ImportError, OSError, *_DAMAGE) as error:
         wrong = f"is broken ({error})"
     if wrong:
-        log.warning("%s %s: not used (%s)", PACKAGE, wrong, _rebuild())
+        log.warning("%s %s: not used (%s)", PACKAGE, wrong, _REBUILD)
         return None, f"{PACKAGE} {wrong}"
-    cuda = bool(package.TARGETS) and not no_cuda
-    return _facts_of_package(package, cuda, no_cuda), None
-
-
-def _rebuild() -> str:
-    return "pip install ./cuda_ext rebuilds it"
+    facts = {"library": package.LIBRARY, "sha256": package.SHA256, "key": None}
+    return facts | {"cuda": bool(package.TARGETS) and not no_cuda, "no_cuda": no_cuda}, None
 
 
 def _lacking(needed: tuple[str, ...]) -> str:
@@ -194,11 +192,6 @@ def _lacks_gpu(targets: tuple[str, ...], no_cuda: str | None) -> str | None:
             had, has = architectures.described(targets), architectures.capability(gpu)
             return f"{PACKAGE} was built for compute capability {had}, and the GPU has {has}"
     return None
-
-
-def _facts_of_package(package: Any, cuda: bool, no_cuda: str | None) -> dict[str, Any]:
-    facts = {"library": package.LIBRARY, "sha256": package.SHA256}
-    return facts | {"cuda": cuda, "no_cuda": no_cuda, "key": None}
 
 
 def require(device: torch.device) -> None:

@@ -111,7 +111,7 @@ def _build(toolchain: ModuleType, plan: Any, target: Path) -> None:
         _wait_for(lock)
         if toolchain.is_whole(target / toolchain.LIBRARY):
             return  # built by the job that held the lock
-        failed = target.with_name(f"{target.name}-{plan.compilers}.failed")
+        failed = target.with_name(f"{target.name}-{plan.compilers_hash}.failed")
         # A CPU build has no fallback, so its failure is not recorded.
         if plan.targets and failed.is_file():
             raise toolchain.BuildError(failed.read_text().splitlines()[0])
