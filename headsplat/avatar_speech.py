@@ -1,6 +1,6 @@
 """An avatar that speaks: a sound to an mp4, and frames while somebody speaks.
 
-Without a learned voice the lips follow phones (PocketSphinx).
+Without a learned voice the lips follow phones, or loudness where PocketSphinx is not installed.
 """
 
 from pathlib import Path
@@ -44,8 +44,7 @@ def say(
         head_motion: "still" keeps the head still.
 
     Raises:
-        UserError: a file cannot be read or belongs to another head, or without a voice PocketSphinx
-            is missing.
+        UserError: a file cannot be read or belongs to another head.
     """
     if head_motion not in (RELATIVE, STILL):
         raise UserError(f"head_motion '{shown(str(head_motion))}': use {RELATIVE} or {STILL}")

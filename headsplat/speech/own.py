@@ -11,7 +11,6 @@ from headsplat.drive.kinds import ABSOLUTE, STILL
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.heads.model import HeadModel
-from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 from headsplat.speech.audio import RATE, Speech
 from headsplat.speech.closures import close_lips
@@ -21,7 +20,7 @@ from headsplat.speech.lips import Lips
 from headsplat.speech.mouth import JAW, MouthColumns, with_mouth
 from headsplat.speech.pauses import rest_in_pauses
 from headsplat.speech.personal import Voice, voice_or_none
-from headsplat.speech.phones import Phones, find_phones
+from headsplat.speech.phones import Phones, as_one_vowel, find_phones
 from headsplat.speech.texture import Texture, play_clip
 from headsplat.speech.visemes import viseme_values
 from headsplat.track import Track
@@ -43,8 +42,7 @@ def speak(samples: np.ndarray, subject: DrivenSubject, track: Track, options: An
             where the clip is too short to play from.
 
     Raises:
-        UserError: a file cannot be read, or does not belong to the subject's head; without a voice
-            PocketSphinx is missing.
+        UserError: a file cannot be read, or does not belong to the subject's head.
     """
     own = voice_or_none(options.files.get("voice"), subject.head)
     transcript = options.files.get("transcript")
@@ -68,9 +66,10 @@ def speech_motion(
     if speech.silent:
         log.warning("the sound is silent: the lips stay closed")
     phones = None if speech.silent else find_phones(speech.samples, transcript)
-    if phones is None and voice is None and not speech.silent:
-        raise UserError("the voice phones needs PocketSphinx: pip install pocketsphinx")
     mels = log_mels(speech.samples)
+    if phones is None and voice is None:
+        log.warning("without PocketSphinx and a voice, the mouth only opens with loudness")
+        phones = as_one_vowel(spoken(mels))
     levels = Normalization.of(mels)
     habits = Habits.of(subject.head, track)
     closed, rest = (habits.closed,) * 2 if voice is None else (voice.closed, voice.rest)

@@ -47,6 +47,13 @@ class Phones:
         return self.spans[np.isin(np.array(self.names, dtype=str), LABIALS)]
 
 
+def as_one_vowel(speech: np.ndarray) -> Phones:
+    """Speech without known phones, (n,) bool every 10 ms, as one open vowel in each stretch."""
+    steps = np.diff(np.concatenate([[False], speech, [False]]).astype(np.int8))
+    spans = np.stack([np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)], 1) * 0.01
+    return Phones(("AH",) * len(spans), spans)
+
+
 @cache
 def pocketsphinx() -> ModuleType | None:
     """The package, or None with a line in the log if it is not installed."""
