@@ -34,6 +34,7 @@ include: "rules/refuse.smk"
 localrules:
     all,
     demo,
+    speak,
 
 
 rule all:
@@ -49,6 +50,12 @@ rule demo:
     input:
         expand(FINAL, subject="demo"),
         [f"results/demo/driven/{name}.mp4" for name in MOTIONS if name == "hello"],
+
+
+rule speak:
+    """The sound that the section `speak` of the configuration names, spoken by its subject."""
+    input:
+        spoken_video,
 
 
 onstart:

@@ -1,10 +1,6 @@
 # Speech: a subject's voice, and motions from sound. `snakemake results/<subject>/driven/<motion>.mp4`.
 
 
-localrules:
-    speak,
-
-
 rule learn_voice:
     """Track and sound of the clip -> the subject's voice: how this face moves with its own speech."""
     input:
@@ -86,9 +82,3 @@ rule render_builtin_speech:
         code=code_version("render_builtin_speech"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/render_builtin_speech.py --out={output:q} > {log:q} 2>&1'
-
-
-rule speak:
-    """One sound by one avatar, without a row in the table of motions."""
-    input:
-        spoken_video,

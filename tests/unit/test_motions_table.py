@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from headsplat_workflow.motions import Motion, motion_for, read_motions
+from headsplat_workflow.motions import Motion, add_spoken, motion_for, read_motions
 from headsplat_workflow.named_rows import NamedRows
 
 from headsplat.drive.kinds import MotionOptions
@@ -69,6 +69,50 @@ def test_options_of_the_face(folder):
     assert motions["phone"].options == MotionOptions()
 
 
+SPEECH = "name\tkind\tfile\taudio\tvoice\ttranscript\n"
+
+
+def test_speech_names_a_sound_and_a_voice(folder):
+    (folder / "words.txt").touch()
+    motions = read(
+        folder,
+        SPEECH + "hello\tspeech\tvoice.wav\nown\tspeech\tbuiltin\t\tphones\n"
+        "lent\tspeech\ttake.csv\tvoice.wav\tanna\twords.txt\n",
+    )
+    hello, own, lent = motions.values()
+    assert (hello.file, hello.audio, hello.options.voice) == ("voice.wav", "voice.wav", "auto")
+    assert hello.speech
+    assert hello.flags()["kind"] == "motion"
+    assert own.made
+    assert own.voice_flags("phones") == {"voice": "phones", "blinks": "yes"}
+    assert (lent.options.voice, lent.transcript, lent.audio) == ("anna", "words.txt", "voice.wav")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("x\tspeech\tno.wav\n", "the file 'no.wav' of 'x' is not there"),
+        ("x\tspeech\tvoice.wav\t\talto\n", "voice 'alto': one of personal, phones, .*subject's"),
+        ("x\tspeech\tvoice.wav\t\t\tno.txt\n", "the transcript 'no.txt' of 'x' is not there"),
+        ("x\tarkit\ttake.csv\t\tphones\n", "arkit motions have no voice; leave 'voice' and"),
+    ],
+)
+def test_bad_speech_is_one_line(folder, row, expected):
+    assert re.search(expected, read(folder, SPEECH + row).refused["x"])
+
+
+def test_one_sound_without_a_row(folder):
+    motions = read(folder, HEADER)
+    asked = {"subject": "anna", "sound": "voice.wav", "voice": "auto", "transcript": None}
+    assert add_spoken(motions, ["anna"], asked | {"sound": None}) is None
+    assert add_spoken(motions, ["anna"], asked) == ("anna", "voice")
+    assert motions["voice"].file == "voice.wav"
+    with pytest.raises(UserError, match="speak.subject 'eve': no such subject; one of anna"):
+        add_spoken(motions, ["anna"], asked | {"subject": "eve"})
+    with pytest.raises(UserError, match="section speak: the file 'no.wav' of 'no' is not there"):
+        add_spoken(motions, ["anna"], asked | {"sound": "no.wav"})
+
+
 def test_three_columns_are_enough(folder):
     assert read(folder, "name\tkind\tfile\nphone\tarkit\ttake.csv\n")["phone"].audio == ""
 
@@ -92,7 +136,7 @@ def test_bad_tables_are_one_line(folder, text, expected):
     ("text", "expected"),
     [
         (HEADER + "a/b\tarkit\ttake.csv\n", "line 2: 'a/b' is no motion name"),
-        (HEADER + "x\tarkit\tspeech.npz\n", "must end in .csv for arkit"),
+        (HEADER + "x\tarkit\tspeech.npz\n", "must end in .csv or .json for arkit"),
         (HEADER + "x\tbvh\ttake.csv\n", "unknown kind 'bvh'; one of track, diffposetalk, arkit"),
         (HEADER + "x\tarkit\tno.csv\n", "the file 'no.csv' of 'x' is not there"),
         (HEADER + "x\ttrack\teve\n", "'eve' of 'x' is not there; give a subject's name or a track"),

@@ -12,6 +12,7 @@ from headsplat.drive.kinds import ABSOLUTE, RELATIVE, MotionOptions
 from headsplat.drive.subject import DrivenSubject
 from headsplat.drive.track_motion import read_track_motion
 from headsplat.heads.model import HeadModel
+from headsplat.runtime.files import read_json
 from headsplat.track import read_track, write_track
 from headsplat.video.sound import read_sound
 from tests.unit.driven import flame_like, make_subject
@@ -69,6 +70,38 @@ def test_driven_videos_are_made_on_demand(driven: Checkout) -> None:
     assert np.abs(samples).max() > 0.05
     assert shape(driven, PHONE) == (51, 128, 128)
     assert read_sound(driven.folder / PHONE, 100) is None
+
+
+def test_the_demo_speaks(finished: Checkout) -> None:
+    """The tiny clip has too little speech for a voice, so its lips follow phones or loudness."""
+    hello = "results/demo/driven/hello.mp4"
+    said, _ = read_sound(finished.folder / "work/builtin/hello.wav", 100)
+    samples, rate = read_sound(finished.folder / hello, 100)
+    frames, *size = shape(finished, hello)
+    assert size == [128, 128]
+    assert abs(frames / 25 - len(said) / 48_000) < 0.04 + 1e-6
+    assert abs(frames / 25 - len(samples) / rate) < 0.04 + 1e-6
+    assert np.abs(samples).max() > 0.05
+    voice = read_json(finished.folder / "results/demo/voice/voice.json")
+    assert "a voice needs 5 or more" in voice["reason"]
+    report = (finished.folder / "results/demo/avatar/report.html").read_text()
+    assert "a voice needs 5 or more" in report
+    motion = np.load(finished.folder / "work/demo/speech/hello.npz")
+    jaw = motion["condition"][:, -20:-14]
+    assert jaw.std(0).max() > 0.01
+    assert len(motion["times"]) == frames
+
+
+@pytest.mark.slow
+def test_one_sound_is_spoken_without_a_row(driven: Checkout) -> None:
+    sound = str(driven.folder / "work/builtin/hello.wav")
+    asked = f"speak={{subject: demo, sound: {sound}, voice: personal}}"
+    assert driven.planned("speak", "--config", asked) == {
+        "speak_motion": 1, "drive_avatar": 1, "speak": 1,
+    }  # fmt: skip
+    result = driven.snakemake("speak", "-n")
+    assert result.returncode == 1
+    assert "speak: no sound is given" in result.stderr
 
 
 def test_an_identity_bias_of_a_tracked_clip_is_removed(finished: Checkout, tmp_path) -> None:
