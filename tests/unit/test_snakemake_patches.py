@@ -61,7 +61,7 @@ def test_patched_methods_are_unchanged(use: str) -> None:
 
 def test_the_installed_version_is_in_the_range_and_pinned() -> None:
     require_version()
-    pins = re.findall(r"^snakemake==(\S+)$", (ROOT / "requirements.lock").read_text(), re.M)
+    pins = re.findall(r"^snakemake==(\S+) ", (ROOT / "requirements.lock").read_text(), re.M)
     assert pins == [FIRST]
 
 

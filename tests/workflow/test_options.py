@@ -92,7 +92,7 @@ def test_a_former_name_gets_the_new_one(old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("script", "section", "flags"),
     [
-        ("detect_chunk", "detect", ("second",)),
+        ("detect_chunk", "detect", ("model", "second")),
         ("solve_crop", "crop", ("size",)),
         ("split_frames", "split", ("mode",)),
     ],

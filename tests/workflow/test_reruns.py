@@ -151,7 +151,7 @@ def statement(source: str) -> str:
         ("headsplat/synthetic/head/calibrated.py", HEAD),
         ("headsplat/synthetic/room.py", BUILTIN),
         ("headsplat/video/probe.py", PROBE),
-        ("headsplat/detect/tracker.py", DETECT),
+        ("headsplat/detect/face_colors.py", DETECT),
         ("headsplat/detect/solve.py", CROP),
         ("headsplat/video/crop.py", CUT),
         ("headsplat/masks/refine.py", MATTE),
