@@ -200,7 +200,7 @@ def voice_of(wildcards):
         return None, {}, refusal
     subject = subject_of(wildcards.subject)
     try:
-        voice, speaker = motions.voice_of(motion, subject, SUBJECTS, ASSETS)
+        voice, speaker = motions.voice_of(motion, subject, SUBJECTS, ASSETS.voices_found())
         files = {key: asset_path(need) for key, need in ASSETS.of_voice(voice).items()}
     except UserError as error:
         line = str(error)

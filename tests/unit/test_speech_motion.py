@@ -218,9 +218,13 @@ def test_foreign_sounds_follow_the_phones(voice, monkeypatch, caplog):
     assert jaw[22] > jaw[45] + 0.05
 
 
-def test_without_a_voice_phones_are_needed(voice):
-    with pytest.raises(UserError, match="pip install pocketsphinx"):
-        speech_motion(voice.words, voice.subject, voice.clip.track, None)
+def test_without_a_voice_and_phones_the_mouth_opens_with_loudness(voice, caplog):
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)
+    noise[RATE:] *= 1e-3
+    motion = speech_motion(noise, voice.subject, voice.clip.track, None)
+    assert "the mouth only opens with loudness" in caplog.text
+    jaw = voice.lips.shapes(motion.condition).jaw
+    assert jaw[5:22].mean() > jaw[35:].mean() + 0.03
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headsplat_workflow.assets.needs import Assets
 from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.subjects import Subject
 from headsplat_workflow.user_files import file_problem
@@ -178,15 +177,21 @@ def _voice(row: Mapping[str, str], where: str, subjects: Collection[str]) -> str
 
 
 def voice_of(
-    motion: Motion, subject: Subject, subjects: Mapping[str, Subject], assets: Assets
+    motion: Motion, subject: Subject, subjects: Mapping[str, Subject], found: Collection[str]
 ) -> tuple[str, str]:
     """The voice of a motion with speech, and the subject whose own voice it is.
+
+    Args:
+        motion: of a kind with speech.
+        subject: who speaks.
+        subjects: by name.
+        found: names of the assets of voices that are there.
 
     Raises:
         UserError: the voice does not serve the subject's head model.
     """
     if motion.options.voice in (AUTO, *VOICES):
-        return chosen_voice(motion.options.voice, subject.head, assets.voices_found()), subject.name
+        return chosen_voice(motion.options.voice, subject.head, found), subject.name
     speaker = subjects[motion.options.voice]
     if speaker.head != subject.head:
         raise UserError(
