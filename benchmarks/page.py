@@ -280,7 +280,8 @@ INTRODUCTION = """# Benchmarks
 its numbers. `CLIP` is a subject's folder under `work/`, `HEAD` its head model under `work/heads/`.
 "2 cores" is a virtual machine with two cores of an AMD EPYC. A goal that was not reached is marked.
 
-Known weaknesses: half-closed lids stay too open when the head is turned. The mouth's inside and
+Known weaknesses: half-closed lids can stay too open on turned heads, and shut too far on tilted
+ones. The mouth's inside and
 loose strands of hair are soft. The collar's edge moves with the head instead of the shoulders. On
 real clips, held-out frames lose 7 to 10 dB against training frames.
 """

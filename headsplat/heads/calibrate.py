@@ -104,7 +104,7 @@ def detector_is_installed(head: str) -> bool:
         return True
     log.warning(
         "%s: its landmarks are not calibrated, because ai-edge-litert is not installed; tracks "
-        "made elsewhere fit this head, but to track here install it and build the head again",
+        "made elsewhere fit this head; to track here install it, and build the head file again",
         head,
     )
     return False
