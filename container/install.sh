@@ -7,5 +7,3 @@ apt-get update -q
 apt-get install -y -q --no-install-recommends ca-certificates g++ make python3 python3-dev python3-venv
 rm -rf /var/lib/apt/lists/*
 make setup
-# An image is read-only, so modules cannot be compiled at first use.
-.venv/bin/python -m compileall -q .venv/lib
