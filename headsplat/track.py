@@ -6,7 +6,10 @@ exports run without it.
 Camera-moves form (R, t): the head stays in its canonical pose and an OpenCV camera moves,
 x_cam = R x + t. Head-moves form (head_R, head_t, camera_R, camera_t): one still camera, and a
 head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t. With `neck`, the
-trunk's rotation is head_R neck'; both forms still hold the whole motion.
+trunk's rotation is head_R neck'; both forms still hold the whole motion of the head.
+
+Trunk (trunk_R, trunk_t), where it was solved: x_cam = trunk_R x + trunk_t, with x in the head's
+canonical pose and the trunk at rest below it. Equal poses of head and trunk are a neutral neck.
 """
 
 import operator
@@ -45,7 +48,7 @@ _NOT_FLOAT = {
 # Kind of an array -> the kinds it may have in the file.
 _KINDS = {"f": "fiu", "i": "iu", "b": "biu", "U": "U"}
 # Optional arrays.
-_OPTIONAL = {"neck": "N 6"}
+_OPTIONAL = {"neck": "N 6", "trunk_R": "N 3 3", "trunk_t": "N 3"}
 # Residuals of frames without a face are NaN; all other floats are finite.
 _MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
 _LARGEST_SIDE = 16384  # pixels; the rasterizer's limit
@@ -64,6 +67,7 @@ class Frame:
         intrinsics: (4,) fx, fy, cx, cy in pixels.
         width: of the image in pixels.
         height: of the image in pixels.
+        trunk: (3, 4) or (B, 3, 4) trunk to head, meters; None where it is stiff under the head.
     """
 
     id: "int | np.ndarray"
@@ -73,6 +77,7 @@ class Frame:
     intrinsics: "Tensor"
     width: int
     height: int
+    trunk: "Tensor | None" = None
 
     def with_code(self, code: "FrameCode") -> "Frame":
         """The same pose and camera with another code."""
@@ -99,6 +104,7 @@ class Track:
         head_name, head_version, head_licence: of the head model.
         fps: frames a second.
         neck: (N, 6) 6D rows, the neck's part of head_R, or None.
+        trunk_R, trunk_t: (N, 3, 3), (N, 3) trunk to camera, meters, both or None.
     """
 
     ids: np.ndarray
@@ -127,6 +133,8 @@ class Track:
     head_licence: str
     fps: float
     neck: np.ndarray | None = None
+    trunk_R: np.ndarray | None = None
+    trunk_t: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -151,7 +159,9 @@ class Track:
         batch = self[row : row + 1].frames()
         code = FrameCode(batch.code.vector[0])
         pose = batch.rotation[0], batch.translation[0]
-        return Frame(int(self.ids[row]), code, *pose, batch.intrinsics, self.width, self.height)
+        trunk = None if batch.trunk is None else batch.trunk[0]
+        camera = batch.intrinsics, self.width, self.height
+        return Frame(int(self.ids[row]), code, *pose, *camera, trunk)
 
     @property
     def width(self) -> int:
@@ -178,6 +188,21 @@ class Track:
 
         return _tensor(self.R, dtype or torch.float32), _tensor(self.t, dtype or torch.float32)
 
+    def trunk(self) -> "Tensor | None":
+        """(N, 3, 4) float32: points of the resting trunk to the head's canonical frame, meters.
+
+        None of a track without a trunk, which is stiff under the head: the identity.
+        """
+        if self.trunk_R is None or self.trunk_t is None:
+            return None
+        import torch
+
+        R, t = self.poses(torch.float64)
+        back = R.transpose(-1, -2)
+        turned = back @ _tensor(self.trunk_R, torch.float64)
+        moved = back @ (_tensor(self.trunk_t, torch.float64) - t)[..., None]
+        return torch.cat([turned, moved], -1).float()
+
     def intrinsics(self) -> "Tensor":
         """(4,) fx, fy, cx, cy in pixels, float32."""
         import torch
@@ -195,7 +220,7 @@ class Track:
     def frames(self) -> Frame:
         """All frames as one batch, float32."""
         camera = self.intrinsics(), self.width, self.height
-        return Frame(self.ids, self.codes(), *self.poses(), *camera)
+        return Frame(self.ids, self.codes(), *self.poses(), *camera, self.trunk())
 
     def rows(self, ids: "np.ndarray | Sequence[int]") -> np.ndarray:
         """(n,) row of each id; an id that the track lacks is a `UserError`."""
@@ -315,6 +340,8 @@ def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
         finite = value.dtype.kind != "f" or name in _MAY_BE_NAN or np.isfinite(value).all()
         if not finite:
             raise UserError(f"{origin}: array '{name}' is not finite; remake the track")
+    if ("trunk_R" in arrays) != ("trunk_t" in arrays):
+        raise UserError(f"{origin}: has one of 'trunk_R' and 'trunk_t' alone; remake the track")
     height, width = arrays["img_size"].tolist()
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         size = f"{width} x {height} pixels, expected 1 to {_LARGEST_SIDE} a side"

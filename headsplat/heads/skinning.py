@@ -88,6 +88,7 @@ class HeadGeometry:
         eyelids: Tensor,
         neck: Tensor | None = None,
         vertex_ids: Tensor | None = None,
+        trunk: Tensor | None = None,
     ) -> Tensor:
         """Posed vertices in the head frame (the root is fixed; the camera moves).
 
@@ -102,10 +103,17 @@ class HeadGeometry:
             eyelids: (B, 2), left then right, 0 open .. 1 closed.
             neck: (B, 3, 3), or None for no rotation; the lids turn with it.
             vertex_ids: (n,) long; only these rows are computed.
+            trunk: (B, 3, 4) trunk to head (`Track.trunk`), which the root's share of each vertex
+                follows; None where the trunk is stiff under the head. Not with `neck`.
 
         Returns:
             (B, V, 3) or (B, n, 3) meters.
+
+        Raises:
+            ValueError: a shape is wrong, or both `neck` and `trunk` are given.
         """
+        if neck is not None and trunk is not None:
+            raise ValueError("neck and trunk: expected at most one of the two")
         batch = check_shape(exp, "B E", "exp")["B"]
         check_shape(jaw, f"{batch} 3 3", "jaw")
         check_shape(eyes, f"{batch} 2 3 3", "eyes")
@@ -124,7 +132,8 @@ class HeadGeometry:
         blend = torch.einsum("vj,bjrc->bvrc", rows.skinning, matrices)
         shift = torch.einsum("vj,bjr->bvr", rows.skinning, offsets)
         posed = torch.einsum("bvrc,bvc->bvr", blend, points) + shift
-        return posed + _mix(rows.eyelid_basis, eyelids) @ turn.transpose(-1, -2)
+        posed = posed + _mix(rows.eyelid_basis, eyelids) @ turn.transpose(-1, -2)
+        return posed if trunk is None else follow_trunk(posed, rows.skinning[:, 0], trunk)
 
 
 class SubjectGeometry:
@@ -156,17 +165,21 @@ class SubjectGeometry:
         self._rest = torch.cat([points, joints[turning]]).flatten()
         self._basis = basis.flatten(0, 1).T.contiguous()
         self._weights = rows.skinning[:, turning, None].contiguous()
+        self._root = rows.skinning[:, 0].contiguous()
         self._lids = rows.eyelid_basis.flatten(0, 1).T.contiguous()
         self._eye = torch.eye(3, dtype=geometry.dtype, device=geometry.device)
         self._expressions = rows.expression_basis.shape[2]
 
-    def vertices(self, exp: Tensor, rotations: Tensor, eyelids: Tensor) -> Tensor:
+    def vertices(
+        self, exp: Tensor, rotations: Tensor, eyelids: Tensor, trunk: Tensor | None = None
+    ) -> Tensor:
         """Posed vertices in the head frame.
 
         Args:
             exp: (B, E) coefficients.
             rotations: (B, 3, 3, 3) of jaw, left eye, right eye.
             eyelids: (B, 2), left then right.
+            trunk: (B, 3, 4) trunk to head, or None; as `HeadGeometry.vertices` takes it.
 
         Returns:
             (B, n, 3) meters.
@@ -180,7 +193,23 @@ class SubjectGeometry:
         points, joints = linear[:, :-TURNING], linear[:, -TURNING:]
         reach = (points[:, :, None] - joints[:, None]) * self._weights
         blinked = torch.addmm(points.flatten(1), eyelids, self._lids).view_as(points)
-        return torch.baddbmm(blinked, reach.flatten(2), turn.transpose(-1, -2).flatten(1, 2))
+        posed = torch.baddbmm(blinked, reach.flatten(2), turn.transpose(-1, -2).flatten(1, 2))
+        return posed if trunk is None else follow_trunk(posed, self._root, trunk)
+
+
+def follow_trunk(points: Tensor, share: Tensor, trunk: Tensor) -> Tensor:
+    """Points of head and neck, moved with the trunk by a share (linear blend skinning).
+
+    Args:
+        points: (B, n, 3) meters, in the head's frame, with the trunk at rest.
+        share: (n,) in 0..1: 0 stays with the head, 1 follows the trunk.
+        trunk: (B, 3, 4) trunk to head, rotation and translation in meters.
+
+    Returns:
+        (B, n, 3) meters.
+    """
+    moved = torch.baddbmm(trunk[:, None, :, 3], points, trunk[:, :, :3].transpose(-1, -2))
+    return torch.lerp(points, moved, share[:, None])
 
 
 def _mix(basis: Tensor, coefficients: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from headsplat.heads.landmarks import compact, contour_bins, contour_points, points
-from headsplat.heads.skinning import HeadGeometry
+from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.rotations import matrix_from_axis_angle
 from tests.unit.toy_head import toy_head
 
@@ -89,6 +89,27 @@ def test_neck_turns_the_head_rigidly_about_its_joint(geometry):
     pivot = head.joints(given["shape"], given["exp"])[:, 1:2]
     turned = (head.vertices(**given) - pivot) @ neck.transpose(-1, -2) + pivot
     torch.testing.assert_close(head.vertices(**given, neck=neck), turned, atol=1e-8, rtol=0)
+
+
+def test_the_trunk_carries_the_roots_share(geometry):
+    given = moving(2)
+    trunk = torch.eye(3, 4, dtype=F64).repeat(2, 1, 1)
+    plain = geometry.vertices(**given)
+    torch.testing.assert_close(geometry.vertices(**given, trunk=trunk), plain)
+    trunk[0, :, :3] = matrix_from_axis_angle(torch.tensor([[0.0, 0.4, 0.1]], dtype=F64))[0]
+    trunk[0, :, 3] = torch.tensor([0.01, -0.02, 0.03])
+    posed = geometry.vertices(**given, trunk=trunk)
+    moved = plain[0] @ trunk[0, :, :3].T + trunk[0, :, 3]
+    share = torch.as_tensor(geometry.model.skinning[:, :1], dtype=F64)
+    assert 0 < share.sum() < len(share)
+    torch.testing.assert_close(posed[0], plain[0] * (1 - share) + moved * share)
+    torch.testing.assert_close(posed[1], plain[1])
+    fast = SubjectGeometry(geometry, given["shape"], torch.arange(len(share)))
+    turns = torch.cat([given["jaw"][:, None], given["eyes"]], 1)
+    again = fast.vertices(given["exp"], turns, given["eyelids"], trunk)
+    torch.testing.assert_close(again, posed)
+    with pytest.raises(ValueError, match="at most one"):
+        geometry.vertices(**given, neck=given["jaw"], trunk=trunk)
 
 
 def test_a_subset_of_vertices_equals_the_rows_of_all(geometry):

@@ -48,6 +48,23 @@ def test_it_ends_and_counts_from_the_end(track):
         track["3"]
 
 
+def test_the_trunk_is_given_in_the_heads_frame(track, tmp_path):
+    assert track.trunk() is None
+    assert track[3].trunk is None
+    stiff = replace(track, trunk_R=track.R, trunk_t=track.t)
+    torch.testing.assert_close(stiff.trunk(), torch.eye(3, 4).expand(12, 3, 4), atol=1e-6, rtol=0)
+    turned = replace(stiff, trunk_R=track.R[::-1], trunk_t=track.t[::-1] + np.float32(0.1))
+    write_track(tmp_path / "trunk.npz", turned)
+    frame = read_track(tmp_path / "trunk.npz", HEAD)[3]
+    point = torch.tensor([0.01, -0.2, 0.03])
+    in_head = frame.trunk[:, :3] @ point + frame.trunk[:, 3]
+    seen = frame.rotation @ in_head + frame.translation
+    expected = turned.trunk_R[3] @ point.numpy() + turned.trunk_t[3]
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+    with pytest.raises(UserError, match="alone"):
+        write_track(tmp_path / "half.npz", replace(turned, trunk_t=None))
+
+
 def test_a_part_of_a_track_is_a_track(track, tmp_path):
     some = track[2:8:2]
     assert some.ids.tolist() == [13, 15, 17]
