@@ -13,7 +13,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_json
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
-from headsplat.speech.audio import RATE, NoSpeech, Speech, read_speech
+from headsplat.speech.audio import LONGEST, RATE, NoSpeech, Speech, read_speech
 from headsplat.speech.closures import close_lips
 from headsplat.speech.features import (
     HOP,
@@ -24,7 +24,7 @@ from headsplat.speech.features import (
     loudness,
     spoken,
 )
-from headsplat.speech.lips import Lips, LipShapes
+from headsplat.speech.lips import Lips, LipShapes, NoLips
 from headsplat.speech.mouth import MouthColumns
 from headsplat.speech.options import VoiceOptions
 from headsplat.speech.pauses import pausing, rest_in_pauses
@@ -42,7 +42,6 @@ GAINS = (1.0, 1.5)
 LEAST_SPEED = 0.93  # of the track's lip speed: smoother lips have lower errors but look sleepy
 CLOSED_SHARE = 0.08  # of the frames, the most closed ones
 LEAST_PAUSE = 0.4  # seconds of pauses that tell the lips at rest
-LONGEST = 3600.0
 CHOOSING, CHOOSING_BLOCKS = 2000, 8  # frames on which ridge and gain are chosen, in blocks
 
 
@@ -97,7 +96,6 @@ def learn_voice(
     out: Path,
     report_out: Path,
     options: VoiceOptions,
-    transcript: Path | None = None,
 ) -> None:
     """Learn how one subject's mouth follows the sound of the subject's clip.
 
@@ -111,10 +109,10 @@ def learn_voice(
             cross-validated scores (see `lip_scores`): `personal` of the regression, `final` with
             pauses and closures, and of two baselines, `mean` face and regression from `energy`.
         options: see `VoiceOptions`.
-        transcript: text of what is said, or None.
 
-    A clip with less than five seconds of speech has no voice. Then `out` and `report_out` hold the
-    reason, and the lips of speech follow phones.
+    A clip with less than five seconds of speech has no voice, nor has a head model without landmarks
+    of the lips. Then `out` and `report_out` hold the reason, and the lips of speech follow phones.
+    Of a clip longer than an hour the first hour is used.
 
     Raises:
         UserError: a file cannot be read, or the files do not belong together.
@@ -125,14 +123,14 @@ def learn_voice(
     try:
         if sound is None:
             raise NoSpeech("the subject has no video, so no sound")
-        speech = read_speech(sound, LONGEST)
+        speech = read_speech(sound, LONGEST, whole=False)
         clip, lag = prepare(track, speech, head)
-    except NoSpeech as reason:
+    except (NoSpeech, NoLips) as reason:
         log.warning("%s: there is no voice, and lips will follow phones", reason)
         write_json(report_out, {"reason": str(reason)})
         save_reason(out, str(reason))
         return
-    spans = closure_spans(speech.samples, transcript) if options.closures == "auto" else None
+    spans = closure_spans(speech.samples) if options.closures == "auto" else None
     voice, report = fit_voice(clip, spans, options.gain)
     report["lag_s"] = None if lag is None else round(lag, 3)
     corr = report["personal"]["corr_opening"]
@@ -148,6 +146,7 @@ def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float 
 
     Raises:
         NoSpeech: too little speech.
+        NoLips: the head model lacks landmarks of the lips.
     """
     times, mels = (track.ids - 1) / track.fps, log_mels(speech.samples)
     heard = times < speech.seconds

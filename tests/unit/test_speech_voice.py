@@ -10,7 +10,7 @@ import torch
 
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json, read_npz, write_npz
-from headsplat.speech.audio import RATE, Speech, read_speech
+from headsplat.speech.audio import RATE, NoSpeech, Speech, read_speech
 from headsplat.speech.features import Normalization, log_mels
 from headsplat.speech.learn import learn_voice, prepare
 from headsplat.speech.lips import Lips
@@ -115,6 +115,26 @@ def test_a_sound_that_does_not_fit_the_lips_is_named(clip, tmp_path, caplog):
     write_wav(sound, noise, SAMPLE_RATE)
     learn_voice(track, sound, head, tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
     assert "hardly predicts its lips" in caplog.text
+
+
+def test_a_face_that_does_not_move_has_no_lag(clip, tmp_path):
+    exp, jaw = (np.repeat(v[:1], len(v), 0) for v in (clip.track.exp, clip.track.jaw))
+    still = replace(clip, track=replace(clip.track, exp=exp, jaw=jaw))
+    learn_voice(*still.files(tmp_path), tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
+    report = read_json(tmp_path / "v.json")
+    assert (report["lag_s"], report["final"]["corr_opening"]) == (None, 0)
+
+
+def test_a_head_without_landmarks_of_the_lips_has_no_voice(clip, tmp_path):
+    _, sound, _ = clip.files(tmp_path)
+    head = flame_like()
+    head.save(tmp_path / "flame.npz")
+    write_track(tmp_path / "flame_track.npz", make_track(head, 400))
+    files = tmp_path / "flame_track.npz", sound, tmp_path / "flame.npz"
+    learn_voice(*files, tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
+    assert "landmarks of the inner lips" in read_json(tmp_path / "v.json")["reason"]
+    with pytest.raises(NoSpeech, match="holds no voice: the head model flame"):
+        read_voice(tmp_path / "v.npz", head)
 
 
 def test_a_voice_of_another_head_is_refused(clip, learned):
