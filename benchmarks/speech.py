@@ -28,8 +28,9 @@ from headsplat.heads.model import HeadModel  # noqa: E402
 from headsplat.rotations import axis_angle_from_matrix  # noqa: E402
 from headsplat.runtime.files import read_json  # noqa: E402
 from headsplat.speech.audio import RATE, Speech, read_speech  # noqa: E402
+from headsplat.speech.clip import prepare  # noqa: E402
 from headsplat.speech.features import Normalization, log_mels  # noqa: E402
-from headsplat.speech.learn import learn_voice, prepare  # noqa: E402
+from headsplat.speech.learn import learn_voice  # noqa: E402
 from headsplat.speech.lips import Lips  # noqa: E402
 from headsplat.speech.mouth import MouthColumns  # noqa: E402
 from headsplat.speech.options import VoiceOptions  # noqa: E402

@@ -71,6 +71,11 @@ def loudness(mels: np.ndarray) -> np.ndarray:
     return mels.mean(-1)
 
 
+def at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Values of rows every 10 ms from time 0, (m,), at times (n,) in seconds: the nearest ones."""
+    return rows[(times * RATE / HOP).round().astype(np.int64).clip(0, len(rows) - 1)]
+
+
 def spoken(mels: np.ndarray) -> np.ndarray:
     """Which rows of a log-mel spectrum are speech, by loudness: (m, BANDS) -> (m,) bool.
 

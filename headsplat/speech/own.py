@@ -12,9 +12,9 @@ from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.logs import log
-from headsplat.speech.audio import RATE, Speech
+from headsplat.speech.audio import Speech
 from headsplat.speech.closures import close_lips
-from headsplat.speech.features import HOP, Normalization, log_mels, loudness, spoken
+from headsplat.speech.features import Normalization, at, log_mels, loudness, spoken
 from headsplat.speech.idle import idle_motion, seed_of
 from headsplat.speech.lips import Lips
 from headsplat.speech.mouth import JAW, MouthColumns, with_mouth
@@ -167,8 +167,3 @@ def _heard(track: Track, voice: Voice) -> tuple[np.ndarray, np.ndarray]:
     there = voice.ids[place] == track.ids
     loud = (voice.loudness[place] - voice.loudness.mean()) / (voice.loudness.std() + 0.1)
     return there & voice.speech[place], np.where(there, loud, loud.min())
-
-
-def at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Values (m,) of rows every 10 ms at some times."""
-    return rows[(times * RATE / HOP).round().astype(np.int64).clip(0, len(rows) - 1)]

@@ -16,8 +16,9 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.speech import own, phones
 from headsplat.speech.audio import RATE, read_speech
+from headsplat.speech.clip import prepare
 from headsplat.speech.closures import close_lips
-from headsplat.speech.learn import fit_voice, prepare
+from headsplat.speech.learn import fit_voice
 from headsplat.speech.lips import Lips
 from headsplat.speech.own import speech_motion
 from headsplat.speech.pauses import pausing

@@ -11,8 +11,9 @@ import torch
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json, read_npz, write_npz
 from headsplat.speech.audio import RATE, NoSpeech, Speech, read_speech
+from headsplat.speech.clip import prepare
 from headsplat.speech.features import Normalization, log_mels
-from headsplat.speech.learn import learn_voice, prepare
+from headsplat.speech.learn import learn_voice
 from headsplat.speech.lips import Lips
 from headsplat.speech.mouth import MouthColumns, with_mouth
 from headsplat.speech.options import VoiceOptions
