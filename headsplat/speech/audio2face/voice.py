@@ -27,8 +27,8 @@ NEUTRAL = "neutral"
 class Options:
     """Options of the voice `audio2face`."""
 
-    emotion: str = option("neutral", "name of one of the actor's emotions, such as joy")
-    emotion_strength: float = option(1.0, "strength of the emotion", low=0, high=1)
+    emotion: str = option("neutral", "Audio2Face-3D: neutral, or one of the actor's, such as joy")
+    emotion_strength: float = option(1.0, "Audio2Face-3D: strength of the emotion", low=0, high=1)
 
 
 def speak(
