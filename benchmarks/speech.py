@@ -36,7 +36,7 @@ from headsplat.speech.mouth import MouthColumns  # noqa: E402
 from headsplat.speech.options import VoiceOptions  # noqa: E402
 from headsplat.speech.own import speech_motion  # noqa: E402
 from headsplat.speech.personal import Voice, read_voice  # noqa: E402
-from headsplat.speech.phones import find_phones  # noqa: E402
+from headsplat.speech.phones import pocketsphinx  # noqa: E402
 from headsplat.speech.run import subject_of  # noqa: E402
 from headsplat.speech.score import lip_scores  # noqa: E402
 from headsplat.speech.stream import Speaker  # noqa: E402
@@ -131,8 +131,7 @@ def costs(voice: Voice, track: Track, speech: Speech, head: HeadModel) -> list[R
     subject = subject_of(head, track, "the track")
     speech_motion(speech.samples, subject, track, voice)
     whole = time.process_time() - start
-    phones = find_phones(speech.samples[: 60 * RATE]) is not None
-    what = "whole motion, with phones" if phones else "whole motion, without phones"
+    what = f"whole motion, {'without' if pocketsphinx() is None else 'with'} phones"
     rows.append(row(what, speech.seconds / whole, FASTER, 8))
     speaker, spent = Speaker(subject, track, voice), []
     for first in range(0, len(speech.samples), CHUNK):

@@ -1,7 +1,7 @@
 """Log-mel features of speech, and windows of them around video frames.
 
-40 mel bands of 25 ms windows every 10 ms, which a subject's mouth follows better than longer or
-learned features do when there is about a minute of data.
+40 mel bands of 25 ms windows every 10 ms. From a minute of data, a subject's mouth is predicted
+better by them than by longer windows or learned features.
 """
 
 from dataclasses import dataclass

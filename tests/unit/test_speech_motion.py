@@ -185,6 +185,12 @@ def test_streamed_chunks_give_the_frames_of_the_whole(voice):
     assert speaker.latency < 0.1
 
 
+def test_all_frames_of_a_sound_in_chunks(voice):
+    speaker = Speaker(voice.subject, voice.clip.track, voice.voice)
+    batches = speaker.frames(np.split(voice.words[: 2 * RATE], 50))
+    assert np.concatenate([batch.id for batch in batches]).tolist() == list(range(1, 51))
+
+
 def test_closures_reach_the_closed_lips(voice):
     times = np.arange(50) / 25
     values, closed = np.ones((50, 2)), np.array([0.0, 0.5])
