@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import headsplat
 from benchmarks.speech_weights import BASE, SMALL, expanded, lam_shapes, random_state
 from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.kinds import ABSOLUTE, KINDS, MotionOptions
@@ -17,7 +18,16 @@ from headsplat.runtime.errors import UserError
 from headsplat.speech import lam
 from headsplat.speech.lam import NAMES, build_lam, damped_in_silence, load_lam, loudness, smoothed
 from headsplat.speech.voices import VOICES, SpeechOptions
-from tests.unit.driven import ARKIT_SHAPES, arkit_like, flame_like, make_driven_subject, make_track
+from headsplat.synthetic.score import write_wav
+from headsplat.video.sound import read_sound
+from tests.unit.driven import (
+    ARKIT_SHAPES,
+    arkit_like,
+    flame_like,
+    make_driven_subject,
+    make_subject,
+    make_track,
+)
 
 HEAD = arkit_like()
 TRACK = make_track(HEAD)
@@ -138,6 +148,22 @@ def test_it_speaks(tmp_path, small):
     np.testing.assert_allclose(smile, expected, atol=1e-6)
     with pytest.raises(UserError, match="^the avatar's head flame has no expression shapes"):
         speak(flame_like())
+
+
+def test_an_avatar_is_driven_by_it(tmp_path, small):
+    torch.save({"state_dict": small}, tmp_path / "lam.tar")
+    write_wav(tmp_path / "a.wav", SOUND, 16_000)
+    make_subject(
+        tmp_path / "doll/avatar/model", tmp_path / "head.npz", tmp_path / "track.npz", HEAD
+    )
+    headsplat.drive_avatar(
+        tmp_path / "doll", tmp_path / "a.wav", tmp_path / "a.mp4", "speech", voice="lam",
+        voice_file=tmp_path / "lam.tar",
+    )  # fmt: skip
+    samples, rate = read_sound(tmp_path / "a.mp4")
+    # The codec's blocks last 64 ms at this rate.
+    assert len(samples) / rate == pytest.approx(26 / 25, abs=0.064)
+    assert np.abs(samples).max() > 0.05
 
 
 def test_silence_stills_the_mouth_alone():
