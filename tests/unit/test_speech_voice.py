@@ -20,7 +20,8 @@ from headsplat.speech.options import VoiceOptions
 from headsplat.speech.personal import read_voice
 from headsplat.speech.regression import RegressionTask, kernel
 from headsplat.speech.score import closure_share, lip_scores
-from headsplat.synthetic.score import other_words, write_wav
+from headsplat.synthetic.score import hello, other_words, write_wav
+from headsplat.synthetic.speech import compose_speech
 from headsplat.synthetic.voice import SAMPLE_RATE
 from headsplat.track import write_track
 from tests.unit.driven import flame_like, make_track
@@ -214,6 +215,13 @@ def test_share_of_closures():
     spans = np.array([[1.05, 1.15], [2.5, 2.6]])
     assert closure_share(opening, opening, spans, times) == 0.5
     assert closure_share(opening, opening, spans[:0], times) is None
+
+
+def test_the_built_in_sentence_is_said_once_and_scores_fill_any_length():
+    assert " ".join(hello().names).count("m iy t eh m ax") == 1
+    assert hello().names[-2:] == ("ax", "-")
+    for seconds in np.arange(2.0, 15.0, 0.05):
+        assert compose_speech(seconds).seconds == seconds
 
 
 def test_the_report_is_json_without_nan(learned):
