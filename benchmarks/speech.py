@@ -6,11 +6,14 @@
 
 The numbers are cross-validated on the clip. With `--demo` they are also those of words that the
 built-in clip does not hold, against their ground truth; with `--tracked`, against the track of a
-clip of these words. `--out` writes the rows to a file of results.
+clip of these words. `--out` writes the rows to a file of results, where they replace those of the
+same names; with `--demo` only the rows of other words are written.
 """
 
 import argparse
 import json
+import os
+import platform
 import resource
 import sys
 import tempfile
@@ -50,12 +53,15 @@ Row = dict[str, Any]
 FASTER = "x real time"
 ABOVE, BELOW = "the opening's above loudness alone", "below that of the mean face"
 CLOSED = "lips closed at p, b and m"
+OTHER = "built-in subject, other phrases:"
+MACHINE = f"{platform.machine()}, {os.cpu_count()} cores"
 HIGH = (ABOVE, BELOW, CLOSED)  # more is better
 
 
 def row(what: str, value: float, unit: str = "", target: float | None = None) -> Row:
     print(f"{what:72s} {value:10.3f} {unit}" + ("" if target is None else f"  (goal {target})"))
-    made: Row = {"what": what, "value": round(float(value), 3), "unit": unit, "target": target}
+    made: Row = {"what": what, "value": round(float(value), 3), "unit": unit, "target": target,
+                 "machine": MACHINE}  # fmt: skip
     return made | ({"best": "high"} if unit == FASTER or what in HIGH else {})
 
 
@@ -97,12 +103,12 @@ def other_phrases(voice: Voice, head: HeadModel, track: Track, tracked: Path | N
     found, base = lip_scores(lips.shapes(motion.condition), seen), lip_scores(still, seen)
     share = 100 * found["lve_mm"] / base["lve_mm"]
     return [
-        row(f"other phrases: correlation of the opening with {what}", found["corr_opening"], "",
+        row(f"{OTHER} correlation of the opening with {what}", found["corr_opening"], "",
             0.94),
-        row("other phrases: correlation of the jaw", found["corr_jaw"], "", 0.94),
-        row("other phrases: lip vertex error, of the mean face's", share, "%", 45),
-        row("other phrases: standard deviation of the opening", found["std_ratio"]),
-        row("other phrases: lip speed", found["speed_ratio"]),
+        row(f"{OTHER} correlation of the jaw", found["corr_jaw"], "", 0.94),
+        row(f"{OTHER} lip vertex error, of the mean face's", share, "%", 45),
+        row(f"{OTHER} standard deviation of the opening", found["std_ratio"]),
+        row(f"{OTHER} lip speed", found["speed_ratio"]),
     ]  # fmt: skip
 
 
@@ -188,11 +194,15 @@ def main() -> None:
                 row("peak memory", peak, "GiB", 1)]  # fmt: skip
         rows += validated(read_json(report))
     if args.demo:
-        rows += other_phrases(voice, head, track, args.tracked)
+        words = other_phrases(voice, head, track, args.tracked)
     rows += shifts(track[np.flatnonzero(~track.interpolated)], speech, head)
     sound = read_speech(args.sound) if args.sound else speech
     rows += costs(voice, track, sound, head) + liveliness(voice, track, sound, head)
     if args.out:
+        rows = words if args.demo else rows
+        kept = json.loads(args.out.read_text()) if args.out.exists() else []
+        names = {made["what"] for made in rows}
+        rows = [*(old for old in kept if old["what"] not in names), *rows]
         args.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
