@@ -34,9 +34,6 @@ TILE, GAP, STRIP = 268, 6, 26
 # Part of an image that a tile shows, shares of its side: left, top, right, bottom.
 SHOWN = (0.06, 0.06, 0.94, 0.94)
 PAPER, INK, FRAME = (255, 255, 255), (36, 41, 47), (208, 215, 222)
-# Of the spoken video: numbers of the phones shown, part of an image, height of the waveform.
-SPOKEN = (0, 3, 4, 12, 14, 19, 20, 25)
-FACE, WAVE = (0.14, 0.18, 0.84, 0.88), 110
 # Lids are open below this closure, 0..1.
 OPEN = 0.25
 
@@ -44,7 +41,12 @@ SUBJECTS = "subject\tvideo\thead\tpreset\ndemo\tbuiltin\tprocedural\tpreview\n"
 MOTIONS = """name\tkind\tfile\thead_motion
 own_track\ttrack\tdemo\tabsolute
 performance\tarkit\t{folder}/performance.csv\trelative
+hello\tspeech\tbuiltin\tstill
 """
+# Phones of the built-in sentence that the image of speech shows, by number.
+PHONES_SHOWN = (2, 4, 10, 14, 18, 19, 25)
+FACE_SHOWN = (0.28, 0.24, 0.72, 0.68)  # as `SHOWN`, of a head that keeps still
+FACE, WAVE = 180, 90  # pixels: side of its tiles, height of its waveform
 # Seconds -> ARKit coefficients (0..1) and head angles (radians); the curves close after 4 s.
 KEYS: dict[float, dict[str, float]] = {
     0.0: {"smile": 0.2},
@@ -114,12 +116,12 @@ def packed(folder: Path) -> dict[str, np.ndarray]:
     return images
 
 
-def tile(image: np.ndarray, shown: tuple[float, ...] = SHOWN) -> Image.Image:
-    """A part of a square image as a framed tile, uint8 (H, W, 3)."""
+def tile(image: np.ndarray, side: int = TILE, shown: tuple[float, ...] = SHOWN) -> Image.Image:
+    """A part of a square image as a framed tile of `side` pixels, uint8 (H, W, 3)."""
     whole = Image.fromarray(image)
     box = tuple(share * whole.width for share in shown)
-    drawn = whole.resize((TILE, TILE), Image.Resampling.LANCZOS, box)
-    ImageDraw.Draw(drawn).rectangle((0, 0, TILE - 1, TILE - 1), outline=FRAME)
+    drawn = whole.resize((side, side), Image.Resampling.LANCZOS, box)
+    ImageDraw.Draw(drawn).rectangle((0, 0, side - 1, side - 1), outline=FRAME)
     return drawn
 
 
@@ -199,34 +201,26 @@ def still(demo: Path, results: Path, out: Path) -> None:
 
 
 def spoken(results: Path, out: Path) -> None:
-    """Frames of the spoken video above the waveform of its sound, with its phones."""
-    path, speech = results / "driven/hello.mp4", hello()
-    frames = video(path)
-    sound, rate = read_sound(path)
-    width = len(SPOKEN) // 2 * (TILE + GAP) - GAP
-    top = 2 * (TILE + GAP)
-    paper = Image.new("RGB", (width, top + WAVE + STRIP), PAPER)
+    """Frames of the spoken video at some phones, above the sound with these moments."""
+    speech, frames = hello(), video(results / "driven/hello.mp4")
+    samples, _ = read_sound(results / "driven/hello.mp4")
+    seconds = len(frames) / FPS
+    width = len(PHONES_SHOWN) * (FACE + GAP) - GAP
+    paper = Image.new("RGB", (width, STRIP + FACE + GAP + WAVE), PAPER)
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(15)
-    mono = sound.reshape(len(sound), -1).mean(1)
-    edges = np.linspace(0, min(len(mono), round(speech.seconds * rate)), width + 1).astype(int)
-    middle, reach = top + WAVE / 2, WAVE / 2 / max(np.abs(mono).max(), 1e-6)
-    for x, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        low, high = mono[a:b].min(), mono[a:b].max()
-        draw.line((x, middle - high * reach, x, middle - low * reach), FRAME)
-    for number, (name, a, b) in enumerate(
-        zip(speech.names, speech.starts[:-1], speech.starts[1:], strict=True)
-    ):
-        x = (a + b) / 2 / speech.seconds * width
-        draw.text((x, top + WAVE + STRIP / 2), name, INK, font, anchor="mm")
-        if number not in SPOKEN:
-            continue
-        row, column = divmod(SPOKEN.index(number), len(SPOKEN) // 2)
-        corner = column * (TILE + GAP), row * (TILE + GAP)
-        paper.paste(tile(frames[min(round((a + b) / 2 * FPS), len(frames) - 1)], FACE), corner)
-        draw.text((corner[0] + TILE - 10, corner[1] + 6), name, INK, font, anchor="ra")
+    top, middle = STRIP + FACE + GAP, STRIP + FACE + GAP + WAVE / 2
+    peaks = [np.abs(part).max() for part in np.array_split(samples[:, 0], width)]
+    for x, peak in enumerate(np.array(peaks) / max(peaks)):
+        draw.line((x, middle - peak * WAVE / 2, x, middle + peak * WAVE / 2), FRAME)
+    for place, number in enumerate(PHONES_SHOWN):
+        time = (speech.starts[number] + speech.starts[number + 1]) / 2
+        name = speech.names[number].replace("-", "pause")
+        left, x = place * (FACE + GAP), time / seconds * width
+        draw.text((left + FACE / 2, STRIP / 2 - 1), name, INK, font, anchor="mm")
+        paper.paste(tile(frames[round(time * FPS)], FACE, FACE_SHOWN), (left, STRIP))
         draw.line((x, top, x, top + WAVE), INK)
+        draw.text((x + 3, top + WAVE), name, INK, font, anchor="lb")
     paper.save(out, optimize=True)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
 def main() -> None:

@@ -7,11 +7,14 @@
 The numbers are cross-validated on the clip. With `--demo` they are also those of words that the
 built-in clip does not hold, against their ground truth: by the voice that is learned from the
 track, and by one that is learned from the clip's ground truth, which has no tracking error.
-`--out` writes the rows to a file of results.
+`--out` writes the rows to a file of results, where they replace those of the same names; with
+`--demo` only the rows of other words are written.
 """
 
 import argparse
 import json
+import os
+import platform
 import resource
 import sys
 import tempfile
@@ -34,14 +37,15 @@ from headsplat.rotations import (  # noqa: E402
 )
 from headsplat.runtime.files import read_json  # noqa: E402
 from headsplat.speech.audio import RATE, Speech, read_speech  # noqa: E402
+from headsplat.speech.clip import prepare  # noqa: E402
 from headsplat.speech.features import Normalization, log_mels  # noqa: E402
-from headsplat.speech.learn import learn_voice, prepare  # noqa: E402
+from headsplat.speech.learn import learn_voice  # noqa: E402
 from headsplat.speech.lips import Lips  # noqa: E402
 from headsplat.speech.mouth import MouthColumns  # noqa: E402
 from headsplat.speech.options import VoiceOptions  # noqa: E402
 from headsplat.speech.own import speech_motion  # noqa: E402
 from headsplat.speech.personal import Voice, read_voice  # noqa: E402
-from headsplat.speech.phones import find_phones  # noqa: E402
+from headsplat.speech.phones import pocketsphinx  # noqa: E402
 from headsplat.speech.run import subject_of  # noqa: E402
 from headsplat.speech.score import lip_scores  # noqa: E402
 from headsplat.speech.stream import Speaker  # noqa: E402
@@ -55,12 +59,15 @@ Row = dict[str, Any]
 FASTER = "x real time"
 ABOVE, BELOW = "the opening's above loudness alone", "below that of the mean face"
 CLOSED = "lips closed at p, b and m"
+OTHER = "built-in subject, other phrases"
+MACHINE = f"{platform.machine()}, {os.cpu_count()} cores"
 HIGH = (ABOVE, BELOW, CLOSED)  # more is better
 
 
 def row(what: str, value: float, unit: str = "", target: float | None = None) -> Row:
     print(f"{what:72s} {value:10.3f} {unit}" + ("" if target is None else f"  (goal {target})"))
-    made: Row = {"what": what, "value": round(float(value), 3), "unit": unit, "target": target}
+    made: Row = {"what": what, "value": round(float(value), 3), "unit": unit, "target": target,
+                 "machine": MACHINE}  # fmt: skip
     return made | ({"best": "high"} if unit == FASTER or what in HIGH else {})
 
 
@@ -93,7 +100,7 @@ def other_phrases(voice: Voice, head: HeadModel, track: Track, source: str) -> l
     with tempfile.TemporaryDirectory() as folder:
         write_wav(Path(folder, "words.wav"), score.samples, SAMPLE_RATE)
         samples = read_speech(Path(folder, "words.wav")).samples
-    condition, what = score.condition, f"other phrases, learned from the {source}"
+    condition, what = score.condition, f"{OTHER}, learned from the {source}"
     motion = speech_motion(samples, subject_of(head, track, "the track"), track, voice)
     seen, mean = lips.shapes(condition), columns.values(track.codes().vector).mean(0)
     still = lips.shapes(columns.put(condition, np.tile(mean, (len(condition), 1))))
@@ -147,8 +154,7 @@ def costs(voice: Voice, track: Track, speech: Speech, head: HeadModel) -> list[R
     subject = subject_of(head, track, "the track")
     speech_motion(speech.samples, subject, track, voice)
     whole = time.process_time() - start
-    phones = find_phones(speech.samples[: 60 * RATE]) is not None
-    what = "whole motion, with phones" if phones else "whole motion, without phones"
+    what = f"whole motion, {'without' if pocketsphinx() is None else 'with'} phones"
     rows.append(row(what, speech.seconds / whole, FASTER, 8))
     speaker, spent = Speaker(subject, track, voice), []
     for first in range(0, len(speech.samples), CHUNK):
@@ -204,15 +210,19 @@ def main() -> None:
                 row("peak memory", peak, "GiB", 1)]  # fmt: skip
         rows += validated(read_json(report))
         if args.demo:
-            rows += other_phrases(voice, head, track, "track")
+            words = other_phrases(voice, head, track, "track")
             true, file = true_track(track, args.video.with_name("ground_truth.npz")), Path(folder)
             write_track(file / "true.npz", true)
             learn_voice(file / "true.npz", args.video, args.head, out, report, VoiceOptions())
-            rows += other_phrases(read_voice(out, head), head, true, "ground truth")
+            words += other_phrases(read_voice(out, head), head, true, "ground truth")
     rows += shifts(track[np.flatnonzero(~track.interpolated)], speech, head)
     sound = read_speech(args.sound) if args.sound else speech
     rows += costs(voice, track, sound, head) + liveliness(voice, track, sound, head)
     if args.out:
+        rows = words if args.demo else rows
+        kept = json.loads(args.out.read_text()) if args.out.exists() else []
+        names = {made["what"] for made in rows}
+        rows = [*(old for old in kept if old["what"] not in names), *rows]
         args.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 

@@ -62,12 +62,12 @@ def other_words(head: HeadModel, seconds: float = 12.0) -> Score:
 
 
 def hello() -> Speech:
-    """Phones of "Hello, it is so nice to meet Emma" and their times, 2.5 s."""
-    return compose_speech(PHRASE_SECONDS + 0.5, (HELLO,))
+    """The sentence "Hello, it is so nice to meet Emma", once: 2.4 s with the silence after it."""
+    return compose_speech(PHRASE_SECONDS + 0.4, (HELLO,))
 
 
 def write_hello(out: Path) -> None:
-    """Write the sentence of `hello` in the built-in voice as a wav."""
+    """Write `hello` in the built-in voice as a wav file; atomically."""
     write_wav(out, synthesize(hello(), _SOUND_SEED), SAMPLE_RATE)
 
 
