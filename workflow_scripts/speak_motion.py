@@ -6,13 +6,16 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.drive.kinds import MotionOptions
+from headsplat.runtime.errors import shown
 from headsplat.runtime.logs import log
 from headsplat.speech.run import speak
 from headsplat.speech.voices import VOICES, SpeechOptions
 
 
 def _file(text: str) -> tuple[str, Path]:
-    key, _, path = text.partition("=")
+    key, given, path = text.partition("=")
+    if not given:
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not name=path")
     return key, Path(path)
 
 
@@ -33,6 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="motion .npz to write")
     args = parser.parse_args(argv)
     files = dict(args.file)
+    lacking = [name for name in VOICES[args.voice].assets if name not in files]
+    if lacking:
+        parser.error(f"the voice {args.voice} needs --file {lacking[0]}=path")
     if args.transcript is not None:
         files["transcript"] = args.transcript
     log.info("voice: %s", args.voice)
