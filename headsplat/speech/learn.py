@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from headsplat.heads.model import HeadModel
+from headsplat.options import check_ranges
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_json
 from headsplat.runtime.heartbeat import beat
@@ -36,13 +37,14 @@ from headsplat.speech.sync import correction, lip_lag
 from headsplat.track import Track, read_track
 
 LEAST_SECONDS, ENOUGH_SECONDS = 5.0, 20.0  # of speech
+LEAST_FRAMES = 100  # with sound; of fewer, cross-validation leaves next to nothing to learn from
+FARTHEST = 1e4  # mm of a lip from the head's origin
 LEAST_CORRELATION = 0.3  # of the opening, below which the clip's sound does not fit its lips
 STD_RATIO = 0.92  # to which the gain restores the opening's standard deviation
 GAINS = (1.0, 1.5)
 LEAST_SPEED = 0.93  # of the track's lip speed: smoother lips have lower errors but look sleepy
 CLOSED_SHARE = 0.08  # of the frames, the most closed ones
 LEAST_PAUSE = 0.4  # seconds of pauses that tell the lips at rest
-LONGEST = 3600.0
 CHOOSING, CHOOSING_BLOCKS = 2000, 8  # frames on which ridge and gain are chosen, in blocks
 
 
@@ -120,12 +122,13 @@ def learn_voice(
         UserError: a file cannot be read, or the files do not belong together.
     """
     torch.set_num_threads(1)
+    check_ranges(options)
     head = HeadModel.load(head_path)
     track = _usable(track_path, head)
     try:
         if sound is None:
             raise NoSpeech("the subject has no video, so no sound")
-        speech = read_speech(sound, LONGEST)
+        speech = read_speech(sound, cut=True)
         clip, lag = prepare(track, speech, head)
     except NoSpeech as reason:
         log.warning("%s: there is no voice, and lips will follow phones", reason)
@@ -161,9 +164,16 @@ def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float 
         log.warning("%.1f s of speech: a voice gets better up to a minute, %.0f s at least",
                     seconds, ENOUGH_SECONDS)  # fmt: skip
     track, times = track[heard], times[heard]
+    if len(times) < LEAST_FRAMES:
+        raise NoSpeech(
+            f"the clip has {len(times)} frames with sound, a voice needs {LEAST_FRAMES} or more; "
+            "record the subject at 25 frames a second"
+        )
     lips = Lips(head, track.identity())
     condition, columns = track.codes().vector, MouthColumns.of(head)
     levels, seen = Normalization.of(mels), lips.shapes(condition)
+    if not (np.abs(seen.vertices) < FARTHEST).all():
+        raise UserError("the track's codes are far beyond any face; track the clip again")
     lag = lip_lag(levels.apply(mels), times, seen.opening)
     if shift := correction(lag):
         log.warning("sound and lips are %.0f ms apart; corrected", 1000 * shift)
