@@ -15,6 +15,8 @@ from headsplat.rotations import (
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
 
+MOST_FRAMES = 500_000  # of a video: five hours at 25 a second; more would take too much memory
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -48,8 +50,16 @@ class Motion:
 
         Codes are interpolated linearly, rotations by slerp. Before the first sample the motion is
         constant.
+
+        Raises:
+            UserError: that would be more than `MOST_FRAMES`.
         """
         count = int(self.times[-1].item() * fps + 1e-6) + 1
+        if count > MOST_FRAMES:
+            raise UserError(
+                f"the motion lasts {self.times[-1]:.0f} s, which are {count} frames at {fps:g} a "
+                f"second, and {MOST_FRAMES} are the most; cut it into parts"
+            )
         times = torch.arange(count, dtype=torch.float64) / fps
         right = torch.searchsorted(self.times, times).clamp(max=len(self.times) - 1)
         left = (right - 1).clamp(min=0)

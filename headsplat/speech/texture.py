@@ -61,8 +61,12 @@ def usable_runs(track: Track) -> list[np.ndarray]:
     breaks = (np.diff(track.ids[rows]) != 1) | (np.rad2deg(turn) > CUT_TURN * usual)
     breaks |= shift > CUT_SHIFT * usual
     runs = np.split(rows, np.flatnonzero(breaks) + 1)
-    least = round((STRETCH + FADE) * track.fps)
-    return [run for run in runs if len(run) >= least]
+    return [run for run in runs if len(run) >= sum(_sizes(track.fps))]
+
+
+def _sizes(fps: float) -> tuple[int, int]:
+    """Frames of a stretch, and of the fade after it; at least one, at any frame rate."""
+    return max(1, round(STRETCH * fps)), max(1, round(FADE * fps))
 
 
 def play_clip(
@@ -87,9 +91,9 @@ def play_clip(
         The motion; None for a clip with less than ten usable seconds.
     """
     runs = usable_runs(track)
-    if sum(map(len, runs)) < LEAST_CLIP * track.fps:
+    if not runs or sum(map(len, runs)) < LEAST_CLIP * track.fps:
         return None
-    length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
+    length, fade = _sizes(track.fps)
     starts = _candidates(runs, length + fade, max(1, round(STEP * track.fps)))
     slots = max(1, -(-(count - fade) // length))
     windows = np.stack([run[s : s + length] for run, s in starts])
@@ -116,9 +120,9 @@ def loop_clip(track: Track, seconds: float) -> Texture | None:
         The motion; None for a clip with less than ten usable seconds.
     """
     runs = usable_runs(track)
-    if sum(map(len, runs)) < LEAST_CLIP * track.fps:
+    if not runs or sum(map(len, runs)) < LEAST_CLIP * track.fps:
         return None
-    length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
+    length, fade = _sizes(track.fps)
     starts = _candidates(runs, length + fade, max(1, round(STEP * track.fps)))
     slots = max(2, round(seconds / STRETCH))
     chosen = _cheapest(np.zeros((slots, len(starts))), _joins(track, starts, length, fade))
