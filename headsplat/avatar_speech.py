@@ -83,7 +83,7 @@ def _voice_beside(avatar: Avatar) -> Path | None:
     """`results/<subject>/voice/voice.npz` of `results/<subject>/avatar/model`, if it is there."""
     if avatar.folder is None:
         return None
-    path = avatar.folder.absolute().parents[1] / "voice" / "voice.npz"
+    path = avatar.folder.absolute().parent.parent / "voice" / "voice.npz"
     return path if path.is_file() else None
 
 

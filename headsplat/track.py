@@ -323,7 +323,7 @@ def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
     low, high = _RATES
     if not low <= arrays["fps"] <= high:
         raise UserError(
-            f"{origin}: array 'fps' is {arrays['fps']}, expected {low:g} to {high}; remake the track"
+            f"{origin}: array 'fps' is {arrays['fps']}, expected {low} to {high}; remake the track"
         )
 
 

@@ -52,14 +52,16 @@ class Motion:
         constant.
 
         Raises:
-            UserError: that would be more than `MOST_FRAMES`.
+            UserError: the motion ends before time 0, that would be more than `MOST_FRAMES`, or
+                its numbers are too large.
         """
-        count = int(self.times[-1].item() * fps + 1e-6) + 1
-        if count > MOST_FRAMES:
+        last = self.times[-1].item()
+        if not 0 <= last * fps < MOST_FRAMES:
             raise UserError(
-                f"the motion lasts {self.times[-1]:.0f} s, which are {count} frames at {fps:g} a "
-                f"second, and {MOST_FRAMES} are the most; cut it into parts"
+                f"the motion ends at {last:.6g} s; expected up to {MOST_FRAMES} frames at {fps:g} "
+                "a second, from 0 s on; cut it"
             )
+        count = int(last * fps + 1e-6) + 1
         times = torch.arange(count, dtype=torch.float64) / fps
         right = torch.searchsorted(self.times, times).clamp(max=len(self.times) - 1)
         left = (right - 1).clamp(min=0)
@@ -74,12 +76,11 @@ class Motion:
             turned[:, 1:].flatten(1),
             torch.lerp(code.eyelids[left], code.eyelids[right], share),
         )
-        return Motion(
-            times,
-            between.vector,
-            _between(self.rotation[left], self.rotation[right], share),
-            torch.lerp(self.translation[left], self.translation[right], share),
-        )
+        rotation = _between(self.rotation[left], self.rotation[right], share)
+        translation = torch.lerp(self.translation[left], self.translation[right], share)
+        for values in (between.vector, rotation, translation):
+            require_finite(values, "the motion")
+        return Motion(times, between.vector, rotation, translation)
 
 
 def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
