@@ -1,7 +1,7 @@
 """Draw the README's images from a finished demo run.
 
     python benchmarks/gallery.py prepare   # write tables and a motion for the workflow to render
-    python benchmarks/gallery.py draw      # docs/images/demo.webp and docs/images/results.png
+    python benchmarks/gallery.py draw      # demo.webp, results.png and speech.png in docs/images
 
 `make gallery` runs both and, in between, the workflow. This script renders no frames; it reads all
 images from the workflow's outputs.
@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
 from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS  # noqa: E402
+from headsplat.synthetic.score import hello  # noqa: E402
+from headsplat.video.sound import read_sound  # noqa: E402
 
 FPS, SECONDS = 25, 4
 # Largest size of the animation, bytes, and WebP qualities to try.
@@ -32,6 +34,9 @@ TILE, GAP, STRIP = 268, 6, 26
 # Part of an image that a tile shows, shares of its side: left, top, right, bottom.
 SHOWN = (0.06, 0.06, 0.94, 0.94)
 PAPER, INK, FRAME = (255, 255, 255), (36, 41, 47), (208, 215, 222)
+# Of the spoken video: numbers of the phones shown, part of an image, height of the waveform.
+SPOKEN = (0, 3, 4, 12, 14, 19, 20, 25)
+FACE, WAVE = (0.14, 0.18, 0.84, 0.88), 110
 # Lids are open below this closure, 0..1.
 OPEN = 0.25
 
@@ -109,10 +114,10 @@ def packed(folder: Path) -> dict[str, np.ndarray]:
     return images
 
 
-def tile(image: np.ndarray) -> Image.Image:
-    """The center of a square image as a framed tile, uint8 (H, W, 3)."""
+def tile(image: np.ndarray, shown: tuple[float, ...] = SHOWN) -> Image.Image:
+    """A part of a square image as a framed tile, uint8 (H, W, 3)."""
     whole = Image.fromarray(image)
-    box = tuple(share * whole.width for share in SHOWN)
+    box = tuple(share * whole.width for share in shown)
     drawn = whole.resize((TILE, TILE), Image.Resampling.LANCZOS, box)
     ImageDraw.Draw(drawn).rectangle((0, 0, TILE - 1, TILE - 1), outline=FRAME)
     return drawn
@@ -193,6 +198,37 @@ def still(demo: Path, results: Path, out: Path) -> None:
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, frame {frame}")
 
 
+def spoken(results: Path, out: Path) -> None:
+    """Frames of the spoken video above the waveform of its sound, with its phones."""
+    path, speech = results / "driven/hello.mp4", hello()
+    frames = video(path)
+    sound, rate = read_sound(path)
+    width = len(SPOKEN) // 2 * (TILE + GAP) - GAP
+    top = 2 * (TILE + GAP)
+    paper = Image.new("RGB", (width, top + WAVE + STRIP), PAPER)
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(15)
+    mono = sound.reshape(len(sound), -1).mean(1)
+    edges = np.linspace(0, min(len(mono), round(speech.seconds * rate)), width + 1).astype(int)
+    middle, reach = top + WAVE / 2, WAVE / 2 / max(np.abs(mono).max(), 1e-6)
+    for x, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        low, high = mono[a:b].min(), mono[a:b].max()
+        draw.line((x, middle - high * reach, x, middle - low * reach), FRAME)
+    for number, (name, a, b) in enumerate(
+        zip(speech.names, speech.starts[:-1], speech.starts[1:], strict=True)
+    ):
+        x = (a + b) / 2 / speech.seconds * width
+        draw.text((x, top + WAVE + STRIP / 2), name, INK, font, anchor="mm")
+        if number not in SPOKEN:
+            continue
+        row, column = divmod(SPOKEN.index(number), len(SPOKEN) // 2)
+        corner = column * (TILE + GAP), row * (TILE + GAP)
+        paper.paste(tile(frames[min(round((a + b) / 2 * FPS), len(frames) - 1)], FACE), corner)
+        draw.text((corner[0] + TILE - 10, corner[1] + 6), name, INK, font, anchor="ra")
+        draw.line((x, top, x, top + WAVE), INK)
+    paper.save(out, optimize=True)
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("prepare", "draw"))
@@ -207,6 +243,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     animation(arguments.demo, arguments.results, arguments.out / "demo.webp")
     still(arguments.demo, arguments.results, arguments.out / "results.png")
+    spoken(arguments.results, arguments.out / "speech.png")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,16 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.drive.kinds import MotionOptions
+from headsplat.options import add_arguments, given, schema_of
 from headsplat.runtime.errors import shown
 from headsplat.runtime.logs import log
 from headsplat.speech.run import speak
-from headsplat.speech.voices import VOICES, SpeechOptions
+from headsplat.speech.voices import VOICES, SpeechOptions, voice_options
 
 
 def _file(text: str) -> tuple[str, Path]:
-    key, given, path = text.partition("=")
-    if not given:
+    key, equals, path = text.partition("=")
+    if not equals:
         raise argparse.ArgumentTypeError(f"'{shown(text)}' is not name=path")
     return key, Path(path)
 
@@ -34,6 +35,12 @@ def main(argv: list[str] | None = None) -> None:
         "--blinks", choices=("yes", "no"), default="yes", help="add blinks where the voice has none"
     )
     parser.add_argument("--out", type=Path, required=True, help="motion .npz to write")
+    parser.add_argument(
+        "--codes-out", type=Path, help="DiffPoseTalk's own codes to write; for that voice alone"
+    )
+    own = {name: schema_of(voice_options(name)) for name in VOICES}
+    for name, schema in own.items():
+        add_arguments(parser.add_argument_group(f"voice {name}"), schema)
     args = parser.parse_args(argv)
     files = dict(args.file)
     lacking = [name for name in VOICES[args.voice].assets if name not in files]
@@ -42,7 +49,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.transcript is not None:
         files["transcript"] = args.transcript
     log.info("voice: %s", args.voice)
-    options = SpeechOptions(files, MotionOptions(blinks=args.blinks == "yes"))
+    options = SpeechOptions(
+        files,
+        MotionOptions(blinks=args.blinks == "yes"),
+        codes=args.codes_out,
+        own=given(args, own[args.voice]),
+    )
     speak(args.sound, args.head, args.track, VOICES[args.voice].load(), options, args.out)
 
 

@@ -61,10 +61,14 @@ def other_words(head: HeadModel, seconds: float = 12.0) -> Score:
     return Score(speech, synthesize(speech, _SOUND_SEED), condition)
 
 
+def hello() -> Speech:
+    """Phones of "Hello, it is so nice to meet Emma" and their times, 2.5 s."""
+    return compose_speech(PHRASE_SECONDS + 0.5, (HELLO,))
+
+
 def write_hello(out: Path) -> None:
-    """Write "Hello, it is so nice to meet Emma" in the built-in voice as a wav of 2.5 s."""
-    samples = synthesize(compose_speech(PHRASE_SECONDS + 0.5, (HELLO,)), _SOUND_SEED)
-    write_wav(out, samples, SAMPLE_RATE)
+    """Write the sentence of `hello` in the built-in voice as a wav."""
+    write_wav(out, synthesize(hello(), _SOUND_SEED), SAMPLE_RATE)
 
 
 def write_wav(out: Path, samples: np.ndarray, rate: int) -> None:
