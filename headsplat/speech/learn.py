@@ -132,8 +132,8 @@ def learn_voice(
         clip, lag = prepare(track, speech, head)
     except NoSpeech as reason:
         log.warning("%s: there is no voice, and lips will follow phones", reason)
-        write_json(report_out, {"reason": str(reason)})
         save_reason(out, str(reason))
+        write_json(report_out, {"reason": str(reason)})
         return
     spans = closure_spans(speech.samples, transcript) if options.closures == "auto" else None
     voice, report = fit_voice(clip, spans, options.gain)
@@ -142,8 +142,8 @@ def learn_voice(
     if corr < LEAST_CORRELATION:
         log.warning("%s: its sound hardly predicts its lips (correlation %.2f); the voice phones "
                     "may be better", sound, corr)  # fmt: skip
-    write_json(report_out, report)
     voice.save(out)
+    write_json(report_out, report)
 
 
 def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float | None]:

@@ -226,7 +226,8 @@ INFO, BS = "network_info.json", "bs_skin.npz"
         (edit(BS, "poseNames", value=np.array(["neutral", "smirk"])), "'smirk' is none"),
         (edit("model_data.npz", "shapes_mean_skin", value=None), "'shapes_mean_skin' is missing"),
         (edit("bs_skin_config.json", "blendshape_params", "numPoses", value=3), "expected 52"),
-        (edit("bs_skin_config.json", "blendshape_params", "strengthSymmetry", value=-1), "below 0"),
+        (edit("bs_skin_config.json", "blendshape_params", "strengthSymmetry", value=-1), "too low"),
+        (edit("bs_skin_config.json", "blendshape_params", "templateBBSize", value=1e-300), "low"),
     ],
 )  # fmt: skip
 def test_other_folders_are_one_line(tmp_path, change, expected):
