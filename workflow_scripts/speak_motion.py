@@ -6,11 +6,10 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.drive.kinds import MotionOptions
-from headsplat.options import add_arguments, given, schema_of
 from headsplat.runtime.errors import shown
 from headsplat.runtime.logs import log
 from headsplat.speech.run import speak
-from headsplat.speech.voices import VOICES, SpeechOptions, voice_options
+from headsplat.speech.voices import VOICES, SpeechOptions
 
 
 def _file(text: str) -> tuple[str, Path]:
@@ -35,12 +34,6 @@ def main(argv: list[str] | None = None) -> None:
         "--blinks", choices=("yes", "no"), default="yes", help="add blinks where the voice has none"
     )
     parser.add_argument("--out", type=Path, required=True, help="motion .npz to write")
-    parser.add_argument(
-        "--codes-out", type=Path, help="DiffPoseTalk's own codes to write; for that voice alone"
-    )
-    own = {name: schema_of(voice_options(name)) for name in VOICES}
-    for name, schema in own.items():
-        add_arguments(parser.add_argument_group(f"voice {name}"), schema)
     args = parser.parse_args(argv)
     files = dict(args.file)
     lacking = [name for name in VOICES[args.voice].assets if name not in files]
@@ -49,12 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.transcript is not None:
         files["transcript"] = args.transcript
     log.info("voice: %s", args.voice)
-    options = SpeechOptions(
-        files,
-        MotionOptions(blinks=args.blinks == "yes"),
-        codes=args.codes_out,
-        own=given(args, own[args.voice]),
-    )
+    options = SpeechOptions(files, MotionOptions(blinks=args.blinks == "yes"))
     speak(args.sound, args.head, args.track, VOICES[args.voice].load(), options, args.out)
 
 

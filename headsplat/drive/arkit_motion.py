@@ -37,9 +37,8 @@ def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Mo
             named as neutral, or see `read_live_link` and `read_lam_table`.
     """
     require_arkit_head(f"{path}: ", subject.head)
-    if path.suffix.lower() == ".json":
-        return motion_from_table(str(path), read_lam_table(path), subject, options, True)
-    return motion_from_table(str(path), read_live_link(path), subject, options)
+    read = read_lam_table if path.suffix.lower() == ".json" else read_live_link
+    return motion_from_table(str(path), read(path), subject, options)
 
 
 def require_arkit_head(where: str, head: HeadModel) -> None:
@@ -52,11 +51,7 @@ def require_arkit_head(where: str, head: HeadModel) -> None:
 
 
 def motion_from_table(
-    name: str,
-    table: LiveLinkTable,
-    subject: DrivenSubject,
-    options: MotionOptions,
-    zero_is_neutral: bool = False,
+    name: str, table: LiveLinkTable, subject: DrivenSubject, options: MotionOptions
 ) -> Motion:
     """ARKit's coefficients as a motion; time 0 is the table's first row.
 
@@ -69,8 +64,6 @@ def motion_from_table(
         table: all 52 coefficients; head angles if it has them.
         subject: the driven subject, see `require_arkit_head`.
         options: of the motion.
-        zero_is_neutral: coefficients of zero are the neutral face, as a network makes them. A
-            recorded person at rest has others, so that the neutral face is estimated.
     """
     head = subject.head
     exp = _expressions(table, head)
@@ -85,8 +78,7 @@ def motion_from_table(
     pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
     turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
     times = torch.from_numpy(table.times)
-    neutral = FrameCode.neutral(head).vector.double() if zero_is_neutral else None
-    driver = FaceClip.from_codes(name, code.vector, times, subject.clip.mesh, neutral)
+    driver = FaceClip.from_codes(name, code.vector, times, subject.clip.mesh)
     return Motion(times, transfer_face(driver, subject.clip, options), *turned)
 
 

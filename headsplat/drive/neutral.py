@@ -37,7 +37,7 @@ def neutral_face(clip: FaceClip, named: tuple[int, ...] = ()) -> Tensor:
 
     Args:
         clip: frames of the person.
-        named: numbers of neutral frames; none takes the known face, or finds it.
+        named: numbers of neutral frames; none to find them.
 
     Returns:
         (C,) float64 frame code.
@@ -45,8 +45,6 @@ def neutral_face(clip: FaceClip, named: tuple[int, ...] = ()) -> Tensor:
     Raises:
         UserError: the clip lacks a named frame.
     """
-    if clip.neutral is not None and not named:
-        return clip.neutral
     rows = _named(clip, named) if named else _relaxed(clip)
     codes = clip.codes[rows]
     weights = codes.new_ones(len(codes)) if named else _near_mode(clip, codes)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headsplat.drive.arkit_motion import motion_from_table, require_arkit_head
+from headsplat.drive.blinks import with_blinks
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.live_link import LiveLinkTable
@@ -23,7 +24,6 @@ from headsplat.networks.torch_archive import TorchArchive
 from headsplat.networks.wav2vec import WINDOW, Sizes, Wav2Vec, one_spelling
 from headsplat.runtime.device import choose_device, fast_products
 from headsplat.runtime.errors import UserError
-from headsplat.speech.network_motion import with_clip_motion
 from headsplat.speech.voices import RATE, SpeechOptions
 from headsplat.track import Track
 
@@ -132,7 +132,7 @@ def build_lam(state: dict[str, Tensor], path: Path | str) -> Lam:
 def speak(
     samples: np.ndarray, subject: DrivenSubject, track: Track, options: SpeechOptions
 ) -> Motion:
-    """Speech as a motion at the track's rate; see `headsplat.speech.voices.Voice`.
+    """Speech as a motion at 30 fps; see `headsplat.speech.voices.Voice`.
 
     Raises:
         UserError: the head has no shapes with ARKit's names, the file is not LAM-A2E's, or the
@@ -145,8 +145,8 @@ def speak(
     smooth = smoothed(damped_in_silence(made, samples))
     times = np.arange(len(smooth)) / FPS
     table = LiveLinkTable(times, dict(zip(NAMES, smooth.T, strict=True)))
-    motion = motion_from_table("LAM-A2E", table, subject, options.motion, True)
-    return with_clip_motion(motion, samples, subject, track, options)
+    motion = motion_from_table("LAM-A2E", table, subject, options.motion)
+    return with_blinks(motion) if options.motion.blinks else motion
 
 
 def damped_in_silence(values: np.ndarray, samples: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from headsplat.drive.kinds import AUTO, MotionOptions
-from headsplat.options import read_options
 from headsplat.registry import Plugin, Registry
 from headsplat.runtime.errors import UserError
 
@@ -94,11 +93,6 @@ VOICES: Registry[Voice] = Registry(
         ),
     },
 )
-
-
-def voice_options(name: str) -> type:
-    """The dataclass of a voice's own options, read without importing the voice."""
-    return read_options(VOICES[name].module)
 
 
 def chosen_voice(name: str, head: str, found: Collection[str]) -> str:

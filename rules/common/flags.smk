@@ -114,16 +114,11 @@ def motion_flags(wildcards):
 
 
 def voice_flags(wildcards):
-    """Params function: the motion's voice, the columns that it applies, and the voice's own options.
-    Depends on the row and on the assets that are there."""
+    """Params function: the motion's voice, and the columns that it applies. Depends on the row and on
+    the assets that are there."""
     motion, _ = motion_of(wildcards)
     voice, _, _ = voice_of(wildcards)
-    if not voice:
-        return []
-    own = PRESETS[subject_of(wildcards.subject).preset].get(voice, {})
-    codes = f"work/{wildcards.subject}/speech/diffposetalk/{wildcards.motion}.npz"
-    beside = {"codes_out": codes} if voice == "diffposetalk" else {}
-    return arguments(motion.voice_flags(voice) | own | beside)
+    return arguments(motion.voice_flags(voice) if voice else {})
 
 
 def voice_file_flags(wildcards, input):

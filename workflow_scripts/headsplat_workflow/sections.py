@@ -13,7 +13,6 @@ from headsplat.masks.parsing_models import ParseOptions
 from headsplat.options import option, schema_of
 from headsplat.runtime.watchdog_launcher import DEFAULT_MINUTES
 from headsplat.speech.options import VoiceOptions
-from headsplat.speech.voices import VOICES, voice_options
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
@@ -91,16 +90,6 @@ def _of(options: type) -> Callable[[], Properties]:
     return lambda: schema_of(options)
 
 
-def _voices() -> "dict[str, Section]":
-    """A section for each voice that has options of its own, under the voice's name."""
-    own = {name: voice_options(name) for name in VOICES}
-    return {
-        name: Section(f"The voice {name}", _of(options), preset=False)
-        for name, options in own.items()
-        if schema_of(options)
-    }
-
-
 SECTIONS = {
     "heads": Section("Files of head models", _of(HeadFiles), preset=False),
     "networks": Section(
@@ -120,7 +109,6 @@ SECTIONS = {
     "import": Section("Tracks of other tools", _of(ImportSettings)),
     "train": Section("Training", all_options),
     "voice": Section("The voice that is learned from the clip", _of(VoiceOptions)),
-    **_voices(),
 }
 # Options outside the sections.
 SUBJECTS = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headsplat.drive.arkit_motion import motion_from_table, require_arkit_head
+from headsplat.drive.blinks import with_blinks
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.live_link import LiveLinkTable
@@ -20,7 +21,6 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.progress import progress
 from headsplat.speech.audio2face.folder import Actor, read_actor
 from headsplat.speech.audio2face.solve import FPS, Solver
-from headsplat.speech.network_motion import with_clip_motion
 from headsplat.speech.voices import RATE, SpeechOptions
 from headsplat.track import Track
 
@@ -39,7 +39,7 @@ class Options:
 def speak(
     samples: np.ndarray, subject: DrivenSubject, track: Track, options: SpeechOptions
 ) -> Motion:
-    """Speech as a motion at the track's rate; see `headsplat.speech.voices.Voice`.
+    """Speech as a motion at 30 fps; see `headsplat.speech.voices.Voice`.
 
     Raises:
         UserError: the head has no shapes with ARKit's names, or the folder is not an actor's.
@@ -50,10 +50,8 @@ def speak(
     actor = read_actor(options.files["audio2face"])
     skin = skin_coefficients(actor, samples, own, None if options.device == "cpu" else 0)
     table = as_table(actor.poses.names, Solver(actor).weights(skin))
-    motion = motion_from_table(
-        "Audio2Face-3D", table, subject, options.motion, zero_is_neutral=True
-    )
-    return with_clip_motion(motion, samples, subject, track, options)
+    motion = motion_from_table("Audio2Face-3D", table, subject, options.motion)
+    return with_blinks(motion) if options.motion.blinks else motion
 
 
 def skin_coefficients(

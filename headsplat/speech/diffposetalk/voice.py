@@ -20,7 +20,6 @@ from headsplat.speech.diffposetalk.sampler import Sampling, SeededNoise, Take, s
 from headsplat.speech.diffposetalk.settings import SHAPE
 from headsplat.speech.diffposetalk.stats import Stats, read_stats, stats_of
 from headsplat.speech.diffposetalk.style import load_style_encoder, read_style, style_of
-from headsplat.speech.network_motion import with_clip_motion
 from headsplat.speech.voices import SpeechOptions
 from headsplat.track import Track
 
@@ -77,7 +76,7 @@ class Speaker:
 def speak(
     samples: np.ndarray, subject: DrivenSubject, track: Track, options: SpeechOptions
 ) -> Motion:
-    """Speech as a motion at the track's rate; see `headsplat.speech.voices.Voice`.
+    """Speech as a motion at 25 fps; see `headsplat.speech.voices.Voice`.
 
     The file `diffposetalk_style` is a style encoder, which is applied to the subject's track, or a
     style (`.npy`). Without one the model speaks in no particular style.
@@ -97,8 +96,7 @@ def speak(
     if options.codes is not None:
         codes.write(options.codes)
     exp, pose = (torch.from_numpy(part).double() for part in (codes.exp, codes.pose))
-    motion = motion_from_codes(exp, pose, subject, options.motion)
-    return with_clip_motion(motion, samples, subject, track, options, head=False)
+    return motion_from_codes(exp, pose, subject, options.motion)
 
 
 def speaker_of(
