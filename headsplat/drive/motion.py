@@ -7,13 +7,14 @@ from torch import Tensor
 
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import (
-    axis_angle_from_matrix,
     matrix_from_6d,
-    matrix_from_axis_angle,
     matrix_to_6d,
+    slerp,
 )
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
+
+MOST_FRAMES = 500_000  # of a video: five hours at 25 a second; more would take too much memory
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,18 @@ class Motion:
 
         Codes are interpolated linearly, rotations by slerp. Before the first sample the motion is
         constant.
+
+        Raises:
+            UserError: the motion ends before time 0, that would be more than `MOST_FRAMES`, or
+                its numbers are too large.
         """
-        count = int(self.times[-1].item() * fps + 1e-6) + 1
+        last = self.times[-1].item()
+        if not 0 <= last * fps < MOST_FRAMES:
+            raise UserError(
+                f"the motion ends at {last:.6g} s; expected up to {MOST_FRAMES} frames at {fps:g} "
+                "a second, from 0 s on; cut it"
+            )
+        count = int(last * fps + 1e-6) + 1
         times = torch.arange(count, dtype=torch.float64) / fps
         right = torch.searchsorted(self.times, times).clamp(max=len(self.times) - 1)
         left = (right - 1).clamp(min=0)
@@ -57,25 +68,18 @@ class Motion:
         share = ((times - self.times[left]) / span).clamp(0, 1)[:, None]
         code = FrameCode(self.condition)
         joints = matrix_from_6d(code.joints)
-        turned = matrix_to_6d(_between(joints[left], joints[right], share[..., None]))
+        turned = matrix_to_6d(slerp(joints[left], joints[right], share[..., None]))
         between = FrameCode.pack(
             torch.lerp(code.exp[left], code.exp[right], share),
             turned[:, 0],
             turned[:, 1:].flatten(1),
             torch.lerp(code.eyelids[left], code.eyelids[right], share),
         )
-        return Motion(
-            times,
-            between.vector,
-            _between(self.rotation[left], self.rotation[right], share),
-            torch.lerp(self.translation[left], self.translation[right], share),
-        )
-
-
-def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Slerp of rotations (..., 3, 3) by fractions (..., 1) from `start` to `end`."""
-    turn = axis_angle_from_matrix(start.transpose(-1, -2) @ end)
-    return start @ matrix_from_axis_angle(share * turn)
+        rotation = slerp(self.rotation[left], self.rotation[right], share)
+        translation = torch.lerp(self.translation[left], self.translation[right], share)
+        for values in (between.vector, rotation, translation):
+            require_finite(values, "the motion")
+        return Motion(times, between.vector, rotation, translation)
 
 
 def require_finite(values: Tensor, what: str) -> None:

@@ -2,24 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
-from headsplat.drive.motion import Motion
+from headsplat.drive.motion import Motion, require_finite
 from headsplat.drive.motion_file import write_motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 from headsplat.speech.audio import read_speech
+from headsplat.speech.voices import SpeechOptions
 from headsplat.track import Track, read_track
 
-Speak = Callable[..., Motion]
+Speak = Callable[[np.ndarray, DrivenSubject, Track, SpeechOptions], Motion]
 
 
 def speak(
-    sound: Path, head_path: Path, track_path: Path, voice: Speak, options: Any, out: Path
+    sound: Path, head_path: Path, track_path: Path, voice: Speak, options: SpeechOptions, out: Path
 ) -> None:
     """Make the motion of a subject that says a sound.
 
@@ -40,6 +41,7 @@ def speak(
     track = read_track(track_path, head)
     speech = read_speech(sound)
     motion = voice(speech.samples, subject_of(head, track, track_path), track, options)
+    require_finite(motion.condition, f"{sound}: the motion that the voice made of it")
     write_motion(out, motion, head)
     log.info("%s: %.1f s of speech, %d frames", sound, speech.seconds, len(motion.times))
 

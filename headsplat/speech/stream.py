@@ -4,17 +4,19 @@ A frame needs the sound up to `LOOK_AHEAD` seconds after it, which is the latenc
 computing. Closures by phones are left out, because recognition needs whole sounds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
 from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
+from headsplat.runtime.errors import UserError
 from headsplat.speech.audio import RATE
 from headsplat.speech.features import (
     BANDS,
     HOP,
+    LONGEST_STOP,
     LOOK_AHEAD,
     OFFSETS,
     WINDOW,
@@ -24,6 +26,7 @@ from headsplat.speech.features import (
 )
 from headsplat.speech.idle import idle_motion
 from headsplat.speech.mouth import MouthColumns, with_mouth
+from headsplat.speech.pauses import EASE, STRENGTH
 from headsplat.speech.personal import Voice
 from headsplat.speech.texture import loop_clip
 from headsplat.track import Frame, Track
@@ -31,12 +34,15 @@ from headsplat.track import Frame, Track
 LOOP = 60.0  # seconds of head motion that repeat
 PRIOR = 300  # rows of log-mels that the clip's own levels count as: three seconds
 _QUIET = -1.2  # normalized loudness below which a row is a pause
-_PAUSE, _EASE = 30, 20  # rows: pauses over 0.3 s close the lips within 0.2 s
-_REST = 0.8  # share of the resting lips in the blend
+_EASE = EASE * RATE / HOP  # rows in which the lips close
+_LOUDEST = 16.0  # samples beyond that are in other units than -1..1
 
 
 class Speaker:
     """Turns 16 kHz chunks into frames of one subject.
+
+    The mouth follows the voice. Head, gaze and lids repeat every minute, from the subject's clip or
+    synthetic where it is too short.
 
     Args:
         subject: the driven subject.
@@ -62,7 +68,7 @@ class Speaker:
         self._first_row = 0  # number of the first kept row of log-mels
         self._frames, self._samples = 0, 0
         self._end: int | None = None  # number of frames of the whole sound, once it is known
-        self._quiet = _PAUSE  # rows since the last loud one
+        self._quiet = LONGEST_STOP  # rows since the last loud one
         self._rest: list[float] = []
         self._sums = np.zeros((3, BANDS))
 
@@ -74,9 +80,17 @@ class Speaker:
 
         Returns:
             A batch of frames with ids from 1 on, or None if there is none yet.
+
+        Raises:
+            UserError: it is no such chunk, or the speaker was finished.
         """
+        if self._end is not None:
+            raise UserError("this speaker was finished; make another one for another sound")
+        return self._heard(_checked(chunk))
+
+    def _heard(self, chunk: np.ndarray) -> Frame | None:
         self._samples += len(chunk)
-        self._sound = np.concatenate([self._sound, np.asarray(chunk, np.float32)])
+        self._sound = np.concatenate([self._sound, chunk])
         count = (len(self._sound) - WINDOW) // HOP + 1
         if count <= 0:
             return None
@@ -89,14 +103,18 @@ class Speaker:
 
     def finish(self) -> Frame | None:
         """The last frames, as if silence followed; then the speaker can be fed no more."""
+        if self._end is not None:
+            return None
         self._end = max(1, round(self._samples / RATE * self._track.fps))
-        return self.feed(np.zeros(round(LOOK_AHEAD * RATE) + RATE // 10, np.float32))
+        return self._heard(np.zeros(round(LOOK_AHEAD * RATE) + RATE // 10, np.float32))
 
-    def frames(self, chunks: Iterator[np.ndarray]) -> Iterator[Frame]:
-        """Batches of frames for all chunks of a sound, in order."""
+    def frames(self, chunks: Iterable[np.ndarray]) -> Iterator[Frame]:
+        """Batches of frames for all chunks of a sound, in order, the last ones included."""
         for chunk in chunks:
             if (batch := self.feed(chunk)) is not None:
                 yield batch
+        if (batch := self.finish()) is not None:
+            yield batch
 
     def _levels(self) -> Normalization:
         """Levels of the recording so far; the clip's own count as three seconds."""
@@ -114,7 +132,7 @@ class Speaker:
         loud = self._levels().apply(fresh).mean(1) > _QUIET
         for row in loud:
             self._quiet = 0 if row else self._quiet + 1
-            self._rest.append(float(np.clip((self._quiet - _PAUSE) / _EASE, 0, 1)))
+            self._rest.append(float(np.clip((self._quiet - LONGEST_STOP) / _EASE, 0, 1)))
 
     def _due(self) -> Frame | None:
         fps, rows = self._track.fps, self._first_row + len(self._mels)
@@ -128,7 +146,7 @@ class Speaker:
         windows = frame_windows(levels.apply(self._mels), local)
         made = self._voice.amplified(self._voice.regression.predict(windows)[0])
         place = (local * RATE / HOP).round().astype(int).clip(0, len(self._rest) - 1)
-        weight = _REST * np.array(self._rest)[place][:, None]
+        weight = STRENGTH * np.array(self._rest)[place][:, None]
         made = made * (1 - weight) + weight * self._voice.rest
         self._forget(int(times[-1] * RATE / HOP) + OFFSETS[0] - 2)
         self._frames = int(numbers[-1]) + 1
@@ -151,3 +169,16 @@ class Speaker:
             self._texture.translation[place].float(), self._track.intrinsics(),
             self._track.width, self._track.height,
         )  # fmt: skip
+
+
+def _checked(chunk: np.ndarray) -> np.ndarray:
+    """A chunk as float32; `UserError` for other types, channels or units."""
+    given = np.asarray(chunk)
+    if given.ndim != 1 or (given.dtype.kind != "f" and given.size):
+        raise UserError(
+            f"a chunk is {given.dtype} of shape {list(given.shape)[:4]}, expected floats of [n] in "
+            "-1..1 at 16 kHz; divide 16-bit numbers by 32768, and average channels"
+        )
+    if not (np.abs(given) <= _LOUDEST).all():
+        raise UserError("a chunk has samples that are not in -1..1; divide 16-bit ones by 32768")
+    return given.astype(np.float32)

@@ -1,11 +1,13 @@
 """Audio2Face-3D's folder as a voice: windows, geometry, solve, ARKit's conventions, refusals."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from scipy.optimize import minimize
 
-from headsplat.drive.kinds import ABSOLUTE, MotionOptions
+from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
+from headsplat.drive.neutral import neutral_face
 from headsplat.formats.arkit.names import BLENDSHAPES, JAW_OPEN
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
@@ -24,9 +26,9 @@ SOUND = np.random.default_rng(1).normal(size=8000).astype(np.float32) * 0.1
 JAW, CLOSE = POSES.index("jawOpen"), POSES.index("mouthClose")
 
 
-def options(folder, blinks=False, **own) -> SpeechOptions:
+def options(folder, blinks=False, face=ABSOLUTE, head_motion=RELATIVE, **own) -> SpeechOptions:
     return SpeechOptions(
-        {"audio2face": folder}, MotionOptions(ABSOLUTE, blinks), device="cpu", own=own
+        {"audio2face": folder}, MotionOptions(head_motion, blinks, face), device="cpu", own=own
     )
 
 
@@ -46,14 +48,28 @@ def test_the_jaw_of_the_avatar_opens(tmp_path):
     folder = write_actor(tmp_path / "actor", coefficient=(1.0, 0, 0, 0, 0))
     assert VOICES["audio2face"].load() is speak
     motion = speak(SOUND, SUBJECT, TRACK, options(folder))
-    assert len(motion.times) == 15
-    np.testing.assert_allclose(motion.times, np.arange(15) / 30)
+    np.testing.assert_allclose(motion.times, np.arange(12) / 25)
     jaw = axis_angle_from_matrix(matrix_from_6d(FrameCode(motion.condition).jaw))
-    np.testing.assert_allclose(jaw, np.tile([JAW_OPEN, 0, 0], (15, 1)), atol=1e-5)
+    np.testing.assert_allclose(jaw, np.tile([JAW_OPEN, 0, 0], (12, 1)), atol=1e-5)
     assert not FrameCode(motion.condition).eyelids.any()
-    blinking = speak(np.zeros(50_000, np.float32), SUBJECT, TRACK, options(folder, blinks=True))
-    assert FrameCode(blinking.condition).eyelids.max() > 0.9
-    assert torch.equal(motion.rotation, SUBJECT.limits.rotation.expand(15, 3, 3))
+    assert (motion.rotation.diff(dim=0).abs().amax((1, 2)) > 1e-5).all()
+    silence = np.zeros(160_000, np.float32)
+    still = speak(silence, SUBJECT, TRACK, options(folder, blinks=True, head_motion=STILL))
+    assert FrameCode(still.condition).eyelids.max() > 0.9
+    torch.testing.assert_close(still.rotation, SUBJECT.limits.rotation.expand(250, 3, 3))
+
+
+def test_coefficients_are_relative_to_the_subjects_neutral_face(tmp_path):
+    neutral = FrameCode(neutral_face(SUBJECT.clip))
+    silent = speak(SOUND, SUBJECT, TRACK, options(write_actor(tmp_path / "a"), face=RELATIVE))
+    exp = FrameCode(silent.condition).exp
+    torch.testing.assert_close(exp, neutral.exp.expand_as(exp))
+    wide = write_actor(tmp_path / "b", coefficient=(1.0, 0, 0, 0, 0))
+    jaw = matrix_from_6d(
+        FrameCode(speak(SOUND, SUBJECT, TRACK, options(wide, face=RELATIVE)).condition).jaw
+    )
+    turn = axis_angle_from_matrix(jaw @ matrix_from_6d(neutral.jaw).T)
+    np.testing.assert_allclose(turn, np.tile([JAW_OPEN, 0, 0], (12, 1)), atol=1e-5)
 
 
 def test_a_closed_mouth_opens_the_jaw_by_its_part():
@@ -224,7 +240,8 @@ INFO, BS = "network_info.json", "bs_skin.npz"
         (edit(BS, "poseNames", value=np.array(["neutral", "smirk"])), "'smirk' is none"),
         (edit("model_data.npz", "shapes_mean_skin", value=None), "'shapes_mean_skin' is missing"),
         (edit("bs_skin_config.json", "blendshape_params", "numPoses", value=3), "expected 52"),
-        (edit("bs_skin_config.json", "blendshape_params", "strengthSymmetry", value=-1), "below 0"),
+        (edit("bs_skin_config.json", "blendshape_params", "strengthSymmetry", value=-1), "too low"),
+        (edit("bs_skin_config.json", "blendshape_params", "templateBBSize", value=1e-300), "low"),
     ],
 )  # fmt: skip
 def test_other_folders_are_one_line(tmp_path, change, expected):
@@ -252,6 +269,35 @@ def test_other_networks_are_one_line(tmp_path):
         read_actor(folder)
     with pytest.raises(UserError, match=r"model_config\.json: "):
         read_actor(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ([7, 13, 3], "ONNX Runtime cannot run it"),
+        ([-1, 1, 10], r"its result has shape \[.*, 1, 10\]"),
+    ],
+)
+def test_networks_that_break_their_signature_are_one_line(tmp_path, shape, expected):
+    actor = read_actor(write_actor(tmp_path / "actor"))
+    model = onnx.load(actor.path / "network.onnx")
+    # The shape depends on the input, so that ONNX Runtime learns it only when it runs.
+    nodes = [
+        onnx.helper.make_node("ReduceSum", ["input"], ["sum"], keepdims=0),
+        onnx.helper.make_node("Mul", ["sum", "none"], ["zero"]),
+        onnx.helper.make_node("Cast", ["zero"], ["whole"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("Add", ["wanted", "whole"], ["shape"]),
+        onnx.helper.make_node("Reshape", ["input", "shape"], ["result"]),
+    ]
+    given = {"wanted": np.array(shape), "none": np.float32(0)}
+    initial = [onnx.numpy_helper.from_array(np.array(v), n) for n, v in given.items()]
+    output = onnx.helper.make_tensor_value_info("result", 1, ["a", "b", "c"])
+    graph = onnx.helper.make_graph(nodes, "actor", model.graph.input, [output], initial)
+    model.graph.CopyFrom(graph)
+    onnx.save(model, actor.path / "network.onnx")
+    with pytest.raises(UserError, match=expected) as caught:
+        skin_coefficients(actor, SOUND, Options(), None)
+    assert str(caught.value).isprintable()
 
 
 def test_other_heads_and_no_sound_are_one_line(tmp_path):

@@ -1,11 +1,13 @@
 """The table of motions: what a line may say, and what ends in one line."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from headsplat_workflow.motions import Motion, add_spoken, motion_for, read_motions
 from headsplat_workflow.named_rows import NamedRows
+from headsplat_workflow.sections import defaults
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.runtime.errors import UserError
@@ -84,7 +86,12 @@ def test_speech_names_a_sound_and_a_voice(folder):
     assert hello.speech
     assert hello.flags()["kind"] == "motion"
     assert own.made
-    assert own.voice_flags("phones") == {"voice": "phones", "blinks": "yes"}
+    flags = {"asked": "phones", "head_motion": "relative", "blinks": "yes"}
+    assert own.voice_flags("phones", defaults()["speech"]) == flags | {"voice": "phones"}
+    feeling = {"emotion": "joy", "emotion_strength": 0.5}
+    assert own.voice_flags("audio2face", defaults()["speech"] | feeling) == (
+        flags | {"voice": "audio2face"} | feeling
+    )
     assert (lent.options.voice, lent.transcript, lent.audio) == ("anna", "words.txt", "voice.wav")
 
 
@@ -104,13 +111,18 @@ def test_bad_speech_is_one_line(folder, row, expected):
 def test_one_sound_without_a_row(folder):
     motions = read(folder, HEADER)
     asked = {"subject": "anna", "sound": "voice.wav", "voice": "auto", "transcript": None}
-    assert add_spoken(motions, ["anna"], asked | {"sound": None}) is None
-    assert add_spoken(motions, ["anna"], asked) == ("anna", "voice")
+    subjects = NamedRows(Path("subjects.tsv"))
+    subjects["anna"] = None
+    subjects.refuse("ben", "subjects.tsv line 3: the video is not there")
+    assert add_spoken(motions, subjects, asked | {"sound": None}) is None
+    assert add_spoken(motions, subjects, asked) == ("anna", "voice")
     assert motions["voice"].file == "voice.wav"
     with pytest.raises(UserError, match="speak.subject 'eve': no such subject; one of anna"):
-        add_spoken(motions, ["anna"], asked | {"subject": "eve"})
+        add_spoken(motions, subjects, asked | {"subject": "eve"})
+    with pytest.raises(UserError, match="speak.subject 'ben': subjects.tsv line 3: the video"):
+        add_spoken(motions, subjects, asked | {"subject": "ben"})
     with pytest.raises(UserError, match="section speak: the file 'no.wav' of 'no' is not there"):
-        add_spoken(motions, ["anna"], asked | {"sound": "no.wav"})
+        add_spoken(motions, subjects, asked | {"sound": "no.wav"})
 
 
 def test_three_columns_are_enough(folder):

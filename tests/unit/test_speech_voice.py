@@ -10,16 +10,18 @@ import torch
 
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json, read_npz, write_npz
-from headsplat.speech.audio import RATE, Speech, read_speech
+from headsplat.speech.audio import RATE, NoSpeech, Speech, read_speech
+from headsplat.speech.clip import prepare
 from headsplat.speech.features import Normalization, log_mels
-from headsplat.speech.learn import learn_voice, prepare
+from headsplat.speech.learn import learn_voice
 from headsplat.speech.lips import Lips
 from headsplat.speech.mouth import MouthColumns, with_mouth
 from headsplat.speech.options import VoiceOptions
 from headsplat.speech.personal import read_voice
 from headsplat.speech.regression import RegressionTask, kernel
 from headsplat.speech.score import closure_share, lip_scores
-from headsplat.synthetic.score import other_words, write_wav
+from headsplat.synthetic.score import hello, other_words, write_wav
+from headsplat.synthetic.speech import compose_speech
 from headsplat.synthetic.voice import SAMPLE_RATE
 from headsplat.track import write_track
 from tests.unit.driven import flame_like, make_track
@@ -108,6 +110,28 @@ def test_too_little_speech_is_refused_and_a_little_is_named(clip, tmp_path, capl
     assert "20 s at least" in caplog.text
 
 
+def test_a_still_face_has_a_voice_that_does_not_move_it(clip, tmp_path, caplog):
+    _, sound, head = clip.files(tmp_path)
+    still = {n: np.repeat(getattr(clip.track, n)[:1], len(clip.track), 0) for n in ("exp", "jaw")}
+    write_track(tmp_path / "still.npz", replace(clip.track, **still))
+    report = tmp_path / "v.json"
+    learn_voice(tmp_path / "still.npz", sound, head, tmp_path / "v.npz", report, PLAIN)
+    assert read_json(report)["personal"]["corr_opening"] == 0
+    assert read_json(report)["lag_s"] is None
+    assert "hardly predicts its lips" in caplog.text
+
+
+def test_few_frames_and_impossible_codes_are_one_line(clip, tmp_path):
+    speech = Speech(heard(clip.samples, tmp_path))
+    few = replace(clip.track[np.arange(24)], fps=1.0)
+    with pytest.raises(UserError, match="the clip has 24 frames with sound, a voice needs 100"):
+        prepare(few, speech, clip.head)
+    with pytest.raises(UserError, match="codes are far beyond any face"):
+        prepare(replace(clip.track, exp=clip.track.exp * 1e20), speech, clip.head)
+    with pytest.raises(UserError, match="--gain nan: must be between"):
+        learn_voice(*(tmp_path / "x",) * 5, VoiceOptions(float("nan")))
+
+
 def test_a_sound_that_does_not_fit_the_lips_is_named(clip, tmp_path, caplog):
     track, sound, head = clip.files(tmp_path)
     rng = np.random.default_rng(1)
@@ -115,6 +139,26 @@ def test_a_sound_that_does_not_fit_the_lips_is_named(clip, tmp_path, caplog):
     write_wav(sound, noise, SAMPLE_RATE)
     learn_voice(track, sound, head, tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
     assert "hardly predicts its lips" in caplog.text
+
+
+def test_a_face_that_does_not_move_has_no_lag(clip, tmp_path):
+    exp, jaw = (np.repeat(v[:1], len(v), 0) for v in (clip.track.exp, clip.track.jaw))
+    still = replace(clip, track=replace(clip.track, exp=exp, jaw=jaw))
+    learn_voice(*still.files(tmp_path), tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
+    report = read_json(tmp_path / "v.json")
+    assert (report["lag_s"], report["final"]["corr_opening"]) == (None, 0)
+
+
+def test_a_head_without_landmarks_of_the_lips_has_no_voice(clip, tmp_path):
+    _, sound, _ = clip.files(tmp_path)
+    head = flame_like()
+    head.save(tmp_path / "flame.npz")
+    write_track(tmp_path / "flame_track.npz", make_track(head, 400))
+    files = tmp_path / "flame_track.npz", sound, tmp_path / "flame.npz"
+    learn_voice(*files, tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
+    assert "landmarks of the inner lips" in read_json(tmp_path / "v.json")["reason"]
+    with pytest.raises(NoSpeech, match="holds no voice: the head model flame"):
+        read_voice(tmp_path / "v.npz", head)
 
 
 def test_a_voice_of_another_head_is_refused(clip, learned):
@@ -131,6 +175,8 @@ def test_a_voice_of_another_head_is_refused(clip, learned):
         ("centers", np.zeros((5, 7), np.float32)),
         ("weights", np.zeros((3, 2), np.float32)),
         ("mean", np.full(30, np.nan, np.float32)),
+        ("mean", np.full(33, 1e300)),
+        ("closed", np.full(33, 3e38, np.float32)),
         ("gain", np.array("x")),
         ("levels", np.zeros((3, 40), np.int32)),
         ("format", np.int32(9)),
@@ -193,6 +239,13 @@ def test_share_of_closures():
     spans = np.array([[1.05, 1.15], [2.5, 2.6]])
     assert closure_share(opening, opening, spans, times) == 0.5
     assert closure_share(opening, opening, spans[:0], times) is None
+
+
+def test_the_built_in_sentence_is_said_once_and_scores_fill_any_length():
+    assert " ".join(hello().names).count("m iy t eh m ax") == 1
+    assert hello().names[-2:] == ("ax", "-")
+    for seconds in np.arange(2.0, 15.0, 0.05):
+        assert compose_speech(seconds).seconds == seconds
 
 
 def test_the_report_is_json_without_nan(learned):
