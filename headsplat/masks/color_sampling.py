@@ -1,0 +1,131 @@
+"""Alpha from sampled colors: each unsure pixel as a mix of near subject and background colors.
+
+Candidates are the nearest sure pixels from a few places around a pixel. The pair that explains the
+pixel best gives its colors, and the pixel's place between the two colors is its alpha, as in
+Gastal, Oliveira: Shared Sampling for Real-Time Alpha Matting, 2010. Pairs are chosen at half the
+resolution; alpha is computed at the full one, so that it keeps single hairs.
+"""
+
+import cv2
+import numpy as np
+
+Array = np.ndarray
+
+# Alpha of a first matte above which a pixel may be sure subject, below which background.
+_SOLID, _CLEAR = 0.97, 0.03
+# Widths of the unsure band inside and outside the first matte's soft edge, over the image width.
+_INSIDE, _OUTSIDE = 3 / 512, 14 / 512
+# Distance from a pixel of the places whose nearest sure pixels are candidates, likewise.
+_STEP = 7 / 512
+_PLACES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+# Squared color distance (sum over channels of 256 steps) of noise.
+_NOISE = 75.0
+# Color difference of subject and background, per channel, at which the samples are half trusted.
+_APART = 40.0
+# Color error per channel at which a pair is no longer believed.
+_MISFIT = 8.0
+# Error, in steps of 256, that a difference of one between alpha and the first matte counts as.
+_PRIOR = 40.0
+
+
+def sampled_matte(image: Array, first: Array) -> Array:
+    """Recompute the soft edge of a matte from colors.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        first: (H, W) float32 matte with about the right outline.
+
+    Returns:
+        (H, W) float32 in [0, 1]; `first` where colors do not decide.
+    """
+    height, width = first.shape
+    half = (max(width // 2, 1), max(height // 2, 1))
+    small = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(first, half, interpolation=cv2.INTER_AREA)
+    inside = cv2.erode((coarse > _SOLID).astype(np.uint8), _disc(_INSIDE * half[0]))
+    reach = cv2.dilate((coarse > _CLEAR).astype(np.uint8), _disc(_OUTSIDE * half[0]))
+    if not inside.any() or reach.all():
+        return first
+    unsure = reach - inside
+    front, behind = _pairs(small, coarse, inside > 0, reach == 0, unsure > 0)
+    unsure = cv2.resize(unsure, (width, height), interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.nonzero(unsure)
+    front, behind = (
+        cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)[rows, columns].T
+        for plane in (front, behind)
+    )
+    shown = image[rows, columns].T.astype(np.float32)
+    alpha, misfit, apart = _explained(shown, front, behind)
+    trust = apart / (apart + 3 * _APART**2) * np.exp(misfit * (-0.5 / (3 * _MISFIT**2)))
+    before = first[rows, columns]
+    matte = first.copy()
+    matte[rows, columns] = before + trust * (alpha - before)
+    return matte
+
+
+def _disc(radius: float) -> Array:
+    side = 2 * max(1, round(radius)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+
+
+def _explained(shown: Array, front: Array, behind: Array) -> tuple[Array, Array, Array]:
+    """Alpha (n,), squared misfit (n,) and squared distance of the colors (n,), each of (3, n)."""
+    across = front - behind
+    apart = np.einsum("cn,cn->n", across, across)
+    rest = shown - behind
+    alpha = np.einsum("cn,cn->n", rest, across)
+    alpha /= apart + np.float32(_NOISE)
+    np.clip(alpha, 0, 1, out=alpha)
+    rest -= alpha * across
+    return alpha, np.einsum("cn,cn->n", rest, rest), apart
+
+
+def _pairs(
+    image: Array, coarse: Array, inside: Array, outside: Array, unsure: Array
+) -> tuple[Array, Array]:
+    """Subject and background color of each unsure pixel, (h, w, 3) float32 each."""
+    rows, columns = np.nonzero(unsure)
+    colors = image.reshape(-1, 3).astype(np.float32)
+    shown = colors[rows * image.shape[1] + columns].T.copy()
+    before = coarse[rows, columns]
+    step = max(1, round(_STEP * image.shape[1]))
+    fronts, behinds = (
+        [colors[near].T.copy() for near in _nearest(mask, rows, columns, step)]
+        for mask in (inside, outside)
+    )
+    least = np.full(len(rows), np.inf, np.float32)
+    best = [np.zeros_like(shown), np.zeros_like(shown)]
+    for front in fronts:
+        for behind in behinds:
+            alpha, cost, _ = _explained(shown, front, behind)
+            alpha -= before
+            alpha *= alpha
+            cost += np.float32(_PRIOR**2) * alpha
+            better = cost < least
+            np.copyto(least, cost, where=better)
+            for kept, new in zip(best, (front, behind), strict=True):
+                np.copyto(kept, new, where=better)
+    planes = []
+    for kept, mask in zip(best, (inside, outside), strict=True):
+        plane = image.astype(np.float32)
+        plane[rows, columns] = kept.T
+        # Over three pixels, among those that have a color of this kind.
+        weight = (mask | unsure).astype(np.float32)
+        total = cv2.blur(plane * weight[..., None], (3, 3))
+        planes.append(total / np.maximum(cv2.blur(weight, (3, 3)), 1e-3)[..., None])
+    return planes[0], planes[1]
+
+
+def _nearest(mask: Array, rows: Array, columns: Array, step: int) -> list[Array]:
+    """Flat indices (n,) of the nearest pixels of a mask, from each of `_PLACES` around pixels."""
+    height, width = mask.shape
+    _, labels = cv2.distanceTransformWithLabels(
+        1 - mask.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    at = np.flatnonzero(mask)
+    index = np.zeros(len(at) + 1, np.int64)
+    index[labels.reshape(-1)[at]] = at
+    return [
+        index[labels[(rows + step * y).clip(0, height - 1), (columns + step * x).clip(0, width - 1)]]
+        for y, x in _PLACES
+    ]
