@@ -6,10 +6,8 @@ measured. Columns:
 
     ms       CPU time of a frame on all threads, decoding and writing included
     error    mean alpha error in the edge band, of 255 (known mattes only)
-    halo     mean color error of soft pixels on white and on black, of 255 (known mattes only);
-             pixels that are soft in the matte or in the known one
-    rim      share of the soft pixels' opacity whose color is nearer to the background than to the
-             subject, percent (videos)
+    halo     color error on white and on black, per soft pixel, of 255 (known mattes only)
+    rim      background color left in soft pixels, weighted by opacity, of 255 (videos)
     flicker  mean change of the matte's edge band after the motion is removed, of 255; of its
              error for known mattes
     spikes   pixels of thin parts that only one frame has, per frame
@@ -49,7 +47,7 @@ SOFT = (5, 250)  # of 255
 THIN = 4  # px: structures narrower than twice this are thin
 SHOULDERS = 2 / 3  # of the height
 UNITS = {
-    "ms": "ms", "error": "of 255", "halo": "of 255", "rim": "%", "flicker": "of 255",
+    "ms": "ms", "error": "of 255", "halo": "of 255", "rim": "of 255", "flicker": "of 255",
     "spikes": "px", "low": "px",
 }  # fmt: skip
 
@@ -76,7 +74,7 @@ def measure(clip: MatteClip, folder: Path) -> dict[str, float]:
         found["halo"] = float(np.mean([_halo(*row) for row in rows]))
     else:
         rows = zip(images, colors, mattes, strict=True)
-        found["rim"] = 100 * float(np.nanmean([_rim(*row) for row in list(rows)[::4]]))
+        found["rim"] = float(np.nanmean([_rim(*row) for row in list(rows)[::4]]))
     return found | _over_time(images, mattes, clip.alpha)
 
 
@@ -93,27 +91,37 @@ def _soft(matte: Array) -> Array:
 
 
 def _halo(color: Array, matte: Array, true_color: Array, true_matte: Array) -> float:
-    """Mean absolute color error of soft pixels on white and on black."""
-    at = _soft(matte) | _soft(true_matte)
+    """Absolute color error on white and on black, per pixel that is soft in the known matte.
+
+    The sum is over all pixels that are soft in either matte, or differ. The number of known soft
+    pixels divides it, so that a haze cannot dilute the error.
+    """
+    apart = np.abs(matte.astype(int) - true_matte) > SOFT[0]
+    at = _soft(matte) | _soft(true_matte) | apart
     pairs = ((color, matte), (true_color, true_matte))
     errors = []
     for ground in (0, 255):
         ours, theirs = (
             c[at] * (a[at, None] / 255.0) + ground * (1 - a[at, None] / 255.0) for c, a in pairs
         )
-        errors.append(np.abs(ours - theirs).mean())
+        errors.append(np.abs(ours - theirs).mean(1).sum() / _soft(true_matte).sum())
     return float(np.mean(errors))
 
 
 def _rim(image: Array, color: Array, matte: Array) -> float:
-    """Share of the soft opacity whose color is nearer to local background than to the subject."""
+    """Background color that soft pixels keep, weighted by their opacity.
+
+    It is the part of a pixel's color, from the most similar subject color within 20 px, that points
+    to the most similar background color.
+    """
     kernel = np.ones((9, 9), np.uint8)
     inside = cv2.erode((matte == 255).astype(np.uint8), kernel) > 0
     outside = cv2.erode((matte == 0).astype(np.uint8), kernel) > 0
-    rows, columns = np.nonzero(_soft(matte))
+    edge = (matte > SOFT[0]) & (cv2.dilate(outside.astype(np.uint8), np.ones((19, 19))) > 0)
+    rows, columns = np.nonzero(edge)
     if not len(rows):
         return float("nan")
-    window, least = 20, []
+    window, left = 20, []
     padded = [
         np.pad(np.where(where[..., None], image, -1000).astype(np.float32),
                ((window, window), (window, window), (0, 0)), constant_values=-1000)
@@ -123,11 +131,16 @@ def _rim(image: Array, color: Array, matte: Array) -> float:
     for r, c in zip(rows[chosen], columns[chosen], strict=True):
         own = color[r, c].astype(np.float32)
         near = [p[r : r + 2 * window + 1 : 2, c : c + 2 * window + 1 : 2] for p in padded]
-        least.append([np.abs(n - own).sum(-1).min() for n in near])
-    distance = np.array(least)
-    valid = (distance < 765).all(1)
+        pair = []
+        for pixels in near:
+            distance = np.abs(pixels - own).sum(-1)
+            least = np.unravel_index(distance.argmin(), distance.shape)
+            pair.append(pixels[least] if distance[least] < 765 else np.full(3, np.nan))
+        across = pair[1] - pair[0]
+        left.append(max((own - pair[0]) @ across, 0) / max(np.linalg.norm(across), 1))
     share = matte[rows[chosen], columns[chosen]].astype(float)
-    return float((share * (distance[:, 1] < distance[:, 0]))[valid].sum() / share[valid].sum())
+    valid = ~np.isnan(left)
+    return float((share * left)[valid].sum() / share[valid].sum())
 
 
 def _over_time(images: list[Array], mattes: list[Array], known: Array | None) -> dict[str, float]:

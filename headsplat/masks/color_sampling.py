@@ -24,6 +24,8 @@ _NOISE = 75.0
 _APART = 40.0
 # Color error per channel at which a pair is no longer believed.
 _MISFIT = 8.0
+# Weight of the near colors' own variance against a pixel's squared distance from them.
+_SPREAD = 1.0
 # Error, in steps of 256, that a difference of one between alpha and the first matte counts as.
 _PRIOR = 40.0
 
@@ -47,17 +49,18 @@ def sampled_matte(image: Array, first: Array) -> Array:
     if not inside.any() or reach.all():
         return first
     unsure = reach - inside
-    front, behind = _pairs(small, coarse, inside > 0, reach == 0, unsure > 0)
+    front, behind, odd = _pairs(small, coarse, inside > 0, reach == 0, unsure > 0)
     unsure = cv2.resize(unsure, (width, height), interpolation=cv2.INTER_NEAREST)
     rows, columns = np.nonzero(unsure)
-    front, behind = (
+    front, behind, odd = (
         cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)[rows, columns].T
-        for plane in (front, behind)
+        for plane in (front, behind, odd)
     )
     shown = image[rows, columns].T.astype(np.float32)
     alpha, misfit, apart = _explained(shown, front, behind)
     trust = apart / (apart + 3 * _APART**2) * np.exp(misfit * (-0.5 / (3 * _MISFIT**2)))
     before = first[rows, columns]
+    trust *= np.where(alpha > before, odd[1], odd[0])
     matte = first.copy()
     matte[rows, columns] = before + trust * (alpha - before)
     return matte
@@ -82,8 +85,8 @@ def _explained(shown: Array, front: Array, behind: Array) -> tuple[Array, Array,
 
 def _pairs(
     image: Array, coarse: Array, inside: Array, outside: Array, unsure: Array
-) -> tuple[Array, Array]:
-    """Subject and background color of each unsure pixel, (h, w, 3) float32 each."""
+) -> tuple[Array, Array, Array]:
+    """Subject and background colors (h, w, 3), and oddity (h, w, 2) of each unsure pixel."""
     rows, columns = np.nonzero(unsure)
     colors = image.reshape(-1, 3).astype(np.float32)
     shown = colors[rows * image.shape[1] + columns].T.copy()
@@ -105,6 +108,9 @@ def _pairs(
             np.copyto(least, cost, where=better)
             for kept, new in zip(best, (front, behind), strict=True):
                 np.copyto(kept, new, where=better)
+    odd = np.zeros((*unsure.shape, 2), np.float32)
+    for k, colors in enumerate((fronts, behinds)):
+        odd[rows, columns, k] = _oddity(shown, np.stack(colors))
     planes = []
     for kept, mask in zip(best, (inside, outside), strict=True):
         plane = image.astype(np.float32)
@@ -113,7 +119,18 @@ def _pairs(
         weight = (mask | unsure).astype(np.float32)
         total = cv2.blur(plane * weight[..., None], (3, 3))
         planes.append(total / np.maximum(cv2.blur(weight, (3, 3)), 1e-3)[..., None])
-    return planes[0], planes[1]
+    return planes[0], planes[1], odd
+
+
+def _oddity(shown: Array, colors: Array) -> Array:
+    """How surely pixels (3, n) are none of some near colors (k, 3, n): 0 to 1, (n,).
+
+    It is 0 where a pixel differs less from one of them than they differ among themselves.
+    """
+    mean = colors.mean(0)
+    spread = np.square(colors - mean).sum((0, 1)) * np.float32(1 / len(colors))
+    apart = np.square(colors - shown).sum(1).min(0)
+    return apart / (apart + np.float32(_SPREAD) * spread + np.float32(_NOISE))
 
 
 def _nearest(mask: Array, rows: Array, columns: Array, step: int) -> list[Array]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.mask_model import AUTO
 from headsplat.masks.matting_models import MATTING_MODELS, MatteOptions
+from headsplat.masks.steady import SteadyMattes
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
@@ -96,17 +97,28 @@ def matte_chunk(
         publish(out) as temporary,
         FrameZipWriter(temporary, ".png") as pack,
     ):
-        before = earlier.ids[max(len(earlier.ids) - matting.warm_up, 0) :]
-        warm_up = [decode_rgb(earlier.read(frame_id)) for frame_id in before]
-        for k in range(0, len(warm_up), matting.batch):
-            matting.begin(warm_up[k : k + matting.batch])
-        mattes = overlapped(
-            store.ids,
-            lambda frame_id: decode_rgb(store.read(frame_id)),
-            matting.begin,
-            lambda _, begun: encode_png(matting.finish(begun)),
-            matting.batch,
-            threads,
-        )
-        for frame_id, data in progress(mattes, len(store.ids), "matte"):
-            pack.add(frame_id, data)
+        steady = SteadyMattes(temporal_window)
+        needed = matting.warm_up + temporal_window
+        before = earlier.ids[max(len(earlier.ids) - needed, 0) :]
+        silent = set(before[: max(len(before) - temporal_window, 0)])
+
+        def finish(frame_id: int, begun: tuple[np.ndarray, Any]) -> tuple[np.ndarray, np.ndarray]:
+            image, pending = begun
+            # Frames that only set the state of the model need no matte.
+            return image, image if frame_id in silent else matting.finish(pending)
+
+        for source, ids in ((earlier, before), (store, store.ids)):
+            mattes = overlapped(
+                ids,
+                lambda frame_id, source=source: decode_rgb(source.read(frame_id)),
+                lambda images: list(zip(images, matting.begin(images), strict=True)),
+                finish,
+                matting.batch,
+                threads,
+            )
+            for frame_id, (image, matte) in progress(mattes, len(ids), "matte"):
+                if frame_id in silent:
+                    continue
+                final = steady(image, matte)
+                if source is store:
+                    pack.add(frame_id, encode_png(final))

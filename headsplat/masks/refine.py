@@ -74,17 +74,21 @@ def refine_edges(image: np.ndarray, coarse: np.ndarray, radius: float) -> np.nda
         within `radius` of the coarse mask's border.
     """
     height, width = image.shape[:2]
-    full = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    reach = round(radius * width / _REFERENCE_SIZE)
-    if reach == 0:
+    if round(radius * width / _REFERENCE_SIZE) == 0:
+        full = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         return _stretch_contrast(full, _CLEAR, _SOLID)
-    filter_radius = max(1, round(_RADIUS_SHARE * reach))
-    guided = GuidedFilter(image, filter_radius, _EDGE_CONTRAST * 255.0**2, scale=0.5)
-    edges = guided(_stretch_contrast(guided(full), *_DECIDED))
+    half = (max(width // 2, 1), max(height // 2, 1))
+    guide = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(coarse, half, interpolation=cv2.INTER_CUBIC)
+    reach = max(1, round(radius * half[0] / _REFERENCE_SIZE))
+    filter_radius = max(1, round(2 * _RADIUS_SHARE * reach))
+    guided = GuidedFilter(guide, filter_radius, _EDGE_CONTRAST * 255.0**2)
+    edges = guided(_stretch_contrast(guided(mask), *_DECIDED))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    inside = cv2.erode((full > _SOLID).astype(np.uint8), kernel) > 0
-    reachable = cv2.dilate((full > _CLEAR).astype(np.uint8), kernel)
-    return np.where(inside, np.float32(1), _stretch_contrast(edges, *_FINAL) * reachable)
+    inside = cv2.erode((mask > _SOLID).astype(np.uint8), kernel) > 0
+    reachable = cv2.dilate((mask > _CLEAR).astype(np.uint8), kernel)
+    edges = np.where(inside, np.float32(1), _stretch_contrast(edges, *_FINAL) * reachable)
+    return cv2.resize(edges, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _stretch_contrast(mask: np.ndarray, low: float, high: float) -> np.ndarray:

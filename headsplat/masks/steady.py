@@ -1,0 +1,95 @@
+"""Mattes that do not flicker: a median over earlier frames, aligned by optical flow.
+
+What a matte shows in one frame and in no neighbor, such as a spike at a shoulder, is no part of the
+subject. Earlier mattes are moved along the dense flow between the images. A matte then takes the
+median of itself and of those that still show the same colors; where the scene changed, it stays.
+"""
+
+import cv2
+import numpy as np
+
+Array = np.ndarray
+
+_FLOW_SIZE = 256  # px, width of the images that the flow is computed on
+# Difference in brightness (of 256, mean over 5x5 pixels) at which an aligned frame counts 0.6.
+_SAME_COLOR = 5.0
+_WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOR) ** 2)
+
+
+class SteadyMattes:
+    """Temporal filter of the mattes of a clip, which come in order.
+
+    Only the last `window` frames count, so the result does not depend on the division into chunks
+    when as many frames warm it up.
+
+    Args:
+        window: number of earlier frames; 0 leaves the mattes as they are.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._gray: Array | None = None
+        # Aligned with the last frame, one per channel, newest first.
+        self._mattes = self._grays = np.empty((0, 0, 0), np.uint8)
+
+    def __call__(self, image: Array, matte: Array) -> Array:
+        """Steady the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            matte: (H, W) uint8 of the same frame.
+
+        Returns:
+            (H, W) uint8.
+        """
+        if not self._window:
+            return matte
+        gray = _reduced(image)
+        known = self._gray is not None and self._mattes.shape[:2] == matte.shape
+        if known:
+            self._align(gray)
+            steady = self._median(gray, matte)
+            self._mattes = np.dstack([matte, self._mattes[..., : self._window - 1]])
+            self._grays = np.dstack([gray, self._grays[..., : self._window - 1]])
+        else:
+            steady, self._mattes, self._grays = matte, matte[..., None], gray[..., None]
+        self._gray = gray
+        return steady
+
+    def _align(self, gray: Array) -> None:
+        """Move everything that is kept from the last frame onto a new one."""
+        flow = self._flow.calc(gray, self._gray, None)
+        self._grays = _moved(self._grays, flow)
+        height, width = self._mattes.shape[:2]
+        scale = np.float32([width / gray.shape[1], height / gray.shape[0]])
+        self._mattes = _moved(self._mattes, cv2.resize(flow, (width, height)) * scale)
+
+    def _median(self, gray: Array, matte: Array) -> Array:
+        """The matte where it changed beside its median over time."""
+        low, high = self._mattes.min(2), self._mattes.max(2)
+        rows, columns = np.nonzero((np.minimum(low, matte) != np.maximum(high, matte)))
+        own = matte[rows, columns].astype(np.float32)[:, None]
+        change = np.dstack([cv2.absdiff(gray, g) for g in cv2.split(self._grays)])
+        change = cv2.blur(change, (5, 5)).reshape(*gray.shape, -1)
+        at = rows * gray.shape[0] // matte.shape[0], columns * gray.shape[1] // matte.shape[1]
+        past = self._mattes[rows, columns] - own
+        votes = np.concatenate([own, own + _WEIGHT[change[at]] * past], 1)
+        steady = matte.copy()
+        steady[rows, columns] = np.rint(np.median(votes, 1))
+        return steady
+
+
+def _reduced(image: Array) -> Array:
+    """(h, w) uint8 brightness of an image, `_FLOW_SIZE` wide."""
+    height = max(16, round(_FLOW_SIZE * image.shape[0] / image.shape[1]))
+    small = cv2.resize(image, (_FLOW_SIZE, height), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+
+
+def _moved(planes: Array, flow: Array) -> Array:
+    """Planes (H, W, k) uint8, each sampled where a flow (H, W, 2) points to."""
+    height, width = planes.shape[:2]
+    places = flow + np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+    moved = cv2.remap(planes, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return moved.reshape(height, width, -1)
