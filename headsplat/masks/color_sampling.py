@@ -44,34 +44,36 @@ def sampled_matte(image: Array, first: Array) -> Array:
     half = (max(width // 2, 1), max(height // 2, 1))
     small = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
     coarse = cv2.resize(first, half, interpolation=cv2.INTER_AREA)
-    inside = cv2.erode((coarse > _SOLID).astype(np.uint8), _disc(_INSIDE * half[0]))
-    reach = cv2.dilate((coarse > _CLEAR).astype(np.uint8), _disc(_OUTSIDE * half[0]))
+    inside = cv2.erode((coarse > _SOLID).astype(np.uint8), disc(_INSIDE * half[0]))
+    reach = cv2.dilate((coarse > _CLEAR).astype(np.uint8), disc(_OUTSIDE * half[0]))
     if not inside.any() or reach.all():
         return first
     unsure = reach - inside
     front, behind, odd = _pairs(small, coarse, inside > 0, reach == 0, unsure > 0)
     unsure = cv2.resize(unsure, (width, height), interpolation=cv2.INTER_NEAREST)
-    rows, columns = np.nonzero(unsure)
+    at = np.flatnonzero(unsure)
+    rows, columns = np.divmod(at, width)
+    near = rows * half[1] // height * half[0] + columns * half[0] // width
     front, behind, odd = (
-        cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)[rows, columns].T
-        for plane in (front, behind, odd)
+        plane.reshape(-1, plane.shape[2])[near].T for plane in (front, behind, odd)
     )
-    shown = image[rows, columns].T.astype(np.float32)
-    alpha, misfit, apart = _explained(shown, front, behind)
+    shown = image.reshape(-1, 3)[at].T.astype(np.float32)
+    alpha, misfit, apart = explained(shown, front, behind)
     trust = apart / (apart + 3 * _APART**2) * np.exp(misfit * (-0.5 / (3 * _MISFIT**2)))
-    before = first[rows, columns]
-    trust *= np.where(alpha > before, odd[1], odd[0])
     matte = first.copy()
-    matte[rows, columns] = before + trust * (alpha - before)
-    return matte
+    before = matte.reshape(-1)[at]
+    trust *= np.where(alpha > before, odd[1], odd[0])
+    matte.reshape(-1)[at] = before + trust * (alpha - before)
+    return ((matte - _CLEAR) * np.float32(1 / (1 - 2 * _CLEAR))).clip(0, 1)
 
 
-def _disc(radius: float) -> Array:
+def disc(radius: float) -> Array:
+    """Structuring element of a radius in px, at least one."""
     side = 2 * max(1, round(radius)) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
-def _explained(shown: Array, front: Array, behind: Array) -> tuple[Array, Array, Array]:
+def explained(shown: Array, front: Array, behind: Array) -> tuple[Array, Array, Array]:
     """Alpha (n,), squared misfit (n,) and squared distance of the colors (n,), each of (3, n)."""
     across = front - behind
     apart = np.einsum("cn,cn->n", across, across)
@@ -93,21 +95,21 @@ def _pairs(
     before = coarse[rows, columns]
     step = max(1, round(_STEP * image.shape[1]))
     fronts, behinds = (
-        [colors[near].T.copy() for near in _nearest(mask, rows, columns, step)]
+        [colors[near].T.copy() for near in nearest_pixels(mask, rows, columns, step)]
         for mask in (inside, outside)
     )
-    least = np.full(len(rows), np.inf, np.float32)
-    best = [np.zeros_like(shown), np.zeros_like(shown)]
-    for front in fronts:
-        for behind in behinds:
-            alpha, cost, _ = _explained(shown, front, behind)
+    best = [fronts[0], behinds[0]]
+    for k, colors in enumerate((fronts, behinds)):
+        # One of the two is searched while the other stays; all pairs would take twice the time.
+        kept, least = colors[0].copy(), np.full(len(rows), np.inf, np.float32)
+        for color in colors:
+            alpha, cost, _ = explained(shown, *((color, best[1]) if k == 0 else (best[0], color)))
             alpha -= before
-            alpha *= alpha
-            cost += np.float32(_PRIOR**2) * alpha
+            cost += np.float32(_PRIOR**2) * alpha * alpha
             better = cost < least
             np.copyto(least, cost, where=better)
-            for kept, new in zip(best, (front, behind), strict=True):
-                np.copyto(kept, new, where=better)
+            np.copyto(kept, color, where=better)
+        best[k] = kept
     odd = np.zeros((*unsure.shape, 2), np.float32)
     for k, colors in enumerate((fronts, behinds)):
         odd[rows, columns, k] = _oddity(shown, np.stack(colors))
@@ -133,8 +135,15 @@ def _oddity(shown: Array, colors: Array) -> Array:
     return apart / (apart + np.float32(_SPREAD) * spread + np.float32(_NOISE))
 
 
-def _nearest(mask: Array, rows: Array, columns: Array, step: int) -> list[Array]:
-    """Flat indices (n,) of the nearest pixels of a mask, from each of `_PLACES` around pixels."""
+def nearest_pixels(mask: Array, rows: Array, columns: Array, step: int) -> list[Array]:
+    """Flat indices (n,) of the nearest pixels of a mask, from places around some pixels.
+
+    Args:
+        mask: (h, w) uint8 or bool, not empty.
+        rows: (n,) of the pixels.
+        columns: (n,) likewise.
+        step: distance of the places from the pixel, px; 0 for the pixel alone.
+    """
     height, width = mask.shape
     _, labels = cv2.distanceTransformWithLabels(
         1 - mask.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -142,7 +151,8 @@ def _nearest(mask: Array, rows: Array, columns: Array, step: int) -> list[Array]
     at = np.flatnonzero(mask)
     index = np.zeros(len(at) + 1, np.int64)
     index[labels.reshape(-1)[at]] = at
+    places = _PLACES if step else _PLACES[:1]
     return [
         index[labels[(rows + step * y).clip(0, height - 1), (columns + step * x).clip(0, width - 1)]]
-        for y, x in _PLACES
+        for y, x in places
     ]

@@ -11,8 +11,8 @@ import numpy as np
 Array = np.ndarray
 
 _FLOW_SIZE = 256  # px, width of the images that the flow is computed on
-# Difference in brightness (of 256, mean over 5x5 pixels) at which an aligned frame counts 0.6.
-_SAME_COLOR = 5.0
+# Difference in brightness (of 256, mean over 3x3 pixels) at which an aligned frame counts 0.6.
+_SAME_COLOR = 4.0
 _WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOR) ** 2)
 
 
@@ -67,16 +67,21 @@ class SteadyMattes:
 
     def _median(self, gray: Array, matte: Array) -> Array:
         """The matte where it changed beside its median over time."""
-        low, high = self._mattes.min(2), self._mattes.max(2)
-        rows, columns = np.nonzero((np.minimum(low, matte) != np.maximum(high, matte)))
-        own = matte[rows, columns].astype(np.float32)[:, None]
-        change = np.dstack([cv2.absdiff(gray, g) for g in cv2.split(self._grays)])
-        change = cv2.blur(change, (5, 5)).reshape(*gray.shape, -1)
-        at = rows * gray.shape[0] // matte.shape[0], columns * gray.shape[1] // matte.shape[1]
-        past = self._mattes[rows, columns] - own
-        votes = np.concatenate([own, own + _WEIGHT[change[at]] * past], 1)
+        low = high = matte
+        for plane in cv2.split(self._mattes):
+            low, high = cv2.min(low, plane), cv2.max(high, plane)
+        at = np.flatnonzero(cv2.compare(low, high, cv2.CMP_NE))
+        own = matte.reshape(-1)[at].astype(np.float32)
+        change = [cv2.blur(cv2.absdiff(gray, g), (3, 3)) for g in cv2.split(self._grays)]
+        rows, columns = np.divmod(at, matte.shape[1])
+        near = rows * gray.shape[0] // matte.shape[0] * gray.shape[1]
+        near += columns * gray.shape[1] // matte.shape[1]
+        votes = [own]
+        for k, plane in enumerate(change):
+            past = self._mattes.reshape(-1, len(change))[at, k] - own
+            votes.append(own + _WEIGHT[plane.reshape(-1)[near]] * past)
         steady = matte.copy()
-        steady[rows, columns] = np.rint(np.median(votes, 1))
+        steady.reshape(-1)[at] = np.rint(np.median(np.stack(votes, 1), 1))
         return steady
 
 

@@ -1,0 +1,107 @@
+"""Loose hair outside a matte: thin lines of the subject's color on a smoother background.
+
+A background out of focus has no lines as thin as a hair. Closing the image removes dark lines,
+opening it removes bright ones, so one of the two shows the background behind a line. The line's
+place between that color and the nearest color of the subject is its alpha.
+"""
+
+import cv2
+import numpy as np
+
+from headsplat.masks.color_sampling import disc, explained, nearest_pixels
+
+Array = np.ndarray
+
+_RING = 30 / 512  # reach outside the subject, over the image width
+_LINE = 7 / 512  # width below which something is a line, likewise
+_SOLID = 0.97
+_LUMINANCE = np.float32([0.299, 0.587, 0.114])
+# Color difference per channel of subject and background at which a line is half trusted, and color
+# error at which it is no longer believed.
+_APART, _MISFIT = 30.0, 20.0
+# Squared color difference (sum over channels) of noise, and most that one pixel adds to the
+# roughness of the background, which hides lines.
+_NOISE, _MOST = 60.0, 3 * 40.0**2
+# Evidence below which a pixel is background, above which its color alone decides.
+_EVIDENCE = 0.15, 0.6
+# Alpha above which pixels connect. Lines that do not reach the subject are cleared.
+_CONNECTED = 0.15
+
+
+def add_strands(image: Array, matte: Array) -> Array:
+    """Add loose hair to a matte.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        matte: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W) float32, nowhere below `matte`.
+    """
+    height, width = matte.shape
+    half = (max(width // 2, 1), max(height // 2, 1))
+    coarse = cv2.resize(matte, half, interpolation=cv2.INTER_AREA)
+    solid = cv2.erode((coarse > _SOLID).astype(np.uint8), np.ones((5, 5), np.uint8))
+    body = cv2.morphologyEx((coarse > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5)))
+    ring = cv2.dilate(body, disc(_RING * half[0])) - cv2.erode(body, np.ones((3, 3), np.uint8))
+    if not solid.any() or not ring.any():
+        return matte
+    small = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+    around = np.zeros(small.shape, np.float32)
+    rows, columns = np.nonzero(ring)
+    (near,) = nearest_pixels(solid, rows, columns, 0)
+    around[rows, columns] = small.reshape(-1, 3)[near]
+    around = cv2.blur(around, (3, 3))
+    at = np.flatnonzero(cv2.resize(ring, (width, height), interpolation=cv2.INTER_NEAREST))
+    evidence, alpha = _lines(image, around, at)
+    low, high = _EVIDENCE
+    alpha *= ((evidence - low) / (high - low)).clip(0, 1)
+    whole = matte.copy()
+    np.maximum(alpha, whole.reshape(-1)[at], out=alpha)
+    whole.reshape(-1)[at] = alpha
+    return _connected(whole, matte)
+
+
+def _lines(image: Array, around: Array, at: Array) -> tuple[Array, Array]:
+    """Evidence (n,) that pixels belong to lines of the subject, and their alpha (n,).
+
+    Args:
+        image: (H, W, 3) uint8.
+        around: (h, w, 3) float32 colors of the subject near each pixel, at half the size.
+        at: (n,) flat indices of the pixels.
+    """
+    height, width = image.shape[:2]
+    line = np.ones((2 * round(_LINE * width / 2) + 1,) * 2, np.uint8)
+    shown, closed, opened = (
+        plane.reshape(-1, 3)[at].T.astype(np.float32)
+        for plane in (
+            image,
+            cv2.morphologyEx(image, cv2.MORPH_CLOSE, line),
+            cv2.morphologyEx(image, cv2.MORPH_OPEN, line),
+        )
+    )
+    rows, columns = np.divmod(at, width)
+    near = rows * around.shape[0] // height * around.shape[1] + columns * around.shape[1] // width
+    front = around.reshape(-1, 3)[near].T
+    dark = 2 * (_LUMINANCE @ front) < _LUMINANCE @ closed + _LUMINANCE @ opened
+    behind = np.where(dark, closed, opened)
+    alpha, misfit, apart = explained(shown, front, behind)
+    shown -= behind
+    change = np.einsum("cn,cn->n", shown, shown)
+    known = np.zeros((2, height * width), np.float32)
+    known[0, at], known[1, at] = np.minimum(change, _MOST), 1
+    side = 4 * len(line) + 3
+    total, count = (cv2.blur(p.reshape(height, width), (side, side)).reshape(-1)[at] for p in known)
+    evidence = np.exp(misfit * (-0.5 / (3 * _MISFIT**2)))
+    evidence *= apart / (apart + 3 * _APART**2)
+    return evidence * change / (change + total / count + _NOISE), alpha
+
+
+def _connected(whole: Array, matte: Array) -> Array:
+    """`whole` in the regions that hold some of the subject, `matte` elsewhere."""
+    count, labels = cv2.connectedComponents((whole > _CONNECTED).astype(np.uint8))
+    held = np.zeros(count, bool)
+    held[np.unique(labels[matte > 0.5])] = True
+    held[0] = False
+    kept = cv2.dilate(held[labels].astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.where(kept > 0, whole, matte)
