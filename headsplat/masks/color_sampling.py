@@ -44,13 +44,13 @@ def sampled_matte(image: Array, first: Array) -> Array:
     half = (max(width // 2, 1), max(height // 2, 1))
     small = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
     coarse = cv2.resize(first, half, interpolation=cv2.INTER_AREA)
-    inside = cv2.erode((coarse > _SOLID).astype(np.uint8), disc(_INSIDE * half[0]))
-    reach = cv2.dilate((coarse > _CLEAR).astype(np.uint8), disc(_OUTSIDE * half[0]))
-    if not inside.any() or reach.all():
+    inside = _far_from(coarse <= _SOLID, _INSIDE * half[0])
+    outside = _far_from(coarse > _CLEAR, _OUTSIDE * half[0])
+    if not inside.any() or not outside.any():
         return first
-    unsure = reach - inside
-    front, behind, odd = _pairs(small, coarse, inside > 0, reach == 0, unsure > 0)
-    unsure = cv2.resize(unsure, (width, height), interpolation=cv2.INTER_NEAREST)
+    unsure = ~(inside | outside)
+    front, behind, odd = _pairs(small, coarse, inside, outside, unsure)
+    unsure = cv2.resize(unsure.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     at = np.flatnonzero(unsure)
     rows, columns = np.divmod(at, width)
     near = rows * half[1] // height * half[0] + columns * half[0] // width
@@ -67,10 +67,9 @@ def sampled_matte(image: Array, first: Array) -> Array:
     return ((matte - _CLEAR) * np.float32(1 / (1 - 2 * _CLEAR))).clip(0, 1)
 
 
-def disc(radius: float) -> Array:
-    """Structuring element of a radius in px, at least one."""
-    side = 2 * max(1, round(radius)) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+def _far_from(mask: Array, distance: float) -> Array:
+    """Pixels farther than a distance from those of a mask, bool (h, w)."""
+    return cv2.distanceTransform(1 - mask.view(np.uint8), cv2.DIST_L2, 3) > distance
 
 
 def explained(shown: Array, front: Array, behind: Array) -> tuple[Array, Array, Array]:

@@ -8,7 +8,7 @@ place between that color and the nearest color of the subject is its alpha.
 import cv2
 import numpy as np
 
-from headsplat.masks.color_sampling import disc, explained, nearest_pixels
+from headsplat.masks.color_sampling import explained, nearest_pixels
 
 Array = np.ndarray
 
@@ -19,13 +19,17 @@ _LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # Color difference per channel of subject and background at which a line is half trusted, and color
 # error at which it is no longer believed.
 _APART, _MISFIT = 30.0, 20.0
+# Difference of the closed and the opened image, in the strongest channel, below which is no line.
+_LEAST_CONTRAST = 16
 # Squared color difference (sum over channels) of noise, and most that one pixel adds to the
 # roughness of the background, which hides lines.
 _NOISE, _MOST = 60.0, 3 * 40.0**2
 # Evidence below which a pixel is background, above which its color alone decides.
 _EVIDENCE = 0.15, 0.6
 # Alpha above which pixels connect. Lines that do not reach the subject are cleared.
-_CONNECTED = 0.15
+_CONNECTED = 0.1
+# Widths, over the head's, of rows where shoulders begin and from which on there is no loose hair.
+_SHOULDERS = 1.3, 1.6
 
 
 def add_strands(image: Array, matte: Array) -> Array:
@@ -43,7 +47,10 @@ def add_strands(image: Array, matte: Array) -> Array:
     coarse = cv2.resize(matte, half, interpolation=cv2.INTER_AREA)
     solid = cv2.erode((coarse > _SOLID).astype(np.uint8), np.ones((5, 5), np.uint8))
     body = cv2.morphologyEx((coarse > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5)))
-    ring = cv2.dilate(body, disc(_RING * half[0])) - cv2.erode(body, np.ones((3, 3), np.uint8))
+    reach = cv2.distanceTransform(1 - body, cv2.DIST_L2, 3) < _RING * half[0]
+    above = _above_shoulders(body)
+    reach &= above[:, None] > 0
+    ring = reach.astype(np.uint8) & (1 - cv2.erode(body, np.ones((3, 3), np.uint8)))
     if not solid.any() or not ring.any():
         return matte
     small = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
@@ -52,56 +59,78 @@ def add_strands(image: Array, matte: Array) -> Array:
     (near,) = nearest_pixels(solid, rows, columns, 0)
     around[rows, columns] = small.reshape(-1, 3)[near]
     around = cv2.blur(around, (3, 3))
-    at = np.flatnonzero(cv2.resize(ring, (width, height), interpolation=cv2.INTER_NEAREST))
-    evidence, alpha = _lines(image, around, at)
+    ring = cv2.resize(ring, (width, height), interpolation=cv2.INTER_NEAREST)
+    at, evidence, alpha = _lines(image, around, ring)
     low, high = _EVIDENCE
     alpha *= ((evidence - low) / (high - low)).clip(0, 1)
+    alpha *= above[at // width * half[1] // height]
     whole = matte.copy()
     np.maximum(alpha, whole.reshape(-1)[at], out=alpha)
     whole.reshape(-1)[at] = alpha
     return _connected(whole, matte)
 
 
-def _lines(image: Array, around: Array, at: Array) -> tuple[Array, Array]:
-    """Evidence (n,) that pixels belong to lines of the subject, and their alpha (n,).
+def _lines(image: Array, around: Array, ring: Array) -> tuple[Array, Array, Array]:
+    """Flat indices (n,) of pixels of lines, the evidence (n,) for them, and their alpha (n,).
 
     Args:
         image: (H, W, 3) uint8.
         around: (h, w, 3) float32 colors of the subject near each pixel, at half the size.
-        at: (n,) flat indices of the pixels.
+        ring: (H, W) uint8, 1 where lines are sought.
     """
-    height, width = image.shape[:2]
+    height, width = ring.shape
     line = np.ones((2 * round(_LINE * width / 2) + 1,) * 2, np.uint8)
-    shown, closed, opened = (
-        plane.reshape(-1, 3)[at].T.astype(np.float32)
-        for plane in (
-            image,
-            cv2.morphologyEx(image, cv2.MORPH_CLOSE, line),
-            cv2.morphologyEx(image, cv2.MORPH_OPEN, line),
-        )
-    )
+    closed = cv2.morphologyEx(image, cv2.MORPH_CLOSE, line)
+    opened = cv2.morphologyEx(image, cv2.MORPH_OPEN, line)
+    contrast = cv2.split(cv2.subtract(closed, opened))
+    strong = cv2.max(cv2.max(contrast[0], contrast[1]), contrast[2]) > _LEAST_CONTRAST
+    at = np.flatnonzero(ring.view(bool) & strong)
     rows, columns = np.divmod(at, width)
     near = rows * around.shape[0] // height * around.shape[1] + columns * around.shape[1] // width
-    front = around.reshape(-1, 3)[near].T
+    shown, closed, opened, front = (
+        colors.reshape(-1, 3)[index].T.astype(np.float32)
+        for colors, index in ((image, at), (closed, at), (opened, at), (around, near))
+    )
     dark = 2 * (_LUMINANCE @ front) < _LUMINANCE @ closed + _LUMINANCE @ opened
     behind = np.where(dark, closed, opened)
     alpha, misfit, apart = explained(shown, front, behind)
     shown -= behind
     change = np.einsum("cn,cn->n", shown, shown)
-    known = np.zeros((2, height * width), np.float32)
-    known[0, at], known[1, at] = np.minimum(change, _MOST), 1
-    side = 4 * len(line) + 3
-    total, count = (cv2.blur(p.reshape(height, width), (side, side)).reshape(-1)[at] for p in known)
+    rough = np.zeros(ring.shape, np.float32)
+    rough.reshape(-1)[at] = np.minimum(change, _MOST)
+    side = (4 * len(line) + 3,) * 2
+    rough = cv2.blur(rough, side).reshape(-1)[at]
+    rough /= cv2.blur(ring.astype(np.float32), side).reshape(-1)[at]
     evidence = np.exp(misfit * (-0.5 / (3 * _MISFIT**2)))
     evidence *= apart / (apart + 3 * _APART**2)
-    return evidence * change / (change + total / count + _NOISE), alpha
+    return at, evidence * change / (change + rough + _NOISE), alpha
+
+
+def _above_shoulders(body: Array) -> Array:
+    """Weight (h,) of each row, 1 at the head and 0 from the shoulders on; they have no hair.
+
+    Shoulders are the first rows that are much wider than the head, whose width is that of the
+    upper third of the body.
+    """
+    widths = np.count_nonzero(body, 1).astype(np.float32)
+    filled = np.flatnonzero(widths)
+    if not len(filled):
+        return widths
+    head = np.median(widths[filled[0] : filled[0] + len(filled) // 3 + 1])
+    low, high = _SHOULDERS
+    wide = (high - widths / max(head, 1)) / (high - low)
+    return np.minimum.accumulate(wide.clip(0, 1))
 
 
 def _connected(whole: Array, matte: Array) -> Array:
     """`whole` in the regions that hold some of the subject, `matte` elsewhere."""
-    count, labels = cv2.connectedComponents((whole > _CONNECTED).astype(np.uint8))
-    held = np.zeros(count, bool)
-    held[np.unique(labels[matte > 0.5])] = True
+    height, width = whole.shape
+    half = (max(width // 2, 1), max(height // 2, 1))
+    small = cv2.resize(whole, half, interpolation=cv2.INTER_AREA)
+    count, labels = cv2.connectedComponents((small > _CONNECTED).astype(np.uint8))
+    body = cv2.resize(matte, half, interpolation=cv2.INTER_AREA) > 0.5
+    held = np.bincount(labels[body], minlength=count) > 0
     held[0] = False
     kept = cv2.dilate(held[labels].astype(np.uint8), np.ones((3, 3), np.uint8))
+    kept = cv2.resize(kept, (width, height), interpolation=cv2.INTER_NEAREST)
     return np.where(kept > 0, whole, matte)
