@@ -10,7 +10,8 @@ measured. Columns:
     rim      background color left in soft pixels, weighted by opacity, of 255 (videos)
     flicker  mean change of the matte's edge band after the motion is removed, of 255; of its
              error for known mattes
-    spikes   pixels of thin parts that only one frame has, per frame
+    spikes   pixels of thin parts that only one frame has, per frame; for known mattes those that
+             are not near the subject's own hair
     low      spikes in the lower third, where the shoulders are
 
     python benchmarks/mattes.py --head work/heads/procedural.npz [--videos FOLDER] [--frames 60]
@@ -161,6 +162,8 @@ def _over_time(images: list[Array], mattes: list[Array], known: Array | None) ->
             change = np.abs(errors[1] - errors[0])[_band(known[k])]
         changes.append(change.mean())
         single = _single(mattes[k], before[0], after[0])
+        if known is not None:
+            single &= cv2.dilate(known[k], np.ones((5, 5), np.uint8)) < 64
         spikes.append(single.sum())
         low.append(single[int(SHOULDERS * len(single)) :].sum())
     means = {"flicker": changes, "spikes": spikes, "low": low}

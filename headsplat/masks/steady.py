@@ -13,6 +13,8 @@ Array = np.ndarray
 _FLOW_SIZE = 256  # px, width of the images that the flow is computed on
 # Difference in brightness (of 256, mean over 3x3 pixels) at which an aligned frame counts 0.6.
 _SAME_COLOR = 4.0
+# Motion between two frames, in px of the flow's images, that counts as fast.
+_FAST = 1.0
 _WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOR) ** 2)
 
 
@@ -48,8 +50,8 @@ class SteadyMattes:
         gray = _reduced(image)
         known = self._gray is not None and self._mattes.shape[:2] == matte.shape
         if known:
-            self._align(gray)
-            steady = self._median(gray, matte)
+            still = self._align(gray)
+            steady = self._median(gray, matte, still)
             self._mattes = np.dstack([matte, self._mattes[..., : self._window - 1]])
             self._grays = np.dstack([gray, self._grays[..., : self._window - 1]])
         else:
@@ -57,15 +59,21 @@ class SteadyMattes:
         self._gray = gray
         return steady
 
-    def _align(self, gray: Array) -> None:
-        """Move everything that is kept from the last frame onto a new one."""
+    def _align(self, gray: Array) -> Array:
+        """Move everything that is kept from the last frame onto a new one.
+
+        Returns:
+            (h, w) float32: 1 where nothing moves, 0 where it moves fast. Flow is least exact there,
+            and flicker is least seen.
+        """
         flow = self._flow.calc(gray, self._gray, None)
         self._grays = _moved(self._grays, flow)
         height, width = self._mattes.shape[:2]
         scale = np.float32([width / gray.shape[1], height / gray.shape[0]])
         self._mattes = _moved(self._mattes, cv2.resize(flow, (width, height)) * scale)
+        return np.exp(np.square(flow).sum(2) * np.float32(-0.5 / _FAST**2))
 
-    def _median(self, gray: Array, matte: Array) -> Array:
+    def _median(self, gray: Array, matte: Array, still: Array) -> Array:
         """The matte where it changed beside its median over time."""
         low = high = matte
         for plane in cv2.split(self._mattes):
@@ -76,10 +84,10 @@ class SteadyMattes:
         rows, columns = np.divmod(at, matte.shape[1])
         near = rows * gray.shape[0] // matte.shape[0] * gray.shape[1]
         near += columns * gray.shape[1] // matte.shape[1]
-        votes = [own]
+        votes, still = [own], still.reshape(-1)[near]
         for k, plane in enumerate(change):
             past = self._mattes.reshape(-1, len(change))[at, k] - own
-            votes.append(own + _WEIGHT[plane.reshape(-1)[near]] * past)
+            votes.append(own + still * _WEIGHT[plane.reshape(-1)[near]] * past)
         steady = matte.copy()
         steady.reshape(-1)[at] = np.rint(np.median(np.stack(votes, 1), 1))
         return steady
