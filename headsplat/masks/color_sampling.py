@@ -14,10 +14,14 @@ Array = np.ndarray
 # Alpha of a first matte above which a pixel may be sure subject, below which background.
 _SOLID, _CLEAR = 0.97, 0.03
 # Widths of the unsure band inside and outside the first matte's soft edge, over the image width.
-_INSIDE, _OUTSIDE = 3 / 512, 14 / 512
+_INSIDE, _OUTSIDE = 3 / 512, 10 / 512
 # Distance from a pixel of the places whose nearest sure pixels are candidates, likewise.
 _STEP = 7 / 512
 _PLACES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+# Widths, over the head's, of rows where shoulders begin and from which on there is no loose hair.
+_SHOULDERS = 1.3, 1.6
+# First alpha from which colors may raise it at shoulders.
+_BEGUN = 0.3
 # Squared color distance (sum over channels of 256 steps) of noise.
 _NOISE = 75.0
 # Color difference of subject and background, per channel, at which the samples are half trusted.
@@ -62,9 +66,27 @@ def sampled_matte(image: Array, first: Array) -> Array:
     trust = apart / (apart + 3 * _APART**2) * np.exp(misfit * (-0.5 / (3 * _MISFIT**2)))
     matte = first.copy()
     before = matte.reshape(-1)[at]
-    trust *= np.where(alpha > before, odd[1], odd[0])
+    loose = above_shoulders(coarse > 0.5)[rows * half[1] // height]
+    grows = odd[1] * np.maximum(loose, np.minimum(before / _BEGUN, 1))
+    trust *= np.where(alpha > before, grows, odd[0])
     matte.reshape(-1)[at] = before + trust * (alpha - before)
     return ((matte - _CLEAR) * np.float32(1 / (1 - 2 * _CLEAR))).clip(0, 1)
+
+
+def above_shoulders(body: Array) -> Array:
+    """Weight (h,) of each row, 1 at the head and 0 from the shoulders on; they have no hair.
+
+    Shoulders are the first rows that are much wider than the head, whose width is that of the
+    upper third of the body.
+    """
+    widths = np.count_nonzero(body, 1).astype(np.float32)
+    filled = np.flatnonzero(widths)
+    if not len(filled):
+        return widths
+    head = np.median(widths[filled[0] : filled[0] + len(filled) // 3 + 1])
+    low, high = _SHOULDERS
+    wide = (high - widths / max(head, 1)) / (high - low)
+    return np.minimum.accumulate(wide.clip(0, 1))
 
 
 def _far_from(mask: Array, distance: float) -> Array:

@@ -8,7 +8,7 @@ place between that color and the nearest color of the subject is its alpha.
 import cv2
 import numpy as np
 
-from headsplat.masks.color_sampling import explained, nearest_pixels
+from headsplat.masks.color_sampling import above_shoulders, explained, nearest_pixels
 
 Array = np.ndarray
 
@@ -18,7 +18,7 @@ _SOLID = 0.97
 _LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # Color difference per channel of subject and background at which a line is half trusted, and color
 # error at which it is no longer believed.
-_APART, _MISFIT = 30.0, 20.0
+_APART, _MISFIT = 30.0, 12.0
 # Difference of the closed and the opened image, in the strongest channel, below which is no line.
 _LEAST_CONTRAST = 16
 # Squared color difference (sum over channels) of noise, and most that one pixel adds to the
@@ -27,9 +27,7 @@ _NOISE, _MOST = 60.0, 3 * 40.0**2
 # Evidence below which a pixel is background, above which its color alone decides.
 _EVIDENCE = 0.15, 0.6
 # Alpha above which pixels connect. Lines that do not reach the subject are cleared.
-_CONNECTED = 0.1
-# Widths, over the head's, of rows where shoulders begin and from which on there is no loose hair.
-_SHOULDERS = 1.3, 1.6
+_CONNECTED = 0.2
 
 
 def add_strands(image: Array, matte: Array) -> Array:
@@ -48,7 +46,7 @@ def add_strands(image: Array, matte: Array) -> Array:
     solid = cv2.erode((coarse > _SOLID).astype(np.uint8), np.ones((5, 5), np.uint8))
     body = cv2.morphologyEx((coarse > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5)))
     reach = cv2.distanceTransform(1 - body, cv2.DIST_L2, 3) < _RING * half[0]
-    above = _above_shoulders(body)
+    above = above_shoulders(body)
     reach &= above[:, None] > 0
     ring = reach.astype(np.uint8) & (1 - cv2.erode(body, np.ones((3, 3), np.uint8)))
     if not solid.any() or not ring.any():
@@ -104,22 +102,6 @@ def _lines(image: Array, around: Array, ring: Array) -> tuple[Array, Array, Arra
     evidence = np.exp(misfit * (-0.5 / (3 * _MISFIT**2)))
     evidence *= apart / (apart + 3 * _APART**2)
     return at, evidence * change / (change + rough + _NOISE), alpha
-
-
-def _above_shoulders(body: Array) -> Array:
-    """Weight (h,) of each row, 1 at the head and 0 from the shoulders on; they have no hair.
-
-    Shoulders are the first rows that are much wider than the head, whose width is that of the
-    upper third of the body.
-    """
-    widths = np.count_nonzero(body, 1).astype(np.float32)
-    filled = np.flatnonzero(widths)
-    if not len(filled):
-        return widths
-    head = np.median(widths[filled[0] : filled[0] + len(filled) // 3 + 1])
-    low, high = _SHOULDERS
-    wide = (high - widths / max(head, 1)) / (high - low)
-    return np.minimum.accumulate(wide.clip(0, 1))
 
 
 def _connected(whole: Array, matte: Array) -> Array:
