@@ -14,7 +14,7 @@ Array = np.ndarray
 # Alpha of a first matte above which a pixel may be sure subject, below which background.
 _SOLID, _CLEAR = 0.97, 0.03
 # Widths of the unsure band inside and outside the first matte's soft edge, over the image width.
-_INSIDE, _OUTSIDE = 3 / 512, 10 / 512
+_INSIDE, _OUTSIDE = 3 / 512, 12 / 512
 # Distance from a pixel of the places whose nearest sure pixels are candidates, likewise.
 _STEP = 7 / 512
 _PLACES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))

@@ -13,6 +13,8 @@ Array = np.ndarray
 _FLOW_SIZE = 256  # px, width of the images that the flow is computed on
 # Difference in brightness (of 256, mean over 3x3 pixels) at which an aligned frame counts 0.6.
 _SAME_COLOR = 4.0
+# An aligned frame whose weight is above one over this counts fully.
+_SURE = 1.5
 # Motion between two frames, in px of the flow's images, that counts as fast.
 _FAST = 1.0
 _WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOR) ** 2)
@@ -87,7 +89,8 @@ class SteadyMattes:
         votes, still = [own], still.reshape(-1)[near]
         for k, plane in enumerate(change):
             past = self._mattes.reshape(-1, len(change))[at, k] - own
-            votes.append(own + still * _WEIGHT[plane.reshape(-1)[near]] * past)
+            weight = np.minimum(_SURE * still * _WEIGHT[plane.reshape(-1)[near]], 1)
+            votes.append(own + weight * past)
         steady = matte.copy()
         steady.reshape(-1)[at] = np.rint(np.median(np.stack(votes, 1), 1))
         return steady
