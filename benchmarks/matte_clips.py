@@ -133,9 +133,7 @@ def _subject(model: HeadModel, count: int) -> tuple[np.ndarray, np.ndarray]:
     shape = sample_identity(model)
     vertices = HeadGeometry(model).shaped(torch.as_tensor(shape)).numpy()
     pivot, _ = neck_end(model, vertices)
-    camera_t = np.array(
-        [0.0, pivot[1] + builtin.LOOK_ABOVE_NECK, builtin.DISTANCE - pivot[2]]
-    )
+    camera_t = np.array([0.0, pivot[1] + builtin.LOOK_ABOVE_NECK, builtin.DISTANCE - pivot[2]])
     performance = perform(compose_speech((FIRST + count) / FPS + 1), FPS)
     parameters = animate(performance, model, pivot, camera_t)
     torso = builtin._torso_motion(performance, pivot, camera_t)

@@ -218,8 +218,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for clip in clips(args.head, args.videos, Path(name), args.frames):
             found = measure(clip, Path(name))
-            print(f"{clip.name:<22}" + "".join(
-                f"{found[n]:>9.2f}" if n in found else f"{'':>9}" for n in UNITS), flush=True)
+            print(
+                f"{clip.name:<22}"
+                + "".join(f"{found[n]:>9.2f}" if n in found else f"{'':>9}" for n in UNITS),
+                flush=True,
+            )
             rows += [
                 {"what": f"{clip.name}: {n}", "value": round(v, 2), "unit": UNITS[n],
                  "target": None, "peer": None, "peer_value": None, "ratio": None, "machine": here}

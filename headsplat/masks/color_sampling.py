@@ -172,8 +172,8 @@ def nearest_pixels(mask: Array, rows: Array, columns: Array, step: int) -> list[
     at = np.flatnonzero(mask)
     index = np.zeros(len(at) + 1, np.int64)
     index[labels.reshape(-1)[at]] = at
-    places = _PLACES if step else _PLACES[:1]
-    return [
-        index[labels[(rows + step * y).clip(0, height - 1), (columns + step * x).clip(0, width - 1)]]
-        for y, x in places
-    ]
+    found = []
+    for y, x in _PLACES if step else _PLACES[:1]:
+        there = (rows + step * y).clip(0, height - 1), (columns + step * x).clip(0, width - 1)
+        found.append(index[labels[there]])
+    return found
