@@ -5,6 +5,8 @@ subject. Earlier mattes are moved along the dense flow between the images. A mat
 median of itself and of those that still show the same colors; where the scene changed, it stays.
 """
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -54,8 +56,8 @@ class SteadyMattes:
         if known:
             still = self._align(gray)
             steady = self._median(gray, matte, still)
-            self._mattes = np.dstack([matte, self._mattes[..., : self._window - 1]])
-            self._grays = np.dstack([gray, self._grays[..., : self._window - 1]])
+            self._mattes = cv2.merge([matte, *cv2.split(self._mattes)[: self._window - 1]])
+            self._grays = cv2.merge([gray, *cv2.split(self._grays)[: self._window - 1]])
         else:
             steady, self._mattes, self._grays = matte, matte[..., None], gray[..., None]
         self._gray = gray
@@ -72,7 +74,7 @@ class SteadyMattes:
         self._grays = _moved(self._grays, flow)
         height, width = self._mattes.shape[:2]
         scale = np.float32([width / gray.shape[1], height / gray.shape[0]])
-        self._mattes = _moved(self._mattes, cv2.resize(flow, (width, height)) * scale)
+        self._mattes = _moved(self._mattes, cv2.resize(flow * scale, (width, height)))
         return np.exp(np.square(flow).sum(2) * np.float32(-0.5 / _FAST**2))
 
     def _median(self, gray: Array, matte: Array, still: Array) -> Array:
@@ -86,11 +88,11 @@ class SteadyMattes:
         rows, columns = np.divmod(at, matte.shape[1])
         near = rows * gray.shape[0] // matte.shape[0] * gray.shape[1]
         near += columns * gray.shape[1] // matte.shape[1]
-        votes, still = [own], still.reshape(-1)[near]
+        votes, still = [own], _SURE * still.reshape(-1)[near]
+        past = self._mattes.reshape(-1, len(change))[at].T - own
         for k, plane in enumerate(change):
-            past = self._mattes.reshape(-1, len(change))[at, k] - own
-            weight = np.minimum(_SURE * still * _WEIGHT[plane.reshape(-1)[near]], 1)
-            votes.append(own + weight * past)
+            weight = np.minimum(still * _WEIGHT[plane.reshape(-1)[near]], 1)
+            votes.append(own + weight * past[k])
         steady = matte.copy()
         steady.reshape(-1)[at] = np.rint(np.median(np.stack(votes, 1), 1))
         return steady
@@ -106,6 +108,13 @@ def _reduced(image: Array) -> Array:
 def _moved(planes: Array, flow: Array) -> Array:
     """Planes (H, W, k) uint8, each sampled where a flow (H, W, 2) points to."""
     height, width = planes.shape[:2]
-    places = flow + np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
-    moved = cv2.remap(planes, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(
+        planes, flow + _grid(width, height), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return moved.reshape(height, width, -1)
+
+
+@cache
+def _grid(width: int, height: int) -> Array:
+    """(height, width, 2) float32: x and y of each pixel."""
+    return np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
