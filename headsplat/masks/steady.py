@@ -1,8 +1,8 @@
-"""Mattes that do not flicker: a median over earlier frames, aligned by optical flow.
+"""Mattes that do not flicker: robust averages over earlier frames, aligned by optical flow.
 
 What a matte shows in one frame and in no neighbor, such as a spike at a shoulder, is no part of the
-subject. Earlier mattes are moved along the dense flow between the images. A matte then takes the
-median of itself and of those that still show the same colors; where the scene changed, it stays.
+subject. Earlier mattes are moved along the dense flow between the images. A matte is then pulled
+to the median over those that still show the same colors; where the scene changed, it stays.
 """
 
 from functools import cache
@@ -55,7 +55,7 @@ class SteadyMattes:
         known = self._gray is not None and self._mattes.shape[:2] == matte.shape
         if known:
             still = self._align(gray)
-            steady = self._median(gray, matte, still)
+            steady = self._filtered(gray, matte, still)
             self._mattes = cv2.merge([matte, *cv2.split(self._mattes)[: self._window - 1]])
             self._grays = cv2.merge([gray, *cv2.split(self._grays)[: self._window - 1]])
         else:
@@ -77,8 +77,8 @@ class SteadyMattes:
         self._mattes = _moved(self._mattes, cv2.resize(flow * scale, (width, height)))
         return np.exp(np.square(flow).sum(2) * np.float32(-0.5 / _FAST**2))
 
-    def _median(self, gray: Array, matte: Array, still: Array) -> Array:
-        """The matte where it changed beside its median over time."""
+    def _filtered(self, gray: Array, matte: Array, still: Array) -> Array:
+        """A matte, changed where it differs from the earlier ones."""
         low = high = matte
         for plane in cv2.split(self._mattes):
             low, high = cv2.min(low, plane), cv2.max(high, plane)
@@ -88,14 +88,28 @@ class SteadyMattes:
         rows, columns = np.divmod(at, matte.shape[1])
         near = rows * gray.shape[0] // matte.shape[0] * gray.shape[1]
         near += columns * gray.shape[1] // matte.shape[1]
-        votes, still = [own], _SURE * still.reshape(-1)[near]
+        votes, still = [], _SURE * still.reshape(-1)[near]
         past = self._mattes.reshape(-1, len(change))[at].T - own
         for k, plane in enumerate(change):
             weight = np.minimum(still * _WEIGHT[plane.reshape(-1)[near]], 1)
             votes.append(own + weight * past[k])
         steady = matte.copy()
-        steady.reshape(-1)[at] = np.rint(np.median(np.stack(votes, 1), 1))
+        steady.reshape(-1)[at] = np.rint(_robust(own, np.stack(votes)))
         return steady
+
+
+def _robust(own: Array, past: Array) -> Array:
+    """Mean of two robust values (n,): the median, and `own` in the range of the earlier votes.
+
+    Neither lets through what one frame alone shows. The median flickers less; the range keeps thin
+    hair that some earlier frames show.
+
+    Args:
+        own: (n,) alpha of a frame.
+        past: (k, n) alpha of earlier frames.
+    """
+    median = np.median(np.concatenate([own[None], past]), 0)
+    return 0.5 * (median + own.clip(past.min(0), past.max(0)))
 
 
 def _reduced(image: Array) -> Array:
