@@ -2,7 +2,7 @@
 
 Two kinds of clips. The built-in subject with loose hair in front of four backgrounds has a known
 matte and known colors. Videos of a folder have none; there only what needs no ground truth is
-measured. Columns:
+measured. The peer is the network's mask without refinement. Columns:
 
     ms       CPU time of a frame on all threads, decoding and writing included
     error    mean alpha error in the edge band, of 255 (known mattes only)
@@ -43,6 +43,7 @@ from headsplat.runtime.files import write_json  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
 
 Array = np.ndarray
+PLAIN = MatteOptions(edge_radius=0.0, temporal_window=0)  # the network's mask, only stretched
 BAND = 8  # px on both sides of an outline
 SOFT = (5, 250)  # of 255
 THIN = 4  # px: structures narrower than twice this are thin
@@ -53,9 +54,8 @@ UNITS = {
 }  # fmt: skip
 
 
-def measure(clip: MatteClip, folder: Path) -> dict[str, float]:
+def measure(clip: MatteClip, folder: Path, options: MatteOptions) -> dict[str, float]:
     """The columns of one clip."""
-    options = MatteOptions()
     settings = ("mediapipe", options.edge_radius, options.temporal_window)
     out = folder / f"{clip.name} alpha.zip"
     start = time.process_time()
@@ -204,6 +204,20 @@ def clips(head: Path | None, videos: Path | None, folder: Path, count: int) -> I
             yield video_clip(video, folder, count)
         except UserError as error:
             print(f"{video.name}: {error}", file=sys.stderr)
+
+
+def row(what: str, value: float, peer: float, unit: str, here: str) -> dict[str, Any]:
+    """One line of the results."""
+    return {
+        "what": what,
+        "value": round(value, 2),
+        "unit": unit,
+        "target": None,
+        "peer": "the network's mask alone",
+        "peer_value": round(peer, 2),
+        "ratio": round(value / peer, 2) if peer else None,
+        "machine": here,
+    }
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ _SOLID, _CLEAR = 0.97, 0.03
 _INSIDE, _OUTSIDE = 3 / 512, 12 / 512
 # Distance from a pixel of the places whose nearest sure pixels are candidates, likewise.
 _STEP = 7 / 512
-_PLACES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+_PLACES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
 # Widths, over the head's, of rows where shoulders begin and from which on there is no loose hair.
 _SHOULDERS = 1.3, 1.6
 # First alpha from which colors may raise it at shoulders.
