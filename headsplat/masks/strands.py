@@ -12,7 +12,7 @@ from headsplat.masks.color_sampling import above_shoulders, explained, nearest_p
 
 Array = np.ndarray
 
-_RING = 30 / 512  # reach outside the subject, over the image width
+_RING = 40 / 512  # reach outside the subject, over the image width
 _LINE = 7 / 512  # width below which something is a line, likewise
 _SOLID = 0.97
 _LUMINANCE = np.float32([0.299, 0.587, 0.114])
@@ -26,8 +26,10 @@ _LEAST_CONTRAST = 16
 _NOISE, _MOST = 60.0, 3 * 40.0**2
 # Evidence below which a pixel is background, above which its color alone decides.
 _EVIDENCE = 0.15, 0.6
-# Alpha above which pixels connect. Lines that do not reach the subject are cleared.
-_CONNECTED = 0.2
+# Alpha above which pixels connect, and distances over the ring's width: within the first, lines
+# begin at the subject; none may reach the second.
+_CONNECTED = 0.12
+_ROOT, _END = 0.1, 0.9
 
 
 def add_strands(image: Array, matte: Array) -> Array:
@@ -45,7 +47,8 @@ def add_strands(image: Array, matte: Array) -> Array:
     coarse = cv2.resize(matte, half, interpolation=cv2.INTER_AREA)
     solid = cv2.erode((coarse > _SOLID).astype(np.uint8), np.ones((5, 5), np.uint8))
     body = cv2.morphologyEx((coarse > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5)))
-    reach = cv2.distanceTransform(1 - body, cv2.DIST_L2, 3) < _RING * half[0]
+    away = cv2.distanceTransform(1 - body, cv2.DIST_L2, 3) * np.float32(1 / (_RING * half[0]))
+    reach = away < 1
     above = above_shoulders(body)
     reach &= above[:, None] > 0
     ring = reach.astype(np.uint8) & (1 - cv2.erode(body, np.ones((3, 3), np.uint8)))
@@ -65,7 +68,7 @@ def add_strands(image: Array, matte: Array) -> Array:
     whole = matte.copy()
     np.maximum(alpha, whole.reshape(-1)[at], out=alpha)
     whole.reshape(-1)[at] = alpha
-    return _connected(whole, matte)
+    return _connected(whole, matte, away)
 
 
 def _lines(image: Array, around: Array, ring: Array) -> tuple[Array, Array, Array]:
@@ -104,15 +107,23 @@ def _lines(image: Array, around: Array, ring: Array) -> tuple[Array, Array, Arra
     return at, evidence * change / (change + rough + _NOISE), alpha
 
 
-def _connected(whole: Array, matte: Array) -> Array:
-    """`whole` in the regions that hold some of the subject, `matte` elsewhere."""
+def _connected(whole: Array, matte: Array, away: Array) -> Array:
+    """`whole` in lines that begin at the subject and end near it, `matte` elsewhere.
+
+    Args:
+        whole: (H, W) float32 matte with all lines.
+        matte: (H, W) float32 without them.
+        away: (h, w) float32 distance from the subject, 1 where the search ends; half the size.
+            Lines that go on there are edges of things in the background.
+    """
     height, width = whole.shape
-    half = (max(width // 2, 1), max(height // 2, 1))
+    half = away.shape[1], away.shape[0]
     small = cv2.resize(whole, half, interpolation=cv2.INTER_AREA)
-    count, labels = cv2.connectedComponents((small > _CONNECTED).astype(np.uint8))
-    body = cv2.resize(matte, half, interpolation=cv2.INTER_AREA) > 0.5
-    held = np.bincount(labels[body], minlength=count) > 0
-    held[0] = False
-    kept = cv2.dilate(held[labels].astype(np.uint8), np.ones((3, 3), np.uint8))
+    lines = (small > _CONNECTED) & (away > 0)
+    count, labels = cv2.connectedComponents(lines.astype(np.uint8))
+    rooted = np.bincount(labels[away < _ROOT], minlength=count) > 0
+    rooted &= np.bincount(labels[away > _END], minlength=count) == 0
+    rooted[0] = False
+    kept = cv2.dilate(rooted[labels].astype(np.uint8), np.ones((3, 3), np.uint8))
     kept = cv2.resize(kept, (width, height), interpolation=cv2.INTER_NEAREST)
     return np.where(kept > 0, whole, matte)
