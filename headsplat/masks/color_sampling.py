@@ -9,6 +9,8 @@ resolution; alpha is computed at the full one, so that it keeps single hairs.
 import cv2
 import numpy as np
 
+from headsplat.masks.refine import above_shoulders
+
 Array = np.ndarray
 
 # Alpha of a first matte above which a pixel may be sure subject, below which background.
@@ -18,8 +20,6 @@ _INSIDE, _OUTSIDE = 3 / 512, 12 / 512
 # Distance from a pixel of the places whose nearest sure pixels are candidates, likewise.
 _STEP = 7 / 512
 _PLACES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
-# Widths, over the head's, of rows where shoulders begin and from which on there is no loose hair.
-_SHOULDERS = 1.3, 1.6
 # First alpha from which colors may raise it at shoulders.
 _BEGUN = 0.3
 # Squared color distance (sum over channels of 256 steps) of noise.
@@ -71,22 +71,6 @@ def sampled_matte(image: Array, first: Array) -> Array:
     trust *= np.where(alpha > before, grows, odd[0])
     matte.reshape(-1)[at] = before + trust * (alpha - before)
     return ((matte - _CLEAR) * np.float32(1 / (1 - 2 * _CLEAR))).clip(0, 1)
-
-
-def above_shoulders(body: Array) -> Array:
-    """Weight (h,) of each row, 1 at the head and 0 from the shoulders on; they have no hair.
-
-    Shoulders are the first rows that are much wider than the head, whose width is that of the
-    upper third of the body.
-    """
-    widths = np.count_nonzero(body, 1).astype(np.float32)
-    filled = np.flatnonzero(widths)
-    if not len(filled):
-        return widths
-    head = np.median(widths[filled[0] : filled[0] + len(filled) // 3 + 1])
-    low, high = _SHOULDERS
-    wide = (high - widths / max(head, 1)) / (high - low)
-    return np.minimum.accumulate(wide.clip(0, 1))
 
 
 def _far_from(mask: Array, distance: float) -> Array:

@@ -8,7 +8,8 @@ place between that color and the nearest color of the subject is its alpha.
 import cv2
 import numpy as np
 
-from headsplat.masks.color_sampling import above_shoulders, explained, nearest_pixels
+from headsplat.masks.color_sampling import explained, nearest_pixels
+from headsplat.masks.refine import above_shoulders
 
 Array = np.ndarray
 
@@ -28,7 +29,7 @@ _NOISE, _MOST = 60.0, 3 * 40.0**2
 _EVIDENCE = 0.15, 0.6
 # Alpha above which pixels connect, and distances over the ring's width: within the first, lines
 # begin at the subject; none may reach the second.
-_CONNECTED = 0.12
+_CONNECTED = 0.2
 _ROOT, _END = 0.1, 0.9
 
 

@@ -11,7 +11,7 @@ from headsplat.frames.packs import FrameZipWriter
 from headsplat.masks.color_sampling import sampled_matte
 from headsplat.masks.foreground import foreground_colors
 from headsplat.masks.guided_filter import GuidedFilter
-from headsplat.masks.refine import refine_edges, remove_small_regions
+from headsplat.masks.refine import refine_edges, remove_small_regions, trim_shoulders
 from headsplat.masks.strands import add_strands
 from headsplat.runtime.files import publish
 from headsplat.train.dataset import ImageReader
@@ -187,6 +187,24 @@ def test_loose_hair_is_found_at_the_head_and_nowhere_else():
     assert covered("apart") < 0.05
     off = (matte == 0) & (cv2.dilate(sum(drawn.values()), np.ones((9, 9))) == 0)
     assert found[off].mean() < 0.002
+
+
+def test_spikes_are_cut_off_at_the_shoulders_only():
+    _, bare = bust()
+    bare = np.rint(255 * bare).astype(np.uint8)
+    spiky = bare.copy()
+    cv2.line(spiky, (474, 470), (505, 440), 255, 3)
+    cv2.line(spiky, (330, 140), (352, 118), 255, 3)
+    found = trim_shoulders(spiky)
+    assert (found <= spiky).all()
+    np.testing.assert_array_equal(found[:250], spiky[:250])
+    low = slice(370, 512)
+    assert (
+        np.abs(found[low].astype(int) - bare[low]).sum()
+        < 0.1 * (spiky[low] > bare[low]).sum() * 255
+    )
+    flat = np.zeros((64, 64), np.uint8)
+    np.testing.assert_array_equal(trim_shoulders(flat), flat)
 
 
 def test_broad_objects_of_the_same_color_are_no_hair():
