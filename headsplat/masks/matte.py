@@ -1,6 +1,8 @@
 """Matte stage: 8-bit alpha mattes of one chunk of frames, by MediaPipe or RobustVideoMatting."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,6 +23,8 @@ from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
 Pending = TypeVar("Pending")
+# Finished mattes that may wait for the temporal filter.
+_AHEAD = 4
 
 
 class MattingModel(Protocol[Pending]):
@@ -100,25 +104,31 @@ def matte_chunk(
         steady = SteadyMattes(temporal_window)
         needed = matting.warm_up + temporal_window
         before = earlier.ids[max(len(earlier.ids) - needed, 0) :]
-        silent = set(before[: max(len(before) - temporal_window, 0)])
-
-        def finish(frame_id: int, begun: tuple[np.ndarray, Any]) -> tuple[np.ndarray, np.ndarray]:
-            image, pending = begun
-            # Frames that only set the state of the model need no matte.
-            return image, image if frame_id in silent else matting.finish(pending)
-
         for source, ids in ((earlier, before), (store, store.ids)):
             mattes = overlapped(
                 ids,
                 lambda frame_id, source=source: decode_rgb(source.read(frame_id)),
                 lambda images: list(zip(images, matting.begin(images), strict=True)),
-                finish,
+                lambda _, begun: (begun[0], matting.finish(begun[1])),
                 matting.batch,
                 threads,
             )
-            for frame_id, (image, matte) in progress(mattes, len(ids), "matte"):
-                if frame_id in silent:
-                    continue
-                final = steady(image, matte)
+            encoded = _in_background(lambda pair: encode_png(steady(*pair)), mattes)
+            for frame_id, data in progress(encoded, len(ids), "matte"):
                 if source is store:
-                    pack.add(frame_id, encode_png(final))
+                    pack.add(frame_id, data)
+
+
+def _in_background(
+    function: Callable[[Any], bytes], pairs: Iterable[tuple[int, Any]]
+) -> Iterator[tuple[int, bytes]]:
+    """(key, function(value)) of pairs in order, by one thread, while the next are made."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: deque[tuple[int, Future[bytes]]] = deque()
+        for key, value in pairs:
+            pending.append((key, pool.submit(function, value)))
+            if len(pending) > _AHEAD:
+                key, future = pending.popleft()
+                yield key, future.result()
+        for key, future in pending:
+            yield key, future.result()
