@@ -9,6 +9,7 @@ resolution; alpha is computed at the full one, so that it keeps single hairs.
 import cv2
 import numpy as np
 
+from headsplat.masks.nearest import nearest_pixels
 from headsplat.masks.refine import above_shoulders
 
 Array = np.ndarray
@@ -19,7 +20,6 @@ _SOLID, _CLEAR = 0.97, 0.03
 _INSIDE, _OUTSIDE = 3 / 512, 12 / 512
 # Distance from a pixel of the places whose nearest sure pixels are candidates, likewise.
 _STEP = 7 / 512
-_PLACES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
 # First alpha from which colors may raise it at shoulders.
 _BEGUN = 0.3
 # Squared color distance (sum over channels of 256 steps) of noise.
@@ -138,26 +138,3 @@ def _oddity(shown: Array, colors: Array) -> Array:
     spread = np.square(colors - mean).sum((0, 1)) * np.float32(1 / len(colors))
     apart = np.square(colors - shown).sum(1).min(0)
     return apart / (apart + np.float32(_SPREAD) * spread + np.float32(_NOISE))
-
-
-def nearest_pixels(mask: Array, rows: Array, columns: Array, step: int) -> list[Array]:
-    """Flat indices (n,) of the nearest pixels of a mask, from places around some pixels.
-
-    Args:
-        mask: (h, w) uint8 or bool, not empty.
-        rows: (n,) of the pixels.
-        columns: (n,) likewise.
-        step: distance of the places from the pixel, px; 0 for the pixel alone.
-    """
-    height, width = mask.shape
-    _, labels = cv2.distanceTransformWithLabels(
-        1 - mask.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    at = np.flatnonzero(mask)
-    index = np.zeros(len(at) + 1, np.int64)
-    index[labels.reshape(-1)[at]] = at
-    found = []
-    for y, x in _PLACES if step else _PLACES[:1]:
-        there = (rows + step * y).clip(0, height - 1), (columns + step * x).clip(0, width - 1)
-        found.append(index[labels[there]])
-    return found

@@ -9,7 +9,7 @@ as in Forte: Approximate Fast Foreground Color Estimation, ICIP 2021.
 import cv2
 import numpy as np
 
-from headsplat.masks.color_sampling import nearest_pixels
+from headsplat.masks.nearest import nearest_pixels
 
 Array = np.ndarray
 

@@ -8,7 +8,8 @@ place between that color and the nearest color of the subject is its alpha.
 import cv2
 import numpy as np
 
-from headsplat.masks.color_sampling import explained, nearest_pixels
+from headsplat.masks.color_sampling import explained
+from headsplat.masks.nearest import nearest_pixels
 from headsplat.masks.refine import above_shoulders
 
 Array = np.ndarray
