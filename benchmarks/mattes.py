@@ -44,6 +44,7 @@ from headsplat.runtime.process import available_threads  # noqa: E402
 
 Array = np.ndarray
 PLAIN = MatteOptions(edge_radius=0.0, temporal_window=0)  # the network's mask, only stretched
+SAVED = ("ms", "halo", "rim", "flicker")  # columns in the results file
 BAND = 8  # px on both sides of an outline
 SOFT = (5, 250)  # of 255
 THIN = 4  # px: structures narrower than twice this are thin
@@ -236,7 +237,11 @@ def main() -> None:
             for what, values in ((clip.name, found), ("  network alone", peer)):
                 numbers = [f"{values[n]:.2f}" if n in values else "" for n in UNITS]
                 print(f"{what:<22}" + "".join(f"{n:>9}" for n in numbers), flush=True)
-            rows += [row(f"{clip.name}: {n}", v, peer[n], UNITS[n], here) for n, v in found.items()]
+            rows += [
+                row(f"{clip.name}: {n}", found[n], peer[n], UNITS[n], here)
+                for n in SAVED
+                if n in found
+            ]
     write_json(ROOT / "benchmarks/results/mattes.json", rows)
 
 

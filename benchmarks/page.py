@@ -115,10 +115,9 @@ SECTIONS = (
     Section(
         "mattes", "Mattes", "python benchmarks/mattes.py --head HEAD --videos FOLDER",
         "MediaPipe's segmenter at 512 px. The first four clips are the built-in subject with loose "
-        "hair in front of four backgrounds, with known mattes. `error` is the mean alpha error "
-        "near the edge. `halo` is the color error on white and black per soft pixel. `rim` is "
-        "background color left in soft pixels. `spikes` and `low` (lower third) are pixels of thin "
-        "parts that only one frame has. HEAD is the procedural head.",
+        "hair in front of four backgrounds, with known mattes. `halo` is the color error on white "
+        "and black per soft pixel. `rim` is background color left in soft pixels of videos. "
+        "HEAD is the procedural head.",
     ),
     Section(
         "speech_networks_gpu", "Speech networks", "python benchmarks/speech_networks.py",
