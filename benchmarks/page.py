@@ -113,6 +113,13 @@ SECTIONS = (
     Section("rendering_gpu", "Rendering", "python benchmarks/rendering.py"),
     Section("masks_gpu", "Mask networks", "python benchmarks/masks.py", "Random weights."),
     Section(
+        "mattes", "Mattes", "python benchmarks/mattes.py --head HEAD --videos FOLDER",
+        "MediaPipe's segmenter at 512 px. The first four clips are the built-in subject with loose "
+        "hair in front of four backgrounds, with known mattes. `halo` is the color error on white "
+        "and black per soft pixel. `rim` is background color left in soft pixels of videos. "
+        "HEAD is the procedural head.",
+    ),
+    Section(
         "speech_networks_gpu", "Speech networks", "python benchmarks/speech_networks.py",
         "DiffPoseTalk and its speech encoder, random weights of the published sizes. The peer is "
         "PyTorch's decoder in eager mode, also in TF32, with the guidance entries as one batch.",

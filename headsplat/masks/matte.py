@@ -1,9 +1,11 @@
 """Matte stage: 8-bit alpha mattes of one chunk of frames, by MediaPipe or RobustVideoMatting."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import decode_rgb
 from headsplat.masks.mask_model import AUTO
 from headsplat.masks.matting_models import MATTING_MODELS, MatteOptions
+from headsplat.masks.steady import SteadyMattes
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.overlap import overlapped
@@ -20,6 +23,8 @@ from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
 Pending = TypeVar("Pending")
+# Finished mattes that may wait for the temporal filter.
+_AHEAD = 4
 
 
 class MattingModel(Protocol[Pending]):
@@ -96,17 +101,34 @@ def matte_chunk(
         publish(out) as temporary,
         FrameZipWriter(temporary, ".png") as pack,
     ):
-        before = earlier.ids[max(len(earlier.ids) - matting.warm_up, 0) :]
-        warm_up = [decode_rgb(earlier.read(frame_id)) for frame_id in before]
-        for k in range(0, len(warm_up), matting.batch):
-            matting.begin(warm_up[k : k + matting.batch])
-        mattes = overlapped(
-            store.ids,
-            lambda frame_id: decode_rgb(store.read(frame_id)),
-            matting.begin,
-            lambda _, begun: encode_png(matting.finish(begun)),
-            matting.batch,
-            threads,
-        )
-        for frame_id, data in progress(mattes, len(store.ids), "matte"):
-            pack.add(frame_id, data)
+        steady = SteadyMattes(temporal_window)
+        needed = matting.warm_up + temporal_window
+        before = earlier.ids[max(len(earlier.ids) - needed, 0) :]
+        for source, ids in ((earlier, before), (store, store.ids)):
+            mattes = overlapped(
+                ids,
+                lambda frame_id, source=source: decode_rgb(source.read(frame_id)),
+                lambda images: list(zip(images, matting.begin(images), strict=True)),
+                lambda _, begun: (begun[0], matting.finish(begun[1])),
+                matting.batch,
+                threads,
+            )
+            encoded = _in_background(lambda pair: encode_png(steady(*pair)), mattes)
+            for frame_id, data in progress(encoded, len(ids), "matte"):
+                if source is store:
+                    pack.add(frame_id, data)
+
+
+def _in_background(
+    function: Callable[[Any], bytes], pairs: Iterable[tuple[int, Any]]
+) -> Iterator[tuple[int, bytes]]:
+    """(key, function(value)) of pairs in order, by one thread, while the next are made."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: deque[tuple[int, Future[bytes]]] = deque()
+        for key, value in pairs:
+            pending.append((key, pool.submit(function, value)))
+            if len(pending) > _AHEAD:
+                key, future = pending.popleft()
+                yield key, future.result()
+        for key, future in pending:
+            yield key, future.result()

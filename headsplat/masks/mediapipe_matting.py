@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from headsplat.masks.color_sampling import sampled_matte
 from headsplat.masks.matting_models import MatteOptions
-from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions
+from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions, trim_shoulders
+from headsplat.masks.strands import add_strands
 from headsplat.networks.model_files import model_file
 from headsplat.networks.tflite import TfliteNetwork
 
@@ -87,7 +89,9 @@ class MediaPipeMatting:
         """The matte (H, W) uint8, refined at full size, without small regions."""
         image, mask = begun
         alpha = refine_edges(image, mask, self._edge_radius)
-        return remove_small_regions(np.rint(alpha * 255).astype(np.uint8))
+        if self._edge_radius > 0:
+            alpha = add_strands(image, sampled_matte(image, alpha))
+        return remove_small_regions(trim_shoulders(np.rint(alpha * 255).astype(np.uint8)))
 
     def close(self) -> None:
         """Release the networks."""

@@ -20,6 +20,10 @@ _REFERENCE_SIZE = 512
 # Share of the image below which a region is removed (60 pixels at 512). Compression and texture
 # cause such regions; a gap between arm and body, or below loose hair, is larger.
 _SMALL_REGION = 60 / 512**2
+# Widths, over the head's, of rows where shoulders begin and from which on there is no loose hair.
+_SHOULDERS = 1.3, 1.6
+# Half the width below which a part of the shoulders is a spike, over the image width.
+_THIN = 5 / 512
 # Values this close to 0 or 255 count as 0 or 255.
 _TRACE = 5
 
@@ -74,22 +78,69 @@ def refine_edges(image: np.ndarray, coarse: np.ndarray, radius: float) -> np.nda
         within `radius` of the coarse mask's border.
     """
     height, width = image.shape[:2]
-    full = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    reach = round(radius * width / _REFERENCE_SIZE)
-    if reach == 0:
+    if round(radius * width / _REFERENCE_SIZE) == 0:
+        full = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         return _stretch_contrast(full, _CLEAR, _SOLID)
-    filter_radius = max(1, round(_RADIUS_SHARE * reach))
-    guided = GuidedFilter(image, filter_radius, _EDGE_CONTRAST * 255.0**2, scale=0.5)
-    edges = guided(_stretch_contrast(guided(full), *_DECIDED))
+    half = (max(width // 2, 1), max(height // 2, 1))
+    guide = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(coarse, half, interpolation=cv2.INTER_CUBIC)
+    reach = max(1, round(radius * half[0] / _REFERENCE_SIZE))
+    filter_radius = max(1, round(2 * _RADIUS_SHARE * reach))
+    guided = GuidedFilter(guide, filter_radius, _EDGE_CONTRAST * 255.0**2)
+    edges = guided(_stretch_contrast(guided(mask), *_DECIDED))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    inside = cv2.erode((full > _SOLID).astype(np.uint8), kernel) > 0
-    reachable = cv2.dilate((full > _CLEAR).astype(np.uint8), kernel)
-    return np.where(inside, np.float32(1), _stretch_contrast(edges, *_FINAL) * reachable)
+    inside = cv2.erode((mask > _SOLID).astype(np.uint8), kernel) > 0
+    reachable = cv2.dilate((mask > _CLEAR).astype(np.uint8), kernel)
+    edges = np.where(inside, np.float32(1), _stretch_contrast(edges, *_FINAL) * reachable)
+    return cv2.resize(edges, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _stretch_contrast(mask: np.ndarray, low: float, high: float) -> np.ndarray:
     """Map `low` to 0 and `high` to 1 linearly, and clip; (H, W) float32."""
     return np.clip((mask - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+
+
+def above_shoulders(body: np.ndarray) -> np.ndarray:
+    """Weight of each row: 1 at the head, 0 from the shoulders on. They have no loose hair.
+
+    Shoulders are the first rows that are much wider than the head, whose width is that of the
+    upper third of the body.
+
+    Args:
+        body: (H, W) bool or uint8, not 0 for the subject.
+
+    Returns:
+        (H,) float32.
+    """
+    widths = np.count_nonzero(body, 1).astype(np.float32)
+    filled = np.flatnonzero(widths)
+    if not len(filled):
+        return widths
+    head = np.median(widths[filled[0] : filled[0] + len(filled) // 3 + 1])
+    low, high = _SHOULDERS
+    wide = (high - widths / max(head, 1)) / (high - low)
+    return np.minimum.accumulate(wide.clip(0, 1))
+
+
+def trim_shoulders(matte: np.ndarray) -> np.ndarray:
+    """Remove thin parts from the shoulders, by a morphological opening. They have no hair.
+
+    Args:
+        matte: (H, W) uint8.
+
+    Returns:
+        (H, W) uint8, nowhere above `matte`; equal to it above the shoulders.
+    """
+    keep = above_shoulders(matte > 127)
+    first = int(np.argmax(keep < 1)) if (keep < 1).any() else len(keep)
+    side = 2 * max(1, round(_THIN * matte.shape[1])) + 1
+    margin = max(first - side, 0)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    opened = cv2.morphologyEx(matte[margin:], cv2.MORPH_OPEN, kernel)[first - margin :]
+    share = keep[first:, None]
+    trimmed = matte.copy()
+    trimmed[first:] = np.rint(opened + share * (matte[first:] - opened.astype(np.float32)))
+    return trimmed
 
 
 def remove_small_regions(matte: np.ndarray) -> np.ndarray:
