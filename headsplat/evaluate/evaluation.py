@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar
+from headsplat.avatar import Avatar, moving_parts
 from headsplat.evaluate.comparison_video import ClipVideo
 from headsplat.evaluate.pairs import Batch, render_pairs
 from headsplat.metrics import frame_metrics, psnr_head, temporal_error
@@ -161,8 +161,7 @@ def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[st
     """Frames per second from codes to images, in batches and one by one, after warm-up."""
     device = renderer.avatar.device
     rows = track.rows([ids[i % len(ids)] for i in range(TIMED_BATCHES * renderer.batch)])
-    some = track[rows]
-    inputs = [value.to(device) for value in (some.codes().vector, *some.poses())]
+    inputs = [value.to(device) for value in moving_parts(track[rows].frames())]
     single = _renderer(renderer.avatar, track, 1)
     elapsed = []
     for frame in range(TIMED_FRAMES + 1):

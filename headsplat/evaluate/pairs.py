@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.avatar import moving_parts
 from headsplat.render import FrameRenderer
 from headsplat.runtime.process import available_threads
 from headsplat.track import Track
@@ -58,7 +59,7 @@ def render_pairs(
     """
     device = renderer.avatar.device
     some = track[track.rows(ids)]
-    images = renderer.frames(some.codes().vector, *some.poses())
+    images = renderer.frames(*moving_parts(some.frames()))
     starts = range(0, len(ids), renderer.batch)
     with ThreadPoolExecutor(available_threads()) as pool:
         for low, (color, _) in zip(starts, images, strict=True):

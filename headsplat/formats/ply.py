@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar, load_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.base import Gaussians
 from headsplat.heads.model import HeadModel
@@ -51,15 +52,22 @@ def export_ply(
         condition = FrameCode.neutral(head).vector[None]
         rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
         translation = torch.tensor([[0.0, 0.0, float(track.poses()[1][:, 2].median())]])
+        trunk = None
     else:
-        some = track[track.rows([frame])]
-        condition, (rotation, translation) = some.codes().vector, some.poses()
-    write_ply(out, *posed(avatar, condition, rotation, translation))
+        some = track[track.rows([frame])].frames()
+        condition, rotation, translation, trunk = (
+            some.code.vector, some.rotation, some.translation, some.trunk
+        )  # fmt: skip
+    write_ply(out, *posed(avatar, condition, rotation, translation, trunk))
 
 
 @torch.no_grad()
 def posed(
-    avatar: Avatar, condition: Tensor, rotation: Tensor, translation: Tensor
+    avatar: Avatar,
+    condition: Tensor,
+    rotation: Tensor,
+    translation: Tensor,
+    trunk: Tensor | None = None,
 ) -> tuple[Gaussians, Tensor]:
     """Gaussians of one frame, and their harmonics (N, 16, 3).
 
@@ -68,8 +76,9 @@ def posed(
         condition: (1, C) code.
         rotation: (1, 3, 3) head to OpenCV camera.
         translation: (1, 3) meters.
+        trunk: (1, 3, 4) trunk to head, or None for a stiff neck.
     """
-    vertices = avatar.vertices(condition)
+    vertices = avatar.vertices(condition, trunk)
     deformation = avatar.deformation
     gaussians = deformation(avatar.inputs(condition, vertices, rotation, translation))
     count = gaussians.means.shape[-2]

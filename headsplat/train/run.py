@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar, save_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import save_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.codes import POSE
 from headsplat.gaussians.raster.extension import serving_device

@@ -25,7 +25,7 @@ import drive_avatar
 import import_track
 import matte_chunk
 import train_avatar
-from headsplat.avatar import load_avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.drive import kinds
 from headsplat.formats import registry as formats
 from headsplat.frames.images import decode_image, encode_png
