@@ -17,6 +17,7 @@ from headsplat.gaussians.anchors import AnchoredSurface, Anchors
 from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians
 from headsplat.gaussians.deform.codes import camera_center, head_pose_6d
 from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
+from headsplat.gaussians.torso import Torso
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.rotations import matrix_from_6d, matrix_to_6d
@@ -42,6 +43,7 @@ class Avatar:
         centered: whether rendering puts the principal point at the image center and ignores the
             camera's. The original FlashAvatar trains so.
         folder: where it was read from; None for one in training.
+        torso: the Gaussians below the head, or None of a head alone.
     """
 
     head: HeadModel
@@ -52,10 +54,13 @@ class Avatar:
     facts: dict[str, Any] = field(default_factory=dict)
     centered: bool = False
     folder: Path | None = None
+    torso: Torso | None = None
 
     def __post_init__(self) -> None:
         self.shape = self.shape.to(self.device)
         self.deformation.to(self.device)
+        if self.torso is not None:
+            self.torso.to(self.device)
         self._surface = AnchoredSurface(self.anchors, self.head, self.device)
         self._geometry = SubjectGeometry(
             HeadGeometry(self.head, self.device), self.shape, self._surface.vertex_ids
@@ -63,6 +68,11 @@ class Avatar:
         # `head_pose_6d` is an elementwise product with a constant. The constant is created on the
         # host, which a CUDA graph cannot capture, so it is kept here.
         self._facing = head_pose_6d(torch.ones(1, 3, 3, device=self.device))
+
+    @property
+    def count(self) -> int:
+        """Number of Gaussians of head and torso."""
+        return len(self.anchors) + (0 if self.torso is None else self.torso.count)
 
     @property
     def vertex_count(self) -> int:
@@ -92,6 +102,21 @@ class Avatar:
         center = camera_center(rotation, translation)
         pose = matrix_to_6d(rotation) * self._facing
         return FrameInputs(condition, pose, positions, rotations, center)
+
+    def gaussians(
+        self,
+        condition: Tensor,
+        rotation: Tensor,
+        translation: Tensor,
+        trunk: Tensor | None = None,
+        head_only: bool = False,
+    ) -> Gaussians:
+        """Gaussians of a batch, the head's first; arguments on the device, as in `render_codes`."""
+        vertices = self.vertices(condition, trunk)
+        head = self.deformation(self.inputs(condition, vertices, rotation, translation))
+        if self.torso is None or head_only:
+            return head
+        return head.joined(self.torso(rotation, trunk))
 
     def rasterize(
         self,
@@ -226,6 +251,7 @@ class Avatar:
         background: Tensor,
         budget: InstanceBudget | None = None,
         trunk: Tensor | None = None,
+        head_only: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Images of a batch of frames.
 
@@ -239,6 +265,7 @@ class Avatar:
             background: (B, 3) or (3,) color.
             budget: fixed buffers of the rasterizer on a GPU; see `InstanceBudget`.
             trunk: (B, 3, 4) trunk to head, or None for a stiff neck.
+            head_only: leave the torso out, as metrics of the head do.
 
         Returns:
             color (B, H, W, 3) in 0..1 and alpha (B, H, W).
@@ -247,8 +274,7 @@ class Avatar:
         condition, rotation, translation, background = move
         k4 = intrinsics.to(self.device).expand(len(condition), 4)
         trunk = None if trunk is None else trunk.to(self.device)
-        frames = self.inputs(condition, self.vertices(condition, trunk), rotation, translation)
-        gaussians = self.deformation(frames)
+        gaussians = self.gaussians(condition, rotation, translation, trunk, head_only)
         color, alpha = self.rasterize(
             gaussians, rotation, translation, k4, width, height, background, budget
         )

@@ -1,7 +1,7 @@
 """The files of a trained avatar: saving and loading.
 
 The folder of an avatar holds
-    avatar.npz   arrays only: anchors, identity, the deformation's parameters
+    avatar.npz   arrays only: anchors, identity, the parameters of deformation and torso
     avatar.json  what they are: model, sizes, the head model's name, version and licence, training
     head.npz     the head model, if its licence permits copies; else avatar.json names the file
     track.npz    the track of the clip that the avatar was trained on
@@ -22,18 +22,20 @@ from headsplat.gaussians.anchors import Anchors
 from headsplat.gaussians.deform.base import Deformation
 from headsplat.gaussians.deform.registry import build_deformation
 from headsplat.gaussians.raster.extension import serving_device
+from headsplat.gaussians.torso import Torso
 from headsplat.heads.model import HeadModel
 from headsplat.heads.packed import pack_head, packed_head
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
 
-FORMAT = 2
+FORMAT = 3
 ARRAYS_FILE, METADATA_FILE, TRACK_FILE = "avatar.npz", "avatar.json", "track.npz"
 # Required keys of `avatar.json` and their types.
 _METADATA_TYPES = {
-    "model": str, "settings": dict, "training": dict, "head": dict,
+    "model": str, "torso": int, "settings": dict, "training": dict, "head": dict,
     **dict.fromkeys(("head_name", "head_version", "head_licence"), str),
 }  # fmt: skip
+_TORSO = "torso/"  # prefix of its arrays
 _LONGEST_REASON = 160  # characters of PyTorch's message
 
 
@@ -52,6 +54,7 @@ def save_avatar(folder: Path | str, avatar: Avatar, head: Path | str, track: Pat
         f"state/{key}": value.detach().cpu().numpy()
         for key, value in avatar.deformation.state_dict().items()
     }
+    torso = {} if avatar.torso is None else avatar.torso.arrays()
     write_npz(
         folder / ARRAYS_FILE,
         anchor_face=anchors.face,
@@ -59,6 +62,7 @@ def save_avatar(folder: Path | str, avatar: Avatar, head: Path | str, track: Pat
         anchor_height=anchors.height,
         shape=avatar.shape.cpu().numpy(),
         **state,
+        **{_TORSO + name: value for name, value in torso.items()},
     )
     shutil.copyfile(track, folder / TRACK_FILE)
     facts = {
@@ -66,6 +70,7 @@ def save_avatar(folder: Path | str, avatar: Avatar, head: Path | str, track: Pat
         "model": avatar.deformation.name,
         "settings": avatar.deformation.settings(),
         "gaussians": len(anchors),
+        "torso": 0 if avatar.torso is None else avatar.torso.count,
         "centered": avatar.centered,
         "condition_size": FrameCode.size(avatar.head),
         "head_name": avatar.head.name,
@@ -114,7 +119,7 @@ def load_avatar(
     device = _chosen(device)
     return Avatar(
         head, shape, anchors, deformation, device, facts["training"],
-        facts.get("centered", False), folder,
+        facts.get("centered", False), folder, _torso(folder / ARRAYS_FILE, facts, arrays),
     )  # fmt: skip
 
 
@@ -192,6 +197,21 @@ def _restored(
     deformation = build_deformation(*settings)
     deformation.load_state_dict(state)
     return deformation.eval()
+
+
+def _torso(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Torso | None:
+    """The torso, if there is one; `UserError` for damaged arrays."""
+    own = {k.removeprefix(_TORSO): v for k, v in arrays.items() if k.startswith(_TORSO)}
+    if not own and facts["torso"] == 0:
+        return None
+    try:
+        torso = Torso.restored(own)
+        if torso.count != facts["torso"]:
+            expected = shown(str(facts["torso"]))
+            raise ValueError(f"expected {expected} Gaussians, found {torso.count}")
+    except ValueError as error:
+        raise UserError(f"{path}: the torso is damaged, {error}; train the avatar again") from error
+    return torso
 
 
 def _broken(path: Path, name: str, what: str) -> UserError:

@@ -40,6 +40,7 @@ class FrameRenderer:
         height: of the images.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
         background: (3,) color.
+        head_only: leave the torso out.
 
     Raises:
         ValueError: a size or shape is wrong, here or in a call.
@@ -54,6 +55,7 @@ class FrameRenderer:
         height: int,
         intrinsics: Tensor,
         background: Tensor,
+        head_only: bool = False,
     ) -> None:
         for name, value in (("batch", batch), ("width", width), ("height", height)):
             if value < 1:
@@ -64,6 +66,7 @@ class FrameRenderer:
         self._size = width, height
         self._intrinsics = intrinsics.to(avatar.device).repeat(batch, 1)
         self._background = background.to(avatar.device).repeat(batch, 1)
+        self._head_only = head_only
         self._code = FrameCode.size(avatar.head)
         # Two recordings, so that one batch renders while the caller processes the previous one;
         # a stiff neck has its own, because a graph fixes which inputs there are.
@@ -153,14 +156,14 @@ class FrameRenderer:
         count = len(condition)
         return self.avatar.render_codes(
             condition, rotation, translation, self._intrinsics[:count], *self._size,
-            self._background[:count], budget, trunk,
+            self._background[:count], budget, trunk, self._head_only,
         )  # fmt: skip
 
     def _recording(self, index: int, inputs: int) -> "_Recording":
         key = index, inputs
         if key not in self._recordings:
             shapes = ((self._code,), (3, 3), (3,), (3, 4))[:inputs]
-            pairs = FIRST_PAIRS * len(self.avatar.anchors)
+            pairs = FIRST_PAIRS * self.avatar.count
             self._recordings[key] = _Recording(
                 self._draw, [(self.batch, *shape) for shape in shapes], self.avatar.device, pairs
             )

@@ -15,6 +15,7 @@ from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.base import Gaussians
+from headsplat.gaussians.sh import constant_coefficient
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.files import publish
 from headsplat.track import read_track
@@ -69,7 +70,7 @@ def posed(
     translation: Tensor,
     trunk: Tensor | None = None,
 ) -> tuple[Gaussians, Tensor]:
-    """Gaussians of one frame, and their harmonics (N, 16, 3).
+    """Gaussians of one frame, the torso's after the head's, and their harmonics (N, 16, 3).
 
     Args:
         avatar: the avatar.
@@ -78,13 +79,13 @@ def posed(
         translation: (1, 3) meters.
         trunk: (1, 3, 4) trunk to head, or None for a stiff neck.
     """
-    vertices = avatar.vertices(condition, trunk)
-    deformation = avatar.deformation
-    gaussians = deformation(avatar.inputs(condition, vertices, rotation, translation))
-    count = gaussians.means.shape[-2]
-    harmonics = torch.zeros(count, 1 + _REST, 3)
-    known = deformation.harmonics(gaussians)
-    harmonics[:, : known.shape[1]] = known
+    gaussians = avatar.gaussians(condition, rotation, translation, trunk)
+    harmonics = torch.zeros(avatar.count, 1 + _REST, 3)
+    head = avatar.gaussians(condition, rotation, translation, trunk, head_only=True)
+    known = avatar.deformation.harmonics(head)
+    harmonics[: len(known), : known.shape[1]] = known
+    if avatar.torso is not None:
+        harmonics[len(known) :, 0] = constant_coefficient(gaussians.colors[0, len(known) :])
     return gaussians, harmonics
 
 

@@ -16,6 +16,7 @@ from headsplat.train.dataset import ImageReader, open_images
 from headsplat.train.options import train_options
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
+from headsplat.train.step import HeadStep
 from headsplat.train.trainer import Trainer
 from tests.unit.tiny_clip import make_clip
 
@@ -41,7 +42,7 @@ def new_trainer(clip, options=None, limit_mib=1000) -> Trainer:
     avatar = empty_avatar(head, track, track.rows(ids), options, DEVICE)
     frames = training_frames(avatar, track, ids)
     initialize(avatar, frames, images)
-    return Trainer(avatar, frames, images, plan, options, None)
+    return Trainer(HeadStep(avatar, frames, images, plan, options, None), plan, options)
 
 
 def losses(trainer: Trainer) -> torch.Tensor:
