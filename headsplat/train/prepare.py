@@ -1,5 +1,6 @@
 """Untrained avatar and training frames from a head, a track and images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +74,20 @@ def face_visibility(head: HeadModel, track: Track, rows: np.ndarray) -> np.ndarr
 
 
 def empty_avatar(
-    head: HeadModel, track: Track, rows: np.ndarray, options: TrainOptions, device: torch.device
+    head: HeadModel,
+    track: Track,
+    rows: np.ndarray,
+    options: TrainOptions,
+    device: torch.device,
+    hair: Callable[[], np.ndarray | None] = lambda: None,
 ) -> Avatar:
-    """An avatar with anchors and an uninitialized deformation model."""
+    """An avatar with anchors and an uninitialized deformation model.
+
+    `hair` is the function of `HeadSurface`.
+    """
     model = model_class(options.model)
     neutral = HeadGeometry(head).shaped(track.identity()).numpy()
-    surface = HeadSurface(head, neutral, lambda: face_visibility(head, track, rows))
+    surface = HeadSurface(head, neutral, lambda: face_visibility(head, track, rows), hair)
     anchors = model.make_anchors(surface, options.own)
     torch.manual_seed(options.seed)
     deformation = model.create(len(anchors), FrameCode.size(head), options.own)

@@ -24,6 +24,7 @@ from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import read_track
 from headsplat.train.checkpoint_formats import CHECKPOINTS
 from headsplat.train.dataset import ImageReader, PersonReader, open_images
+from headsplat.train.hair import hair_heights
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.memory import training_mib
 from headsplat.train.options import TORSO, TrainOptions
@@ -116,8 +117,9 @@ def train_avatar(
     size = (track.height, track.width)
     code_size = FrameCode.size(head) + POSE
     plan = make_plan(len(ids), options, code_size, size, WARM_STEPS, FINAL_RATE)
-    avatar = empty_avatar(head, track, track.rows(ids), options, device)
     reader = ImageReader(frames, alpha, parsing, track.width, track.height)
+    hair = lambda: hair_heights(head, track, ids, reader)  # noqa: E731
+    avatar = empty_avatar(head, track, track.rows(ids), options, device, hair)
     if options.body == TORSO:
         require_body(PersonReader(reader), ids)
     limit = image_limit(device, cache_mib, gpu_percent)

@@ -153,7 +153,7 @@ def test_a_resumed_evaluation_has_equal_metrics(inputs, straight, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         script.main(arguments(inputs, tmp_path))
     assert not list(tmp_path.glob("*.*"))
-    states = [path.name[:6] + path.suffix for path in (tmp_path / "scratch").rglob("0*")]
+    states = [path.name[:6] + path.suffix for path in (tmp_path / "scratch").rglob("0*.*")]
     assert sorted(states) == ["00000-.mp4", "00000-.npz"]
     measured.clear()
     limit = None

@@ -111,11 +111,14 @@ class HeadSurface:
         neutral: (V, 3) vertices of the subject's neutral head, meters.
         visibility: function that returns (F,) anchor density of each face: 1 if a training frame
             shows it, else small.
+        hair: function that returns (V,) the height of hair above each vertex in meters, or None
+            where it is not known.
     """
 
     head: HeadModel
     neutral: np.ndarray
     visibility: Callable[[], np.ndarray]
+    hair: Callable[[], np.ndarray | None] = lambda: None
 
 
 class Deformation(nn.Module, ABC):

@@ -113,8 +113,10 @@ class BlendshapeDeformation(Deformation):
     @classmethod
     def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
         """Surface samples, denser where training frames show the surface."""
-        visibility = surface.visibility()
-        return sample_anchors(surface.head, surface.neutral, options.gaussians, visibility)
+        return sample_anchors(
+            surface.head, surface.neutral, options.gaussians, surface.visibility(),
+            hair=surface.hair(),
+        )  # fmt: skip
 
     @classmethod
     def create(cls, count: int, condition_size: int, options: Options) -> Self:
