@@ -45,6 +45,7 @@ def _avatar(folder: Path) -> Rows:
         rows = [
             ("what", f"avatar in {folder}"),
             ("model", f"{facts['model']}, {facts['gaussians']} Gaussians"),
+            *([("torso", f"{facts['torso']} Gaussians")] if facts["torso"] else []),
             ("head", f"{head}, codes of {facts['condition_size']} numbers"),
             *_training(facts["training"]),
         ]
