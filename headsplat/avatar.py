@@ -16,8 +16,8 @@ from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import AnchoredSurface, Anchors
 from headsplat.gaussians.deform.base import Deformation, FrameInputs, Gaussians
 from headsplat.gaussians.deform.codes import camera_center, head_pose_6d
+from headsplat.gaussians.deform.torso import Torso
 from headsplat.gaussians.raster.gaussians import InstanceBudget, rasterize_gaussians
-from headsplat.gaussians.torso import Torso
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.rotations import matrix_from_6d, matrix_to_6d

@@ -21,8 +21,8 @@ from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import Anchors
 from headsplat.gaussians.deform.base import Deformation
 from headsplat.gaussians.deform.registry import build_deformation
+from headsplat.gaussians.deform.torso import Torso
 from headsplat.gaussians.raster.extension import serving_device
-from headsplat.gaussians.torso import Torso
 from headsplat.heads.model import HeadModel
 from headsplat.heads.packed import pack_head, packed_head
 from headsplat.runtime.errors import UserError, shown

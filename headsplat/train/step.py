@@ -13,8 +13,8 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.gaussians.deform.base import Deformation, Gaussians
+from headsplat.gaussians.deform.torso import Torso
 from headsplat.gaussians.raster.gaussians import InstanceBudget
-from headsplat.gaussians.torso import Torso
 from headsplat.metrics import ssim
 from headsplat.train.crops import crop_images, crop_size, random_crops
 from headsplat.train.dataset import ResidentImages, StreamedImages

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import Avatar
-from headsplat.gaussians.torso import CODE, Torso
+from headsplat.gaussians.deform.torso import CODE, Torso
 from headsplat.heads.bust import bust
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.train.dataset import (

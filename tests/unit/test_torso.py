@@ -9,7 +9,7 @@ import torch
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar, save_avatar
 from headsplat.formats.ply import posed
-from headsplat.gaussians.torso import Torso
+from headsplat.gaussians.deform.torso import Torso
 from headsplat.render import FrameRenderer
 from headsplat.rotations import matrix_from_quaternion
 from headsplat.runtime.errors import UserError
