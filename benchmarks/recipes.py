@@ -15,6 +15,7 @@ from headsplat.train.options import TrainOptions, train_options
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.run import FINAL_RATE, WARM_STEPS
+from headsplat.train.step import HeadStep
 from headsplat.train.trainer import Trainer
 
 
@@ -71,7 +72,7 @@ def start(clip: Clip, recipe: Recipe, device: torch.device, lpips: Lpips | None 
     frames = training_frames(avatar, track, clip.ids())
     images = clip.images()
     initialize(avatar, frames, images)
-    return Trainer(avatar, frames, images, plan, options, lpips)
+    return Trainer(HeadStep(avatar, frames, images, plan, options, lpips), plan, options)
 
 
 def follow(

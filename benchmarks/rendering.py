@@ -27,8 +27,11 @@ from benchmarks.clips import Clip, synthetic_clip  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from benchmarks.recipes import our_recipe, start  # noqa: E402
 from headsplat.avatar import Avatar  # noqa: E402
+from headsplat.gaussians.deform.torso import CODE, Torso  # noqa: E402
 from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
+from headsplat.heads.bust import bust  # noqa: E402
 from headsplat.heads.model import HeadModel  # noqa: E402
+from headsplat.heads.skinning import HeadGeometry  # noqa: E402
 from headsplat.render import FrameRenderer  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
 
@@ -39,6 +42,7 @@ FRAMES = 100
 CEILING, BATCH_CEILING = (8000, 16000), (17000, 50000)
 TARGET, BATCH_TARGET = 2000, 10000
 PEER = "the same avatar, frame by frame, launched kernel by kernel"
+ALONE = "the head alone"
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,52 @@ def model_rows(clip: Clip, model: str, load: Load, device: torch.device) -> list
         row(f"{what}, batches of {load.batch}", rate, "frames/s", BATCH_TARGET,
             1 / peer if peer else None, BATCH_CEILING),
     ]  # fmt: skip
-    return rows if on_gpu else [r | {"target": None, "ceiling": None} for r in rows]
+    rows = rows if on_gpu else [r | {"target": None, "ceiling": None} for r in rows]
+    return rows + torso_rows(avatar, camera, codes, load, device, what)
+
+
+def torso_rows(
+    avatar: Avatar,
+    camera: tuple[Any, ...],
+    codes: list[torch.Tensor],
+    load: Load,
+    device: torch.device,
+    what: str,
+) -> list[dict[str, Any]]:
+    """Rows of the avatar with a torso that fills the image below the head, and a turning neck."""
+    give_torso(avatar)
+    moving = [*codes, torch.eye(3, 4).expand(len(codes[0]), 3, 4)]
+    found = []
+    for head_only in (False, True):
+        single, many = (FrameRenderer(avatar, b, *camera, head_only) for b in (1, load.batch))
+        frame = lambda k, single=single: single.render(*(v[k : k + 1] for v in moving))  # noqa: E731
+        median, _ = percentiles(frame, load, device)
+        found.append((1 / median, batched_rate(many, moving, load)))
+    name = f"{what} and {avatar.torso.count} of a torso"
+    kinds = ("one at a time", f"batches of {load.batch}")
+    return [
+        row(f"{name}, {kind}", both, "frames/s") | {
+            "peer": ALONE, "peer_value": round(alone, 1), "ratio": round(both / alone, 2)
+        }
+        for kind, both, alone in zip(kinds, *found, strict=True)
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def give_torso(avatar: Avatar) -> None:
+    """A torso of opaque disks on the bust, half as many as the head has Gaussians."""
+    mesh = bust(avatar.head, HeadGeometry(avatar.head).shaped(avatar.shape.cpu()).numpy())
+    count, make = len(avatar.anchors) // 2, torch.Generator().manual_seed(0)
+    faces = torch.from_numpy(mesh.faces).long()
+    picked = faces[torch.randint(len(faces), (count,), generator=make)]
+    weights = torch.rand(count, 3, generator=make)
+    weights /= weights.sum(1, keepdim=True)
+    points = (torch.from_numpy(mesh.vertices)[picked] * weights[..., None]).sum(1)
+    torso = Torso(count)
+    flat = torch.tensor([1.0, 0, 0, 0]).expand(count, 4)
+    spacing, colors = torch.full((count,), 0.005), torch.rand(count, 3, generator=make)
+    torso.start(points, flat, spacing, colors, 0.9, torch.zeros(2, CODE))
+    avatar.torso = torso.to(avatar.device)
 
 
 def row(

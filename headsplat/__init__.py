@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headsplat.avatar import Avatar, load_avatar
+    from headsplat.avatar import Avatar
+    from headsplat.avatar_files import load_avatar
     from headsplat.frame_code import FrameCode
     from headsplat.heads.model import HeadModel, load_head
     from headsplat.pipeline import drive_avatar, evaluate_avatar, track_video, train_avatar
@@ -45,7 +46,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "headsplat.avatar": ("Avatar", "load_avatar"),
+    "headsplat.avatar": ("Avatar",),
+    "headsplat.avatar_files": ("load_avatar",),
     "headsplat.frame_code": ("FrameCode",),
     "headsplat.heads.model": ("HeadModel", "load_head"),
     "headsplat.pipeline": ("drive_avatar", "evaluate_avatar", "track_video", "train_avatar"),

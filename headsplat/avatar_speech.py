@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.avatar import TRACK_FILE, WHITE, Avatar
+from headsplat.avatar import WHITE, Avatar
+from headsplat.avatar_files import TRACK_FILE
 from headsplat.avatar_video import render_video
 from headsplat.drive.kinds import RELATIVE, STILL
 from headsplat.drive.subject import DrivenSubject

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar
+from headsplat.avatar import Avatar, moving_parts
 from headsplat.render import FrameRenderer
 from headsplat.runtime.errors import UserError
 from headsplat.track import Frame, Track
@@ -41,7 +41,7 @@ def render_video(
     sound = None if audio is None else required_sound(audio, len(batch.rotation) / fps)
     size = batch.width, batch.height
     with VideoWriter(path, *size, exact_rate(fps), sound) as writer:
-        write_images(writer, renderer, batch.code.vector, batch.rotation, batch.translation)
+        write_images(writer, renderer, *moving_parts(batch))
 
 
 def write_images(writer: VideoWriter, renderer: FrameRenderer, *frames: Tensor) -> None:

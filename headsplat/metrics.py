@@ -1,11 +1,14 @@
 """Image metrics of renders against ground truth: PSNR, SSIM, L1, and temporal error (flicker).
 
-There are three PSNRs, because the usual definition depends on the share of empty background:
+There are several PSNRs, because the usual definition depends on the share of empty background:
 
 - `psnr_head`: both images on black outside the head mask, error over the whole image. This is
   what FlashAvatar's successors report; the empty background raises it.
 - `psnr_head_pixels`: the error over the head mask's pixels only.
-- `psnr_full`: the whole image on black, so Gaussians outside the head mask count too.
+- `psnr_full`: the whole image on black, so Gaussians outside the head mask count too. With a
+  torso the ground truth is the whole person, else the head.
+- `psnr_edge`: the pixels near the edge of the head's matte, on both sides; most errors are there.
+- `psnr_collar`: the person's pixels just outside of the head mask; only with a torso.
 """
 
 import torch
@@ -15,11 +18,17 @@ from torch.nn import functional
 from headsplat.runtime.checks import check_shape
 
 SSIM_SIZE, SSIM_SIGMA = 11, 1.5
+# Reach from the edge of the head mask as shares of the image width.
+EDGE, COLLAR = 6 / 512, 32 / 512
 
 METRICS = {
     "psnr_head": "dB; both on black outside the head mask, error over the whole image",
     "psnr_head_pixels": "dB; error over the head mask's pixels only",
-    "psnr_full": "dB; the whole image on black, so what is rendered outside the head counts",
+    "psnr_full": "dB; the whole image on black, so what is rendered outside the head counts; with "
+    "a torso of the whole person",
+    "psnr_edge": "dB; pixels within 6/512 of the width from the edge of the head mask, on black",
+    "psnr_collar": "dB; the person's pixels within 32/512 of the width from the head mask, outside "
+    "of it; only with a torso",
     "ssim_head": "both on black outside the head mask, 11x11 Gaussian window",
     "ssim_full": "the whole image on black",
     "lpips_head": "LPIPS-VGG, unscaled, both on black outside the head mask; needs its weights",
@@ -97,11 +106,57 @@ def frame_metrics(ground_truth: Tensor, render: Tensor, mask: Tensor) -> dict[st
         "psnr_head": psnr(square.mean((1, 2, 3))),
         "psnr_head_pixels": psnr(inside),
         "psnr_full": psnr((ground_truth - render).square().mean((1, 2, 3))),
+        "psnr_edge": _psnr_of(ground_truth, render, edge_band(mask)),
         "ssim_head": ssim(head_ground_truth, head_render),
         "ssim_full": ssim(ground_truth, render),
         "l1_head": (head_ground_truth - head_render).abs().sum((1, 2, 3))
         / (3 * mask.sum((1, 2))).clamp_min(1),
     }
+
+
+def edge_band(mask: Tensor) -> Tensor:
+    """(B, H, W) mask of 0 and 1 -> the pixels near its edge, inside and outside.
+
+    The image's own edge is none, and distance is the larger of columns and rows.
+    """
+    return _grown(mask, EDGE) - (1 - _grown(1 - mask, EDGE))
+
+
+def person_metrics(
+    ground_truth: Tensor, render: Tensor, person: Tensor, head: Tensor
+) -> dict[str, Tensor]:
+    """Metrics of head and torso together.
+
+    Args:
+        ground_truth: (B, H, W, 3) the whole person on black, colors in [0, 1].
+        render: (B, H, W, 3) head and torso on black, clamped here to [0, 1].
+        person: (B, H, W) mask of the person, 0 or 1.
+        head: (B, H, W) head mask, 0 or 1.
+
+    Returns:
+        name -> (B,).
+    """
+    render = render.clamp(0, 1)
+    collar = person * (1 - head) * _grown(head, COLLAR)
+    return {
+        "psnr_full": psnr((ground_truth - render).square().mean((1, 2, 3))),
+        "ssim_full": ssim(ground_truth, render),
+        "psnr_collar": _psnr_of(ground_truth, render, collar),
+    }
+
+
+def _psnr_of(ground_truth: Tensor, render: Tensor, region: Tensor) -> Tensor:
+    """(B,) PSNR over the pixels of a region (B, H, W) of 0 and 1."""
+    square = (ground_truth - render).square().sum(-1) * region
+    return psnr(square.sum((1, 2)) / (3 * region.sum((1, 2))).clamp_min(1))
+
+
+def _grown(mask: Tensor, share: float) -> Tensor:
+    """(B, H, W) mask, grown by a share of the image width."""
+    reach = max(1, round(share * mask.shape[2]))
+    size = 2 * reach + 1
+    rows = functional.max_pool2d(mask[:, None], (size, 1), 1, (reach, 0))
+    return functional.max_pool2d(rows, (1, size), 1, (0, reach))[:, 0]
 
 
 def temporal_error(

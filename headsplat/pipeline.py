@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from headsplat.avatar import TRACK_FILE, Avatar, load_avatar, model_folder, read_metadata
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import TRACK_FILE, load_avatar, model_folder, read_metadata
 from headsplat.avatar_video import require_no_folder
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.solve import solve_crop

@@ -4,7 +4,8 @@ A frame takes some hundred short kernels, whose launches cost several times thei
 CUDA graph launches them all at once. It needs fixed buffers and no synchronization with the host.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class FrameRenderer:
         height: of the images.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
         background: (3,) color.
+        head_only: leave the torso out.
 
     Raises:
         ValueError: a size or shape is wrong, here or in a call.
@@ -53,6 +55,7 @@ class FrameRenderer:
         height: int,
         intrinsics: Tensor,
         background: Tensor,
+        head_only: bool = False,
     ) -> None:
         for name, value in (("batch", batch), ("width", width), ("height", height)):
             if value < 1:
@@ -63,33 +66,49 @@ class FrameRenderer:
         self._size = width, height
         self._intrinsics = intrinsics.to(avatar.device).repeat(batch, 1)
         self._background = background.to(avatar.device).repeat(batch, 1)
+        self._head_only = head_only
         self._code = FrameCode.size(avatar.head)
-        # Two recordings, so that one batch renders while the caller processes the previous one.
-        self._recordings: list[_Recording] = []
+        # Two recordings, so that one batch renders while the caller processes the previous one;
+        # a stiff neck has its own, because a graph fixes which inputs there are.
+        self._recordings: dict[tuple[int, int], _Recording] = {}
 
-    def render(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> Images:
+    def render(
+        self,
+        condition: Tensor,
+        rotation: Tensor,
+        translation: Tensor,
+        trunk: Tensor | None = None,
+    ) -> Images:
         """Render up to `batch` frames; synchronizes with the GPU once.
 
         Args:
             condition: (B, C) codes exp | jaw 6D | eyes 12 | eyelids 2, on the CPU or the device.
             rotation: (B, 3, 3) head to OpenCV camera.
             translation: (B, 3) meters.
+            trunk: (B, 3, 4) trunk to head, meters; None for a stiff neck.
 
         Returns:
             color (B, H, W, 3) in 0..1 and alpha (B, H, W), on the avatar's device.
         """
-        count = self._check(condition, rotation, translation)
+        frames = self._checked(condition, rotation, translation, trunk)
+        count = len(condition)
         if count > self.batch:
             raise ValueError(
                 f"condition: expected at most {self.batch} frames, got {count}; "
                 "`frames` takes any number"
             )
         if self.avatar.device.type != "cuda":
-            return self._draw(condition, rotation, translation)
-        recording = self._recording(0)
-        return recording.finish(recording.start(condition, rotation, translation), count)
+            return self._draw(*frames)
+        recording = self._recording(0, len(frames))
+        return recording.finish(recording.start(*frames), count)
 
-    def frames(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> Iterator[Images]:
+    def frames(
+        self,
+        condition: Tensor,
+        rotation: Tensor,
+        translation: Tensor,
+        trunk: Tensor | None = None,
+    ) -> Iterator[Images]:
         """Render any number of frames, batch by batch; arguments as in `render`.
 
         On a GPU the next batch renders while the caller processes the current one. The iterator
@@ -98,14 +117,14 @@ class FrameRenderer:
         Yields:
             color and alpha of up to `batch` frames, valid until the next batch is requested.
         """
-        self._check(condition, rotation, translation)
-        parts = zip(*(v.split(self.batch) for v in (condition, rotation, translation)), strict=True)
+        frames = self._checked(condition, rotation, translation, trunk)
+        parts = zip(*(value.split(self.batch) for value in frames), strict=True)
         if self.avatar.device.type != "cuda":
             yield from (self._draw(*part) for part in parts)
             return
         drawn = None
         for k, part in enumerate(parts):
-            recording = self._recording(k % 2)
+            recording = self._recording(k % 2, len(part))
             turn = recording.start(*part)
             if drawn is not None:
                 yield drawn[0].finish(*drawn[1:])
@@ -113,33 +132,42 @@ class FrameRenderer:
         if drawn is not None:
             yield drawn[0].finish(*drawn[1:])
 
-    def _check(self, condition: Tensor, rotation: Tensor, translation: Tensor) -> int:
+    def _checked(
+        self, condition: Tensor, rotation: Tensor, translation: Tensor, trunk: Tensor | None
+    ) -> tuple[Tensor, ...]:
         count = check_shape(condition, f"B {self._code}", "condition")["B"]
         check_shape(rotation, f"{count} 3 3", "rotation")
         check_shape(translation, f"{count} 3", "translation")
         if count == 0:
             raise ValueError("condition: expected at least one frame, got none")
-        return count
+        if trunk is None:
+            return condition, rotation, translation
+        check_shape(trunk, f"{count} 3 4", "trunk")
+        return condition, rotation, translation, trunk
 
     def _draw(
         self,
         condition: Tensor,
         rotation: Tensor,
         translation: Tensor,
+        trunk: Tensor | None = None,
         budget: InstanceBudget | None = None,
     ) -> Images:
         count = len(condition)
         return self.avatar.render_codes(
             condition, rotation, translation, self._intrinsics[:count], *self._size,
-            self._background[:count], budget,
+            self._background[:count], budget, trunk, self._head_only,
         )  # fmt: skip
 
-    def _recording(self, index: int) -> "_Recording":
-        while len(self._recordings) <= index:
-            pairs = FIRST_PAIRS * len(self.avatar.anchors)
-            recording = _Recording(self._draw, self.batch, self._code, self.avatar.device, pairs)
-            self._recordings.append(recording)
-        return self._recordings[index]
+    def _recording(self, index: int, inputs: int) -> "_Recording":
+        key = index, inputs
+        if key not in self._recordings:
+            shapes = ((self._code,), (3, 3), (3,), (3, 4))[:inputs]
+            pairs = FIRST_PAIRS * self.avatar.count
+            self._recordings[key] = _Recording(
+                self._draw, [(self.batch, *shape) for shape in shapes], self.avatar.device, pairs
+            )
+        return self._recordings[key]
 
 
 class _HostBudget(InstanceBudget):
@@ -158,24 +186,21 @@ class _Recording:
     """One captured CUDA graph with its input and output buffers.
 
     Args:
-        draw: (condition, rotation, translation, budget) -> images, of `batch` frames.
-        batch: frames.
-        code: C, the length of a frame code.
+        draw: (*inputs, budget) -> images of a batch of frames.
+        shapes: of the inputs, the batch first.
         device: the GPU.
         pairs: initial budget.
     """
 
     def __init__(
         self,
-        draw: Callable[[Tensor, Tensor, Tensor, InstanceBudget], Images],
-        batch: int,
-        code: int,
+        draw: Callable[..., Images],
+        shapes: Sequence[tuple[int, ...]],
         device: torch.device,
         pairs: int,
     ) -> None:
         self._draw = draw
-        shapes = ((batch, code), (batch, 3, 3), (batch, 3))
-        sizes = [batch * code, batch * 9, batch * 3]
+        sizes = [math.prod(shape) for shape in shapes]
         self._input = torch.zeros(sum(sizes), device=device)
         self._staged = torch.zeros(sum(sizes), pin_memory=True)
         self._given = [v.view(s) for v, s in zip(self._input.split(sizes), shapes, strict=True)]
@@ -219,7 +244,7 @@ class _Recording:
         self._done.record()
 
     def _draw_once(self, *inputs: Tensor) -> Images:
-        return self._draw(*inputs, self._budget)
+        return self._draw(*inputs, budget=self._budget)
 
     @torch.no_grad()
     def _record(self) -> None:

@@ -31,13 +31,13 @@ def _folder(path: Path) -> Rows:
     if frames:
         _, *rest = _frame(frames[0])
         return [("what", f"{len(frames)} .frame files; of the first, {frames[0].name}:"), *rest]
-    from headsplat.avatar import model_folder  # loads PyTorch
+    from headsplat.avatar_files import model_folder  # loads PyTorch
 
     return _avatar(model_folder(path))
 
 
 def _avatar(folder: Path) -> Rows:
-    from headsplat.avatar import read_metadata
+    from headsplat.avatar_files import read_metadata
 
     facts = read_metadata(folder)
     head = f"{facts['head_name']} {facts['head_version']} ({facts['head_licence']})"
@@ -45,6 +45,7 @@ def _avatar(folder: Path) -> Rows:
         rows = [
             ("what", f"avatar in {folder}"),
             ("model", f"{facts['model']}, {facts['gaussians']} Gaussians"),
+            *([("torso", f"{facts['torso']} Gaussians")] if facts["torso"] else []),
             ("head", f"{head}, codes of {facts['condition_size']} numbers"),
             *_training(facts["training"]),
         ]

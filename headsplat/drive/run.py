@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from headsplat.avatar import WHITE, load_avatar
+from headsplat.avatar import WHITE
+from headsplat.avatar_files import load_avatar
 from headsplat.avatar_video import BATCH, exact_rate, required_sound, write_images
 from headsplat.drive.face_options import changed, require_fitting
 from headsplat.drive.kinds import KINDS, MotionOptions

@@ -32,7 +32,7 @@ class ClipVideo:
 
     def images(self, batch: Batch) -> np.ndarray:
         """(B, H, 2 W, 3) uint8; unused frames show the whole ground truth image."""
-        both = torch.cat([batch.ground_truth, batch.render], 2)
+        both = torch.cat(batch.shown, 2)
         drawn = (both * 255).round().byte().cpu().numpy()
         width = drawn.shape[2] // 2
         for k, frame in enumerate(batch.ids):

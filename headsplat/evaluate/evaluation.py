@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar
+from headsplat.avatar import Avatar, moving_parts
 from headsplat.evaluate.comparison_video import ClipVideo
 from headsplat.evaluate.pairs import Batch, render_pairs
-from headsplat.metrics import frame_metrics, psnr_head, temporal_error
+from headsplat.metrics import frame_metrics, person_metrics, psnr_head, temporal_error
 from headsplat.render import FrameRenderer
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.runtime.logs import log
@@ -72,7 +72,8 @@ def evaluate(
     clip, tested = sorted(int(i) for i in track.ids), frozenset(split["test"])
     sample = frozenset(split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)])
     track.rows([*ids, *sample])  # raises if a frame is missing
-    renderer = _renderer(avatar, track, BATCH)
+    renderer = _renderer(avatar, track, BATCH, head_only=True)
+    whole = None if avatar.torso is None else _renderer(avatar, track, BATCH)
 
     def draw(part: slice, path: Path, measures: Path) -> None:
         values: dict[str, list[float]] = {}
@@ -80,9 +81,9 @@ def evaluate(
         before = clip[part.start] - 1
         if {before, before + 1} <= tested:
             # Flicker of a part's first frame needs the last frame of the previous part.
-            previous = next(render_pairs(renderer, track, reader, [before]))
+            previous = next(render_pairs(renderer, track, reader, [before], whole))
         with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
-            for batch in render_pairs(renderer, track, reader, clip[part]):
+            for batch in render_pairs(renderer, track, reader, clip[part], whole):
                 some, train = batch.subset(tested), batch.subset(sample)
                 found = _measures(previous, some, lpips) if some.ids else {}
                 if train.ids:
@@ -103,10 +104,10 @@ def evaluate(
         float(np.nanmean(temporal.astype(np.float64))) if np.isfinite(temporal).any() else 0.0
     )
     metrics[TRAIN] = float(training.astype(np.float64).mean())
-    metrics |= _speed(renderer, track, ids)
+    metrics |= _speed(whole or renderer, track, ids)
     facts = {"frames": len(ids), "split": split["mode"], "size": track.width}
     arrays |= {"ids": np.array(ids, np.int32), "temporal_error": temporal}
-    arrays |= examples(renderer, track, reader, ids, arrays["psnr_head"])
+    arrays |= examples(renderer, track, reader, ids, arrays["psnr_head"], whole)
     log.info("psnr_head %.2f dB on %d held-out frames", metrics["psnr_head"], len(ids))
     return metrics | facts, arrays
 
@@ -120,6 +121,9 @@ def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def _measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict[str, list[float]]:
     """Metrics of a batch, one value per frame; the last frame of `previous` precedes the batch."""
     metrics = frame_metrics(batch.ground_truth, batch.render, batch.mask)
+    if batch.person is not None:
+        person = batch.person
+        metrics |= person_metrics(person.ground_truth, person.render, person.mask, batch.mask)
     values = {name: value.tolist() for name, value in metrics.items()}
     if lpips is not None:
         values["lpips_head"] = _lpips_head(lpips, batch)
@@ -152,17 +156,16 @@ def _temporal(previous: Batch | None, batch: Batch) -> list[float]:
     return first + [e if c else float("nan") for e, c in zip(error, consecutive, strict=True)]
 
 
-def _renderer(avatar: Avatar, track: Track, batch: int) -> FrameRenderer:
+def _renderer(avatar: Avatar, track: Track, batch: int, head_only: bool = False) -> FrameRenderer:
     size = track.width, track.height
-    return FrameRenderer(avatar, batch, *size, track.intrinsics(), torch.zeros(3))
+    return FrameRenderer(avatar, batch, *size, track.intrinsics(), torch.zeros(3), head_only)
 
 
 def _speed(renderer: FrameRenderer, track: Track, ids: Sequence[int]) -> dict[str, float]:
     """Frames per second from codes to images, in batches and one by one, after warm-up."""
     device = renderer.avatar.device
     rows = track.rows([ids[i % len(ids)] for i in range(TIMED_BATCHES * renderer.batch)])
-    some = track[rows]
-    inputs = [value.to(device) for value in (some.codes().vector, *some.poses())]
+    inputs = [value.to(device) for value in moving_parts(track[rows].frames())]
     single = _renderer(renderer.avatar, track, 1)
     elapsed = []
     for frame in range(TIMED_FRAMES + 1):
@@ -187,6 +190,7 @@ def examples(
     reader: ImageReader,
     ids: Sequence[int],
     psnr: np.ndarray,
+    whole: FrameRenderer | None = None,
 ) -> dict[str, np.ndarray]:
     """Images for the report: worst, median and best held-out frame, and a contact sheet.
 
@@ -196,6 +200,7 @@ def examples(
         reader: see `render_pairs`.
         ids: of the held-out frames.
         psnr: (N,) psnr_head of each, dB.
+        whole: see `render_pairs`.
 
     Returns:
         For `example` and for `sheet`, spread evenly over the held-out frames: `_ids`, `_psnr`,
@@ -211,8 +216,8 @@ def examples(
         frames = [int(ids[row]) for row in rows]
         images = [
             (_shrunk(_bytes(ground_truth), largest[name]), _shrunk(_bytes(render), largest[name]))
-            for batch in render_pairs(renderer, track, reader, frames)
-            for ground_truth, render in zip(batch.ground_truth, batch.render, strict=True)
+            for batch in render_pairs(renderer, track, reader, frames, whole)
+            for ground_truth, render in zip(*batch.shown, strict=True)
         ]
         arrays[f"{name}_ids"] = np.array(frames, np.int32)
         arrays[f"{name}_psnr"] = psnr[rows]

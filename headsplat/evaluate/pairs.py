@@ -7,17 +7,34 @@ of the metrics is the binary mask of the parsing stage.
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from headsplat.avatar import moving_parts
 from headsplat.render import FrameRenderer
 from headsplat.runtime.process import available_threads
 from headsplat.track import Track
 from headsplat.train.dataset import ImageReader
 
 HALF = 127
+
+
+@dataclass(frozen=True)
+class Person:
+    """The whole person of B frames, on black.
+
+    Attributes:
+        ground_truth: (B, H, W, 3), colors in [0, 1].
+        render: likewise, head and torso.
+        mask: (B, H, W), 0 or 1.
+    """
+
+    ground_truth: Tensor
+    render: Tensor
+    mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,7 @@ class Batch:
         render: likewise.
         mask: (B, H, W) head mask, 0 or 1.
         image: (B, H, W, 3) uint8, the full image with background.
+        person: whole person, of an avatar with a torso.
     """
 
     ids: list[int]
@@ -37,35 +55,62 @@ class Batch:
     render: Tensor
     mask: Tensor
     image: Tensor
+    person: "Person | None" = None
+
+    @property
+    def shown(self) -> tuple[Tensor, Tensor]:
+        """Ground truth and render to look at: of the whole person, if there is a torso."""
+        if self.person is None:
+            return self.ground_truth, self.render
+        return self.person.ground_truth, self.person.render
 
     def subset(self, ids: Collection[int]) -> "Batch":
         """The frames whose ids are in `ids`; may be empty."""
         rows = [row for row, frame in enumerate(self.ids) if frame in ids]
         parts = (self.ground_truth, self.render, self.mask, self.image)
-        return Batch([self.ids[row] for row in rows], *(part[rows] for part in parts))
+        person = self.person
+        if person is not None:
+            person = Person(person.ground_truth[rows], person.render[rows], person.mask[rows])
+        return Batch([self.ids[row] for row in rows], *(part[rows] for part in parts), person)
 
 
 def render_pairs(
-    renderer: FrameRenderer, track: Track, reader: ImageReader, ids: Sequence[int]
+    renderer: FrameRenderer,
+    track: Track,
+    reader: ImageReader,
+    ids: Sequence[int],
+    whole: FrameRenderer | None = None,
 ) -> Iterator[Batch]:
     """Yield ground truth and render of some frames, batch by batch, in constant memory.
 
     Args:
-        renderer: renderer of the avatar with the track's camera on black.
+        renderer: renderer of the avatar's head with the track's camera on black.
         track: codes and cameras of the clip.
         reader: its images and masks.
         ids: frame ids, in output order.
+        whole: renderer of head and torso, of the same batch size; None of a head alone.
     """
     device = renderer.avatar.device
     some = track[track.rows(ids)]
-    images = renderer.frames(some.codes().vector, *some.poses())
+    inputs = moving_parts(some.frames())
+    images = renderer.frames(*inputs)
+    wholes = repeat(None) if whole is None else whole.frames(*inputs)
+    read = reader.read if whole is None else reader.read_person
     starts = range(0, len(ids), renderer.batch)
     with ThreadPoolExecutor(available_threads()) as pool:
-        for low, (color, _) in zip(starts, images, strict=True):
+        for low, (color, _), both in zip(starts, images, wholes, strict=False):
             some = list(ids[low : low + renderer.batch])
-            planes = torch.from_numpy(np.stack(list(pool.map(reader.read, some)))).to(device)
-            matte = planes[..., 3].float() / 255
-            ground_truth = planes[..., :3].float() / 255 * matte[..., None]
-            mask = (planes[..., 3] > HALF).float()
-            # Copies, because the renderer reuses its buffers for the next batch.
-            yield Batch(some, ground_truth, color.clone(), mask, planes[..., :3])
+            planes = torch.from_numpy(np.stack(list(pool.map(read, some)))).to(device)
+            # Copies, because the renderers reuse their buffers for the next batch.
+            person = None
+            if both is not None:
+                person = Person(*_on_black(planes, 5, both[0].clone()))
+            ground_truth, render, mask = _on_black(planes, 3, color.clone())
+            yield Batch(some, ground_truth, render, mask, planes[..., :3], person)
+
+
+def _on_black(planes: Tensor, matte: int, render: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ground truth by one of the planes as matte, the render, and the mask."""
+    share = planes[..., matte].float() / 255
+    ground_truth = planes[..., :3].float() / 255 * share[..., None]
+    return ground_truth, render, (planes[..., matte] > HALF).float()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from headsplat.avatar import load_avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.evaluate.evaluation import evaluate
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar, load_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.base import Gaussians
+from headsplat.gaussians.sh import constant_coefficient
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.files import publish
 from headsplat.track import read_track
@@ -51,31 +53,39 @@ def export_ply(
         condition = FrameCode.neutral(head).vector[None]
         rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
         translation = torch.tensor([[0.0, 0.0, float(track.poses()[1][:, 2].median())]])
+        trunk = None
     else:
-        some = track[track.rows([frame])]
-        condition, (rotation, translation) = some.codes().vector, some.poses()
-    write_ply(out, *posed(avatar, condition, rotation, translation))
+        some = track[track.rows([frame])].frames()
+        condition, rotation, translation, trunk = (
+            some.code.vector, some.rotation, some.translation, some.trunk
+        )  # fmt: skip
+    write_ply(out, *posed(avatar, condition, rotation, translation, trunk))
 
 
 @torch.no_grad()
 def posed(
-    avatar: Avatar, condition: Tensor, rotation: Tensor, translation: Tensor
+    avatar: Avatar,
+    condition: Tensor,
+    rotation: Tensor,
+    translation: Tensor,
+    trunk: Tensor | None = None,
 ) -> tuple[Gaussians, Tensor]:
-    """Gaussians of one frame, and their harmonics (N, 16, 3).
+    """Gaussians of one frame, the torso's after the head's, and their harmonics (N, 16, 3).
 
     Args:
         avatar: the avatar.
         condition: (1, C) code.
         rotation: (1, 3, 3) head to OpenCV camera.
         translation: (1, 3) meters.
+        trunk: (1, 3, 4) trunk to head, or None for a stiff neck.
     """
-    vertices = avatar.vertices(condition)
-    deformation = avatar.deformation
-    gaussians = deformation(avatar.inputs(condition, vertices, rotation, translation))
-    count = gaussians.means.shape[-2]
-    harmonics = torch.zeros(count, 1 + _REST, 3)
-    known = deformation.harmonics(gaussians)
-    harmonics[:, : known.shape[1]] = known
+    gaussians = avatar.gaussians(condition, rotation, translation, trunk)
+    harmonics = torch.zeros(avatar.count, 1 + _REST, 3)
+    head = avatar.gaussians(condition, rotation, translation, trunk, head_only=True)
+    known = avatar.deformation.harmonics(head)
+    harmonics[: len(known), : known.shape[1]] = known
+    if avatar.torso is not None:
+        harmonics[len(known) :, 0] = constant_coefficient(gaussians.colors[0, len(known) :])
     return gaussians, harmonics
 
 

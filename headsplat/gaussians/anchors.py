@@ -33,6 +33,10 @@ REGION_DENSITY: dict[str, float] = {
 }
 # Layers of anchors above the scalp for hair: height in meters, relative density.
 HAIR_SHELLS: tuple[tuple[float, float], ...] = ((0.008, 0.35), (0.018, 0.2))
+# Layers within tall hair: share of its height, relative density. Hair counts as tall from this
+# height in meters on, where it stands out of the shells; they suit shorter hair better.
+HAIR_LAYERS: tuple[tuple[float, float], ...] = ((0.5, 0.35), (0.95, 0.35))
+LEAST_HAIR = 0.02
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ def sample_anchors(
     visibility: np.ndarray | None = None,
     density: Mapping[str, float] | None = None,
     shells: Sequence[tuple[float, float]] = HAIR_SHELLS,
+    hair: np.ndarray | None = None,
 ) -> Anchors:
     """`count` anchors in proportion to area times density, evenly spread and deterministic.
 
@@ -157,6 +162,8 @@ def sample_anchors(
         density: region -> factor; regions the model lacks are ignored. The largest factor wins
             where regions overlap.
         shells: further layers over the scalp: (height in meters, density factor).
+        hair: (V,) height of the hair above each vertex in meters, or None; where it is tall, layers
+            within it replace the shells.
 
     Raises:
         UserError: no face is left to carry anchors.
@@ -167,12 +174,16 @@ def sample_anchors(
     weight *= _face_density(model, REGION_DENSITY if density is None else density)
     if visibility is not None:
         weight *= visibility
-    scalp = np.flatnonzero(faces_inside(model, "scalp"))
-    layers = [(np.arange(len(model.faces)), 0.0, weight)]
-    layers += [(scalp, height, weight[scalp] * factor) for height, factor in shells]
+    tall = np.zeros(len(model.faces)) if hair is None else hair[model.faces].min(1)
+    tall = np.where(tall >= LEAST_HAIR, tall, 0.0)
+    bald = np.flatnonzero(faces_inside(model, "scalp") & (tall == 0))
+    hairy = np.flatnonzero(tall)
+    layers = [(np.arange(len(model.faces)), np.zeros(len(model.faces)), weight)]
+    layers += [(bald, np.full(len(bald), h), weight[bald] * factor) for h, factor in shells]
+    layers += [(hairy, tall[hairy] * h, weight[hairy] * factor) for h, factor in HAIR_LAYERS]
 
     face = np.concatenate([ids for ids, _, _ in layers])
-    height = np.concatenate([np.full(len(ids), h, dtype=np.float32) for ids, h, _ in layers])
+    height = np.concatenate([heights for _, heights, _ in layers]).astype(np.float32)
     cumulated = np.cumsum(np.concatenate([w for _, _, w in layers]))
     if not cumulated[-1] > 0:
         raise UserError(f"head model {model.name}: no face can carry Gaussians; check the track")

@@ -54,6 +54,10 @@ class ImageReader:
 
     def read(self, frame_id: int) -> np.ndarray:
         """(H, W, 5) uint8 planes of one frame."""
+        return self.read_person(frame_id)[..., :PLANES]
+
+    def read_person(self, frame_id: int) -> np.ndarray:
+        """(H, W, 6) uint8 planes of one frame, the last one the matte of the whole person."""
         with self._lock:
             data = [
                 self._frames.read(frame_id),
@@ -71,13 +75,31 @@ class ImageReader:
                 )
         image = foreground_colors(image, alpha)
         matte = (alpha.astype(np.uint16) * head + 127) // 255
-        planes = [image, matte.astype(np.uint8)[..., None], mouth[..., None]]
-        return np.concatenate(planes, -1)
+        planes = [matte.astype(np.uint8), mouth, alpha]
+        return np.concatenate([image, np.stack(planes, -1)], -1)
 
     def close(self) -> None:
         """Close the zips."""
         for store in (self._frames, self._alpha, self._parsing):
             store.close()
+
+
+class PersonReader:
+    """Images of the whole person: red, green, blue, matte, and the matte outside of the head.
+
+    Args:
+        reader: of the same frames; it stays open.
+    """
+
+    def __init__(self, reader: ImageReader) -> None:
+        self._reader = reader
+        self.width, self.height = reader.width, reader.height
+
+    def read(self, frame_id: int) -> np.ndarray:
+        """(H, W, 5) uint8 planes of one frame."""
+        planes = self._reader.read_person(frame_id)
+        matte = planes[..., 5:]
+        return np.concatenate([planes[..., :3], matte, matte - planes[..., 3:4]], -1)
 
 
 class ResidentImages:
@@ -87,7 +109,9 @@ class ResidentImages:
         planes: (T, H, W, 5) uint8, one image a row.
     """
 
-    def __init__(self, reader: ImageReader, ids: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self, reader: ImageReader | PersonReader, ids: Sequence[int], device: torch.device
+    ) -> None:
         images = torch.empty(
             (len(ids), reader.height, reader.width, PLANES), dtype=torch.uint8, device=device
         )
@@ -121,7 +145,7 @@ class StreamedImages:
 
     def __init__(
         self,
-        reader: ImageReader,
+        reader: ImageReader | PersonReader,
         ids: Sequence[int],
         plan: Tensor,
         device: torch.device,
@@ -194,7 +218,7 @@ class _Copied:
 
 
 def open_images(
-    reader: ImageReader,
+    reader: ImageReader | PersonReader,
     ids: Sequence[int],
     plan: Tensor,
     device: torch.device,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from headsplat.avatar import Avatar, save_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import save_avatar
 from headsplat.formats.flashavatar.checkpoint import (
     Checkpoint,
     load_parameters,

@@ -7,6 +7,9 @@ from headsplat.gaussians.deform.registry import MODELS, model_options
 from headsplat.options import check_ranges, option, schema_of
 from headsplat.runtime.errors import UserError, shown
 
+NONE, TORSO = "none", "torso"
+BODIES = (NONE, TORSO)
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -34,6 +37,10 @@ class TrainOptions:
     code_noise: float = option(
         0.3, "noise (jitter) on the codes of blendshapes in training, in their standard deviations",
         0, 10,
+    )  # fmt: skip
+    body: str = option(
+        NONE, "what is trained below the head: torso adds Gaussians that follow the trunk, from "
+        "what the mattes show outside of the head", choices=lambda: BODIES,
     )  # fmt: skip
     seed: int = option(0, "of everything random", 0, 2**31 - 1)
     profile_steps: int = option(

@@ -1,12 +1,13 @@
 """Untrained avatar and training frames from a head, a track and images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar
+from headsplat.avatar import Avatar, moving_parts
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.base import HeadSurface
 from headsplat.gaussians.deform.codes import camera_center, head_pose_6d, posed_vertices
@@ -37,6 +38,7 @@ class TrainingFrames:
         intrinsics: (4,) pixels.
         weight: (T,) tracking confidence with mean 1.
         vertices: (T, n, 3) posed vertices that the anchors use, meters.
+        trunk: (T, 3, 4) trunk to head, or None of a track without a trunk.
     """
 
     ids: list[int]
@@ -46,6 +48,7 @@ class TrainingFrames:
     intrinsics: Tensor
     weight: Tensor
     vertices: Tensor
+    trunk: Tensor | None
 
 
 def spread_rows(count: int, wanted: int) -> list[int]:
@@ -58,9 +61,9 @@ def face_visibility(head: HeadModel, track: Track, rows: np.ndarray) -> np.ndarr
     geometry = HeadGeometry(head)
     some = track[rows[spread_rows(len(rows), _VISIBILITY_FRAMES)]].frames()
     best = torch.full((len(head.faces),), -1.0)
-    parts = (some.code.vector.split(8), some.rotation.split(8), some.translation.split(8))
-    for codes, rotation, translation in zip(*parts, strict=True):
-        vertices = posed_vertices(geometry, track.identity(), codes)
+    parts = zip(*(value.split(8) for value in moving_parts(some)), strict=True)
+    for codes, rotation, translation, *trunk in parts:
+        vertices = posed_vertices(geometry, track.identity(), codes, None, *trunk)
         a, b, c = (vertices[:, geometry.faces[:, k]] for k in range(3))
         normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
         center = camera_center(rotation, translation)
@@ -71,12 +74,20 @@ def face_visibility(head: HeadModel, track: Track, rows: np.ndarray) -> np.ndarr
 
 
 def empty_avatar(
-    head: HeadModel, track: Track, rows: np.ndarray, options: TrainOptions, device: torch.device
+    head: HeadModel,
+    track: Track,
+    rows: np.ndarray,
+    options: TrainOptions,
+    device: torch.device,
+    hair: Callable[[], np.ndarray | None] = lambda: None,
 ) -> Avatar:
-    """An avatar with anchors and an uninitialized deformation model."""
+    """An avatar with anchors and an uninitialized deformation model.
+
+    `hair` is the function of `HeadSurface`.
+    """
     model = model_class(options.model)
     neutral = HeadGeometry(head).shaped(track.identity()).numpy()
-    surface = HeadSurface(head, neutral, lambda: face_visibility(head, track, rows))
+    surface = HeadSurface(head, neutral, lambda: face_visibility(head, track, rows), hair)
     anchors = model.make_anchors(surface, options.own)
     torch.manual_seed(options.seed)
     deformation = model.create(len(anchors), FrameCode.size(head), options.own)
@@ -90,7 +101,10 @@ def training_frames(avatar: Avatar, track: Track, ids: list[int]) -> TrainingFra
     device = avatar.device
     condition = frames.code.vector.to(device)
     with torch.no_grad():
-        vertices = torch.cat([avatar.vertices(part) for part in condition.split(64)])
+        trunk = None if frames.trunk is None else frames.trunk.to(device)
+        parts = (condition,) if trunk is None else (condition, trunk)
+        split = zip(*(value.split(64) for value in parts), strict=True)
+        vertices = torch.cat([avatar.vertices(*part) for part in split])
     log.info("geometry of %d frames: %.0f MiB", len(ids), vertices.nbytes / 2**20)
     weight = torch.from_numpy(some.confidence).clamp_min(0.05)
     return TrainingFrames(
@@ -101,6 +115,7 @@ def training_frames(avatar: Avatar, track: Track, ids: list[int]) -> TrainingFra
         frames.intrinsics.to(device),
         (weight / weight.mean()).to(device),
         vertices,
+        trunk,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar, save_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import save_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.codes import POSE
 from headsplat.gaussians.raster.extension import serving_device
@@ -22,13 +23,16 @@ from headsplat.runtime.process import available_threads
 from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import read_track
 from headsplat.train.checkpoint_formats import CHECKPOINTS
-from headsplat.train.dataset import ImageReader, open_images
+from headsplat.train.dataset import ImageReader, PersonReader, open_images
+from headsplat.train.hair import hair_heights
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.memory import training_mib
-from headsplat.train.options import TrainOptions
+from headsplat.train.options import TORSO, TrainOptions
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
-from headsplat.train.step import term_names
+from headsplat.train.step import HeadStep, term_names
+from headsplat.train.torso import train_torso
+from headsplat.train.torso_start import require_body
 from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
 
 # Warm-up steps of the learning rates, and their final factor.
@@ -113,8 +117,11 @@ def train_avatar(
     size = (track.height, track.width)
     code_size = FrameCode.size(head) + POSE
     plan = make_plan(len(ids), options, code_size, size, WARM_STEPS, FINAL_RATE)
-    avatar = empty_avatar(head, track, track.rows(ids), options, device)
     reader = ImageReader(frames, alpha, parsing, track.width, track.height)
+    hair = lambda: hair_heights(head, track, ids, reader)  # noqa: E731
+    avatar = empty_avatar(head, track, track.rows(ids), options, device, hair)
+    if options.body == TORSO:
+        require_body(PersonReader(reader), ids)
     limit = image_limit(device, cache_mib, gpu_percent)
     need = training_mib(avatar, options, len(ids), size, lpips is not None, limit)
     if device.type == "cuda":
@@ -127,16 +134,26 @@ def train_avatar(
         else:
             published.load(avatar, start)
             log.info("going on from %s, after %d images", checkpoint, start.iteration)
-        trainer = Trainer(avatar, training, images, plan, options, lpips, start)
-        outcome = trainer.run(scratch.folder)
+        step = HeadStep(avatar, training, images, plan, options, lpips)
+        trainer = Trainer(step, plan, options, start)
+        outcome = trainer.run(scratch.folder, keep=options.body == TORSO)
+        images.close()
+        facts = training_summary(outcome, options, avatar, (track.width, track.height), len(ids))
+        if start is not None:
+            facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}
+        with torch.no_grad():
+            last = step.gaussians(plan.rows[-1, :1].to(device)).means[0]
+        if options.body == TORSO:
+            del images, trainer, step  # their memory is the torso's now
+            facts["torso"] = train_torso(
+                avatar, training, reader, options, (WARM_STEPS, FINAL_RATE),
+                lambda person, rows: open_images(person, ids, rows, device, limit, cache_mib),
+                scratch.folder,
+            )  # fmt: skip
     except torch.OutOfMemoryError as error:
         raise memory_advice(error, need, f"train.batch (now {options.batch})") from error
-    images.close()
     reader.close()
 
-    facts = training_summary(outcome, options, avatar, (track.width, track.height), len(ids))
-    if start is not None:
-        facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}
     avatar.facts = {key: value for key, value in facts.items() if key != "losses"}
     with publish_folder(out) as folder:
         save_avatar(folder, avatar, head_path, track_path)
@@ -144,11 +161,9 @@ def train_avatar(
         if outcome.profile:
             shutil.copyfile(scratch.folder / TRACE_FILE, folder / TRACE_FILE)
         if published is not None:
-            with torch.no_grad():
-                last = trainer.gaussians(plan.rows[-1, :1].to(device))
             images_seen = options.steps * options.batch + (start.iteration if start else 0)
             published.save(
-                folder, avatar.deformation, last.means[0], outcome.optimizer, images_seen,
+                folder, avatar.deformation, last, outcome.optimizer, images_seen,
                 avatar.centered,
             )  # fmt: skip
     scratch.clear()

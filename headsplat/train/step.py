@@ -4,6 +4,7 @@ All data of a step, including its number, is on the device. On a GPU one capture
 therefore runs all steps of a phase (`headsplat.runtime.cuda_graph`).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.gaussians.deform.base import Deformation, Gaussians
+from headsplat.gaussians.deform.torso import Torso
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.metrics import ssim
 from headsplat.train.crops import crop_images, crop_size, random_crops
@@ -54,36 +56,45 @@ class Phase:
     settings: tuple[tuple[str, Any], ...]
 
 
-class TrainingStep:
-    """The step of one run.
+class TrainingStep(ABC):
+    """The step of one run, which trains the head or the torso of an avatar.
 
     Args:
-        avatar: the avatar; its deformation is trained in place.
+        model: the part of the avatar that is trained in place.
+        avatar: the avatar.
         frames: the training frames by row.
         images: their images.
         plan: random draws of each step.
         options: training options.
-        lpips: LPIPS, or None.
+        names: names of the K loss terms.
+        name: what is trained, for the log.
+        count: Gaussians that are trained.
+        drawn: Gaussians that are drawn, those of other parts among them.
 
     Attributes:
+        name: what is trained, for the log.
+        count: Gaussians that are trained.
         cursor: (1,) long, the number of the next step.
         per_image: (S, B) loss of each image of each finished step.
-        names: names of the K loss terms.
         terms: (S, K) weighted loss terms.
         budget: the rasterizer's pair budget, None on a CPU.
     """
 
     def __init__(
         self,
+        model: Deformation | Torso,
         avatar: Avatar,
         frames: TrainingFrames,
         images: ResidentImages | StreamedImages,
         plan: Plan,
         options: TrainOptions,
-        lpips: Lpips | None,
+        names: tuple[str, ...],
+        name: str,
+        count: int,
+        drawn: int,
     ) -> None:
-        self._avatar, self._frames, self._images = avatar, frames, images
-        self._options, self._lpips = options, lpips
+        self.model, self.avatar, self.frames, self.images = model, avatar, frames, images
+        self.options, self.names, self.name, self.count = options, names, name, count
         device = avatar.device
         self._tables = (
             plan.rows.to(device), plan.backgrounds.to(device), plan.code_noise.to(device),
@@ -91,16 +102,15 @@ class TrainingStep:
         )  # fmt: skip
         self._rates = torch.tensor(plan.rates, device=device)
         steps, self.batch = plan.rows.shape
-        groups = avatar.deformation.parameter_groups(self.batch)
+        groups = model.parameter_groups(self.batch)
         self._base_rates = torch.tensor([group["lr"] for group in groups], device=device)
         self._now = self._base_rates.clone()
         self.optimizer = torch.optim.Adam(groups, fused=True, capturable=device.type == "cuda")
         self._bind_rates()
         self.cursor = torch.zeros(1, dtype=torch.long, device=device)
         self.per_image = torch.zeros(steps, self.batch, device=device)
-        self.names = term_names(avatar.deformation)
         self.terms = torch.zeros(steps, len(self.names), device=device)
-        first_pairs = _FIRST_PAIRS * len(avatar.anchors)
+        first_pairs = _FIRST_PAIRS * drawn
         self.budget = InstanceBudget(first_pairs, device) if device.type == "cuda" else None
 
     def _bind_rates(self) -> None:
@@ -115,29 +125,19 @@ class TrainingStep:
 
     def phase(self, step: int) -> Phase:
         """The phase of a step; also advances the deformation to it."""
-        deformation = self._avatar.deformation
-        deformation.advance(step * self.batch)
-        coarse = step < self._options.coarse_fraction * len(self.per_image)
-        return Phase(2 if coarse else 1, tuple(deformation.settings().items()))
-
-    def gaussians(self, rows: Tensor, code_noise: Tensor | None = None) -> Gaussians:
-        """Gaussians of training frames, (B,) long rows, with or without noise on the codes."""
-        frames = self._frames
-        inputs = self._avatar.inputs(
-            frames.condition[rows],
-            frames.vertices[rows],
-            frames.rotation[rows],
-            frames.translation[rows],
-        )
-        return self._avatar.deformation(replace(inputs, code_noise=code_noise))
+        coarse = step < self.options.coarse_fraction * len(self.per_image)
+        return Phase(2 if coarse else 1, self._settings(step))
 
     def __call__(self, phase: Phase) -> None:
         """Run the step at the cursor and advance the cursor, without synchronization."""
         torch.mul(self._base_rates, self._rates[self.cursor], out=self._now)
         self.optimizer.zero_grad(set_to_none=True)
-        per_image, terms, penalties = self._loss(phase)
+        rows = self._tables[0][self.cursor][0]
+        each, penalties = self._loss(phase, rows)
+        per_image = sum(each.values()) * self.frames.weight[rows]
         sum(penalties.values(), per_image.mean()).backward()
         self.optimizer.step()
+        terms = {name: value.mean() for name, value in each.items()}
         self._note(per_image.detach(), terms | penalties)
         self.cursor += 1
 
@@ -147,17 +147,78 @@ class TrainingStep:
         self.per_image.index_copy_(0, self.cursor, per_image[None])
         self.terms.index_copy_(0, self.cursor, row[None])
 
-    def _loss(self, phase: Phase) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """(B,) loss per image; scalars of its terms by name; penalties on the parameters."""
-        options, frames, images = self._options, self._frames, self._images
-        rows, background, code_noise, corners = (table[self.cursor][0] for table in self._tables)
-        gaussians = self.gaussians(rows, code_noise)
+    def _draw(self, gaussians: Gaussians, rows: Tensor, background: Tensor, phase: Phase) -> Tensor:
+        """(B, H, W, 3) render of training frames, (B,) long rows, in the size of the phase."""
+        frames = self.frames
         intrinsics = (frames.intrinsics / phase.reduction).expand(len(rows), 4).contiguous()
-        height, width = (size // phase.reduction for size in images.planes.shape[1:3])
-        image, _ = self._avatar.rasterize(
+        height, width = (size // phase.reduction for size in self.images.planes.shape[1:3])
+        image, _ = self.avatar.rasterize(
             gaussians, frames.rotation[rows], frames.translation[rows], intrinsics, width, height,
             background, self.budget,
         )  # fmt: skip
+        return image
+
+    def _drawn(self) -> tuple[Tensor, ...]:
+        """The step's backgrounds, noise and corners."""
+        return tuple(table[self.cursor][0] for table in self._tables[1:])
+
+    @abstractmethod
+    def _settings(self, step: int) -> tuple[tuple[str, Any], ...]:
+        """Settings of the deformation in a step."""
+
+    @abstractmethod
+    def _loss(self, phase: Phase, rows: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(B,) loss terms of the images by name; penalties on the parameters, scalars."""
+
+
+class HeadStep(TrainingStep):
+    """The step that trains the deformation of an avatar.
+
+    Args:
+        avatar: the avatar; its deformation is trained in place.
+        frames: the training frames by row.
+        images: their images.
+        plan: random draws of each step.
+        options: training options.
+        lpips: LPIPS, or None.
+    """
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        frames: TrainingFrames,
+        images: ResidentImages | StreamedImages,
+        plan: Plan,
+        options: TrainOptions,
+        lpips: Lpips | None,
+    ) -> None:
+        self._lpips = lpips
+        super().__init__(
+            avatar.deformation, avatar, frames, images, plan, options,
+            term_names(avatar.deformation), options.model, len(avatar.anchors),
+            len(avatar.anchors),
+        )  # fmt: skip
+
+    def _settings(self, step: int) -> tuple[tuple[str, Any], ...]:
+        self.model.advance(step * self.batch)
+        return tuple(self.model.settings().items())
+
+    def gaussians(self, rows: Tensor, code_noise: Tensor | None = None) -> Gaussians:
+        """Gaussians of training frames, (B,) long rows, with or without noise on the codes."""
+        frames = self.frames
+        inputs = self.avatar.inputs(
+            frames.condition[rows],
+            frames.vertices[rows],
+            frames.rotation[rows],
+            frames.translation[rows],
+        )
+        return self.model(replace(inputs, code_noise=code_noise))
+
+    def _loss(self, phase: Phase, rows: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        options, images = self.options, self.images
+        background, code_noise, corners = self._drawn()
+        gaussians = self.gaussians(rows, code_noise)
+        image = self._draw(gaussians, rows, background, phase)
         places = images.places(rows)
         each = {
             "huber": image_loss(
@@ -169,19 +230,17 @@ class TrainingStep:
                 target = _target(images.planes[places], background)
                 each["ssim"] = options.ssim_weight * (1 - ssim(target, image))
             if self._lpips is not None:
-                size = crop_size(height, width)
+                size = crop_size(*image.shape[1:3])
                 target = _target(crop_images(images.planes, places, corners, size), background)
                 crops = random_crops(image, corners, size)
                 each["lpips"] = options.lpips_weight * self._lpips(crops, target)
-        per_image = sum(each.values()) * frames.weight[rows]
-        terms = {name: value.mean() for name, value in each.items()}
-        penalties = self._avatar.deformation.regularization(gaussians)
+        penalties = self.model.regularization(gaussians)
         if penalties.keys() != set(self.names[len(TERMS) :]):
-            name = self._avatar.deformation.name
             raise TypeError(
-                f"{name}: penalties {list(penalties)}, declared {self.names[len(TERMS) :]}"
+                f"{self.model.name}: penalties {list(penalties)}, declared "
+                f"{self.names[len(TERMS) :]}"
             )
-        return per_image, terms, penalties
+        return each, penalties
 
 
 def _target(planes: Tensor, background: Tensor) -> Tensor:

@@ -9,20 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headsplat.avatar import Avatar
 from headsplat.formats.flashavatar.checkpoint import Checkpoint, adam_state
-from headsplat.gaussians.deform.base import Gaussians
 from headsplat.runtime.cuda_graph import CudaGraph
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
 from headsplat.runtime.stopping import Stopped, postponed
 from headsplat.train.checkpoint import Snapshot, State, load_state, save_state
-from headsplat.train.dataset import ResidentImages, StreamedImages
-from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import Plan
-from headsplat.train.prepare import TrainingFrames
 from headsplat.train.profile import profile_steps
 from headsplat.train.step import TrainingStep
 
@@ -61,15 +56,12 @@ def checkpoint_interval(cost: float) -> float:
 
 
 class Trainer:
-    """Trains an initialized avatar along a plan.
+    """Trains a part of an initialized avatar along a plan.
 
     Args:
-        avatar: the avatar; its deformation is trained in place.
-        frames: the training frames by row.
-        images: their images.
-        plan: random draws of each step.
+        step: the step, which holds avatar, frames and images.
+        plan: its random draws.
         options: training options.
-        lpips: LPIPS, or None.
         start: checkpoint that the avatar's parameters come from, or None.
 
     Attributes:
@@ -78,19 +70,16 @@ class Trainer:
 
     def __init__(
         self,
-        avatar: Avatar,
-        frames: TrainingFrames,
-        images: ResidentImages | StreamedImages,
+        step: TrainingStep,
         plan: Plan,
         options: TrainOptions,
-        lpips: Lpips | None,
         start: Checkpoint | None = None,
     ) -> None:
-        self.avatar, self.frames, self.images = avatar, frames, images
+        self.avatar, self.frames, self.images = step.avatar, step.frames, step.images
         self.options, self._plan = options, plan
         self.steps, self.batch = plan.rows.shape
-        self._step = TrainingStep(avatar, frames, images, plan, options, lpips)
-        self._captured = CudaGraph(self._step, avatar.device, own_stream=True)
+        self._step = step
+        self._captured = CudaGraph(step, step.avatar.device, own_stream=True)
         self.done = 0
         # Steps equivalent to the images seen before; they set the progress of the deformation.
         self._earlier = 0
@@ -98,12 +87,8 @@ class Trainer:
             self._earlier = start.iteration // self.batch
             groups = self._step.optimizer.state_dict()["param_groups"]
             self._step.load_optimizer(adam_state(start, groups))
-        self._snapshot = Snapshot(avatar.deformation, self._step.optimizer)
+        self._snapshot = Snapshot(step.model, step.optimizer)
         self._profile: dict[str, float] = {}
-
-    def gaussians(self, rows: Tensor) -> Gaussians:
-        """Gaussians of training frames, (B,) long rows."""
-        return self._step.gaussians(rows)
 
     def step(self, number: int) -> None:
         """Run step `number` of the plan, without synchronization."""
@@ -122,8 +107,12 @@ class Trainer:
                 if self._due() or self.done == end:
                     self._check_recent_steps()
 
-    def run(self, scratch: Path) -> Outcome:
+    def run(self, scratch: Path, keep: bool = False) -> Outcome:
         """Train to the end of the plan, resuming a previous run of the same key.
+
+        Args:
+            scratch: folder of the checkpoint.
+            keep: save a checkpoint at the end, too, because another training follows.
 
         Must run in the main thread, which receives stop signals.
 
@@ -134,6 +123,8 @@ class Trainer:
         """
         with postponed() as asked, self._captured.stream():
             seconds = self._run(scratch, asked)
+            if keep:
+                self._save(scratch, seconds)
         return Outcome(
             self._step.per_image.cpu(),
             self._step.terms.cpu(),
@@ -147,7 +138,7 @@ class Trainer:
         first = self.done
         log.info(
             "training %s: %d Gaussians on %s, steps %d to %d",
-            self.options.model, len(self.avatar.anchors), self.avatar.device, first, self.steps,
+            self._step.name, self._step.count, self.avatar.device, first, self.steps,
         )  # fmt: skip
         start = last_save = last_log = time.monotonic()
         pause = checkpoint_interval(0.0)
@@ -263,7 +254,7 @@ class Trainer:
         return {"state": state["state"], "param_groups": groups}
 
     def _save(self, scratch: Path, seconds: float) -> None:
-        model = self.avatar.deformation.state_dict()
+        model = self._step.model.state_dict()
         step = self._step
         save_state(
             scratch,
@@ -277,7 +268,7 @@ class Trainer:
         state = load_state(scratch)
         if state is None:
             return 0.0
-        self.avatar.deformation.load_state_dict(state.model)
+        self._step.model.load_state_dict(state.model)
         step = self._step
         step.load_optimizer(state.optimizer)
         step.per_image[: state.step] = state.per_image.to(self.avatar.device)

@@ -8,6 +8,8 @@ from headsplat.avatar import Avatar
 from headsplat.render import FrameRenderer
 from headsplat.runtime.errors import UserError
 from tests.unit.sphere_avatar import BACKGROUND, moving, sphere_avatar
+from tests.unit.test_torso import new_torso
+from tests.unit.trunk_avatar import trunk_avatar, trunk_poses
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 SIZE, INTRINSICS = 192, torch.tensor([700.0, 700, 100, 90])
@@ -58,9 +60,9 @@ def test_frame_that_overflows_the_buffers_is_rendered_again(avatar, monkeypatch)
     renderer = renderer_of(avatar, 2)
     far, near = moving(2, distance=6.0), moving(2, distance=0.5)
     renderer.render(*far)
-    before = renderer._recordings[0]._budget.pairs
+    before = renderer._recordings[0, 3]._budget.pairs
     same(renderer.render(*near), avatar, near)
-    assert renderer._recordings[0]._budget.pairs > before
+    assert renderer._recordings[0, 3]._budget.pairs > before
     same(renderer.render(*near), avatar, near)
 
     renderer = renderer_of(avatar, 2)
@@ -116,3 +118,30 @@ def test_render_call_ends_a_running_iteration(avatar):
     renderer.render(*(v[:2] for v in frames))
     with pytest.raises(ValueError, match="broken off"):
         next(images)
+
+
+@pytest.mark.parametrize("model", ["blendshapes", "flashavatar"])
+def test_a_turning_neck_has_a_recording_of_its_own(model):
+    avatar, trunk = trunk_avatar(model, "cuda"), trunk_poses(7)
+    renderer = renderer_of(avatar, 4)
+    turned = torch.cat([color.clone() for color, _ in renderer.frames(*moving(7), trunk)])
+    stiff = torch.cat([color.clone() for color, _ in renderer.frames(*moving(7))])
+    expected = avatar.render_codes(*moving(7), INTRINSICS, SIZE, SIZE, BACKGROUND, trunk=trunk)[0]
+    assert (turned - expected).abs().mean() < 1e-4
+    assert (stiff - plain(avatar, moving(7))[0]).abs().mean() < 1e-4
+    assert (turned - stiff).abs().max() > 0.05
+
+
+def test_a_torso_is_part_of_the_recording():
+    avatar = trunk_avatar("blendshapes", "cuda")
+    avatar.torso = new_torso(changes=0.5).to("cuda")
+    trunk = trunk_poses(5)
+    for head_only in (False, True):
+        renderer = FrameRenderer(avatar, 2, SIZE, SIZE, INTRINSICS, BACKGROUND, head_only)
+        for more in ([trunk], []):
+            batches = [color.clone() for color, _ in renderer.frames(*moving(5), *more)]
+            expected, _ = avatar.render_codes(
+                *moving(5), INTRINSICS, SIZE, SIZE, BACKGROUND,
+                trunk=more[0] if more else None, head_only=head_only,
+            )  # fmt: skip
+            assert (torch.cat(batches) - expected).abs().mean() < 1e-4

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat.avatar import Avatar, save_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import save_avatar
 from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors

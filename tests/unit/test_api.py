@@ -164,7 +164,7 @@ def test_a_damaged_copy_of_the_head_is_refused(doll, tmp_path):
         ({"head": {"path": "../../x.npz", "sha256": "0"}}, r"\.\./\.\./x\.npz is not there"),
         ({"head": None}, "'head' is missing or broken; train the avatar again"),
         ({"settings": 3}, "'settings' is missing or broken"),
-        ({"format": 1}, "format 1, this version reads 2; train the avatar again"),
+        ({"format": 1}, "format 1, this version reads 3; train the avatar again"),
     ],
 )
 def test_invalid_metadata_is_one_line(doll, tmp_path, change, message):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.avatar import Avatar, load_avatar, save_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import load_avatar, save_avatar
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors
 from headsplat.gaussians.deform.codes import head_pose_6d

@@ -217,7 +217,7 @@ def test_info_of_a_broken_avatar_is_one_line(ball, command, tmp_path) -> None:
     tmp_path.mkdir()
     whole = read_json(ball.avatar / "avatar.json")
     unnumbered = {key: value for key, value in whole.items() if key != "gaussians"}
-    for facts in ([], {"format": 2}, unnumbered, whole | {"training": {"steps": 3}}):
+    for facts in ([], {"format": 3}, unnumbered, whole | {"training": {"steps": 3}}):
         write_plain_json(tmp_path / "avatar.json", facts)
         status, shown, said = command("info", tmp_path)
         assert (status, shown) == (1, "")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import drive_avatar as script
-from headsplat.avatar import load_avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.drive import run
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import evaluate_avatar as script
-from headsplat.avatar import save_avatar
+from headsplat.avatar_files import save_avatar
 from headsplat.evaluate import evaluation
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.files import read_json, read_npz, write_json

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import export_ply
-from headsplat.avatar import Avatar, save_avatar
+from headsplat.avatar import Avatar
+from headsplat.avatar_files import save_avatar
 from headsplat.formats.importing.clip import make_track
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.anchors import sample_anchors

@@ -27,7 +27,7 @@ import import_track
 import matte_chunk
 import speak_motion
 import train_avatar
-from headsplat.avatar import load_avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.drive import kinds
 from headsplat.formats import registry as formats
 from headsplat.frame_code import FrameCode

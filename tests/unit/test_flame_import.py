@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import build_head as script
-from headsplat.avatar import load_avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.heads.flame import FlameFiles, import_flame_head, read_flame_head
 from headsplat.heads.landmarks import points
 from headsplat.heads.model import HeadModel

@@ -8,7 +8,7 @@ import torch
 
 import import_avatar as import_script
 import train_avatar as train_script
-from headsplat.avatar import load_avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.evaluate.report.training import training_curves
 from headsplat.formats.flashavatar.checkpoint import read_checkpoint
 from headsplat.frame_code import FrameCode

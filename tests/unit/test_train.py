@@ -16,7 +16,7 @@ import torch
 from headsplat_workflow.codehash import code_version
 
 import train_avatar as script
-from headsplat.avatar import load_avatar
+from headsplat.avatar_files import load_avatar
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json

@@ -1,6 +1,6 @@
 """A clip of a few small images of the sphere head with its track, for training tests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,11 @@ class TinyClip:
         return [part for name in names for part in (f"--{name}", str(getattr(self, name)))]
 
 
-def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
-    """A clip in which pixels near a projected vertex have that vertex's color."""
+def make_clip(folder: Path, count: int = 12, size: int = 48, body: bool = False) -> TinyClip:
+    """A clip in which pixels near a projected vertex have that vertex's color.
+
+    With `body`, the lowest rows show a still striped body, and the track has its pose.
+    """
     head = sphere_head(24, 40)
     rng = np.random.default_rng(0)
     phase = np.arange(count) / count * 2 * np.pi
@@ -49,6 +52,9 @@ def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
     jaw, eyes = np.tile(IDENTITY, (count, 1)), np.tile(IDENTITY, (count, 2))
     lids = np.zeros((count, 2), np.float32)
     track = _track(head, exp, jaw, eyes, lids, R.numpy(), t.numpy(), K, size)
+    if body:
+        still = np.diag([1.0, -1, -1]), t.numpy()
+        track = replace(track, trunk_R=np.repeat(still[0][None], count, 0), trunk_t=still[1])
     clip = TinyClip(*(folder / name for name in (
         "head.npz", "track.npz", "split.json", "f.zip", "a.zip", "p.zip")))  # fmt: skip
     head.save(clip.head)
@@ -78,9 +84,13 @@ def make_clip(folder: Path, count: int = 12, size: int = 48) -> TinyClip:
             nearest = distance.argmin(-1)
             inside = distance.min(-1) < 2.0
             image = np.where(inside[..., None], colors[nearest] * 255, 40).astype(np.uint8)
+            below = centers[..., 1] > (0.85 * size if body else size)
+            below &= abs(centers[..., 0] - size / 2) < 0.4 * size
+            stripes = np.where(centers[..., :1] % 12 < 6, (200, 60, 60), (60, 60, 200))
+            image = np.where(below[..., None], stripes, image).astype(np.uint8)
             frames.add(i + 1, encode_jpeg(image))
-            alpha.add(i + 1, encode_png((inside * 255).astype(np.uint8)))
-            parsing.add(i + 1, encode_png(np.full_like(nearest, 255, np.uint8)), role="_neckhead")
+            alpha.add(i + 1, encode_png(((inside | below) * 255).astype(np.uint8)))
+            parsing.add(i + 1, encode_png((~below * 255).astype(np.uint8)), role="_neckhead")
             mouth = (inside & lips[nearest]) * 255
             parsing.add(i + 1, encode_png(mouth.astype(np.uint8)), role="_mouth")
     return clip

@@ -90,10 +90,15 @@ def _head(subject: str, info: Any, track: Any, training: Any, split: Any) -> str
     facts = (
         f"{info['n_frames']} frames at {info['fps']} fps from {info['width']} x {info['height']} "
         f"pixels · head model {track['head_name']} {track['head_version']} "
-        f"({track['head_licence']}) · {training['gaussians']} Gaussians, "
+        f"({track['head_licence']}) · {training['gaussians']} Gaussians{_torso(training)}, "
         f"{training['model']} · held out: {split['mode']}"
     )
     return f'<h1>{html.escape(subject)}</h1><p class="soft">{html.escape(facts)}</p>'
+
+
+def _torso(training: Any) -> str:
+    torso = training.get("torso")
+    return f" and {torso['gaussians']} of the torso" if torso else ""
 
 
 def _has_residual(track: Any) -> bool:
@@ -129,6 +134,7 @@ def _tiles(metrics: Any, training: Any) -> str:
             f"{metrics['psnr_head_pixels']:.2f} dB",
             METRICS["psnr_head_pixels"],
         ),
+        page.tile("PSNR edge", f"{metrics['psnr_edge']:.2f} dB", METRICS["psnr_edge"]),
         page.tile("PSNR full", f"{metrics['psnr_full']:.2f} dB", METRICS["psnr_full"]),
         page.tile("SSIM head", f"{metrics['ssim_head']:.4f}", METRICS["ssim_head"]),
         page.tile("temporal error", f"{metrics['temporal_error']:.4f}", METRICS["temporal_error"]),
@@ -136,9 +142,12 @@ def _tiles(metrics: Any, training: Any) -> str:
         page.tile("frames/s, single", f"{metrics['fps_single']:.0f}", METRICS["fps_single"]),
         page.tile("training", f"{training['seconds']:.0f} s", f"on {training['device']}"),
     ]
+    if metrics.get("psnr_collar") is not None:
+        value = f"{metrics['psnr_collar']:.2f} dB"
+        tiles.insert(4, page.tile("PSNR collar", value, METRICS["psnr_collar"]))
     if metrics.get("lpips_head") is not None:
         value = f"{metrics['lpips_head']:.4f}"
-        tiles.insert(4, page.tile("LPIPS head", value, METRICS["lpips_head"]))
+        tiles.insert(-4, page.tile("LPIPS head", value, METRICS["lpips_head"]))
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 

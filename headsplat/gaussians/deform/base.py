@@ -6,7 +6,7 @@ dataclass `Options` (`headsplat.options`). It is listed in `headsplat.gaussians.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -61,6 +61,19 @@ class Gaussians:
     opacities: Tensor
     colors: Tensor
 
+    def joined(self, other: "Gaussians") -> "Gaussians":
+        """These and other Gaussians of the same B frames, these first."""
+        batch = len(self.means)
+
+        def both(name: str) -> Tensor:
+            parts = []
+            for given in (getattr(self, name), getattr(other, name)):
+                shared = given.dim() < (2 if name == "opacities" else 3)
+                parts.append(given.expand(batch, *given.shape) if shared else given)
+            return torch.cat(parts, 1)
+
+        return Gaussians(*(both(item.name) for item in fields(self)))
+
 
 @dataclass(frozen=True)
 class InitialState:
@@ -98,11 +111,14 @@ class HeadSurface:
         neutral: (V, 3) vertices of the subject's neutral head, meters.
         visibility: function that returns (F,) anchor density of each face: 1 if a training frame
             shows it, else small.
+        hair: function that returns (V,) the height of hair above each vertex in meters, or None
+            where it is not known.
     """
 
     head: HeadModel
     neutral: np.ndarray
     visibility: Callable[[], np.ndarray]
+    hair: Callable[[], np.ndarray | None] = lambda: None
 
 
 class Deformation(nn.Module, ABC):

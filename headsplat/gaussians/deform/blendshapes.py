@@ -63,6 +63,28 @@ def _like_gaussians(mixed: Tensor, positions: Tensor, rotations: Tensor, *_: Any
 _place_gaussians = Operator("blendshape_gaussians", _like_gaussians, differentiable=1)
 
 
+def attribute_units(count: int) -> Tensor:
+    """(count * 14,) units of stored attributes."""
+    return torch.cat([torch.full((count * size,), unit) for _, size, unit in LAYOUT])
+
+
+def split_attributes(row: Tensor, count: int) -> list[Tensor]:
+    """(..., count * 14) -> views (..., count, size) in the order of LAYOUT."""
+    parts = row.split([count * size for _, size, _ in LAYOUT], -1)
+    return [part.unflatten(-1, (count, -1)) for part in parts]
+
+
+def placed_gaussians(mixed: Tensor, positions: Tensor, rotations: Tensor) -> Gaussians:
+    """Gaussians of stored attributes (B, N * 14) at positions (B, N, 3), rotations (B, N, 4)."""
+    units = [unit for _, _, unit in LAYOUT]
+    return Gaussians(*_place_gaussians(mixed, positions, rotations, units, math.log(LARGEST_SCALE)))
+
+
+def oversize(log_scale: Tensor) -> Tensor:
+    """Mean squared excess of scales over `FREE_SCALE`, in logarithms."""
+    return (log_scale - math.log(FREE_SCALE)).clamp_min(0).square().mean()
+
+
 class BlendshapeDeformation(Deformation):
     """Base plus K bases over N anchors; a code of C numbers.
 
@@ -83,8 +105,7 @@ class BlendshapeDeformation(Deformation):
         self.hidden = nn.Linear(condition_size + 6, HIDDEN)
         self.output = nn.Linear(HIDDEN, bases)
         self.linear = nn.Linear(condition_size + 6, bases, bias=False)
-        units = torch.cat([torch.full((count * size,), unit) for _, size, unit in LAYOUT])
-        self.register_buffer("units", units, persistent=False)
+        self.register_buffer("units", attribute_units(count), persistent=False)
         self.register_buffer("code_mean", torch.zeros(condition_size + 6))
         self.register_buffer("code_scale", torch.ones(condition_size + 6))
         self.register_buffer("code_range", torch.zeros(2, condition_size + 6))
@@ -92,8 +113,10 @@ class BlendshapeDeformation(Deformation):
     @classmethod
     def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
         """Surface samples, denser where training frames show the surface."""
-        visibility = surface.visibility()
-        return sample_anchors(surface.head, surface.neutral, options.gaussians, visibility)
+        return sample_anchors(
+            surface.head, surface.neutral, options.gaussians, surface.visibility(),
+            hair=surface.hair(),
+        )  # fmt: skip
 
     @classmethod
     def create(cls, count: int, condition_size: int, options: Options) -> Self:
@@ -124,13 +147,7 @@ class BlendshapeDeformation(Deformation):
         self.weights[0] /= self.units
 
     def _split(self, row: Tensor) -> list[Tensor]:
-        """(..., N * 14) -> views (..., N, size) in the order of LAYOUT."""
-        views, first = [], 0
-        for _, size, _ in LAYOUT:
-            block = row[..., first : first + self.count * size]
-            views.append(block.unflatten(-1, (self.count, size)))
-            first += self.count * size
-        return views
+        return split_attributes(row, self.count)
 
     def mixture(self, frames: FrameInputs) -> Tensor:
         """(B, K) weights of the bases; codes far outside of training are clamped."""
@@ -144,12 +161,7 @@ class BlendshapeDeformation(Deformation):
     def forward(self, frames: FrameInputs) -> Gaussians:
         """See `Deformation.forward`."""
         mixed = torch.addmm(self.weights[0], self.mixture(frames), self.weights[1:])
-        units = [unit for _, _, unit in LAYOUT]
-        return Gaussians(
-            *_place_gaussians(
-                mixed, frames.positions, frames.rotations, units, math.log(LARGEST_SCALE)
-            )
-        )
+        return placed_gaussians(mixed, frames.positions, frames.rotations)
 
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """All Gaussian attributes are one flat group, the small MLP another.
@@ -171,9 +183,8 @@ class BlendshapeDeformation(Deformation):
         """Penalties on offsets from the surface, on large scales, and on the size of the bases."""
         del gaussians
         base = self._split(self.weights[0] * self.units)
-        too_large = (base[2] - math.log(FREE_SCALE)).clamp_min(0)
         return {
             "offset": OFFSET_PENALTY * base[0].square().mean(),
-            "scale": SCALE_PENALTY * too_large.square().mean(),
+            "scale": SCALE_PENALTY * oversize(base[2]),
             "bases": BASES_PENALTY * self.weights[1:].square().mean(),
         }

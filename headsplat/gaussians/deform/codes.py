@@ -10,7 +10,11 @@ POSE = 6
 
 
 def posed_vertices(
-    geometry: HeadGeometry, shape: Tensor, condition: Tensor, vertex_ids: Tensor | None = None
+    geometry: HeadGeometry,
+    shape: Tensor,
+    condition: Tensor,
+    vertex_ids: Tensor | None = None,
+    trunk: Tensor | None = None,
 ) -> Tensor:
     """Head vertices posed by frame codes.
 
@@ -19,6 +23,7 @@ def posed_vertices(
         shape: (S,) identity coefficients.
         condition: (B, C) codes, the vectors of `FrameCode`.
         vertex_ids: (n,) long; only these rows are computed.
+        trunk: (B, 3, 4) trunk to head, or None where it is stiff under the head.
 
     Returns:
         (B, V, 3) or (B, n, 3) meters, in the head's frame.
@@ -26,7 +31,7 @@ def posed_vertices(
     exp, jaw, eyes, eyelids = FrameCode(condition).unpack()
     rotations = matrix_from_6d(eyes.unflatten(1, (2, 6)))
     return geometry.vertices(
-        shape, exp, matrix_from_6d(jaw), rotations, eyelids, vertex_ids=vertex_ids
+        shape, exp, matrix_from_6d(jaw), rotations, eyelids, vertex_ids=vertex_ids, trunk=trunk
     )
 
 
