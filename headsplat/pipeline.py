@@ -39,7 +39,7 @@ from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint
 from headsplat.runtime.logs import log
 from headsplat.track import Track, read_track
-from headsplat.tracking.photometric.publish import NEVER, publish_unrefined
+from headsplat.tracking.photometric.publish import NEVER
 from headsplat.tracking.photometric.run import refine_track
 from headsplat.tracking.run import track_head
 from headsplat.train import run as train
@@ -137,12 +137,9 @@ def track_video(
         first = [clip.landmark_track, clip.landmark_identity]
         _step("track", first, track_head, head, *seen, *first)
         last = [clip.track, clip.identity, clip.verdict]
-        if photometric == NEVER:
-            _step("publish the track", last, publish_unrefined, first[0], *last)
-        else:
-            images = (frames, alpha)
-            refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
-            _step("refine", last, refine_track, *refine)
+        images = (frames, alpha)
+        refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
+        _step("refine", last, refine_track, *refine)
         for k in range(count):
             parse = (head, clip.track, frames[k], alpha[k], clip.landmarks, clip.crop, parsing[k])
             _step("parse", [parsing[k]], parse_chunk, *parse)

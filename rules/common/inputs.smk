@@ -127,8 +127,8 @@ def refined(wildcards):
 
 
 def refine_inputs(wildcards):
-    """Input function: images and mattes, if the track is refined photometrically."""
-    if not refined(wildcards):
+    """Input function: images and mattes, if refinement or the trunk's solve reads them."""
+    if not refined(wildcards) and settings(wildcards.subject, "track")["trunk"] == "none":
         return {}
     return {"frames": chunks(("frames", "zip"))(wildcards), "alpha": chunks(("alpha", "zip"))(wildcards)}
 

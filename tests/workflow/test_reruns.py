@@ -21,10 +21,10 @@ REPORT = {"write_report": 1}
 EVALUATE = {"evaluate_avatar": 1} | REPORT
 TRAIN = {"train_avatar": 1} | EVALUATE
 PARSE = {"parse_chunk": 2, "export_dataset": 1} | TRAIN
-MATTE = {"matte_chunk": 2} | PARSE
 REFINE = {"refine_track": 1, "export_frames": 1, "overlay_track": 1} | PARSE
+MATTE = {"matte_chunk": 2} | REFINE
 TRACK = {"track_head": 1} | REFINE
-CUT = {"crop_chunk": 2, "overlay_track": 1} | MATTE
+CUT = {"crop_chunk": 2} | MATTE
 CROP = {"solve_crop": 1, "split_frames": 1} | TRACK | CUT
 DETECT = {"detect_chunk": 2} | CROP
 PROBE = {"probe_video": 1} | DETECT
@@ -85,7 +85,7 @@ def options(**sections: Any) -> Callable[[bytes], bytes]:
         ({"preview": {"chunks": 3}}, DETECT | THREE_CHUNKS),
         ({"preview": {"crop": {"size": 96}}}, CROP),
         ({"matte": {"edge_radius": 5}}, MATTE),
-        ({"track": {"neck": True}}, TRACK),
+        ({"track": {"trunk": "none"}}, REFINE),
         ({"preview": {"track": {"photometric": "always"}}}, REFINE),
         ({"split": {"mode": "last"}}, {"split_frames": 1} | TRAIN),
         ({"preview": {"train": {"steps": 31}}}, TRAIN),
