@@ -34,6 +34,7 @@ from headsplat.heads.packed import packed_head
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parse import parse_chunk
+from headsplat.masks.steady_cut import decide_cut
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint
@@ -65,6 +66,7 @@ class _Clip:
         self.landmark_track = folder / "track" / "landmark_track.npz"
         self.landmark_identity = folder / "track" / "landmark_identity.npy"
         self.track, self.identity = folder / "track" / "track.npz", folder / "identity.npy"
+        self.cut = folder / "neck_cut.npz"
         self.verdict = folder / "track" / "refinement.json"
         self.evaluation = folder / "evaluation.npz"
 
@@ -140,8 +142,11 @@ def track_video(
         images = (frames, alpha)
         refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
         _step("refine", last, refine_track, *refine)
+        cut = (head, clip.track, frames, alpha, clip.cut)
+        _step("decide the cut", [clip.cut], decide_cut, *cut)
         for k in range(count):
-            parse = (head, clip.track, frames[k], alpha[k], clip.landmarks, clip.crop, parsing[k])
+            images = (frames[k], alpha[k], clip.landmarks, clip.crop, clip.cut)
+            parse = (head, clip.track, *images, parsing[k])
             _step("parse", [parsing[k]], parse_chunk, *parse)
         _step("split", [clip.split], _split, clip)
     return read_track(clip.track)

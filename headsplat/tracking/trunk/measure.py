@@ -17,7 +17,7 @@ from headsplat.tracking.trunk.surface import Shown, TrunkSurface, projected, sho
 # Distance of the compared frames, and every how many frames.
 PAIRS = ((1, 1), (4, 4), (REACH, 4))
 BATCH = 64
-LEAST_SHOWN = 24
+LEAST_SHOWN = 10
 
 Pair = tuple[int, int]
 

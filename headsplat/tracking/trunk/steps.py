@@ -7,7 +7,7 @@ import numpy as np
 ROUNDS = 5
 OUTLIER = 3.0  # scale of the robust loss (Geman-McClure), in standard deviations
 LEAST_NOISE = 0.05  # pixels
-LEAST_POINTS = 12
+LEAST_POINTS = 8
 # Flow errors are correlated: the points of a frame count as at most this many.
 INDEPENDENT = 30.0
 # Weak prior of one step, radians and meters, for directions that the points do not show.

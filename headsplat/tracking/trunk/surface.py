@@ -23,7 +23,7 @@ COLLAR = ((0.0, 0.008), (0.012, 0.012), (0.024, 0.015), (0.036, 0.018))
 ANCHOR_DROP = 0.06
 FACING = 0.25  # least cosine between normal and view
 # Of the points in one cell of the image, pixels, the nearest is taken.
-CELL = 6
+CELL = 4
 
 
 class TrunkSurface:
@@ -75,12 +75,15 @@ class TrunkSurface:
         """Hull vertices of head and neck, (n, V, 3) meters in the head frame each."""
         track = self._track
 
+        def part(name: str) -> torch.Tensor:
+            return torch.as_tensor(getattr(track, name)[rows], dtype=torch.float32)
+
         def six(name: str) -> torch.Tensor:
-            return matrix_from_6d(torch.as_tensor(getattr(track, name)[rows]).reshape(-1, 6))
+            return matrix_from_6d(part(name).reshape(-1, 6))
 
         turns = torch.stack([six("jaw"), *six("eyes").reshape(len(rows), 2, 3, 3).unbind(1)], 1)
-        exp, lids = (torch.as_tensor(getattr(track, name)[rows]) for name in ("exp", "eyelids"))
-        points = self._outline.vertices(exp, turns, lids).double().numpy()
+        found = self._outline.vertices(part("exp"), turns, part("eyelids"))
+        points = found.double().numpy()
         return np.split(points, [len(self._hulls[0])], axis=1)
 
 
