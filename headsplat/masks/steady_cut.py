@@ -35,7 +35,7 @@ LEAST_VOTES, MAJORITY = 1.5, 0.5
 # Half width of the masks' soft edge, over the head's size.
 FEATHER = 0.012
 # Share of a sample in which hair must be seen at a place, so that each frame decides there.
-HAIR_SHARE = 0.06
+HAIR_SHARE = 0.25
 _ARRAYS = {"distance": 2, "hair": 2, "reference": 0, "size": 0}
 
 
