@@ -9,7 +9,7 @@ import torch
 
 from headsplat.camera import project
 from headsplat.formats.importing.clip import make_track
-from headsplat.frames.images import encode_jpeg, encode_png
+from headsplat.frames.images import decode_small, encode_jpeg, encode_png
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.bust import bust
@@ -213,3 +213,15 @@ def test_slow_turns_keep_what_is_slow(count):
     if count == 100:
         vectors[:, 1] = slow
         assert degrees(found, turns(vectors))[10:-10].max() < 1.5
+
+
+@pytest.mark.parametrize("encode", [encode_jpeg, encode_png])
+def test_small_gray_images_are_at_least_as_large_as_asked(encode):
+    ramp = np.repeat(np.linspace(0, 255, 96).astype(np.uint8)[None], 64, 0)
+    found, width, height = decode_small(encode(np.repeat(ramp[..., None], 3, 2)), 32)
+    assert (width, height) == (96, 64)
+    assert min(found.shape) >= 32
+    across = np.linspace(0, 95, found.shape[1])
+    np.testing.assert_allclose(found[5], across / 95 * 255, atol=8)
+    with pytest.raises(UserError, match="cannot be read as an image"):
+        decode_small(b"none", 32)

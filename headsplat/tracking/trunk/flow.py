@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from headsplat.frames.images import decode_image
+from headsplat.frames.images import decode_small
 from headsplat.frames.packs import FrameStore
 from headsplat.runtime.errors import UserError
 
@@ -58,17 +58,15 @@ class SmallFrames:
         Raises:
             UserError: an image is missing, damaged, or of another size than the track's.
         """
-        image, matte = (decode_image(s.read(frame)) for s in (self._frames, self._mattes))
-        for what, plane in (("image", image), ("matte", matte)):
-            if plane.shape[:2] != (self._size, self._size):
-                height, width = plane.shape[:2]
+        side, small = round(self._size * self.scale), []
+        for what, store in (("image", self._frames), ("matte", self._mattes)):
+            plane, width, height = decode_small(store.read(frame), side)
+            if (width, height) != (self._size, self._size):
                 raise UserError(
                     f"frame {frame}: the {what} has {width}x{height} pixels, the track was made "
                     f"for {self._size}x{self._size}; track the clip again"
                 )
-        side = round(self._size * self.scale)
-        gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        small = (cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA) for p in (gray, matte))
+            small.append(cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA))
         gray, matte = small
         return SmallFrame(cv2.LUT(gray, _BRIGHTEN), matte)
 
