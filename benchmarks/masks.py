@@ -38,6 +38,7 @@ from headsplat.networks.rvm_inference import open_rvm  # noqa: E402
 from headsplat.runtime.device import shared_gpu  # noqa: E402
 from headsplat.runtime.files import publish, write_json  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
+from tests.unit.mask_geometry import write_geometry  # noqa: E402
 
 GOAL = 200  # frames per second, both networks, on one H200
 
@@ -95,13 +96,15 @@ def measure(count: int, size: int, rvm: str, parser: str) -> list[dict[str, Any]
         matting, parsing = write_networks(folder, rvm, parser)
         clip, short = folder / "000.zip", folder / "short/000.zip"
         write_clip(clip, count, size)
+        geometry = [folder / name for name in ("head.npz", "track.npz", "cut.npz")]
+        write_geometry(*geometry, ids=range(1, count + 1), side=size)
         write_clip(short, min(count, 48), size)
 
         def matte(frames: Path) -> None:
             matte_chunk([frames], "000", folder / "alpha.zip", "rvm", 0, 0, matting)
 
         def parse(frames: Path) -> None:
-            parse_chunk_by_network(frames, parsing, folder / "parsing.zip")
+            parse_chunk_by_network(frames, parsing, *geometry, folder / "parsing.zip")
 
         matte(short), parse(short)
         spent = [seconds(lambda: matte(clip)), seconds(lambda: parse(clip))]

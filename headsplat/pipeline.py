@@ -36,6 +36,7 @@ from headsplat.heads.packed import packed_head
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parse import parse_chunk
+from headsplat.masks.steady_cut import decide_cut
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint
@@ -43,7 +44,7 @@ from headsplat.runtime.logs import log
 from headsplat.speech.personal import voice_beside
 from headsplat.speech.voices import PERSONAL
 from headsplat.track import Track, read_track
-from headsplat.tracking.photometric.publish import NEVER, publish_unrefined
+from headsplat.tracking.photometric.publish import NEVER
 from headsplat.tracking.photometric.run import refine_track
 from headsplat.tracking.run import track_head
 from headsplat.train import run as train
@@ -69,6 +70,7 @@ class _Clip:
         self.landmark_track = folder / "track" / "landmark_track.npz"
         self.landmark_identity = folder / "track" / "landmark_identity.npy"
         self.track, self.identity = folder / "track" / "track.npz", folder / "identity.npy"
+        self.cut = folder / "neck_cut.npz"
         self.verdict = folder / "track" / "refinement.json"
         self.evaluation = folder / "evaluation.npz"
 
@@ -141,14 +143,14 @@ def track_video(
         first = [clip.landmark_track, clip.landmark_identity]
         _step("track", first, track_head, head, *seen, *first)
         last = [clip.track, clip.identity, clip.verdict]
-        if photometric == NEVER:
-            _step("publish the track", last, publish_unrefined, first[0], *last)
-        else:
-            images = (frames, alpha)
-            refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
-            _step("refine", last, refine_track, *refine)
+        images = (frames, alpha)
+        refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
+        _step("refine", last, refine_track, *refine)
+        cut = (head, clip.track, frames, alpha, clip.cut)
+        _step("decide the cut", [clip.cut], decide_cut, *cut)
         for k in range(count):
-            parse = (head, clip.track, frames[k], alpha[k], clip.landmarks, clip.crop, parsing[k])
+            images = (frames[k], alpha[k], clip.landmarks, clip.crop, clip.cut)
+            parse = (head, clip.track, *images, parsing[k])
             _step("parse", [parsing[k]], parse_chunk, *parse)
         _step("split", [clip.split], _split, clip)
     return read_track(clip.track)

@@ -5,11 +5,12 @@ exports run without it.
 
 Camera-moves form (R, t): the head stays in its canonical pose and an OpenCV camera moves,
 x_cam = R x + t. Head-moves form (head_R, head_t, camera_R, camera_t): one still camera, and a
-head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t. With `neck`, the
-trunk's rotation is head_R neck'; both forms still hold the whole motion of the head.
+head that moves in its world, x_cam = camera_R (head_R x + head_t) + camera_t. Both hold the whole
+motion of the head, with or without a trunk.
 
 Trunk (trunk_R, trunk_t), where it was solved: x_cam = trunk_R x + trunk_t, with x in the head's
 canonical pose and the trunk at rest below it. Equal poses of head and trunk are a neutral neck.
+`neck` is the turn between them: R = trunk_R neck.
 """
 
 import operator
@@ -104,7 +105,7 @@ class Track:
         group_names: (G,).
         head_name, head_version, head_licence: of the head model.
         fps: frames a second.
-        neck: (N, 6) 6D rows, the neck's part of head_R, or None.
+        neck: (N, 6) 6D rows of trunk_R' R, or None.
         trunk_R, trunk_t: (N, 3, 3), (N, 3) trunk to camera, meters, both or None.
     """
 

@@ -1,4 +1,4 @@
-# Masks: mattes of the person (alpha), and head and mouth masks (parsing).
+# Masks: mattes of the person (alpha), the cut of a clip, and head and mouth masks (parsing).
 
 
 rule matte_chunk:
@@ -31,8 +31,38 @@ rule matte_chunk:
         "{params.options:q} {params.model:q} {params.weights:q} --out={output:q} > {log:q} 2>&1"
 
 
+rule decide_cut:
+    """Track, frames and mattes of a clip -> line between neck and clothes, which all frames share."""
+    input:
+        head=head_file,
+        ext="work/cuda_ext/build.json",
+        track="work/{subject}/track/track.npz",
+        frames=chunks(("frames", "zip")),
+        alpha=chunks(("alpha", "zip")),
+    output:
+        "work/{subject}/neck_cut.npz",
+    log:
+        "logs/{subject}/decide_cut.log",
+    benchmark:
+        "logs/{subject}/decide_cut.tsv"
+    wildcard_constraints:
+        subject=PARSING_MADE,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
+    params:
+        code=code_version("decide_cut"),
+    shell:
+        'exec python "$HEADSPLAT_SCRIPTS"/decide_cut.py --head={input.head:q} --track={input.track:q} '
+        "--frames {input.frames:q} --alpha {input.alpha:q} --out={output:q} > {log:q} 2>&1"
+
+
 rule parse_chunk:
-    """Frames of one chunk -> head-and-neck and mouth masks, from a network or the tracked mesh."""
+    """Frames of one chunk and the clip's cut -> head-and-neck and mouth masks, by mesh or network."""
     input:
         "work/cuda_ext/build.json",
         unpack(parse_inputs),

@@ -28,17 +28,16 @@ rule track_head:
     params:
         camera=intrinsics_flag,
         identity=identity_flag,
-        neck=neck_flag,
         scratch="scratch/{subject}/track_head",
         code=code_version("track_head"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/track_head.py --head={input.head:q} --landmarks={input.landmarks:q} '
-        "--crop={input.crop:q} --frames={input.frames:q} {params.camera:q} {params.identity:q} {params.neck:q} "
+        "--crop={input.crop:q} --frames={input.frames:q} {params.camera:q} {params.identity:q} "
         "--scratch={params.scratch:q} --out={output.track:q} --identity-out={output.identity:q} > {log:q} 2>&1"
 
 
 rule refine_track:
-    """Landmark track, frames and mattes -> final track, refined photometrically if that is better."""
+    """Landmark track, frames and mattes -> final track with the trunk, refined if that is better."""
     input:
         unpack(refine_inputs),
         head=head_file,
@@ -67,6 +66,7 @@ rule refine_track:
         disk_mb=disk_mb,
     params:
         photometric=option("track", "photometric"),
+        trunk=option("track", "trunk"),
         identity=identity_flag,
         images=refine_flags,
         scratch="scratch/{subject}/refine_track",
@@ -74,7 +74,7 @@ rule refine_track:
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/refine_track.py --head={input.head:q} --track={input.track:q} '
         "--landmarks={input.landmarks:q} --crop={input.crop:q} --frames-table={input.frames_table:q} "
-        "{params.images:q} {params.identity:q} --photometric={params.photometric:q} --scratch={params.scratch:q} "
+        "{params.images:q} {params.identity:q} --photometric={params.photometric:q} --trunk={params.trunk:q} --scratch={params.scratch:q} "
         "--out={output.track:q} --identity-out={output.identity:q} --refinement-out={output.verdict:q} > {log:q} 2>&1"
 
 

@@ -1,7 +1,7 @@
-"""Segment one chunk into head-and-neck and mouth masks: writes PNG images of 0 or 255.
+"""Segment one chunk into head-and-neck and mouth masks: writes PNG images.
 
-The masks come from the tracked mesh, matte and image, or, with --weights, from a face-parsing
-network.
+The masks come from the tracked mesh and matte, or, with --weights, from a face-parsing network. The
+clip's cut ends both at the neck.
 """
 
 import argparse
@@ -20,16 +20,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="parsing zip to write")
     parser.add_argument("--model", default="bisenet", help=PARSING_MODELS.described())
     parser.add_argument("--weights", type=Path, help="file of the network")
+    parser.add_argument("--head", type=Path, required=True, help="head model .npz")
+    parser.add_argument("--track", type=Path, required=True, help="track.npz")
+    parser.add_argument("--cut", type=Path, required=True, help="the clip's neck_cut.npz")
     geometry = parser.add_argument_group("geometry")
-    geometry.add_argument("--head", type=Path, help="head model .npz")
-    geometry.add_argument("--track", type=Path, help="track.npz")
     geometry.add_argument("--alpha", type=Path, help="the chunk's alpha zip")
     geometry.add_argument("--landmarks", type=Path, help="the clip's landmarks.npz")
     geometry.add_argument("--crop", type=Path, help="crop.json")
     args = vars(parser.parse_args(argv))
     weights, model = args.pop("weights"), args.pop("model")
     if weights is not None:
-        parse_chunk_by_network(args["frames"], weights, args["out"], model)
+        geometry = [args[name] for name in ("head", "track", "cut")]
+        parse_chunk_by_network(args["frames"], weights, *geometry, args["out"], model)
         return
     missing = [f"--{name}" for name, value in args.items() if value is None]
     if missing:

@@ -1,4 +1,4 @@
-"""Refine a landmark track photometrically against frames and mattes; publish the better track."""
+"""Refine a landmark track against frames and mattes, and solve the trunk; publish the result."""
 
 import argparse
 from pathlib import Path
@@ -21,15 +21,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=Path, nargs="*", default=[], help="zips of crops")
     parser.add_argument("--alpha", type=Path, nargs="*", default=[], help="zips of mattes")
     parser.add_argument("--identity", type=Path, help="identity .npy that the track was made with")
-    add_arguments(parser, {"photometric": schema_of(TrackOptions)["photometric"]})
+    schema = schema_of(TrackOptions)
+    add_arguments(parser, {name: schema[name] for name in ("photometric", "trunk")})
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
     parser.add_argument("--out", type=Path, required=True, help="track.npz to write")
     parser.add_argument("--identity-out", type=Path, required=True, help="identity.npy to write")
     parser.add_argument("--refinement-out", type=Path, required=True, help="refinement.json")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     args = parser.parse_args(argv)
-    photometric = parsed(TrackOptions, args).photometric
-    if photometric == NEVER:
+    options = parsed(TrackOptions, args)
+    if (options.photometric, options.trunk) == (NEVER, "none"):
         publish_unrefined(args.track, args.out, args.identity_out, args.refinement_out)
         return
     # Imported only here, because publishing alone needs no PyTorch.
@@ -38,7 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     refine_track(
         args.head, args.track, args.landmarks, args.crop, args.frames_table, args.frames,
         args.alpha, args.out, args.identity_out, args.refinement_out, args.identity,
-        photometric, args.scratch, args.device, code_version("refine_track"),
+        options.photometric, args.scratch, args.device, code_version("refine_track"),
+        options.trunk == "solve",
     )  # fmt: skip
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from headsplat_workflow.codehash import code_version
 from headsplat_workflow.stage import stage
 
-from headsplat.options import add_arguments, parsed, schema_of
-from headsplat.tracking.options import TrackOptions
 from headsplat.tracking.run import track_head
 
 
@@ -23,7 +21,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels of the source")
     parser.add_argument("--scratch", type=Path, help="folder for resumable state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to solve")
-    add_arguments(parser, {"neck": schema_of(TrackOptions)["neck"]})
     args = parser.parse_args(argv)
     track_head(
         args.head,
@@ -36,7 +33,6 @@ def main(argv: list[str] | None = None) -> None:
         args.intrinsics,
         args.scratch,
         args.device,
-        parsed(TrackOptions, args).neck,
         code_version("track_head"),
     )
 

@@ -16,18 +16,18 @@ AROUND, RINGS = 64, 36
 SECTIONS = np.array(
     [
         [0.000, 0.000, 0.000, 0.000, 0.000],
-        [0.012, 0.080, 0.070, 0.004, 0.004],
-        [0.030, 0.130, 0.086, 0.008, 0.015],
-        [0.055, 0.172, 0.098, 0.012, 0.026],
-        [0.090, 0.203, 0.108, 0.014, 0.030],
-        [0.150, 0.222, 0.120, 0.014, 0.030],
-        [0.240, 0.226, 0.130, 0.013, 0.030],
-        [0.350, 0.222, 0.134, 0.011, 0.030],
+        [0.012, 0.092, 0.070, 0.004, 0.006],
+        [0.030, 0.150, 0.086, 0.008, 0.018],
+        [0.055, 0.192, 0.098, 0.012, 0.028],
+        [0.090, 0.216, 0.108, 0.014, 0.032],
+        [0.150, 0.230, 0.120, 0.014, 0.032],
+        [0.240, 0.232, 0.130, 0.013, 0.032],
+        [0.350, 0.228, 0.134, 0.011, 0.032],
     ]
 )
 # A neck's own growth of half width and half depth per meter of height, where it is wider already.
 FLARE = 0.35
-STEEPEST_RIM = 0.8
+HIGHEST_WAVE = 0.05  # meters, of the rim's height around the neck
 RIM_LEVELS = 0.10  # meters below the rim where sections are level
 
 
@@ -54,7 +54,7 @@ def bust(model: HeadModel, neutral: np.ndarray) -> Bust:
         model: head model; only its region `boundary` is read.
         neutral: (V, 3) the shaped neutral head in meters.
     """
-    middle, half, slope = _rim(np.asarray(neutral, np.float64)[model.regions["boundary"]])
+    middle, half, waves = _rim(np.asarray(neutral, np.float64)[model.regions["boundary"]])
     depth = SECTIONS[-1, 0] * np.linspace(0, 1, RINGS) ** 1.5
     wide, deep, back, hang = (np.interp(depth, SECTIONS[:, 0], c) for c in SECTIONS.T[1:])
     wide = _smooth(np.maximum(wide, half[0] + FLARE * depth))
@@ -64,21 +64,29 @@ def bust(model: HeadModel, neutral: np.ndarray) -> Bust:
     x = wide[:, None] * sine
     z = deep[:, None] * cosine
     level = np.clip(1 - depth / RIM_LEVELS, 0, 1)[:, None]
-    tilt = level * (slope[0] * half[0] * sine + slope[1] * half[1] * cosine)
-    y = tilt - depth[:, None] - hang[:, None] * sine**2
+    y = level * (_waves(angle)[:, 1:] @ waves) - depth[:, None] - hang[:, None] * sine**2
     points = np.stack([x, y, z - back[:, None]], -1) + middle
     return Bust(points.reshape(-1, 3).astype(np.float32), _faces())
 
 
 def _rim(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Middle (3,), half width and half depth (2,), slopes along x and z (2,) of the neck's end."""
+    """Middle (3,), half width and half depth (2,), and waves (4,) of the height of the neck's end.
+
+    The end is lower in front and behind than at the sides, where it runs onto the shoulders.
+    """
     low, high = points.min(0), points.max(0)
-    middle = (low + high) / 2
-    offset = (points - middle)[:, [0, 2]]
-    columns = np.column_stack([offset, np.ones(len(points))])
-    *slope, height = np.linalg.lstsq(columns, points[:, 1], rcond=None)[0]
+    middle, half = (low + high) / 2, (high - low)[[0, 2]] / 2
+    across, along = ((points - middle)[:, [0, 2]] / np.maximum(half, 1e-6)).T
+    angle = np.arctan2(across, along)
+    height, *waves = np.linalg.lstsq(_waves(angle), points[:, 1], rcond=None)[0]
     middle[1] = height
-    return middle, (high - low)[[0, 2]] / 2, np.clip(slope, -STEEPEST_RIM, STEEPEST_RIM)
+    return middle, half, np.clip(waves, -HIGHEST_WAVE, HIGHEST_WAVE)
+
+
+def _waves(angle: np.ndarray) -> np.ndarray:
+    """(n, 5) constant, and the first two waves around the neck."""
+    waves = [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
+    return np.stack([np.ones_like(angle), *waves], 1)
 
 
 def _smooth(profile: np.ndarray) -> np.ndarray:

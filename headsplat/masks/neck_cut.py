@@ -5,6 +5,8 @@ segmented by color models: skin from the face, hair from above and around the fa
 below the neck. Where the colors are ambiguous, the distance to the mesh decides.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -58,8 +60,22 @@ class ColorBins:
         return np.log(density).astype(np.float32)[self._bin]
 
 
-def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> np.ndarray:
-    """Segment head, hair and neck.
+@dataclass(frozen=True)
+class PersonSplit:
+    """One frame's parts.
+
+    Attributes:
+        score: (H, W) float32, positive in head, hair and neck, with a smooth zero line towards
+            clothes; the outline against the background is given by the matte.
+        hair: (H, W) bool, hair below the mouth and beside the mesh, connected to the head.
+    """
+
+    score: np.ndarray
+    hair: np.ndarray
+
+
+def split_person(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> PersonSplit:
+    """Segment head, hair and neck in one frame.
 
     All images have the same moderate size; a width of 256 is enough, because the cut is smooth.
 
@@ -67,16 +83,12 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
         image: (H, W, 3) uint8 RGB.
         alpha: (H, W) uint8 matte; 0 also where the crop leaves the source image.
         head: the mesh in this frame.
-
-    Returns:
-        (H, W) float32 score, positive inside, with a smooth zero line. It separates the head from
-        clothes; the outline against the background is given by the matte.
     """
     person = alpha > 127
     core = (head.parts == HEAD) & person
     size = float(np.sqrt(core.sum()))
     if size < 1:
-        return np.full(alpha.shape, -_LIMIT, np.float32)
+        return PersonSplit(np.full(alpha.shape, -_LIMIT, np.float32), np.zeros_like(person))
     depth, drop = _depth_below_mouth(alpha.shape, head)
     away = cv2.distanceTransform((head.parts == 0).astype(np.uint8), cv2.DIST_L2, 3) / size
     on_neck = head.parts == NECK
@@ -110,7 +122,8 @@ def cut_neckhead(image: np.ndarray, alpha: np.ndarray, head: ProjectedHead) -> n
     # Scores near zero are noisy. Filtering the decisions instead makes the cut follow the collar.
     votes = np.where(person, np.where(inside, 1, -1), 0).astype(np.float32)
     inside = GuidedFilter(image, 6, _EDGE)(votes) > 0
-    return _smooth_cut(inside, person, max(_SMOOTH * size, 0.5))
+    score = _smooth_cut(inside, person, max(_SMOOTH * size, 0.5))
+    return PersonSplit(score, like_hair & ~apart & (score > 0) & (depth > 0))
 
 
 def _depth_below_mouth(

@@ -11,15 +11,20 @@ from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter, require_same_ids
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import HeadModel
-from headsplat.masks.neck_cut import cut_neckhead
-from headsplat.masks.projected_head import HeadProjector, ProjectedHead
+from headsplat.masks.neck_cut import split_person
+from headsplat.masks.projected_head import HEAD, HeadProjector, ProjectedHead
+from headsplat.masks.steady_cut import SteadyCut, carried_cut, soft_side
+from headsplat.masks.trunk_view import TrunkView
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, read_npz
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
-# Width in px at which the neck cut is computed; it is a smooth line.
-_WORKING_WIDTH = 256
+# Blur of the edges of the mesh and of hair in front of clothes, pixels.
+_BLUR = 0.8
+# Distance from the mesh, over the head's size, at which the person's pixels fade out of the mask:
+# hands and other things apart from the head.
+_FAR, _FADE = 0.9, 0.1
 # Margin of the mouth mask around the lips' outline over the mouth's width; it includes the edge.
 _MOUTH_MARGIN = 0.06
 
@@ -31,9 +36,10 @@ def parse_chunk(
     alpha: Path,
     landmarks: Path,
     crop: Path,
+    cut: Path,
     out: Path,
 ) -> None:
-    """Write `<id>_neckhead.png` and `<id>_mouth.png` of every frame of one chunk, 0 or 255.
+    """Write `<id>_neckhead.png` (0..255) and `<id>_mouth.png` (0 or 255) of one chunk's frames.
 
     Frames without a detected face are parsed with their interpolated pose.
 
@@ -44,6 +50,7 @@ def parse_chunk(
         alpha: zip of the chunk's mattes.
         landmarks: `landmarks.npz` of the clip, in source pixels.
         crop: `crop.json`.
+        cut: the clip's `SteadyCut`.
         out: the zip to write.
 
     Raises:
@@ -55,7 +62,8 @@ def parse_chunk(
     window = Crop.load(crop)
     points = read_npz(landmarks, ("ids", "points"))
     row = {int(frame): k for k, frame in enumerate(points["ids"])}
-    projector = HeadProjector(HeadModel.load(head), track)
+    model, line = HeadModel.load(head), SteadyCut.load(cut)
+    projector, view = HeadProjector(model, track), TrunkView(model, track, line.reference)
     inside = _inside_source(window)
     with (
         FrameStore([frames]) as images,
@@ -67,9 +75,11 @@ def parse_chunk(
         missing = [frame for frame in ids if frame not in row]
         if missing:
             raise UserError(f"{landmarks}: lacks the frames {missing[:10]}; detect again")
-        scale = min(1.0, _WORKING_WIDTH / projector.width)
-        projected = projector.frames(ids, scale)
-        for frame, mesh in progress(zip(ids, projected, strict=True), len(ids), "parse"):
+        scale = view.scale
+        meshes = projector.frames(ids, scale)
+        lines = carried_cut(line, view, ids)
+        shown = progress(zip(ids, meshes, lines, strict=True), len(ids), "parse")
+        for frame, mesh, (distance, hair) in shown:
             image, matte = decode_image(images.read(frame)), decode_image(mattes.read(frame))
             if not (image.shape[:2] == matte.shape == (projector.height, projector.width)):
                 raise UserError(
@@ -79,27 +89,51 @@ def parse_chunk(
             matte = matte * inside
             lips = window.points(points["points"][row[frame], MEDIAPIPE_GROUPS["lips_outer"], :2])
             outline = lips if np.isfinite(lips).all() else mesh.lips / scale
-            pack.add(frame, encode_png(neckhead_mask(image, matte, mesh)), role="_neckhead")
+            strands = _strands(image, matte, mesh, hair)
+            mask = neckhead_mask(matte, mesh, distance, strands)
+            pack.add(frame, encode_png(mask), role="_neckhead")
             pack.add(frame, encode_png(mouth_mask(outline, matte)), role="_mouth")
 
 
-def neckhead_mask(image: np.ndarray, matte: np.ndarray, mesh: ProjectedHead) -> np.ndarray:
+def _strands(
+    image: np.ndarray, matte: np.ndarray, mesh: ProjectedHead, where: np.ndarray
+) -> np.ndarray:
+    """(H, W) bool at working size: this frame's hair over the clothes."""
+    if not where.any():
+        return where
+    size = mesh.parts.shape[::-1]
+    small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (image, matte)]
+    return split_person(*small, mesh).hair & where
+
+
+def neckhead_mask(
+    matte: np.ndarray, mesh: ProjectedHead, distance: np.ndarray, hair: np.ndarray
+) -> np.ndarray:
     """Mask of head, hair and neck without clothes.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
         matte: (H, W) uint8.
         mesh: the projected head at any resolution.
+        distance: pixels from the clip's line as this frame shows it, positive on clothes; of the
+            mesh's resolution.
+        hair: bool, hair that lies over the clothes, likewise.
 
     Returns:
-        (H, W) uint8, 0 or 255; 255 also where the matte is soft, because compositing multiplies
-        the two.
+        (H, W) uint8, soft at the cut only: where the matte is soft it is 255, because compositing
+        multiplies the two.
     """
-    size = mesh.parts.shape[::-1]
-    small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (image, matte)]
-    score = cut_neckhead(*small, mesh)
-    score = cv2.resize(score, matte.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.where((score > 0) & (matte > 0), np.uint8(255), np.uint8(0))
+    shape = matte.shape[::-1]
+    core = mesh.parts == HEAD
+    size = float(np.sqrt(core.sum()))
+    if size < 1:
+        return np.zeros_like(matte)
+    away = cv2.distanceTransform((mesh.parts == 0).astype(np.uint8), cv2.DIST_L2, 3) / size
+    over = cv2.GaussianBlur((core | hair).astype(np.float32), (0, 0), _BLUR)
+    layers = np.dstack([distance, np.maximum(over, core), (_FAR - away) / _FADE])
+    layers = cv2.resize(layers.astype(np.float32), shape, interpolation=cv2.INTER_LINEAR)
+    inside = np.maximum(soft_side(layers[..., 0], size), layers[..., 1])
+    inside = inside * layers[..., 2].clip(0, 1)
+    return np.where(matte > 0, np.rint(inside * 255), 0).astype(np.uint8)
 
 
 def mouth_mask(outline: np.ndarray, matte: np.ndarray) -> np.ndarray:

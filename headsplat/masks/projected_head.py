@@ -1,6 +1,6 @@
 """Projection of the tracked head mesh into frames: part labels, skin, lower rim, and lips."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class HeadProjector:
         self.height, self.width = (int(n) for n in arrays["img_size"])
         names = set(_TRACK_ARRAYS) - {"ids", "img_size", "head_name"}
         self._track = {name: torch.from_numpy(arrays[name]) for name in names}
+        self._trunk = _trunk(arrays)
         self._intrinsics = vector_from_matrix(self._track["K"])
         self._geometry = HeadGeometry(head)
         self._boundary = head.regions["boundary"]
@@ -111,5 +112,15 @@ class HeadProjector:
             matrix_from_6d(t["jaw"][rows]),
             matrix_from_6d(t["eyes"][rows].reshape(-1, 2, 6)),
             t["eyelids"][rows],
+            trunk=None if self._trunk is None else self._trunk[rows],
         )
         return project(vertices, t["R"][rows], t["t"][rows], self._intrinsics * scale)
+
+
+def _trunk(arrays: Mapping[str, np.ndarray]) -> torch.Tensor | None:
+    """(N, 3, 4) trunk to head, or None of a track without a trunk."""
+    if "trunk_R" not in arrays or "trunk_t" not in arrays:
+        return None
+    back = torch.from_numpy(arrays["R"]).mT
+    moved = torch.from_numpy(arrays["trunk_t"] - arrays["t"])[..., None]
+    return torch.cat([back @ torch.from_numpy(arrays["trunk_R"]), back @ moved], -1).float()

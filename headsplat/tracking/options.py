@@ -15,7 +15,9 @@ class TrackOptions:
         "better; never: publish the landmarks' track",
         choices=("auto", "always", "never"),
     )
-    neck: bool = option(
-        False,
-        "split head turns between trunk (slow) and neck (the rest); only VHAP's layout holds both",
+    trunk: str = option(
+        "solve",
+        "pose of neck base, shoulders and chest: solve it from the images, or none: they are stiff "
+        "under the head",
+        choices=("solve", "none"),
     )

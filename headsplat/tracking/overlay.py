@@ -1,4 +1,4 @@
-"""Overlay video: the tracked mesh and landmarks drawn over the images.
+"""Overlay video: the tracked mesh, the bust on the trunk, and landmarks drawn over the images.
 
 The video is made in parts that stay in keyed scratch until all are joined. An interrupted run
 continues after the last complete part.
@@ -18,6 +18,7 @@ from headsplat.frames.crop import Crop
 from headsplat.frames.images import decode_image
 from headsplat.frames.packs import FrameStore, require_same_ids
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
+from headsplat.heads.bust import bust
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS, pick, points
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
@@ -34,9 +35,11 @@ BATCH = 8
 LEAST_HEIGHT = 512
 # Grid on the head surface, which shows drift of the mesh: spacing in meters, and opacity.
 GRID, STRENGTH = 0.01, 0.33
+BUST_GRID, BUST_STRENGTH = 0.02, 0.5  # of the bust, relative to the head's
 # Distances from eyes and mouth, as shares of their half width, where the grid fades in.
 CLEAR, FULL = 1.3, 1.8
 MESH, DETECTED, MODEL = (20, 130, 255), (255, 60, 60), (60, 255, 120)
+TRUNK = (255, 170, 40)
 LINE = 0.75  # opacity of the model's lines
 SHIFT = 4  # OpenCV draws at 1/16 pixel
 RADIUS = 12  # of a dot, in these
@@ -70,6 +73,20 @@ class Overlay:
         # Grid lines of equal x and y only; lines of equal z would clutter the image.
         self._painted = torch.cat([rest[:, :2] / GRID, self._away(rest)[:, None]], 1)
         self._camera = vector_from_matrix(torch.as_tensor(track.K))
+        self._trunk = track.trunk()
+        self._faces, self._heads = self._geometry.faces, len(self._geometry.faces)
+        if self._trunk is not None:
+            self._add_bust(head)
+
+    def _add_bust(self, head: HeadModel) -> None:
+        """Append the bust's faces and its grid."""
+        made = bust(head, self._geometry.shaped(self._track.identity()).numpy())
+        self._bust = torch.from_numpy(made.vertices)
+        faces = torch.from_numpy(made.faces).long() + len(self._painted)
+        self._faces = torch.cat([self._faces, faces])
+        grid = self._bust[:, :2] / BUST_GRID
+        strength = torch.full_like(grid[:, :1], BUST_STRENGTH)
+        self._painted = torch.cat([self._painted, torch.cat([grid, strength], 1)])
 
     @property
     def scale(self) -> int:
@@ -95,7 +112,9 @@ class Overlay:
         return [self._place[mark] for mark in wanted if mark in self._place]
 
     def draw(self, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Images with the mesh's outline and grid, model lines green, detected points red.
+        """Images with outline and grid of the mesh, model lines green, detected points red.
+
+        Of a track with a trunk the bust is drawn too, in orange.
 
         Args:
             rows: (n,) rows of the track.
@@ -115,24 +134,32 @@ class Overlay:
             matrix_from_6d(tensor(track.jaw)),
             matrix_from_6d(tensor(track.eyes).reshape(-1, 2, 6)),
             tensor(track.eyelids),
+            trunk=None if self._trunk is None else self._trunk[rows],
         )
         rotation, translation = tensor(track.R), tensor(track.t)
-        screen = project(vertices, rotation, translation, self._camera)
+        surface = vertices
+        if self._trunk is not None:
+            trunk = self._trunk[rows]
+            moved = self._bust @ trunk[..., :3].mT + trunk[:, None, :, 3]
+            surface = torch.cat([vertices, moved], 1)
+        screen = project(surface, rotation, translation, self._camera)
         height, width = images.shape[1:3]
-        faces = self._geometry.faces
+        faces = self._faces
         face, bary = rasterize_triangles(screen, faces, width, height, cull_backfaces=True)
-        mesh = face >= 0
+        mesh, below = (face >= 0) & (face < self._heads), face >= self._heads
         base = torch.as_tensor(images).float()
         # Process only the part of the image that the head covers.
-        part = (slice(None), *(_extent(mesh.any(0).any(1 - axis)) for axis in (0, 1)))
+        part = (slice(None), *(_extent((face >= 0).any(0).any(1 - axis)) for axis in (0, 1)))
         grid = _grid_lines(interpolate(face[part], bary[part], faces, self._painted))
-        base[part] = torch.lerp(base[part], torch.tensor(MESH).float(), grid)
+        inks = torch.tensor([MESH, TRUNK]).float()[below[part].long()]
+        base[part] = torch.lerp(base[part], inks, grid)
         base = base.byte().numpy()
         model = project(points(vertices, self._marks), rotation, translation, self._camera)
         drawn = []
         for k, row in enumerate(rows):
             image = _enlarged(base[k], self.scale)
-            _outline(image, mesh[k].numpy(), self.scale)
+            _outline(image, below[k].numpy(), self.scale, TRUNK)
+            _outline(image, mesh[k].numpy(), self.scale, MESH)
             self._lines(image, model[k].numpy() * self.scale)
             _dots(image, self._landmarks[row][self._marks.index] * self.scale, DETECTED)
             drawn.append(image)
@@ -179,15 +206,17 @@ def _enlarged(image: np.ndarray, scale: int) -> np.ndarray:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
-def _outline(image: np.ndarray, covered: np.ndarray, scale: int) -> None:
-    """The mesh's silhouette, in place."""
+def _outline(
+    image: np.ndarray, covered: np.ndarray, scale: int, color: tuple[int, int, int]
+) -> None:
+    """A mesh's silhouette, in place."""
     mask = covered.astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
         # Smooth the staircase of whole pixels.
         curve = np.stack([np.roll(contour[:, 0], k, 0) for k in range(-2, 3)]).mean(0)
         curve = _fixed((curve + 0.5) * scale)
-        cv2.polylines(image, [curve], True, MESH, 1, cv2.LINE_AA, SHIFT)
+        cv2.polylines(image, [curve], True, color, 1, cv2.LINE_AA, SHIFT)
 
 
 def _ellipse(rim: np.ndarray) -> np.ndarray:

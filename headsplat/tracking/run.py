@@ -1,6 +1,5 @@
 """The tracking stage: head model and landmarks of a clip -> packed track and identity."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import write_track
 from headsplat.tracking.basis import LandmarkBasis
 from headsplat.tracking.intrinsics import default_intrinsics, given_intrinsics
-from headsplat.tracking.neck import neck_rotations
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.outputs import jitter, pack_track
 from headsplat.tracking.schedule import ClipTracker
@@ -32,7 +30,6 @@ def track_head(
     intrinsics: str | None = None,
     scratch: Path | None = None,
     device: str = "cpu",
-    neck: bool = False,
     code: str = "",
 ) -> None:
     """Track one clip and publish `out` (track.npz) and `identity_out` (identity.npy, (S,)).
@@ -48,7 +45,6 @@ def track_head(
         intrinsics: "fx,fy,cx,cy" in source pixels; None estimates the focal length.
         scratch: folder for resumable state; None keeps none.
         device: "cpu" or "cuda".
-        neck: split the head's turns into trunk and neck.
         code: version of the code; resumable state of another version is not used.
 
     Raises:
@@ -81,8 +77,6 @@ def track_head(
     )  # fmt: skip
     state = tracker.solve()
     track = pack_track(head, basis, observed, camera, tracker.terms, state)
-    if neck:
-        track = replace(track, neck=neck_rotations(track.head_R, observed.linked, observed.fps))
     shaking = jitter(tracker.layout, state, tracker.linked)
     log.info(
         "median landmark residual %.2f px, %.2f %% of the inter-ocular distance; "

@@ -77,19 +77,14 @@ def intrinsics_flag(wildcards):
     return argument("intrinsics", subject_of(wildcards.subject).intrinsics)
 
 
-def neck_flag(wildcards):
-    """Params function: whether head rotation is split between trunk and neck."""
-    return ["--neck"] if settings(wildcards.subject, "track")["neck"] else []
-
-
 def identity_flag(wildcards, input):
     """Params function: the identity code among the inputs, if there is one."""
     return argument("identity", input.identity)
 
 
 def refine_flags(wildcards, input):
-    """Params function: images and mattes, if the track is refined photometrically."""
-    return ["--frames", *input.frames, "--alpha", *input.alpha] if refined(wildcards) else []
+    """Params function: images and mattes, if the track is refined or completed from them."""
+    return ["--frames", *input.frames, "--alpha", *input.alpha] if input.get("frames") else []
 
 
 def refinement_flag(wildcards, input):

@@ -127,8 +127,8 @@ def refined(wildcards):
 
 
 def refine_inputs(wildcards):
-    """Input function: images and mattes, if the track is refined photometrically."""
-    if not refined(wildcards):
+    """Input function: images and mattes, if refinement or the trunk's solve reads them."""
+    if not refined(wildcards) and settings(wildcards.subject, "track")["trunk"] == "none":
         return {}
     return {"frames": chunks(("frames", "zip"))(wildcards), "alpha": chunks(("alpha", "zip"))(wildcards)}
 
@@ -142,15 +142,18 @@ PARSE_WEIGHTS = weights("parse")
 
 
 def parse_inputs(wildcards):
-    """Input function: frames and weights for a network, or the tracked geometry without one."""
+    """Input function: frames, tracked geometry and cut; a network's weights, or what replaces it."""
     folder, chunk = f"work/{wildcards.subject}", wildcards.chunk
-    inputs = {"frames": f"{folder}/frames/{chunk}.zip"}
+    inputs = {
+        "frames": f"{folder}/frames/{chunk}.zip",
+        "head": head_file(wildcards),
+        "track": f"{folder}/track/track.npz",
+        "cut": f"{folder}/neck_cut.npz",
+    }
     network = PARSE_WEIGHTS(wildcards)
     if network:
         return inputs | {"weights": network}
     return inputs | {
-        "head": head_file(wildcards),
-        "track": f"{folder}/track/track.npz",
         "landmarks": f"{folder}/landmarks.npz",
         "crop": f"{folder}/crop.json",
         "alpha": f"{folder}/alpha/{chunk}.zip",

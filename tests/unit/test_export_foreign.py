@@ -369,3 +369,47 @@ def test_flame_parameters_follow_the_heads_motion():
         )
         ours = track_vertices(head, track, row, HEAD_VERTICES) @ track.head_R[row].T
         np.testing.assert_allclose(world, ours + track.head_t[row], atol=1e-6)
+
+
+def with_trunk(track):
+    """The track on a trunk whose turn differs in every frame."""
+    rng = np.random.default_rng(8)
+    trunk = track.R @ np.stack([rodrigues(v) for v in rng.normal(size=(len(track), 3)) * 0.2])
+    neck = trunk.transpose(0, 2, 1) @ track.R
+    six = np.concatenate([neck[:, 0], neck[:, 1]], 1)
+    return replace(track, trunk_R=trunk, trunk_t=track.t + 0.01, neck=six)
+
+
+def test_vhap_holds_head_and_neck_of_a_track_with_a_trunk():
+    head = small_flame()
+    track = with_trunk(track_of(head))
+    rows = np.arange(len(track))
+    for row, values in zip(rows, flame_parameters(track, head, rows), strict=True):
+        trunk = track.camera_R @ rodrigues(values["rotation"][0])
+        np.testing.assert_allclose(trunk, track.trunk_R[row], atol=1e-6)
+        pose = [values[k][0] for k in ("rotation", "neck_pose", "jaw_pose", "eyes_pose")]
+        world = flame_vertices(
+            head, values["shape"], values["expr"][0], np.concatenate(pose), values["translation"]
+        )
+        ours = track_vertices(head, track, row, HEAD_VERTICES) @ track.head_R[row].T
+        np.testing.assert_allclose(world, ours + track.head_t[row], atol=1e-6)
+
+
+def test_exports_of_a_track_with_a_trunk_read_back_as_the_head(tmp_path):
+    head = small_flame("2020-toy")
+    track = with_trunk(track_of(head, 100, 50))
+    frames = parameters(track, head)["frames"]
+    for row, frame in enumerate(frames):
+        world = np.array(frame["world_mat"])
+        np.testing.assert_allclose(np.diag([1, -1, -1]) @ world[:, :3], track.trunk_R[row],
+                                   atol=1e-9)  # fmt: skip
+        np.testing.assert_allclose(
+            track.trunk_R[row] @ rodrigues(frame["pose"][3:6]), track.R[row], atol=1e-9
+        )
+    (tmp_path / "imavatar").mkdir()
+    (tmp_path / "vhap").mkdir()
+    flags = write_inputs(tmp_path / "imavatar", track, head)
+    export_imavatar.main([*flags, "--out", str(tmp_path / "out")])
+    same_track(read_imavatar(tmp_path / "out", options(head)).track, track, 1e-6)
+    folder = export_to_vhap(tmp_path / "vhap", track, head)
+    same_track(read_vhap(folder, options(head)).track, track, 1e-6)

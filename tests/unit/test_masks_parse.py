@@ -14,8 +14,10 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
 from headsplat.heads.model import ContourSet, HeadModel, LandmarkSet
 from headsplat.masks.labels import BISENET, CELEBAMASK, masks_from_labels
-from headsplat.masks.parse import mouth_mask, neckhead_mask
+from headsplat.masks.neck_cut import split_person
+from headsplat.masks.parse import mouth_mask
 from headsplat.masks.projected_head import HEAD, NECK, HeadProjector, ProjectedHead
+from headsplat.masks.steady_cut import decide_cut
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, write_json, write_npz
 
@@ -138,6 +140,12 @@ def scene(mesh: ProjectedHead, long_hair: bool = False, collar: float = BOTTOM):
     image = cv2.GaussianBlur(np.clip(image, 0, 255).astype(np.uint8), (3, 3), 0)
     clothes = shirt & ~(hair | strands)
     return image, cv2.GaussianBlur(matte, (3, 3), 0), clothes, hair, strands
+
+
+def neckhead_mask(image: np.ndarray, matte: np.ndarray, mesh: ProjectedHead) -> np.ndarray:
+    """One frame's vote: 255 on head, hair and neck."""
+    score = split_person(image, matte, mesh).score
+    return np.where((score > 0) & (matte > 0), np.uint8(255), np.uint8(0))
 
 
 def test_projector_labels_the_surface(mesh):
@@ -267,7 +275,10 @@ def write_inputs(root: Path, mesh: ProjectedHead, frames: int = 3) -> dict[str, 
     write_track(root / "track.npz", frames)
     files = {name: root / f"{name}.npz" for name in ("head", "track", "landmarks")}
     files |= {name: root / f"{name}.zip" for name in ("frames", "alpha")}
-    return files | {"crop": root / "crop.json", "out": root / "parsing.zip"}
+    files |= {"crop": root / "crop.json", "cut": root / "neck_cut.npz"}
+    sources = files["head"], files["track"], [files["frames"]], [files["alpha"]]
+    decide_cut(*sources, files["cut"])
+    return files | {"out": root / "parsing.zip"}
 
 
 def run(files: dict[str, Path]) -> None:
@@ -319,8 +330,13 @@ def test_mismatched_inputs_end_in_one_line(tmp_path, mesh):
     write_track(files["track"], 3, head_name=np.array("flame"))
     refused("made with the head 'flame'")
     write_track(files["track"], 3, img_size=np.array([128, 128]))
-    refused("frame 1: image")
+    refused("the cut is 384 pixels wide")
     write_track(files["track"], 3)
+    small = np.zeros((SIZE // 2, SIZE // 2), np.uint8)
+    with publish(files["alpha"]) as t, FrameZipWriter(t, ".png") as pack:
+        for k in (1, 2, 3):
+            pack.add(k, encode_png(small))
+    refused("frame 1: image")
     with publish(files["alpha"]) as t, FrameZipWriter(t, ".png") as pack:
         for k in (1, 3):
             pack.add(k, encode_png(np.zeros((SIZE, SIZE), np.uint8)))

@@ -21,6 +21,7 @@ from headsplat.networks.face_parsers import (
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 
+from .mask_geometry import write_geometry
 from .test_networks_rvm import random_images
 
 
@@ -105,13 +106,21 @@ def test_a_chunk_becomes_masks(bisenet, tmp_path):
     with publish(tmp_path / "003.zip") as path, FrameZipWriter(path, ".jpg") as pack:
         for k, image in enumerate(images, 7):
             pack.add(k, encode_jpeg(image))
-    parse_chunk_by_network(tmp_path / "003.zip", bisenet[1], tmp_path / "out.zip")
+    geometry = [tmp_path / name for name in ("head.npz", "track.npz", "cut.npz")]
+    write_geometry(*geometry, ids=range(7, 12), side=64)
+    parse_chunk_by_network(tmp_path / "003.zip", bisenet[1], *geometry, tmp_path / "out.zip")
     parser = TorchParser(bisenet[1])
     with FrameStore([tmp_path / "003.zip"]) as frames, FrameStore([tmp_path / "out.zip"]) as store:
         assert store.ids == list(range(7, 12))
         for k in store.ids:
             labels = parser.labels(torch.from_numpy(decode_image(frames.read(k)))[None])[0].numpy()
-            expected = masks_from_labels(labels, BISENET)
-            for role, mask in zip(("_neckhead", "_mouth"), expected, strict=True):
-                same = decode_image(store.read(k, role)) == mask
-                assert same.mean() > 0.999
+            neckhead, mouth = masks_from_labels(labels, BISENET)
+            assert (decode_image(store.read(k, "_mouth")) == mouth).mean() > 0.999
+            found = decode_image(store.read(k, "_neckhead"))
+            # The cut's line is row 32: it alone divides neck and clothes, the network all else.
+            below = np.isin(labels, [BISENET.index(n) for n in ("neck", "necklace", "cloth")])
+            rows = np.broadcast_to(np.arange(64)[:, None], labels.shape)
+            far = below & (np.abs(rows - 31.5) > 3)
+            assert below.any()
+            assert ((found == 255) == (rows < 32))[far].mean() > 0.999
+            assert (found == neckhead)[~below].mean() > 0.999

@@ -62,8 +62,8 @@ def test_added_weights_rerun_their_stages(checkout: Checkout) -> None:
     result = checkout.snakemake("-n", "--printshellcmds", "work/demo/parsing/000.zip")
     assert result.returncode == 0, result.stdout + result.stderr
     shown = result.stdout + result.stderr
-    assert "--frames=work/demo/frames/000.zip --weights=assets/79999_iter.pth" in shown
-    assert "track_head" not in shown, "the network needs no track"
+    assert "--cut=work/demo/neck_cut.npz --weights=assets/79999_iter.pth" in shown
+    assert "--landmarks" not in shown.split("parse_chunk.py")[1].split("\n")[0]
     # Hashes are verified before the first job.
     result = checkout.snakemake("work/demo/parsing/000.zip")
     assert result.returncode == 1

@@ -24,10 +24,11 @@ TRAIN = {"train_avatar": 1} | EVALUATE | DRIVE
 SPEAK = {"speak_motion": 1} | DRIVE
 VOICE = {"learn_voice": 1} | REPORT | SPEAK
 PARSE = {"parse_chunk": 2, "export_dataset": 1} | TRAIN
-MATTE = {"matte_chunk": 2} | PARSE
-REFINE = {"refine_track": 1, "export_frames": 1, "overlay_track": 1} | PARSE | VOICE
+DECIDE = {"decide_cut": 1} | PARSE
+REFINE = {"refine_track": 1, "export_frames": 1, "overlay_track": 1} | DECIDE | VOICE
+MATTE = {"matte_chunk": 2} | REFINE
 TRACK = {"track_head": 1} | REFINE
-CUT = {"crop_chunk": 2, "overlay_track": 1} | MATTE
+CUT = {"crop_chunk": 2} | MATTE
 CROP = {"solve_crop": 1, "split_frames": 1} | TRACK | CUT
 DETECT = {"detect_chunk": 2} | CROP
 PROBE = {"probe_video": 1} | DETECT
@@ -88,7 +89,7 @@ def options(**sections: Any) -> Callable[[bytes], bytes]:
         ({"preview": {"chunks": 3}}, DETECT | THREE_CHUNKS),
         ({"preview": {"crop": {"size": 96}}}, CROP),
         ({"matte": {"edge_radius": 5}}, MATTE),
-        ({"track": {"neck": True}}, TRACK),
+        ({"track": {"trunk": "none"}}, REFINE),
         ({"preview": {"track": {"photometric": "always"}}}, REFINE),
         ({"split": {"mode": "last"}}, {"split_frames": 1} | TRAIN),
         ({"preview": {"train": {"steps": 31}}}, TRAIN),
@@ -158,7 +159,7 @@ def statement(source: str) -> str:
         ("headsplat/detect/solve.py", CROP),
         ("headsplat/video/crop.py", CUT),
         ("headsplat/masks/refine.py", MATTE),
-        ("headsplat/masks/neck_cut.py", PARSE),
+        ("headsplat/masks/neck_cut.py", DECIDE),
         ("headsplat/tracking/priors.py", TRACK),
         ("headsplat/tracking/photometric/refine.py", REFINE),
         ("headsplat/tracking/overlay.py", {"overlay_track": 1}),
@@ -241,7 +242,8 @@ def test_added_weights_rerun_affected_rules(
         shutil.rmtree(assets)
 
 
-def test_missing_chunk_alone_is_remade(run: Checkout) -> None:
+def test_missing_chunk_is_remade_and_what_the_whole_clip_gives(run: Checkout) -> None:
+    """The trunk and the cut are of all mattes."""
     chunk = run.folder / "work/demo/alpha/001.zip"
     metrics = run.folder / "results/demo/avatar/metrics.json"
     aside = [path.rename(path.with_suffix(".aside")) for path in (chunk, metrics)]
@@ -250,7 +252,8 @@ def test_missing_chunk_alone_is_remade(run: Checkout) -> None:
     finally:
         aside[0].rename(chunk)
         aside[1].rename(metrics)
-    assert planned["matte_chunk"] == planned["parse_chunk"] == 1
+    assert planned["matte_chunk"] == planned["refine_track"] == planned["decide_cut"] == 1
+    assert planned["parse_chunk"] == 2
     assert "crop_chunk" not in planned
 
 

@@ -163,6 +163,12 @@ _PER_SUBJECT = (
         _from_video,
     ),
     Stage("import_parsing_chunk", _PARSING, _IMPORT_MASKS, _provides(PARSING)),
+    Stage(
+        "decide_cut",
+        "work/{subject}/neck_cut.npz",
+        Need(mem=(1500, 0), minutes=(10, 0), disk=(5, 0)),
+        _lacks(PARSING),
+    ),
     Stage("parse_chunk", _PARSING, _MAKE_MASKS, _lacks(PARSING)),
     Stage(
         "split_frames",

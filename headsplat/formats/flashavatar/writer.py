@@ -4,9 +4,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from headsplat.frames.images import decode_image, encode_jpeg
+from headsplat.frames.images import decode_image, encode_jpeg, encode_png
 from headsplat.frames.packs import FrameStore, require_same_ids
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish_folder
@@ -58,7 +59,14 @@ def export_dataset(
             for role in ("_neckhead", "_mouth"):
                 mask = masks.read(frame, role)
                 _checked(mask, "L", size, f"mask {stem}{role}")
-                (folder / "parsing" / f"{stem}{role}.png").write_bytes(mask)
+                (folder / "parsing" / f"{stem}{role}.png").write_bytes(_hard(mask))
+
+
+def _hard(mask: bytes) -> bytes:
+    """An encoded mask of 0 and 255, as FlashAvatar has it: soft edges are cut at one half."""
+    plane = decode_image(mask)
+    hard = np.where(plane > 127, np.uint8(255), np.uint8(0))
+    return mask if np.array_equal(plane, hard) else encode_png(hard)
 
 
 def _checked(data: bytes, mode: str, size: tuple[int, int] | None, what: str) -> tuple[int, int]:

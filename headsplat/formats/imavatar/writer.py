@@ -1,6 +1,7 @@
 """Export of a clip in IMavatar's layout (see `headsplat.formats.imavatar.reader`).
 
-The head is fixed and `world_mat` moves, so no pose entry rotates the whole head. Two masks allow
+`world_mat` moves the body, and the pose's neck entry turns the head on it; of a track without a
+trunk, `world_mat` moves the head. Two masks allow
 three BiSeNet classes: skin for the head, mouth, and cloth for the rest of the matte. `eyelids` and
 `flame_version` are additional keys, which other readers ignore.
 """
@@ -17,8 +18,11 @@ from headsplat.formats.flame import (
     FLIP,
     axis_angle_from_six,
     flame_year,
+    pose_from_rigid,
     require_flame_track,
     resize_codes,
+    rigid_from_pose,
+    root_and_neck_joints,
     truncation_error_mm,
 )
 from headsplat.formats.imavatar.reader import EXPRESSION, PARAMETERS, SCALE, SHAPE
@@ -80,9 +84,10 @@ def parameters(track: Track, head: HeadModel) -> dict[str, Any]:
     """`flame_params.json` of a track."""
     height, width = (int(n) for n in track.img_size)
     fx, fy, cx, cy = vector_from_matrix(torch.as_tensor(track.K, dtype=torch.float64)).tolist()
-    world = np.concatenate([FLIP @ track.R, SCALE * track.t[..., None] * np.diag(FLIP)[:, None]], 2)
-    still = np.zeros((len(track.ids), 6))
-    pose = [still, axis_angle_from_six(track.jaw), axis_angle_from_six(track.eyes)]
+    turn, place, neck = _body(track, head)
+    world = np.concatenate([FLIP @ turn, SCALE * place[..., None] * np.diag(FLIP)[:, None]], 2)
+    still = np.zeros((len(track.ids), 3))
+    pose = [still, neck, axis_angle_from_six(track.jaw), axis_angle_from_six(track.eyes)]
     keypoints = _keypoints(track, head) / (width, height) * 2 - 1
     box = np.concatenate([keypoints.min(1), keypoints.max(1)], 1)
     columns = {
@@ -99,6 +104,20 @@ def parameters(track: Track, head: HeadModel) -> dict[str, Any]:
         "shape_params": resize_codes(track.shape, SHAPE).tolist(),
         "flame_version": flame_year(head),
     }
+
+
+def _body(track: Track, head: HeadModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Body to camera (N, 3, 3) and (N, 3), and the neck (N, 3) that brings the head to its place.
+
+    Without a trunk the body moves with the head.
+    """
+    R, t = (np.asarray(a, np.float64) for a in (track.R, track.t))
+    if track.neck is None:
+        return R, t, np.zeros((len(R), 3))
+    nod = axis_angle_from_six(track.neck)
+    root, neck = root_and_neck_joints(head, track.shape, track.exp)
+    turn, shift = pose_from_rigid(R, t, root, neck, nod)
+    return *rigid_from_pose(turn, np.zeros_like(nod), shift, root, neck), nod
 
 
 def classes(matte: np.ndarray, neckhead: np.ndarray, mouth: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""The refinement stage: track, frames and mattes -> track, refined if that is better."""
+"""The refinement stage: track, frames and mattes -> the better track, with the trunk's pose."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,10 @@ from headsplat.tracking import priors as numbers
 from headsplat.tracking.basis import LandmarkBasis, Space
 from headsplat.tracking.intrinsics import Intrinsics
 from headsplat.tracking.layout import Layout, State
-from headsplat.tracking.neck import neck_rotations
-from headsplat.tracking.observations import read_observations
+from headsplat.tracking.observations import Observations, read_observations
 from headsplat.tracking.outputs import pack_track
 from headsplat.tracking.photometric.images import BrightnessReader
-from headsplat.tracking.photometric.publish import publish_track
+from headsplat.tracking.photometric.publish import NEVER, publish_track
 from headsplat.tracking.photometric.refine import POINTS, RefinementErrors, Refiner, log_refinement
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
@@ -30,6 +30,7 @@ from headsplat.tracking.priors import INDEPENDENT_FRAMES, build_priors
 from headsplat.tracking.run import read_identity
 from headsplat.tracking.solve_checkpoint import SolveCheckpoint
 from headsplat.tracking.terms import Terms
+from headsplat.tracking.trunk.solve import solve_trunk
 
 # Number of frames from which landmark offsets are estimated.
 OFFSET_FRAMES, OFFSET_ROUNDS = 400, 3
@@ -51,8 +52,9 @@ def refine_track(
     scratch: Path | None = None,
     device: str = "auto",
     code: str = "",
+    trunk: bool = True,
 ) -> None:
-    """Refine one clip's track against its images and publish all three outputs.
+    """Refine one clip's track against its images, solve the trunk, and publish all three outputs.
 
     Args:
         head_path: head model `.npz` of the track.
@@ -68,10 +70,11 @@ def refine_track(
             `landmarks` of `RefinementErrors`.
         identity: `.npy` mean of the identity prior that the track was made with.
         mode: "auto" takes the refined track if held-out skin and landmarks improve, "always" takes
-            it in any case.
+            it in any case, "never" keeps the landmark track.
         scratch: folder for resumable state; None keeps none.
         device: "auto", "cpu" or "cuda".
         code: version of the code; resumable state of another version is not used.
+        trunk: solve the trunk's pose.
 
     Raises:
         UserError: inputs that do not belong together.
@@ -83,13 +86,23 @@ def refine_track(
         store = Scratch(scratch, state_key(inputs, {}, code))
     head = HeadModel.load(head_path)
     check_head(track, head.name, head.version)
-    checkpoint = SolveCheckpoint(store, str(serving_device(device)))
     detections, images = (landmarks, crop, frames_table), (frames, mattes)
-    refined, found = _refined(head, track, detections, images, identity, checkpoint)
-    taken = mode == "always" or found.better
-    log_refinement(found, taken)
-    verdict = {"mode": mode, "taken": taken} | asdict(found)
-    publish_track(refined if taken else track, verdict, out, identity_out, refinement_out)
+    observed = read_observations(*detections)
+    if observed.ids.tolist() != track.ids.tolist():
+        raise UserError(f"{landmarks}: other frames than the track's; track the clip again")
+    # Threads work on separate frames; the matrices are too small for parallel kernels.
+    torch.set_num_threads(1)
+    verdict: dict[str, Any] = {"mode": mode}
+    if mode != NEVER:
+        checkpoint = SolveCheckpoint(store, str(serving_device(device)))
+        refined, found = _refined(head, track, observed, images, identity, checkpoint)
+        taken = mode == "always" or found.better
+        log_refinement(found, taken)
+        verdict |= {"taken": taken} | asdict(found)
+        track = refined if taken else track
+    if trunk:
+        track = solve_trunk(track, head, *images, observed.linked)
+    publish_track(track, verdict, out, identity_out, refinement_out)
     if store is not None:
         store.clear()
 
@@ -97,17 +110,12 @@ def refine_track(
 def _refined(
     head: HeadModel,
     track: Track,
-    detections: tuple[Path, Path, Path],
+    observed: Observations,
     images: tuple[Sequence[Path], Sequence[Path]],
     identity: Path | None,
     checkpoint: SolveCheckpoint,
 ) -> tuple[Track, RefinementErrors]:
-    # Threads work on separate frames; the matrices are too small for parallel kernels.
-    torch.set_num_threads(1)
     device = checkpoint.device
-    observed = read_observations(*detections)
-    if observed.ids.tolist() != track.ids.tolist():
-        raise UserError(f"{detections[0]}: other frames than the track's; track the clip again")
     camera = Intrinsics(
         float(track.K[0, 0]), (float(track.K[0, 2]), float(track.K[1, 2])), fixed=True
     )
@@ -134,9 +142,6 @@ def _refined(
         )  # fmt: skip
         refined, verdict = refiner.refine(state)
     packed = pack_track(head, basis, observed, camera, terms, refined)
-    if track.neck is not None:
-        neck = neck_rotations(packed.head_R, observed.linked, observed.fps)
-        packed = replace(packed, neck=neck)
     return packed, verdict
 
 

@@ -1,0 +1,156 @@
+"""A view that stays with the trunk: where a point of collar and shoulders is in every frame.
+
+The view is the image of one reference frame at working size, with a margin. Each of its pixels has
+a place on a generic bust, which moves with the trunk's pose (with the head's where no trunk was
+solved). So what is decided once in the view is carried to all frames by geometry.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
+from headsplat.heads.bust import AROUND, bust
+from headsplat.heads.model import HeadModel
+from headsplat.heads.skinning import HeadGeometry
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz
+
+# Side of the frames that are looked at, pixels; the cut is a smooth line.
+WORKING_SIDE = 256
+# Margin of the view on each side, over the frames' side; nodes along a side; smoothing of their
+# depth in nodes, and the number of points that it is taken from.
+MARGIN, NODES, DEPTH_BLUR, NEAREST = 0.25, 49, 1.5, 6
+_BATCH = 16
+
+
+class TrunkView:
+    """The view of one clip.
+
+    Args:
+        head: the head model of the track.
+        track: `track.npz`.
+        reference: id of the frame whose view it is; None takes the one nearest to the median pose.
+
+    Attributes:
+        side: pixels of the square view.
+        scale: working size over the track's.
+        reference: id of the frame.
+    """
+
+    def __init__(self, head: HeadModel, track: Path, reference: int | None = None) -> None:
+        arrays = read_npz(track, ("ids", "shape", "R", "t", "K", "img_size"))
+        pose = ("trunk_R", "trunk_t") if "trunk_R" in arrays else ("R", "t")
+        self._turn, self._place = (np.asarray(arrays[name], np.float64) for name in pose)
+        self._row = {int(frame): row for row, frame in enumerate(arrays["ids"])}
+        ids = list(self._row)
+        if reference is not None and reference not in self._row:
+            raise UserError(f"{track}: lacks frame {reference}; decide the cut again")
+        self.reference = ids[self._middle()] if reference is None else reference
+        width = int(arrays["img_size"][1])
+        self.scale = min(1.0, WORKING_SIDE / width)
+        self._frame_side = round(width * self.scale)
+        self._camera = np.asarray(arrays["K"], np.float64)[:2] * self.scale
+        self.side = round(self._frame_side * (1 + 2 * MARGIN))
+        neutral = HeadGeometry(head).shaped(torch.as_tensor(arrays["shape"])).numpy()
+        self._nodes = self._lift(bust(head, neutral).vertices.astype(np.float64))
+        grid = np.linspace(0, self.side, NODES)
+        across, down = np.meshgrid(grid, grid)
+        self._painted = torch.as_tensor(np.stack([across, down], -1).reshape(-1, 2)).float()
+        self._faces = torch.as_tensor(_grid_faces())
+
+    def _middle(self) -> int:
+        """Row of the pose nearest to the medians."""
+        away = np.abs(self._place - np.median(self._place, 0)).sum(1)
+        turned = np.abs(self._turn - np.median(self._turn, 0)).sum((1, 2))
+        return int((turned + 3 * away).argmin())
+
+    def _lift(self, points: np.ndarray) -> np.ndarray:
+        """(NODES, NODES, 3) places of the view's nodes in trunk space."""
+        row = self._row[self.reference]
+        turn, place = self._turn[row], self._place[row]
+        camera = points @ turn.T + place
+        # The half that faces the camera.
+        rings = camera.reshape(-1, AROUND, 3)
+        front = rings[..., 2] <= rings[..., 2].mean(1, keepdims=True)
+        camera = camera[front.reshape(-1)]
+        camera = camera[camera[:, 2] > 0.01]
+        pixels = self._pixels(camera)
+        grid = np.linspace(0, self.side, NODES) - MARGIN * self._frame_side
+        across, down = np.meshgrid(grid, grid)
+        nodes = np.stack([across, down], -1)
+        _, near = cKDTree(pixels).query(nodes.reshape(-1, 2), min(NEAREST, len(pixels)))
+        depth = camera[near.reshape(NODES * NODES, -1), 2].mean(1).reshape(NODES, NODES)
+        depth = gaussian_filter(depth, DEPTH_BLUR, mode="nearest")[..., None]
+        focal = self._camera[[0, 1], [0, 1]]
+        placed = np.concatenate([(nodes - self._camera[:, 2]) / focal * depth, depth], -1)
+        return (placed - place) @ turn
+
+    def _pixels(self, points: np.ndarray) -> np.ndarray:
+        return points @ self._camera.T / points[..., 2:]
+
+    def _posed(self, frame: int) -> np.ndarray:
+        """(NODES, NODES, 3) x and y in working pixels, and depth, in one frame."""
+        row = self._row[frame]
+        camera = self._nodes @ self._turn[row].T + self._place[row]
+        return np.concatenate([self._pixels(camera), camera[..., 2:]], -1)
+
+    def seen(self, frame: int, planes: np.ndarray) -> np.ndarray:
+        """Planes of a frame, looked up in the view: (side, side, C) float32, 0 beyond the frame.
+
+        Args:
+            frame: its id.
+            planes: (H, W, C) at working size.
+        """
+        # Nodes are on the view's borders, and in equal steps between.
+        at = ((np.arange(self.side) + 0.5) * ((NODES - 1) / self.side)).astype(np.float32)
+        nodes = self._posed(frame)[..., :2].astype(np.float32)
+        places = cv2.remap(nodes, *np.meshgrid(at, at), cv2.INTER_LINEAR)
+        return cv2.remap(planes.astype(np.float32), places - 0.5, None, cv2.INTER_LINEAR)
+
+    def carried(self, frames: Sequence[int], planes: np.ndarray) -> Iterator[np.ndarray]:
+        """Planes of the view as each frame shows them, (H, W, C) float32 at working size.
+
+        Args:
+            frames: ids.
+            planes: (side, side, C); the border continues beyond.
+        """
+        planes = planes.astype(np.float32)
+        for first in range(0, len(frames), _BATCH):
+            part = frames[first : first + _BATCH]
+            nodes = np.stack([self._posed(frame).reshape(-1, 3) for frame in part])
+            side = self._frame_side
+            face, bary = rasterize_triangles(
+                torch.as_tensor(nodes).float(), self._faces, side, side
+            )
+            places = interpolate(face, bary, self._faces, self._painted).numpy()
+            for place, covered in zip(places, (face >= 0).numpy(), strict=True):
+                place = _extended(place, covered)
+                yield cv2.remap(planes, place - 0.5, None, cv2.INTER_LINEAR,
+                                borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+
+
+def _grid_faces() -> np.ndarray:
+    """(F, 3) triangles of the grid of nodes."""
+    row, column = np.mgrid[: NODES - 1, : NODES - 1]
+    first = row * NODES + column
+    lower = first + NODES
+    upper = np.stack([first, lower, first + 1], -1)
+    return np.concatenate([upper, np.stack([first + 1, lower, lower + 1], -1)]).reshape(-1, 3)
+
+
+def _extended(places: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Places (H, W, 2), each pixel beyond the grid with that of the nearest one within."""
+    if covered.all() or not covered.any():
+        return places
+    _, label = cv2.distanceTransformWithLabels(
+        (~covered).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    at = np.zeros((label.max() + 1, 2), np.float32)
+    at[label[covered]] = places[covered]
+    return at[label]
