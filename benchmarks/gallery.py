@@ -1,7 +1,7 @@
 """Draw the README's images from a finished demo run.
 
     python benchmarks/gallery.py prepare   # write tables and a motion for the workflow to render
-    python benchmarks/gallery.py draw      # docs/images/demo.webp and docs/images/results.png
+    python benchmarks/gallery.py draw      # demo.webp, results.png and speech.png in docs/images
 
 `make gallery` runs both and, in between, the workflow. This script renders no frames; it reads all
 images from the workflow's outputs.
@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 
 from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS  # noqa: E402
+from headsplat.synthetic.score import hello  # noqa: E402
+from headsplat.video.sound import read_sound  # noqa: E402
 
 FPS, SECONDS = 25, 4
 # Largest size of the animation, bytes, and WebP qualities to try.
@@ -39,7 +41,12 @@ SUBJECTS = "subject\tvideo\thead\tpreset\ndemo\tbuiltin\tprocedural\tpreview\n"
 MOTIONS = """name\tkind\tfile\thead_motion
 own_track\ttrack\tdemo\tabsolute
 performance\tarkit\t{folder}/performance.csv\trelative
+hello\tspeech\tbuiltin\tstill
 """
+# Phones of the built-in sentence that the image of speech shows, by number.
+PHONES_SHOWN = (2, 4, 10, 14, 18, 19, 25)
+FACE_SHOWN = (0.28, 0.24, 0.72, 0.68)  # as `SHOWN`, of a head that keeps still
+FACE, WAVE = 180, 90  # pixels: side of its tiles, height of its waveform
 # Seconds -> ARKit coefficients (0..1) and head angles (radians); the curves close after 4 s.
 KEYS: dict[float, dict[str, float]] = {
     0.0: {"smile": 0.2},
@@ -109,12 +116,12 @@ def packed(folder: Path) -> dict[str, np.ndarray]:
     return images
 
 
-def tile(image: np.ndarray) -> Image.Image:
-    """The center of a square image as a framed tile, uint8 (H, W, 3)."""
+def tile(image: np.ndarray, side: int = TILE, shown: tuple[float, ...] = SHOWN) -> Image.Image:
+    """A part of a square image as a framed tile of `side` pixels, uint8 (H, W, 3)."""
     whole = Image.fromarray(image)
-    box = tuple(share * whole.width for share in SHOWN)
-    drawn = whole.resize((TILE, TILE), Image.Resampling.LANCZOS, box)
-    ImageDraw.Draw(drawn).rectangle((0, 0, TILE - 1, TILE - 1), outline=FRAME)
+    box = tuple(share * whole.width for share in shown)
+    drawn = whole.resize((side, side), Image.Resampling.LANCZOS, box)
+    ImageDraw.Draw(drawn).rectangle((0, 0, side - 1, side - 1), outline=FRAME)
     return drawn
 
 
@@ -193,6 +200,29 @@ def still(demo: Path, results: Path, out: Path) -> None:
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, frame {frame}")
 
 
+def spoken(results: Path, out: Path) -> None:
+    """Frames of the spoken video at some phones, above the sound with these moments."""
+    speech, frames = hello(), video(results / "driven/hello.mp4")
+    samples, _ = read_sound(results / "driven/hello.mp4")
+    seconds = len(frames) / FPS
+    width = len(PHONES_SHOWN) * (FACE + GAP) - GAP
+    paper = Image.new("RGB", (width, STRIP + FACE + GAP + WAVE), PAPER)
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(15)
+    top, middle = STRIP + FACE + GAP, STRIP + FACE + GAP + WAVE / 2
+    peaks = [np.abs(part).max() for part in np.array_split(samples[:, 0], width)]
+    for x, peak in enumerate(np.array(peaks) / max(peaks)):
+        draw.line((x, middle - peak * WAVE / 2, x, middle + peak * WAVE / 2), FRAME)
+    for place, number in enumerate(PHONES_SHOWN):
+        time = (speech.starts[number] + speech.starts[number + 1]) / 2
+        name = speech.names[number].replace("-", "pause")
+        left, x = place * (FACE + GAP), time / seconds * width
+        draw.text((left + FACE / 2, STRIP / 2 - 1), name, INK, font, anchor="mm")
+        paper.paste(tile(frames[round(time * FPS)], FACE, FACE_SHOWN), (left, STRIP))
+        draw.line((x, top, x, top + WAVE), INK)
+        draw.text((x + 3, top + WAVE), name, INK, font, anchor="lb")
+    paper.save(out, optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("prepare", "draw"))
@@ -207,6 +237,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     animation(arguments.demo, arguments.results, arguments.out / "demo.webp")
     still(arguments.demo, arguments.results, arguments.out / "results.png")
+    spoken(arguments.results, arguments.out / "speech.png")
 
 
 if __name__ == "__main__":

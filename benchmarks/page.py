@@ -74,8 +74,8 @@ SECTIONS = (
         "speech", "Personal voice", f"python benchmarks/speech.py {CLIP} --video VIDEO",
         "A newsreader's clip of 71 s on the head `ict`, five-fold. The built-in subject's rows "
         "(`--demo work/demo`) are words that its clip of 12 s lacks, against their ground truth. "
-        "Its track has itself 49 % of the mean face's lip vertex error. A voice trained on the "
-        "ground truth of the same clip has 37 %.",
+        "Its track has itself 50 % of the mean face's lip vertex error, so a voice was also "
+        "learned from the clip's ground truth.",
     ),
     Section("rasterizer", "Rasterizer on a CPU", "python benchmarks/rasterizer.py"),
     Section("rasterizer_gpu", "Rasterizer on a GPU", "python benchmarks/rasterizer.py --peer"),

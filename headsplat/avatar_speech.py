@@ -17,7 +17,7 @@ from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
 from headsplat.speech.audio import read_speech
 from headsplat.speech.own import speech_motion
-from headsplat.speech.personal import read_voice, voice_or_none
+from headsplat.speech.personal import read_voice, voice_beside, voice_or_none
 from headsplat.speech.stream import Speaker
 from headsplat.track import Frame, Track, check_head, read_track
 
@@ -81,11 +81,7 @@ def speaker(avatar: Avatar, voice: Path | str | None = None, track: Track | None
 
 
 def _voice_beside(avatar: Avatar) -> Path | None:
-    """`results/<subject>/voice/voice.npz` of `results/<subject>/avatar/model`, if it is there."""
-    if avatar.folder is None:
-        return None
-    path = avatar.folder.absolute().parents[1] / "voice" / "voice.npz"
-    return path if path.is_file() else None
+    return None if avatar.folder is None else voice_beside(avatar.folder)
 
 
 def _subject(avatar: Avatar, track: Track | None) -> tuple[DrivenSubject, Track]:

@@ -21,6 +21,7 @@ from headsplat.drive import run as drive
 from headsplat.drive.face_options import frame_numbers
 from headsplat.drive.kinds import (
     AMPLITUDES,
+    AUTO,
     DRIVER,
     FACES,
     HEAD_MOTIONS,
@@ -39,6 +40,8 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint
 from headsplat.runtime.logs import log
+from headsplat.speech.personal import voice_beside
+from headsplat.speech.voices import PERSONAL
 from headsplat.track import Track, read_track
 from headsplat.tracking.photometric.publish import NEVER, publish_unrefined
 from headsplat.tracking.photometric.run import refine_track
@@ -232,6 +235,9 @@ def drive_avatar(
     amplitude: str = DRIVER,
     neutral: Sequence[int] = (),
     subject_neutral: Sequence[int] = (),
+    voice: str = AUTO,
+    voice_file: Path | str | None = None,
+    transcript: Path | str | None = None,
 ) -> None:
     """Render a video of an avatar driven by a motion; a repeated call resumes.
 
@@ -244,7 +250,8 @@ def drive_avatar(
         head_motion: "relative" applies head turns relative to the mean poses, "absolute" as
             recorded, "still" none.
         blinks: add procedural blinks to a DiffPoseTalk motion.
-        audio: file with sound that starts with the motion.
+        audio: file with sound that starts with the motion; for "speech" the motion itself by
+            default.
         face: of "track" and "arkit": "relative" adds the driver's differences from their neutral
             face to the avatar's neutral face, "absolute" takes the driver's codes. This and the
             following are of "relative" only.
@@ -252,6 +259,11 @@ def drive_avatar(
             shows ("subject").
         neutral: numbers of the motion's neutral frames; by default they are found.
         subject_neutral: the same of the avatar's clip.
+        voice: of "speech": a key of `headsplat.speech.voices.VOICES`, or "auto": the learned voice,
+            else phones. This and the following are of "speech" only.
+        voice_file: the voice's file or folder; by default the `voice.npz` that the workflow wrote
+            beside the avatar.
+        transcript: text file with the words of the sound.
 
     Raises:
         UserError: files cannot be read or do not belong together, an option does not apply, or the
@@ -264,12 +276,19 @@ def drive_avatar(
         if value not in allowed:
             raise UserError(f"{what} '{shown(str(value))}': use one of {', '.join(allowed)}")
     model, out = model_folder(avatar), Path(out)
+    if KINDS[kind].speech:
+        audio = audio or motion
+        if voice in (AUTO, PERSONAL):
+            voice_file = voice_file or voice_beside(model)
+    elif voice != AUTO or voice_file or transcript:
+        raise UserError(f"{kind} motions have no voice; leave voice and transcript out")
     require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
     head = packed_head(model, read_metadata(model))
     options = MotionOptions(
         head_motion, blinks, face, amplitude,
         *(frame_numbers(",".join(map(str, frames))) for frames in (neutral, subject_neutral)),
+        voice, *(None if file is None else Path(file) for file in (voice_file, transcript)),
     )  # fmt: skip
     drive.drive_avatar(
         model, head, model / TRACK_FILE, _file(Path(motion)), kind, options,

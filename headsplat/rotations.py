@@ -85,3 +85,8 @@ def matrix_from_quaternion(quaternion: Tensor) -> Tensor:
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
     return torch.stack(rows, -1).reshape(*quaternion.shape[:-1], 3, 3)
+
+
+def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) by fractions (..., 1) of the way from `start` to `end`."""
+    return start @ matrix_from_axis_angle(share * axis_angle_from_matrix(start.mT @ end))

@@ -57,10 +57,12 @@ rule speak_motion:
     params:
         voice=voice_flags,
         files=voice_file_flags,
+        codes="work/{subject}/speech/{motion}.codes.npz",
         code=code_version("speak_motion"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/speak_motion.py --head={input.head:q} --track={input.track:q} '
-        "--sound={input.sound:q} {params.voice:q} {params.files:q} --out={output:q} > {log:q} 2>&1"
+        "--sound={input.sound:q} {params.voice:q} {params.files:q} "
+        "--codes-out={params.codes:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule render_builtin_speech:

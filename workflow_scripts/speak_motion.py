@@ -5,10 +5,17 @@ from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
-from headsplat.drive.kinds import MotionOptions
+from headsplat.drive.kinds import AUTO, HEAD_MOTIONS, RELATIVE, MotionOptions
+from headsplat.options import add_arguments, given
 from headsplat.runtime.logs import log
 from headsplat.speech.run import speak
-from headsplat.speech.voices import VOICES, SpeechOptions
+from headsplat.speech.voices import (
+    VOICES,
+    SpeechOptions,
+    all_options,
+    own_options,
+    why_chosen,
+)
 
 
 def _file(text: str) -> tuple[str, Path]:
@@ -27,16 +34,28 @@ def main(argv: list[str] | None = None) -> None:
         help="name=path of a file that the voice needs; voice= is the learned voice.npz",
     )  # fmt: skip
     parser.add_argument("--transcript", type=Path, help="text file with the words of the sound")
+    parser.add_argument("--asked", default=AUTO, help="what the table of motions asks for")
+    parser.add_argument(
+        "--head-motion", choices=HEAD_MOTIONS, default=RELATIVE, help="how the head moves"
+    )
     parser.add_argument(
         "--blinks", choices=("yes", "no"), default="yes", help="add blinks where the voice has none"
+    )
+    add_arguments(parser, all_options())
+    parser.add_argument(
+        "--codes-out", type=Path, required=True, help="the same in the network's format, if any"
     )
     parser.add_argument("--out", type=Path, required=True, help="motion .npz to write")
     args = parser.parse_args(argv)
     files = dict(args.file)
     if args.transcript is not None:
         files["transcript"] = args.transcript
-    log.info("voice: %s", args.voice)
-    options = SpeechOptions(files, MotionOptions(blinks=args.blinks == "yes"))
+    log.info("voice: %s (%s)", args.voice, why_chosen(args.asked, args.voice))
+    args.codes_out.unlink(missing_ok=True)  # of an earlier voice
+    options = SpeechOptions(
+        files, MotionOptions(args.head_motion, args.blinks == "yes"), codes=args.codes_out,
+        own=given(args, own_options(args.voice)),
+    )  # fmt: skip
     speak(args.sound, args.head, args.track, VOICES[args.voice].load(), options, args.out)
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import FrameType
 
 from headsplat.drive.face_options import add_face_arguments
-from headsplat.drive.kinds import HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.drive.kinds import AUTO, HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.runtime.errors import shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.process import end_children, exit_now
 from headsplat.runtime.stopping import SIGNALS
+from headsplat.speech.voices import VOICES
 
 _EXAMPLES = """examples:
   headsplat models
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         "drive", _drive, "Play a motion on an avatar, as an mp4.",
         "results/anna/avatar --motion speech.npz --kind diffposetalk --audio speech.wav -o out.mp4",
         "results/anna/avatar --motion phone.csv --kind arkit -o out.mp4",
+        "results/anna/avatar --motion hello.wav --kind speech -o out.mp4",
     )  # fmt: skip
     drive.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
     drive.add_argument("--motion", type=Path, required=True, help="the motion's file")
@@ -148,7 +150,15 @@ def _parser() -> argparse.ArgumentParser:
         "--head-motion", choices=HEAD_MOTIONS, default=RELATIVE, help="how the head moves"
     )
     add_face_arguments(drive)
-    drive.add_argument("--audio", type=Path, help="sound that starts with the motion")
+    drive.add_argument(
+        "--voice", choices=(AUTO, *VOICES), default=AUTO,
+        help="who speaks; auto: the avatar's learned voice, else phones",
+    )  # fmt: skip
+    drive.add_argument("--voice-file", type=Path, help="file or folder of the voice")
+    drive.add_argument("--transcript", type=Path, help="text file with the words of the sound")
+    drive.add_argument(
+        "--audio", type=Path, help="sound that starts with the motion; speech has its own"
+    )
     drive.add_argument("-o", "--out", type=Path, required=True, help=".mp4 to write")
 
     models = command(
@@ -208,7 +218,8 @@ def _drive(args: argparse.Namespace) -> None:
     drive(
         args.avatar, args.motion, args.kind, args.out, head_motion=args.head_motion,
         audio=args.audio, face=args.face, amplitude=args.amplitude, neutral=args.neutral,
-        subject_neutral=args.subject_neutral,
+        subject_neutral=args.subject_neutral, voice=args.voice, voice_file=args.voice_file,
+        transcript=args.transcript,
     )  # fmt: skip
 
 

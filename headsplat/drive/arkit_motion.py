@@ -51,7 +51,11 @@ def require_arkit_head(where: str, head: HeadModel) -> None:
 
 
 def motion_from_table(
-    name: str, table: LiveLinkTable, subject: DrivenSubject, options: MotionOptions
+    name: str,
+    table: LiveLinkTable,
+    subject: DrivenSubject,
+    options: MotionOptions,
+    zero_is_neutral: bool = False,
 ) -> Motion:
     """ARKit's coefficients as a motion; time 0 is the table's first row.
 
@@ -64,6 +68,8 @@ def motion_from_table(
         table: all 52 coefficients; head angles if it has them.
         subject: the driven subject, see `require_arkit_head`.
         options: of the motion.
+        zero_is_neutral: coefficients of 0 are the driver's neutral face, as those of a network are;
+            otherwise it is found in the rows.
     """
     head = subject.head
     exp = _expressions(table, head)
@@ -78,7 +84,8 @@ def motion_from_table(
     pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
     turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
     times = torch.from_numpy(table.times)
-    driver = FaceClip.from_codes(name, code.vector, times, subject.clip.mesh)
+    neutral = FrameCode.neutral(head).vector.double() if zero_is_neutral else None
+    driver = FaceClip.from_codes(name, code.vector, times, subject.clip.mesh, neutral)
     return Motion(times, transfer_face(driver, subject.clip, options), *turned)
 
 

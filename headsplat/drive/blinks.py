@@ -1,12 +1,7 @@
 """Procedural blinks for motions whose source has none."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
-
-from headsplat.drive.motion import Motion
-from headsplat.frame_code import FrameCode
 
 # Durations of closing, closed and opening, in seconds; lids close faster than they open.
 CLOSE, HOLD, OPEN = 0.08, 0.04, 0.16
@@ -34,10 +29,3 @@ def blinks(times: Tensor) -> Tensor:
     closed = torch.minimum(since / CLOSE, (CLOSE + HOLD + OPEN - since) / OPEN).clamp(0, 1).amax(1)
     # Smoothstep, so that the velocity is zero at both ends.
     return (closed.square() * (3 - 2 * closed))[:, None].expand(-1, 2)
-
-
-def with_blinks(motion: Motion) -> Motion:
-    """The motion with lids that also blink; lids that are closed further stay so."""
-    code = FrameCode(motion.condition)
-    lids = torch.maximum(code.eyelids, blinks(motion.times))
-    return replace(motion, condition=code.replace(eyelids=lids).vector)

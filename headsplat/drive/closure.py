@@ -1,8 +1,7 @@
 """Closed eyes and lips of a driver stay closed on another person's face.
 
-A code that closes a small eye leaves a large one open, and a sum of codes that closes the lips of
-one person may part another's. So both are measured on the posed meshes, relative to the neutral
-faces.
+A code that closes a small eye leaves a large one open. A sum of codes that closes the lips of one
+person may part another's. So both are measured on the posed meshes, relative to the neutral faces.
 """
 
 import torch

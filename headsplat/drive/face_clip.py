@@ -25,6 +25,7 @@ class FaceClip:
         ids: (N,) int64, numbers by which users name the frames.
         usable: (N,) bool: the codes are those of a face that was seen well; true of one or more.
         mesh: the person.
+        neutral: (C,) code of the neutral face, where it is known; None to find it in the frames.
     """
 
     name: str
@@ -33,6 +34,7 @@ class FaceClip:
     ids: Tensor
     usable: Tensor
     mesh: FaceMesh
+    neutral: Tensor | None = None
 
     @classmethod
     def from_track(cls, name: str, track: Track, geometry: HeadGeometry) -> "FaceClip":
@@ -54,14 +56,21 @@ class FaceClip:
         )
 
     @classmethod
-    def from_codes(cls, name: str, codes: Tensor, times: Tensor, mesh: FaceMesh) -> "FaceClip":
+    def from_codes(
+        cls,
+        name: str,
+        codes: Tensor,
+        times: Tensor,
+        mesh: FaceMesh,
+        neutral: Tensor | None = None,
+    ) -> "FaceClip":
         """A face of which only the codes are known, as a person of the given form shows them.
 
-        Frames are numbered from 1.
+        Frames are numbered from 1. Arguments are as of the class.
         """
         count = len(codes)
         usable = torch.ones(count, dtype=torch.bool)
-        return cls(name, codes, times, torch.arange(1, count + 1), usable, mesh)
+        return cls(name, codes, times, torch.arange(1, count + 1), usable, mesh, neutral)
 
     def speed(self) -> Tensor:
         """(N,) root mean square speed of the landmarks between a frame's neighbors, m/s."""

@@ -97,6 +97,7 @@ KINDS: Registry[MotionKind] = Registry(
         "speech": MotionKind(
             "headsplat.speech.motion:read_speech_motion",
             "a sound or video file that the avatar speaks",
+            blinks=True,
             speech=True,
         ),
         "motion": MotionKind(

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import (
-    axis_angle_from_matrix,
     matrix_from_6d,
-    matrix_from_axis_angle,
     matrix_to_6d,
+    slerp,
 )
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
@@ -57,7 +56,7 @@ class Motion:
         share = ((times - self.times[left]) / span).clamp(0, 1)[:, None]
         code = FrameCode(self.condition)
         joints = matrix_from_6d(code.joints)
-        turned = matrix_to_6d(_between(joints[left], joints[right], share[..., None]))
+        turned = matrix_to_6d(slerp(joints[left], joints[right], share[..., None]))
         between = FrameCode.pack(
             torch.lerp(code.exp[left], code.exp[right], share),
             turned[:, 0],
@@ -67,15 +66,9 @@ class Motion:
         return Motion(
             times,
             between.vector,
-            _between(self.rotation[left], self.rotation[right], share),
+            slerp(self.rotation[left], self.rotation[right], share),
             torch.lerp(self.translation[left], self.translation[right], share),
         )
-
-
-def _between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Slerp of rotations (..., 3, 3) by fractions (..., 1) from `start` to `end`."""
-    turn = axis_angle_from_matrix(start.transpose(-1, -2) @ end)
-    return start @ matrix_from_axis_angle(share * turn)
 
 
 def require_finite(values: Tensor, what: str) -> None:

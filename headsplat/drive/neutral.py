@@ -1,8 +1,8 @@
 """The neutral face of a clip: lips closed, relaxed, eyes open and ahead.
 
 Codes of two people differ at rest: the identity that a tracker solves leaves a part of the face's
-form to the expressions. The neutral face is the mode of the relaxed frames, not their mean, so that
-a smile or a raised brow in some of them does not count.
+form to the expressions. The neutral face is the mode of the relaxed frames, not their mean. So a
+smile or a raised brow in some of them does not count.
 """
 
 import torch
@@ -15,8 +15,8 @@ from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_t
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 
-# Lips count as closed up to this part of the clip's range of openings above its smallest one, at
-# least up to so many meters above it. Clips whose smallest one is beyond `OPEN` have none.
+# Lips count as closed up to this part of the clip's range of openings above its smallest one, or up
+# to `CLOSED` meters above it if that is more. Clips whose smallest one is beyond `OPEN` have none.
 CLOSED_SHARE, CLOSED, OPEN = 0.1, 1e-3, 4e-3
 EXTREMES = 0.02, 0.98
 # Lids count as open up to this code above their median, eyes as ahead within this angle.

@@ -86,10 +86,12 @@ def drive_avatar(
     sound = None if audio is None else required_sound(audio, count / track.fps)
     log.info("%d frames, %.1f s, codes of %d numbers", count, count / track.fps, condition.shape[1])
     rate = exact_rate(track.fps)
-    inputs = [*sorted(p for p in avatar_folder.iterdir() if p.is_file()), head_path, track_path]
+    given = [path for path in (options.voice_file, options.transcript) if path is not None]
+    paths = [avatar_folder, head_path, track_path, motion_path, *given]
+    inputs = [file for path in paths for file in _files(path)]
     # The sound is added when the parts are joined, so another sound needs no new rendering.
-    parameters = {"kind": kind, **asdict(options)}
-    scratch = Scratch(scratch_root, state_key([*inputs, motion_path], parameters, code))
+    values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
+    scratch = Scratch(scratch_root, state_key(inputs, {"kind": kind, **values}, code))
 
     def draw(rows: slice, path: Path) -> None:
         with VideoWriter(path, *size, rate) as writer:
@@ -98,3 +100,8 @@ def drive_avatar(
     (videos,) = VideoParts(scratch.folder).complete(count, draw)
     join_videos(videos, out, rate, sound)
     scratch.clear()
+
+
+def _files(path: Path) -> list[Path]:
+    """A file, or the files of a folder in order."""
+    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]

@@ -46,7 +46,9 @@ def transfer_face(driver: FaceClip, subject: FaceClip, options: MotionOptions) -
     """
     if options.face == ABSOLUTE:
         return driver.codes
-    here = neutral_face(driver, options.neutral)
+    here = driver.neutral
+    if here is None:
+        here = neutral_face(driver, options.neutral)
     there = neutral_face(subject, options.subject_neutral)
     if torch.equal(here, there):
         return driver.codes

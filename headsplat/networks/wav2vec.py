@@ -51,7 +51,10 @@ class Sizes:
 
 
 class _Convolution(nn.Module):
-    """One convolution, followed by GELU; the first one normalizes each channel over time."""
+    """One convolution, followed by GELU.
+
+    The first one holds a norm of each channel over time, which `_Extractor` applies.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, normed: bool) -> None:
         super().__init__()

@@ -45,26 +45,29 @@ class Speech:
         return max(1, round(self.seconds * fps))
 
 
-def read_speech(path: Path | str, longest: float = LONGEST) -> Speech:
+def read_speech(path: Path | str, longest: float = LONGEST, whole: bool = True) -> Speech:
     """Read the sound of any sound or video file; see `headsplat.video.sound.read_sound`.
 
     Args:
         path: the file.
         longest: longest sound that is accepted, seconds.
+        whole: refuse a longer sound; otherwise take its beginning.
 
     Raises:
         NoSpeech: the file has no sound that can be decoded.
-        UserError: it cannot be opened, or its sound is too long.
+        UserError: it cannot be opened, or its sound is too long and wanted whole.
     """
     # One second more than allowed, to notice that there is more.
     sound = read_sound(path, longest + 1, RATE)
     if sound is None or len(sound[0]) == 0:
         raise NoSpeech(f"{path}: has no sound that can be decoded; give a file with speech")
     samples = np.ascontiguousarray(sound[0][:, 0], np.float32)
-    if len(samples) > round(longest * RATE):
+    most = round(longest * RATE)
+    if whole and len(samples) > most:
         raise UserError(
             f"{path}: its sound is longer than {longest / 60:.0f} minutes; cut it into parts"
         )
+    samples = samples[:most]
     clipped = float((np.abs(samples) > CLIPPED_LEVEL).mean())
     if clipped > CLIPPED_SHARE:
         log.warning("%s: %.1f %% of its sound is clipped; record it softer", path, 100 * clipped)

@@ -1,7 +1,7 @@
 """Synthetic motion of head, gaze and lids for subjects whose clip is too short to play from.
 
-Blinks 20 a minute, saccades of a few degrees that take 2.2 ms a degree and 21 ms more, a slow drift
-of the head with small nods at loud syllables; the eyes compensate for the head.
+Lids blink 20 times a minute. Saccades of a few degrees take 2.2 ms a degree and 21 ms more. The
+head drifts slowly and nods a little at loud syllables, and the eyes compensate for its turns.
 """
 
 import hashlib

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headsplat.drive.arkit_motion import motion_from_table, require_arkit_head
-from headsplat.drive.blinks import with_blinks
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.live_link import LiveLinkTable
@@ -24,6 +23,7 @@ from headsplat.networks.torch_archive import TorchArchive
 from headsplat.networks.wav2vec import WINDOW, Sizes, Wav2Vec, one_spelling
 from headsplat.runtime.device import choose_device, fast_products
 from headsplat.runtime.errors import UserError
+from headsplat.speech.upper_face import on_own_face
 from headsplat.speech.voices import RATE, SpeechOptions
 from headsplat.track import Track
 
@@ -37,7 +37,7 @@ _IDENTITIES, _IDENTITY, _WIDTH = 12, 64, 512
 _QUIET, _LEAST, _KEPT, _RAMP = 1e-3, 7, 0.1, 3
 _SMOOTH, _DEGREE = 5, 2  # Savitzky-Golay: frames and degree
 _MOUTH = ("Jaw", "Mouth", "NoseSneer", "CheekPuff")
-_STILL = ("MouthClose",)  # not among those that silence damps
+_UNDAMPED = ("MouthClose",)
 
 
 class _Block(nn.Module):
@@ -67,8 +67,9 @@ class _Person(nn.Module):
         self.first_net = nn.ModuleDict({"conv_layers": nn.Sequential(*blocks)})
         self.grus = nn.GRU(_WIDTH, _WIDTH, batch_first=True)  # in the file, never run
 
-    def forward(self, x: Tensor, identity: int) -> Tensor:
-        chosen = functional.one_hot(torch.tensor([identity]), _IDENTITIES).to(x)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 512, T) -> (B, 512, T) in the manner of the first identity, as the official code."""
+        chosen = functional.one_hot(torch.tensor([0]), _IDENTITIES).to(x)
         person = self.id_mlp(chosen[..., None]).expand(len(x), -1, x.shape[2])
         return self.first_net["conv_layers"](torch.cat([x, person], 1))
 
@@ -86,7 +87,7 @@ class Lam(nn.Module):
         self.output_proj = nn.Linear(_WIDTH, len(NAMES))
 
     @torch.no_grad()
-    def forward(self, samples: Tensor, identity: int = 0) -> Tensor:
+    def forward(self, samples: Tensor) -> Tensor:
         """(n,) samples at 16 kHz -> (T, 52) coefficients at 30 fps in the order of `NAMES`.
 
         Raises:
@@ -101,7 +102,7 @@ class Lam(nn.Module):
             heard = self.audio_encoder.features(samples[None]).transpose(1, 2)
             heard = functional.interpolate(heard, count, mode="linear", align_corners=True)
             x = self.feature_projection(self.audio_encoder.encode(heard.transpose(1, 2)))
-            x = self.decoder[0](self.identity_encoder(x.transpose(1, 2), identity))
+            x = self.decoder[0](self.identity_encoder(x.transpose(1, 2)))
             return self.output_proj(x.transpose(1, 2))[0].sigmoid()
 
 
@@ -132,7 +133,10 @@ def build_lam(state: dict[str, Tensor], path: Path | str) -> Lam:
 def speak(
     samples: np.ndarray, subject: DrivenSubject, track: Track, options: SpeechOptions
 ) -> Motion:
-    """Speech as a motion at 30 fps; see `headsplat.speech.voices.Voice`.
+    """Speech as a motion at the track's frame rate; see `headsplat.speech.voices.Voice`.
+
+    Expressions and jaw are the network's, relative to the subject's neutral face. Head turns, gaze
+    and lids are those of the subject's clip.
 
     Raises:
         UserError: the head has no shapes with ARKit's names, the file is not LAM-A2E's, or the
@@ -145,8 +149,8 @@ def speak(
     smooth = smoothed(damped_in_silence(made, samples))
     times = np.arange(len(smooth)) / FPS
     table = LiveLinkTable(times, dict(zip(NAMES, smooth.T, strict=True)))
-    motion = motion_from_table("LAM-A2E", table, subject, options.motion)
-    return with_blinks(motion) if options.motion.blinks else motion
+    motion = motion_from_table("LAM-A2E", table, subject, options.motion, zero_is_neutral=True)
+    return on_own_face(motion, samples, subject, track, options.motion)
 
 
 def damped_in_silence(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
@@ -168,7 +172,7 @@ def damped_in_silence(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
                 np.where(end < len(values), end - place, _RAMP),
             )
             factor[start:end] = 1 - (1 - _KEPT) * np.minimum(depth / _RAMP, 1)
-    mouth = [name.startswith(_MOUTH) and name not in _STILL for name in NAMES]
+    mouth = [name.startswith(_MOUTH) and name not in _UNDAMPED for name in NAMES]
     return np.where(mouth, values * factor[:, None], values)
 
 

@@ -1,30 +1,20 @@
 """The stage `learn_voice`: track and sound of a clip -> personal voice with its own test."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from headsplat.heads.model import HeadModel
-from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_json
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
-from headsplat.speech.audio import RATE, NoSpeech, Speech, read_speech
+from headsplat.speech.audio import LONGEST, NoSpeech, read_speech
+from headsplat.speech.clip import Clip, prepare, usable_frames
 from headsplat.speech.closures import close_lips
-from headsplat.speech.features import (
-    HOP,
-    OFFSETS,
-    Normalization,
-    frame_windows,
-    log_mels,
-    loudness,
-    spoken,
-)
-from headsplat.speech.lips import Lips, LipShapes
+from headsplat.speech.features import OFFSETS, at, frame_windows, loudness, spoken
+from headsplat.speech.lips import NoLips
 from headsplat.speech.mouth import MouthColumns
 from headsplat.speech.options import VoiceOptions
 from headsplat.speech.pauses import pausing, rest_in_pauses
@@ -32,62 +22,14 @@ from headsplat.speech.personal import Voice, save_reason
 from headsplat.speech.phones import closure_spans
 from headsplat.speech.regression import RIDGES, RegressionTask, held_out_means
 from headsplat.speech.score import closure_share, lip_scores
-from headsplat.speech.sync import correction, lip_lag
-from headsplat.track import Track, read_track
 
-LEAST_SECONDS, ENOUGH_SECONDS = 5.0, 20.0  # of speech
 LEAST_CORRELATION = 0.3  # of the opening, below which the clip's sound does not fit its lips
 STD_RATIO = 0.92  # to which the gain restores the opening's standard deviation
 GAINS = (1.0, 1.5)
 LEAST_SPEED = 0.93  # of the track's lip speed: smoother lips have lower errors but look sleepy
 CLOSED_SHARE = 0.08  # of the frames, the most closed ones
 LEAST_PAUSE = 0.4  # seconds of pauses that tell the lips at rest
-LONGEST = 3600.0
 CHOOSING, CHOOSING_BLOCKS = 2000, 8  # frames on which ridge and gain are chosen, in blocks
-
-
-@dataclass(frozen=True, eq=False)
-class Clip:
-    """What a voice is learned from: the N tracked frames of a clip, in order of their ids.
-
-    Attributes:
-        track: frames with a face.
-        times: (N,) seconds at which their sound is read.
-        mels: (m, 40) log-mels of the sound.
-        levels: of these.
-        columns: which codes are the mouth's.
-        values: (N, K) mouth values.
-        lips: evaluates lips.
-        seen: the track's lips.
-    """
-
-    track: Track
-    times: np.ndarray
-    mels: np.ndarray
-    levels: Normalization
-    columns: MouthColumns
-    values: np.ndarray
-    lips: Lips
-    seen: LipShapes
-
-    def shapes(self, values: np.ndarray) -> LipShapes:
-        """Lips of (N, K) mouth values on the clip's own upper faces."""
-        return self.lips.shapes(self.columns.put(self.codes(), values))
-
-    def part(self, rows: np.ndarray) -> "Clip":
-        """The same clip with some of its frames."""
-        return replace(
-            self, track=self.track[rows], times=self.times[rows], values=self.values[rows],
-            seen=self.seen.rows(rows),
-        )  # fmt: skip
-
-    def codes(self) -> Tensor:
-        """(N, C) float32."""
-        return self.track.codes().vector
-
-    def windows(self) -> np.ndarray:
-        """(N, D) normalized log-mels around each frame."""
-        return frame_windows(self.levels.apply(self.mels), self.times)
 
 
 def learn_voice(
@@ -97,7 +39,6 @@ def learn_voice(
     out: Path,
     report_out: Path,
     options: VoiceOptions,
-    transcript: Path | None = None,
 ) -> None:
     """Learn how one subject's mouth follows the sound of the subject's clip.
 
@@ -111,28 +52,28 @@ def learn_voice(
             cross-validated scores (see `lip_scores`): `personal` of the regression, `final` with
             pauses and closures, and of two baselines, `mean` face and regression from `energy`.
         options: see `VoiceOptions`.
-        transcript: text of what is said, or None.
 
-    A clip with less than five seconds of speech has no voice. Then `out` and `report_out` hold the
-    reason, and the lips of speech follow phones.
+    A clip with less than five seconds of speech has no voice, nor has a head model without
+    landmarks of the lips. Then `out` and `report_out` hold the reason, and the lips of speech
+    follow phones. Of a clip longer than an hour the first hour is used.
 
     Raises:
         UserError: a file cannot be read, or the files do not belong together.
     """
     torch.set_num_threads(1)
     head = HeadModel.load(head_path)
-    track = _usable(track_path, head)
+    track = usable_frames(track_path, head)
     try:
         if sound is None:
             raise NoSpeech("the subject has no video, so no sound")
-        speech = read_speech(sound, LONGEST)
+        speech = read_speech(sound, LONGEST, whole=False)
         clip, lag = prepare(track, speech, head)
-    except NoSpeech as reason:
+    except (NoSpeech, NoLips) as reason:
         log.warning("%s: there is no voice, and lips will follow phones", reason)
         write_json(report_out, {"reason": str(reason)})
         save_reason(out, str(reason))
         return
-    spans = closure_spans(speech.samples, transcript) if options.closures == "auto" else None
+    spans = closure_spans(speech.samples) if options.closures == "auto" else None
     voice, report = fit_voice(clip, spans, options.gain)
     report["lag_s"] = None if lag is None else round(lag, 3)
     corr = report["personal"]["corr_opening"]
@@ -141,34 +82,6 @@ def learn_voice(
                     "may be better", sound, corr)  # fmt: skip
     write_json(report_out, report)
     voice.save(out)
-
-
-def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float | None]:
-    """Clip and lag of the lips, corrected where the clip is out of sync.
-
-    Raises:
-        NoSpeech: too little speech.
-    """
-    times, mels = (track.ids - 1) / track.fps, log_mels(speech.samples)
-    heard = times < speech.seconds
-    seconds = float(spoken_frames(mels, times)[heard].sum() / track.fps)
-    if seconds < LEAST_SECONDS:
-        raise NoSpeech(
-            f"the clip has {seconds:.1f} s of speech, a voice needs {LEAST_SECONDS:.0f} or more; "
-            "record the subject talking for a minute, or use voice phones"
-        )
-    if seconds < ENOUGH_SECONDS:
-        log.warning("%.1f s of speech: a voice gets better up to a minute, %.0f s at least",
-                    seconds, ENOUGH_SECONDS)  # fmt: skip
-    track, times = track[heard], times[heard]
-    lips = Lips(head, track.identity())
-    condition, columns = track.codes().vector, MouthColumns.of(head)
-    levels, seen = Normalization.of(mels), lips.shapes(condition)
-    lag = lip_lag(levels.apply(mels), times, seen.opening)
-    if shift := correction(lag):
-        log.warning("sound and lips are %.0f ms apart; corrected", 1000 * shift)
-    values = columns.values(condition)
-    return Clip(track, times + shift, mels, levels, columns, values, lips, seen), lag
 
 
 def fit_voice(clip: Clip, spans: np.ndarray | None, gain: float) -> tuple[Voice, dict[str, Any]]:
@@ -193,8 +106,8 @@ def fit_voice(clip: Clip, spans: np.ndarray | None, gain: float) -> tuple[Voice,
         shapes = few.shapes(means[rows] + gains[-1] * deviation)
         scores.append(lip_scores(shapes, few.seen))
     best = _best(scores)
-    speech = spoken_frames(clip.mels, clip.times)
-    level = loudness(clip.mels)[_rows(clip.mels, clip.times)]
+    speech = at(spoken(clip.mels), clip.times)
+    level = at(loudness(clip.mels), clip.times)
     closed = np.median(clip.values[_most_closed(clip.seen.opening)], 0)
     voice = Voice(
         task.fit(RIDGES[best]), closed, _rest(clip, closed), shrinks[best], gains[best],
@@ -256,25 +169,6 @@ def _report(
         report["closure_track"] = closure_share(seen, seen, spans, clip.times)
     report["final"] = lip_scores(clip.shapes(final), clip.seen)
     return report
-
-
-def spoken_frames(mels: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """(N,) bool: frames at which the sound is speech."""
-    return spoken(mels)[_rows(mels, times)]
-
-
-def _rows(mels: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Row of the log-mels at each time."""
-    return (times * RATE / HOP).round().astype(np.int64).clip(0, len(mels) - 1)
-
-
-def _usable(path: Path, head: HeadModel) -> Track:
-    """The frames of a track that show a face, ordered."""
-    track = read_track(path, head)
-    track = track[np.flatnonzero(~track.interpolated)]
-    if len(track) == 0:
-        raise UserError(f"{path}: no frame has a face; track another clip")
-    return track[np.argsort(track.ids, kind="stable")]
 
 
 def _most_closed(opening: np.ndarray) -> np.ndarray:

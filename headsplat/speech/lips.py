@@ -10,10 +10,15 @@ from headsplat.heads.landmarks import LIP_DISTANCE_PAIRS, compact, pick, points
 from headsplat.heads.model import HeadModel, LandmarkSet
 from headsplat.heads.skinning import HeadGeometry, SubjectGeometry
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
+from headsplat.runtime.errors import UserError
 
 CORNERS = (78, 308)  # MediaPipe's inner corners of the mouth
 MILLIMETERS = 1000.0
 _BATCH = 512
+
+
+class NoLips(UserError):
+    """The head model lacks the landmarks by which lips are measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +48,20 @@ class Lips:
     Args:
         head: head model.
         shape: (S,) identity coefficients.
+
+    Raises:
+        NoLips: the head model lacks landmarks of the inner lips.
     """
 
     def __init__(self, head: HeadModel, shape: torch.Tensor) -> None:
         wanted = (*CORNERS, *(point for pair in LIP_DISTANCE_PAIRS for point in pair))
-        ids, (inner,) = compact(pick(head.landmarks["mediapipe"], wanted))
+        inner = pick(head.landmarks["mediapipe"], wanted)
+        if len(inner.index) < len(set(wanted)):
+            raise NoLips(
+                f"the head model {head.name} {head.version} lacks MediaPipe's landmarks of the "
+                "inner lips, which speech needs; add them to the model"
+            )
+        ids, (inner,) = compact(inner)
         lips = np.asarray(head.regions["lips"], np.int64)
         self._lips = len(lips)
         self._inner: LandmarkSet = inner

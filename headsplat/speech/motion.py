@@ -7,7 +7,14 @@ from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.runtime.errors import UserError, shown
 from headsplat.speech.audio import read_speech
-from headsplat.speech.voices import PERSONAL, PHONES, VOICES, SpeechOptions, chosen_voice
+from headsplat.speech.voices import (
+    PERSONAL,
+    PHONES,
+    VOICES,
+    SpeechOptions,
+    chosen_voice,
+    own_options,
+)
 
 
 def read_speech_motion(path: Path, subject: DrivenSubject, options: MotionOptions) -> Motion:
@@ -17,7 +24,8 @@ def read_speech_motion(path: Path, subject: DrivenSubject, options: MotionOption
         path: any file with sound.
         subject: the driven subject.
         options: `voice`, its `voice_file`, and `transcript`. `auto` is the learned voice if its
-            file is given, else phones. A network takes its own file or folder as `voice_file`.
+            file is given, else phones. A network takes its own file or folder as `voice_file`. Its
+            options have their defaults, but codes are normalized by the track, not by a file.
 
     Raises:
         UserError: a file cannot be read, or the voice does not serve the subject's head.
@@ -32,5 +40,6 @@ def read_speech_motion(path: Path, subject: DrivenSubject, options: MotionOption
     files = {name: file for name, file in given.items() if file is not None}
     if name != PHONES and key not in files:
         raise UserError(f"voice '{shown(name)}': needs its file; give voice_file")
-    speech = read_speech(path)
-    return voice.load()(speech.samples, subject, subject.track, SpeechOptions(files, options))
+    own = {"stats": "subject"} if "stats" in own_options(name) else {}
+    chosen = SpeechOptions(files, options, own=own)
+    return voice.load()(read_speech(path).samples, subject, subject.track, chosen)

@@ -2,27 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from headsplat.drive.kinds import ABSOLUTE, STILL
+from headsplat.drive.kinds import ABSOLUTE
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.logs import log
-from headsplat.speech.audio import RATE, Speech
+from headsplat.speech.audio import Speech
 from headsplat.speech.closures import close_lips
-from headsplat.speech.features import HOP, Normalization, log_mels, loudness, spoken
-from headsplat.speech.idle import idle_motion, seed_of
+from headsplat.speech.features import Normalization, at, log_mels, loudness, spoken
 from headsplat.speech.lips import Lips
 from headsplat.speech.mouth import JAW, MouthColumns, with_mouth
 from headsplat.speech.pauses import rest_in_pauses
 from headsplat.speech.personal import Voice, voice_or_none
 from headsplat.speech.phones import Phones, as_one_vowel, find_phones
-from headsplat.speech.texture import Texture, play_clip
+from headsplat.speech.upper_face import played_poses, upper_face
 from headsplat.speech.visemes import viseme_values
+from headsplat.speech.voices import SpeechOptions
 from headsplat.track import Track
 
 _WIDEST = 97  # percentile of the clip's jaw angle that open vowels reach
@@ -30,7 +29,9 @@ _CLOSED = 8  # percentile of the opening below which lips are closed
 _LEAST_JAW = np.deg2rad(3.0)
 
 
-def speak(samples: np.ndarray, subject: DrivenSubject, track: Track, options: Any) -> Motion:
+def speak(
+    samples: np.ndarray, subject: DrivenSubject, track: Track, options: SpeechOptions
+) -> Motion:
     """Motion of the voice `personal`, or of `phones` without a learned voice.
 
     Args:
@@ -60,7 +61,20 @@ def speech_motion(
     head_motion: str = ABSOLUTE,
     with_blinks: bool = True,
 ) -> Motion:
-    """Motion at the track's frame rate, as long as the sound; see `speak`."""
+    """Motion at the track's frame rate, as long as the sound.
+
+    Args:
+        samples: (n,) float32 mono at 16 kHz, n > 0.
+        subject: the driven subject.
+        track: its track.
+        voice: the learned voice; None for the rules of phones.
+        transcript: file with the spoken text, or None.
+        head_motion: "still" keeps the head still.
+        with_blinks: add blinks where the clip is too short to play from.
+
+    Raises:
+        UserError: the transcript cannot be read, or the head model lacks landmarks of the lips.
+    """
     speech = Speech(np.asarray(samples, np.float32))
     times = np.arange(speech.frames(track.fps)) / track.fps
     if speech.silent:
@@ -80,9 +94,7 @@ def speech_motion(
     texture = upper_face(samples, mels, times, subject, track, voice, with_blinks)
     columns = MouthColumns.of(subject.head)
     condition = with_mouth(texture.condition, mouth, columns, subject.head, track)
-    poses = texture.rotation, texture.translation
-    if head_motion == STILL:
-        poses = subject.limits.poses_from_track(*poses, STILL)
+    poses = played_poses(texture, subject, head_motion)
     return Motion(torch.from_numpy(times), condition, *poses)
 
 
@@ -135,40 +147,3 @@ def _mouth(
     share = (0.5 + level / 2).clip(0, 1)
     ruled = viseme_values(phones, times, share, head, closed, habits.widest)
     return ruled if voice is None else trust * made + (1 - trust) * ruled
-
-
-def upper_face(
-    samples: np.ndarray,
-    mels: np.ndarray,
-    times: np.ndarray,
-    subject: DrivenSubject,
-    track: Track,
-    voice: Voice | None,
-    with_blinks: bool,
-) -> Texture:
-    """Head, brows, gaze and lids from the subject's clip, or synthetic where it is too short."""
-    level = at(loudness(mels), times)
-    loud = (level - level.mean()) / (level.std() + 0.1)
-    known = voice is not None and np.isin(track.ids, voice.ids).any()
-    texture = play_clip(
-        track, len(times),
-        *((at(spoken(mels), times), loud, *_heard(track, voice)) if known else (None,) * 4),
-    )  # fmt: skip
-    if texture is None:
-        log.info("the clip is too short to play from: head, gaze and lids are synthetic")
-        return idle_motion(subject, times, loud, seed_of(samples), with_blinks)
-    return texture
-
-
-def _heard(track: Track, voice: Voice) -> tuple[np.ndarray, np.ndarray]:
-    """Speech (N,) and loudness (N,) of a track's frames; silent where the voice lacks a frame."""
-    order = np.argsort(voice.ids, kind="stable")
-    place = order[np.searchsorted(voice.ids, track.ids, sorter=order).clip(max=len(order) - 1)]
-    there = voice.ids[place] == track.ids
-    loud = (voice.loudness[place] - voice.loudness.mean()) / (voice.loudness.std() + 0.1)
-    return there & voice.speech[place], np.where(there, loud, loud.min())
-
-
-def at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Values (m,) of rows every 10 ms at some times."""
-    return rows[(times * RATE / HOP).round().astype(np.int64).clip(0, len(rows) - 1)]

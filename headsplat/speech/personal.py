@@ -116,6 +116,16 @@ def save_reason(path: Path | str, reason: str) -> None:
     write_npz(path, format=np.int32(FORMAT), reason=np.array(reason))
 
 
+def voice_beside(model: Path) -> Path | None:
+    """`voice/voice.npz` beside the folder of an avatar, where the workflow writes it, if any.
+
+    Args:
+        model: folder `<subject>/avatar/model`.
+    """
+    path = model.absolute().parents[1] / "voice" / "voice.npz"
+    return path if path.is_file() else None
+
+
 def voice_or_none(path: Path | str | None, head: HeadModel) -> Voice | None:
     """As `read_voice`; None without a file, or where the file says that there is no voice."""
     if path is None:

@@ -66,9 +66,9 @@ def pocketsphinx() -> ModuleType | None:
     return package
 
 
-def closure_spans(samples: np.ndarray, transcript: Path | None = None) -> np.ndarray | None:
-    """(p, 2) seconds of each p, b and m in a sound; None without PocketSphinx."""
-    phones = find_phones(samples, transcript)
+def closure_spans(samples: np.ndarray) -> np.ndarray | None:
+    """(p, 2) seconds of each p, b and m in a sound (n,); None without PocketSphinx."""
+    phones = find_phones(samples)
     return None if phones is None else phones.labials()
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from headsplat.drive.motion import Motion
@@ -13,13 +13,14 @@ from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 from headsplat.speech.audio import read_speech
+from headsplat.speech.voices import SpeechOptions
 from headsplat.track import Track, read_track
 
-Speak = Callable[..., Motion]
+Speak = Callable[[np.ndarray, DrivenSubject, Track, SpeechOptions], Motion]
 
 
 def speak(
-    sound: Path, head_path: Path, track_path: Path, voice: Speak, options: Any, out: Path
+    sound: Path, head_path: Path, track_path: Path, voice: Speak, options: SpeechOptions, out: Path
 ) -> None:
     """Make the motion of a subject that says a sound.
 

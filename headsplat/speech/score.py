@@ -26,7 +26,7 @@ def lip_scores(made: LipShapes, seen: LipShapes) -> dict[str, float]:
         _length(made.vertices[r : r + _ROWS] - seen.vertices[r : r + _ROWS]).max(1) for r in rows
     ])  # fmt: skip
     scores = {
-        f"corr_{name}": _correlation(getattr(made, name), getattr(seen, name))
+        f"corr_{name}": correlation(getattr(made, name), getattr(seen, name))
         for name in ("opening", "jaw", "width")
     }
     return scores | {
@@ -62,7 +62,8 @@ def closure_share(
     return float(np.mean(closed)) if closed else None
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of (N,) and (N,); 0 where one of them is constant but for rounding."""
     if any(v.std() <= _CONSTANT * (np.abs(v).max() + 1e-9) for v in (a, b)):
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])

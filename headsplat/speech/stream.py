@@ -4,7 +4,7 @@ A frame needs the sound up to `LOOK_AHEAD` seconds after it, which is the latenc
 computing. Closures by phones are left out, because recognition needs whole sounds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from headsplat.speech.audio import RATE
 from headsplat.speech.features import (
     BANDS,
     HOP,
+    LONGEST_STOP,
     LOOK_AHEAD,
     OFFSETS,
     WINDOW,
@@ -24,6 +25,7 @@ from headsplat.speech.features import (
 )
 from headsplat.speech.idle import idle_motion
 from headsplat.speech.mouth import MouthColumns, with_mouth
+from headsplat.speech.pauses import EASE, STRENGTH
 from headsplat.speech.personal import Voice
 from headsplat.speech.texture import loop_clip
 from headsplat.track import Frame, Track
@@ -31,12 +33,14 @@ from headsplat.track import Frame, Track
 LOOP = 60.0  # seconds of head motion that repeat
 PRIOR = 300  # rows of log-mels that the clip's own levels count as: three seconds
 _QUIET = -1.2  # normalized loudness below which a row is a pause
-_PAUSE, _EASE = 30, 20  # rows: pauses over 0.3 s close the lips within 0.2 s
-_REST = 0.8  # share of the resting lips in the blend
+_EASE = EASE * RATE / HOP  # rows in which the lips close
 
 
 class Speaker:
     """Turns 16 kHz chunks into frames of one subject.
+
+    The mouth follows the voice. Head, gaze and lids repeat every minute, from the subject's clip or
+    synthetic where it is too short.
 
     Args:
         subject: the driven subject.
@@ -62,7 +66,7 @@ class Speaker:
         self._first_row = 0  # number of the first kept row of log-mels
         self._frames, self._samples = 0, 0
         self._end: int | None = None  # number of frames of the whole sound, once it is known
-        self._quiet = _PAUSE  # rows since the last loud one
+        self._quiet = LONGEST_STOP  # rows since the last loud one
         self._rest: list[float] = []
         self._sums = np.zeros((3, BANDS))
 
@@ -92,11 +96,13 @@ class Speaker:
         self._end = max(1, round(self._samples / RATE * self._track.fps))
         return self.feed(np.zeros(round(LOOK_AHEAD * RATE) + RATE // 10, np.float32))
 
-    def frames(self, chunks: Iterator[np.ndarray]) -> Iterator[Frame]:
-        """Batches of frames for all chunks of a sound, in order."""
+    def frames(self, chunks: Iterable[np.ndarray]) -> Iterator[Frame]:
+        """Batches of frames for all chunks of a sound, in order, the last ones included."""
         for chunk in chunks:
             if (batch := self.feed(chunk)) is not None:
                 yield batch
+        if (batch := self.finish()) is not None:
+            yield batch
 
     def _levels(self) -> Normalization:
         """Levels of the recording so far; the clip's own count as three seconds."""
@@ -114,7 +120,7 @@ class Speaker:
         loud = self._levels().apply(fresh).mean(1) > _QUIET
         for row in loud:
             self._quiet = 0 if row else self._quiet + 1
-            self._rest.append(float(np.clip((self._quiet - _PAUSE) / _EASE, 0, 1)))
+            self._rest.append(float(np.clip((self._quiet - LONGEST_STOP) / _EASE, 0, 1)))
 
     def _due(self) -> Frame | None:
         fps, rows = self._track.fps, self._first_row + len(self._mels)
@@ -128,7 +134,7 @@ class Speaker:
         windows = frame_windows(levels.apply(self._mels), local)
         made = self._voice.amplified(self._voice.regression.predict(windows)[0])
         place = (local * RATE / HOP).round().astype(int).clip(0, len(self._rest) - 1)
-        weight = _REST * np.array(self._rest)[place][:, None]
+        weight = STRENGTH * np.array(self._rest)[place][:, None]
         made = made * (1 - weight) + weight * self._voice.rest
         self._forget(int(times[-1] * RATE / HOP) + OFFSETS[0] - 2)
         self._frames = int(numbers[-1]) + 1

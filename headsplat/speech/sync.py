@@ -8,6 +8,7 @@ import numpy as np
 
 from headsplat.speech.features import frame_windows
 from headsplat.speech.regression import folds
+from headsplat.speech.score import correlation
 
 WINDOW = np.arange(-6, 7, 2)  # steps of 10 ms
 SHIFTS = np.arange(-0.4, 0.401, 0.02)  # seconds
@@ -28,7 +29,7 @@ def lip_lag(mels: np.ndarray, times: np.ndarray, opening: np.ndarray) -> float |
         opening: (n,) of the mouth.
 
     Returns:
-        The lag; None where the sound tells nothing about the opening.
+        The lag; None where the sound tells nothing about the opening, or nothing moves.
     """
     middle = slice(max(0, (len(times) - _FRAMES) // 2), (len(times) + _FRAMES) // 2)
     times, opening = times[middle], opening[middle]
@@ -58,7 +59,7 @@ def _held_out(mels: np.ndarray, times: np.ndarray, opening: np.ndarray) -> float
         part = windows[gaps]
         weights = np.linalg.solve(square - part.T @ part, product - part.T @ deviation[gaps])
         made[fold] = windows[fold] @ weights
-    return float(np.corrcoef(made, deviation)[0, 1])
+    return correlation(made, deviation)
 
 
 def _crossing(curve: np.ndarray, peak: int, step: int, level: float) -> float:

@@ -1,8 +1,8 @@
 """Head, brows, gaze and lids, played from stretches of the subject's own clip.
 
-Stretches of three seconds are chosen by dynamic programming, so that pose and velocity agree where
-two of them meet and the subject spoke where the new sound is speech. They fade into each other.
-What is played together was seen together, within the range of the clip.
+Stretches of three seconds are chosen by dynamic programming. Pose and velocity agree where two of
+them meet, and the subject spoke where the new sound is speech. They fade into each other. What is
+played together was seen together, within the range of the clip.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from headsplat.frame_code import FrameCode
 from headsplat.rotations import (
     axis_angle_from_matrix,
     matrix_from_6d,
-    matrix_from_axis_angle,
     matrix_to_6d,
+    slerp,
 )
 from headsplat.track import Track
 
@@ -27,12 +27,16 @@ STEP = 0.2  # seconds between the starts of candidates
 MOST_CANDIDATES = 400
 # Frames between which the head jumps are a cut: degrees and meters per frame at 25 frames a second.
 CUT_TURN, CUT_SHIFT = 5.0, 0.02
-# Costs: a degree of turn, a degree a frame of velocity, frames of speech played in a pause (all of
-# them), a unit of loudness, and a stretch that was played within the last `RECENT` stretches.
-TURN_COST, SPEED_COST, PAUSE_COST, LOUD_COST, REPEAT_COST = 0.3, 3.0, 2.0, 0.5, 2.0
+# Costs of playing one stretch after another.
+TURN_COST = 0.3  # a degree of turn
+SPEED_COST = 3.0  # a degree a frame of velocity
 SHIFT_COST = 100.0  # a meter
 EYE_COST = 0.05  # a degree of gaze
-AWAY_COST = 0.03  # a degree of turn from the mean pose, so that short films show the face
+REPEAT_COST = 2.0  # a stretch after itself
+# Costs of playing a stretch at some time of the new sound.
+PAUSE_COST = 2.0  # all of its frames are speech and the sound is not, or the other way around
+LOUD_COST = 0.5  # a unit of loudness
+AWAY_COST = 0.03  # a degree of turn from the mean pose, so that short videos show the face
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +90,10 @@ def play_clip(
     Returns:
         The motion; None for a clip with less than ten usable seconds.
     """
-    runs = usable_runs(track)
-    if sum(map(len, runs)) < LEAST_CLIP * track.fps:
-        return None
     length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
-    starts = _candidates(runs, length + fade, max(1, round(STEP * track.fps)))
+    starts = _candidates(track, length + fade)
+    if not starts:
+        return None
     slots = max(1, -(-(count - fade) // length))
     windows = np.stack([run[s : s + length] for run, s in starts])
     fit = np.tile(AWAY_COST * _away(track)[windows].mean(1), (slots, 1))
@@ -115,11 +118,10 @@ def loop_clip(track: Track, seconds: float) -> Texture | None:
     Returns:
         The motion; None for a clip with less than ten usable seconds.
     """
-    runs = usable_runs(track)
-    if sum(map(len, runs)) < LEAST_CLIP * track.fps:
-        return None
     length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
-    starts = _candidates(runs, length + fade, max(1, round(STEP * track.fps)))
+    starts = _candidates(track, length + fade)
+    if not starts:
+        return None
     slots = max(2, round(seconds / STRETCH))
     chosen = _cheapest(np.zeros((slots, len(starts))), _joins(track, starts, length, fade))
     pieces = [starts[k][0][starts[k][1] : starts[k][1] + length + fade] for k in chosen]
@@ -127,8 +129,11 @@ def loop_clip(track: Track, seconds: float) -> Texture | None:
     return Texture(whole.condition[fade:], whole.rotation[fade:], whole.translation[fade:])
 
 
-def _candidates(runs: list[np.ndarray], size: int, step: int) -> list[tuple[np.ndarray, int]]:
-    """(run, first place in it) of the stretches to choose from."""
+def _candidates(track: Track, size: int) -> list[tuple[np.ndarray, int]]:
+    """(run, first place in it) of the stretches of `size` frames; none of a short clip."""
+    runs, step = usable_runs(track), max(1, round(STEP * track.fps))
+    if sum(map(len, runs)) < LEAST_CLIP * track.fps:
+        return []
     every = [(run, start) for run in runs for start in range(0, len(run) - size + 1, step)]
     stride = -(-len(every) // MOST_CANDIDATES)
     return every[::stride]
@@ -195,16 +200,11 @@ def _faded(track: Track, pieces: list[np.ndarray], count: int, length: int, fade
     first, second = first[:count], second[:count]
     weight = torch.from_numpy(share[:count])[:, None]
     a, b = (FrameCode(track[rows].codes(torch.float64).vector) for rows in (first, second))
-    joints = between(matrix_from_6d(a.joints), matrix_from_6d(b.joints), weight[..., None])
+    joints = slerp(matrix_from_6d(a.joints), matrix_from_6d(b.joints), weight[..., None])
     six = matrix_to_6d(joints)
     condition = FrameCode.pack(
         torch.lerp(a.exp, b.exp, weight), six[:, 0], six[:, 1:].flatten(1),
         torch.lerp(a.eyelids, b.eyelids, weight),
     ).vector  # fmt: skip
     (ra, ta), (rb, tb) = (track[rows].poses(torch.float64) for rows in (first, second))
-    return Texture(condition, between(ra, rb, weight), torch.lerp(ta, tb, weight))
-
-
-def between(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Slerp of rotations (..., 3, 3) by fractions (..., 1) from `start` to `end`."""
-    return start @ matrix_from_axis_angle(share * axis_angle_from_matrix(start.mT @ end))
+    return Texture(condition, slerp(ra, rb, weight), torch.lerp(ta, tb, weight))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headsplat.drive.kinds import AUTO, MotionOptions
+from headsplat.options import read_options, schema_of
 from headsplat.registry import Plugin, Registry
 from headsplat.runtime.errors import UserError
 
@@ -121,3 +122,37 @@ def chosen_voice(name: str, head: str, found: Collection[str]) -> str:
             f"{head}; use auto"
         )
     return name
+
+
+def why_chosen(asked: str, name: str) -> str:
+    """Why a motion gets a voice, for the log.
+
+    Args:
+        asked: what the user asked for: `AUTO`, a voice, or a subject's name.
+        name: the voice that it stands for, see `chosen_voice`.
+    """
+    if asked != AUTO:
+        return f"asked for: {asked}"
+    if VOICES[name].assets:
+        return "auto: the first network that serves this head and whose files are there"
+    return "auto: no network that serves this head has its files in assets/"
+
+
+def own_options(name: str) -> dict[str, dict[str, Any]]:
+    """Option name -> JSON schema, of the options that one voice has."""
+    return schema_of(read_options(VOICES[name].module))
+
+
+def all_options() -> dict[str, dict[str, Any]]:
+    """Option name -> JSON schema, of all voices: the section `speech` of the configuration.
+
+    Raises:
+        TypeError: two voices give one name to an option.
+    """
+    properties: dict[str, dict[str, Any]] = {}
+    for module in dict.fromkeys(voice.module for voice in VOICES.values()):
+        for name, schema in schema_of(read_options(module)).items():
+            if name in properties:
+                raise TypeError(f"{module}: another voice has an option '{name}'")
+            properties[name] = schema
+    return properties

@@ -61,10 +61,14 @@ def other_words(head: HeadModel, seconds: float = 12.0) -> Score:
     return Score(speech, synthesize(speech, _SOUND_SEED), condition)
 
 
+def hello() -> Speech:
+    """The sentence "Hello, it is so nice to meet Emma", once: 2.4 s with the silence after it."""
+    return compose_speech(PHRASE_SECONDS + 0.4, (HELLO,))
+
+
 def write_hello(out: Path) -> None:
-    """Write "Hello, it is so nice to meet Emma" in the built-in voice as a wav of 2.5 s."""
-    samples = synthesize(compose_speech(PHRASE_SECONDS + 0.5, (HELLO,)), _SOUND_SEED)
-    write_wav(out, samples, SAMPLE_RATE)
+    """Write `hello` in the built-in voice as a wav file; atomically."""
+    write_wav(out, synthesize(hello(), _SOUND_SEED), SAMPLE_RATE)
 
 
 def write_wav(out: Path, samples: np.ndarray, rate: int) -> None:

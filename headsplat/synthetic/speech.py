@@ -67,6 +67,7 @@ def compose_speech(seconds: float, phrases: tuple[str, ...] = PHRASES) -> Speech
         names.append("-")
         lengths.append(max(slot_end - sum(lengths), 0.05))
         slot += 1
+    lengths[-1] += max(0.0, seconds - sum(lengths))
     starts = np.concatenate([[0.0], np.cumsum(lengths)])
     keep = int(np.searchsorted(starts, seconds - 1e-9))
     starts = np.append(starts[:keep], seconds)

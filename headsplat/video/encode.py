@@ -13,8 +13,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from headsplat.runtime.files import publish
 
-AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 AAC_BLOCK = 1024  # samples per AAC packet
+# Lower rates are resampled: a block of theirs lasts longer than an image, so the sound would.
+AAC_RATES = (96000, 88200, 64000, 48000, 44100)
 # x264's output depends on the number of threads, so the number is fixed.
 ENCODER_THREADS = 2
 # x264's macroblock tree is not deterministic for widths such as 96, 320 or 528.

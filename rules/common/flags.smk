@@ -114,11 +114,11 @@ def motion_flags(wildcards):
 
 
 def voice_flags(wildcards):
-    """Params function: the motion's voice, and the columns that it applies. Depends on the row and on
-    the assets that are there."""
+    """Params function: the motion's voice, its options, and the columns that it applies. Depends on the
+    row, the preset, and the assets that are there."""
     motion, _ = motion_of(wildcards)
     voice, _, _ = voice_of(wildcards)
-    return arguments(motion.voice_flags(voice) if voice else {})
+    return arguments(motion.voice_flags(voice, settings(wildcards.subject, "speech")) if voice else {})
 
 
 def voice_file_flags(wildcards, input):

@@ -246,6 +246,10 @@ def test_a_driven_video_plays_the_motion(doll, track, tmp_path):
         ({"kind": "track", "neutral": [99]}, "other.npz: has no frame 99 for the neutral face; i"),
         ({"kind": "track", "subject_neutral": [99]}, "track.npz: has no frame 99 for the neutral"),
         ({"kind": "track", "face": "absolute", "neutral": [1]}, "other.npz: face absolute has no"),
+        ({"kind": "track", "voice": "phones"}, "track motions have no voice; leave voice"),
+        ({"kind": "speech", "voice": "lam"}, "voice 'lam': needs its file; give voice_file"),
+        ({"kind": "speech", "voice": "alto"}, "voice 'alto': one of personal, phones"),
+        ({"kind": "speech", "voice": "diffposetalk"}, "serves the head flame, this subject's is"),
         ({"kind": "diffposetalk", "face": "absolute"}, "diffposetalk motions are not relative to"),
     ):
         with pytest.raises(UserError, match=message):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from headsplat.drive.kinds import ABSOLUTE, MotionOptions
+from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
+from headsplat.drive.neutral import neutral_face
 from headsplat.formats.arkit.names import BLENDSHAPES, JAW_OPEN
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
@@ -24,9 +25,9 @@ SOUND = np.random.default_rng(1).normal(size=8000).astype(np.float32) * 0.1
 JAW, CLOSE = POSES.index("jawOpen"), POSES.index("mouthClose")
 
 
-def options(folder, blinks=False, **own) -> SpeechOptions:
+def options(folder, blinks=False, face=ABSOLUTE, head_motion=RELATIVE, **own) -> SpeechOptions:
     return SpeechOptions(
-        {"audio2face": folder}, MotionOptions(ABSOLUTE, blinks), device="cpu", own=own
+        {"audio2face": folder}, MotionOptions(head_motion, blinks, face), device="cpu", own=own
     )
 
 
@@ -46,14 +47,28 @@ def test_the_jaw_of_the_avatar_opens(tmp_path):
     folder = write_actor(tmp_path / "actor", coefficient=(1.0, 0, 0, 0, 0))
     assert VOICES["audio2face"].load() is speak
     motion = speak(SOUND, SUBJECT, TRACK, options(folder))
-    assert len(motion.times) == 15
-    np.testing.assert_allclose(motion.times, np.arange(15) / 30)
+    np.testing.assert_allclose(motion.times, np.arange(12) / 25)
     jaw = axis_angle_from_matrix(matrix_from_6d(FrameCode(motion.condition).jaw))
-    np.testing.assert_allclose(jaw, np.tile([JAW_OPEN, 0, 0], (15, 1)), atol=1e-5)
+    np.testing.assert_allclose(jaw, np.tile([JAW_OPEN, 0, 0], (12, 1)), atol=1e-5)
     assert not FrameCode(motion.condition).eyelids.any()
-    blinking = speak(np.zeros(50_000, np.float32), SUBJECT, TRACK, options(folder, blinks=True))
-    assert FrameCode(blinking.condition).eyelids.max() > 0.9
-    assert torch.equal(motion.rotation, SUBJECT.limits.rotation.expand(15, 3, 3))
+    assert (motion.rotation.diff(dim=0).abs().amax((1, 2)) > 1e-5).all()
+    silence = np.zeros(160_000, np.float32)
+    still = speak(silence, SUBJECT, TRACK, options(folder, blinks=True, head_motion=STILL))
+    assert FrameCode(still.condition).eyelids.max() > 0.9
+    torch.testing.assert_close(still.rotation, SUBJECT.limits.rotation.expand(250, 3, 3))
+
+
+def test_coefficients_are_relative_to_the_subjects_neutral_face(tmp_path):
+    neutral = FrameCode(neutral_face(SUBJECT.clip))
+    silent = speak(SOUND, SUBJECT, TRACK, options(write_actor(tmp_path / "a"), face=RELATIVE))
+    exp = FrameCode(silent.condition).exp
+    torch.testing.assert_close(exp, neutral.exp.expand_as(exp))
+    wide = write_actor(tmp_path / "b", coefficient=(1.0, 0, 0, 0, 0))
+    jaw = matrix_from_6d(
+        FrameCode(speak(SOUND, SUBJECT, TRACK, options(wide, face=RELATIVE)).condition).jaw
+    )
+    turn = axis_angle_from_matrix(jaw @ matrix_from_6d(neutral.jaw).T)
+    np.testing.assert_allclose(turn, np.tile([JAW_OPEN, 0, 0], (12, 1)), atol=1e-5)
 
 
 def test_a_closed_mouth_opens_the_jaw_by_its_part():

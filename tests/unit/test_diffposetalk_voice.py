@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import speak_motion
 from benchmarks.speech_weights import (
     OPTIONS,
     SMALL,
@@ -17,12 +18,15 @@ from benchmarks.speech_weights import (
     talker_shapes,
 )
 from headsplat.drive.diffposetalk import read_diffposetalk
-from headsplat.drive.kinds import ABSOLUTE, MotionOptions
+from headsplat.drive.kinds import ABSOLUTE, STILL, MotionOptions
+from headsplat.drive.motion_file import read_motion_file
 from headsplat.runtime.errors import UserError
 from headsplat.speech.diffposetalk.stats import read_stats, stats_of, track_codes
 from headsplat.speech.diffposetalk.style import load_style_encoder, style_of
 from headsplat.speech.diffposetalk.voice import Options, speak, speak_all, speaker_of
 from headsplat.speech.voices import VOICES, SpeechOptions
+from headsplat.synthetic.score import write_wav
+from headsplat.track import write_track
 from tests.unit.driven import arkit_like, flame_like, make_driven_subject, make_track
 from tests.unit.small_talker import SMALL_ENCODER, small_model
 
@@ -82,6 +86,23 @@ def test_its_codes_are_the_official_file_of_the_same_motion(tmp_path, files):
     again = read_diffposetalk(tmp_path / "codes.npz", SUBJECT, MOTION)
     assert torch.equal(again.condition, motion.condition)
     assert torch.equal(again.rotation, motion.rotation)
+
+
+def test_the_stage_takes_its_options_and_writes_its_codes(tmp_path, files):
+    HEAD.save(tmp_path / "head.npz")
+    write_track(tmp_path / "track.npz", TRACK)
+    write_wav(tmp_path / "a.wav", SOUND, 16_000)
+    del files["diffposetalk_stats"]
+    speak_motion.main([
+        f"--head={tmp_path / 'head.npz'}", f"--track={tmp_path / 'track.npz'}",
+        f"--sound={tmp_path / 'a.wav'}", "--voice=diffposetalk", "--stats=subject", "--steps=5",
+        *(f"--file={name}={path}" for name, path in files.items()), "--head-motion=still",
+        f"--codes-out={tmp_path / 'codes.npz'}", f"--out={tmp_path / 'motion.npz'}",
+    ])  # fmt: skip
+    motion = read_motion_file(tmp_path / "motion.npz", SUBJECT, MotionOptions())
+    codes = read_diffposetalk(tmp_path / "codes.npz", SUBJECT, MotionOptions(STILL))
+    torch.testing.assert_close(motion.condition, codes.condition)
+    assert motion.rotation.std(0).max() < 1e-6
 
 
 def test_equal_inputs_give_equal_motions_and_seeds_differ(files):

@@ -13,7 +13,10 @@ from headsplat_workflow.motions import read_motions
 from benchmarks import gallery
 from headsplat.formats.arkit.live_link import read_live_link
 from headsplat.frames.packs import FrameZipWriter
+from headsplat.synthetic.score import hello, write_hello
 from headsplat.video.encode import VideoWriter
+from headsplat.video.join import join_videos
+from headsplat.video.sound import read_sound
 
 SIDE, FRAMES = 64, 104
 
@@ -25,6 +28,7 @@ def test_the_workflow_can_play_what_is_prepared(tmp_path):
     assert {name: row.kind for name, row in motions.items()} == {
         "own_track": "track",
         "performance": "arkit",
+        "hello": "speech",
     }
     table = read_live_link(tmp_path / "performance.csv")
     assert len(table.times) == gallery.FPS * gallery.SECONDS
@@ -106,3 +110,22 @@ def test_the_still_shows_a_held_out_frame(demo, tmp_path, capsys):
         2 * (gallery.TILE + gallery.STRIP) + gallery.GAP,
     )
     assert "frame 7" in capsys.readouterr().out  # its mouth mask is the largest of the three
+
+
+def test_the_image_of_speech_shows_a_frame_for_each_phone(tmp_path):
+    write_hello(tmp_path / "hello.wav")
+    path = tmp_path / "driven/hello.mp4"
+    path.parent.mkdir()
+    seconds = hello().seconds
+    count = round(seconds * gallery.FPS)
+    with VideoWriter(tmp_path / "silent.mp4", SIDE, SIDE, Fraction(25)) as writer:
+        for k in range(count):
+            writer.write(image(k / count))
+    join_videos([tmp_path / "silent.mp4"], path, Fraction(25), read_sound(tmp_path / "hello.wav"))
+    gallery.spoken(tmp_path, tmp_path / "speech.png")
+    drawn = np.asarray(Image.open(tmp_path / "speech.png").convert("L")).astype(int)
+    step = gallery.FACE + gallery.GAP
+    shades = drawn[gallery.STRIP + gallery.FACE // 2, gallery.FACE // 2 :: step]
+    assert len(shades) == len(gallery.PHONES_SHOWN)
+    assert (np.diff(shades) > 5).all()  # the video gets brighter
+    assert hello().names[-1] == "-"

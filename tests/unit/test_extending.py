@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from headsplat_workflow import codehash, stages
@@ -24,10 +25,12 @@ import build_head
 import drive_avatar
 import import_track
 import matte_chunk
+import speak_motion
 import train_avatar
 from headsplat.avatar_files import load_avatar
 from headsplat.drive import kinds
 from headsplat.formats import registry as formats
+from headsplat.frame_code import FrameCode
 from headsplat.frames.images import decode_image, encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.gaussians.deform import registry as models
@@ -35,8 +38,11 @@ from headsplat.heads import registry as heads
 from headsplat.heads.model import HeadModel
 from headsplat.masks import matting_models, parsing_models
 from headsplat.options import option, read_options
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, read_json
+from headsplat.speech import voices
+from headsplat.synthetic.score import write_wav
 from headsplat.track import read_track
 from tests.unit.driven import arkit_like, make_subject
 from tests.unit.sphere_head import sphere_head
@@ -48,7 +54,7 @@ FILES = {path: code for path, code in BLOCKS if path.startswith("headsplat/")}
 LINES = {title.split()[0]: code for title, code in BLOCKS if " in headsplat/" in title}
 TABLES = {
     "MODELS": models, "HEADS": heads, "KINDS": kinds, "FORMATS": formats,
-    "MATTING_MODELS": matting_models, "PARSING_MODELS": parsing_models,
+    "MATTING_MODELS": matting_models, "PARSING_MODELS": parsing_models, "VOICES": voices,
 }  # fmt: skip
 
 
@@ -173,6 +179,23 @@ def test_a_motion_kind_drives(installed, tmp_path):
         f"--scratch={tmp_path / 's'}", f"--out={out}",
     ])  # fmt: skip
     assert out.stat().st_size > 1000
+
+
+def test_a_voice_speaks(installed, tmp_path):
+    subject = make_subject(
+        tmp_path / "avatar", tmp_path / "head.npz", tmp_path / "track.npz", arkit_like()
+    )
+    sound = 0.3 * np.sin(np.arange(16_000)) * (np.arange(16_000) < 8000)
+    write_wav(tmp_path / "a.wav", sound, 16_000)
+    speak_motion.main([
+        f"--head={subject.head}", f"--track={subject.track}", f"--sound={tmp_path / 'a.wav'}",
+        "--voice=hum", f"--codes-out={tmp_path / 'c.npz'}", f"--out={tmp_path / 'm.npz'}",
+    ])  # fmt: skip
+    condition = FrameCode(torch.from_numpy(np.load(tmp_path / "m.npz")["condition"]))
+    jaw = axis_angle_from_matrix(matrix_from_6d(condition.jaw))[:, 0]
+    assert jaw.shape == (25,)
+    assert jaw[3:10].min() > 0.25
+    assert jaw[-8:].max() < 0.01
 
 
 def test_a_format_is_imported(installed, tmp_path):

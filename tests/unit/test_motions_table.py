@@ -6,6 +6,7 @@ import pytest
 
 from headsplat_workflow.motions import Motion, add_spoken, motion_for, read_motions
 from headsplat_workflow.named_rows import NamedRows
+from headsplat_workflow.sections import defaults
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.runtime.errors import UserError
@@ -84,7 +85,12 @@ def test_speech_names_a_sound_and_a_voice(folder):
     assert hello.speech
     assert hello.flags()["kind"] == "motion"
     assert own.made
-    assert own.voice_flags("phones") == {"voice": "phones", "blinks": "yes"}
+    flags = {"asked": "phones", "head_motion": "relative", "blinks": "yes"}
+    assert own.voice_flags("phones", defaults()["speech"]) == flags | {"voice": "phones"}
+    feeling = {"emotion": "joy", "emotion_strength": 0.5}
+    assert own.voice_flags("audio2face", defaults()["speech"] | feeling) == (
+        flags | {"voice": "audio2face"} | feeling
+    )
     assert (lent.options.voice, lent.transcript, lent.audio) == ("anna", "words.txt", "voice.wav")
 
 

@@ -59,6 +59,7 @@ def test_too_long_a_sound_is_refused(tmp_path: Path):
         file.writeframes(bytes(8000 * 70))
     with pytest.raises(UserError, match="longer than 1 minutes; cut it"):
         read_speech(path, 60.0)
+    assert len(read_speech(path, 60.0, whole=False).samples) == 60 * RATE
 
 
 def test_a_file_without_sound_is_refused(tmp_path: Path):

@@ -16,8 +16,9 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.speech import own, phones
 from headsplat.speech.audio import RATE, read_speech
+from headsplat.speech.clip import prepare
 from headsplat.speech.closures import close_lips
-from headsplat.speech.learn import fit_voice, prepare
+from headsplat.speech.learn import fit_voice
 from headsplat.speech.lips import Lips
 from headsplat.speech.own import speech_motion
 from headsplat.speech.pauses import pausing
@@ -182,6 +183,12 @@ def test_streamed_chunks_give_the_frames_of_the_whole(voice):
     a, b = (voice.lips.shapes(c).opening for c in (code, whole.condition))
     assert np.corrcoef(a, b)[0, 1] > 0.9
     assert speaker.latency < 0.1
+
+
+def test_all_frames_of_a_sound_in_chunks(voice):
+    speaker = Speaker(voice.subject, voice.clip.track, voice.voice)
+    batches = speaker.frames(np.split(voice.words[: 2 * RATE], 50))
+    assert np.concatenate([batch.id for batch in batches]).tolist() == list(range(1, 51))
 
 
 def test_closures_reach_the_closed_lips(voice):

@@ -10,16 +10,18 @@ import torch
 
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json, read_npz, write_npz
-from headsplat.speech.audio import RATE, Speech, read_speech
+from headsplat.speech.audio import RATE, NoSpeech, Speech, read_speech
+from headsplat.speech.clip import prepare
 from headsplat.speech.features import Normalization, log_mels
-from headsplat.speech.learn import learn_voice, prepare
+from headsplat.speech.learn import learn_voice
 from headsplat.speech.lips import Lips
 from headsplat.speech.mouth import MouthColumns, with_mouth
 from headsplat.speech.options import VoiceOptions
 from headsplat.speech.personal import read_voice
 from headsplat.speech.regression import RegressionTask, kernel
 from headsplat.speech.score import closure_share, lip_scores
-from headsplat.synthetic.score import other_words, write_wav
+from headsplat.synthetic.score import hello, other_words, write_wav
+from headsplat.synthetic.speech import compose_speech
 from headsplat.synthetic.voice import SAMPLE_RATE
 from headsplat.track import write_track
 from tests.unit.driven import flame_like, make_track
@@ -117,6 +119,26 @@ def test_a_sound_that_does_not_fit_the_lips_is_named(clip, tmp_path, caplog):
     assert "hardly predicts its lips" in caplog.text
 
 
+def test_a_face_that_does_not_move_has_no_lag(clip, tmp_path):
+    exp, jaw = (np.repeat(v[:1], len(v), 0) for v in (clip.track.exp, clip.track.jaw))
+    still = replace(clip, track=replace(clip.track, exp=exp, jaw=jaw))
+    learn_voice(*still.files(tmp_path), tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
+    report = read_json(tmp_path / "v.json")
+    assert (report["lag_s"], report["final"]["corr_opening"]) == (None, 0)
+
+
+def test_a_head_without_landmarks_of_the_lips_has_no_voice(clip, tmp_path):
+    _, sound, _ = clip.files(tmp_path)
+    head = flame_like()
+    head.save(tmp_path / "flame.npz")
+    write_track(tmp_path / "flame_track.npz", make_track(head, 400))
+    files = tmp_path / "flame_track.npz", sound, tmp_path / "flame.npz"
+    learn_voice(*files, tmp_path / "v.npz", tmp_path / "v.json", PLAIN)
+    assert "landmarks of the inner lips" in read_json(tmp_path / "v.json")["reason"]
+    with pytest.raises(NoSpeech, match="holds no voice: the head model flame"):
+        read_voice(tmp_path / "v.npz", head)
+
+
 def test_a_voice_of_another_head_is_refused(clip, learned):
     with pytest.raises(UserError, match="learned for head procedural"):
         read_voice(learned[0], flame_like())
@@ -193,6 +215,13 @@ def test_share_of_closures():
     spans = np.array([[1.05, 1.15], [2.5, 2.6]])
     assert closure_share(opening, opening, spans, times) == 0.5
     assert closure_share(opening, opening, spans[:0], times) is None
+
+
+def test_the_built_in_sentence_is_said_once_and_scores_fill_any_length():
+    assert " ".join(hello().names).count("m iy t eh m ax") == 1
+    assert hello().names[-2:] == ("ax", "-")
+    for seconds in np.arange(2.0, 15.0, 0.05):
+        assert compose_speech(seconds).seconds == seconds
 
 
 def test_the_report_is_json_without_nan(learned):

@@ -19,10 +19,13 @@ pytestmark = pytest.mark.slow
 NOTHING: dict[str, int] = {}
 REPORT = {"write_report": 1}
 EVALUATE = {"evaluate_avatar": 1} | REPORT
-TRAIN = {"train_avatar": 1} | EVALUATE
+DRIVE = {"drive_avatar": 1}
+TRAIN = {"train_avatar": 1} | EVALUATE | DRIVE
+SPEAK = {"speak_motion": 1} | DRIVE
+VOICE = {"learn_voice": 1} | REPORT | SPEAK
 PARSE = {"parse_chunk": 2, "export_dataset": 1} | TRAIN
 MATTE = {"matte_chunk": 2} | PARSE
-REFINE = {"refine_track": 1, "export_frames": 1, "overlay_track": 1} | PARSE
+REFINE = {"refine_track": 1, "export_frames": 1, "overlay_track": 1} | PARSE | VOICE
 TRACK = {"track_head": 1} | REFINE
 CUT = {"crop_chunk": 2, "overlay_track": 1} | MATTE
 CROP = {"solve_crop": 1, "split_frames": 1} | TRACK | CUT
@@ -163,6 +166,8 @@ def statement(source: str) -> str:
         ("headsplat/evaluate/split.py", {"split_frames": 1} | TRAIN),
         ("headsplat/formats/flashavatar/writer.py", {"export_dataset": 1}),
         ("headsplat/train/losses.py", TRAIN),
+        ("headsplat/speech/regression.py", VOICE),
+        ("headsplat/speech/visemes.py", SPEAK),
         ("headsplat/evaluate/pairs.py", EVALUATE),
         ("headsplat/evaluate/report/charts.py", REPORT),
         ("headsplat/runtime/files.py", EVERYTHING),

@@ -19,7 +19,7 @@ from headsplat.drive.face_options import frame_numbers, frame_text, require_fitt
 from headsplat.drive.kinds import AMPLITUDES, AUTO, FACES, HEAD_MOTIONS, KINDS, MotionOptions
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
-from headsplat.speech.voices import PERSONAL, VOICES, chosen_voice
+from headsplat.speech.voices import PERSONAL, VOICES, chosen_voice, own_options
 
 COLUMNS = ("name", "kind", "file")
 OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks", *FACE_COLUMNS, "voice", "transcript")
@@ -77,9 +77,19 @@ class Motion:
             "audio": self.audio,
         }
 
-    def voice_flags(self, voice: str) -> dict[str, str]:
-        """Flags of `speak_motion.py`, with the voice that `options.voice` stands for."""
-        return {"voice": voice, "blinks": YES if self.options.blinks else NO}
+    def voice_flags(self, voice: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Flags of `speak_motion.py`.
+
+        Args:
+            voice: that `options.voice` stands for.
+            settings: the section `speech`, of which the voice's own options are taken.
+        """
+        return {
+            "voice": voice,
+            "asked": self.options.voice,
+            "head_motion": self.options.head_motion,
+            "blinks": YES if self.options.blinks else NO,
+        } | {name: settings[name] for name in own_options(voice)}
 
 
 def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:

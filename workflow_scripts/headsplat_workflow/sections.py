@@ -13,6 +13,7 @@ from headsplat.masks.parsing_models import ParseOptions
 from headsplat.options import option, schema_of
 from headsplat.runtime.watchdog_launcher import DEFAULT_MINUTES
 from headsplat.speech.options import VoiceOptions
+from headsplat.speech.voices import all_options as voice_options
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
@@ -109,6 +110,7 @@ SECTIONS = {
     "import": Section("Tracks of other tools", _of(ImportSettings)),
     "train": Section("Training", all_options),
     "voice": Section("The voice that is learned from the clip", _of(VoiceOptions)),
+    "speech": Section("Networks that speak", voice_options),
 }
 # Options outside the sections.
 SUBJECTS = {

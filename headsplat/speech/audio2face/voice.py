@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from headsplat.drive.arkit_motion import motion_from_table, require_arkit_head
-from headsplat.drive.blinks import with_blinks
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.live_link import LiveLinkTable
@@ -16,6 +15,7 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.progress import progress
 from headsplat.speech.audio2face.folder import Actor, read_actor
 from headsplat.speech.audio2face.solve import FPS, Solver
+from headsplat.speech.upper_face import on_own_face
 from headsplat.speech.voices import RATE, SpeechOptions
 from headsplat.track import Track
 
@@ -27,14 +27,17 @@ NEUTRAL = "neutral"
 class Options:
     """Options of the voice `audio2face`."""
 
-    emotion: str = option("neutral", "name of one of the actor's emotions, such as joy")
-    emotion_strength: float = option(1.0, "strength of the emotion", low=0, high=1)
+    emotion: str = option("neutral", "Audio2Face-3D: neutral, or one of the actor's, such as joy")
+    emotion_strength: float = option(1.0, "Audio2Face-3D: strength of the emotion", low=0, high=1)
 
 
 def speak(
     samples: np.ndarray, subject: DrivenSubject, track: Track, options: SpeechOptions
 ) -> Motion:
-    """Speech as a motion at 30 fps; see `headsplat.speech.voices.Voice`.
+    """Speech as a motion at the track's frame rate; see `headsplat.speech.voices.Voice`.
+
+    Expressions and jaw are the network's, relative to the subject's neutral face. Head turns, gaze
+    and lids are those of the subject's clip.
 
     Raises:
         UserError: the head has no shapes with ARKit's names, or the folder is not an actor's.
@@ -45,8 +48,10 @@ def speak(
     actor = read_actor(options.files["audio2face"])
     skin = skin_coefficients(actor, samples, own, None if options.device == "cpu" else 0)
     table = as_table(actor.poses.names, Solver(actor).weights(skin))
-    motion = motion_from_table("Audio2Face-3D", table, subject, options.motion)
-    return with_blinks(motion) if options.motion.blinks else motion
+    motion = motion_from_table(
+        "Audio2Face-3D", table, subject, options.motion, zero_is_neutral=True
+    )
+    return on_own_face(motion, samples, subject, track, options.motion)
 
 
 def skin_coefficients(

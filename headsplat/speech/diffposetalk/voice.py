@@ -32,17 +32,26 @@ _FORM = "https://github.com/DiffPoseTalk/DiffPoseTalk"
 class Options:
     """Options of the voice `diffposetalk`."""
 
-    steps: int = option(0, "diffusion steps; 0: 500 on a GPU, 25 without", low=0, high=500)
-    audio_scale: float = option(1.15, "strength of the sound's guidance", low=0, high=10)
-    style_scale: float = option(3.0, "strength of the style's guidance", low=0, high=10)
-    threshold: float = option(
-        0.0, "quantile of dynamic thresholding, such as 0.99; 0: none", low=0, high=1
+    steps: int = option(
+        0, "DiffPoseTalk's diffusion steps; 0: 500 on a GPU, 25 without", low=0, high=500
     )
-    precision: str = option("fp16", "numbers of the network on a GPU", choices=("fp16", "tf32"))
+    audio_scale: float = option(
+        1.15, "DiffPoseTalk: strength of the sound's guidance", low=0, high=10
+    )
+    style_scale: float = option(
+        3.0, "DiffPoseTalk: strength of the style's guidance", low=0, high=10
+    )
+    threshold: float = option(
+        0.0, "DiffPoseTalk: quantile of dynamic thresholding, such as 0.99; 0: none", low=0, high=1
+    )
+    precision: str = option(
+        "fp16", "DiffPoseTalk: numbers of the network on a GPU", choices=("fp16", "tf32")
+    )
     stats: str = option(
-        "file", "where codes are normalized by: the official file, or the subject's own track",
+        "file",
+        "DiffPoseTalk: its codes are normalized by the official file or by the subject's own track",
         choices=("file", "subject"),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
