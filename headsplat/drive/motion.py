@@ -24,6 +24,7 @@ class Motion:
         condition: (N, C) exp | jaw 6D | eyes 12 | eyelids 2 in the layout of the avatar's head.
         rotation: (N, 3, 3) head to OpenCV camera.
         translation: (N, 3) meters.
+        trunk: (N, 3, 4) the driver's trunk to their head (`Track.trunk`), or None if unknown.
 
     Raises:
         ValueError: shapes that do not match, or no samples.
@@ -33,12 +34,15 @@ class Motion:
     condition: Tensor
     rotation: Tensor
     translation: Tensor
+    trunk: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = check_shape(self.times, "N", "times")["N"]
         check_shape(self.condition, f"{count} C", "condition")
         check_shape(self.rotation, f"{count} 3 3", "rotation")
         check_shape(self.translation, f"{count} 3", "translation")
+        if self.trunk is not None:
+            check_shape(self.trunk, f"{count} 3 4", "trunk")
         if count == 0 or (self.times.diff() <= 0).any():
             raise ValueError("times: expected one or more, increasing")
 
@@ -63,11 +67,17 @@ class Motion:
             turned[:, 1:].flatten(1),
             torch.lerp(code.eyelids[left], code.eyelids[right], share),
         )
+        trunk = self.trunk
+        if trunk is not None:
+            turn, shift = trunk[..., :3], trunk[..., 3]
+            turn = slerp(turn[left], turn[right], share)
+            trunk = torch.cat([turn, torch.lerp(shift[left], shift[right], share)[..., None]], -1)
         return Motion(
             times,
             between.vector,
             slerp(self.rotation[left], self.rotation[right], share),
             torch.lerp(self.translation[left], self.translation[right], share),
+            trunk,
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import drive_avatar as script
 from headsplat.avatar_files import load_avatar
-from headsplat.drive import run
+from headsplat.drive import draw, run
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
 from headsplat.runtime.errors import UserError
@@ -99,7 +99,7 @@ def test_batches_do_not_change_the_video(ball, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FrameRenderer, "frames", noted)
     drive(ball, tmp_path / "a.mp4", ball.track, "track")
-    monkeypatch.setattr(run, "BATCH", 5)
+    monkeypatch.setattr(draw, "BATCH", 5)
     drive(ball, tmp_path / "b.mp4", ball.track, "track")
     assert sizes == [8, 4, 5, 5, 2]
     np.testing.assert_allclose(
