@@ -118,7 +118,7 @@ class _Samples:
             rows = slice(first, first + _ROWS)
             count = self._count[rows].clip(0, _KEPT)[None, ..., None]
             # Empty slots sort last.
-            values = np.where(number < count, self._kept[:, rows], 256).astype(np.int16)
+            values = np.where(number < count, self._kept[:, rows], np.int16(256))
             values.sort(0)
             middle = np.take_along_axis(values, np.maximum(count - 1, 0) // 2, 0)[0]
             plate[rows] = middle.clip(0, 255)
