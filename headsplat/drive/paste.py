@@ -20,6 +20,8 @@ from headsplat.rotations import matrix_from_6d
 
 # Over the image width: how far around the old head it is replaced, and the blur of the feather.
 _AROUND, _FEATHER = 5 / 512, 6 / 512
+# Share of the new head up to which its outline stays within that of the clip.
+_TRUNKS = 0.6
 # Scale at which gains are measured, their smoothing there over the width, and their bounds.
 _COARSE, _GAIN_BLUR, _GAINS = 8, 1 / 32, (0.75, 1.33)
 # Part of the image that must show the seam for a gain to be believed by half, locally.
@@ -87,6 +89,9 @@ class Paste:
         share = self._feather(*(value.to(device) for value in moves))
         color, alpha = as_planes(color), as_planes(alpha)
         color = color * self._gain(color, alpha, image, head * matte, share)
+        # Low on the neck the outline is the trunk's, which the clip shows.
+        room = torch.maximum(matte, ((share - _TRUNKS) / (1 - _TRUNKS)).clamp(0, 1))
+        color, alpha = color * room, alpha * room
         if self._whole:
             matte = torch.ones_like(matte)
         old = self._old_head(head, planes[:, 3:4])
