@@ -33,10 +33,10 @@ REGION_DENSITY: dict[str, float] = {
 }
 # Layers of anchors above the scalp for hair: height in meters, relative density.
 HAIR_SHELLS: tuple[tuple[float, float], ...] = ((0.008, 0.35), (0.018, 0.2))
-# Layers within hair whose height is known: share of that height, relative density; and the height
-# in meters from which on they replace the shells.
+# Layers within tall hair: share of its height, relative density. Hair counts as tall from this
+# height in meters on, where it stands out of the shells; they suit shorter hair better.
 HAIR_LAYERS: tuple[tuple[float, float], ...] = ((0.5, 0.35), (0.95, 0.35))
-LEAST_HAIR = 0.004
+LEAST_HAIR = 0.02
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def sample_anchors(
         density: region -> factor; regions the model lacks are ignored. The largest factor wins
             where regions overlap.
         shells: further layers over the scalp: (height in meters, density factor).
-        hair: (V,) height of the hair above each vertex in meters, or None; where it is known,
-            layers within it replace the shells.
+        hair: (V,) height of the hair above each vertex in meters, or None; where it is tall, layers
+            within it replace the shells.
 
     Raises:
         UserError: no face is left to carry anchors.

@@ -8,6 +8,7 @@ from headsplat.avatar import Avatar
 from headsplat.render import FrameRenderer
 from headsplat.runtime.errors import UserError
 from tests.unit.sphere_avatar import BACKGROUND, moving, sphere_avatar
+from tests.unit.test_torso import new_torso
 from tests.unit.trunk_avatar import trunk_avatar, trunk_poses
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -129,3 +130,18 @@ def test_a_turning_neck_has_a_recording_of_its_own(model):
     assert (turned - expected).abs().mean() < 1e-4
     assert (stiff - plain(avatar, moving(7))[0]).abs().mean() < 1e-4
     assert (turned - stiff).abs().max() > 0.05
+
+
+def test_a_torso_is_part_of_the_recording():
+    avatar = trunk_avatar("blendshapes", "cuda")
+    avatar.torso = new_torso(changes=0.5).to("cuda")
+    trunk = trunk_poses(5)
+    for head_only in (False, True):
+        renderer = FrameRenderer(avatar, 2, SIZE, SIZE, INTRINSICS, BACKGROUND, head_only)
+        for more in ([trunk], []):
+            batches = [color.clone() for color, _ in renderer.frames(*moving(5), *more)]
+            expected, _ = avatar.render_codes(
+                *moving(5), INTRINSICS, SIZE, SIZE, BACKGROUND,
+                trunk=more[0] if more else None, head_only=head_only,
+            )  # fmt: skip
+            assert (torch.cat(batches) - expected).abs().mean() < 1e-4

@@ -5,6 +5,7 @@ import torch
 
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.codes import POSE
+from headsplat.gaussians.deform.torso import CODE
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.heads.model import HeadModel
 from headsplat.runtime import cuda_graph
@@ -12,11 +13,12 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json
 from headsplat.track import read_track
 from headsplat.train import run, step
-from headsplat.train.dataset import ImageReader, open_images
+from headsplat.train.dataset import ImageReader, PersonReader, open_images
 from headsplat.train.options import train_options
 from headsplat.train.plan import make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.step import HeadStep
+from headsplat.train.torso import TorsoStep, start_torso
 from headsplat.train.trainer import Trainer
 from tests.unit.tiny_clip import make_clip
 
@@ -135,3 +137,27 @@ def test_profile_of_recorded_steps_names_the_rasterizer(clip, tmp_path):
     assert outcome.profile["wall"] > 0
     assert any("rasterizer" in part for part in outcome.profile), outcome.profile
     assert trainer.done == 60
+
+
+def test_a_torso_trains_by_recorded_steps(tmp_path):
+    clip = make_clip(tmp_path, body=True)
+    options = train_options(**SMALL)
+    head = HeadModel.load(clip.head)
+    track = read_track(clip.track, head)
+    ids = read_json(clip.split)["train"]
+    size = (track.height, track.width)
+    plan = make_plan(len(ids), options, CODE, size, 20, 0.03)
+    reader = ImageReader([clip.frames], [clip.alpha], [clip.parsing], track.width, track.height)
+    images = open_images(PersonReader(reader), ids, plan.rows, DEVICE, 1000, 0)
+    avatar = empty_avatar(head, track, track.rows(ids), options, DEVICE)
+    frames = training_frames(avatar, track, ids)
+    initialize(avatar, frames, open_images(reader, ids, plan.rows, DEVICE, 1000, 0))
+    before = avatar.deformation.weights.clone()
+    avatar.torso = start_torso(avatar, frames, frames.trunk, images, 100)
+    step = TorsoStep(avatar, frames, frames.trunk, images, plan, options)
+    trainer = Trainer(step, plan, options)
+    trainer.advance(200)
+    assert trainer._captured.settled
+    found = losses(trainer)
+    assert found[150:200].mean() < 0.9 * found[:20].mean()
+    assert torch.equal(avatar.deformation.weights, before)

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from headsplat.metrics import frame_metrics, psnr_head, ssim, temporal_error
+from headsplat.metrics import (
+    edge_band,
+    frame_metrics,
+    person_metrics,
+    psnr_head,
+    ssim,
+    temporal_error,
+)
 
 
 def random_images(seed: int) -> torch.Tensor:
@@ -71,3 +78,36 @@ def test_temporal_error_ignores_a_constant_difference_and_sees_flicker() -> None
     flicker = temporal_error(now, before, now + 0.1, before - 0.1, mask)
     assert still.max() < 1e-6
     assert torch.allclose(flicker, torch.full((2,), 0.2), atol=1e-6)
+
+
+def test_the_edge_is_a_band_on_both_sides_of_the_mask() -> None:
+    mask = torch.zeros(1, 128, 256)
+    mask[:, 40:, 100:140] = 1  # touches the lower edge of the image, which is no edge of the head
+    band = edge_band(mask)[0]
+    reach = 3  # 6/512 of 256
+    assert band.unique().tolist() == [0, 1]
+    assert band[100].nonzero()[:, 0].tolist() == [*range(97, 103), *range(137, 143)]
+    assert band[:, 120].nonzero()[:, 0].tolist() == list(range(40 - reach, 40 + reach))
+    ground_truth = torch.zeros(1, 128, 256, 3)
+    render = ground_truth.clone()
+    render[0, band == 0] = 1
+    assert frame_metrics(ground_truth, render, mask)["psnr_edge"].item() == pytest.approx(100)
+    render = 0.1 * band[None, ..., None].expand(1, 128, 256, 3)
+    assert frame_metrics(ground_truth, render, mask)["psnr_edge"].item() == pytest.approx(20)
+
+
+def test_the_collar_is_the_person_near_the_head() -> None:
+    head, person = torch.zeros(2, 1, 128, 256)
+    head[:, :60, 100:140] = 1
+    person[:, :, 80:160] = 1
+    ground_truth = torch.full((1, 128, 256, 3), 0.5)
+    render = ground_truth.clone()
+    render[:, :60, 100:140] += 0.4  # the head
+    render[:, :, :80] += 0.4  # outside of the person
+    render[:, 60 + 16 :] += 0.4  # farther than 32/512 of the width
+    values = person_metrics(ground_truth, render, person, head)
+    assert values["psnr_collar"].item() == pytest.approx(100)
+    render[:, 60:70, 110:120] += 0.1
+    collar = person_metrics(ground_truth, render, person, head)["psnr_collar"].item()
+    pixels = 16 * 72 + 60 * 32  # below the head, and beside it
+    assert collar == pytest.approx(-10 * math.log10(0.01 * 100 / pixels), abs=0.1)

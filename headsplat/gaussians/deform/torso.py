@@ -28,7 +28,7 @@ CODE = 9
 _MARGIN = 0.5
 # Smallest standard deviation of turns (radians) and shifts (meters) that a code is divided by.
 _TURN_FLOOR, _SHIFT_FLOOR = 0.02, 0.002
-_OFFSET_PENALTY, _SCALE_PENALTY, _BASES_PENALTY = 1.0, 1e-3, 1e-6
+_OFFSET_PENALTY, _SCALE_PENALTY, _BASES_PENALTY = 1.0, 1e-3, 1e-5
 _ARRAYS = ("rest", "weights", "code_mean", "code_scale", "code_range")
 
 
