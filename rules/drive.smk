@@ -69,9 +69,9 @@ use rule drive_avatar as drive_with_alpha with:
     output:
         "results/{subject}/driven/{motion}.{format}",
     log:
-        "logs/{subject}/drive_avatar/{motion}.{format}.log",
+        "logs/{subject}/drive_with_alpha/{motion}/{format}.log",
     benchmark:
-        "logs/{subject}/drive_avatar/{motion}.{format}.tsv"
+        "logs/{subject}/drive_with_alpha/{motion}/{format}.tsv"
     wildcard_constraints:
         motion=named_rows.NAME,
         format=ALPHA_FORMATS,
@@ -79,5 +79,5 @@ use rule drive_avatar as drive_with_alpha with:
         motion=motion_flags,
         look=look_flags,
         clip=clip_flags,
-        scratch="scratch/{subject}/drive_avatar/{motion}.{format}",
+        scratch="scratch/{subject}/drive_with_alpha/{motion}/{format}",
         code=code_version("drive_avatar"),
