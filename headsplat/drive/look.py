@@ -106,13 +106,13 @@ class ClipFiles:
 
     def require(self, look: Look) -> None:
         """Raise `UserError` if a file that the look needs is missing."""
-        if look.needs_plate and self.plate is None:
-            raise UserError(
-                "the background is taken from the subject's clip, whose folder is not given; "
-                "give the folder that holds frames and alpha"
-            )
         if look.body == PASTE and not (self.frames and self.alpha and self.parsing):
             raise UserError(
                 f"body {PASTE} needs the subject's clip; give the folder that holds frames, alpha "
                 "and parsing"
+            )
+        if look.needs_plate and self.plate is None:
+            raise UserError(
+                "the background is taken from the subject's clip, whose folder is not given; "
+                "give the folder that holds frames and alpha"
             )

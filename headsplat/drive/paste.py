@@ -5,6 +5,7 @@ old head is first replaced by the clean plate. Colors are matched by a smooth ga
 measured where both are seen, and which fades away from there.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -141,7 +142,7 @@ class Paste:
         return F.interpolate(gain, (height, width), mode="bilinear", align_corners=False)
 
 
-def new_share(head: HeadModel, mouth: bool):
+def new_share(head: HeadModel, mouth: bool) -> np.ndarray:
     """(V,) float32 share of the new head in each vertex: none where the mesh follows the trunk.
 
     With `mouth`, also none above the middle between lips and eyes, and behind the face.
@@ -157,7 +158,7 @@ def new_share(head: HeadModel, mouth: bool):
     return _smoothstep(share)
 
 
-def _smoothstep(value):
+def _smoothstep(value: np.ndarray) -> np.ndarray:
     value = value.clip(0, 1)
     return (value * value * (3 - 2 * value)).astype("float32")
 
