@@ -52,6 +52,7 @@ _OPTIONAL = {"neck": "N 6", "trunk_R": "N 3 3", "trunk_t": "N 3"}
 # Residuals of frames without a face are NaN; all other floats are finite.
 _MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
 _LARGEST_SIDE = 16384  # pixels; the rasterizer's limit
+_RATES = (1e-3, 1000)  # frames a second, lowest and highest
 _USER_FIX = "give a whole track.npz"
 
 
@@ -346,9 +347,10 @@ def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         size = f"{width} x {height} pixels, expected 1 to {_LARGEST_SIDE} a side"
         raise UserError(f"{origin}: array 'img_size' says {size}; remake the track")
-    if not arrays["fps"] > 0:
+    low, high = _RATES
+    if not low <= arrays["fps"] <= high:
         raise UserError(
-            f"{origin}: array 'fps' is {arrays['fps']}, expected more; remake the track"
+            f"{origin}: array 'fps' is {arrays['fps']}, expected {low} to {high}; remake the track"
         )
 
 

@@ -7,6 +7,7 @@ from headsplat_workflow.stage import stage
 
 from headsplat.drive.kinds import AUTO, HEAD_MOTIONS, RELATIVE, MotionOptions
 from headsplat.options import add_arguments, given
+from headsplat.runtime.errors import shown
 from headsplat.runtime.logs import log
 from headsplat.speech.run import speak
 from headsplat.speech.voices import (
@@ -19,7 +20,9 @@ from headsplat.speech.voices import (
 
 
 def _file(text: str) -> tuple[str, Path]:
-    key, _, path = text.partition("=")
+    key, equals, path = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not name=path")
     return key, Path(path)
 
 
@@ -48,6 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="motion .npz to write")
     args = parser.parse_args(argv)
     files = dict(args.file)
+    lacking = [name for name in VOICES[args.voice].assets if name not in files]
+    if lacking:
+        parser.error(f"the voice {args.voice} needs --file {lacking[0]}=path")
     if args.transcript is not None:
         files["transcript"] = args.transcript
     log.info("voice: %s (%s)", args.voice, why_chosen(args.asked, args.voice))

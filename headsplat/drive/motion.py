@@ -14,6 +14,8 @@ from headsplat.rotations import (
 from headsplat.runtime.checks import check_shape
 from headsplat.runtime.errors import UserError
 
+MOST_FRAMES = 500_000  # of a video: five hours at 25 a second; more would take too much memory
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -51,8 +53,18 @@ class Motion:
 
         Codes are interpolated linearly, rotations by slerp. Before the first sample the motion is
         constant.
+
+        Raises:
+            UserError: the motion ends before time 0, that would be more than `MOST_FRAMES`, or
+                its numbers are too large.
         """
-        count = int(self.times[-1].item() * fps + 1e-6) + 1
+        last = self.times[-1].item()
+        if not 0 <= last * fps < MOST_FRAMES:
+            raise UserError(
+                f"the motion ends at {last:.6g} s; expected up to {MOST_FRAMES} frames at {fps:g} "
+                "a second, from 0 s on; cut it"
+            )
+        count = int(last * fps + 1e-6) + 1
         times = torch.arange(count, dtype=torch.float64) / fps
         right = torch.searchsorted(self.times, times).clamp(max=len(self.times) - 1)
         left = (right - 1).clamp(min=0)
@@ -67,18 +79,16 @@ class Motion:
             turned[:, 1:].flatten(1),
             torch.lerp(code.eyelids[left], code.eyelids[right], share),
         )
+        rotation = slerp(self.rotation[left], self.rotation[right], share)
+        translation = torch.lerp(self.translation[left], self.translation[right], share)
+        for values in (between.vector, rotation, translation):
+            require_finite(values, "the motion")
         trunk = self.trunk
         if trunk is not None:
             turn, shift = trunk[..., :3], trunk[..., 3]
             turn = slerp(turn[left], turn[right], share)
             trunk = torch.cat([turn, torch.lerp(shift[left], shift[right], share)[..., None]], -1)
-        return Motion(
-            times,
-            between.vector,
-            slerp(self.rotation[left], self.rotation[right], share),
-            torch.lerp(self.translation[left], self.translation[right], share),
-            trunk,
-        )
+        return Motion(times, between.vector, rotation, translation, trunk)
 
 
 def require_finite(values: Tensor, what: str) -> None:

@@ -101,6 +101,33 @@ def check_signature(
     return DTYPES[kinds.pop()]
 
 
+def run_session(
+    session: onnxruntime.InferenceSession,
+    path: Path | str,
+    outputs: Sequence[str],
+    inputs: Mapping[str, np.ndarray],
+) -> list[np.ndarray]:
+    """Run a session.
+
+    Args:
+        session: the open session.
+        path: path of the file, for messages.
+        outputs: names of outputs.
+        inputs: name -> array.
+
+    Raises:
+        UserError: the graph fails, because it does not fit its own signature or lacks memory.
+    """
+    try:
+        return session.run(list(outputs), dict(inputs))
+    except Exception as error:
+        # ONNX Runtime's exceptions have no public base class.
+        raise UserError(
+            f"{path}: ONNX Runtime cannot run it ({one_line(error)}); give the official ONNX file, "
+            "or more memory"
+        ) from error
+
+
 def _fits(have: Sequence[int | str | None], want: Sequence[int | None]) -> bool:
     """Whether two shapes agree in all axes of known length."""
     return len(have) == len(want) and all(

@@ -45,13 +45,13 @@ class Speech:
         return max(1, round(self.seconds * fps))
 
 
-def read_speech(path: Path | str, longest: float = LONGEST, whole: bool = True) -> Speech:
+def read_speech(path: Path | str, longest: float = LONGEST, cut: bool = False) -> Speech:
     """Read the sound of any sound or video file; see `headsplat.video.sound.read_sound`.
 
     Args:
         path: the file.
         longest: longest sound that is accepted, seconds.
-        whole: refuse a longer sound; otherwise take its beginning.
+        cut: of a longer sound, take the beginning.
 
     Raises:
         NoSpeech: the file has no sound that can be decoded.
@@ -63,7 +63,10 @@ def read_speech(path: Path | str, longest: float = LONGEST, whole: bool = True) 
         raise NoSpeech(f"{path}: has no sound that can be decoded; give a file with speech")
     samples = np.ascontiguousarray(sound[0][:, 0], np.float32)
     most = round(longest * RATE)
-    if whole and len(samples) > most:
+    if cut and len(samples) > most:
+        log.info("%s: the first %.0f minutes of its sound are used", path, longest / 60)
+        samples = samples[:most]
+    if len(samples) > most:
         raise UserError(
             f"{path}: its sound is longer than {longest / 60:.0f} minutes; cut it into parts"
         )

@@ -17,6 +17,8 @@ from headsplat.speech.sync import correction, lip_lag
 from headsplat.track import Track, read_track
 
 LEAST_SECONDS, ENOUGH_SECONDS = 5.0, 20.0  # of speech
+LEAST_FRAMES = 100  # with sound; of fewer, cross-validation leaves next to nothing to learn from
+FARTHEST = 1e4  # mm of a lip from the head's origin
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,7 @@ def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float 
     Raises:
         NoSpeech: too little speech.
         NoLips: the head model lacks landmarks of the lips.
+        UserError: the track's codes are those of no face.
     """
     times, mels = (track.ids - 1) / track.fps, log_mels(speech.samples)
     heard = times < speech.seconds
@@ -100,9 +103,16 @@ def prepare(track: Track, speech: Speech, head: HeadModel) -> tuple[Clip, float 
         log.warning("%.1f s of speech: a voice gets better up to a minute, %.0f s at least",
                     seconds, ENOUGH_SECONDS)  # fmt: skip
     track, times = track[heard], times[heard]
+    if len(times) < LEAST_FRAMES:
+        raise NoSpeech(
+            f"the clip has {len(times)} frames with sound, a voice needs {LEAST_FRAMES} or more; "
+            "record the subject at 25 frames a second"
+        )
     lips = Lips(head, track.identity())
     condition, columns = track.codes().vector, MouthColumns.of(head)
     levels, seen = Normalization.of(mels), lips.shapes(condition)
+    if not (np.abs(seen.vertices) < FARTHEST).all():
+        raise UserError("the track's codes are far beyond any face; track the clip again")
     lag = lip_lag(levels.apply(mels), times, seen.opening)
     if shift := correction(lag):
         log.warning("sound and lips are %.0f ms apart; corrected", 1000 * shift)

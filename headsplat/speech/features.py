@@ -42,6 +42,11 @@ def _filters() -> np.ndarray:
 
 def mels_of_windows(windows: np.ndarray) -> np.ndarray:
     """(n, WINDOW) samples -> (n, BANDS) float32: logarithm of the power in each band."""
+    blocks = (windows[first : first + _BLOCK] for first in range(0, len(windows), _BLOCK))
+    return np.concatenate([_mels_of_block(block) for block in blocks])
+
+
+def _mels_of_block(windows: np.ndarray) -> np.ndarray:
     spectrum = np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1].astype(np.float32), FFT)
     power = spectrum.real**2 + spectrum.imag**2
     return np.log(power.astype(np.float32) @ _filters() / WINDOW + FLOOR)
@@ -58,12 +63,7 @@ def log_mels(samples: np.ndarray) -> np.ndarray:
     """
     padded = np.pad(np.asarray(samples, np.float32), (WINDOW // 2, WINDOW))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    count = 1 + len(samples) // HOP
-    blocks = [
-        mels_of_windows(windows[first : min(first + _BLOCK, count)])
-        for first in range(0, count, _BLOCK)
-    ]
-    return np.concatenate(blocks)
+    return mels_of_windows(windows[: 1 + len(samples) // HOP])
 
 
 def loudness(mels: np.ndarray) -> np.ndarray:

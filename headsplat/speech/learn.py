@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from headsplat.heads.model import HeadModel
+from headsplat.options import check_ranges
 from headsplat.runtime.files import write_json
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
-from headsplat.speech.audio import LONGEST, NoSpeech, read_speech
+from headsplat.speech.audio import NoSpeech, read_speech
 from headsplat.speech.clip import Clip, prepare, usable_frames
 from headsplat.speech.closures import close_lips
 from headsplat.speech.features import OFFSETS, at, frame_windows, loudness, spoken
@@ -61,17 +62,18 @@ def learn_voice(
         UserError: a file cannot be read, or the files do not belong together.
     """
     torch.set_num_threads(1)
+    check_ranges(options)
     head = HeadModel.load(head_path)
     track = usable_frames(track_path, head)
     try:
         if sound is None:
             raise NoSpeech("the subject has no video, so no sound")
-        speech = read_speech(sound, LONGEST, whole=False)
+        speech = read_speech(sound, cut=True)
         clip, lag = prepare(track, speech, head)
     except (NoSpeech, NoLips) as reason:
         log.warning("%s: there is no voice, and lips will follow phones", reason)
-        write_json(report_out, {"reason": str(reason)})
         save_reason(out, str(reason))
+        write_json(report_out, {"reason": str(reason)})
         return
     spans = closure_spans(speech.samples) if options.closures == "auto" else None
     voice, report = fit_voice(clip, spans, options.gain)
@@ -80,8 +82,8 @@ def learn_voice(
     if corr < LEAST_CORRELATION:
         log.warning("%s: its sound hardly predicts its lips (correlation %.2f); the voice phones "
                     "may be better", sound, corr)  # fmt: skip
-    write_json(report_out, report)
     voice.save(out)
+    write_json(report_out, report)
 
 
 def fit_voice(clip: Clip, spans: np.ndarray | None, gain: float) -> tuple[Voice, dict[str, Any]]:

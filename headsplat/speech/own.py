@@ -82,7 +82,8 @@ def speech_motion(
     phones = None if speech.silent else find_phones(speech.samples, transcript)
     mels = log_mels(speech.samples)
     if phones is None and voice is None:
-        log.warning("without PocketSphinx and a voice, the mouth only opens with loudness")
+        if not speech.silent:
+            log.warning("without PocketSphinx and a voice, the mouth only opens with loudness")
         phones = as_one_vowel(spoken(mels))
     levels = Normalization.of(mels)
     habits = Habits.of(subject.head, track)

@@ -21,6 +21,7 @@ FORMAT = 1
 NEAR, FAR = 0.5, 1.5
 _LONGEST = 1 << 20  # frames of a clip
 _FEATURES = BANDS * len(OFFSETS)
+_LARGEST = 1e6  # number; codes, log-mels and their weights are far below it
 # Letters: C centers, K mouth values, N frames of the clip.
 _SHAPES = {
     "centers": f"C {_FEATURES}", "weights": "C K", "mean": "K", "closed": "K", "rest": "K",
@@ -122,7 +123,7 @@ def voice_beside(model: Path) -> Path | None:
     Args:
         model: folder `<subject>/avatar/model`.
     """
-    path = model.absolute().parents[1] / "voice" / "voice.npz"
+    path = model.absolute().parent.parent / "voice" / "voice.npz"  # also of a folder in /
     return path if path.is_file() else None
 
 
@@ -181,7 +182,7 @@ def read_voice(path: Path | str, head: HeadModel) -> Voice:
 def _check(
     path: Path | str, name: str, value: np.ndarray, tokens: list[str], sizes: dict[str, int]
 ) -> None:
-    """`UserError` unless an array has the right type and shape and is finite."""
+    """`UserError` unless an array has the right type and shape, and finite, plausible numbers."""
     expected = [int(t) if t.isdigit() else sizes.get(t, t) for t in tokens]
     right = value.ndim == len(tokens) and value.dtype.kind in _KINDS.get(name, "f")
     right = right and all(
@@ -189,7 +190,7 @@ def _check(
         for want, have in zip(expected, value.shape, strict=True)
     )
     if right and value.dtype.kind == "f":
-        right = bool(np.isfinite(value).all())
+        right = bool((np.abs(value) <= _LARGEST).all())
     if not right:
         raise UserError(
             f"{path}: array '{name}' is damaged ({value.dtype}, shape {list(value.shape)[:4]}); "

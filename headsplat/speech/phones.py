@@ -14,10 +14,11 @@ from types import ModuleType
 
 import numpy as np
 
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
 from headsplat.runtime.regular import read_regular
+from headsplat.runtime.storage import unreadable
 from headsplat.speech.audio import RATE
 
 LABIALS = ("P", "B", "M")
@@ -26,6 +27,7 @@ PIECE = 60 * RATE  # samples recognized at once, which bounds memory
 _CUT = 5 * RATE  # a piece ends at the quietest place of its last seconds
 _LARGEST_TEXT = 1 << 20  # bytes
 _LONGEST_ALIGNED = 300.0  # seconds
+_FASTEST = 8  # words a second; texts with more do not fit, and would take memory
 _KNOWN = 0.5  # share of a text's words that the dictionary must know
 _BEAM = 1e-20
 
@@ -146,7 +148,8 @@ def _words(path: Path) -> list[str]:
     try:
         text = read_regular(path, _LARGEST_TEXT).decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as text; give a UTF-8 file") from error
+        what = f"cannot be read as text ({one_line(error)})"
+        raise unreadable(error, path, what, "give a UTF-8 text file") from error
     plain = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     letters = [letter for letter in plain if letter.isalpha()]
@@ -177,6 +180,10 @@ def _align(package: ModuleType, samples: np.ndarray, words: list[str], path: Pat
             f"{path}: {len(words) - len(known)} of its {len(words)} words are not in the English "
             "dictionary; give an English text, or leave `transcript` empty"
         )
+    if len(known) > 1 + _FASTEST * len(samples) / RATE:
+        log.warning("%s: %d words are too many for %.1f s of sound; phones are recognized instead",
+                    path, len(words), len(samples) / RATE)  # fmt: skip
+        return None
     try:
         decoder.set_align_text(" ".join(known))
         _process(decoder, samples)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headsplat.drive.motion import Motion
+from headsplat.drive.motion import Motion, require_finite
 from headsplat.drive.motion_file import write_motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.heads.model import HeadModel
@@ -41,6 +41,7 @@ def speak(
     track = read_track(track_path, head)
     speech = read_speech(sound)
     motion = voice(speech.samples, subject_of(head, track, track_path), track, options)
+    require_finite(motion.condition, f"{sound}: the motion that the voice made of it")
     write_motion(out, motion, head)
     log.info("%s: %.1f s of speech, %d frames", sound, speech.seconds, len(motion.times))
 

@@ -11,6 +11,7 @@ import torch
 
 from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
+from headsplat.runtime.errors import UserError
 from headsplat.speech.audio import RATE
 from headsplat.speech.features import (
     BANDS,
@@ -34,6 +35,7 @@ LOOP = 60.0  # seconds of head motion that repeat
 PRIOR = 300  # rows of log-mels that the clip's own levels count as: three seconds
 _QUIET = -1.2  # normalized loudness below which a row is a pause
 _EASE = EASE * RATE / HOP  # rows in which the lips close
+_LOUDEST = 16.0  # samples beyond that are in other units than -1..1
 
 
 class Speaker:
@@ -78,9 +80,17 @@ class Speaker:
 
         Returns:
             A batch of frames with ids from 1 on, or None if there is none yet.
+
+        Raises:
+            UserError: it is no such chunk, or the speaker was finished.
         """
+        if self._end is not None:
+            raise UserError("this speaker was finished; make another one for another sound")
+        return self._heard(_checked(chunk))
+
+    def _heard(self, chunk: np.ndarray) -> Frame | None:
         self._samples += len(chunk)
-        self._sound = np.concatenate([self._sound, np.asarray(chunk, np.float32)])
+        self._sound = np.concatenate([self._sound, chunk])
         count = (len(self._sound) - WINDOW) // HOP + 1
         if count <= 0:
             return None
@@ -93,8 +103,10 @@ class Speaker:
 
     def finish(self) -> Frame | None:
         """The last frames, as if silence followed; then the speaker can be fed no more."""
+        if self._end is not None:
+            return None
         self._end = max(1, round(self._samples / RATE * self._track.fps))
-        return self.feed(np.zeros(round(LOOK_AHEAD * RATE) + RATE // 10, np.float32))
+        return self._heard(np.zeros(round(LOOK_AHEAD * RATE) + RATE // 10, np.float32))
 
     def frames(self, chunks: Iterable[np.ndarray]) -> Iterator[Frame]:
         """Batches of frames for all chunks of a sound, in order, the last ones included."""
@@ -157,3 +169,16 @@ class Speaker:
             self._texture.translation[place].float(), self._track.intrinsics(),
             self._track.width, self._track.height,
         )  # fmt: skip
+
+
+def _checked(chunk: np.ndarray) -> np.ndarray:
+    """A chunk as float32; `UserError` for other types, channels or units."""
+    given = np.asarray(chunk)
+    if given.ndim != 1 or (given.dtype.kind != "f" and given.size):
+        raise UserError(
+            f"a chunk is {given.dtype} of shape {list(given.shape)[:4]}, expected floats of [n] in "
+            "-1..1 at 16 kHz; divide 16-bit numbers by 32768, and average channels"
+        )
+    if not (np.abs(given) <= _LOUDEST).all():
+        raise UserError("a chunk has samples that are not in -1..1; divide 16-bit ones by 32768")
+    return given.astype(np.float32)

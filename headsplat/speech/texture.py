@@ -65,8 +65,12 @@ def usable_runs(track: Track) -> list[np.ndarray]:
     breaks = (np.diff(track.ids[rows]) != 1) | (np.rad2deg(turn) > CUT_TURN * usual)
     breaks |= shift > CUT_SHIFT * usual
     runs = np.split(rows, np.flatnonzero(breaks) + 1)
-    least = round((STRETCH + FADE) * track.fps)
-    return [run for run in runs if len(run) >= least]
+    return [run for run in runs if len(run) >= sum(_sizes(track.fps))]
+
+
+def _sizes(fps: float) -> tuple[int, int]:
+    """Frames of a stretch, and of the fade after it; at least one, at any frame rate."""
+    return max(1, round(STRETCH * fps)), max(1, round(FADE * fps))
 
 
 def play_clip(
@@ -90,7 +94,7 @@ def play_clip(
     Returns:
         The motion; None for a clip with less than ten usable seconds.
     """
-    length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
+    length, fade = _sizes(track.fps)
     starts = _candidates(track, length + fade)
     if not starts:
         return None
@@ -118,7 +122,7 @@ def loop_clip(track: Track, seconds: float) -> Texture | None:
     Returns:
         The motion; None for a clip with less than ten usable seconds.
     """
-    length, fade = round(STRETCH * track.fps), round(FADE * track.fps)
+    length, fade = _sizes(track.fps)
     starts = _candidates(track, length + fade)
     if not starts:
         return None

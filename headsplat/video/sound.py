@@ -11,7 +11,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, one_line
 from headsplat.video.container import main_video, open_media, packets
 from headsplat.video.decode import decode_packet, is_end
 from headsplat.video.scan import PacketLog
@@ -51,7 +51,13 @@ def read_sound(
     for number in range(count):
         with open_media(path, sound=True) as file:
             stream = sound_tracks(file, path)[number]
-            sound = _read(file, stream, pieces, seconds, mono_rate)
+            try:
+                sound = _read(file, stream, pieces, seconds, mono_rate)
+            except av.error.FFmpegError as error:
+                # Of the resampler: some numbers of channels without a layout, absurd rates.
+                log.warning("%s: sound of %d channels at %d Hz cannot be converted (%s)",
+                            path, stream.channels, stream.rate, one_line(error))  # fmt: skip
+                sound = None
         if sound is not None:
             return sound
     log.warning("%s: its sound is empty or cannot be decoded, so the clip has none", path)

@@ -1,6 +1,7 @@
 """Audio2Face-3D's folder as a voice: windows, geometry, solve, ARKit's conventions, refusals."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from scipy.optimize import minimize
@@ -239,7 +240,8 @@ INFO, BS = "network_info.json", "bs_skin.npz"
         (edit(BS, "poseNames", value=np.array(["neutral", "smirk"])), "'smirk' is none"),
         (edit("model_data.npz", "shapes_mean_skin", value=None), "'shapes_mean_skin' is missing"),
         (edit("bs_skin_config.json", "blendshape_params", "numPoses", value=3), "expected 52"),
-        (edit("bs_skin_config.json", "blendshape_params", "strengthSymmetry", value=-1), "below 0"),
+        (edit("bs_skin_config.json", "blendshape_params", "strengthSymmetry", value=-1), "too low"),
+        (edit("bs_skin_config.json", "blendshape_params", "templateBBSize", value=1e-300), "low"),
     ],
 )  # fmt: skip
 def test_other_folders_are_one_line(tmp_path, change, expected):
@@ -267,6 +269,35 @@ def test_other_networks_are_one_line(tmp_path):
         read_actor(folder)
     with pytest.raises(UserError, match=r"model_config\.json: "):
         read_actor(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ([7, 13, 3], "ONNX Runtime cannot run it"),
+        ([-1, 1, 10], r"its result has shape \[.*, 1, 10\]"),
+    ],
+)
+def test_networks_that_break_their_signature_are_one_line(tmp_path, shape, expected):
+    actor = read_actor(write_actor(tmp_path / "actor"))
+    model = onnx.load(actor.path / "network.onnx")
+    # The shape depends on the input, so that ONNX Runtime learns it only when it runs.
+    nodes = [
+        onnx.helper.make_node("ReduceSum", ["input"], ["sum"], keepdims=0),
+        onnx.helper.make_node("Mul", ["sum", "none"], ["zero"]),
+        onnx.helper.make_node("Cast", ["zero"], ["whole"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("Add", ["wanted", "whole"], ["shape"]),
+        onnx.helper.make_node("Reshape", ["input", "shape"], ["result"]),
+    ]
+    given = {"wanted": np.array(shape), "none": np.float32(0)}
+    initial = [onnx.numpy_helper.from_array(np.array(v), n) for n, v in given.items()]
+    output = onnx.helper.make_tensor_value_info("result", 1, ["a", "b", "c"])
+    graph = onnx.helper.make_graph(nodes, "actor", model.graph.input, [output], initial)
+    model.graph.CopyFrom(graph)
+    onnx.save(model, actor.path / "network.onnx")
+    with pytest.raises(UserError, match=expected) as caught:
+        skin_coefficients(actor, SOUND, Options(), None)
+    assert str(caught.value).isprintable()
 
 
 def test_other_heads_and_no_sound_are_one_line(tmp_path):

@@ -101,7 +101,7 @@ def control_group(folder: Path, limit: str) -> Path:
     ("mib", "state", "says", "of_library"),
     [
         (900, FAILS, "(control group: 900 MiB)", WARNING),
-        (3000, WARNING, "train_avatar, requests", OK),
+        (3000, WARNING, "speak_motion, requests", OK),
         ("max", OK, "", OK),
     ],
 )

@@ -53,6 +53,19 @@ def test_motion_is_constant_before_the_first_sample():
     assert len(turning([0.0]).resample(25).times) == 1
 
 
+@pytest.mark.parametrize("times", [[-2.0, -1.0], [0.0, 1e9], [0.0, 1e300]])
+def test_motions_of_no_or_endless_length_are_one_line(times):
+    with pytest.raises(UserError, match="the motion ends at .*; cut it") as caught:
+        turning(times).resample(25)
+    assert len(str(caught.value)) < 200
+
+
+def test_motions_beyond_all_numbers_are_one_line():
+    motion = turning([0.0, 1.0])
+    with pytest.raises(UserError, match="the motion is not finite"):
+        replace(motion, rotation=motion.rotation * 1e300).resample(25)
+
+
 def test_shapes_and_order_are_checked():
     motion = turning([0.0, 1.0])
     with pytest.raises(ValueError, match=r"rotation: expected shape \[2 3 3\]"):

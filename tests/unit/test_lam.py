@@ -239,6 +239,7 @@ def change(*keys, value):
         (change("metadata", "fps", value=0), "'fps' is 0, expected 1 to 240"),
         (change("metadata", "fps", value="30"), "'fps' is '30', expected"),
         (change("frames", value=[]), "has no frames"),
+        (change("frames", value=[0] * 240_001), "has 240001 frames, 240000 are the most"),
         (change("frames", 2, value=7), "frame 2: 'weights' are not 52 numbers"),
         (change("frames", 2, "weights", value=[0] * 51), "frame 2: 'weights' are not 52"),
         (change("frames", 2, "weights", 5, value=None), "frame 2: a weight is None, no number"),

@@ -1,6 +1,7 @@
 """The table of motions: what a line may say, and what ends in one line."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -146,13 +147,18 @@ def test_bad_speech_is_one_line(folder, row, expected):
 def test_one_sound_without_a_row(folder):
     motions = read(folder, HEADER)
     asked = {"subject": "anna", "sound": "voice.wav", "voice": "auto", "transcript": None}
-    assert add_spoken(motions, ["anna"], asked | {"sound": None}) is None
-    assert add_spoken(motions, ["anna"], asked) == ("anna", "voice")
+    subjects = NamedRows(Path("subjects.tsv"))
+    subjects["anna"] = None
+    subjects.refuse("ben", "subjects.tsv line 3: the video is not there")
+    assert add_spoken(motions, subjects, asked | {"sound": None}) is None
+    assert add_spoken(motions, subjects, asked) == ("anna", "voice")
     assert motions["voice"].file == "voice.wav"
     with pytest.raises(UserError, match="speak.subject 'eve': no such subject; one of anna"):
-        add_spoken(motions, ["anna"], asked | {"subject": "eve"})
+        add_spoken(motions, subjects, asked | {"subject": "eve"})
+    with pytest.raises(UserError, match="speak.subject 'ben': subjects.tsv line 3: the video"):
+        add_spoken(motions, subjects, asked | {"subject": "ben"})
     with pytest.raises(UserError, match="section speak: the file 'no.wav' of 'no' is not there"):
-        add_spoken(motions, ["anna"], asked | {"sound": "no.wav"})
+        add_spoken(motions, subjects, asked | {"sound": "no.wav"})
 
 
 def test_three_columns_are_enough(folder):

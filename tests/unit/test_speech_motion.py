@@ -191,6 +191,36 @@ def test_all_frames_of_a_sound_in_chunks(voice):
     assert np.concatenate([batch.id for batch in batches]).tolist() == list(range(1, 51))
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        np.zeros(9, np.int16), np.zeros((9, 2), np.float32), np.full(9, np.nan), np.full(9, 900.0),
+        b"x", None,
+    ],
+)  # fmt: skip
+def test_chunks_of_another_kind_are_one_line(voice, chunk):
+    speaker = Speaker(voice.subject, voice.clip.track, voice.voice)
+    with pytest.raises(UserError, match="a chunk .* 16.bit"):
+        speaker.feed(chunk)
+
+
+def test_a_finished_speaker_says_no_more(voice):
+    speaker = Speaker(voice.subject, voice.clip.track, voice.voice)
+    assert speaker.feed(np.zeros(0)) is None
+    assert speaker.finish().id.tolist() == [1]
+    assert speaker.finish() is None
+    with pytest.raises(UserError, match="this speaker was finished"):
+        speaker.feed(voice.words)
+
+
+@pytest.mark.parametrize("fps", [0.1, 1.0, 3.0])
+def test_any_frame_rate_can_be_played(voice, fps):
+    track = replace(voice.clip.track, fps=fps)
+    motion = speech_motion(voice.words, voice.subject, track, None)
+    assert len(motion.times) == max(1, round(len(voice.words) / RATE * fps))
+    assert loop_clip(track, 60.0) is not None
+
+
 def test_closures_reach_the_closed_lips(voice):
     times = np.arange(50) / 25
     values, closed = np.ones((50, 2)), np.array([0.0, 0.5])
@@ -240,6 +270,7 @@ def test_without_a_voice_and_phones_the_mouth_opens_with_loudness(voice, caplog)
         ("\u0431\u044b\u0442\u044c \u0438\u043b\u0438 \u043d\u0435", "not in the Latin alphabet"),
         ("12 34", "holds no words"),
         (b"\xff\xfe\x00", "cannot be read as text"),
+        (b"a " * (1 << 20), "larger than the 1 MiB that it may have"),
     ],
 )
 def test_transcripts_that_cannot_be_aligned(tmp_path: Path, text, message):

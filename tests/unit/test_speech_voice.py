@@ -110,6 +110,28 @@ def test_too_little_speech_is_refused_and_a_little_is_named(clip, tmp_path, capl
     assert "20 s at least" in caplog.text
 
 
+def test_a_still_face_has_a_voice_that_does_not_move_it(clip, tmp_path, caplog):
+    _, sound, head = clip.files(tmp_path)
+    still = {n: np.repeat(getattr(clip.track, n)[:1], len(clip.track), 0) for n in ("exp", "jaw")}
+    write_track(tmp_path / "still.npz", replace(clip.track, **still))
+    report = tmp_path / "v.json"
+    learn_voice(tmp_path / "still.npz", sound, head, tmp_path / "v.npz", report, PLAIN)
+    assert read_json(report)["personal"]["corr_opening"] == 0
+    assert read_json(report)["lag_s"] is None
+    assert "hardly predicts its lips" in caplog.text
+
+
+def test_few_frames_and_impossible_codes_are_one_line(clip, tmp_path):
+    speech = Speech(heard(clip.samples, tmp_path))
+    few = replace(clip.track[np.arange(24)], fps=1.0)
+    with pytest.raises(UserError, match="the clip has 24 frames with sound, a voice needs 100"):
+        prepare(few, speech, clip.head)
+    with pytest.raises(UserError, match="codes are far beyond any face"):
+        prepare(replace(clip.track, exp=clip.track.exp * 1e20), speech, clip.head)
+    with pytest.raises(UserError, match="--gain nan: must be between"):
+        learn_voice(*(tmp_path / "x",) * 5, VoiceOptions(float("nan")))
+
+
 def test_a_sound_that_does_not_fit_the_lips_is_named(clip, tmp_path, caplog):
     track, sound, head = clip.files(tmp_path)
     rng = np.random.default_rng(1)
@@ -153,6 +175,8 @@ def test_a_voice_of_another_head_is_refused(clip, learned):
         ("centers", np.zeros((5, 7), np.float32)),
         ("weights", np.zeros((3, 2), np.float32)),
         ("mean", np.full(30, np.nan, np.float32)),
+        ("mean", np.full(33, 1e300)),
+        ("closed", np.full(33, 3e38, np.float32)),
         ("gain", np.array("x")),
         ("levels", np.zeros((3, 40), np.int32)),
         ("format", np.int32(9)),

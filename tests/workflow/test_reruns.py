@@ -170,7 +170,7 @@ def statement(source: str) -> str:
         ("headsplat/speech/visemes.py", SPEAK),
         ("headsplat/evaluate/pairs.py", EVALUATE),
         ("headsplat/evaluate/report/charts.py", REPORT),
-        ("headsplat/runtime/files.py", EVERYTHING),
+        ("headsplat/runtime/files.py", EVERYTHING | {"render_builtin_speech": 1}),
         ("workflow_scripts/train_avatar.py", TRAIN),
         ("workflow_scripts/overlay_track.py", {"overlay_track": 1}),
     ],

@@ -246,7 +246,7 @@ def voice_of(
 
 
 def add_spoken(
-    motions: NamedRows[Motion], subjects: Collection[str], asked: Mapping[str, Any]
+    motions: NamedRows[Motion], subjects: NamedRows[Subject], asked: Mapping[str, Any]
 ) -> tuple[str, str] | None:
     """Add the motion of the configuration's section `speak`, which needs no row.
 
@@ -259,6 +259,8 @@ def add_spoken(
     subject, sound = asked["subject"], asked["sound"]
     if sound is None:
         return None
+    if subject in subjects.refused:
+        raise UserError(f"speak.subject '{subject}': {subjects.refused[subject]}")
     if subject not in subjects:
         known = ", ".join(list(subjects)[:8])
         raise UserError(f"speak.subject '{shown(str(subject))}': no such subject; one of {known}")

@@ -14,14 +14,15 @@ from headsplat.runtime.files import read_json
 _FIX = "make the file again"
 _MAY_LACK = "TongueOut"
 _RATES = (1, 240)  # frames a second, lowest and highest
+_MOST_FRAMES = 240_000  # two hours at 30 a second
 
 
 def read_lam_table(path: Path) -> LiveLinkTable:
     """Read and check the table; a column `TongueOut` may be missing and is then 0.
 
     Raises:
-        UserError: unreadable, no frames, a coefficient is missing, unknown, duplicate or no number
-            from 0 to 1, or there is no frame rate.
+        UserError: unreadable, no frames or too many, a coefficient is missing, unknown, duplicate
+            or no number from 0 to 1, or there is no frame rate.
     """
     content = read_json(path, _FIX)
     if not isinstance(content, dict) or not isinstance(content.get("metadata"), dict):
@@ -35,6 +36,10 @@ def read_lam_table(path: Path) -> LiveLinkTable:
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames:
         raise UserError(f"{path}: has no frames; {_FIX}")
+    if len(frames) > _MOST_FRAMES:
+        raise UserError(
+            f"{path}: has {len(frames)} frames, {_MOST_FRAMES} are the most; cut it into parts"
+        )
     values = np.array([_row(frame, len(names), k, path) for k, frame in enumerate(frames)])
     check_range(values, names, path)
     columns = {_MAY_LACK: np.zeros(len(values))} | dict(zip(names, values.T, strict=True))

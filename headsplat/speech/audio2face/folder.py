@@ -26,6 +26,7 @@ _PARAMETERS = (
 )  # fmt: skip
 _STRENGTHS = ("strengthL1regularization", "strengthL2regularization", "strengthTemporalSmoothing",
               "strengthSymmetry")  # fmt: skip
+_SMALLEST = 1e-3  # size of a head
 _TEMPLATE = 54.7  # size of the head that the strengths are for, if the file does not say
 
 
@@ -206,8 +207,8 @@ def _poses(path: Path, shapes: Mapping[str, np.ndarray], neutral: np.ndarray, fl
     size = _number({"templateBBSize": _TEMPLATE} | own, "templateBBSize", file)
     diagonal = float(np.linalg.norm(np.ptp(neutral.astype(np.float64), axis=0)))
     active = flags["bsSolveActivePoses"] != 0
-    if min(strengths) < 0 or size <= 0 or diagonal == 0 or not active.any():
-        raise UserError(f"{file}: a strength or size is below 0, or no pose is active; {_FIX}")
+    if min(strengths) < 0 or size < _SMALLEST or diagonal == 0 or not active.any():
+        raise UserError(f"{file}: a strength or size is too low, or no pose is active; {_FIX}")
     return Poses(
         names, active, deltas, strengths, (diagonal / size) ** 2,
         _pairs(flags["bsSolveCancelPoses"], active), _pairs(flags["bsSolveSymmetryPoses"], active),

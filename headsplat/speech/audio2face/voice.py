@@ -9,7 +9,12 @@ from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.live_link import LiveLinkTable
 from headsplat.formats.arkit.names import BLENDSHAPES
-from headsplat.networks.onnx_session import batch_limit, check_signature, open_session
+from headsplat.networks.onnx_session import (
+    batch_limit,
+    check_signature,
+    open_session,
+    run_session,
+)
 from headsplat.options import check_ranges, option
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.progress import progress
@@ -79,16 +84,21 @@ def skin_coefficients(
     padded[net.offset : net.offset + len(heard)] = heard
     padded *= actor.parameters["input_strength"]
     windows = np.lib.stride_tricks.sliding_window_view(padded, net.buffer)
-    batch = int(min(_BATCH, batch_limit(session)))
+    batch = int(max(1, min(_BATCH, batch_limit(session))))
     parts = []
     for first in progress(range(0, count, batch), -(-count // batch), "Audio2Face"):
         chosen = windows[starts[first : first + batch], None].astype(kind)
         mood = np.repeat(emotion[None, None].astype(kind), len(chosen), 0)
-        (result,) = session.run(["result"], {"input": chosen, "emotion": mood})
+        (result,) = run_session(session, path, ["result"], {"input": chosen, "emotion": mood})
+        if result.shape != (len(chosen), 1, net.result):
+            raise UserError(
+                f"{path}: its result has shape {list(result.shape)[:4]}, expected "
+                f"{[len(chosen), 1, net.result]}; give the original file"
+            )
         parts.append(result[:, 0, : net.skin].astype(np.float32))
     found = np.concatenate(parts)
-    if found.shape != (count, net.skin) or not np.isfinite(found).all():
-        raise UserError(f"{path}: its result is not finite or too short; give the original file")
+    if not np.isfinite(found).all():
+        raise UserError(f"{path}: its result is not finite; give the original file")
     return found
 
 
