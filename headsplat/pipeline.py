@@ -29,10 +29,12 @@ from headsplat.drive.kinds import (
     RELATIVE,
     MotionOptions,
 )
+from headsplat.drive.look import PASTE, ClipFiles, Look
 from headsplat.evaluate import run as evaluate
 from headsplat.evaluate.split import split_frames
 from headsplat.frames.table import read_frames
 from headsplat.heads.packed import packed_head
+from headsplat.masks.clean_plate import make_clean_plate
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parse import parse_chunk
@@ -72,7 +74,7 @@ class _Clip:
         self.track, self.identity = folder / "track" / "track.npz", folder / "identity.npy"
         self.cut = folder / "neck_cut.npz"
         self.verdict = folder / "track" / "refinement.json"
-        self.evaluation = folder / "evaluation.npz"
+        self.evaluation, self.plate = folder / "evaluation.npz", folder / "clean_plate.png"
 
     def chunks(self, stage: str, count: int, suffix: str = ".zip") -> list[Path]:
         return [self.folder / stage / f"{chunk:03d}{suffix}" for chunk in range(count)]
@@ -240,13 +242,16 @@ def drive_avatar(
     voice: str = AUTO,
     voice_file: Path | str | None = None,
     transcript: Path | str | None = None,
+    background: str = AUTO,
+    body: str = AUTO,
+    clip: Path | str | None = None,
 ) -> None:
     """Render a video of an avatar driven by a motion; a repeated call resumes.
 
     Args:
         avatar: folder of the trained avatar.
         motion: file of the motion.
-        out: mp4 to write.
+        out: video to write: `.mp4`, or with an alpha channel `.mov`, `.webm` or `.png.zip`.
         kind: format of the motion: "track" (`track.npz` of another clip), "arkit" (table of Live
             Link Face) or "diffposetalk" (`.npz`).
         head_motion: "relative" applies head turns relative to the mean poses, "absolute" as
@@ -266,6 +271,11 @@ def drive_avatar(
         voice_file: the voice's file or folder; by default the `voice.npz` that the workflow wrote
             beside the avatar.
         transcript: text file with the words of the sound.
+        background: "white", "#rrggbb", "own" (the clip's without the person), "transparent" or an
+            image file; "auto" is white in an mp4 and transparent in other formats.
+        body: "head", "torso" (the avatar's own) or "paste" (the head is laid over the clip's
+            images); "auto" is the torso where the avatar has one.
+        clip: folder of the avatar's clip, for the background "own" and for "paste".
 
     Raises:
         UserError: files cannot be read or do not belong together, an option does not apply, or the
@@ -286,6 +296,8 @@ def drive_avatar(
         raise UserError(f"{kind} motions have no voice; leave voice and transcript out")
     require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
+    look = Look(str(background), body)
+    files = _look_files(look.resolved(out), clip)
     head = packed_head(model, read_metadata(model))
     options = MotionOptions(
         head_motion, blinks, face, amplitude,
@@ -294,9 +306,20 @@ def drive_avatar(
     )  # fmt: skip
     drive.drive_avatar(
         model, head, model / TRACK_FILE, _file(Path(motion)), kind, options,
-        None if audio is None else Path(audio), scratch, out, _version(),
+        None if audio is None else Path(audio), scratch, out, _version(), look, files,
     )  # fmt: skip
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _look_files(look: Look, folder: Path | str | None) -> ClipFiles:
+    """Files of a clip that a look needs; makes the clean plate."""
+    if not look.needs_plate or folder is None:
+        return ClipFiles()
+    clip = _Clip(Path(folder))
+    images = [clip.zips(name) for name in ("frames", "alpha")]
+    _step("clean plate", [clip.plate], make_clean_plate, *images, clip.plate)
+    parsing = clip.zips("parsing") if look.body == PASTE else ()
+    return ClipFiles(clip.plate, *images, parsing)
 
 
 def _split(clip: _Clip) -> None:

@@ -11,6 +11,8 @@ from types import FrameType
 
 from headsplat.drive.face_options import add_face_arguments
 from headsplat.drive.kinds import AUTO, HEAD_MOTIONS, KINDS, RELATIVE
+from headsplat.drive.look import Look
+from headsplat.options import add_arguments, given, schema_of
 from headsplat.runtime.errors import shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
@@ -138,10 +140,13 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     drive = command(
-        "drive", _drive, "Play a motion on an avatar, as an mp4.",
+        "drive", _drive, "Play a motion on an avatar, as a video.",
         "results/anna/avatar --motion speech.npz --kind diffposetalk --audio speech.wav -o out.mp4",
         "results/anna/avatar --motion phone.csv --kind arkit -o out.mp4",
         "results/anna/avatar --motion hello.wav --kind speech -o out.mp4",
+        "results/anna/avatar --motion hello.wav --kind speech -o out.webm",
+        "results/anna/avatar --motion hello.wav --kind speech --body paste --clip work/anna "
+        "-o out.mp4",
     )  # fmt: skip
     drive.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
     drive.add_argument("--motion", type=Path, required=True, help="the motion's file")
@@ -159,7 +164,13 @@ def _parser() -> argparse.ArgumentParser:
     drive.add_argument(
         "--audio", type=Path, help="sound that starts with the motion; speech has its own"
     )
-    drive.add_argument("-o", "--out", type=Path, required=True, help=".mp4 to write")
+    add_arguments(drive, schema_of(Look))
+    drive.add_argument(
+        "--clip", type=Path, help="the avatar's clip, work/<subject>, for own and paste"
+    )
+    drive.add_argument(
+        "-o", "--out", type=Path, required=True, help=".mp4, .mov, .webm or .png.zip to write"
+    )
 
     models = command(
         "models", _models, "Fetch the files of the default detection and matting models.",
@@ -219,7 +230,7 @@ def _drive(args: argparse.Namespace) -> None:
         args.avatar, args.motion, args.kind, args.out, head_motion=args.head_motion,
         audio=args.audio, face=args.face, amplitude=args.amplitude, neutral=args.neutral,
         subject_neutral=args.subject_neutral, voice=args.voice, voice_file=args.voice_file,
-        transcript=args.transcript,
+        transcript=args.transcript, clip=args.clip, **given(args, schema_of(Look)),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, publish_folder
 from headsplat.runtime.progress import progress
 from headsplat.track import Track
+from headsplat.video.formats import suffix_of
 
 _VIDEO, _IMAGE = ".mp4", ".png"
 
@@ -61,8 +62,7 @@ def drive(folder: Path, motion: Path, kind: str, out: Path, **options: Any) -> N
     Raises:
         UserError: files that cannot be used or do not belong together; nothing was written.
     """
-    if out.suffix != _VIDEO:
-        raise UserError(f"{out}: not the name of an {_VIDEO}; give one")
+    suffix_of(out)  # before PyTorch is loaded
     headsplat.drive_avatar(folder, motion, out, kind, **options)
 
 

@@ -26,6 +26,7 @@ class Motion:
         condition: (N, C) exp | jaw 6D | eyes 12 | eyelids 2 in the layout of the avatar's head.
         rotation: (N, 3, 3) head to OpenCV camera.
         translation: (N, 3) meters.
+        trunk: (N, 3, 4) the driver's trunk to their head (`Track.trunk`), or None if unknown.
 
     Raises:
         ValueError: shapes that do not match, or no samples.
@@ -35,12 +36,15 @@ class Motion:
     condition: Tensor
     rotation: Tensor
     translation: Tensor
+    trunk: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = check_shape(self.times, "N", "times")["N"]
         check_shape(self.condition, f"{count} C", "condition")
         check_shape(self.rotation, f"{count} 3 3", "rotation")
         check_shape(self.translation, f"{count} 3", "translation")
+        if self.trunk is not None:
+            check_shape(self.trunk, f"{count} 3 4", "trunk")
         if count == 0 or (self.times.diff() <= 0).any():
             raise ValueError("times: expected one or more, increasing")
 
@@ -79,7 +83,12 @@ class Motion:
         translation = torch.lerp(self.translation[left], self.translation[right], share)
         for values in (between.vector, rotation, translation):
             require_finite(values, "the motion")
-        return Motion(times, between.vector, rotation, translation)
+        trunk = self.trunk
+        if trunk is not None:
+            turn, shift = trunk[..., :3], trunk[..., 3]
+            turn = slerp(turn[left], turn[right], share)
+            trunk = torch.cat([turn, torch.lerp(shift[left], shift[right], share)[..., None]], -1)
+        return Motion(times, between.vector, rotation, translation, trunk)
 
 
 def require_finite(values: Tensor, what: str) -> None:

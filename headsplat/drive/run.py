@@ -1,31 +1,36 @@
-"""The stage `drive_avatar`: render an avatar driven by a motion to mp4, with optional sound.
+"""The stage `drive_avatar`: render an avatar driven by a motion to a video, with optional sound.
 
 Rendering a minute of video takes minutes without a GPU. The video is therefore rendered in parts,
 kept in scratch until they are joined. A stopped run resumes after the last complete part.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from headsplat.avatar import WHITE
+from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar
-from headsplat.avatar_video import BATCH, exact_rate, required_sound, write_images
+from headsplat.avatar_video import exact_rate, required_sound
+from headsplat.drive.draw import Drawer, DrivenFrames
 from headsplat.drive.face_options import changed, require_fitting
-from headsplat.drive.kinds import KINDS, MotionOptions
+from headsplat.drive.kinds import AUTO, KINDS, STILL, MotionOptions
+from headsplat.drive.look import HEAD, PASTE, TORSO, ClipFiles, Look
 from headsplat.drive.motion import Motion
-from headsplat.drive.subject import DrivenSubject
+from headsplat.drive.paste_plan import plan_paste
+from headsplat.drive.subject import NECK_JOINT, DrivenSubject
+from headsplat.drive.trunk_motion import carried_trunk, following_trunk
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
-from headsplat.render import FrameRenderer
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import read_track
 from headsplat.video.encode import VideoWriter
+from headsplat.video.formats import FORMATS, PNG_ZIP, suffix_of
 from headsplat.video.join import join_videos
 from headsplat.video.parts import VideoParts
+from headsplat.video.png_zip import PngZipWriter
 
 
 def read_motion(path: Path, kind: str, subject: DrivenSubject, options: MotionOptions) -> Motion:
@@ -50,6 +55,8 @@ def drive_avatar(
     scratch_root: Path,
     out: Path,
     code: str,
+    look: Look,
+    clip: ClipFiles,
 ) -> None:
     """Render a video of an avatar driven by a motion, at the frame rate of the avatar's clip.
 
@@ -60,46 +67,113 @@ def drive_avatar(
         motion_path: file of the motion.
         kind: a key of `headsplat.drive.kinds.KINDS`.
         options: of the motion.
-        audio: file with sound that starts with the motion, or None.
+        audio: file with sound that starts with the motion, or None; a zip of images has none.
         scratch_root: folder of resumable state.
-        out: mp4 to write.
+        out: video to write; its suffix is one of `headsplat.video.formats.FORMATS`.
         code: version of the code, part of the key.
+        look: background and body.
+        clip: files of the avatar's clip that the look needs.
 
     Raises:
         UserError: files that cannot be read or do not belong together, an option that does not
-            apply to the kind, or audio without sound.
+            apply to the kind, the avatar or the format, or audio without sound.
     """
+    suffix, look = suffix_of(out), look.resolved(out)
+    clip.require(look)
     head = HeadModel.load(head_path)
     track = read_track(track_path, head)
     if len(track) == 0:
         raise UserError(f"{track_path}: has no frames; track the clip again")
     avatar = load_avatar(avatar_folder, head, serving_device("auto"))
+    look = _with_body(look, avatar, avatar_folder)
     subject = DrivenSubject.from_track(
         str(track_path), head, avatar.shape, track, avatar.deformation.code_limit
     )
     motion = read_motion(motion_path, kind, subject, options).resample(track.fps)
-    condition = subject.limits.clamp_codes(motion.condition)
-    codes = [v.float() for v in (condition, motion.rotation, motion.translation)]
-    size = track.width, track.height
-    renderer = FrameRenderer(avatar, BATCH, *size, track.intrinsics(), torch.tensor(WHITE))
-    count = len(condition)
-    sound = None if audio is None else required_sound(audio, count / track.fps)
-    log.info("%d frames, %.1f s, codes of %d numbers", count, count / track.fps, condition.shape[1])
+    follow = KINDS[kind].face and options.head_motion != STILL
+    frames = driven_frames(avatar, subject, motion, look, follow)
+    count = len(frames.condition)
+    given = FORMATS[suffix]
+    wanted = audio if given.sound is not None else None
+    sound = None if wanted is None else required_sound(wanted, count / track.fps)
+    log.info("%d frames, %.1f s, body: %s", count, count / track.fps, look.body)
     rate = exact_rate(track.fps)
-    given = [path for path in (options.voice_file, options.transcript) if path is not None]
-    paths = [avatar_folder, head_path, track_path, motion_path, *given]
+    named = [options.voice_file, options.transcript, look.image or None]
+    files = [Path(path) for path in named if path is not None]
+    if look.needs_plate:
+        files.append(clip.plate)
+    if look.body == PASTE:
+        files += [*clip.frames, *clip.alpha, *clip.parsing]
+    paths = [avatar_folder, head_path, track_path, motion_path, *files]
     inputs = [file for path in paths for file in _files(path)]
     # The sound is added when the parts are joined, so another sound needs no new rendering.
     values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
-    scratch = Scratch(scratch_root, state_key(inputs, {"kind": kind, **values}, code))
+    values |= {"kind": kind, "format": suffix, "background": look.background, "body": look.body}
+    size = track.width, track.height
+    drawing = Drawer(avatar, track, frames, look, clip, given.alpha, not follow)
+    with drawing as drawer:
+        scratch = Scratch(scratch_root, state_key(inputs, values, code))
 
-    def draw(rows: slice, path: Path) -> None:
-        with VideoWriter(path, *size, rate) as writer:
-            write_images(writer, renderer, *(value[rows] for value in codes))
+        def draw(rows: slice, path: Path) -> None:
+            zipped = suffix == PNG_ZIP
+            opened = (
+                PngZipWriter(path, rows.start + 1) if zipped else VideoWriter(path, *size, rate)
+            )
+            with opened as writer:
+                for images in drawer.images(rows):
+                    for image in images:
+                        writer.write(image)
 
-    (videos,) = VideoParts(scratch.folder).complete(count, draw)
-    join_videos(videos, out, rate, sound)
+        parts = VideoParts(scratch.folder, video=Path(suffix).suffix or suffix)
+        (videos,) = parts.complete(count, draw)
+        join_videos(videos, out, rate, sound)
     scratch.clear()
+
+
+def driven_frames(
+    avatar: Avatar, subject: DrivenSubject, motion: Motion, look: Look, follow: bool
+) -> DrivenFrames:
+    """Codes and poses of each frame of a video, within the subject's limits.
+
+    Args:
+        avatar: the avatar.
+        subject: who is driven.
+        motion: at the frame rate of the subject's clip.
+        look: with a body other than `auto`.
+        follow: with paste, whether the motion's head turns are shown.
+    """
+    track = subject.track
+    condition = subject.limits.clamp_codes(motion.condition).float()
+    exp = torch.zeros(1, subject.expressions, dtype=torch.float64)
+    pivot = subject.joint(NECK_JOINT, exp)[0]
+    if look.body == PASTE:
+        plan = plan_paste(track, motion, follow, pivot)
+        trunk = None if plan.trunk is None else plan.trunk.float()
+        poses = plan.rotation.float(), plan.translation.float()
+        return DrivenFrames(condition, *poses, trunk, track.ids[plan.rows])
+    own = track.trunk()
+    trunk = None
+    if own is not None or avatar.torso is not None:
+        if motion.trunk is not None:
+            trunk = carried_trunk(motion.trunk, own, pivot)
+        else:
+            trunk = following_trunk(
+                motion.rotation, motion.translation, subject.limits.rotation, own, pivot, track.fps
+            )
+        trunk = trunk.float()
+    return DrivenFrames(condition, motion.rotation.float(), motion.translation.float(), trunk)
+
+
+def _with_body(look: Look, avatar: Avatar, folder: Path) -> Look:
+    """The look with the body that `auto` stands for; `UserError` for one that the avatar lacks."""
+    if look.body == AUTO:
+        return replace(look, body=HEAD if avatar.torso is None else TORSO)
+    if look.body == TORSO and avatar.torso is None:
+        raise UserError(
+            f"{folder}: has no torso for body {TORSO}; train it with train.body {TORSO}, or choose "
+            f"{HEAD} or {PASTE}"
+        )
+    return look
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from headsplat.drive.face_clip import FaceClip
-from headsplat.drive.kinds import MotionOptions
+from headsplat.drive.kinds import STILL, MotionOptions
 from headsplat.drive.motion import Motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.drive.transfer import transfer_face
@@ -40,4 +40,7 @@ def read_track_motion(path: Path, subject: DrivenSubject, options: MotionOptions
         *track.poses(torch.float64), options.head_motion
     )
     codes = transfer_face(clip, subject.clip, options)
-    return Motion(clip.times, codes, rotation[order], translation[order])
+    # Under a still head, a trunk that moves as the driver's would sway alone.
+    trunk = None if options.head_motion == STILL else track.trunk()
+    trunk = None if trunk is None else trunk[order].double()
+    return Motion(clip.times, codes, rotation[order], translation[order], trunk)

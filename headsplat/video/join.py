@@ -1,16 +1,17 @@
-"""Lossless concatenation of mp4 files: remuxes video packets and encodes one sound track."""
+"""Lossless concatenation of videos: remuxes video packets and encodes one sound track."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from av.packet import Packet
 
 from headsplat.runtime.files import publish
 from headsplat.video.container import open_media
-from headsplat.video.encode import MP4_OPTIONS, SoundTrack
+from headsplat.video.encode import SoundTrack, open_output
+from headsplat.video.formats import FORMATS, PNG_ZIP, suffix_of
+from headsplat.video.png_zip import join_png_zips
 
 
 def join_videos(
@@ -19,22 +20,26 @@ def join_videos(
     fps: Fraction | int,
     audio: tuple[np.ndarray, int] | None = None,
 ) -> None:
-    """Concatenate videos of `VideoWriter` into one mp4; equal parts give equal bytes.
+    """Concatenate videos of `VideoWriter` into one; equal parts give equal bytes.
 
     Args:
-        parts: mp4 files without sound, of one image size, in order; all but the last of one length.
-        out: mp4 to write.
+        parts: videos without sound, of one format and image size, in order; all but the last of one
+            length.
+        out: video to write, of the same format.
         fps: their frame rate, exact.
-        audio: sound that starts with the first image, as in `VideoWriter`.
+        audio: sound that starts with the first image, as in `VideoWriter`; a zip has none.
     """
-    tick = 1 / Fraction(fps)
-    with publish(out) as temporary, av.open(
-        f"file:{temporary}", "w", format="mp4", options=MP4_OPTIONS
-    ) as video:  # fmt: skip
+    if suffix_of(out) == PNG_ZIP:
+        join_png_zips(parts, out)
+        return
+    tick, kind = 1 / Fraction(fps), FORMATS[suffix_of(out)]
+    with publish(out) as temporary, open_output(temporary, kind) as video:
         with open_media(parts[0]) as part:
-            stream = video.add_stream_from_template(part.streams.video[0])
+            given = part.streams.video[0]
+            stream = video.add_stream_from_template(given)
+            stream.metadata.update(given.metadata if kind.alpha else {})  # alpha_mode of WebM
         stream.time_base = tick
-        sound = None if audio is None else SoundTrack(*audio)
+        sound = None if audio is None else SoundTrack(*audio, kind.sound)
         if sound is not None:
             sound.open(video)
         count, delay = 0, None

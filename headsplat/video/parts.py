@@ -20,10 +20,11 @@ class VideoParts:
     Args:
         folder: folder of the parts.
         beside: suffixes of further files per part, such as its frames' metrics.
+        video: suffix of the parts.
     """
 
-    def __init__(self, folder: Path, *beside: str) -> None:
-        self._folder, self._suffixes = folder, (".mp4", *beside)
+    def __init__(self, folder: Path, *beside: str, video: str = ".mp4") -> None:
+        self._folder, self._suffixes = folder, (video, *beside)
 
     def complete(self, frames: int, make: Callable[..., None]) -> tuple[list[Path], ...]:
         """Make the missing and damaged parts, and return all of them.

@@ -108,6 +108,19 @@ def motion_flags(wildcards):
     return arguments(motion.flags() if motion else {})
 
 
+def look_flags(wildcards):
+    """Params function: background and body of the video. Depends on the motion's row and the preset."""
+    look, _ = look_of(wildcards)
+    return arguments({"background": look.background, "body": look.body} if look else {})
+
+
+def clip_flags(wildcards, input):
+    """Params function: the files of the subject's clip among the inputs."""
+    zips = {name: input.get(name) for name in ("frames", "alpha", "parsing") if input.get(name)}
+    lists = [word for name, files in zips.items() for word in (f"--{name}", *files)]
+    return [*argument("plate", input.get("plate")), *lists]
+
+
 def voice_flags(wildcards):
     """Params function: the motion's voice, its options, and the columns that it applies. Depends on the
     row, the preset, and the assets that are there."""

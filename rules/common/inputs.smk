@@ -174,6 +174,33 @@ def motion_of(wildcards):
         return None, REFUSALS.file(refusals.VIDEO, f"{wildcards.subject}.{wildcards.motion}", str(error))
 
 
+def look_of(wildcards):
+    """(look, None) of a driven video; or (None, input that makes the job fail)."""
+    motion, refusal = motion_of(wildcards)
+    if refusal:
+        return None, refusal
+    video = f"{wildcards.motion}.{getattr(wildcards, 'format', 'mp4')}"
+    try:
+        return motion.look(settings(wildcards.subject, "drive"), video), None
+    except UserError as error:
+        name = f"{wildcards.subject}.{video}"
+        return None, REFUSALS.file(refusals.VIDEO, name, f"{wildcards.motion}: {error}")
+
+
+def look_files(wildcards):
+    """Input function: files of the subject's clip, and an image, that the video's look needs."""
+    look, refusal = look_of(wildcards)
+    if refusal:
+        return {"refused": refusal}
+    folder = f"work/{wildcards.subject}"
+    files = {"plate": f"{folder}/clean_plate.png"} if look.needs_plate else {}
+    if look.image:
+        files["image"] = user_file(look.image, wildcards.subject)
+    if look.body == PASTE:
+        files |= {name: chunks((name, "zip"))(wildcards) for name in ("frames", "alpha", "parsing")}
+    return files
+
+
 def motion_file(column):
     """Input function: the file in a column of the motion's row, if there is one."""
 

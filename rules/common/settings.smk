@@ -1,4 +1,5 @@
 # Settings: the configuration and the tables, as all rules use them.
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,13 @@ from headsplat_workflow.assets.needs import Assets, as_flags
 from headsplat_workflow.codehash import code_version, read_sources
 from headsplat_workflow.run_report import RunReport
 from headsplat_workflow.user_files import content_of, folders_in
+from headsplat.drive.look import PASTE
 from headsplat.formats.registry import ALPHA, PARSING
 from headsplat.heads.registry import HEADS
 from headsplat.runtime import gpu, process, storage, watchdog_launcher
 from headsplat.runtime.errors import UserError, shown
 from headsplat.speech.voices import VOICES
+from headsplat.video.formats import FORMATS
 
 read_sources(Path(".snakemake/headsplat/sources.json"))
 set_scripts(ROOT / "workflow_scripts")
@@ -96,6 +99,10 @@ PARSING_MADE = subjects_where(lambda subject: PARSING not in subject.brings)
 PARSING_IMPORTED = subjects_where(lambda subject: PARSING in subject.brings)
 TRAINED = subjects_where(lambda subject: not subject.avatar)
 NOT_TRAINED = subjects_where(lambda subject: subject.avatar)
+
+
+# Suffixes of driven videos with an alpha channel.
+ALPHA_FORMATS = "|".join(re.escape(name[1:]) for name, kind in FORMATS.items() if kind.alpha)
 
 
 wildcard_constraints:

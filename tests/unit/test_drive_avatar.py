@@ -9,7 +9,9 @@ import pytest
 
 import drive_avatar as script
 from headsplat.avatar_files import load_avatar
-from headsplat.drive import run
+from headsplat.drive import draw, run
+from headsplat.frames.images import encode_png, open_image
+from headsplat.frames.packs import FrameStore
 from headsplat.heads.model import HeadModel
 from headsplat.render import FrameRenderer
 from headsplat.runtime.errors import UserError
@@ -99,7 +101,7 @@ def test_batches_do_not_change_the_video(ball, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FrameRenderer, "frames", noted)
     drive(ball, tmp_path / "a.mp4", ball.track, "track")
-    monkeypatch.setattr(run, "BATCH", 5)
+    monkeypatch.setattr(draw, "BATCH", 5)
     drive(ball, tmp_path / "b.mp4", ball.track, "track")
     assert sizes == [8, 4, 5, 5, 2]
     np.testing.assert_allclose(
@@ -237,3 +239,61 @@ def test_another_motion_starts_over_and_another_sound_does_not(doll, tmp_path, m
     assert not drawn
     drive(doll, out, motion, "diffposetalk", "--blinks", "no")
     assert len(drawn) == 4
+
+
+def test_backgrounds(ball, tmp_path):
+    rows = np.zeros((20, 30, 3), np.uint8)
+    rows[:, 15:] = 250
+    (tmp_path / "room.png").write_bytes(encode_png(rows))
+    asked = [f"--background={tmp_path / 'room.png'}"]
+    video = drive(ball, tmp_path / "a.mp4", ball.track, "track", *asked)
+    assert video[:, 1:4, 1:4].max() < 12
+    assert video[:, 1:4, -4:-1].min() > 238
+    blue = drive(ball, tmp_path / "b.mp4", ball.track, "track", "--background=#2040ff")
+    assert np.abs(blue[:, 1:4, 1:4].astype(int) - (0x20, 0x40, 0xFF)).max() < 12
+    white = drive(ball, tmp_path / "c.mp4", ball.track, "track")
+    seen = np.abs(blue.astype(int) - (0x20, 0x40, 0xFF)).max(-1) > 60
+    assert 0.1 < seen.mean() < 0.9
+    assert np.abs(white.astype(int) - blue)[:, :5, :5].max() > 100
+
+
+def test_alpha_over_white_is_the_video_on_white(ball, tmp_path):
+    drive(ball, tmp_path / "a.mp4", ball.track, "track", "--background=white")
+    white = random_images(tmp_path / "a.mp4") / 255
+    out = tmp_path / "a.png.zip"
+    script.main([
+        *ball.arguments(), "--motion", str(ball.track), "--kind", "track", "--scratch",
+        str(tmp_path / "s"), "--out", str(out),
+    ])  # fmt: skip
+    with FrameStore([out]) as store:
+        assert store.ids == list(range(1, 13))
+        for frame_id in store.ids:
+            (tmp_path / "1.png").write_bytes(store.read(frame_id))
+            with open_image(tmp_path / "1.png") as image:
+                pixels = np.array(image) / 255
+            cover = pixels[..., 3:]
+            over = pixels[..., :3] * cover + 1 - cover
+            assert np.abs(over - white[frame_id - 1]).mean() < 0.03
+            assert cover[:3, :3].max() == 0
+            assert cover.max() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("--background=take.csv", "take.csv: cannot be read as an image"),
+        ("--background=nowhere.png", "nowhere.png: cannot be read as an image"),
+        ("--background=#12", "background '#12': use auto, white"),
+        ("--background=transparent", "has no alpha channel; ask for .mov, .webm, .png.zip"),
+        ("--background=own", "whose folder is not given"),
+        ("--body=torso", "has no torso for body torso; train it with train.body torso"),
+        ("--body=paste", "the subject's clip"),
+    ],
+)
+def test_looks_that_cannot_be_shown_are_one_line(ball, tmp_path, monkeypatch, asked, expected):
+    monkeypatch.chdir(tmp_path)
+    write_table(Path("take.csv"), [{}])
+    with pytest.raises(UserError, match=expected) as error:
+        drive(ball, Path("out.mp4"), ball.track, "track", asked)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["take.csv"]

@@ -10,6 +10,7 @@ from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.sections import defaults
 
 from headsplat.drive.kinds import MotionOptions
+from headsplat.drive.look import Look
 from headsplat.runtime.errors import UserError
 
 HEADER = "name\tkind\tfile\taudio\thead_motion\tblinks\n"
@@ -69,6 +70,41 @@ def test_options_of_the_face(folder):
     assert motions["bob"].flags()["neutral"] == "7,12,13,14"
     assert motions["out"].options == MotionOptions(face="absolute")
     assert motions["phone"].options == MotionOptions()
+
+
+LOOK = "name\tkind\tfile\tbackground\tbody\n"
+
+
+def test_a_rows_look_stands_in_place_of_the_sections(folder):
+    (folder / "room.png").touch()
+    motions = read(
+        folder,
+        LOOK + "a\ttrack\tbob\nb\ttrack\tbob\t#00ff00\tpaste\nc\ttrack\tbob\troom.png\t\n"
+        "d\ttrack\tbob\ttransparent\thead\n",
+    )
+    section = {"background": "own", "body": "torso"}
+    assert motions["a"].look(section, "a.mp4") == Look("own", "torso")
+    assert motions["b"].look(section, "b.mp4") == Look("#00ff00", "paste")
+    assert motions["c"].look(section, "c.mov") == Look("room.png", "torso")
+    assert motions["d"].look(section, "d.webm") == Look("transparent", "head")
+    with pytest.raises(UserError, match="transparent: .mp4 has no alpha channel"):
+        motions["d"].look(section, "d.mp4")
+    with pytest.raises(UserError, match="the background 'gone.png' of 'a' is not there"):
+        motions["a"].look({"background": "gone.png", "body": "auto"}, "a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ("#12\t", "line 2: background '#12': use auto"),
+        ("gone.png\t", "line 2: the background 'gone.png' of 'a' is not there"),
+        ("\tlegs", "line 2: body 'legs': use one of auto, head, torso, paste"),
+    ],
+)
+def test_a_look_that_cannot_be_shown_refuses_its_row(folder, cells, expected):
+    motions = read(folder, LOOK + f"a\ttrack\tbob\t{cells}\nb\ttrack\tbob\n")
+    assert expected in motions.refused["a"]
+    assert list(motions) == ["b"]
 
 
 SPEECH = "name\tkind\tfile\taudio\tvoice\ttranscript\n"

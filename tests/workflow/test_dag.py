@@ -43,7 +43,8 @@ RULES = read_rules()
 SCRIPTS = {name: name for name in RULES} | {
     f"import_{part}_chunk": "import_chunk" for part in ("frames", "alpha", "parsing")
 }
-WILDCARDS = ("chunk", "head", "motion", "pose")
+SCRIPTS["drive_with_alpha"] = "drive_avatar"
+WILDCARDS = ("chunk", "head", "motion", "pose", "format")
 CHORES = ("assets_check", "fetch_assets", "plan", "status", "doctor")
 
 

@@ -145,6 +145,21 @@ def test_diffposetalk_codes_drive_a_flame_avatar(driven: Checkout) -> None:
     assert "clamped" in (driven.folder / "logs/doll/drive_avatar/talk.log").read_text()
 
 
+def test_clips_are_read_only_for_looks_that_need_them(checkout: Checkout) -> None:
+    table = checkout.folder / "config/motions.tsv"
+    table.write_text(
+        "name\tkind\tfile\tbackground\tbody\n"
+        "plain\ttrack\tdemo\nlaid\ttrack\tdemo\t\tpaste\nown\ttrack\tdemo\town\n"
+    )
+    made = {name: checkout.planned(f"results/demo/driven/{name}.webm") for name in (
+        "plain", "laid", "own",
+    )}  # fmt: skip
+    assert {name: jobs.get("clean_plate", 0) for name, jobs in made.items()} == {
+        "plain": 0, "laid": 1, "own": 1,
+    }  # fmt: skip
+    assert all(jobs["drive_with_alpha"] == 1 for jobs in made.values())
+
+
 @pytest.mark.parametrize(
     ("table", "target", "expected"),
     [
@@ -153,6 +168,16 @@ def test_diffposetalk_codes_drive_a_flame_avatar(driven: Checkout) -> None:
         (HEADER + "self\ttrack\tnobody\n", "self", "motions.tsv line 2: the file 'nobody'"),
         (HEADER + "talk\tdiffposetalk\tSnakefile\n", "talk", "must end in .npz for diffposetalk"),
         (HEADER + "talk\tdiffposetalk\ta.npz\n", "talk", "whose head is flame; this one's is"),
+        (
+            "name\tkind\tfile\tbackground\nself\ttrack\tdemo\ttransparent\n",
+            "self",
+            "self: background transparent: .mp4 has no alpha channel; ask for .mov, .webm",
+        ),
+        (
+            "name\tkind\tfile\tbackground\nself\ttrack\tdemo\tgone.png\n",
+            "self",
+            "motions.tsv line 2: the background 'gone.png' of 'self' is not there",
+        ),
     ],
 )
 def test_invalid_motions_end_in_one_line(

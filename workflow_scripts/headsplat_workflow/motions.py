@@ -17,12 +17,17 @@ from headsplat_workflow.user_files import file_problem
 from headsplat.drive.face_options import COLUMNS as FACE_COLUMNS
 from headsplat.drive.face_options import frame_numbers, frame_text, require_fitting
 from headsplat.drive.kinds import AMPLITUDES, AUTO, FACES, HEAD_MOTIONS, KINDS, MotionOptions
+from headsplat.drive.look import Look
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 from headsplat.speech.voices import PERSONAL, VOICES, chosen_voice, own_options
+from headsplat.video.formats import FORMATS
 
 COLUMNS = ("name", "kind", "file")
-OPTIONAL_COLUMNS = ("audio", "head_motion", "blinks", *FACE_COLUMNS, "voice", "transcript")
+LOOK_COLUMNS = ("background", "body")
+OPTIONAL_COLUMNS = (
+    "audio", "head_motion", "blinks", *FACE_COLUMNS, "voice", "transcript", *LOOK_COLUMNS,
+)  # fmt: skip
 YES, NO = "yes", "no"
 # Kind of the file that the stage `speak_motion` makes of a sound.
 SPOKEN = "motion"
@@ -41,6 +46,8 @@ class Motion:
         file: the motion; of a subject its track, which the workflow makes; of speech the sound.
         audio: sound or video file, or ""; of speech the sound itself by default.
         options: of the motion.
+        background: in place of the section `drive`'s, or "".
+        body: likewise.
     """
 
     name: str
@@ -48,6 +55,8 @@ class Motion:
     file: str
     audio: str = ""
     options: MotionOptions = field(default_factory=MotionOptions)
+    background: str = ""
+    body: str = ""
 
     @property
     def speech(self) -> bool:
@@ -77,6 +86,22 @@ class Motion:
             "audio": self.audio,
         }
 
+    def look(self, settings: Mapping[str, Any], video: str) -> Look:
+        """What a video shows, as `Look.resolved` returns it.
+
+        Args:
+            settings: the section `drive`.
+            video: its file.
+
+        Raises:
+            UserError: it cannot be shown in this format, or the background's image is not there.
+        """
+        asked = {name: getattr(self, name) or settings[name] for name in LOOK_COLUMNS}
+        look = Look(**asked).resolved(video)
+        if look.image and (trouble := file_problem(look.image)):
+            raise UserError(f"the background '{shown(look.image)}' of '{self.name}' {trouble}")
+        return look
+
     def voice_flags(self, voice: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Flags of `speak_motion.py`.
 
@@ -102,7 +127,8 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
             `head_motion` (of `HEAD_MOTIONS`, empty for the first) and `blinks` (yes or no, empty
             for yes; only of kinds that lack blinks) are optional columns. So are `face` (of
             `FACES`, empty for the first), `amplitude` (of `AMPLITUDES`, likewise), `neutral` and
-            `subject_neutral` (numbers of frames); and `voice` and `transcript` (only of speech).
+            `subject_neutral` (numbers of frames); `voice` and `transcript` (only of speech); and
+            `background` and `body`, in place of the options in the section `drive`.
             `file` of a `track` may be the name of a subject, of `speech` `builtin`. Lines that
             start with '#' are comments.
         subjects: names of the subjects.
@@ -144,7 +170,15 @@ def _motion(row: Mapping[str, str], where: str, subjects: Collection[str]) -> Mo
         if row[column] and (trouble := file_problem(row[column])):
             raise UserError(f"{where}: the {column} '{shown(row[column])}' of '{name}' {trouble}")
     audio = row["audio"] or (file if KINDS[kind].speech else "")
-    return Motion(name, kind, file, audio, _options(row, where, subjects))
+    made = Motion(
+        name, kind, file, audio, _options(row, where, subjects), row["background"], row["body"]
+    )
+    try:
+        # The last format can show everything.
+        made.look({"background": AUTO, "body": AUTO}, f"{name}{list(FORMATS)[-1]}")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return made
 
 
 def _options(row: Mapping[str, str], where: str, subjects: Collection[str]) -> MotionOptions:

@@ -9,12 +9,15 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from headsplat.video.formats import FORMATS
+
 FOLDER, RULE = "work/.refused", "refuse"
 # Pattern of the rule's wildcard, e.g. `subject-anna`, `motion-talk`, `video-anna.talk`.
 NAME = r"(subject|motion|video)-[A-Za-z0-9_.-]+"
 SUBJECT, MOTION, VIDEO = "subject", "motion", "video"
 _OF_SUBJECT = re.compile(r"(?:\./)?(?:work|results)/([^/]+)(?:/.*)?")
-_OF_MOTION = re.compile(r"(?:\./)?results/[^/]+/driven/([^/]+)\.mp4")
+_SUFFIXES = "|".join(map(re.escape, FORMATS))
+_OF_MOTION = re.compile(rf"(?:\./)?results/[^/]+/driven/([^/]+?)(?:{_SUFFIXES})")
 
 
 class Refusals(dict[str, str]):

@@ -6,6 +6,7 @@ from typing import Any
 
 from headsplat.detect.options import CropOptions, DetectOptions
 from headsplat.drive.kinds import AUTO
+from headsplat.drive.look import Look
 from headsplat.evaluate.split import SplitOptions
 from headsplat.formats.registry import ImportSettings
 from headsplat.masks.matting_models import MatteOptions
@@ -111,6 +112,7 @@ SECTIONS = {
     "train": Section("Training", all_options),
     "voice": Section("The voice that is learned from the clip", _of(VoiceOptions)),
     "speech": Section("Networks that speak", voice_options),
+    "drive": Section("Background and body of driven videos", _of(Look)),
 }
 # Options outside the sections.
 SUBJECTS = {

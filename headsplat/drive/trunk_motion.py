@@ -1,0 +1,104 @@
+"""The trunk's pose below a driven head: a driver's carried over, or a steady one that follows.
+
+Poses map the resting trunk into the head's frame, as `Track.trunk` does; float64.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from headsplat.drive.limits import mean_rotation
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+
+# Share of a head turn that the trunk takes on, and the standard deviations of the smoothing in
+# time: the trunk turns more slowly than it is shifted.
+FOLLOWS, TURN_SECONDS, SHIFT_SECONDS = 0.25, 0.5, 0.2
+# Largest turn (radians) and stretch (meters) of the neck in a driven video.
+MOST_TURN, MOST_SHIFT = 0.7, 0.03
+
+
+def carried_trunk(trunk: Tensor, own: Tensor | None, pivot: Tensor) -> Tensor:
+    """The driver's trunk under the subject's head, relative to how both hold themselves.
+
+    Args:
+        trunk: (N, 3, 4) of the driver.
+        own: (M, 3, 4) of the subject's clip, or None for a stiff neck.
+        pivot: (3,) the subject's neck joint, meters.
+
+    Returns:
+        (N, 3, 4). A subject that is driven by its own track gets its own trunk.
+    """
+    turn, shift = _about(trunk, pivot)
+    if own is None:
+        rest_turn, rest_shift = torch.eye(3).to(pivot), torch.zeros(3).to(pivot)
+    else:
+        turns, shifts = _about(own, pivot)
+        rest_turn, rest_shift = mean_rotation(turns), shifts.median(0).values
+    turn = turn @ mean_rotation(turn).T @ rest_turn
+    shift = shift - shift.median(0).values + rest_shift
+    return _bounded(turn, shift, pivot)
+
+
+def following_trunk(
+    rotation: Tensor,
+    translation: Tensor,
+    base: Tensor,
+    own: Tensor | None,
+    pivot: Tensor,
+    fps: float,
+) -> Tensor:
+    """A trunk that stands in the clip's mean pose and follows the head, damped.
+
+    Args:
+        rotation: (N, 3, 3) head to camera.
+        translation: (N, 3) meters.
+        base: (3, 3) mean head pose of the subject's clip.
+        own: (M, 3, 4) trunk of the subject's clip, or None for a stiff neck.
+        pivot: (3,) the subject's neck joint, meters.
+        fps: frames a second.
+
+    Returns:
+        (N, 3, 4).
+    """
+    turns = axis_angle_from_matrix(base.T @ rotation)
+    turns = FOLLOWS * _smooth(turns, TURN_SECONDS * fps)
+    held = base @ matrix_from_axis_angle(turns)
+    neck = rotation @ pivot + translation
+    neck = _smooth(neck, SHIFT_SECONDS * fps)
+    turn = rotation.mT @ held
+    shift = (rotation.mT @ (neck - translation)[..., None])[..., 0] - pivot
+    if own is not None:
+        turns, shifts = _about(own, pivot)
+        rest = mean_rotation(turns)
+        shift = shift + turn @ shifts.median(0).values
+        turn = turn @ rest
+    return _bounded(turn, shift, pivot)
+
+
+def _about(trunk: Tensor, pivot: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns (N, 3, 3), and shifts (N, 3) of the pivot."""
+    turn = trunk[..., :3].to(pivot)
+    return turn, turn @ pivot + trunk[..., 3].to(pivot) - pivot
+
+
+def _bounded(turn: Tensor, shift: Tensor, pivot: Tensor) -> Tensor:
+    """The pose of turns about the pivot and shifts of it, within what a neck allows."""
+    vector = axis_angle_from_matrix(turn)
+    angle = vector.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    beyond = angle[..., None] > MOST_TURN
+    turn = torch.where(beyond, matrix_from_axis_angle(vector * (MOST_TURN / angle)), turn)
+    length = shift.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    shift = shift * (MOST_SHIFT / length).clamp_max(1)
+    return torch.cat([turn, (pivot + shift - turn @ pivot)[..., None]], -1)
+
+
+def _smooth(values: Tensor, deviation: float) -> Tensor:
+    """(N, 3) smoothed in time by a Gaussian; the ends are repeated."""
+    reach = max(1, math.ceil(3 * deviation))
+    offset = torch.arange(-reach, reach + 1, dtype=values.dtype)
+    kernel = torch.exp(-0.5 * (offset / max(deviation, 1e-6)).square())
+    kernel = (kernel / kernel.sum()).expand(1, 1, -1)
+    padded = F.pad(values.T[:, None], (reach, reach), mode="replicate")
+    return F.conv1d(padded, kernel)[:, 0].T

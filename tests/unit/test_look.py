@@ -1,0 +1,65 @@
+"""Background and body of driven videos as text from users."""
+
+import pytest
+
+from headsplat.drive.look import ClipFiles, Look
+from headsplat.runtime.errors import UserError
+from headsplat.video.formats import suffix_of
+
+
+@pytest.mark.parametrize(
+    ("look", "out", "background"),
+    [
+        (Look(), "a.mp4", "white"),
+        (Look(), "a.b.MOV", "transparent"),
+        (Look(), "a.png.zip", "transparent"),
+        (Look(body="paste"), "a.mp4", "auto"),
+        (Look("own"), "a.webm", "own"),
+        (Look("transparent", "paste"), "a.webm", "transparent"),
+    ],
+)
+def test_auto_depends_on_the_format(look, out, background):
+    assert look.resolved(out).background == background
+
+
+def test_colors_and_files_are_told_apart():
+    assert Look("#0080fF").color == (0, 128 / 255, 1)
+    assert Look("white").color == (1, 1, 1)
+    assert (Look("room.png").image, Look("room.png").color) == ("room.png", None)
+    assert [Look(text).image for text in ("auto", "own", "transparent", "#000000")] == [""] * 4
+    assert [Look(b, c).needs_plate for b, c in (("own", "head"), ("auto", "paste"))] == [True] * 2
+    assert not Look("room.png", "torso").needs_plate
+
+
+@pytest.mark.parametrize(
+    ("look", "out", "expected"),
+    [
+        (Look("transparent"), "a.mp4", r"\.mp4 has no alpha channel; ask for \.mov, \.webm"),
+        (Look("#12345"), "a.mp4", "background '#12345': use auto, white"),
+        (Look("#" + "\n" * 9), "a.mp4", "background '#"),
+        (Look("#١٢٣٤٥٦"), "a.mp4", "use auto, white"),
+        (Look(""), "a.mp4", "background '': use"),
+        (Look("a\0b"), "a.mp4", "background 'a"),
+        (Look(body="legs"), "a.mp4", "body 'legs': use one of auto, head, torso, paste"),
+        (Look(), "a.gif", r"a\.gif: cannot be written as a video; end its name in \.mp4"),
+        (Look(), ".mp4", "cannot be written as a video"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(look, out, expected):
+    with pytest.raises(UserError, match=expected) as error:
+        look.resolved(out)
+    assert "\n" not in str(error.value)
+
+
+def test_files_of_the_clip_are_required():
+    with pytest.raises(UserError, match="whose folder is not given"):
+        ClipFiles().require(Look("own"))
+    with pytest.raises(UserError, match="body paste needs the subject's clip"):
+        ClipFiles("plate.png", ["a"], ["b"]).require(Look(body="paste"))
+    ClipFiles().require(Look("#000000"))
+
+
+def test_suffixes():
+    assert [suffix_of(f"x/{n}") for n in ("a.mp4", "a.png.zip")] == [".mp4", ".png.zip"]
+    with pytest.raises(UserError, match="cannot be written"):
+        suffix_of("a.zip")
