@@ -17,6 +17,7 @@ import torch
 from headsplat.frames.images import decode_image
 from headsplat.frames.packs import FrameStore, require_same_ids
 from headsplat.heads.model import HeadModel
+from headsplat.masks.nearest import filled_from_nearest
 from headsplat.masks.neck_cut import split_person
 from headsplat.masks.projected_head import HEAD, HeadProjector
 from headsplat.masks.trunk_view import TrunkView
@@ -67,13 +68,18 @@ class SteadyCut:
         """Read and check.
 
         Raises:
-            UserError: a missing array, or one of another shape, or numbers that are not finite.
+            UserError: a missing array, or one of another shape or type, or not of finite numbers.
         """
         arrays = read_npz(path, tuple(_ARRAYS))
         distance, hair = arrays["distance"], arrays["hair"]
-        good = all(arrays[name].ndim == count for name, count in _ARRAYS.items())
+        good = all(
+            arrays[name].ndim == count
+            and arrays[name].dtype.kind in "fiu"
+            and np.isfinite(arrays[name]).all()
+            for name, count in _ARRAYS.items()
+        )
         good = good and distance.shape == hair.shape and distance.shape[0] == distance.shape[1]
-        if not (good and np.isfinite(distance).all() and np.isfinite(arrays["size"]).all()):
+        if not (good and arrays["size"] > 0):
             raise UserError(f"{path}: is not a cut; delete it, and the same command makes it again")
         return cls(distance, hair, int(arrays["reference"]), float(arrays["size"]))
 
@@ -99,7 +105,7 @@ def decide_cut(
     projector, view = HeadProjector(model, track), TrunkView(model, track)
     with FrameStore(frames) as images, FrameStore(alpha) as mattes:
         ids = require_same_ids({"frames": images.ids, "alpha": mattes.ids})
-        known = np.array([frame for frame in ids if frame in set(projector.ids)])
+        known = np.intersect1d(ids, projector.ids)
         if not len(known):
             raise UserError(f"{track}: has none of the clip's frames; track the clip again")
         chosen = np.unique(np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(int))
@@ -154,12 +160,18 @@ def soft_side(distance: np.ndarray, size: float) -> np.ndarray:
 
 
 def _line(votes: np.ndarray, size: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the line, and where hair may cover clothes."""
+    """The cut's `distance` and `hair`, each (S, S).
+
+    Args:
+        votes: (S, S, 3) number of frames that show a place as no hair, as clothes, and as hair.
+        size: of the head in pixels of the view.
+        count: frames that voted.
+    """
     blurred = cv2.GaussianBlur(votes, (0, 0), max(VOTE_BLUR * size, 0.5))
     seen, clothes, hair = np.moveaxis(blurred, -1, 0)
     known = seen > min(LEAST_VOTES, 0.5 * count)
     share = np.where(known, clothes / np.maximum(seen, 1e-6), 0)
-    share = _filled(share.astype(np.float32), known)
+    share = filled_from_nearest(share.astype(np.float32), known)
     inside = _whole(cv2.GaussianBlur(share, (0, 0), SMOOTH * size) > MAJORITY)
     inner, outer = (cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in (
         inside, ~inside))  # fmt: skip
@@ -169,18 +181,6 @@ def _line(votes: np.ndarray, size: float, count: int) -> tuple[np.ndarray, np.nd
     grown = 2 * round(0.04 * size) + 1
     may = cv2.dilate(may, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
     return distance, np.where(distance > -0.05 * size, may, 0).astype(np.uint8)
-
-
-def _filled(share: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Each unknown place with the share of the nearest known one."""
-    if known.all() or not known.any():
-        return share
-    _, label = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    at = np.zeros(label.max() + 1, np.float32)
-    at[label[known]] = share[known]
-    return at[label]
 
 
 def _whole(clothes: np.ndarray) -> np.ndarray:

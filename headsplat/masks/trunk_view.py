@@ -130,7 +130,7 @@ class TrunkView:
             )
             places = interpolate(face, bary, self._faces, self._painted).numpy()
             for place, covered in zip(places, (face >= 0).numpy(), strict=True):
-                place = _extended(place, covered)
+                place = filled_from_nearest(place, covered)
                 yield cv2.remap(planes, place - 0.5, None, cv2.INTER_LINEAR,
                                 borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
 
@@ -142,15 +142,3 @@ def _grid_faces() -> np.ndarray:
     lower = first + NODES
     upper = np.stack([first, lower, first + 1], -1)
     return np.concatenate([upper, np.stack([first + 1, lower, lower + 1], -1)]).reshape(-1, 3)
-
-
-def _extended(places: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Places (H, W, 2), each pixel beyond the grid with that of the nearest one within."""
-    if covered.all() or not covered.any():
-        return places
-    _, label = cv2.distanceTransformWithLabels(
-        (~covered).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    at = np.zeros((label.max() + 1, 2), np.float32)
-    at[label[covered]] = places[covered]
-    return at[label]

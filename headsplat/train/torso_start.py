@@ -15,6 +15,7 @@ from torch import Tensor
 from headsplat.camera import project
 from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.bust import Bust
+from headsplat.masks.nearest import nearest_index
 from headsplat.rotations import quaternion_from_matrix
 from headsplat.runtime.errors import UserError
 from headsplat.train.dataset import PersonReader, ResidentImages, StreamedImages
@@ -191,13 +192,7 @@ def _depth(
     there = (face[0] >= 0).numpy()
     if not there.any():
         return np.full(size, float(shift[2]), np.float32), _towards(turn, size)
-    _, label = cv2.distanceTransformWithLabels(
-        (~there).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    # A label names the nearest pixel inside of the silhouette.
-    source = np.zeros(label.max() + 1, np.int64)
-    source[label[there]] = np.flatnonzero(there)
-    pixel = source[label]
+    pixel = nearest_index(there)
     return depth.ravel()[pixel], normal[hit].numpy().reshape(-1, 3)[pixel]
 
 
