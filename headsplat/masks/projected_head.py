@@ -1,24 +1,21 @@
 """Projection of the tracked head mesh into frames: part labels, skin, lower rim, and lips."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from headsplat.camera import project, vector_from_matrix
+from headsplat.camera import project
+from headsplat.gaussians.deform.codes import posed_vertices
 from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.rotations import matrix_from_6d
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.files import read_npz
+from headsplat.track import read_track
 
 NOTHING, HEAD, NECK = 0, 1, 2
-_TRACK_ARRAYS = (
-    "ids", "shape", "exp", "jaw", "eyes", "eyelids", "R", "t", "K", "img_size", "head_name",
-)  # fmt: skip
 _BATCH = 16
 
 
@@ -49,22 +46,13 @@ class HeadProjector:
         track: `track.npz`.
 
     Raises:
-        UserError: the track was made with another head, or lacks an array.
+        UserError: the track was made with another head, or is damaged.
     """
 
     def __init__(self, head: HeadModel, track: Path) -> None:
-        arrays = read_npz(track, _TRACK_ARRAYS)
-        if str(arrays["head_name"]) != head.name:
-            raise UserError(
-                f"{track}: was made with the head '{arrays['head_name']}', not '{head.name}'; "
-                "track the clip again"
-            )
-        self.ids: list[int] = arrays["ids"].tolist()
-        self.height, self.width = (int(n) for n in arrays["img_size"])
-        names = set(_TRACK_ARRAYS) - {"ids", "img_size", "head_name"}
-        self._track = {name: torch.from_numpy(arrays[name]) for name in names}
-        self._trunk = _trunk(arrays)
-        self._intrinsics = vector_from_matrix(self._track["K"])
+        self._track = read_track(track, head)
+        self.ids: list[int] = self._track.ids.tolist()
+        self.height, self.width = self._track.height, self._track.width
         self._geometry = HeadGeometry(head)
         self._boundary = head.regions["boundary"]
         self._lips = head.regions["lips"]
@@ -87,7 +75,7 @@ class HeadProjector:
             raise UserError(f"the track lacks frames {missing[:10]}; track the clip again")
         width, height = round(self.width * scale), round(self.height * scale)
         for first in range(0, len(ids), _BATCH):
-            rows = torch.tensor([row[frame] for frame in ids[first : first + _BATCH]])
+            rows = np.array([row[frame] for frame in ids[first : first + _BATCH]])
             points = self._project(rows, scale)
             faces, _ = rasterize_triangles(
                 points, self._geometry.faces, width, height, cull_backfaces=True
@@ -104,23 +92,9 @@ class HeadProjector:
                     float(lips[:, 1].mean()),
                 )
 
-    def _project(self, rows: torch.Tensor, scale: float) -> torch.Tensor:
-        t = self._track
-        vertices = self._geometry.vertices(
-            t["shape"],
-            t["exp"][rows],
-            matrix_from_6d(t["jaw"][rows]),
-            matrix_from_6d(t["eyes"][rows].reshape(-1, 2, 6)),
-            t["eyelids"][rows],
-            trunk=None if self._trunk is None else self._trunk[rows],
+    def _project(self, rows: np.ndarray, scale: float) -> torch.Tensor:
+        frames = self._track[rows].frames()
+        vertices = posed_vertices(
+            self._geometry, self._track.identity(), frames.code.vector, trunk=frames.trunk
         )
-        return project(vertices, t["R"][rows], t["t"][rows], self._intrinsics * scale)
-
-
-def _trunk(arrays: Mapping[str, np.ndarray]) -> torch.Tensor | None:
-    """(N, 3, 4) trunk to head, or None of a track without a trunk."""
-    if "trunk_R" not in arrays or "trunk_t" not in arrays:
-        return None
-    back = torch.from_numpy(arrays["R"]).mT
-    moved = torch.from_numpy(arrays["trunk_t"] - arrays["t"])[..., None]
-    return torch.cat([back @ torch.from_numpy(arrays["trunk_R"]), back @ moved], -1).float()
+        return project(vertices, frames.rotation, frames.translation, frames.intrinsics * scale)

@@ -18,8 +18,9 @@ from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangle
 from headsplat.heads.bust import AROUND, bust
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
+from headsplat.masks.nearest import filled_from_nearest
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.files import read_npz
+from headsplat.track import read_track
 
 # Side of the frames that are looked at, pixels; the cut is a smooth line.
 WORKING_SIDE = 256
@@ -44,20 +45,22 @@ class TrunkView:
     """
 
     def __init__(self, head: HeadModel, track: Path, reference: int | None = None) -> None:
-        arrays = read_npz(track, ("ids", "shape", "R", "t", "K", "img_size"))
-        pose = ("trunk_R", "trunk_t") if "trunk_R" in arrays else ("R", "t")
-        self._turn, self._place = (np.asarray(arrays[name], np.float64) for name in pose)
-        self._row = {int(frame): row for row, frame in enumerate(arrays["ids"])}
+        found = read_track(track, head)
+        pose = found.R, found.t
+        if found.trunk_R is not None and found.trunk_t is not None:
+            pose = found.trunk_R, found.trunk_t
+        self._turn, self._place = (np.asarray(part, np.float64) for part in pose)
+        self._row = {int(frame): row for row, frame in enumerate(found.ids)}
         ids = list(self._row)
         if reference is not None and reference not in self._row:
             raise UserError(f"{track}: lacks frame {reference}; decide the cut again")
         self.reference = ids[self._middle()] if reference is None else reference
-        width = int(arrays["img_size"][1])
+        width = found.width
         self.scale = min(1.0, WORKING_SIDE / width)
         self._frame_side = round(width * self.scale)
-        self._camera = np.asarray(arrays["K"], np.float64)[:2] * self.scale
+        self._camera = np.asarray(found.K, np.float64)[:2] * self.scale
         self.side = round(self._frame_side * (1 + 2 * MARGIN))
-        neutral = HeadGeometry(head).shaped(torch.as_tensor(arrays["shape"])).numpy()
+        neutral = HeadGeometry(head).shaped(found.identity()).numpy()
         self._nodes = self._lift(bust(head, neutral).vertices.astype(np.float64))
         grid = np.linspace(0, self.side, NODES)
         across, down = np.meshgrid(grid, grid)

@@ -175,6 +175,7 @@ def test_a_damaged_cut_is_one_line(clip, tmp_path):
     good = {"distance": cut.distance, "hair": cut.hair, "reference": 1, "size": cut.size}
     for name, value in (
         ("distance", np.full_like(cut.distance, np.nan)), ("hair", cut.hair[:-1]), ("size", np.inf),
+        ("size", 0.0), ("distance", cut.distance.astype(str)), ("reference", "one"),
     ):  # fmt: skip
         write_npz(path, **{k: np.asarray(v) for k, v in (good | {name: value}).items()})
         with pytest.raises(UserError, match=r"neck_cut.npz: is not a cut") as caught:

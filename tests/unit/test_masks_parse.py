@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import parse_chunk as script
+from headsplat import track as tracks
+from headsplat.formats.importing.clip import make_track
 from headsplat.frames.images import decode_image, encode_jpeg, encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.heads.landmarks import MEDIAPIPE_GROUPS
@@ -87,21 +89,14 @@ def bust(rows: int = 60, columns: int = 60) -> HeadModel:
 
 
 def write_track(path: Path, frames: int, **changes) -> Path:
-    six = np.tile(np.float32([1, 0, 0, 0, 1, 0]), (frames, 1))
-    arrays = {
-        "ids": np.arange(1, frames + 1),
-        "shape": np.zeros(2, np.float32),
-        "exp": np.zeros((frames, 2), np.float32),
-        "jaw": six,
-        "eyes": np.hstack([six, six]),
-        "eyelids": np.zeros((frames, 2), np.float32),
-        "R": np.tile(np.diag([1, -1, -1]).astype(np.float32), (frames, 1, 1)),
-        "t": np.tile(np.float32([0, 0, DISTANCE]), (frames, 1)),
-        "K": np.array([[FOCAL, 0, 128], [0, FOCAL, 110], [0, 0, 1]], np.float32),
-        "img_size": np.array([SIZE, SIZE]),
-        "head_name": np.array("bust"),
-    }
-    write_npz(path, **(arrays | changes))
+    still = np.tile([1.0, 0, 0, 0, 1, 0], (frames, 1))
+    track = make_track(
+        bust(), np.arange(1, frames + 1), np.zeros(2), np.zeros((frames, 2)), still,
+        np.hstack([still, still]), np.zeros((frames, 2)),
+        np.tile(np.diag([1.0, -1, -1]), (frames, 1, 1)), np.tile([0, 0, DISTANCE], (frames, 1)),
+        np.array([[FOCAL, 0, 128], [0, FOCAL, 110], [0, 0, 1]]), (SIZE, SIZE),
+    )  # fmt: skip
+    tracks.write_track(path, replace(track, **changes))
     return path
 
 
@@ -327,8 +322,8 @@ def test_mismatched_inputs_end_in_one_line(tmp_path, mesh):
 
     write_track(files["track"], 2)
     refused(r"lacks frames \[3\]")
-    write_track(files["track"], 3, head_name=np.array("flame"))
-    refused("made with the head 'flame'")
+    write_track(files["track"], 3, head_name="flame")
+    refused("made with head model flame 1")
     write_track(files["track"], 3, img_size=np.array([128, 128]))
     refused("the cut is 384 pixels wide")
     write_track(files["track"], 3)
@@ -342,7 +337,7 @@ def test_mismatched_inputs_end_in_one_line(tmp_path, mesh):
             pack.add(k, encode_png(np.zeros((SIZE, SIZE), np.uint8)))
     refused(r"alpha\.zip: 1 frame ids without a partner: 2")
     replace(bust(), name="other").save(files["head"])
-    refused("head 'bust', not 'other'")
+    refused("head model bust 1, not other 1")
 
 
 def test_the_two_label_orders_agree_on_the_masks():
