@@ -12,6 +12,7 @@ from headsplat.avatar_files import TRACK_FILE
 from headsplat.avatar_video import render_video
 from headsplat.drive.kinds import RELATIVE, STILL
 from headsplat.drive.subject import DrivenSubject
+from headsplat.drive.trunk_motion import trunk_below
 from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
@@ -56,9 +57,12 @@ def say(
         read_speech(sound).samples, subject, track, learned, text, head_motion
     ).resample(track.fps)
     code = FrameCode(subject.limits.clamp_codes(motion.condition).float())
+    ids, size = np.arange(1, len(code.vector) + 1), (track.width, track.height)
+    trunk = None
+    if track.trunk_R is not None or avatar.torso is not None:
+        trunk = trunk_below(subject, motion.rotation, motion.translation)
     poses = motion.rotation.float(), motion.translation.float()
-    size = track.width, track.height
-    frames = Frame(np.arange(1, len(code.vector) + 1), code, *poses, track.intrinsics(), *size)
+    frames = Frame(ids, code, *poses, track.intrinsics(), *size, trunk)
     render_video(avatar, frames, Path(out), sound, track.fps, WHITE)
 
 

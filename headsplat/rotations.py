@@ -87,6 +87,15 @@ def matrix_from_quaternion(quaternion: Tensor) -> Tensor:
     return torch.stack(rows, -1).reshape(*quaternion.shape[:-1], 3, 3)
 
 
+def mean_rotation(matrices: Tensor, weights: Tensor | None = None) -> Tensor:
+    """(N, 3, 3) rotations with weights (N,) or all equal -> (3, 3), their chordal L2 mean."""
+    total = matrices.mean(0) if weights is None else (matrices * weights[:, None, None]).sum(0)
+    left, _, right = torch.linalg.svd(total)
+    sign = torch.ones_like(total[0])
+    sign[2] = torch.linalg.det(left @ right).sign()
+    return left @ (sign[:, None] * right)
+
+
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     """Rotations (..., 3, 3) by fractions (..., 1) of the way from `start` to `end`."""
     return start @ matrix_from_axis_angle(share * axis_angle_from_matrix(start.mT @ end))

@@ -14,7 +14,7 @@ from torch import Tensor
 from headsplat.drive.face_clip import FaceClip
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.motion import Motion
-from headsplat.drive.subject import NECK_JOINT, DrivenSubject
+from headsplat.drive.subject import DrivenSubject
 from headsplat.drive.transfer import transfer_face
 from headsplat.formats.arkit.lam_table import read_lam_table
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
@@ -81,7 +81,7 @@ def motion_from_table(
     lids = torch.stack([values["EyeBlinkLeft"], values["EyeBlinkRight"]], 1).clamp(0, 1)
     six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1)))
     code = FrameCode.pack(exp, six[:, 0], six[:, 1:].flatten(1), lids)
-    pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
+    pivot = subject.neck()
     turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
     times = torch.from_numpy(table.times)
     neutral = FrameCode.neutral(head).vector.double() if zero_is_neutral else None

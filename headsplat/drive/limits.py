@@ -11,20 +11,12 @@ from torch import Tensor
 
 from headsplat.drive.kinds import ABSOLUTE, STILL
 from headsplat.gaussians.deform.base import CODE_LIMIT
-from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle, mean_rotation
 from headsplat.runtime.logs import log
 from headsplat.track import Track
 
 # Margin of head turns beyond the clip's range about each axis, radians.
 TURN_LIMIT = np.deg2rad(5.0)
-
-
-def mean_rotation(rotation: Tensor) -> Tensor:
-    """(N, 3, 3) -> (3, 3), the chordal L2 mean of rotations."""
-    left, _, right = torch.linalg.svd(rotation.mean(0))
-    sign = torch.ones(3, dtype=rotation.dtype)
-    sign[2] = torch.linalg.det(left @ right).sign()
-    return left @ (sign[:, None] * right)
 
 
 @dataclass(frozen=True)

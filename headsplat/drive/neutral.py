@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from headsplat.drive.face_clip import FaceClip, ranked
-from headsplat.drive.limits import mean_rotation
 from headsplat.frame_code import FrameCode
-from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_to_6d
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_to_6d, mean_rotation
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.logs import log
 

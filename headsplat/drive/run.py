@@ -7,8 +7,6 @@ kept in scratch until they are joined. A stopped run resumes after the last comp
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar
 from headsplat.avatar_video import exact_rate, required_sound
@@ -18,8 +16,8 @@ from headsplat.drive.kinds import AUTO, KINDS, STILL, MotionOptions
 from headsplat.drive.look import HEAD, PASTE, TORSO, ClipFiles, Look
 from headsplat.drive.motion import Motion
 from headsplat.drive.paste_plan import plan_paste
-from headsplat.drive.subject import NECK_JOINT, DrivenSubject
-from headsplat.drive.trunk_motion import carried_trunk, following_trunk
+from headsplat.drive.subject import DrivenSubject
+from headsplat.drive.trunk_motion import trunk_below
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
@@ -144,23 +142,14 @@ def driven_frames(
     """
     track = subject.track
     condition = subject.limits.clamp_codes(motion.condition).float()
-    exp = torch.zeros(1, subject.expressions, dtype=torch.float64)
-    pivot = subject.joint(NECK_JOINT, exp)[0]
     if look.body == PASTE:
-        plan = plan_paste(track, motion, follow, pivot)
+        plan = plan_paste(track, motion, follow, subject.neck())
         trunk = None if plan.trunk is None else plan.trunk.float()
         poses = plan.rotation.float(), plan.translation.float()
         return DrivenFrames(condition, *poses, trunk, track.ids[plan.rows])
-    own = track.trunk()
     trunk = None
-    if own is not None or avatar.torso is not None:
-        if motion.trunk is not None:
-            trunk = carried_trunk(motion.trunk, own, pivot)
-        else:
-            trunk = following_trunk(
-                motion.rotation, motion.translation, subject.limits.rotation, own, pivot, track.fps
-            )
-        trunk = trunk.float()
+    if track.trunk_R is not None or avatar.torso is not None:
+        trunk = trunk_below(subject, motion.rotation, motion.translation, motion.trunk)
     return DrivenFrames(condition, motion.rotation.float(), motion.translation.float(), trunk)
 
 

@@ -64,3 +64,7 @@ class DrivenSubject:
         """(N, E) float64 expressions -> (N, 3): a joint of the unposed head, meters."""
         shape = self.shape.detach().cpu().double()
         return self.clip.mesh.geometry.joints(shape, exp)[:, index]
+
+    def neck(self) -> Tensor:
+        """(3,) float64: the neck joint of the neutral head, meters."""
+        return self.joint(NECK_JOINT, torch.zeros(1, self.expressions, dtype=torch.float64))[0]

@@ -9,14 +9,35 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headsplat.drive.limits import mean_rotation
-from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.drive.subject import DrivenSubject
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle, mean_rotation
 
 # Share of a head turn that the trunk takes on, and the standard deviations of the smoothing in
 # time: the trunk turns more slowly than it is shifted.
 FOLLOWS, TURN_SECONDS, SHIFT_SECONDS = 0.25, 0.5, 0.2
 # Largest turn (radians) and stretch (meters) of the neck in a driven video.
 MOST_TURN, MOST_SHIFT = 0.7, 0.03
+
+
+def trunk_below(
+    subject: DrivenSubject, rotation: Tensor, translation: Tensor, driver: Tensor | None = None
+) -> Tensor:
+    """The trunk under a driven head: the driver's, carried over, or one that follows.
+
+    Args:
+        subject: who is driven.
+        rotation: (N, 3, 3) head to camera, at the frame rate of the subject's clip.
+        translation: (N, 3) meters.
+        driver: (N, 3, 4) trunk of the driver, or None.
+
+    Returns:
+        (N, 3, 4) float32.
+    """
+    own, pivot = subject.track.trunk(), subject.neck()
+    if driver is not None:
+        return carried_trunk(driver, own, pivot).float()
+    base, fps = subject.limits.rotation, subject.track.fps
+    return following_trunk(rotation, translation, base, own, pivot, fps).float()
 
 
 def carried_trunk(trunk: Tensor, own: Tensor | None, pivot: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from headsplat.drive.blinks import CLOSE, HOLD, OPEN
-from headsplat.drive.subject import NECK_JOINT, DrivenSubject
+from headsplat.drive.subject import DrivenSubject
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
 from headsplat.speech.texture import Texture
@@ -56,7 +56,7 @@ def idle_motion(
         eyes=six.repeat(1, _SIDES), eyelids=torch.from_numpy(lids)[:, None].expand(-1, _SIDES)
     )
     turns = matrix_from_axis_angle(torch.from_numpy(turn))
-    pivot = subject.joint(NECK_JOINT, torch.zeros(1, subject.expressions, dtype=torch.float64))
+    pivot = subject.neck()
     poses = subject.limits.poses_from_turns(turns, pivot, "absolute")
     return Texture(code.vector, *poses)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from headsplat.drive.subject import DrivenSubject
+from headsplat.drive.trunk_motion import trunk_below
 from headsplat.frame_code import FrameCode
 from headsplat.runtime.errors import UserError
 from headsplat.speech.audio import RATE
@@ -42,7 +43,7 @@ class Speaker:
     """Turns 16 kHz chunks into frames of one subject.
 
     The mouth follows the voice. Head, gaze and lids repeat every minute, from the subject's clip or
-    synthetic where it is too short.
+    synthetic where it is too short. A trunk follows the head where the subject's track has one.
 
     Args:
         subject: the driven subject.
@@ -62,6 +63,12 @@ class Speaker:
         if self._texture is None:
             times = np.arange(round(LOOP * track.fps)) / track.fps
             self._texture = idle_motion(subject, times, np.zeros(len(times)), 0, True)
+        self._trunk = None
+        if subject.track.trunk_R is not None:
+            # Of three loops the middle one, whose ends meet.
+            poses = (self._texture.rotation, self._texture.translation)
+            whole = trunk_below(subject, *(torch.cat([part] * 3) for part in poses))
+            self._trunk = whole.chunk(3)[1]
         # The first window is centered on time zero.
         self._sound = np.zeros(WINDOW // 2, np.float32)
         self._mels = np.zeros((0, BANDS), np.float32)
@@ -168,6 +175,7 @@ class Speaker:
             numbers + 1, FrameCode(condition.float()), self._texture.rotation[place].float(),
             self._texture.translation[place].float(), self._track.intrinsics(),
             self._track.width, self._track.height,
+            None if self._trunk is None else self._trunk[place],
         )  # fmt: skip
 
 

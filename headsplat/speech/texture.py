@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.drive.limits import mean_rotation
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import (
     axis_angle_from_matrix,
     matrix_from_6d,
     matrix_to_6d,
+    mean_rotation,
     slerp,
 )
 from headsplat.track import Track

@@ -9,7 +9,7 @@ import torch
 from headsplat.drive.blinks import blinks
 from headsplat.drive.diffposetalk import read_diffposetalk
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
-from headsplat.drive.limits import mean_rotation
+from headsplat.rotations import mean_rotation
 from headsplat.runtime.errors import UserError
 from tests.unit.driven import flame_like, make_driven_subject, make_track
 

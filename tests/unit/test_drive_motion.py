@@ -8,10 +8,10 @@ import torch
 
 from headsplat.drive.blinks import CLOSE, FIRST, HOLD, OPEN, blinks
 from headsplat.drive.kinds import ABSOLUTE, RELATIVE, STILL, MotionOptions
-from headsplat.drive.limits import TURN_LIMIT, DrivingLimits, mean_rotation
+from headsplat.drive.limits import TURN_LIMIT, DrivingLimits
 from headsplat.drive.motion import Motion
 from headsplat.drive.track_motion import read_track_motion
-from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle, mean_rotation
 from headsplat.runtime.errors import UserError
 from headsplat.track import write_track
 from tests.unit.driven import arkit_like, make_driven_subject, make_track

@@ -185,6 +185,20 @@ def test_streamed_chunks_give_the_frames_of_the_whole(voice):
     assert speaker.latency < 0.1
 
 
+def test_a_trunk_follows_the_head_of_a_speaker_less_than_it_turns(voice):
+    track = voice.clip.track
+    moving = replace(track, trunk_R=track.R, trunk_t=track.t)
+    speaker = Speaker(replace(voice.subject, track=moving), moving, voice.voice)
+    (batch, *_) = speaker.frames([voice.words])
+    turns = batch.rotation.double()
+    below = turns @ batch.trunk[..., :3].double()
+    away = [axis_angle_from_matrix(t[0].T @ t).norm(dim=1).max() for t in (turns, below)]
+    assert 0 < away[1] < 0.5 * away[0]
+    loop = speaker._texture.rotation @ speaker._trunk[..., :3].double()
+    assert speeds(torch.cat([loop[-2:], loop[:2]])).max() < 1.5 * speeds(loop).max()
+    assert Speaker(voice.subject, track, voice.voice).feed(voice.words).trunk is None
+
+
 def test_all_frames_of_a_sound_in_chunks(voice):
     speaker = Speaker(voice.subject, voice.clip.track, voice.voice)
     batches = speaker.frames(np.split(voice.words[: 2 * RATE], 50))

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from headsplat.drive.limits import mean_rotation
 from headsplat.drive.trunk_motion import MOST_SHIFT, MOST_TURN, carried_trunk, following_trunk
-from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle, mean_rotation
 
 PIVOT = torch.tensor([0, -0.09, -0.06], dtype=torch.float64)
 BASE = torch.diag(torch.tensor([1.0, -1, -1], dtype=torch.float64))

@@ -10,7 +10,12 @@ import torch
 from scipy.linalg import solveh_banded
 
 from headsplat.heads.model import HeadModel
-from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle, matrix_to_6d
+from headsplat.rotations import (
+    axis_angle_from_matrix,
+    matrix_from_axis_angle,
+    matrix_to_6d,
+    mean_rotation,
+)
 from headsplat.runtime.logs import log
 from headsplat.track import Track
 from headsplat.tracking.trunk.flow import SmallFrames
@@ -78,7 +83,7 @@ def _rest_at_median(
     place = np.einsum("nij,nj->ni", back, t - shift)
     weights = torch.ones(len(relative), dtype=torch.float64)
     for _ in range(MEDIAN_ROUNDS):
-        middle = mean_turn(relative, weights)
+        middle = mean_rotation(relative, weights)
         weights = 1 / (relative - middle).flatten(1).norm(dim=1).clamp_min(1e-3)
     rest = middle.numpy()
     return turn @ rest, shift + turn @ np.median(place, axis=0)
@@ -101,18 +106,10 @@ def slow_turns(turns: np.ndarray, linked: np.ndarray, fps: float) -> np.ndarray:
     bounds = [0, *(np.flatnonzero(~np.asarray(linked, dtype=bool)) + 1), len(whole)]
     for low, high in zip(bounds[:-1], bounds[1:], strict=True):
         piece = whole[low:high]
-        mean = mean_turn(piece)
+        mean = mean_rotation(piece)
         away = axis_angle_from_matrix(piece @ mean.mT).numpy()
         slow[low:high] = matrix_from_axis_angle(torch.as_tensor(_smooth(away, weight))) @ mean
     return slow.numpy()
-
-
-def mean_turn(turns: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """The chordal mean (3, 3) of rotations (n, 3, 3) with weights (n,)."""
-    total = turns.mean(0) if weights is None else (turns * weights[:, None, None]).sum(0)
-    left, _, right = torch.linalg.svd(total)
-    left[:, 2] *= torch.linalg.det(left @ right)
-    return left @ right
 
 
 def _smooth(values: np.ndarray, weight: float) -> np.ndarray:
