@@ -110,7 +110,8 @@ def _track(path: Path) -> Rows:
         ("status", status),
         ("images", f"{width} x {height} pixels, focal length {track.K[0, 0]:.0f}"),
         ("codes", f"{track.shape.size} identity, {track.exp.shape[1]} expression, jaw, eyes, lids"
-                  + ("" if track.neck is None else ", neck")),
+                  + ("" if track.neck is None else ", neck")
+                  + ("" if track.trunk_R is None else ", trunk")),
     ]  # fmt: skip
     seen = track.residual_iod[np.isfinite(track.residual_iod)]
     if seen.size:

@@ -73,8 +73,8 @@ def drive_avatar(
         clip: files of the avatar's clip that the look needs.
 
     Raises:
-        UserError: files that cannot be read or do not belong together, an option that does not
-            apply to the kind, the avatar or the format, or audio without sound.
+        UserError: files that cannot be read or do not belong together; audio without sound; or
+            an option that does not apply to the kind, the avatar or the format.
     """
     suffix, look = suffix_of(out), look.resolved(out)
     clip.require(look)
@@ -96,13 +96,7 @@ def drive_avatar(
     sound = None if wanted is None else required_sound(wanted, count / track.fps)
     log.info("%d frames, %.1f s, body: %s", count, count / track.fps, look.body)
     rate = exact_rate(track.fps)
-    named = [options.voice_file, options.transcript, look.image or None]
-    files = [Path(path) for path in named if path is not None]
-    if look.needs_plate:
-        files.append(clip.plate)
-    if look.body == PASTE:
-        files += [*clip.frames, *clip.alpha, *clip.parsing]
-    paths = [avatar_folder, head_path, track_path, motion_path, *files]
+    paths = [avatar_folder, head_path, track_path, motion_path, *_further(options, look, clip)]
     inputs = [file for path in paths for file in _files(path)]
     # The sound is added when the parts are joined, so another sound needs no new rendering.
     values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
@@ -122,6 +116,7 @@ def drive_avatar(
                     for image in images:
                         writer.write(image)
 
+        # Of `.png.zip` parts are called `.zip`; a name such as `.mp4` has no suffix of its own.
         parts = VideoParts(scratch.folder, video=Path(suffix).suffix or suffix)
         (videos,) = parts.complete(count, draw)
         join_videos(videos, out, rate, sound)
@@ -163,6 +158,15 @@ def _with_body(look: Look, avatar: Avatar, folder: Path) -> Look:
             f"{HEAD} or {PASTE}"
         )
     return look
+
+
+def _further(options: MotionOptions, look: Look, clip: ClipFiles) -> list[Path]:
+    """Files that options and look name, beside avatar, track and motion."""
+    named = [options.voice_file, options.transcript, look.image or None]
+    files = [Path(path) for path in named if path is not None]
+    if look.needs_plate and clip.plate is not None:
+        files.append(clip.plate)
+    return [*files, *clip.frames, *clip.alpha, *clip.parsing] if look.body == PASTE else files
 
 
 def _files(path: Path) -> list[Path]:

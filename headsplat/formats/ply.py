@@ -79,13 +79,14 @@ def posed(
         translation: (1, 3) meters.
         trunk: (1, 3, 4) trunk to head, or None for a stiff neck.
     """
-    gaussians = avatar.gaussians(condition, rotation, translation, trunk)
+    gaussians = avatar.gaussians(condition, rotation, translation, trunk, head_only=True)
     harmonics = torch.zeros(avatar.count, 1 + _REST, 3)
-    head = avatar.gaussians(condition, rotation, translation, trunk, head_only=True)
-    known = avatar.deformation.harmonics(head)
+    known = avatar.deformation.harmonics(gaussians)
     harmonics[: len(known), : known.shape[1]] = known
     if avatar.torso is not None:
-        harmonics[len(known) :, 0] = constant_coefficient(gaussians.colors[0, len(known) :])
+        torso = avatar.torso(rotation, trunk)
+        harmonics[len(known) :, 0] = constant_coefficient(torso.colors[0])
+        gaussians = gaussians.joined(torso)
     return gaussians, harmonics
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from headsplat.heads.model import HeadModel
 
 AROUND, RINGS = 64, 36
-# Of an adult: depth below the neck's rim, half width, half depth, how far back the middle lies,
-# and how far the sides hang below the middle, all in meters.
+# Of an adult, in meters: depth below the neck's rim, half width, and half depth. Then how far back
+# the middle lies, and how far the sides hang below it.
 SECTIONS = np.array(
     [
         [0.000, 0.000, 0.000, 0.000, 0.000],

@@ -1,4 +1,7 @@
-"""Matting with MediaPipe's person segmentation networks: no download, under 25 ms per frame."""
+"""Matting with MediaPipe's person segmentation networks, whose weights need no download.
+
+The networks see 256 pixels. Colors at full size then decide the edge and add loose hair.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,6 +12,7 @@ import numpy as np
 from headsplat.masks.color_sampling import sampled_matte
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions, trim_shoulders
+from headsplat.masks.steady import SAME_COLOR
 from headsplat.masks.strands import add_strands
 from headsplat.networks.model_files import model_file
 from headsplat.networks.tflite import TfliteNetwork
@@ -22,10 +26,6 @@ _NETWORKS = {
 _NETWORK_SIZE = 256
 # Image (H, W, 3) uint8 RGB of a frame, and its mask (256, 256) float32.
 Coarse = tuple[np.ndarray, np.ndarray]
-# Luma difference (0..255, mean over 5x5 pixels) at which an earlier frame has the weight 0.6. It is
-# above the noise of compressed video and below the step of a moving edge.
-_SAME_COLOR = 4.0
-_WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOR) ** 2)
 
 
 class TemporalSmoother:
@@ -52,7 +52,7 @@ class TemporalSmoother:
         total, weights = mask.copy(), np.ones_like(mask)
         for earlier_image, earlier_mask in self._past:
             change = cv2.cvtColor(cv2.absdiff(image, earlier_image), cv2.COLOR_RGB2GRAY)
-            weight = cv2.LUT(cv2.blur(change, (5, 5)), _WEIGHT)
+            weight = cv2.LUT(cv2.blur(change, (5, 5)), SAME_COLOR)
             total += weight * earlier_mask
             weights += weight
         self._past.append((image, mask))

@@ -13,13 +13,13 @@ import numpy as np
 Array = np.ndarray
 
 _FLOW_SIZE = 256  # px, width of the images that the flow is computed on
-# Difference in brightness (of 256, mean over 3x3 pixels) at which an aligned frame counts 0.6.
-_SAME_COLOR = 4.0
+# Weight of an earlier frame by its difference in brightness (0..255, mean over a few pixels). It is
+# 0.6 at 4, which is above the noise of compressed video and below the step of a moving edge.
+SAME_COLOR = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / 4.0) ** 2)
 # An aligned frame whose weight is above one over this counts fully.
 _SURE = 1.5
 # Motion between two frames, in px of the flow's images, that counts as fast.
 _FAST = 1.0
-_WEIGHT = np.exp(-0.5 * (np.arange(256, dtype=np.float32) / _SAME_COLOR) ** 2)
 
 
 class SteadyMattes:
@@ -91,7 +91,7 @@ class SteadyMattes:
         votes, still = [], _SURE * still.reshape(-1)[near]
         past = self._mattes.reshape(-1, len(change))[at].T - own
         for k, plane in enumerate(change):
-            weight = np.minimum(still * _WEIGHT[plane.reshape(-1)[near]], 1)
+            weight = np.minimum(still * SAME_COLOR[plane.reshape(-1)[near]], 1)
             votes.append(own + weight * past[k])
         steady = matte.copy()
         steady.reshape(-1)[at] = np.rint(_robust(own, np.stack(votes)))

@@ -24,8 +24,8 @@ _OUTWARD = 0.5
 _FRAMES, _BATCH = 24, 4
 # Heights that are tried, meters.
 _TALLEST, _STEP = 0.09, 0.002
-# Largest sine of the angle between a normal and the image plane, and the radius of a head in
-# meters, by which a slanted ray's length becomes a height.
+# Largest sine of the angle between a normal and the image plane. The radius of a head in meters
+# turns the length of a slanted ray into a height.
 _SLANT, _RADIUS = 0.5, 0.09
 # Share of the frames that may see less hair, and rounds of filling and smoothing.
 _LOW, _FILLING, _SMOOTHING = 0.3, 400, 6

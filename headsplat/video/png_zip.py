@@ -42,10 +42,7 @@ class PngZipWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._stack:
-            if error is not None:
-                # Raised inside the stack, so that `publish` removes the temporary file.
-                raise error.with_traceback(trace)
+        self._stack.__exit__(kind, error, trace)
 
 
 def join_png_zips(parts: Sequence[Path], out: Path) -> None:

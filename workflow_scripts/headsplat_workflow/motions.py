@@ -6,7 +6,7 @@ Everything here raises `UserError` with one line that names the file, the line a
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Motion:
     kind: str
     file: str
     audio: str = ""
-    options: MotionOptions = field(default_factory=MotionOptions)
+    options: MotionOptions = MotionOptions()
     background: str = ""
     body: str = ""
 
@@ -170,9 +170,8 @@ def _motion(row: Mapping[str, str], where: str, subjects: Collection[str]) -> Mo
         if row[column] and (trouble := file_problem(row[column])):
             raise UserError(f"{where}: the {column} '{shown(row[column])}' of '{name}' {trouble}")
     audio = row["audio"] or (file if KINDS[kind].speech else "")
-    made = Motion(
-        name, kind, file, audio, _options(row, where, subjects), row["background"], row["body"]
-    )
+    options, look = _options(row, where, subjects), (row["background"], row["body"])
+    made = Motion(name, kind, file, audio, options, *look)
     try:
         # The last format can show everything.
         made.look({"background": AUTO, "body": AUTO}, f"{name}{list(FORMATS)[-1]}")

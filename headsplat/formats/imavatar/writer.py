@@ -1,9 +1,9 @@
 """Export of a clip in IMavatar's layout (see `headsplat.formats.imavatar.reader`).
 
-`world_mat` moves the body, and the pose's neck entry turns the head on it; of a track without a
-trunk, `world_mat` moves the head. Two masks allow
-three BiSeNet classes: skin for the head, mouth, and cloth for the rest of the matte. `eyelids` and
-`flame_version` are additional keys, which other readers ignore.
+`world_mat` moves the body, and the pose's neck entry turns the head on it. Without a trunk in the
+track, `world_mat` moves the head. Two masks allow three BiSeNet classes: skin for the head, mouth,
+and cloth for the rest of the matte. `eyelids` and `flame_version` are additional keys, which other
+readers ignore.
 """
 
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ from headsplat.gaussians.deform.blendshapes import (
 from headsplat.rotations import quaternion_from_matrix
 
 CODE = 9
-# Largest code in training, and margin beyond it, in standard deviations of each number.
+# Margin of codes beyond the training range, in standard deviations of each number.
 _MARGIN = 0.5
 # Smallest standard deviation of turns (radians) and shifts (meters) that a code is divided by.
 _TURN_FLOOR, _SHIFT_FLOOR = 0.02, 0.002

@@ -31,7 +31,13 @@ class SmallFrame:
 
 @dataclass(frozen=True)
 class Matches:
-    """Where points went: pixels (n, 2) and their information (n, 2, 2), in 0..1 an axis."""
+    """Where points went.
+
+    Attributes:
+        pixels: (m, 2) of the points that were found.
+        information: (m, 2, 2) of their pixels, in 0..1 an axis.
+        kept: (n,) bool, which of the n points were found.
+    """
 
     pixels: np.ndarray
     information: np.ndarray

@@ -120,6 +120,7 @@ class _System:
 
 
 def _add_steps(system: _System, poses: Poses, steps: Steps) -> None:
+    """Measured steps, by a robust loss (Geman-McClure)."""
     first, second = steps.first, steps.second
     error = poses.turn[second] @ poses.turn[first].transpose(0, 2, 1)
     turned = _log(error @ steps.turn.transpose(0, 2, 1))
@@ -140,6 +141,7 @@ def _add_steps(system: _System, poses: Poses, steps: Steps) -> None:
 
 
 def _add_head(system: _System, poses: Poses, head: Poses, lever: np.ndarray, fps: float) -> None:
+    """The prior that the trunk stays below the head, and that necks turn only so far."""
     rows = np.arange(len(poses.place))
     arm = poses.turn @ lever
     gap = poses.place + arm - head.place
@@ -160,6 +162,7 @@ def _add_head(system: _System, poses: Poses, head: Poses, lever: np.ndarray, fps
 
 
 def _add_bends(system: _System, poses: Poses, linked: np.ndarray, fps: float) -> None:
+    """The prior that motion is smooth, except at cuts."""
     whole = np.flatnonzero(linked[1:] & linked[:-1]) + 1
     if not len(whole):
         return
@@ -178,10 +181,12 @@ def _add_bends(system: _System, poses: Poses, linked: np.ndarray, fps: float) ->
 
 
 def _exp(vectors: np.ndarray) -> np.ndarray:
+    """(n, 3) axis-angle -> (n, 3, 3)."""
     return matrix_from_axis_angle(torch.from_numpy(np.ascontiguousarray(vectors))).numpy()
 
 
 def _log(turns: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) -> (n, 3) axis-angle."""
     return axis_angle_from_matrix(torch.from_numpy(np.ascontiguousarray(turns))).numpy()
 
 

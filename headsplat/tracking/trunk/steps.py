@@ -72,7 +72,7 @@ def fit_step(
         pull = (information * (weight / noise**2)[:, None, None] @ rows).reshape(-1, 6)
         matrix = pull.T @ rows.reshape(-1, 6)
         step = np.linalg.solve(matrix + prior, -(pull.T @ off.reshape(-1)))
-        turn, shift = rotation(step[:3]) @ turn, shift + step[3:]
+        turn, shift = _rotation(step[:3]) @ turn, shift + step[3:]
     counted = float((weight * trust / 2).sum())
     if counted < LEAST_POINTS / 2:
         return None
@@ -94,12 +94,13 @@ def _rows(turned: np.ndarray, moved: np.ndarray, focal: np.ndarray) -> np.ndarra
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value (n,) at half of the weight (n,)."""
     order = np.argsort(values)
     total = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(total, total[-1] / 2)]])
 
 
-def rotation(vector: np.ndarray) -> np.ndarray:
+def _rotation(vector: np.ndarray) -> np.ndarray:
     """(3,) axis-angle -> (3, 3)."""
     angle = float(np.linalg.norm(vector))
     x, y, z = vector
