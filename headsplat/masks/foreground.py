@@ -1,9 +1,9 @@
 """Foreground color estimation at soft edges of a matte, to avoid halos of the old background.
 
-Each soft pixel is explained as a mix of two colors by its alpha. One is of the nearest solid pixels,
-the other of the nearest background pixels. Of a few candidates the pair that fits best is taken, and
-averaged with its neighbors'. The rest of the pixel's color is split between both by least squares,
-as in Forte: Approximate Fast Foreground Color Estimation, ICIP 2021.
+Alpha explains each soft pixel as a mix of two colors. One is of the nearest solid pixels, the other
+of the nearest background pixels. Of a few candidates the pair that fits best is taken, and averaged
+with its neighbors'. The rest of the pixel's color is split between both by least squares, as in
+Forte: Approximate Fast Foreground Color Estimation, ICIP 2021.
 """
 
 import cv2
