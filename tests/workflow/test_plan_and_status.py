@@ -69,7 +69,7 @@ def test_plan_and_status_print_and_change_no_files(busy: Checkout) -> None:
 
     status = busy.snakemake("status", "-q", "all")
     assert status.returncode == 0, status.stderr
-    assert status.stdout.startswith("demo  done         15/15 stages  psnr_head ")
+    assert status.stdout.startswith("demo  done         16/16 stages  psnr_head ")
     assert files_below(busy.folder) == before
 
 
@@ -81,7 +81,7 @@ def test_status_of_an_unfinished_subject(busy: Checkout) -> None:
     (busy.folder / "work/demo/split.json").unlink()
     (logs / "split_frames.log").write_text("error: frames.tsv: no frame is good; take another\n")
     lines = busy.snakemake("status", "-q", "all").stdout.splitlines()
-    assert lines[0].split()[:3] == ["demo", "failed", "13/15"]
+    assert lines[0].split()[:3] == ["demo", "failed", "14/16"]
     assert "  matte_chunk 1/2 running: 12:00:00 matte 12/37  3.4/s  7 s left" in lines
     assert (
         "  split_frames 0/1 failed: frames.tsv: no frame is good; take another"
