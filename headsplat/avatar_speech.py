@@ -20,6 +20,7 @@ from headsplat.speech.audio import read_speech
 from headsplat.speech.own import speech_motion
 from headsplat.speech.personal import read_voice, voice_beside, voice_or_none
 from headsplat.speech.stream import Speaker
+from headsplat.speech.voices import PHONES
 from headsplat.track import Frame, Track, check_head, read_track
 
 
@@ -40,8 +41,8 @@ def say(
         out: mp4 to write.
         track: of the avatar's clip: camera, frame rate and the motion of the rest of the face; None
             takes the one in the avatar's folder.
-        voice: `voice.npz` of the subject; None takes the one beside the avatar's folder, as the
-            workflow writes it. Without one the lips follow phones.
+        voice: `voice.npz` of the subject, or "phones"; None takes the file beside the avatar's
+            folder, as the workflow writes it. Without one the lips follow phones.
         transcript: file with the English text that is said, or None.
         head_motion: "still" keeps the head still.
 
@@ -51,7 +52,8 @@ def say(
     if head_motion not in (RELATIVE, STILL):
         raise UserError(f"head_motion '{shown(str(head_motion))}': use {RELATIVE} or {STILL}")
     subject, track = _subject(avatar, track)
-    learned = voice_or_none(voice or _voice_beside(avatar), avatar.head)
+    file = None if voice == PHONES else voice or _voice_beside(avatar)
+    learned = voice_or_none(file, avatar.head)
     text = None if transcript is None else Path(transcript)
     motion = speech_motion(
         read_speech(sound).samples, subject, track, learned, text, head_motion

@@ -38,7 +38,9 @@ def read_speech_motion(path: Path, subject: DrivenSubject, options: MotionOption
     (key,) = voice.assets or ("voice",)
     given = {key: options.voice_file, "transcript": options.transcript}
     files = {name: file for name, file in given.items() if file is not None}
-    if name != PHONES and key not in files:
+    if name == PHONES:
+        files.pop(key, None)
+    elif key not in files:
         raise UserError(f"voice '{shown(name)}': needs its file; give voice_file")
     own = {"stats": "subject"} if "stats" in own_options(name) else {}
     chosen = SpeechOptions(files, options, own=own)

@@ -235,7 +235,7 @@ def voice_of(wildcards):
     except UserError as error:
         line = str(error)
         return None, {}, REFUSALS.file(refusals.VIDEO, f"{wildcards.subject}.{wildcards.motion}", line)
-    if not VOICES[voice].assets:
+    if voice == PERSONAL:
         files["voice"] = f"results/{speaker}/voice/voice.npz"
     return voice, files, None
 

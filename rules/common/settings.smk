@@ -20,7 +20,7 @@ from headsplat.formats.registry import ALPHA, PARSING
 from headsplat.heads.registry import HEADS
 from headsplat.runtime import gpu, process, storage, watchdog_launcher
 from headsplat.runtime.errors import UserError, shown
-from headsplat.speech.voices import VOICES
+from headsplat.speech.voices import PERSONAL, VOICES
 from headsplat.video.formats import FORMATS
 
 read_sources(Path(".snakemake/headsplat/sources.json"))

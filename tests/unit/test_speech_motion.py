@@ -20,6 +20,7 @@ from headsplat.speech.clip import prepare
 from headsplat.speech.closures import close_lips
 from headsplat.speech.learn import fit_voice
 from headsplat.speech.lips import Lips
+from headsplat.speech.motion import read_speech_motion
 from headsplat.speech.own import speech_motion
 from headsplat.speech.pauses import pausing
 from headsplat.speech.phones import Phones
@@ -306,6 +307,19 @@ def test_the_stage_writes_a_motion_that_is_read_back(voice, tmp_path):
     assert len(motion.times) == round(read_speech(tmp_path / "hello.wav").seconds * 25)
     still = read_motion_file(tmp_path / "hello.npz", voice.subject, MotionOptions(STILL))
     assert speeds(still.rotation).max() < 1e-3
+
+
+def test_the_voice_phones_leaves_the_learned_voice_alone(voice, tmp_path):
+    voice.voice.save(tmp_path / "voice.npz")
+    write_hello(tmp_path / "hello.wav")
+
+    def spoken(name: str, file: Path | None):
+        options = MotionOptions(voice=name, voice_file=file)
+        return read_speech_motion(tmp_path / "hello.wav", voice.subject, options).condition
+
+    by_rules = spoken("phones", None)
+    assert torch.equal(spoken("phones", tmp_path / "voice.npz"), by_rules)
+    assert not torch.equal(spoken("personal", tmp_path / "voice.npz"), by_rules)
 
 
 def test_damaged_motions_end_in_one_line(voice, tmp_path):

@@ -52,7 +52,7 @@ def test_other_subjects_finish_and_summary_names_the_failed_one(one_bad: Checkou
     lines = result.stderr.splitlines()
     done = next(i for i, line in enumerate(lines) if line.startswith("demo: done, PSNR "))
     end = "\n".join(lines[done:])
-    assert "broken: FAILED in probe_video; 18 jobs after it did not start" in end
+    assert "broken: FAILED in probe_video; 20 jobs after it did not start" in end
     assert "wall: FAILED in solve_crop" in end
     assert "    log: logs/wall/solve_crop.log" in end
     reason = (one_bad.folder / "logs/wall/solve_crop.log").read_text().splitlines()[-1]
