@@ -155,6 +155,8 @@ def test_one_sound_without_a_row(folder):
     assert motions["voice"].file == "voice.wav"
     with pytest.raises(UserError, match="speak.subject 'eve': no such subject; one of anna"):
         add_spoken(motions, subjects, asked | {"subject": "eve"})
+    with pytest.raises(UserError, match="speak.subject: not given"):
+        add_spoken(motions, subjects, asked | {"subject": None})
     with pytest.raises(UserError, match="speak.subject 'ben': subjects.tsv line 3: the video"):
         add_spoken(motions, subjects, asked | {"subject": "ben"})
     with pytest.raises(UserError, match="section speak: the file 'no.wav' of 'no' is not there"):

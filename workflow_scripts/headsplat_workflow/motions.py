@@ -258,6 +258,8 @@ def add_spoken(
     subject, sound = asked["subject"], asked["sound"]
     if sound is None:
         return None
+    if subject is None:
+        raise UserError("speak.subject: not given; name the subject that says the sound")
     if subject in subjects.refused:
         raise UserError(f"speak.subject '{subject}': {subjects.refused[subject]}")
     if subject not in subjects:

@@ -91,14 +91,18 @@ def voice_scores(path: Path) -> str:
             ("mouth opening, correlation", "corr_opening", "{:.2f}"),
             ("jaw, correlation", "corr_jaw", "{:.2f}"),
             ("lip vertex error", "lve_mm", "{:.2f} mm"),
-            ("spread, of the track's", "std_ratio", "{:.2f}"),
-            ("lip speed, of the track's", "speed_ratio", "{:.2f}"),
+            ("range of the opening, over the clip's", "std_ratio", "{:.2f}"),
+            ("speed of the lips, over the clip's", "speed_ratio", "{:.2f}"),
         )
     ]
     if voice["closure"] is not None:
         found = f"{voice['closure']:.2f} (track {voice['closure_track']:.2f})"
         rows.append(("lips closed at p, b and m", found, "", ""))
     note = f"Learned from {voice['seconds']:.0f} s of speech; scored on parts left out of learning."
+    if voice["closure"] is None:
+        note += " Without PocketSphinx, lips are not closed at p, b and m."
+    if columns[0]["lve_mm"] >= columns[1]["lve_mm"]:
+        note += " Loudness alone is closer to the clip's lips: try the voice phones."
     header = ("what", "voice", "loudness alone", "mean face")
     return page.section(title, page.table(header, rows), note)
 
