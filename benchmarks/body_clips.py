@@ -149,7 +149,7 @@ def _on_black(planes: Tensor, matte: int) -> tuple[Tensor, Tensor]:
 
 
 def write_sheets(pictures: Sequence[tuple[Tensor, Tensor]], name: str, folder: Path) -> None:
-    """Write `NAME_white.jpg` and `NAME_black.jpg`: one column per entry, one row per frame.
+    """Write `NAME_white.png` and `NAME_black.png`: one column per entry, one row per frame.
 
     Args:
         pictures: images (n, H, W, 3) on black and their alphas (n, H, W).
@@ -162,4 +162,4 @@ def write_sheets(pictures: Sequence[tuple[Tensor, Tensor]], name: str, folder: P
             for color, alpha in pictures
         ]
         sheet = (torch.cat(columns, 1).clamp(0, 1) * 255).round().byte().numpy()
-        Image.fromarray(sheet).save(folder / f"{name}_{ground}.jpg", quality=92)
+        Image.fromarray(sheet).save(folder / f"{name}_{ground}.png")
