@@ -1,7 +1,7 @@
 """Images, mattes and head masks of a subject's clip, by frame id, in batches."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -57,11 +57,16 @@ class ClipImages:
             (B, H, W, 5) uint8 on the CPU: red, green, blue, matte, and mask of head and neck.
         """
         parts = [ids[k : k + batch] for k in range(0, len(ids), batch)]
-        coming = [self._pool.submit(self._read, int(k)) for k in parts[0]]
+        coming = self._submit(parts[0])
         for following in [*parts[1:], ()]:
             ready = coming
-            coming = [self._pool.submit(self._read, int(k)) for k in following]
+            coming = self._submit(following)
             yield torch.from_numpy(np.stack([image.result() for image in ready]))
+
+    def _submit(self, ids: Sequence[int]) -> list[Future[np.ndarray]]:
+        """Start to read some images, each once."""
+        once = {k: self._pool.submit(self._read, k) for k in {int(k) for k in ids}}
+        return [once[int(k)] for k in ids]
 
     def _read(self, frame_id: int) -> np.ndarray:
         frames, alpha, parsing = self._stores

@@ -126,10 +126,18 @@ def refined(wildcards):
     return settings(wildcards.subject, "track")["photometric"] != "never"
 
 
+def trunk_inputs(wildcards):
+    """Input function: images and mattes, if the trunk is solved."""
+    return {} if settings(wildcards.subject, "track")["trunk"] == "none" else clip_images(wildcards)
+
+
 def refine_inputs(wildcards):
     """Input function: images and mattes, if refinement or the trunk's solve reads them."""
-    if not refined(wildcards) and settings(wildcards.subject, "track")["trunk"] == "none":
-        return {}
+    return clip_images(wildcards) if refined(wildcards) else trunk_inputs(wildcards)
+
+
+def clip_images(wildcards):
+    """Images and mattes of a whole clip."""
     return {"frames": chunks(("frames", "zip"))(wildcards), "alpha": chunks(("alpha", "zip"))(wildcards)}
 
 

@@ -73,6 +73,7 @@ def test_options_of_the_face(folder):
 
 
 LOOK = "name\tkind\tfile\tbackground\tbody\n"
+STILL = "name\tkind\tfile\tbody\tstill_frame\n"
 
 
 def test_a_rows_look_stands_in_place_of_the_sections(folder):
@@ -82,7 +83,7 @@ def test_a_rows_look_stands_in_place_of_the_sections(folder):
         LOOK + "a\ttrack\tbob\nb\ttrack\tbob\t#00ff00\tpaste\nc\ttrack\tbob\troom.png\t\n"
         "d\ttrack\tbob\ttransparent\thead\n",
     )
-    section = {"background": "own", "body": "torso"}
+    section = {"background": "own", "body": "torso", "still_frame": 0}
     assert motions["a"].look(section, "a.mp4") == Look("own", "torso")
     assert motions["b"].look(section, "b.mp4") == Look("#00ff00", "paste")
     assert motions["c"].look(section, "c.mov") == Look("room.png", "torso")
@@ -90,7 +91,16 @@ def test_a_rows_look_stands_in_place_of_the_sections(folder):
     with pytest.raises(UserError, match="transparent: .mp4 has no alpha channel"):
         motions["d"].look(section, "d.mp4")
     with pytest.raises(UserError, match="the background 'gone.png' of 'a' is not there"):
-        motions["a"].look({"background": "gone.png", "body": "auto"}, "a.mp4")
+        motions["a"].look(section | {"background": "gone.png"}, "a.mp4")
+
+
+def test_a_still_frame_is_that_of_the_motions_with_paste(folder):
+    cells = {"a": "paste\t12", "b": "\t", "c": "paste\t0", "d": "head\t"}
+    rows = "".join(f"{name}\ttrack\tbob\t{cell}\n" for name, cell in cells.items())
+    motions = read(folder, STILL + rows)
+    section = {"background": "auto", "body": "paste", "still_frame": 7}
+    stills = {name: motions[name].look(section, "a.mp4").still_frame for name in "abcd"}
+    assert stills == {"a": 12, "b": 7, "c": 0, "d": 0}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +115,20 @@ def test_a_look_that_cannot_be_shown_refuses_its_row(folder, cells, expected):
     motions = read(folder, LOOK + f"a\ttrack\tbob\t{cells}\nb\ttrack\tbob\n")
     assert expected in motions.refused["a"]
     assert list(motions) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ("paste\t-1", "line 2: still_frame is '-1', expected the id of a frame"),
+        ("paste\t1e3", "line 2: still_frame is '1e3', expected"),
+        ("paste\t٣", "line 2: still_frame is '"),
+        ("torso\t3", "line 2: still_frame 3: needs body paste, not torso"),
+    ],
+)
+def test_a_still_frame_that_cannot_be_is_refused(folder, cells, expected):
+    motions = read(folder, STILL + f"a\ttrack\tbob\t{cells}\n")
+    assert expected in motions.refused["a"]
 
 
 SPEECH = "name\tkind\tfile\taudio\tvoice\ttranscript\n"

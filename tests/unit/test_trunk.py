@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import solve_trunk as script
 from headsplat.camera import project
 from headsplat.formats.importing.clip import make_track
 from headsplat.frames.images import decode_small, encode_jpeg, encode_png
@@ -110,6 +111,31 @@ def test_solves_the_trunk_under_a_turning_head(head, clip):
     first, second = found.neck[:, :3], found.neck[:, 3:]
     neck = np.stack([first, second, np.cross(first, second)], 1)
     np.testing.assert_allclose(found.trunk_R @ neck, track.R, atol=1e-5)
+
+
+def test_a_stage_completes_imported_tracks(head, clip, tmp_path):
+    track, _, (frames, mattes) = clip
+    head.save(tmp_path / "head.npz")
+    # A number is missing, which counts as a cut.
+    cut = np.arange(FRAMES - 1) != 25
+    for name, rows, linked in (
+        ("whole", np.arange(FRAMES), np.ones(FRAMES - 1, bool)),
+        ("gap", np.delete(np.arange(FRAMES), 26), np.delete(cut, 26)),
+    ):
+        some = track[rows]
+        write_track(tmp_path / f"{name}.npz", some)
+        asked = [f"--head={tmp_path / 'head.npz'}", f"--track={tmp_path / name}.npz"]
+        script.main([
+            *asked, "--frames", *map(str, frames), "--alpha", *map(str, mattes),
+            f"--out={tmp_path / 'out.npz'}",
+        ])  # fmt: skip
+        found = read_track(tmp_path / "out.npz", head)
+        expected = solve_trunk(some, head, frames, mattes, linked)
+        np.testing.assert_allclose(found.trunk_R, expected.trunk_R, atol=1e-6)
+        np.testing.assert_allclose(found.trunk_t, expected.trunk_t, atol=1e-6)
+        np.testing.assert_array_equal(found.R, some.R)
+    script.main([*asked, f"--out={tmp_path / 'stiff.npz'}"])
+    assert read_track(tmp_path / "stiff.npz", head).trunk_R is None
 
 
 def test_a_cut_separates_the_pieces(head, clip):

@@ -17,14 +17,14 @@ from headsplat_workflow.user_files import file_problem
 from headsplat.drive.face_options import COLUMNS as FACE_COLUMNS
 from headsplat.drive.face_options import frame_numbers, frame_text, require_fitting
 from headsplat.drive.kinds import AMPLITUDES, AUTO, FACES, HEAD_MOTIONS, KINDS, MotionOptions
-from headsplat.drive.look import Look
+from headsplat.drive.look import PASTE, Look
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 from headsplat.speech.voices import PERSONAL, VOICES, chosen_voice, own_options
 from headsplat.video.formats import FORMATS
 
 COLUMNS = ("name", "kind", "file")
-LOOK_COLUMNS = ("background", "body")
+LOOK_COLUMNS = ("background", "body", "still_frame")
 OPTIONAL_COLUMNS = (
     "audio", "head_motion", "blinks", *FACE_COLUMNS, "voice", "transcript", *LOOK_COLUMNS,
 )  # fmt: skip
@@ -48,6 +48,7 @@ class Motion:
         options: of the motion.
         background: in place of the section `drive`'s, or "".
         body: likewise.
+        still_frame: likewise, or None.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Motion:
     options: MotionOptions = MotionOptions()
     background: str = ""
     body: str = ""
+    still_frame: int | None = None
 
     @property
     def speech(self) -> bool:
@@ -96,8 +98,11 @@ class Motion:
         Raises:
             UserError: it cannot be shown in this format, or the background's image is not there.
         """
-        asked = {name: getattr(self, name) or settings[name] for name in LOOK_COLUMNS}
-        look = Look(**asked).resolved(video)
+        body, still = self.body or settings["body"], self.still_frame
+        if still is None:
+            # The section's is that of the motions with paste.
+            still = settings["still_frame"] if body == PASTE else 0
+        look = Look(self.background or settings["background"], body, still).resolved(video)
         if look.image and (trouble := file_problem(look.image)):
             raise UserError(f"the background '{shown(look.image)}' of '{self.name}' {trouble}")
         return look
@@ -128,7 +133,7 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
             for yes; only of kinds that lack blinks) are optional columns. So are `face` (of
             `FACES`, empty for the first), `amplitude` (of `AMPLITUDES`, likewise), `neutral` and
             `subject_neutral` (numbers of frames); `voice` and `transcript` (only of speech); and
-            `background` and `body`, in place of the options in the section `drive`.
+            `background`, `body` and `still_frame`, in place of the options in the section `drive`.
             `file` of a `track` may be the name of a subject, of `speech` `builtin`. Lines that
             start with '#' are comments.
         subjects: names of the subjects.
@@ -170,11 +175,17 @@ def _motion(row: Mapping[str, str], where: str, subjects: Collection[str]) -> Mo
         if row[column] and (trouble := file_problem(row[column])):
             raise UserError(f"{where}: the {column} '{shown(row[column])}' of '{name}' {trouble}")
     audio = row["audio"] or (file if KINDS[kind].speech else "")
-    options, look = _options(row, where, subjects), (row["background"], row["body"])
-    made = Motion(name, kind, file, audio, options, *look)
+    still = row["still_frame"]
+    if still and not (still.isascii() and still.isdigit() and len(still) < 10):
+        raise UserError(
+            f"{where}: still_frame is '{shown(still)}', expected the id of a frame of the clip"
+        )
+    look = row["background"], row["body"], int(still) if still else None
+    made = Motion(name, kind, file, audio, _options(row, where, subjects), *look)
     try:
-        # The last format can show everything.
-        made.look({"background": AUTO, "body": AUTO}, f"{name}{list(FORMATS)[-1]}")
+        # The last format and body paste can show everything.
+        section = {"background": AUTO, "body": PASTE, "still_frame": 0}
+        made.look(section, f"{name}{list(FORMATS)[-1]}")
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return made
