@@ -281,7 +281,7 @@ def test_alpha_over_white_is_the_video_on_white(ball, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ("--background=take.csv", "take.csv: cannot be read as an image"),
+        ("--background=take.csv", r"take.csv: cannot be read as an image \(it is no PNG, JPEG"),
         ("--background=nowhere.png", "nowhere.png: cannot be read as an image"),
         ("--background=#12", "background '#12': use auto, white"),
         ("--background=transparent", "has no alpha channel; ask for .mov, .webm, .png.zip"),
