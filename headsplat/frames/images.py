@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.regular import read_regular
@@ -102,6 +102,16 @@ def pixels(image: Image.Image, mode: str) -> np.ndarray:
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     return np.array(image.convert(mode))
+
+
+def upright(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of an opened image, turned as its EXIF data say, and over white."""
+    turned = ImageOps.exif_transpose(image)
+    if not turned.has_transparency_data:
+        return pixels(turned, "RGB")
+    colors = turned.convert("RGBA")
+    white = Image.new("RGBA", colors.size, "white")
+    return pixels(Image.alpha_composite(white, colors), "RGB")
 
 
 def read_image_file(path: Path | str) -> np.ndarray:

@@ -58,7 +58,8 @@ def make_clean_plate(frames: Sequence[Path], alpha: Sequence[Path], out: Path) -
     plate, known = samples.median()
     if not known.any():
         raise UserError(
-            f"{mattes.names()}: show no background in any image; choose a color instead"
+            f"{mattes.names()}: show no background in any image; choose a color, and another body "
+            "than paste"
         )
     hidden = 1 - known.mean()
     log.info("the person always covers %.0f %% of the image, which is filled", 100 * hidden)
