@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headsplat.drive.look import ClipFiles
 from headsplat.frames.packs import FrameStore
-from headsplat.masks.decoding import decode_rgb
+from headsplat.masks.decoding import read_rgb
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.process import available_threads
 
@@ -70,13 +70,8 @@ class ClipImages:
 
     def _read(self, frame_id: int) -> np.ndarray:
         frames, alpha, parsing = self._stores
-        data = (frames.read(frame_id), alpha.read(frame_id), parsing.read(frame_id, _HEAD))
-        image, matte, head = (decode_rgb(part) for part in data)
-        for part in (image, matte, head):
-            if part.shape[1::-1] != self._size:
-                raise UserError(
-                    f"frame {frame_id} of {frames.names()}: is {part.shape[1]} x {part.shape[0]} "
-                    f"pixels, the track's images are {self._size[0]} x {self._size[1]}; "
-                    "give the clip of this track"
-                )
+        image, matte, head = (
+            read_rgb(store, frame_id, self._size, role)
+            for store, role in ((frames, ""), (alpha, ""), (parsing, _HEAD))
+        )
         return np.concatenate([image, matte[..., :1], head[..., :1]], 2)

@@ -18,7 +18,7 @@ HEAD, TORSO, PASTE = "head", "torso", "paste"
 BODIES = (AUTO, HEAD, TORSO, PASTE)
 LARGEST_ID = 10**8
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_BACKGROUNDS = f"{AUTO}, {WHITE}, #rrggbb, {OWN}, {TRANSPARENT} or an image file"
+BACKGROUNDS = f"{AUTO}, {WHITE}, #rrggbb, {OWN}, {TRANSPARENT} or an image file"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Look:
             raise UserError(f"body '{shown(self.body)}': use one of {', '.join(BODIES)}")
         text = self.background
         if not text or "\0" in text or (text.startswith("#") and not _color(text)):
-            raise UserError(f"background '{shown(text)}': use {_BACKGROUNDS}")
+            raise UserError(f"background '{shown(text)}': use {BACKGROUNDS}")
         if text == TRANSPARENT and not FORMATS[suffix].alpha:
             others = ", ".join(name for name, kind in FORMATS.items() if kind.alpha)
             raise UserError(
@@ -121,10 +121,11 @@ class ClipFiles:
         if look.body == PASTE and not (self.frames and self.alpha and self.parsing):
             raise UserError(
                 f"body {PASTE} needs the subject's clip; give the folder that holds frames, alpha "
-                "and parsing"
+                "and parsing (in a shell --clip work/<subject>)"
             )
         if look.needs_plate and self.plate is None:
             raise UserError(
-                "the background is taken from the subject's clip, whose folder is not given; "
-                "give the folder that holds frames and alpha"
+                f"background {look.background} with body {look.body} needs the subject's clip, "
+                "whose folder is not given; give the folder that holds frames and alpha (in a "
+                "shell --clip work/<subject>)"
             )

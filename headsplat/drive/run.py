@@ -20,7 +20,7 @@ from headsplat.drive.subject import DrivenSubject
 from headsplat.drive.trunk_motion import trunk_below
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.logs import log
 from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import read_track
@@ -174,4 +174,9 @@ def _further(options: MotionOptions, look: Look, clip: ClipFiles) -> list[Path]:
 
 def _files(path: Path) -> list[Path]:
     """A file, or the files of a folder in order."""
-    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    try:
+        return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    except OSError as error:  # such as a name that is too long
+        raise UserError(
+            f"{shown(str(path))}: cannot be read ({error.strerror}); give another file"
+        ) from error

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import torch
 
-from headsplat.frames.images import encode_png
+from headsplat.frames.images import encode_png, image_size
 from headsplat.frames.packs import FrameStore, require_same_ids
-from headsplat.masks.decoding import decode_rgb
+from headsplat.masks.decoding import read_rgb
 from headsplat.masks.fill import as_planes, fill_holes
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
@@ -58,7 +58,8 @@ def make_clean_plate(frames: Sequence[Path], alpha: Sequence[Path], out: Path) -
     plate, known = samples.median()
     if not known.any():
         raise UserError(
-            f"{mattes.names()}: show no background in any image; choose a color instead"
+            f"{mattes.names()}: show no background in any image; choose a color, and another body "
+            "than paste"
         )
     hidden = 1 - known.mean()
     log.info("the person always covers %.0f %% of the image, which is filled", 100 * hidden)
@@ -72,14 +73,11 @@ def make_clean_plate(frames: Sequence[Path], alpha: Sequence[Path], out: Path) -
 def _decoded(
     images: FrameStore, mattes: FrameStore, ids: Sequence[int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images and mattes in order, decoded a few ahead."""
+    """Images and mattes in order, decoded a few ahead; all of the first one's size."""
+    size = image_size(images.read(ids[0]), f"frame {ids[0]} of {images.names()}")
 
     def load(frame_id: int) -> tuple[np.ndarray, np.ndarray]:
-        image = decode_rgb(images.read(frame_id))
-        matte = decode_rgb(mattes.read(frame_id))[..., 0]
-        if matte.shape != image.shape[:2]:
-            raise UserError(f"frame {frame_id}: image and matte differ in size; remake the matte")
-        return image, matte
+        return read_rgb(images, frame_id, size), read_rgb(mattes, frame_id, size)[..., 0]
 
     threads = available_threads()
     with ThreadPoolExecutor(threads) as pool:
@@ -98,8 +96,6 @@ class _Samples:
         self._kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
 
     def add(self, image: np.ndarray, matte: np.ndarray) -> None:
-        if image.shape != self._kept.shape[1:]:
-            raise UserError("the clip's images differ in size; make the frames again")
         person = cv2.dilate((matte > _CLEAR).astype(np.uint8), self._kernel)
         rows, columns = np.nonzero(person == 0)
         count = self._count[rows, columns]

@@ -52,6 +52,13 @@ class TrunkView:
         self._turn, self._place = (np.asarray(part, np.float64) for part in pose)
         self._row = {int(frame): row for row, frame in enumerate(found.ids)}
         ids = list(self._row)
+        if not ids or len(ids) < len(found):
+            raise UserError(f"{track}: has no frames, or one of them twice; track the clip again")
+        if not (self._place[:, 2] > 0).all():
+            frame = int(found.ids[(self._place[:, 2] <= 0).argmax()])
+            raise UserError(
+                f"{track}: the person is behind the camera in frame {frame}; track the clip again"
+            )
         if reference is not None and reference not in self._row:
             raise UserError(f"{track}: lacks frame {reference}; decide the cut again")
         self.reference = ids[self._middle()] if reference is None else reference

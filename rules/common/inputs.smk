@@ -189,7 +189,9 @@ def look_of(wildcards):
         return None, refusal
     video = f"{wildcards.motion}.{getattr(wildcards, 'format', 'mp4')}"
     try:
-        return motion.look(settings(wildcards.subject, "drive"), video), None
+        look = motion.look(settings(wildcards.subject, "drive"), video)
+        motions.require_torso(look, subject_of(wildcards.subject), settings(wildcards.subject, "train"))
+        return look, None
     except UserError as error:
         name = f"{wildcards.subject}.{video}"
         return None, REFUSALS.file(refusals.VIDEO, name, f"{wildcards.motion}: {error}")

@@ -55,7 +55,7 @@ def test_what_cannot_be_shown_is_one_line(look, out, expected):
 
 
 def test_files_of_the_clip_are_required():
-    with pytest.raises(UserError, match="whose folder is not given"):
+    with pytest.raises(UserError, match="background own with body auto .* --clip work/<subject>"):
         ClipFiles().require(Look("own"))
     with pytest.raises(UserError, match="body paste needs the subject's clip"):
         ClipFiles("plate.png", ["a"], ["b"]).require(Look(body="paste"))

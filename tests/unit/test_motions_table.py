@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from headsplat_workflow.motions import Motion, add_spoken, motion_for, read_motions
+from headsplat_workflow.motions import Motion, add_spoken, motion_for, read_motions, require_torso
 from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.sections import defaults
+from headsplat_workflow.subjects import Subject
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.look import Look
@@ -90,7 +91,7 @@ def test_a_rows_look_stands_in_place_of_the_sections(folder):
     assert motions["d"].look(section, "d.webm") == Look("transparent", "head")
     with pytest.raises(UserError, match="transparent: .mp4 has no alpha channel"):
         motions["d"].look(section, "d.mp4")
-    with pytest.raises(UserError, match="the background 'gone.png' of 'a' is not there"):
+    with pytest.raises(UserError, match=r"'gone.png' \(option drive.background\) is not.*use auto"):
         motions["a"].look(section | {"background": "gone.png"}, "a.mp4")
 
 
@@ -107,7 +108,7 @@ def test_a_still_frame_is_that_of_the_motions_with_paste(folder):
     ("cells", "expected"),
     [
         ("#12\t", "line 2: background '#12': use auto"),
-        ("gone.png\t", "line 2: the background 'gone.png' of 'a' is not there"),
+        ("gone.png\t", "line 2: the background 'gone.png' of 'a' is not there; use auto, white"),
         ("\tlegs", "line 2: body 'legs': use one of auto, head, torso, paste"),
     ],
 )
@@ -132,6 +133,31 @@ def test_a_still_frame_that_cannot_be_is_refused(folder, cells, expected):
 
 
 SPEECH = "name\tkind\tfile\taudio\tvoice\ttranscript\n"
+
+
+@pytest.mark.parametrize("made", ["results/anna/driven/a.mp4", "work/anna/speech/a.npz"])
+def test_a_row_that_needs_its_own_video_is_refused_alone(folder, made):
+    path = folder / made
+    path.parent.mkdir(parents=True)
+    path.touch()
+    rows = "name\tkind\tfile\taudio\tbackground\ngood\tspeech\tvoice.wav\t\t\n"
+    for column, row in (
+        ("background", f"track\tbob\t\t./{made}"),
+        ("audio", f"track\tbob\t{path}\t"),
+        ("file", f"speech\t{made}\t\t"),
+    ):
+        motions = read(folder, f"{rows}a\t{row}\n")
+        assert list(motions) == ["good"]
+        assert f"line 3: the {column} '" in motions.refused["a"]
+        assert "is itself made of a row of this table; copy it elsewhere" in motions.refused["a"]
+
+
+def test_a_torso_is_refused_before_an_avatar_without_one_is_trained():
+    anna = Subject("anna", "a.mp4", "ict", "preview")
+    for body, trained in (("torso", "torso"), ("auto", "none"), ("paste", "none")):
+        require_torso(Look(body=body), anna, {"body": trained})
+    with pytest.raises(UserError, match="train.body of preset preview is none; set it to torso"):
+        require_torso(Look(body="torso"), anna, {"body": "none"})
 
 
 def test_speech_names_a_sound_and_a_voice(folder):

@@ -18,6 +18,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.track import read_track, write_track
 from tests.unit.driven import SIZE, arkit_like, make_subject, make_track
 from tests.unit.test_drive_avatar import random_images
+from tests.unit.test_foreign_files import png
 
 CLOTH = (20, 40, 160)
 
@@ -128,7 +129,9 @@ def test_a_still_frame_that_the_clip_lacks_is_one_line(ball, tmp_path):
     ("change", "expected"),
     [
         ("fewer", "lacks frame 12 of the track"),
-        ("larger", "frame 1 of .*frames.zip: is 48 x 50 pixels, the track's images are 48 x 48"),
+        ("larger", r"frame 1 of .*parsing\.zip: is 48 x 50 pixels, expected 48 x 48"),
+        ("junk", r"frame 1 of .*parsing\.zip: cannot be read as an image"),
+        ("bomb", r"frame 1 of .*parsing\.zip: is 20000 x 20000 pixels, more than 40 million"),
     ],
 )
 def test_another_clip_is_one_line(ball, tmp_path, change, expected):
@@ -137,7 +140,10 @@ def test_another_clip_is_one_line(ball, tmp_path, change, expected):
     with FrameZipWriter(parsing, ".png") as pack:
         for frame_id in range(1, 12 if change == "fewer" else 13):
             high = SIZE + 2 * (change == "larger")
-            pack.add(frame_id, encode_png(np.zeros((high, SIZE), np.uint8)), "_neckhead")
+            data = encode_png(np.zeros((high, SIZE), np.uint8))
+            pack.add(
+                frame_id, {"junk": b"x", "bomb": png(20000, 20000)}.get(change, data), "_neckhead"
+            )
     out = tmp_path / "a.mp4"
     with pytest.raises(UserError, match=expected) as error:
         drive(subject, out, subject.track, "--body=paste", parsing=parsing)
