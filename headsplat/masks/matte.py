@@ -29,7 +29,7 @@ Pending = TypeVar("Pending")
 # Finished mattes that may wait for the temporal filter.
 _AHEAD = 4
 # Images of the clip that show its background.
-_PLATE_IMAGES = 40
+_PLATE_IMAGES = 16
 
 
 class MattingModel(Protocol[Pending]):

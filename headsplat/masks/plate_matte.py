@@ -20,7 +20,7 @@ Array = np.ndarray
 
 # Least number of values of a known pixel, its least distance to the person over the image width,
 # and the mean difference between its values at which it is hardly believed.
-_LEAST, _MARGIN, _VARIES = 8, 11 / 512, 3.0
+_LEAST, _MARGIN, _VARIES = 4, 11 / 512, 3.0
 # Alpha of a first matte above which a pixel may be sure subject, and its depth, over the width.
 _SOLID, _DEPTH = 0.97, 4 / 512
 # Reach outside the subject at shoulders and at the head, over the image width.

@@ -61,15 +61,18 @@ class PlateSamples:
         plate = np.zeros(self._kept.shape[1:], np.uint8)
         spread = np.zeros(plate.shape[:2], np.float32)
         counts = self._count.clip(0, _KEPT)
-        number = np.arange(_KEPT)[:, None, None, None]
+        most = int(counts.max())
+        number = np.arange(most)[:, None, None, None]
         for first in range(0, len(plate), _ROWS):
             rows = slice(first, first + _ROWS)
             count = counts[rows][None, ..., None]
             # Empty slots sort last.
-            values = np.where(number < count, self._kept[:, rows], np.int16(256))
+            values = np.where(number < count, self._kept[:most, rows], np.uint8(255))
             values.sort(0)
-            middle = np.take_along_axis(values, np.maximum(count - 1, 0) // 2, 0)[0]
-            plate[rows] = np.where(count[0] > 0, middle, 0)
-            apart = np.where(number < count, np.abs(values - middle), 0).sum((0, 3))
+            place = np.maximum(count - 1, 0) // 2
+            middle = np.take_along_axis(values, place, 0) if most else values.sum(0, keepdims=True)
+            plate[rows] = np.where(count > 0, middle, 0)[0]
+            apart = np.maximum(values, middle) - np.minimum(values, middle)
+            apart = np.where(number < count, apart, 0).sum((0, 3), np.uint32)
             spread[rows] = apart / np.maximum(3 * counts[rows], 1)
         return plate, spread, counts
