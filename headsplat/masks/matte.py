@@ -103,7 +103,7 @@ def matte_chunk(
     cv2.setNumThreads(threads)
     turn = int(chunk) if chunk.isdigit() else 0
     options = MatteOptions(edge_radius, temporal_window, weights, turn, model)
-    plate = _plate(clip, entry, options) if entry.weights is None and edge_radius > 0 else None
+    plate = _plate(clip, entry, options) if clip and entry.weights is None and edge_radius else None
     with (
         FrameStore(own) as store,
         FrameStore([path for path in frames if path.stem != chunk]) as earlier,

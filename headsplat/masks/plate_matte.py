@@ -34,6 +34,9 @@ _NOISE = 3 * 3.0**2
 # Color difference of subject and plate, per channel, at which the plate is half trusted, and color
 # error at which it is no longer believed.
 _APART, _MISFIT = 8.0, 20.0
+# Difference from the plate at which a solid pixel hardly shows it, and how fast softer pixels need
+# not show it.
+_ALIKE, _FIRM = 12.0, 4.0
 # Mean difference in the background around at which the plate is no longer believed, the side of
 # the places where it is measured and the window around one, over the image width.
 _STRANGE, _CELL, _AROUND = 6.0, 8 / 512, 72 / 512
@@ -119,6 +122,9 @@ def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]
     weight = trust.reshape(-1)[at] * np.exp(misfit * np.float32(-0.5 / (3 * _MISFIT**2)))
     weight *= apart / (apart + np.float32(3 * _APART**2))
     before = first.reshape(-1)[at]
+    # A solid pixel may have a color between both; it is background if it shows the plate's.
+    same = np.exp(np.square(strongest.reshape(-1)[at] / np.float32(_ALIKE)) * np.float32(-0.5))
+    weight *= np.where(alpha < before, np.maximum(same, (_FIRM * (1 - before)).clip(0, 1)), 1)
     whole = first.copy()
     whole.reshape(-1)[at] = before + weight * (alpha - before)
     decided.reshape(-1)[at] = weight
