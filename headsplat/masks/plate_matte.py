@@ -20,7 +20,10 @@ Array = np.ndarray
 
 # Least number of values of a known pixel, its least distance to the person over the image width,
 # and the mean difference between its values at which it is hardly believed.
-_LEAST, _MARGIN, _VARIES = 4, 11 / 512, 3.0
+_LEAST, _MARGIN, _VARIES = 4, 9 / 512, 6.0
+# Median difference of the values above which the camera seems to move, and least share of the image
+# that is known.
+_MOVING, _KNOWN = 2.5, 0.05
 # Alpha of a first matte above which a pixel may be sure subject, and its depth, over the width.
 _SOLID, _DEPTH = 0.97, 4 / 512
 # Reach outside the subject at shoulders and at the head, over the image width.
@@ -33,18 +36,18 @@ _SAME = 5
 _NOISE = 3 * 3.0**2
 # Color difference of subject and plate, per channel, at which the plate is half trusted, and color
 # error at which it is no longer believed.
-_APART, _MISFIT = 8.0, 20.0
+_APART, _MISFIT = 4.0, 20.0
 # Difference from the plate at which a solid pixel hardly shows it, and how fast softer pixels need
 # not show it.
 _ALIKE, _FIRM = 12.0, 4.0
 # Mean difference in the background around at which the plate is no longer believed, the side of
 # the places where it is measured and the window around one, over the image width.
-_STRANGE, _CELL, _AROUND = 6.0, 8 / 512, 72 / 512
+_STRANGE, _CELL, _AROUND = 12.0, 8 / 512, 72 / 512
 # Difference that counts at most, because other things pass through a background.
 _MOST = 30
 # Alpha above which pixels connect with the subject, and the distance, over the ring's, within which
 # a line begins at it.
-_CONNECTED, _ROOT = 0.06, 0.1
+_CONNECTED, _ROOT = 0.04, 0.1
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def plate_of(pairs: Iterable[tuple[Array, Array]]) -> Plate | None:
             than the first are left out.
 
     Returns:
-        None without images.
+        None if the camera moves, or little of the background is seen.
     """
     samples, shape = None, ()
     for image, matte in pairs:
@@ -79,8 +82,11 @@ def plate_of(pairs: Iterable[tuple[Array, Array]]) -> Plate | None:
     if samples is None:
         return None
     colors, spread, count = samples.median()
+    known = count >= _LEAST
+    if known.mean() < _KNOWN or np.median(spread[known]) > _MOVING:
+        return None
     varies = cv2.blur(spread, (5, 5)) * np.float32(1 / _VARIES)
-    return Plate(colors, np.where(count < _LEAST, 0, np.exp(-0.5 * varies * varies)))
+    return Plate(colors, known * np.exp(-0.5 * varies * varies))
 
 
 def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]:
