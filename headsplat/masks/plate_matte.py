@@ -23,7 +23,7 @@ Array = np.ndarray
 _LEAST, _MARGIN, _VARIES = 4, 9 / 512, 6.0
 # Median difference of the values above which the camera seems to move, and least share of the image
 # that is known.
-_MOVING, _KNOWN = 1.2, 0.05
+_MOVING, _KNOWN = 1.5, 0.05
 # Alpha of a first matte above which a pixel may be sure subject, and its depth, over the width.
 _SOLID, _DEPTH = 0.97, 4 / 512
 # Reach outside the subject at shoulders and at the head, over the image width.
