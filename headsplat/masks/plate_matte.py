@@ -24,6 +24,8 @@ _LEAST, _MARGIN, _VARIES = 4, 9 / 512, 6.0
 # Median difference of the values above which the camera seems to move, and least share of the image
 # that is known.
 _MOVING, _KNOWN = 1.5, 0.05
+# One of so many images tests the plate.
+_EACH = 3
 # Alpha of a first matte above which a pixel may be sure subject, and its depth, over the width.
 _SOLID, _DEPTH = 0.97, 4 / 512
 # Reach outside the subject at shoulders and at the head, over the image width.
@@ -37,6 +39,9 @@ _NOISE = 3 * 3.0**2
 # Color difference of subject and plate, per channel, at which the plate is half trusted, and color
 # error at which it is no longer believed.
 _APART, _MISFIT = 4.0, 20.0
+# Color error up to which a candidate fits, and standard deviation of the alpha of those that fit at
+# which it is hardly known.
+_FITS, _UNSURE = 10.0, 0.12
 # Difference from the plate at which a solid pixel hardly shows it, and how fast softer pixels need
 # not show it.
 _ALIKE, _FIRM = 12.0, 4.0
@@ -45,6 +50,8 @@ _ALIKE, _FIRM = 12.0, 4.0
 _STRANGE, _CELL, _AROUND = 12.0, 8 / 512, 72 / 512
 # Difference that counts at most, because other things pass through a background.
 _MOST = 30
+# Width up to which something faint is hair, over the image width, and alpha at which all is.
+_HAIR, _DENSE = 7 / 512, 0.3
 # Alpha above which pixels connect with the subject, and the distance, over the ring's, within which
 # a line begins at it.
 _CONNECTED, _ROOT = 0.04, 0.1
@@ -73,20 +80,39 @@ def plate_of(pairs: Iterable[tuple[Array, Array]]) -> Plate | None:
     Returns:
         None if the camera moves, or little of the background is seen.
     """
-    samples, shape = None, ()
-    for image, matte in pairs:
+    samples, shape, tests = None, (), []
+    for k, (image, matte) in enumerate(pairs):
         if samples is None:
             samples, shape = PlateSamples(*image.shape[:2], _MARGIN), image.shape
         if image.shape == shape:
             samples.add(image, matte)
+            tests += [(image, matte)] if k % _EACH == 1 else []
     if samples is None:
         return None
     colors, spread, count = samples.median()
     known = count >= _LEAST
     if known.mean() < _KNOWN or np.median(spread[known]) > _MOVING:
         return None
+    if _surprise(colors, known, tests) >= _SAME:
+        return None
     varies = cv2.blur(spread, (5, 5)) * np.float32(1 / _VARIES)
     return Plate(colors, known * np.exp(-0.5 * varies * varies))
+
+
+def _surprise(colors: Array, known: Array, tests: list[tuple[Array, Array]]) -> float:
+    """Difference from the plate near the subject that nine tenths of the background stay below.
+
+    A wall without texture hides that the camera moves. Light that the subject throws changes what
+    is near it. Both are seen only beside the subject.
+    """
+    found = []
+    for image, matte in tests:
+        away = cv2.distanceTransform((matte < 128).astype(np.uint8), cv2.DIST_L2, 3)
+        away *= np.float32(1 / matte.shape[1])
+        ring = known & (away > _REACH) & (away < _RING)
+        if ring.any():
+            found.append(float(np.percentile(cv2.absdiff(image, colors).max(-1)[ring], 90)))
+    return float(np.median(found)) if found else 0.0
 
 
 def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]:
@@ -124,9 +150,9 @@ def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]
     shown, behind = (
         colors.reshape(-1, 3)[at].T.astype(np.float32) for colors in (image, plate.colors)
     )
-    alpha, apart, misfit = _explained(shown, behind, _fronts(image, inside, near))
+    alpha, belief, misfit = _explained(shown, behind, _fronts(image, inside, near))
     weight = trust.reshape(-1)[at] * np.exp(misfit * np.float32(-0.5 / (3 * _MISFIT**2)))
-    weight *= apart / (apart + np.float32(3 * _APART**2))
+    weight *= belief
     before = first.reshape(-1)[at]
     # A solid pixel may have a color between both; it is background if it shows the plate's.
     same = np.exp(np.square(strongest.reshape(-1)[at] / np.float32(_ALIKE)) * np.float32(-0.5))
@@ -134,7 +160,16 @@ def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]
     whole = first.copy()
     whole.reshape(-1)[at] = before + weight * (alpha - before)
     decided.reshape(-1)[at] = weight
+    whole = _without_haze(whole, first)
     return _rooted(whole, first, away * np.float32(1 / (_RING * half[0]))), decided
+
+
+def _without_haze(whole: Array, first: Array) -> Array:
+    """A matte without what it adds that is faint and wider than hair, such as a shadow."""
+    side = 2 * round(_HAIR * whole.shape[1] / 2) + 1
+    wide = cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    wide *= (1 - wide * np.float32(1 / _DENSE)).clip(0, 1)
+    return np.where(whole > first, np.maximum(whole - wide, first), whole)
 
 
 def _still(change: Array, known: Array, clear: Array) -> Array:
@@ -180,22 +215,32 @@ def _fronts(image: Array, inside: Array, near: tuple[Array, Array]) -> list[Arra
 
 
 def _explained(shown: Array, behind: Array, fronts: list[Array]) -> tuple[Array, Array, Array]:
-    """Alpha, squared distance of the colors and squared misfit (n,) of the best candidate."""
+    """Alpha of the best candidate, how far it is believed, and its squared misfit (n,).
+
+    It is believed where both colors differ, and candidates that fit agree about alpha.
+    """
     rest = shown - behind
     change = np.einsum("cn,cn->n", rest, rest)
     least = np.full(len(change), np.inf, np.float32)
     best = np.zeros((2, len(change)), np.float32)
+    total = np.zeros((3, len(change)), np.float32)
     for front in fronts:
         across = front - behind
         apart = np.einsum("cn,cn->n", across, across)
         along = np.einsum("cn,cn->n", rest, across)
         alpha = (along / np.maximum(apart, _NOISE)).clip(0, 1)
         misfit = change - 2 * alpha * along + alpha * alpha * apart
+        fits = np.exp(misfit * np.float32(-0.5 / (3 * _FITS**2)))
+        total += fits * np.stack([np.ones_like(alpha), alpha, alpha * alpha])
         better = misfit < least
         np.copyto(least, misfit, where=better)
         np.copyto(best[0], alpha, where=better)
         np.copyto(best[1], apart, where=better)
+    total[1:] /= np.maximum(total[0], 1e-6)
+    variance = (total[2] - total[1] * total[1]).clip(0)
     best[0] *= change / (change + np.float32(_NOISE))
+    best[1] /= best[1] + np.float32(3 * _APART**2)
+    best[1] *= np.exp(variance * np.float32(-0.5 / _UNSURE**2))
     return best[0], best[1], least
 
 
