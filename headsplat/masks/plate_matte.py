@@ -39,9 +39,6 @@ _NOISE = 3 * 3.0**2
 # Color difference of subject and plate, per channel, at which the plate is half trusted, and color
 # error at which it is no longer believed.
 _APART, _MISFIT = 4.0, 20.0
-# Color error up to which a candidate fits, and standard deviation of the alpha of those that fit at
-# which it is hardly known.
-_FITS, _UNSURE = 10.0, 0.12
 # Difference from the plate at which a solid pixel hardly shows it, and how fast softer pixels need
 # not show it.
 _ALIKE, _FIRM = 12.0, 4.0
@@ -50,8 +47,6 @@ _ALIKE, _FIRM = 12.0, 4.0
 _STRANGE, _CELL, _AROUND = 12.0, 8 / 512, 72 / 512
 # Difference that counts at most, because other things pass through a background.
 _MOST = 30
-# Width up to which something faint is hair, over the image width, and alpha at which all is.
-_HAIR, _DENSE = 7 / 512, 0.3
 # Alpha above which pixels connect with the subject, and the distance, over the ring's, within which
 # a line begins at it.
 _CONNECTED, _ROOT = 0.04, 0.1
@@ -150,9 +145,9 @@ def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]
     shown, behind = (
         colors.reshape(-1, 3)[at].T.astype(np.float32) for colors in (image, plate.colors)
     )
-    alpha, belief, misfit = _explained(shown, behind, _fronts(image, inside, near))
+    alpha, apart, misfit = _explained(shown, behind, _fronts(image, inside, near))
     weight = trust.reshape(-1)[at] * np.exp(misfit * np.float32(-0.5 / (3 * _MISFIT**2)))
-    weight *= belief
+    weight *= apart / (apart + np.float32(3 * _APART**2))
     before = first.reshape(-1)[at]
     # A solid pixel may have a color between both; it is background if it shows the plate's.
     same = np.exp(np.square(strongest.reshape(-1)[at] / np.float32(_ALIKE)) * np.float32(-0.5))
@@ -160,16 +155,7 @@ def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]
     whole = first.copy()
     whole.reshape(-1)[at] = before + weight * (alpha - before)
     decided.reshape(-1)[at] = weight
-    whole = _without_haze(whole, first)
     return _rooted(whole, first, away * np.float32(1 / (_RING * half[0]))), decided
-
-
-def _without_haze(whole: Array, first: Array) -> Array:
-    """A matte without what it adds that is faint and wider than hair, such as a shadow."""
-    side = 2 * round(_HAIR * whole.shape[1] / 2) + 1
-    wide = cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    wide *= (1 - wide * np.float32(1 / _DENSE)).clip(0, 1)
-    return np.where(whole > first, np.maximum(whole - wide, first), whole)
 
 
 def _still(change: Array, known: Array, clear: Array) -> Array:
@@ -215,32 +201,22 @@ def _fronts(image: Array, inside: Array, near: tuple[Array, Array]) -> list[Arra
 
 
 def _explained(shown: Array, behind: Array, fronts: list[Array]) -> tuple[Array, Array, Array]:
-    """Alpha of the best candidate, how far it is believed, and its squared misfit (n,).
-
-    It is believed where both colors differ, and candidates that fit agree about alpha.
-    """
+    """Alpha, squared distance of the colors and squared misfit (n,) of the best candidate."""
     rest = shown - behind
     change = np.einsum("cn,cn->n", rest, rest)
     least = np.full(len(change), np.inf, np.float32)
     best = np.zeros((2, len(change)), np.float32)
-    total = np.zeros((3, len(change)), np.float32)
     for front in fronts:
         across = front - behind
         apart = np.einsum("cn,cn->n", across, across)
         along = np.einsum("cn,cn->n", rest, across)
         alpha = (along / np.maximum(apart, _NOISE)).clip(0, 1)
         misfit = change - 2 * alpha * along + alpha * alpha * apart
-        fits = np.exp(misfit * np.float32(-0.5 / (3 * _FITS**2)))
-        total += fits * np.stack([np.ones_like(alpha), alpha, alpha * alpha])
         better = misfit < least
         np.copyto(least, misfit, where=better)
         np.copyto(best[0], alpha, where=better)
         np.copyto(best[1], apart, where=better)
-    total[1:] /= np.maximum(total[0], 1e-6)
-    variance = (total[2] - total[1] * total[1]).clip(0)
     best[0] *= change / (change + np.float32(_NOISE))
-    best[1] /= best[1] + np.float32(3 * _APART**2)
-    best[1] *= np.exp(variance * np.float32(-0.5 / _UNSURE**2))
     return best[0], best[1], least
 
 
