@@ -79,6 +79,16 @@ def test_a_camera_that_moves_gives_no_plate(room):
     assert plate_of(iter(())) is None
 
 
+def test_a_background_that_changes_beside_the_subject_gives_no_plate(room):
+    def lit(k: int) -> np.ndarray:
+        """The room with a shadow that goes along with the subject of `seen`."""
+        wide = cv2.GaussianBlur(cv2.dilate(alphas(70 + 8 * k)[1], np.ones((31, 31))), (0, 0), 6)
+        return np.rint(room * (1 - 0.12 * wide[..., None])).astype(np.uint8)
+
+    assert seen([room] * 16) is not None
+    assert seen([lit(k) for k in range(16)]) is None
+
+
 def test_the_matte_stays_where_the_image_shows_another_background(room):
     plate = seen([room] * 16)
     body, hairy = alphas(128)
