@@ -140,7 +140,7 @@ def track_video(
         for k in range(count):
             near = frames[max(0, k - 1) : k + 1]
             matte = (near, f"{k:03d}", alpha[k], "auto", MATTE.edge_radius, MATTE.temporal_window)
-            _step("matte", [alpha[k]], matte_chunk, *matte)
+            _step("matte", [alpha[k]], matte_chunk, *matte, None, frames)
         seen = (clip.landmarks, clip.crop, clip.table)
         first = [clip.landmark_track, clip.landmark_identity]
         _step("track", first, track_head, head, *seen, *first)

@@ -82,6 +82,13 @@ def previous_and_this(wildcards):
     return [f"work/{wildcards.subject}/frames/{c:03d}.zip" for c in range(max(chunk - 1, 0), chunk + 1)]
 
 
+def spread_chunks(wildcards):
+    """Frames of a few chunks, evenly spread over the clip: what shows its background."""
+    files = chunks(("frames", "zip"))(wildcards)
+    most = min(len(files), 6)
+    return [files[k * (len(files) - 1) // max(most - 1, 1)] for k in range(most)]
+
+
 def asset_path(need):
     """Input: an asset's file; recorded, so that its hash is checked before the first job."""
     if need is None:
