@@ -75,6 +75,9 @@ class ClipImages:
         """(n, H, W, 5) of some training rows."""
         return self.planes[rows]
 
+    def close(self) -> None:
+        """No-op: no files are open."""
+
 
 def synthetic_clip(head: HeadModel, size: int, device: torch.device, frames: int = FRAMES) -> Clip:
     """The procedural head with its own albedo and one light, under known smooth motion.

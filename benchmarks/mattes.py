@@ -60,7 +60,7 @@ def measure(clip: MatteClip, folder: Path, options: MatteOptions) -> dict[str, f
     settings = ("mediapipe", options.edge_radius, options.temporal_window)
     out = folder / f"{clip.name} alpha.zip"
     start = time.process_time()
-    matte_chunk([clip.frames], clip.frames.stem, out, *settings)
+    matte_chunk([clip.frames], clip.frames.stem, out, *settings, clip=[clip.frames])
     spent = time.process_time() - start
     images = clip.images()
     with FrameStore([out]) as store:

@@ -43,7 +43,16 @@ def main() -> None:
 
 
 def described(view: TrunkView, alpha: Path, parsing: Path) -> str:
-    """The figures of one folder of masks."""
+    """The figures of one folder of masks in words."""
+    found = measured(view, alpha, parsing)
+    return (
+        f"median {found['median']:.2f} px, 95 % {found['p95']:.2f}, 99 % {found['p99']:.2f}, "
+        f"worst frame {found['worst_frame']:.2f}, over {JUMP:.0f} px {found['jumps']:.2f} %"
+    )
+
+
+def measured(view: TrunkView, alpha: Path, parsing: Path) -> dict[str, float]:
+    """The figures of one folder of masks: pixels of the crop, and percent of columns that jump."""
     with (
         FrameStore(sorted(alpha.glob("*.zip"))) as mattes,
         FrameStore(sorted(parsing.glob("*.zip"))) as masks,
@@ -57,11 +66,11 @@ def described(view: TrunkView, alpha: Path, parsing: Path) -> str:
     change = np.array(found)
     frames = np.nanmedian(change[np.isfinite(change).any(1)], axis=1)
     change = change[np.isfinite(change)]
-    return (
-        f"median {np.median(change):.2f} px, 95 % {np.percentile(change, 95):.2f}, 99 % "
-        f"{np.percentile(change, 99):.2f}, worst frame {frames.max():.2f}, "
-        f"over {JUMP:.0f} px {100 * (change > JUMP).mean():.2f} %"
-    )
+    median, p95, p99 = np.percentile(change, [50, 95, 99])
+    return {
+        "median": float(median), "p95": float(p95), "p99": float(p99),
+        "worst_frame": float(frames.max()), "jumps": 100 * float((change > JUMP).mean()),
+    }  # fmt: skip
 
 
 def lower_edge(view: TrunkView, frame: int, mattes: FrameStore, masks: FrameStore) -> np.ndarray:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from benchmarks.clips import Clip, held_out_psnr
@@ -61,14 +62,20 @@ def our_recipe(images: int, **changes: object) -> Recipe:
     return Recipe(f"{options.model}, batch {options.batch}", options)
 
 
-def start(clip: Clip, recipe: Recipe, device: torch.device, lpips: Lpips | None = None) -> Trainer:
-    """An initialized training before its first step."""
+def start(
+    clip: Clip,
+    recipe: Recipe,
+    device: torch.device,
+    lpips: Lpips | None = None,
+    hair: Callable[[], np.ndarray | None] = lambda: None,
+) -> Trainer:
+    """An initialized training before its first step; `hair` as of `empty_avatar`."""
     options, track = recipe.options, clip.track
     plan = make_plan(
         len(clip.training), options, FrameCode.size(clip.head) + POSE,
         (track.height, track.width), recipe.warm, recipe.final,
     )  # fmt: skip
-    avatar = empty_avatar(clip.head, track, clip.training.numpy(), options, device)
+    avatar = empty_avatar(clip.head, track, clip.training.numpy(), options, device, hair)
     frames = training_frames(avatar, track, clip.ids())
     images = clip.images()
     initialize(avatar, frames, images)

@@ -83,11 +83,12 @@ class Avatar:
         """(B, C) codes -> (B, n, 3): the posed vertices that anchors use, meters.
 
         `trunk` (B, 3, 4) is the trunk's pose in the head's frame (`Track.trunk`); None is a stiff
-        neck.
+        neck, and so is any pose for a model that does not follow it.
         """
         check_shape(condition, f"B {FrameCode.size(self.head)}", "condition")
         code = FrameCode(condition)
         joints = matrix_from_6d(code.joints)
+        trunk = trunk if self.deformation.follows_trunk else None
         return self._geometry.vertices(code.exp, joints, code.eyelids, trunk)
 
     def place(self, vertices: Tensor) -> tuple[Tensor, Tensor]:

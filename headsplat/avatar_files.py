@@ -25,6 +25,7 @@ from headsplat.gaussians.deform.torso import Torso
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.heads.packed import pack_head, packed_head
+from headsplat.runtime.checks import as_float32
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, read_npz, write_json, write_npz
 
@@ -154,9 +155,11 @@ def _checked_arrays(
     values = {"anchor_face": face.astype(np.int32)}
     for name, size in sizes.items():
         value = arrays[name]
-        if value.shape != size or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+        fits = value.shape == size and value.dtype.kind in "fiu"
+        single = as_float32(value) if fits else None
+        if single is None:
             raise _broken(path, name, f"expected finite numbers of shape {list(size)}")
-        values[name] = value.astype(np.float32)
+        values[name] = single
     parts = (values[name] for name in ("anchor_face", "anchor_barycentric", "anchor_height"))
     return Anchors(*parts), torch.from_numpy(values["shape"])
 
@@ -181,7 +184,7 @@ def _restored(
     for key, value in arrays.items():
         if not key.startswith("state/"):
             continue
-        if value.dtype.kind not in "fiub" or not np.isfinite(value).all():
+        if value.dtype.kind not in "fiub" or as_float32(value) is None:
             raise _broken(path, key, "expected finite numbers")
         native = value.astype(value.dtype.newbyteorder("="), copy=False)
         state[key.removeprefix("state/")] = torch.from_numpy(np.ascontiguousarray(native))

@@ -140,7 +140,7 @@ def track_video(
         for k in range(count):
             near = frames[max(0, k - 1) : k + 1]
             matte = (near, f"{k:03d}", alpha[k], "auto", MATTE.edge_radius, MATTE.temporal_window)
-            _step("matte", [alpha[k]], matte_chunk, *matte)
+            _step("matte", [alpha[k]], matte_chunk, *matte, None, frames)
         seen = (clip.landmarks, clip.crop, clip.table)
         first = [clip.landmark_track, clip.landmark_identity]
         _step("track", first, track_head, head, *seen, *first)
@@ -244,6 +244,7 @@ def drive_avatar(
     transcript: Path | str | None = None,
     background: str = AUTO,
     body: str = AUTO,
+    still_frame: int = 0,
     clip: Path | str | None = None,
 ) -> None:
     """Render a video of an avatar driven by a motion; a repeated call resumes.
@@ -275,6 +276,8 @@ def drive_avatar(
             image file; "auto" is white in an mp4 and transparent in other formats.
         body: "head", "torso" (the avatar's own) or "paste" (the head is laid over the clip's
             images); "auto" is the torso where the avatar has one.
+        still_frame: of "paste": id of the one image of the clip that the head is laid over; 0 plays
+            the clip.
         clip: folder of the avatar's clip, for the background "own" and for "paste".
 
     Raises:
@@ -296,7 +299,7 @@ def drive_avatar(
         raise UserError(f"{kind} motions have no voice; leave voice and transcript out")
     require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
-    look = Look(str(background), body)
+    look = Look(str(background), body, still_frame)
     files = _look_files(look.resolved(out), clip)
     head = packed_head(model, read_metadata(model))
     options = MotionOptions(

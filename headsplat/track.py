@@ -53,6 +53,9 @@ _OPTIONAL = {"neck": "N 6", "trunk_R": "N 3 3", "trunk_t": "N 3"}
 # Residuals of frames without a face are NaN; all other floats are finite.
 _MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
 _LARGEST_SIDE = 16384  # pixels; the rasterizer's limit
+# Rotations R have R R' this close to 1, and places are at most so far away, meters.
+_ROTATIONS, _NOT_TURNED = ("R", "head_R", "camera_R", "trunk_R"), 0.02
+_PLACES, _FARTHEST = ("t", "head_t", "camera_t", "trunk_t"), 1000.0
 _RATES = (1e-3, 1000)  # frames a second, lowest and highest
 _USER_FIX = "give a whole track.npz"
 
@@ -344,6 +347,7 @@ def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
             raise UserError(f"{origin}: array '{name}' is not finite; remake the track")
     if ("trunk_R" in arrays) != ("trunk_t" in arrays):
         raise UserError(f"{origin}: has one of 'trunk_R' and 'trunk_t' alone; remake the track")
+    _require_poses(arrays, origin)
     height, width = arrays["img_size"].tolist()
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         size = f"{width} x {height} pixels, expected 1 to {_LARGEST_SIDE} a side"
@@ -353,6 +357,22 @@ def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
         raise UserError(
             f"{origin}: array 'fps' is {arrays['fps']}, expected {low} to {high}; remake the track"
         )
+
+
+def _require_poses(arrays: Mapping[str, np.ndarray], origin: str) -> None:
+    """Raise `UserError` for arrays that are no rotations, and for places too far away."""
+    for name in _ROTATIONS:
+        turn = np.asarray(arrays.get(name, np.eye(3)), np.float64)
+        whole = (np.abs(turn) < 2).all()  # larger numbers might overflow below
+        whole = whole and (np.abs(turn @ turn.swapaxes(-1, -2) - np.eye(3)) < _NOT_TURNED).all()
+        if not (whole and (np.linalg.det(turn) > 0).all()):
+            raise UserError(f"{origin}: array '{name}' holds no rotations; remake the track")
+    for name in _PLACES:
+        if not (np.abs(arrays.get(name, 0)) <= _FARTHEST).all():
+            raise UserError(
+                f"{origin}: array '{name}' holds places more than {_FARTHEST:g} m away; "
+                "remake the track"
+            )
 
 
 def _native(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

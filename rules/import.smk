@@ -2,13 +2,13 @@
 
 
 rule import_track:
-    """Another tool's folder -> track, and the files that detection and crop write otherwise."""
+    """Another tool's folder -> its track, and the files that detection and crop write otherwise."""
     input:
         head=head_file,
         folders=import_folders,
     output:
         record="work/{subject}/import.json",
-        track="work/{subject}/track/track.npz",
+        track="work/{subject}/track/imported_track.npz",
         identity="work/{subject}/identity.npy",
         crop="work/{subject}/crop.json",
         frames="work/{subject}/frames.tsv",
@@ -37,6 +37,35 @@ rule import_track:
         "{params.options:q} {params.size:q} --record={output.record:q} --track={output.track:q} "
         "--identity={output.identity:q} --crop={output.crop:q} --frames={output.frames:q} "
         "--info={output.info:q} --landmarks={output.landmarks:q} > {log:q} 2>&1"
+
+
+rule solve_trunk:
+    """Imported track, frames and mattes -> track with the pose of neck base and shoulders."""
+    input:
+        unpack(trunk_inputs),
+        head=head_file,
+        track="work/{subject}/track/imported_track.npz",
+    output:
+        "work/{subject}/track/track.npz",
+    log:
+        "logs/{subject}/solve_trunk.log",
+    benchmark:
+        "logs/{subject}/solve_trunk.tsv"
+    wildcard_constraints:
+        subject=FROM_IMPORT,
+    conda:
+        "../envs/tracker.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
+    params:
+        images=refine_flags,
+        code=code_version("solve_trunk"),
+    shell:
+        'exec python "$HEADSPLAT_SCRIPTS"/solve_trunk.py --head={input.head:q} --track={input.track:q} '
+        "{params.images:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule import_frames_chunk:

@@ -5,6 +5,7 @@ rule matte_chunk:
     """Frames of one chunk -> mattes; the previous chunk's last frames warm up recurrent networks."""
     input:
         frames=previous_and_this,
+        clip=spread_chunks,
         weights=weights("matte"),
     output:
         "work/{subject}/alpha/{chunk}.zip",
@@ -27,7 +28,7 @@ rule matte_chunk:
         weights=weights_flag,
         code=code_version("matte_chunk"),
     shell:
-        'exec python "$HEADSPLAT_SCRIPTS"/matte_chunk.py --frames {input.frames:q} --chunk={wildcards.chunk:q} '
+        'exec python "$HEADSPLAT_SCRIPTS"/matte_chunk.py --frames {input.frames:q} --clip {input.clip:q} --chunk={wildcards.chunk:q} '
         "{params.options:q} {params.model:q} {params.weights:q} --out={output:q} > {log:q} 2>&1"
 
 

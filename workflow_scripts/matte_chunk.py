@@ -19,6 +19,13 @@ def main(argv: list[str] | None = None) -> None:
         required=True,
         help="the frames zip of this chunk, and of the previous one for warm-up",
     )
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="frames zips from the whole clip, for the background of a camera that stands still",
+    )
     parser.add_argument("--chunk", required=True, help="the chunk, e.g. 003: its zip is 003.zip")
     parser.add_argument("--out", type=Path, required=True, help="alpha zip to write")
     parser.add_argument("--weights", type=Path, help="file of the network")
@@ -27,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parsed(MatteOptions, args)
     matte_chunk(
         args.frames, args.chunk, args.out, options.model, options.edge_radius,
-        options.temporal_window, args.weights,
+        options.temporal_window, args.weights, args.clip,
     )  # fmt: skip
 
 

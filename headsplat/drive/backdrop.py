@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headsplat.drive.look import TRANSPARENT, Look
-from headsplat.frames.images import open_image, pixels
+from headsplat.frames.images import open_image, upright
 from headsplat.masks.fill import as_planes, fill_holes
 
 # Colors of pixels with less alpha are those of the pixels around them.
@@ -71,11 +71,13 @@ class Backdrop:
 def read_backdrop(path: Path, size: tuple[int, int]) -> Tensor:
     """An image scaled to cover `size`, cut at the middle; (H, W, 3) float32 in 0..1.
 
+    It is turned as its EXIF data say, and what is transparent is white.
+
     Raises:
         UserError: it is not an image that can be read.
     """
     with open_image(path) as image:
-        rgb = pixels(image, "RGB")
+        rgb = upright(image)
     width, height = size
     scale = max(width / rgb.shape[1], height / rgb.shape[0])
     # The part that is shown is cut first, so that a long strip is not scaled as a whole.

@@ -1,7 +1,7 @@
 """Images, mattes and head masks of a subject's clip, by frame id, in batches."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headsplat.drive.look import ClipFiles
 from headsplat.frames.packs import FrameStore
-from headsplat.masks.decoding import decode_rgb
+from headsplat.masks.decoding import read_rgb
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.process import available_threads
 
@@ -57,21 +57,21 @@ class ClipImages:
             (B, H, W, 5) uint8 on the CPU: red, green, blue, matte, and mask of head and neck.
         """
         parts = [ids[k : k + batch] for k in range(0, len(ids), batch)]
-        coming = [self._pool.submit(self._read, int(k)) for k in parts[0]]
+        coming = self._submit(parts[0])
         for following in [*parts[1:], ()]:
             ready = coming
-            coming = [self._pool.submit(self._read, int(k)) for k in following]
+            coming = self._submit(following)
             yield torch.from_numpy(np.stack([image.result() for image in ready]))
+
+    def _submit(self, ids: Sequence[int]) -> list[Future[np.ndarray]]:
+        """Start to read some images, each once."""
+        once = {k: self._pool.submit(self._read, k) for k in {int(k) for k in ids}}
+        return [once[int(k)] for k in ids]
 
     def _read(self, frame_id: int) -> np.ndarray:
         frames, alpha, parsing = self._stores
-        data = (frames.read(frame_id), alpha.read(frame_id), parsing.read(frame_id, _HEAD))
-        image, matte, head = (decode_rgb(part) for part in data)
-        for part in (image, matte, head):
-            if part.shape[1::-1] != self._size:
-                raise UserError(
-                    f"frame {frame_id} of {frames.names()}: is {part.shape[1]} x {part.shape[0]} "
-                    f"pixels, the track's images are {self._size[0]} x {self._size[1]}; "
-                    "give the clip of this track"
-                )
+        image, matte, head = (
+            read_rgb(store, frame_id, self._size, role)
+            for store, role in ((frames, ""), (alpha, ""), (parsing, _HEAD))
+        )
         return np.concatenate([image, matte[..., :1], head[..., :1]], 2)

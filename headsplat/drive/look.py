@@ -16,8 +16,9 @@ from headsplat.video.formats import FORMATS, MP4, suffix_of
 WHITE, OWN, TRANSPARENT = "white", "own", "transparent"
 HEAD, TORSO, PASTE = "head", "torso", "paste"
 BODIES = (AUTO, HEAD, TORSO, PASTE)
+LARGEST_ID = 10**8
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_BACKGROUNDS = f"{AUTO}, {WHITE}, #rrggbb, {OWN}, {TRANSPARENT} or an image file"
+BACKGROUNDS = f"{AUTO}, {WHITE}, #rrggbb, {OWN}, {TRANSPARENT} or an image file"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Look:
     Attributes:
         background: see its help.
         body: one of `BODIES`.
+        still_frame: see its help.
     """
 
     background: str = option(
@@ -40,6 +42,10 @@ class Look:
         "the clip's images); auto: torso where the avatar has one, else head",
         choices=BODIES,
     )
+    still_frame: int = option(
+        0, "with body paste: id of the one image of the clip that the head is laid over; 0: the "
+        "clip plays", 0, LARGEST_ID,
+    )  # fmt: skip
 
     @property
     def image(self) -> str:
@@ -63,22 +69,28 @@ class Look:
 
         Raises:
             UserError: an unknown body, a background that is written wrongly, a transparent one in a
-                format without alpha, or an unknown format.
+                format without alpha, an unknown format, or a still frame without paste.
         """
         suffix = suffix_of(out)
         if self.body not in BODIES:
             raise UserError(f"body '{shown(self.body)}': use one of {', '.join(BODIES)}")
         text = self.background
         if not text or "\0" in text or (text.startswith("#") and not _color(text)):
-            raise UserError(f"background '{shown(text)}': use {_BACKGROUNDS}")
+            raise UserError(f"background '{shown(text)}': use {BACKGROUNDS}")
         if text == TRANSPARENT and not FORMATS[suffix].alpha:
             others = ", ".join(name for name, kind in FORMATS.items() if kind.alpha)
             raise UserError(
                 f"background {TRANSPARENT}: {suffix} has no alpha channel; ask for {others}"
             )
+        if not 0 <= self.still_frame <= LARGEST_ID:
+            raise UserError(f"still_frame {self.still_frame}: use an id of the clip's frames, or 0")
+        if self.still_frame and self.body != PASTE:
+            raise UserError(
+                f"still_frame {self.still_frame}: needs body {PASTE}, not {self.body}; change one"
+            )
         if text == AUTO and self.body != PASTE:
             text = WHITE if suffix == MP4 else TRANSPARENT
-        return Look(text, self.body)
+        return Look(text, self.body, self.still_frame)
 
 
 def _color(text: str) -> tuple[float, float, float] | None:
@@ -109,10 +121,11 @@ class ClipFiles:
         if look.body == PASTE and not (self.frames and self.alpha and self.parsing):
             raise UserError(
                 f"body {PASTE} needs the subject's clip; give the folder that holds frames, alpha "
-                "and parsing"
+                "and parsing (in a shell --clip work/<subject>)"
             )
         if look.needs_plate and self.plate is None:
             raise UserError(
-                "the background is taken from the subject's clip, whose folder is not given; "
-                "give the folder that holds frames and alpha"
+                f"background {look.background} with body {look.body} needs the subject's clip, "
+                "whose folder is not given; give the folder that holds frames and alpha (in a "
+                "shell --clip work/<subject>)"
             )

@@ -88,6 +88,7 @@ class Motion:
             turn, shift = trunk[..., :3], trunk[..., 3]
             turn = slerp(turn[left], turn[right], share)
             trunk = torch.cat([turn, torch.lerp(shift[left], shift[right], share)[..., None]], -1)
+            require_finite(trunk, "the motion")
         return Motion(times, between.vector, rotation, translation, trunk)
 
 

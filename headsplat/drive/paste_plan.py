@@ -3,6 +3,7 @@
 A motion without head turns of its own plays the clip forth and back, and the head keeps the pose
 that it has there: dubbing. Other motions play the clip forwards, backwards, faster or not at all,
 so that its head comes close to the motion's. The head itself turns by what remains, up to a little.
+Instead of the clip, one image may lie below all frames.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from headsplat.drive.motion import Motion
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from headsplat.runtime.errors import UserError
 from headsplat.track import Track
 
 # Images of the clip that are used, frames planned at a time, and steps in the clip per frame.
@@ -40,7 +42,9 @@ class PastePlan:
     trunk: Tensor | None
 
 
-def plan_paste(track: Track, motion: Motion, follow: bool, pivot: Tensor) -> PastePlan:
+def plan_paste(
+    track: Track, motion: Motion, follow: bool, pivot: Tensor, still_frame: int = 0
+) -> PastePlan:
     """Plan a video.
 
     Args:
@@ -48,8 +52,14 @@ def plan_paste(track: Track, motion: Motion, follow: bool, pivot: Tensor) -> Pas
         motion: N frames at the clip's frame rate.
         follow: whether the motion's head turns are shown; else those of the clip are.
         pivot: (3,) the neck joint in the head's frame, meters.
+        still_frame: id of the one image below all frames; 0 plays the clip.
+
+    Raises:
+        UserError: the track lacks the still frame.
     """
     order = np.argsort(track.ids)[:MOST_IMAGES]
+    if still_frame:
+        order = _row_of(track, still_frame)
     rotation, translation = (value[order] for value in track.poses(torch.float64))
     trunk = track.trunk()
     trunk = None if trunk is None else trunk[order].double()
@@ -70,6 +80,17 @@ def plan_paste(track: Track, motion: Motion, follow: bool, pivot: Tensor) -> Pas
     shift = (there @ below[..., 3:])[..., 0] + place - moved
     pose = torch.cat([there @ below[..., :3], shift[..., None]], -1)
     return PastePlan(order[rows], turned, moved, turned.mT @ pose)
+
+
+def _row_of(track: Track, frame: int) -> np.ndarray:
+    """(1,) row of a frame."""
+    row = np.flatnonzero(track.ids == frame)
+    if not len(row):
+        raise UserError(
+            f"still_frame {frame}: the track has no such frame; its ids are {track.ids.min()} to "
+            f"{track.ids.max()}"
+        )
+    return row
 
 
 def forth_and_back(images: int, count: int) -> np.ndarray:

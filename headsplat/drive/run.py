@@ -20,7 +20,7 @@ from headsplat.drive.subject import DrivenSubject
 from headsplat.drive.trunk_motion import trunk_below
 from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.logs import log
 from headsplat.runtime.scratch import Scratch, state_key
 from headsplat.track import read_track
@@ -101,8 +101,11 @@ def drive_avatar(
     # The sound is added when the parts are joined, so another sound needs no new rendering.
     values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
     values |= {"kind": kind, "format": suffix, "background": look.background, "body": look.body}
+    values |= {"still_frame": look.still_frame}
     size = track.width, track.height
-    drawing = Drawer(avatar, track, frames, look, clip, given.alpha, not follow)
+    # A still frame shows neither blinks nor brows of its own, so the whole face is drawn.
+    mouth = not follow and not look.still_frame
+    drawing = Drawer(avatar, track, frames, look, clip, given.alpha, mouth)
     with drawing as drawer:
         scratch = Scratch(scratch_root, state_key(inputs, values, code))
 
@@ -138,7 +141,7 @@ def driven_frames(
     track = subject.track
     condition = subject.limits.clamp_codes(motion.condition).float()
     if look.body == PASTE:
-        plan = plan_paste(track, motion, follow, subject.neck())
+        plan = plan_paste(track, motion, follow, subject.neck(), look.still_frame)
         trunk = None if plan.trunk is None else plan.trunk.float()
         poses = plan.rotation.float(), plan.translation.float()
         return DrivenFrames(condition, *poses, trunk, track.ids[plan.rows])
@@ -171,4 +174,9 @@ def _further(options: MotionOptions, look: Look, clip: ClipFiles) -> list[Path]:
 
 def _files(path: Path) -> list[Path]:
     """A file, or the files of a folder in order."""
-    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    try:
+        return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    except OSError as error:  # such as a name that is too long
+        raise UserError(
+            f"{shown(str(path))}: cannot be read ({error.strerror}); give another file"
+        ) from error

@@ -95,6 +95,12 @@ def _check(clip: ImportedClip, kind: str, folder: Path) -> None:
     if ids[0] < 1 or (np.diff(ids) <= 0).any():
         raise ValueError(f"{kind}: ids are not ascending from 1: {ids[:5]}")
     brought = FORMATS[kind].brings(folder)
+    behind = np.asarray(clip.track.t)[:, 2] <= 0
+    if behind.any():
+        raise UserError(
+            f"{folder}: the head lies behind the camera in {behind.sum()} frames, first in frame "
+            f"{ids[behind.argmax()]}; give a clip whose cameras see the head"
+        )
     wanted = {
         "images": True, "alpha": ALPHA in brought, "head_mask": PARSING in brought,
         "mouth_mask": PARSING in brought,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.regular import read_regular
@@ -71,6 +71,12 @@ def decode_small(data: bytes, side: int, name: str = "an image") -> tuple[np.nda
         return pixels(image, "L"), width, height
 
 
+def image_size(data: bytes, name: str = "an image") -> tuple[int, int]:
+    """Width and height that an image's header states; errors as `decode_image`."""
+    with _opened(data, name) as image:
+        return image.size
+
+
 @contextmanager
 def open_image(path: Path | str) -> Iterator[Image.Image]:
     """Open an untrusted image file; only its header is decoded at first.
@@ -98,6 +104,16 @@ def pixels(image: Image.Image, mode: str) -> np.ndarray:
     return np.array(image.convert(mode))
 
 
+def upright(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of an opened image, turned as its EXIF data say, and over white."""
+    turned = ImageOps.exif_transpose(image)
+    if not turned.has_transparency_data:
+        return pixels(turned, "RGB")
+    colors = turned.convert("RGBA")
+    white = Image.new("RGBA", colors.size, "white")
+    return pixels(Image.alpha_composite(white, colors), "RGB")
+
+
 def read_image_file(path: Path | str) -> np.ndarray:
     """Read an image file as `decode_image` does; errors as `open_image`."""
     with open_image(path) as image:
@@ -115,6 +131,7 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
                 )
             yield image
     except _DAMAGE as error:
-        raise UserError(
-            f"{name}: cannot be read as an image ({one_line(error)}); replace it"
-        ) from error
+        # Pillow's message would name an object in memory.
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = f"it is no {', '.join(_FORMATS)}" if unknown else one_line(error)
+        raise UserError(f"{name}: cannot be read as an image ({reason}); replace it") from error

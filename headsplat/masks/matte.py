@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
-from headsplat.masks.decoding import decode_rgb
-from headsplat.masks.mask_model import AUTO
+from headsplat.masks.decoding import read_rgb
+from headsplat.masks.mask_model import AUTO, MaskModel
 from headsplat.masks.matting_models import MATTING_MODELS, MatteOptions
+from headsplat.masks.plate_matte import Plate, plate_matte, plate_of
 from headsplat.masks.steady import SteadyMattes
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
@@ -22,9 +24,12 @@ from headsplat.runtime.overlap import overlapped
 from headsplat.runtime.process import available_threads
 from headsplat.runtime.progress import progress
 
+Array = np.ndarray
 Pending = TypeVar("Pending")
 # Finished mattes that may wait for the temporal filter.
 _AHEAD = 4
+# Images of the clip that show its background.
+_PLATE_IMAGES = 16
 
 
 class MattingModel(Protocol[Pending]):
@@ -61,6 +66,7 @@ def matte_chunk(
     edge_radius: float,
     temporal_window: int,
     weights: Path | None = None,
+    clip: Sequence[Path] = (),
 ) -> None:
     """Write the alpha zip of one chunk: 8-bit PNG, background 0, subject 255.
 
@@ -74,6 +80,9 @@ def matte_chunk(
         edge_radius: reach of the edge refinement, in pixels of an image 512 wide.
         temporal_window: how many earlier frames steady a matte.
         weights: of the network, where the model is one.
+        clip: zips of frames of the whole clip, the same for all chunks. Where they show a
+            background that stands still, it is known behind soft edges. Networks with `weights` do
+            without: they have learned hair.
 
     Raises:
         UserError: an unknown model, a chunk that is not among `frames`, an unreadable zip, or
@@ -94,6 +103,7 @@ def matte_chunk(
     cv2.setNumThreads(threads)
     turn = int(chunk) if chunk.isdigit() else 0
     options = MatteOptions(edge_radius, temporal_window, weights, turn, model)
+    plate = _plate(clip, entry, options) if clip and entry.weights is None and edge_radius else None
     with (
         FrameStore(own) as store,
         FrameStore([path for path in frames if path.stem != chunk]) as earlier,
@@ -107,16 +117,35 @@ def matte_chunk(
         for source, ids in ((earlier, before), (store, store.ids)):
             mattes = overlapped(
                 ids,
-                lambda frame_id, source=source: decode_rgb(source.read(frame_id)),
+                lambda frame_id, source=source: read_rgb(source, frame_id),
                 lambda images: list(zip(images, matting.begin(images), strict=True)),
-                lambda _, begun: (begun[0], matting.finish(begun[1])),
+                lambda _, begun: _keyed(begun[0], matting.finish(begun[1]), plate),
                 matting.batch,
                 threads,
             )
-            encoded = _in_background(lambda pair: encode_png(steady(*pair)), mattes)
+            encoded = _in_background(lambda shown: encode_png(steady(*shown)), mattes)
             for frame_id, data in progress(encoded, len(ids), "matte"):
                 if source is store:
                     pack.add(frame_id, data)
+
+
+def _plate(clip: Sequence[Path], entry: MaskModel, options: MatteOptions) -> Plate | None:
+    """The clip's background, by an unrefined matte of a few images."""
+    coarse = replace(options, edge_radius=0.0, temporal_window=0)
+    with FrameStore(clip) as store, closing(entry.load()(coarse)) as matting:
+        places = np.linspace(0, len(store.ids) - 1, min(len(store.ids), _PLATE_IMAGES)).round()
+        images = (read_rgb(store, store.ids[int(k)]) for k in places)
+        return plate_of(
+            (image, matting.finish(begun)) for image in images for begun in matting.begin([image])
+        )
+
+
+def _keyed(image: Array, matte: Array, plate: Plate | None) -> tuple[Array, Array, Array | None]:
+    """An image, its matte by the background where that is known, and how far it decided."""
+    if plate is None or plate.colors.shape != image.shape:
+        return image, matte, None
+    alpha, decided = plate_matte(image, matte * np.float32(1 / 255), plate)
+    return image, np.rint(alpha * 255).astype(np.uint8), decided
 
 
 def _in_background(

@@ -11,7 +11,13 @@ import numpy as np
 
 from headsplat.masks.color_sampling import sampled_matte
 from headsplat.masks.matting_models import MatteOptions
-from headsplat.masks.refine import keep_subject, refine_edges, remove_small_regions, trim_shoulders
+from headsplat.masks.refine import (
+    keep_subject,
+    refine_edges,
+    remove_small_regions,
+    remove_tufts,
+    trim_shoulders,
+)
 from headsplat.masks.steady import SAME_COLOR
 from headsplat.masks.strands import add_strands
 from headsplat.networks.model_files import model_file
@@ -91,7 +97,10 @@ class MediaPipeMatting:
         alpha = refine_edges(image, mask, self._edge_radius)
         if self._edge_radius > 0:
             alpha = add_strands(image, sampled_matte(image, alpha))
-        return remove_small_regions(trim_shoulders(np.rint(alpha * 255).astype(np.uint8)))
+        matte = np.rint(alpha * 255).astype(np.uint8)
+        if self._edge_radius > 0:
+            matte = remove_tufts(matte)
+        return remove_small_regions(trim_shoulders(matte))
 
     def close(self) -> None:
         """Release the networks."""

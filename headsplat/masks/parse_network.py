@@ -13,7 +13,7 @@ import torch
 from headsplat.frames.images import encode_png
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.heads.model import HeadModel
-from headsplat.masks.decoding import decode_rgb
+from headsplat.masks.decoding import read_rgb
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.masks.parsing_models import PARSING_MODELS
 from headsplat.masks.steady_cut import SteadyCut, carried_cut, soft_side
@@ -71,7 +71,7 @@ def parse_chunk_by_network(
     ):
         coded = overlapped(
             store.ids,
-            lambda frame_id: decode_rgb(store.read(frame_id)),
+            lambda frame_id: read_rgb(store, frame_id),
             labels,
             masks,
             parser.batch,

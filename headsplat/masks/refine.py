@@ -24,6 +24,9 @@ _SMALL_REGION = 60 / 512**2
 _SHOULDERS = 1.3, 1.6
 # Half the width below which a part of the shoulders is a spike, over the image width.
 _THIN = 5 / 512
+# Width up to which something soft is hair, alpha of something solid, and distances from it at which
+# something soft begins to be and is no part of the subject, over the image width.
+_HAIR, _WHOLE, _TUFT = 7 / 512, 0.9, (6 / 512, 12 / 512)
 # Values this close to 0 or 255 count as 0 or 255.
 _TRACE = 5
 
@@ -141,6 +144,28 @@ def trim_shoulders(matte: np.ndarray) -> np.ndarray:
     trimmed = matte.copy()
     trimmed[first:] = np.rint(opened + share * (matte[first:] - opened.astype(np.float32)))
     return trimmed
+
+
+def remove_tufts(matte: np.ndarray) -> np.ndarray:
+    """Remove what is soft and wider than hair, away from all that is solid.
+
+    Networks take a background out of focus for hair where it has the hair's color.
+
+    Args:
+        matte: (H, W) uint8.
+
+    Returns:
+        (H, W) uint8, nowhere above `matte`.
+    """
+    width = matte.shape[1]
+    side = 2 * max(1, round(_HAIR * width / 2)) + 1
+    kernel = np.ones((side, side), np.uint8)
+    wide = cv2.morphologyEx(matte, cv2.MORPH_OPEN, kernel)
+    solid = (wide > _WHOLE * 255).astype(np.uint8)
+    away = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 3) * np.float32(1 / width)
+    near, far = _TUFT
+    share = ((away - near) * np.float32(1 / (far - near))).clip(0, 1)
+    return cv2.subtract(matte, np.rint(share * wide).astype(np.uint8))
 
 
 def remove_small_regions(matte: np.ndarray) -> np.ndarray:

@@ -39,12 +39,13 @@ class SteadyMattes:
         # Aligned with the last frame, one per channel, newest first.
         self._mattes = self._grays = np.empty((0, 0, 0), np.uint8)
 
-    def __call__(self, image: Array, matte: Array) -> Array:
+    def __call__(self, image: Array, matte: Array, decided: Array | None = None) -> Array:
         """Steady the next frame.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             matte: (H, W) uint8 of the same frame.
+            decided: (H, W) float32, how far a pixel needs no earlier frames: 1 leaves it.
 
         Returns:
             (H, W) uint8.
@@ -61,6 +62,11 @@ class SteadyMattes:
         else:
             steady, self._mattes, self._grays = matte, matte[..., None], gray[..., None]
         self._gray = gray
+        if decided is not None and steady is not matte:
+            at = np.flatnonzero(cv2.compare(steady, matte, cv2.CMP_NE))
+            own, share = (plane.reshape(-1)[at] for plane in (matte, decided))
+            pulled = steady.reshape(-1)[at].astype(np.float32)
+            steady.reshape(-1)[at] = np.rint(pulled + share * (own - pulled))
         return steady
 
     def _align(self, gray: Array) -> Array:

@@ -37,7 +37,9 @@ LEAST_VOTES, MAJORITY = 1.5, 0.5
 FEATHER = 0.012
 # Share of a sample in which hair must be seen at a place, so that each frame decides there.
 HAIR_SHARE = 0.25
-_ARRAYS = {"distance": 2, "hair": 2, "reference": 0, "size": 0}
+# Dimensions and kinds of type; bounds of a view's side, and of all numbers: pixels or ids.
+_ARRAYS = {"distance": (2, "fiu"), "hair": (2, "iu"), "reference": (0, "iu"), "size": (0, "fiu")}
+_MOST_SIDE, _LARGEST = 4096, 1e9
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,15 @@ class SteadyCut:
         distance, hair = arrays["distance"], arrays["hair"]
         good = all(
             arrays[name].ndim == count
-            and arrays[name].dtype.kind in "fiu"
-            and np.isfinite(arrays[name]).all()
-            for name, count in _ARRAYS.items()
+            and arrays[name].dtype.kind in kinds
+            and arrays[name].size <= _MOST_SIDE**2
+            and (np.abs(arrays[name].astype(np.float64)) <= _LARGEST).all()
+            for name, (count, kinds) in _ARRAYS.items()
         )
         good = good and distance.shape == hair.shape and distance.shape[0] == distance.shape[1]
-        if not (good and arrays["size"] > 0):
+        if not (good and arrays["size"] >= 1):
             raise UserError(f"{path}: is not a cut; delete it, and the same command makes it again")
+        distance, hair = distance.astype(np.float32), hair.astype(np.uint8)
         return cls(distance, hair, int(arrays["reference"]), float(arrays["size"]))
 
 
@@ -115,6 +119,13 @@ def decide_cut(
         for frame, mesh in progress(zip(sample, meshes, strict=True), len(sample), "cut"):
             shape = mesh.parts.shape[::-1]
             planes = [decode_image(store.read(frame)) for store in (images, mattes)]
+            for plane in planes:
+                if plane.shape[:2] != (projector.height, projector.width):
+                    raise UserError(
+                        f"frame {frame}: image or matte has {plane.shape[1]} x {plane.shape[0]} "
+                        f"pixels, the track {projector.width} x {projector.height}; remake the "
+                        "chunks"
+                    )
             small = [cv2.resize(p, shape, interpolation=cv2.INTER_AREA) for p in planes]
             found = split_person(*small, mesh)
             person = (small[1] > 127) & (mesh.parts != HEAD)

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
 
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
-from headsplat.heads.bust import AROUND, bust
+from headsplat.heads.bust import Bust, bust
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
+from headsplat.masks.bust_depth import bust_depth
 from headsplat.masks.nearest import filled_from_nearest
 from headsplat.runtime.errors import UserError
 from headsplat.track import read_track
@@ -25,8 +25,8 @@ from headsplat.track import read_track
 # Side of the frames that are looked at, pixels; the cut is a smooth line.
 WORKING_SIDE = 256
 # Margin of the view on each side, over the frames' side; nodes along a side; smoothing of their
-# depth in nodes, and the number of points that it is taken from.
-MARGIN, NODES, DEPTH_BLUR, NEAREST = 0.25, 49, 1.5, 6
+# depth in nodes.
+MARGIN, NODES, DEPTH_BLUR = 0.25, 49, 1.5
 _BATCH = 16
 
 
@@ -52,6 +52,13 @@ class TrunkView:
         self._turn, self._place = (np.asarray(part, np.float64) for part in pose)
         self._row = {int(frame): row for row, frame in enumerate(found.ids)}
         ids = list(self._row)
+        if not ids or len(ids) < len(found):
+            raise UserError(f"{track}: has no frames, or one of them twice; track the clip again")
+        if not (self._place[:, 2] > 0).all():
+            frame = int(found.ids[(self._place[:, 2] <= 0).argmax()])
+            raise UserError(
+                f"{track}: the person is behind the camera in frame {frame}; track the clip again"
+            )
         if reference is not None and reference not in self._row:
             raise UserError(f"{track}: lacks frame {reference}; decide the cut again")
         self.reference = ids[self._middle()] if reference is None else reference
@@ -61,7 +68,7 @@ class TrunkView:
         self._camera = np.asarray(found.K, np.float64)[:2] * self.scale
         self.side = round(self._frame_side * (1 + 2 * MARGIN))
         neutral = HeadGeometry(head).shaped(found.identity()).numpy()
-        self._nodes = self._lift(bust(head, neutral).vertices.astype(np.float64))
+        self._nodes = self._lift(bust(head, neutral))
         grid = np.linspace(0, self.side, NODES)
         across, down = np.meshgrid(grid, grid)
         self._painted = torch.as_tensor(np.stack([across, down], -1).reshape(-1, 2)).float()
@@ -73,25 +80,21 @@ class TrunkView:
         turned = np.abs(self._turn - np.median(self._turn, 0)).sum((1, 2))
         return int((turned + 3 * away).argmin())
 
-    def _lift(self, points: np.ndarray) -> np.ndarray:
+    def _lift(self, shape: Bust) -> np.ndarray:
         """(NODES, NODES, 3) places of the view's nodes in trunk space."""
         row = self._row[self.reference]
         turn, place = self._turn[row], self._place[row]
-        camera = points @ turn.T + place
-        # The half that faces the camera.
-        rings = camera.reshape(-1, AROUND, 3)
-        front = rings[..., 2] <= rings[..., 2].mean(1, keepdims=True)
-        camera = camera[front.reshape(-1)]
-        camera = camera[camera[:, 2] > 0.01]
-        pixels = self._pixels(camera)
-        grid = np.linspace(0, self.side, NODES) - MARGIN * self._frame_side
+        focal, middle = self._camera[[0, 1], [0, 1]], self._camera[:, 2]
+        moved = middle + MARGIN * self._frame_side
+        pose = (torch.from_numpy(part).float() for part in (turn, place))
+        camera = torch.from_numpy(np.concatenate([focal, moved])).float()
+        depth, _ = bust_depth(shape, *pose, camera, (self.side, self.side))
+        grid = np.linspace(0, self.side, NODES)
+        at = grid.astype(int).clip(0, self.side - 1)
+        depth = gaussian_filter(depth[np.ix_(at, at)], DEPTH_BLUR, mode="nearest")[..., None]
         across, down = np.meshgrid(grid, grid)
         nodes = np.stack([across, down], -1)
-        _, near = cKDTree(pixels).query(nodes.reshape(-1, 2), min(NEAREST, len(pixels)))
-        depth = camera[near.reshape(NODES * NODES, -1), 2].mean(1).reshape(NODES, NODES)
-        depth = gaussian_filter(depth, DEPTH_BLUR, mode="nearest")[..., None]
-        focal = self._camera[[0, 1], [0, 1]]
-        placed = np.concatenate([(nodes - self._camera[:, 2]) / focal * depth, depth], -1)
+        placed = np.concatenate([(nodes - moved) / focal * depth, depth], -1)
         return (placed - place) @ turn
 
     def _pixels(self, points: np.ndarray) -> np.ndarray:

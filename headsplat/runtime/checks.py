@@ -1,6 +1,8 @@
-"""Shape checks for arguments of public functions."""
+"""Checks of arrays: shapes of arguments, and numbers from files."""
 
 from typing import Any
+
+import numpy as np
 
 
 def check_shape(value: Any, pattern: str, name: str) -> dict[str, int]:
@@ -18,3 +20,10 @@ def check_shape(value: Any, pattern: str, name: str) -> dict[str, int]:
     ):
         return bound
     raise ValueError(f"{name}: expected shape [{pattern}], got {list(shape)}")
+
+
+def as_float32(values: np.ndarray) -> np.ndarray | None:
+    """Numbers as float32; None if one is not finite, or too large for it."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    return single if np.isfinite(single).all() else None

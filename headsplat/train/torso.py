@@ -105,6 +105,11 @@ def start_torso(
     return torso
 
 
+def torso_size(avatar: Avatar) -> int:
+    """Gaussians that the torso of an avatar has at most."""
+    return max(FEWEST, round(GAUSSIAN_SHARE * len(avatar.anchors)))
+
+
 def train_torso(
     avatar: Avatar,
     frames: TrainingFrames,
@@ -140,8 +145,7 @@ def train_torso(
     if trunk is None:
         trunk = torch.eye(3, 4, device=avatar.device).expand(len(frames.ids), 3, 4)
     images = open_person(PersonReader(reader), plan.rows)
-    count = max(FEWEST, round(GAUSSIAN_SHARE * len(avatar.anchors)))
-    avatar.torso = start_torso(avatar, frames, trunk, images, count)
+    avatar.torso = start_torso(avatar, frames, trunk, images, torso_size(avatar))
     trainer = Trainer(TorsoStep(avatar, frames, trunk, images, plan, own), plan, own)
     folder = scratch / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headsplat.camera import project
-from headsplat.gaussians.raster.triangles import rasterize_triangles
 from headsplat.heads.bust import Bust
-from headsplat.masks.nearest import nearest_index
+from headsplat.masks.bust_depth import bust_depth
 from headsplat.rotations import quaternion_from_matrix
 from headsplat.runtime.errors import UserError
 from headsplat.train.dataset import PersonReader, ResidentImages, StreamedImages
@@ -156,7 +154,7 @@ def _frame_points(
     pose = trunk[row].cpu()
     turn = rotation @ pose[:, :3]
     shift = rotation @ pose[:, 3] + translation
-    depth, normals = _depth(bust, turn, shift, frames.intrinsics.cpu(), region.shape)
+    depth, normals = bust_depth(bust, turn, shift, frames.intrinsics.cpu(), region.shape)
     fx, fy, cx, cy = frames.intrinsics.cpu()
     z = torch.from_numpy(depth[rows, columns])
     x = (torch.from_numpy(columns) + 0.5 - cx) / fx * z
@@ -174,28 +172,3 @@ def _region(planes: np.ndarray) -> np.ndarray:
     reach = 2 * max(1, round(_OVERLAP * len(planes))) + 1
     near = cv2.dilate(outside.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     return person & near
-
-
-def _depth(
-    bust: Bust, turn: Tensor, shift: Tensor, intrinsics: Tensor, size: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Depth (H, W) in meters and normals (H, W, 3) in trunk space, beyond the silhouette too."""
-    height, width = size
-    vertices, faces = torch.from_numpy(bust.vertices), torch.from_numpy(bust.faces).long()
-    points = project(vertices[None], turn[None], shift[None], intrinsics)
-    face, bary = rasterize_triangles(points, faces, width, height, cull_backfaces=True)
-    corners = vertices[faces]
-    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normal = torch.nn.functional.normalize(normal, dim=1)
-    hit = face[0].clamp_min(0).long()
-    depth = (bary[0] * points[0, :, 2][faces[hit]]).sum(-1).numpy()
-    there = (face[0] >= 0).numpy()
-    if not there.any():
-        return np.full(size, float(shift[2]), np.float32), _towards(turn, size)
-    pixel = nearest_index(there)
-    return depth.ravel()[pixel], normal[hit].numpy().reshape(-1, 3)[pixel]
-
-
-def _towards(turn: Tensor, size: tuple[int, ...]) -> np.ndarray:
-    """(H, W, 3) normals that face the camera."""
-    return np.broadcast_to(-turn[2].numpy(), (*size, 3))

@@ -109,9 +109,9 @@ def motion_flags(wildcards):
 
 
 def look_flags(wildcards):
-    """Params function: background and body of the video. Depends on the motion's row and the preset."""
+    """Params function: what the video shows besides the head. Depends on the motion's row and the preset."""
     look, _ = look_of(wildcards)
-    return arguments({"background": look.background, "body": look.body} if look else {})
+    return arguments(vars(look) if look else {})
 
 
 def clip_flags(wildcards, input):

@@ -82,6 +82,13 @@ def previous_and_this(wildcards):
     return [f"work/{wildcards.subject}/frames/{c:03d}.zip" for c in range(max(chunk - 1, 0), chunk + 1)]
 
 
+def spread_chunks(wildcards):
+    """Frames of a few chunks, evenly spread over the clip: what shows its background."""
+    files = chunks(("frames", "zip"))(wildcards)
+    most = min(len(files), 6)
+    return [files[k * (len(files) - 1) // max(most - 1, 1)] for k in range(most)]
+
+
 def asset_path(need):
     """Input: an asset's file; recorded, so that its hash is checked before the first job."""
     if need is None:
@@ -126,10 +133,18 @@ def refined(wildcards):
     return settings(wildcards.subject, "track")["photometric"] != "never"
 
 
+def trunk_inputs(wildcards):
+    """Input function: images and mattes, if the trunk is solved."""
+    return {} if settings(wildcards.subject, "track")["trunk"] == "none" else clip_images(wildcards)
+
+
 def refine_inputs(wildcards):
     """Input function: images and mattes, if refinement or the trunk's solve reads them."""
-    if not refined(wildcards) and settings(wildcards.subject, "track")["trunk"] == "none":
-        return {}
+    return clip_images(wildcards) if refined(wildcards) else trunk_inputs(wildcards)
+
+
+def clip_images(wildcards):
+    """Images and mattes of a whole clip."""
     return {"frames": chunks(("frames", "zip"))(wildcards), "alpha": chunks(("alpha", "zip"))(wildcards)}
 
 
@@ -181,7 +196,9 @@ def look_of(wildcards):
         return None, refusal
     video = f"{wildcards.motion}.{getattr(wildcards, 'format', 'mp4')}"
     try:
-        return motion.look(settings(wildcards.subject, "drive"), video), None
+        look = motion.look(settings(wildcards.subject, "drive"), video)
+        motions.require_torso(look, subject_of(wildcards.subject), settings(wildcards.subject, "train"))
+        return look, None
     except UserError as error:
         name = f"{wildcards.subject}.{video}"
         return None, REFUSALS.file(refusals.VIDEO, name, f"{wildcards.motion}: {error}")

@@ -9,6 +9,7 @@ from headsplat.frames.packs import FrameZipWriter
 from headsplat.masks.clean_plate import make_clean_plate
 from headsplat.masks.fill import blurred, fill_holes
 from headsplat.runtime.errors import UserError
+from tests.unit.test_foreign_files import png
 
 SIDE = 64
 
@@ -65,6 +66,9 @@ def test_what_is_always_covered_is_filled_from_around(tmp_path):
         (lambda k: np.ones((SIDE, SIDE), bool), None, "show no background in any image"),
         (walking, "missing", "frame ids without a partner"),
         (walking, "damaged", "not a readable zip"),
+        (walking, "bomb", r"frame 9 of .*f2\.zip: is 20000 x 20000 pixels, more than 40 million"),
+        (walking, "other", r"frame 9 of .*f2\.zip: is 30 x 30 pixels, expected 64 x 64"),
+        (walking, "junk", r"frame 9 of .*f2\.zip: cannot be read as an image"),
     ],
 )
 def test_clips_that_cannot_be_used_are_one_line(tmp_path, person, edit, expected):
@@ -73,6 +77,17 @@ def test_clips_that_cannot_be_used_are_one_line(tmp_path, person, edit, expected
         mattes = mattes[:1]
     if edit == "damaged":
         mattes[0].write_bytes(b"PK")
+    odd = {
+        "bomb": png(20000, 20000),
+        "other": encode_png(np.zeros((30, 30), np.uint8)),
+        "junk": b"x",
+    }
+    if edit in odd:
+        images.append(tmp_path / "f2.zip")
+        mattes.append(tmp_path / "a2.zip")
+        with FrameZipWriter(images[2], ".png") as f, FrameZipWriter(mattes[2], ".png") as a:
+            f.add(9, odd[edit])
+            a.add(9, encode_png(np.zeros((SIDE, SIDE), np.uint8)))
     with pytest.raises(UserError, match=expected) as error:
         make_clean_plate(images, mattes, tmp_path / "plate.png")
     assert "\n" not in str(error.value)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import page
+from benchmarks.body_table import body_rows
 from tests.unit.pages import ROOT
 
 
@@ -67,3 +68,29 @@ def test_a_changed_result_changes_the_page(tmp_path):
     (results / "demo.json").write_text(json.dumps(rows))
     assert "4,321 s" in page.page(tmp_path)
     assert "4,321 s" in page.headlines(tmp_path)
+
+
+def test_rows_of_the_body_name_masks_and_goals():
+    figures = {"median_1": 0.1, "median_16": 0.3}
+    edge = {"median": 0.2, "worst_frame": 4.0, "jumps": 0.0}
+    scores = {
+        "old": {"psnr_head": [31.0], "old_psnr_head": [32.0], "old_psnr_edge": [20.0]},
+        "new": {"psnr_head": [35.0, 37.0], "psnr_edge": [22.0], "psnr_full": [28.0]},
+    }
+    result = {
+        "machine": "here", "scores": scores, "cut": {"new": edge},
+        "trunk": {"trunk": figures, "stiff": figures},
+        "rates": dict.fromkeys(
+            ("single_head", "single_torso", "single_slower", "batched_head", "batched_torso",
+             "batched_slower"), 1.4,
+        ),
+    }  # fmt: skip
+    rows = {row["what"]: row for row in body_rows({"clip": result})}
+    own = rows["clip: psnr_head, each with its own masks"]
+    assert (own["value"], own["peer_value"], own["machine"]) == (36.0, 32.0, "here")
+    assert page.goal_of(rows["clip: psnr_edge, each with its own masks"]) == "22.5: **missed**"
+    assert page.goal_of(rows["clip: psnr_full with torso"]) == "29: **missed**"
+    worst = rows["clip: change of the masks' lower edge, worst frame"]
+    assert page.goal_of(worst) == "3: **missed**"
+    assert page.goal_of(rows["clip: slowdown by the torso, one at a time"]) == "1.5"
+    assert page.table(list(rows.values()), False)

@@ -16,6 +16,7 @@ from headsplat.video.formats import suffix_of
         (Look(body="paste"), "a.mp4", "auto"),
         (Look("own"), "a.webm", "own"),
         (Look("transparent", "paste"), "a.webm", "transparent"),
+        (Look("own", "paste", 7), "a.mp4", "own"),
     ],
 )
 def test_auto_depends_on_the_format(look, out, background):
@@ -41,6 +42,8 @@ def test_colors_and_files_are_told_apart():
         (Look(""), "a.mp4", "background '': use"),
         (Look("a\0b"), "a.mp4", "background 'a"),
         (Look(body="legs"), "a.mp4", "body 'legs': use one of auto, head, torso, paste"),
+        (Look(still_frame=3), "a.mp4", "still_frame 3: needs body paste, not auto"),
+        (Look(body="paste", still_frame=-1), "a.mp4", "still_frame -1: use an id"),
         (Look(), "a.gif", r"a\.gif: cannot be written as a video; end its name in \.mp4"),
         (Look(), ".mp4", "cannot be written as a video"),
     ],
@@ -52,7 +55,7 @@ def test_what_cannot_be_shown_is_one_line(look, out, expected):
 
 
 def test_files_of_the_clip_are_required():
-    with pytest.raises(UserError, match="whose folder is not given"):
+    with pytest.raises(UserError, match="background own with body auto .* --clip work/<subject>"):
         ClipFiles().require(Look("own"))
     with pytest.raises(UserError, match="body paste needs the subject's clip"):
         ClipFiles("plate.png", ["a"], ["b"]).require(Look(body="paste"))

@@ -1,5 +1,6 @@
 """The steady cut: decided once per clip, carried by the trunk, soft, without flicker."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from headsplat.masks.steady_cut import SteadyCut, decide_cut, soft_side
 from headsplat.masks.trunk_view import TrunkView
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, write_npz
+from headsplat.track import read_track
+from headsplat.track import write_track as save_track
 
 from .test_masks_parse import (
     DISTANCE,
@@ -168,6 +171,36 @@ def test_the_view_carries_planes_to_and_fro(clip):
         TrunkView(head, files["track"], 99)
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("behind", r"track.npz: the person is behind the camera in frame 2; track the clip again"),
+        ("twice", "has no frames, or one of them twice"),
+        ("empty", "has no frames, or one of them twice"),
+        ("size", "frame 1: image or matte has 256 x 256 pixels, the track 128 x 128"),
+    ],
+)
+def test_clips_whose_cut_cannot_be_decided_are_one_line(clip, tmp_path, change, expected):
+    files, *_ = clip
+    track = read_track(files["track"])
+    if change == "behind":
+        away = track.trunk_t.copy()
+        away[1, 2] *= -1
+        track = replace(track, trunk_t=away)
+    if change == "twice":
+        track = replace(track, ids=np.where(track.ids == 2, 1, track.ids))
+    if change == "empty":
+        track = track[:0]
+    if change == "size":
+        track = replace(track, img_size=np.array([128, 128]))
+    save_track(tmp_path / "track.npz", track)
+    sources = files["head"], tmp_path / "track.npz", [files["frames"]], [files["alpha"]]
+    with pytest.raises(UserError, match=expected) as error:
+        decide_cut(*sources, tmp_path / "cut.npz")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cut.npz").exists()
+
+
 def test_a_damaged_cut_is_one_line(clip, tmp_path):
     files, *_ = clip
     cut = SteadyCut.load(files["cut"])
@@ -176,6 +209,9 @@ def test_a_damaged_cut_is_one_line(clip, tmp_path):
     for name, value in (
         ("distance", np.full_like(cut.distance, np.nan)), ("hair", cut.hair[:-1]), ("size", np.inf),
         ("size", 0.0), ("distance", cut.distance.astype(str)), ("reference", "one"),
+        ("reference", 1.7), ("reference", 1e300), ("reference", np.uint64(2**64 - 1)),
+        ("distance", np.full(cut.distance.shape, -1e300)), ("hair", cut.hair / 255),
+        ("distance", np.zeros((5000, 5000), np.uint8)),
     ):  # fmt: skip
         write_npz(path, **{k: np.asarray(v) for k, v in (good | {name: value}).items()})
         with pytest.raises(UserError, match=r"neck_cut.npz: is not a cut") as caught:

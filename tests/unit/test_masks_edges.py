@@ -11,7 +11,12 @@ from headsplat.frames.packs import FrameZipWriter
 from headsplat.masks.color_sampling import sampled_matte
 from headsplat.masks.foreground import foreground_colors
 from headsplat.masks.guided_filter import GuidedFilter
-from headsplat.masks.refine import refine_edges, remove_small_regions, trim_shoulders
+from headsplat.masks.refine import (
+    refine_edges,
+    remove_small_regions,
+    remove_tufts,
+    trim_shoulders,
+)
 from headsplat.masks.strands import add_strands
 from headsplat.runtime.files import publish
 from headsplat.train.dataset import ImageReader
@@ -233,3 +238,20 @@ def test_small_regions_are_removed_and_gaps_and_strands_kept():
 def test_uniform_matte_is_unchanged(value):
     matte = np.full((64, 64), value, np.uint8)
     np.testing.assert_array_equal(remove_small_regions(matte), matte)
+
+
+def test_soft_tufts_are_removed_and_thin_hair_stays():
+    body = np.zeros((512, 512), np.uint8)
+    cv2.circle(body, (256, 256), 120, 255, -1)
+    tufts, hair = body.copy(), body.copy()
+    cv2.circle(tufts, (256 + 134, 256), 16, 130, -1)
+    cv2.circle(tufts, (60, 400), 20, 100, -1)
+    tufts = np.maximum(tufts, body)
+    for x in range(200, 320, 20):
+        cv2.line(hair, (x, 160), (x, 100), 150, 2)
+    found = remove_tufts(tufts)
+    assert found[390:410, 50:70].max() == 0
+    assert found[380:421, 40:81].sum() < 0.1 * tufts[380:421, 40:81].sum()
+    assert found[256, 256 + 140] < 20
+    np.testing.assert_array_equal(remove_tufts(hair), hair)
+    np.testing.assert_array_equal(remove_tufts(body), body)

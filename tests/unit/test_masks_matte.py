@@ -162,8 +162,9 @@ def test_registered_model_gets_warm_up_frames_in_order(tmp_path, monkeypatch):
 def test_both_decoders_give_the_same_pixels():
     data = encode_jpeg(person(0))
     np.testing.assert_array_equal(decode_rgb(data), decode_image(data))
-    with pytest.raises(UserError, match="cannot be decoded"):
-        decode_rgb(data[:20])
+    for part, expected in ((data[:20], "cannot be read as an image"), (data[:-900], "decoded")):
+        with pytest.raises(UserError, match=f"a frame: .*{expected}"):
+            decode_rgb(part, "a frame")
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from headsplat_workflow.motions import Motion, add_spoken, motion_for, read_motions
+from headsplat_workflow.motions import Motion, add_spoken, motion_for, read_motions, require_torso
 from headsplat_workflow.named_rows import NamedRows
 from headsplat_workflow.sections import defaults
+from headsplat_workflow.subjects import Subject
 
 from headsplat.drive.kinds import MotionOptions
 from headsplat.drive.look import Look
@@ -73,6 +74,7 @@ def test_options_of_the_face(folder):
 
 
 LOOK = "name\tkind\tfile\tbackground\tbody\n"
+STILL = "name\tkind\tfile\tbody\tstill_frame\n"
 
 
 def test_a_rows_look_stands_in_place_of_the_sections(folder):
@@ -82,22 +84,31 @@ def test_a_rows_look_stands_in_place_of_the_sections(folder):
         LOOK + "a\ttrack\tbob\nb\ttrack\tbob\t#00ff00\tpaste\nc\ttrack\tbob\troom.png\t\n"
         "d\ttrack\tbob\ttransparent\thead\n",
     )
-    section = {"background": "own", "body": "torso"}
+    section = {"background": "own", "body": "torso", "still_frame": 0}
     assert motions["a"].look(section, "a.mp4") == Look("own", "torso")
     assert motions["b"].look(section, "b.mp4") == Look("#00ff00", "paste")
     assert motions["c"].look(section, "c.mov") == Look("room.png", "torso")
     assert motions["d"].look(section, "d.webm") == Look("transparent", "head")
     with pytest.raises(UserError, match="transparent: .mp4 has no alpha channel"):
         motions["d"].look(section, "d.mp4")
-    with pytest.raises(UserError, match="the background 'gone.png' of 'a' is not there"):
-        motions["a"].look({"background": "gone.png", "body": "auto"}, "a.mp4")
+    with pytest.raises(UserError, match=r"'gone.png' \(option drive.background\) is not.*use auto"):
+        motions["a"].look(section | {"background": "gone.png"}, "a.mp4")
+
+
+def test_a_still_frame_is_that_of_the_motions_with_paste(folder):
+    cells = {"a": "paste\t12", "b": "\t", "c": "paste\t0", "d": "head\t"}
+    rows = "".join(f"{name}\ttrack\tbob\t{cell}\n" for name, cell in cells.items())
+    motions = read(folder, STILL + rows)
+    section = {"background": "auto", "body": "paste", "still_frame": 7}
+    stills = {name: motions[name].look(section, "a.mp4").still_frame for name in "abcd"}
+    assert stills == {"a": 12, "b": 7, "c": 0, "d": 0}
 
 
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
         ("#12\t", "line 2: background '#12': use auto"),
-        ("gone.png\t", "line 2: the background 'gone.png' of 'a' is not there"),
+        ("gone.png\t", "line 2: the background 'gone.png' of 'a' is not there; use auto, white"),
         ("\tlegs", "line 2: body 'legs': use one of auto, head, torso, paste"),
     ],
 )
@@ -107,7 +118,46 @@ def test_a_look_that_cannot_be_shown_refuses_its_row(folder, cells, expected):
     assert list(motions) == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ("paste\t-1", "line 2: still_frame is '-1', expected the id of a frame"),
+        ("paste\t1e3", "line 2: still_frame is '1e3', expected"),
+        ("paste\t٣", "line 2: still_frame is '"),
+        ("torso\t3", "line 2: still_frame 3: needs body paste, not torso"),
+    ],
+)
+def test_a_still_frame_that_cannot_be_is_refused(folder, cells, expected):
+    motions = read(folder, STILL + f"a\ttrack\tbob\t{cells}\n")
+    assert expected in motions.refused["a"]
+
+
 SPEECH = "name\tkind\tfile\taudio\tvoice\ttranscript\n"
+
+
+@pytest.mark.parametrize("made", ["results/anna/driven/a.mp4", "work/anna/speech/a.npz"])
+def test_a_row_that_needs_its_own_video_is_refused_alone(folder, made):
+    path = folder / made
+    path.parent.mkdir(parents=True)
+    path.touch()
+    rows = "name\tkind\tfile\taudio\tbackground\ngood\tspeech\tvoice.wav\t\t\n"
+    for column, row in (
+        ("background", f"track\tbob\t\t./{made}"),
+        ("audio", f"track\tbob\t{path}\t"),
+        ("file", f"speech\t{made}\t\t"),
+    ):
+        motions = read(folder, f"{rows}a\t{row}\n")
+        assert list(motions) == ["good"]
+        assert f"line 3: the {column} '" in motions.refused["a"]
+        assert "is itself made of a row of this table; copy it elsewhere" in motions.refused["a"]
+
+
+def test_a_torso_is_refused_before_an_avatar_without_one_is_trained():
+    anna = Subject("anna", "a.mp4", "ict", "preview")
+    for body, trained in (("torso", "torso"), ("auto", "none"), ("paste", "none")):
+        require_torso(Look(body=body), anna, {"body": trained})
+    with pytest.raises(UserError, match="train.body of preset preview is none; set it to torso"):
+        require_torso(Look(body="torso"), anna, {"body": "none"})
 
 
 def test_speech_names_a_sound_and_a_voice(folder):

@@ -18,6 +18,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.track import read_track, write_track
 from tests.unit.driven import SIZE, arkit_like, make_subject, make_track
 from tests.unit.test_drive_avatar import random_images
+from tests.unit.test_foreign_files import png
 
 CLOTH = (20, 40, 160)
 
@@ -101,11 +102,36 @@ def test_a_cut_out_person_stands_on_the_background(ball, tmp_path):
     assert np.abs(video[:, 42:46, 12:36] - CLOTH).max() < 25
 
 
+def test_a_still_frame_lies_below_all_frames(ball, tmp_path):
+    subject, images = ball
+    head = HeadModel.load(subject.head)
+    write_track(tmp_path / "other.npz", make_track(head, 12, seed=9))
+    asked = ("--body=paste", "--still-frame=5", "--face=absolute", "--head-motion=still")
+    video = drive(subject, tmp_path / "a.mp4", tmp_path / "other.npz", *asked).astype(float)
+    off = np.abs(video - images[4]).mean(-1)
+    assert len(video) == 12
+    # The codec alone makes 7 on these small patches.
+    assert off[:, 42:, 10:38].max() < 12
+    assert off[:, :, :4].max() < 8
+    # The face moves, and the whole of it is new.
+    assert np.abs(np.diff(video, axis=0)).max() > 30
+
+
+def test_a_still_frame_that_the_clip_lacks_is_one_line(ball, tmp_path):
+    subject, _ = ball
+    asked = ("--body=paste", "--still-frame=13")
+    with pytest.raises(UserError, match="still_frame 13: the track has no such frame; its ids"):
+        drive(subject, tmp_path / "a.mp4", subject.track, *asked)
+    assert not (tmp_path / "a.mp4").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ("fewer", "lacks frame 12 of the track"),
-        ("larger", "frame 1 of .*frames.zip: is 48 x 50 pixels, the track's images are 48 x 48"),
+        ("larger", r"frame 1 of .*parsing\.zip: is 48 x 50 pixels, expected 48 x 48"),
+        ("junk", r"frame 1 of .*parsing\.zip: cannot be read as an image"),
+        ("bomb", r"frame 1 of .*parsing\.zip: is 20000 x 20000 pixels, more than 40 million"),
     ],
 )
 def test_another_clip_is_one_line(ball, tmp_path, change, expected):
@@ -114,7 +140,10 @@ def test_another_clip_is_one_line(ball, tmp_path, change, expected):
     with FrameZipWriter(parsing, ".png") as pack:
         for frame_id in range(1, 12 if change == "fewer" else 13):
             high = SIZE + 2 * (change == "larger")
-            pack.add(frame_id, encode_png(np.zeros((high, SIZE), np.uint8)), "_neckhead")
+            data = encode_png(np.zeros((high, SIZE), np.uint8))
+            pack.add(
+                frame_id, {"junk": b"x", "bomb": png(20000, 20000)}.get(change, data), "_neckhead"
+            )
     out = tmp_path / "a.mp4"
     with pytest.raises(UserError, match=expected) as error:
         drive(subject, out, subject.track, "--body=paste", parsing=parsing)
@@ -164,6 +193,11 @@ def test_the_head_turns_a_little_about_its_neck(ball):
     moved = plan.trunk[..., :3] @ point + plan.trunk[..., 3]
     camera = (plan.rotation @ moved[..., None])[..., 0] + plan.translation
     torch.testing.assert_close(camera, there @ point + translation[plan.rows])
+    still = plan_paste(track, motion, True, pivot, 5)
+    assert still.rows.tolist() == [4] * 12
+    assert (axis_angle_from_matrix(rotation[4].mT @ still.rotation).abs() < REACH + 1e-6).all()
+    neck = still.rotation @ pivot + still.translation
+    torch.testing.assert_close(neck, (rotation[4] @ pivot + translation[4]).expand(12, 3))
     dubbed = plan_paste(track, motion, False, pivot)
     assert torch.equal(dubbed.rotation, rotation)
     assert dubbed.trunk is None

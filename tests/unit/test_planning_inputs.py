@@ -87,3 +87,6 @@ def test_files_of_what_is_refused_are_asked_of_its_refusal():
         "work/heads/a.npz",
     ):
         assert refusals.redirect(target) == target
+    odd = refusals.redirect("results/good/driven/walk.gif")
+    assert odd == "work/.refused/video-good.walk.gif"
+    assert "driven videos end in .mp4, .mov" in refusals["video-good.walk.gif"]

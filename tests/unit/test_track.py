@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import read_npz, write_npz
 from headsplat.track import load_track, read_track, write_track
 from tests.unit.driven import arkit_like, make_track
 
@@ -63,6 +64,28 @@ def test_the_trunk_is_given_in_the_heads_frame(track, tmp_path):
     np.testing.assert_allclose(seen, expected, atol=1e-6)
     with pytest.raises(UserError, match="alone"):
         write_track(tmp_path / "half.npz", replace(turned, trunk_t=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("trunk_R", lambda R: 0 * R, "no rotations"),
+        ("trunk_R", lambda R: -R, "no rotations"),
+        ("trunk_R", lambda R: R * np.float64(1e300), "no rotations"),
+        ("R", lambda R: R * 1.02, "no rotations"),
+        ("camera_R", lambda R: R[::-1], "no rotations"),
+        ("t", lambda t: t + 2000, "places more than 1000 m away"),
+        ("trunk_t", lambda t: t + np.float64(1e300), "places more than 1000 m away"),
+    ],
+)
+def test_poses_that_cannot_be_are_one_line(track, tmp_path, name, change, expected):
+    path = tmp_path / "track.npz"
+    write_track(path, replace(track, trunk_R=track.R, trunk_t=track.t))
+    arrays = read_npz(path)
+    write_npz(path, **arrays | {name: change(arrays[name])})
+    with pytest.raises(UserError, match=f"'{name}' holds {expected}") as error:
+        read_track(path)
+    assert "\n" not in str(error.value)
 
 
 def test_a_part_of_a_track_is_a_track(track, tmp_path):

@@ -21,6 +21,7 @@ from headsplat.runtime.stopping import SIGNALS
 from headsplat.track import read_track, write_track
 from headsplat.train import torso as module
 from headsplat.train.dataset import ImageReader, PersonReader, ResidentImages
+from headsplat.train.memory import training_mib
 from headsplat.train.options import train_options
 from headsplat.train.prepare import TrainingFrames, empty_avatar, training_frames
 from headsplat.train.torso_start import torso_points
@@ -106,6 +107,26 @@ def test_a_person_without_a_body_is_one_line(tmp_path):
     clip = make_clip(tmp_path)
     with pytest.raises(UserError, match=r"train\.body=torso: the mattes show nothing .* none$"):
         train(clip, tmp_path)
+
+
+def test_the_estimated_memory_counts_the_torso(clip):
+    head = HeadModel.load(clip.head)
+    track = read_track(clip.track, head)
+    options = train_options(gaussians=4000, batch=64, body="torso")
+    avatar = empty_avatar(head, track, track.rows([1, 2]), options, CPU)
+
+    def mib(body: str, lpips: bool) -> float:
+        return training_mib(avatar, replace(options, body=body), 12, (48, 48), lpips, 100)
+
+    # Half as many Gaussians again, of 1500 bytes and more in each of 64 images.
+    assert mib("torso", False) - mib("none", False) > 2000 * 64 * 1500 / 2**20
+    # Where LPIPS takes more, the torso, which is trained without it, adds nothing.
+    large = replace(options, batch=4)
+    with_lpips = [
+        training_mib(avatar, replace(large, body=b), 12, (512, 512), True, 100)
+        for b in ("torso", "none")
+    ]
+    assert with_lpips[0] == with_lpips[1]
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+import solve_trunk as script
 from headsplat.camera import project
 from headsplat.formats.importing.clip import make_track
 from headsplat.frames.images import decode_small, encode_jpeg, encode_png
-from headsplat.frames.packs import FrameZipWriter
+from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.gaussians.raster.triangles import interpolate, rasterize_triangles
 from headsplat.heads.bust import bust
 from headsplat.rotations import matrix_from_axis_angle
@@ -112,6 +113,31 @@ def test_solves_the_trunk_under_a_turning_head(head, clip):
     np.testing.assert_allclose(found.trunk_R @ neck, track.R, atol=1e-5)
 
 
+def test_a_stage_completes_imported_tracks(head, clip, tmp_path):
+    track, _, (frames, mattes) = clip
+    head.save(tmp_path / "head.npz")
+    # A number is missing, which counts as a cut.
+    cut = np.arange(FRAMES - 1) != 25
+    for name, rows, linked in (
+        ("whole", np.arange(FRAMES), np.ones(FRAMES - 1, bool)),
+        ("gap", np.delete(np.arange(FRAMES), 26), np.delete(cut, 26)),
+    ):
+        some = track[rows]
+        write_track(tmp_path / f"{name}.npz", some)
+        asked = [f"--head={tmp_path / 'head.npz'}", f"--track={tmp_path / name}.npz"]
+        script.main([
+            *asked, "--frames", *map(str, frames), "--alpha", *map(str, mattes),
+            f"--out={tmp_path / 'out.npz'}",
+        ])  # fmt: skip
+        found = read_track(tmp_path / "out.npz", head)
+        expected = solve_trunk(some, head, frames, mattes, linked)
+        np.testing.assert_allclose(found.trunk_R, expected.trunk_R, atol=1e-6)
+        np.testing.assert_allclose(found.trunk_t, expected.trunk_t, atol=1e-6)
+        np.testing.assert_array_equal(found.R, some.R)
+    script.main([*asked, f"--out={tmp_path / 'stiff.npz'}"])
+    assert read_track(tmp_path / "stiff.npz", head).trunk_R is None
+
+
 def test_a_cut_separates_the_pieces(head, clip):
     """Without steps across the cut, a jump of the trunk is no motion."""
     track, _, zips = clip
@@ -186,6 +212,45 @@ def test_flow_follows_texture_and_says_where_there_is_none():
     trust = found.information.trace(axis1=1, axis2=2)
     assert trust[0] < 0.1
     assert trust[1:].min() > 1.5
+
+
+def test_no_matches_where_the_person_left_or_the_image_is_tiny():
+    gray = np.random.default_rng(2).integers(0, 255, (128, 128), np.uint8)
+    there, gone = np.full_like(gray, 255), np.zeros_like(gray)
+    at = np.random.default_rng(3).uniform(30, 90, (20, 2))
+    tiny = SmallFrame(gray[:8, :8], there[:8, :8])
+    for before, after, points in (
+        (SmallFrame(gray, there), SmallFrame(gray, gone), at),
+        (SmallFrame(gray, there), SmallFrame(gray, there), at[:0]),
+        (tiny, tiny, at / 16),
+    ):
+        found = follow(before, after, points)
+        assert found.pixels.shape == (0, 2)
+        assert found.information.shape == (0, 2, 2)
+        assert found.kept.shape == (len(points),)
+        assert not found.kept.any()
+
+
+@pytest.mark.parametrize("off", [np.nan, np.inf, 1e4, 1e300])
+def test_guesses_far_beyond_the_image_do_not_count(off):
+    gray = np.random.default_rng(2).integers(0, 255, (128, 128), np.uint8)
+    still = SmallFrame(gray, np.full_like(gray, 255))
+    at = np.random.default_rng(3).uniform(30, 90, (20, 2))
+    guess = at.copy()
+    guess[::2] += off
+    found = follow(still, still, at, guess)
+    assert found.kept.all()
+    np.testing.assert_allclose(found.pixels, at, atol=0.1)
+
+
+def test_a_person_who_leaves_the_image_has_a_trunk_all_the_same(head, clip, tmp_path):
+    track, _, (frames, mattes) = clip
+    with FrameStore(mattes) as store, FrameZipWriter(tmp_path / "alpha.zip", ".png") as left:
+        for k in store.ids:
+            left.add(k, encode_png(np.zeros((SIZE, SIZE), np.uint8)) if k > 25 else store.read(k))
+    found = solve_trunk(track, head, frames, [tmp_path / "alpha.zip"], np.ones(FRAMES - 1, bool))
+    assert np.isfinite(found.trunk_R).all()
+    assert np.isfinite(found.trunk_t).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 17, 40])

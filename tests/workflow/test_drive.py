@@ -178,6 +178,11 @@ def test_clips_are_read_only_for_looks_that_need_them(checkout: Checkout) -> Non
             "self",
             "motions.tsv line 2: the background 'gone.png' of 'self' is not there",
         ),
+        (
+            "name\tkind\tfile\tbody\nself\ttrack\tdemo\ttorso\n",
+            "self",
+            "self: body torso: demo's avatar has no torso, because train.body of preset",
+        ),
     ],
 )
 def test_invalid_motions_end_in_one_line(

@@ -68,9 +68,10 @@ def imported(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Ch
     tiny["presets"]["preview"]["chunks"] = 1
     (checkout.folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     planned = checkout.planned(*TARGETS)
-    assert planned["import_track"] == 3
-    assert planned["import_frames_chunk"] == 2
-    assert planned["matte_chunk"] == planned["parse_chunk"] == 1
+    assert planned["import_track"] == planned["solve_trunk"] == 3
+    # The trunk is solved from images and mattes, also where only the track is asked for.
+    assert planned["import_frames_chunk"] == 3
+    assert (planned["matte_chunk"], planned["parse_chunk"]) == (2, 1)
     assert planned["import_alpha_chunk"] == planned["import_parsing_chunk"] == 1
     skipped = {"probe_video", "detect_chunk", "solve_crop", "crop_chunk", "track_head"}
     assert not skipped & planned.keys()

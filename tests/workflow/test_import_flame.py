@@ -81,7 +81,7 @@ def imported(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ch
         ground_truth[kind] = write(folder / "foreign" / kind, motion, studio)
     targets = [f"results/{kind}/avatar/model" for kind in KINDS]
     planned = checkout.planned(*targets)
-    assert planned["import_track"] == 3
+    assert planned["import_track"] == planned["solve_trunk"] == 3
     assert planned["import_alpha_chunk"] == 2
     assert planned["import_parsing_chunk"] == planned["matte_chunk"] == 1
     assert planned["parse_chunk"] == 2

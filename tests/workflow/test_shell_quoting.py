@@ -16,7 +16,7 @@ from .test_dag import RULES
 HOSTILE = "-a $(touch PWNED) `touch PWNED` 'b\" & ; | > * ? ~ \\ {c} # \t\n \u2028 (1).mp4"
 OTHER = "; touch PWNED"
 # Inputs with several files, all named by the workflow, which follow their flag as separate words.
-SEVERAL = ("--frames", "--alpha", "--parsing", "--landmarks", "--sdm")
+SEVERAL = ("--frames", "--alpha", "--parsing", "--landmarks", "--sdm", "--clip")
 
 
 def command_of(body: str) -> str:

@@ -4,6 +4,7 @@ Everything here raises `UserError` with one line that names the file, the line a
 """
 
 import difflib
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ from headsplat_workflow.user_files import file_problem
 from headsplat.drive.face_options import COLUMNS as FACE_COLUMNS
 from headsplat.drive.face_options import frame_numbers, frame_text, require_fitting
 from headsplat.drive.kinds import AMPLITUDES, AUTO, FACES, HEAD_MOTIONS, KINDS, MotionOptions
-from headsplat.drive.look import Look
+from headsplat.drive.look import BACKGROUNDS, PASTE, TORSO, Look
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.tables import Row, read_rows
 from headsplat.speech.voices import PERSONAL, VOICES, chosen_voice, own_options
 from headsplat.video.formats import FORMATS
 
 COLUMNS = ("name", "kind", "file")
-LOOK_COLUMNS = ("background", "body")
+LOOK_COLUMNS = ("background", "body", "still_frame")
 OPTIONAL_COLUMNS = (
     "audio", "head_motion", "blinks", *FACE_COLUMNS, "voice", "transcript", *LOOK_COLUMNS,
 )  # fmt: skip
@@ -32,6 +33,8 @@ YES, NO = "yes", "no"
 # Kind of the file that the stage `speak_motion` makes of a sound.
 SPOKEN = "motion"
 BUILTIN, BUILTIN_SENTENCE = "builtin", "work/builtin/hello.wav"  # spoken by the built-in voice
+# Files that the workflow makes of this table's rows.
+_OF_MOTIONS = re.compile(r"(results/[^/]+/driven|work/[^/]+/speech)/.+")
 # Columns of one of a few words, the default first.
 _CHOICES = {"head_motion": HEAD_MOTIONS, "face": FACES, "amplitude": AMPLITUDES}
 
@@ -48,6 +51,7 @@ class Motion:
         options: of the motion.
         background: in place of the section `drive`'s, or "".
         body: likewise.
+        still_frame: likewise, or None.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Motion:
     options: MotionOptions = MotionOptions()
     background: str = ""
     body: str = ""
+    still_frame: int | None = None
 
     @property
     def speech(self) -> bool:
@@ -96,10 +101,16 @@ class Motion:
         Raises:
             UserError: it cannot be shown in this format, or the background's image is not there.
         """
-        asked = {name: getattr(self, name) or settings[name] for name in LOOK_COLUMNS}
-        look = Look(**asked).resolved(video)
-        if look.image and (trouble := file_problem(look.image)):
-            raise UserError(f"the background '{shown(look.image)}' of '{self.name}' {trouble}")
+        body, still = self.body or settings["body"], self.still_frame
+        if still is None:
+            # The section's is that of the motions with paste.
+            still = settings["still_frame"] if body == PASTE else 0
+        look = Look(self.background or settings["background"], body, still).resolved(video)
+        if look.image and (trouble := _trouble(look.image)):
+            place = f" of '{self.name}'" if self.background else " (option drive.background)"
+            raise UserError(
+                f"the background '{shown(look.image)}'{place} {trouble}; use {BACKGROUNDS}"
+            )
         return look
 
     def voice_flags(self, voice: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +139,7 @@ def read_motions(table: Path, subjects: Collection[str]) -> NamedRows[Motion]:
             for yes; only of kinds that lack blinks) are optional columns. So are `face` (of
             `FACES`, empty for the first), `amplitude` (of `AMPLITUDES`, likewise), `neutral` and
             `subject_neutral` (numbers of frames); `voice` and `transcript` (only of speech); and
-            `background` and `body`, in place of the options in the section `drive`.
+            `background`, `body` and `still_frame`, in place of the options in the section `drive`.
             `file` of a `track` may be the name of a subject, of `speech` `builtin`. Lines that
             start with '#' are comments.
         subjects: names of the subjects.
@@ -157,7 +168,7 @@ def _motion(row: Mapping[str, str], where: str, subjects: Collection[str]) -> Mo
         file = BUILTIN_SENTENCE
     elif KINDS[kind].subject and file in subjects:
         file = f"work/{file}/track/track.npz"
-    elif trouble := file_problem(file):
+    elif trouble := _trouble(file):
         hint = "; give a subject's name or a track.npz" if KINDS[kind].subject else ""
         raise UserError(f"{where}: the file '{shown(file)}' of '{name}' {trouble}{hint}")
     elif KINDS[kind].suffixes and Path(file).suffix.lower() not in KINDS[kind].suffixes:
@@ -167,17 +178,35 @@ def _motion(row: Mapping[str, str], where: str, subjects: Collection[str]) -> Mo
             "give another file or kind"
         )
     for column in ("audio", "transcript"):
-        if row[column] and (trouble := file_problem(row[column])):
+        if row[column] and (trouble := _trouble(row[column])):
             raise UserError(f"{where}: the {column} '{shown(row[column])}' of '{name}' {trouble}")
     audio = row["audio"] or (file if KINDS[kind].speech else "")
-    options, look = _options(row, where, subjects), (row["background"], row["body"])
-    made = Motion(name, kind, file, audio, options, *look)
+    still = row["still_frame"]
+    if still and not (still.isascii() and still.isdigit() and len(still) < 10):
+        raise UserError(
+            f"{where}: still_frame is '{shown(still)}', expected the id of a frame of the clip"
+        )
+    look = row["background"], row["body"], int(still) if still else None
+    made = Motion(name, kind, file, audio, _options(row, where, subjects), *look)
     try:
-        # The last format can show everything.
-        made.look({"background": AUTO, "body": AUTO}, f"{name}{list(FORMATS)[-1]}")
+        # The last format and body paste can show everything.
+        section = {"background": AUTO, "body": PASTE, "still_frame": 0}
+        made.look(section, f"{name}{list(FORMATS)[-1]}")
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return made
+
+
+def _trouble(path: str) -> str | None:
+    """Why a file cannot be used, as words that follow its name; None if it can.
+
+    A file that the stages of driven videos write might need the video that it is given for.
+    """
+    if trouble := file_problem(path):
+        return trouble
+    if _OF_MOTIONS.fullmatch(os.path.relpath(path)):
+        return "is itself made of a row of this table; copy it elsewhere"
+    return None
 
 
 def _options(row: Mapping[str, str], where: str, subjects: Collection[str]) -> MotionOptions:
@@ -242,6 +271,21 @@ def voice_of(
             f"{subject.name}'s is {subject.head}; take a voice of the same head"
         )
     return PERSONAL, speaker.name
+
+
+def require_torso(look: Look, subject: Subject, training: Mapping[str, Any]) -> None:
+    """Raise `UserError` for body torso where the avatar will have none.
+
+    Args:
+        look: of a driven video.
+        subject: whose avatar it shows.
+        training: the section `train` under the subject's preset.
+    """
+    if look.body == TORSO and training["body"] != TORSO and not subject.avatar:
+        raise UserError(
+            f"body {TORSO}: {subject.name}'s avatar has no torso, because train.body of preset "
+            f"{subject.preset} is {training['body']}; set it to {TORSO}, or choose another body"
+        )
 
 
 def add_spoken(

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from headsplat.runtime.errors import shown
 from headsplat.video.formats import FORMATS
 
 FOLDER, RULE = "work/.refused", "refuse"
@@ -17,6 +18,7 @@ NAME = r"(subject|motion|video)-[A-Za-z0-9_.-]+"
 SUBJECT, MOTION, VIDEO = "subject", "motion", "video"
 _OF_SUBJECT = re.compile(r"(?:\./)?(?:work|results)/([^/]+)(?:/.*)?")
 _SUFFIXES = "|".join(map(re.escape, FORMATS))
+_DRIVEN = re.compile(r"(?:\./)?results/([^/]+)/driven/([^/]+)")
 _OF_MOTION = re.compile(rf"(?:\./)?results/[^/]+/driven/([^/]+?)(?:{_SUFFIXES})")
 
 
@@ -38,6 +40,13 @@ class Refusals(dict[str, str]):
             found = pattern.fullmatch(target)
             if found and f"{kind}-{found[1]}" in self:
                 return f"{FOLDER}/{kind}-{found[1]}"
+        found = _DRIVEN.fullmatch(target)
+        if found and not target.endswith(tuple(FORMATS)):
+            name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{found[1]}.{found[2]}")
+            others = ", ".join(FORMATS)
+            return self.file(
+                VIDEO, name, f"{shown(target)}: driven videos end in {others}; ask for one of these"
+            )
         return target
 
     def announce(self, name: str) -> None:

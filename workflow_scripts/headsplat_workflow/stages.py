@@ -162,6 +162,13 @@ _PER_SUBJECT = (
         Need(mem=(2500, 100), minutes=(20, 60), disk=(50, 30)),
         _from_video,
     ),
+    # The trunk alone, about 0.02 s per frame.
+    Stage(
+        "solve_trunk",
+        "work/{subject}/track/track.npz",
+        Need(mem=(1500, 100), minutes=(10, 10), disk=(50, 30)),
+        _from_import,
+    ),
     Stage("import_parsing_chunk", _PARSING, _IMPORT_MASKS, _provides(PARSING)),
     Stage(
         "decide_cut",

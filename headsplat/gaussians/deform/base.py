@@ -131,12 +131,14 @@ class Deformation(nn.Module, ABC):
             rasterizer, bytes.
         code_limit: margin of driving codes beyond the training range, in standard deviations of
             each entry.
+        follows_trunk: whether the neck turns on the trunk's pose; else it is stiff under the head.
     """
 
     name: ClassVar[str]
     penalties: ClassVar[tuple[str, ...]] = ()
     bytes_per_gaussian: ClassVar[int] = 0
     code_limit: ClassVar[float] = CODE_LIMIT
+    follows_trunk: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

@@ -134,6 +134,8 @@ class FlashAvatarDeformation(Deformation):
     name = "flashavatar"
     # Activations of each layer and inputs of the first layer, stored in half precision.
     bytes_per_gaussian = WIDTH * 2 * (HIDDEN + 2)
+    # Neither `.frame` files nor checkpoints hold a trunk: the original poses a stiff neck.
+    follows_trunk = False
 
     def __init__(self, count: int, condition_size: int, degree: int = DEGREE) -> None:
         super().__init__()

@@ -22,12 +22,14 @@ from headsplat.gaussians.deform.blendshapes import (
     split_attributes,
 )
 from headsplat.rotations import quaternion_from_matrix
+from headsplat.runtime.checks import as_float32
 
 CODE = 9
 # Margin of codes beyond the training range, in standard deviations of each number.
 _MARGIN = 0.5
 # Smallest standard deviation of turns (radians) and shifts (meters) that a code is divided by.
 _TURN_FLOOR, _SHIFT_FLOOR = 0.02, 0.002
+_LEAST_SCALE = 0.001  # of a saved torso
 _OFFSET_PENALTY, _SCALE_PENALTY, _BASES_PENALTY = 1.0, 1e-3, 1e-5
 _ARRAYS = ("rest", "weights", "code_mean", "code_scale", "code_range")
 
@@ -157,16 +159,19 @@ class Torso(nn.Module):
         rest = arrays["rest"]
         count = len(rest) if rest.ndim else 0
         shapes = ((count, 3), (1 + CODE, count * PER_GAUSSIAN), (CODE,), (CODE,), (2, CODE))
+        state = {}
         for name, shape in zip(_ARRAYS, shapes, strict=True):
             value = arrays[name]
-            if value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():
+            single = as_float32(value) if value.shape == shape and value.dtype.kind == "f" else None
+            if single is None:
                 raise ValueError(f"expected finite numbers of shape {list(shape)} in '{name}'")
-        if count == 0 or not (arrays["code_scale"] > 0).all():
-            raise ValueError("expected at least one Gaussian, and 'code_scale' above 0")
+            state[name] = torch.from_numpy(single)
+        if count == 0 or not (state["code_scale"] >= _LEAST_SCALE).all():
+            raise ValueError(
+                f"expected at least one Gaussian, and 'code_scale' of at least {_LEAST_SCALE:g}"
+            )
         torso = cls(count)
-        torso.load_state_dict(
-            {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in _ARRAYS}
-        )
+        torso.load_state_dict(state)
         return torso.eval()
 
 

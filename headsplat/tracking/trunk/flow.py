@@ -19,6 +19,7 @@ WINDOW = 9  # of the structure tensor, pixels
 # Squared brightness per pixel below which a direction counts as without texture.
 FLAT = 4.0
 LEAST_ROWS = 40
+LEAST_SIDE = 16  # pixels of an image, below which OpenCV finds no flow
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,12 @@ def follow(
         before: the points' frame.
         after: the other frame.
         pixels: (n, 2), pixel centers at .5.
-        guess: (n, 2) where they may be, from which the search starts; None: where they were.
+        guess: (n, 2) where they may be, from which the search starts; None: where they were. So it
+            is for points whose guess is not finite, or farther away than the image is wide.
     """
     height, width = before.gray.shape
+    if not len(pixels) or min(height, width) < LEAST_SIDE:
+        return Matches(np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros(len(pixels), bool))
     top = int(np.clip(pixels[:, 1].min() - 24, 0, max(height - LEAST_ROWS, 0)))
     first, second = (np.ascontiguousarray(f.gray[top:]) for f in (before, after))
     dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
@@ -121,12 +125,15 @@ def follow(
 
 def _affine(pixels: np.ndarray, moved: np.ndarray, top: int, shape: tuple) -> np.ndarray:
     """(rows, W, 2) float32 displacement, affine in the place, that fits those of the points."""
+    # OpenCV reads beyond the image where a displacement is larger.
+    most = max(shape)
+    moved = np.where((np.abs(moved) <= most).all(1, keepdims=True), moved, 0)
     columns = np.column_stack([pixels, np.ones(len(pixels))])
     ridge = np.diag([1.0, 1.0, 1e-6])
     fit = np.linalg.solve(columns.T @ columns + ridge, columns.T @ moved)
     across = (np.arange(shape[1]) + 0.5)[None, :, None] * fit[0]
     down = (np.arange(shape[0]) + top + 0.5)[:, None, None] * fit[1]
-    return (across + down + fit[2]).astype(np.float32)
+    return (across + down + fit[2]).clip(-most, most).astype(np.float32)
 
 
 def _texture(gray: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -141,5 +148,7 @@ def _texture(gray: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def _sampled(plane: np.ndarray, at: np.ndarray) -> np.ndarray:
     """(n, C) float64, bilinear."""
+    if not len(at):
+        return np.zeros((0, plane.shape[2]))
     found = cv2.remap(plane, at[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found[0].astype(np.float64)

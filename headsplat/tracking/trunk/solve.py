@@ -17,7 +17,7 @@ from headsplat.rotations import (
     mean_rotation,
 )
 from headsplat.runtime.logs import log
-from headsplat.track import Track
+from headsplat.track import Track, read_track, write_track
 from headsplat.tracking.trunk.flow import SmallFrames
 from headsplat.tracking.trunk.graph import Poses, Steps, solve_poses
 from headsplat.tracking.trunk.measure import TrunkMeter
@@ -26,6 +26,33 @@ from headsplat.tracking.trunk.surface import TrunkSurface
 MEDIAN_ROUNDS = 20
 # The search starts at the slow part of the head's turns: crossover frequency, Hz.
 RATE = 0.25
+
+
+def add_trunk(
+    head_path: Path, track_path: Path, frames: Sequence[Path], mattes: Sequence[Path], out: Path
+) -> None:
+    """The stage of imported tracks: publish a track with its trunk.
+
+    Frames of consecutive numbers count as linked, because other tools note no cuts.
+
+    Args:
+        head_path: head model `.npz` of the track.
+        track_path: the imported track.
+        frames: `frames/*.zip`; without any, the track is published as it is.
+        mattes: `alpha/*.zip`.
+        out: track to write.
+
+    Raises:
+        UserError: inputs that cannot be used or do not belong together.
+    """
+    head = HeadModel.load(head_path)
+    track = read_track(track_path, head)
+    if frames:
+        # Threads work on separate frames; the matrices are too small for parallel kernels.
+        torch.set_num_threads(1)
+        linked = np.diff(np.asarray(track.ids)) == 1
+        track = solve_trunk(track, head, frames, mattes, linked)
+    write_track(out, track)
 
 
 def solve_trunk(

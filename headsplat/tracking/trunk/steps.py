@@ -74,7 +74,7 @@ def fit_step(
         step = np.linalg.solve(matrix + prior, -(pull.T @ off.reshape(-1)))
         turn, shift = _rotation(step[:3]) @ turn, shift + step[3:]
     counted = float((weight * trust / 2).sum())
-    if counted < LEAST_POINTS / 2:
+    if not counted >= LEAST_POINTS / 2:  # also where it is not a number
         return None
     return Step(turn, shift, center, matrix * min(1.0, INDEPENDENT / counted))
 
