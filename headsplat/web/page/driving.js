@@ -1,0 +1,277 @@
+/**
+ * From ARKit's coefficients to the subject's frame code and head pose.
+ *
+ * A frame code is E expressions | jaw 6D | left eye 6D | right eye 6D | two eyelids, as in
+ * `headsplat/frame_code.py`. The mapping is that of `headsplat/drive/arkit_motion.py`, the limits
+ * are those of `headsplat/drive/limits.py`.
+ */
+
+import {
+  IDENTITY, fromAxisAngle, fromHeadAngles, fromSix, multiply, rotate, toAxisAngle, toHeadAngles,
+  toSix, transpose,
+} from "./rotations.js";
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+// Lids that the performer closes this far above neutral are closed, until they close them further.
+const SHUT = 0.6;
+
+/**
+ * What driving knows of the subject.
+ *
+ * @typedef {object} Subject
+ * @property {string[]} names of ARKit's 52 coefficients, in the order of a row
+ * @property {Map<string, number>} index of a name
+ * @property {number[]} rows place in a row of the coefficient of each expression shape; -1 for
+ *   shapes that joints and lids show, or that have other names
+ * @property {number} jawOpen angle of the jaw at coefficient 1, radians
+ * @property {number} gaze angle of an eye at coefficient 1, radians
+ * @property {string[]} shapes names of the expression shapes; empty if they have none
+ * @property {number} expressions E
+ * @property {number[][] | null} range lowest and highest expression that the head model allows
+ * @property {number[][]} codes lowest and highest code to drive with
+ * @property {number[][]} turns lowest and highest turn from the base pose, axis-angle in radians
+ * @property {{R: number[], t: number[]}} base the base pose, head to the subject's camera, meters
+ * @property {number[]} neck joint about which the head turns, meters in the head's frame
+ * @property {number[]} neutral code of the subject's neutral face
+ */
+
+/** @returns {Subject} of a payload */
+export function subjectOf(payload) {
+  const { head, counts, base, neck } = payload.meta;
+  const rows = (name, width) => {
+    const values = Array.from(payload.array(name));
+    return [values.slice(0, width), values.slice(width)];
+  };
+  const bounded = "limits/expressions" in payload.meta.arrays;
+  return {
+    names: head.arkit.names,
+    index: new Map(head.arkit.names.map((name, index) => [name, index])),
+    rows: head.arkit.rows,
+    jawOpen: head.arkit.jaw_open,
+    gaze: head.arkit.gaze,
+    shapes: head.expressions,
+    expressions: counts.expressions,
+    range: bounded ? rows("limits/expressions", counts.expressions) : null,
+    codes: rows("limits/codes", counts.code),
+    turns: rows("limits/turns", 3),
+    neutral: Array.from(payload.array("limits/neutral")),
+    base,
+    neck,
+  };
+}
+
+/** Whether the head's expression shapes have ARKit's names. */
+export function drivenByArkit(subject) {
+  return subject.rows.some((row) => row >= 0);
+}
+
+/** A row as a mirror shows it. */
+export function mirrored(subject, row) {
+  return subject.names.map((name) => row[subject.index.get(otherSide(name))]);
+}
+
+/** The coefficient of the other side of the face, or the same one. */
+export function otherSide(name) {
+  if (name.endsWith("Left")) return `${name.slice(0, -4)}Right`;
+  return name.endsWith("Right") ? `${name.slice(0, -5)}Left` : name;
+}
+
+/**
+ * ARKit's coefficients as a frame code, and head angles as a pose.
+ *
+ * @param {Subject} subject
+ * @param {ArrayLike<number>} row 52 coefficients in the order of `subject.names`
+ * @param {ArrayLike<number>} [angles] head yaw, pitch and roll in radians; none keep the base pose
+ * @returns {{code: Float64Array, pose: {R: number[], t: number[]}}} the code without limits, the
+ *   pose within the seen turns
+ */
+export function arkitToCode(subject, row, angles) {
+  const { rows, expressions, range, index } = subject;
+  const code = new Float64Array(expressions + 20);
+  const [low, high] = range ?? [rows.map(() => 0), rows.map(() => 1)];
+  rows.forEach((place, k) => {
+    code[k] = clamp(place < 0 ? 0 : row[place], low[k], high[k]);
+  });
+  const value = (name) => clamp(row[index.get(name)], 0, 1);
+  const eye = (side) => {
+    const left = value(`EyeLookOut${side}`) - value(`EyeLookIn${side}`);
+    const down = value(`EyeLookDown${side}`) - value(`EyeLookUp${side}`);
+    const turn = [down, side === "Right" ? -left : left, 0];
+    return toSix(fromAxisAngle(turn.map((part) => subject.gaze * part)));
+  };
+  code.set(toSix(fromAxisAngle([subject.jawOpen * value("JawOpen"), 0, 0])), expressions);
+  code.set(eye("Left"), expressions + 6);
+  code.set(eye("Right"), expressions + 12);
+  code.set([value("EyeBlinkLeft"), value("EyeBlinkRight")], expressions + 18);
+  const turn = angles ? fromHeadAngles(angles[0], angles[1], angles[2]) : IDENTITY;
+  return { code, pose: poseOfTurn(subject, turn) };
+}
+
+/** The pose with the head turned about the neck from the base pose, without limits. */
+function turnedPose({ base, neck }, turn) {
+  const moved = rotate(turn, neck);
+  const lever = rotate(base.R, neck.map((value, axis) => value - moved[axis]));
+  return { R: multiply(base.R, turn), t: base.t.map((value, axis) => value + lever[axis]) };
+}
+
+/** The pose with the head turned about the neck, within the seen turns. */
+export function poseOfTurn(subject, turn) {
+  const vector = toAxisAngle(turn);
+  const held = vector.map((v, axis) => clamp(v, subject.turns[0][axis], subject.turns[1][axis]));
+  const beyond = held.some((v, axis) => v !== vector[axis]);
+  return turnedPose(subject, beyond ? fromAxisAngle(held) : turn);
+}
+
+/** A code within the seen range, for the deformation. */
+export function clampCode(subject, code) {
+  const [low, high] = subject.codes;
+  return Float32Array.from(code, (value, k) => clamp(value, low[k], high[k]));
+}
+
+/** The code of a face without expression: mouth closed, eyes open and straight. */
+export function neutralCode(subject) {
+  const code = new Float64Array(subject.expressions + 20);
+  for (let k = 0; k < 3; k++) code.set([1, 0, 0, 0, 1, 0], subject.expressions + 6 * k);
+  return code;
+}
+
+/**
+ * A performer's code relative to their neutral face, on top of the subject's.
+ *
+ * Expressions move by the difference of the codes, the jaw by its turn, lids by the part of the way
+ * from open to closed. The gaze is taken as it is. See `headsplat/drive/transfer.py`, which also
+ * measures lips and lids on the posed mesh.
+ *
+ * @param {Subject} subject
+ * @param {ArrayLike<number>} code of the performer
+ * @param {ArrayLike<number>} here the performer's neutral code
+ * @param {number[]} [shut] lids of the performer that count as closed
+ */
+export function transferred(subject, code, here, shut = [1, 1]) {
+  const { expressions: size, neutral: there, range } = subject;
+  const out = Float64Array.from(code);
+  for (let k = 0; k < size; k++) {
+    const moved = there[k] + code[k] - here[k];
+    out[k] = range ? clamp(moved, range[0][k], range[1][k]) : moved;
+  }
+  const turn = multiply(fromSix(code, size), transpose(fromSix(here, size)));
+  out.set(toSix(multiply(turn, fromSix(there, size))), size);
+  for (const side of [0, 1]) {
+    const k = size + 18 + side;
+    const part = (code[k] - here[k]) / Math.max(0.05, shut[side] - here[k]);
+    out[k] = clamp(there[k] + part * (1 - there[k]), 0, 1);
+  }
+  return out;
+}
+
+/** A filter that smooths slow values more than fast ones (Casiez et al., CHI 2012). */
+export class OneEuro {
+  /** Cutoff of values at rest in hertz, and how much it grows with their speed. */
+  constructor(cutoff = 1.5, growth = 1, speedCutoff = 1) {
+    Object.assign(this, { cutoff, growth, speedCutoff });
+    this.reset();
+  }
+
+  reset() {
+    this.values = null;
+    this.speeds = null;
+    this.time = null;
+  }
+
+  /** The smoothed values (a new array) at a time in seconds; time that stands still changes none. */
+  filter(values, time) {
+    if (this.values === null) {
+      this.values = Float64Array.from(values);
+      this.speeds = new Float64Array(values.length);
+      this.time = time;
+    }
+    const step = Math.min(time - this.time, 1);
+    if (step > 0) {
+      const share = (cutoff) => 1 / (1 + 1 / (2 * Math.PI * cutoff * step));
+      for (let k = 0; k < this.values.length; k++) {
+        const speed = (values[k] - this.values[k]) / step;
+        this.speeds[k] += share(this.speedCutoff) * (speed - this.speeds[k]);
+        const cutoff = this.cutoff + this.growth * Math.abs(this.speeds[k]);
+        this.values[k] += share(cutoff) * (values[k] - this.values[k]);
+      }
+      this.time = time;
+    }
+    return Float64Array.from(this.values);
+  }
+}
+
+/** Means of a performer's coefficients and head angles over a second: their neutral face. */
+export class Calibration {
+  constructor(seconds = 1) {
+    this.seconds = seconds;
+    this.row = new Float64Array(52);
+    this.angles = [0, 0, 0];
+    this.stop();
+  }
+
+  begin() {
+    this.sums = new Float64Array(55);
+    this.count = 0;
+    this.start = null;
+  }
+
+  stop() {
+    this.sums = null;
+  }
+
+  get running() {
+    return this.sums !== null;
+  }
+
+  /** Add a sample; true when this one completes the calibration. */
+  add(row, angles, time) {
+    if (!this.running) return false;
+    this.start ??= time;
+    for (let k = 0; k < 52; k++) this.sums[k] += row[k];
+    for (let k = 0; k < 3; k++) this.sums[52 + k] += angles[k];
+    this.count += 1;
+    if (time - this.start < this.seconds) return false;
+    const means = this.sums.map((sum) => sum / this.count);
+    this.row = means.subarray(0, 52);
+    this.angles = Array.from(means.subarray(52));
+    this.stop();
+    return true;
+  }
+}
+
+/** A performer who drives the subject live. */
+export class Performer {
+  /**
+   * @param {Subject} subject
+   * @param {{raw: boolean}} options `raw` samples are smoothed and calibrated here; others come so
+   */
+  constructor(subject, { raw }) {
+    Object.assign(this, { subject, raw, mirror: false, calibration: new Calibration() });
+    this.face = new OneEuro(2, 2);
+    this.head = new OneEuro(1, 1);
+    this.shut = [SHUT, SHUT];
+  }
+
+  /** Code and pose of a sample: 52 coefficients, head angles in radians or null, seconds. */
+  frame(row, angles, time) {
+    let turn = angles ?? [0, 0, 0];
+    if (this.raw) {
+      row = this.face.filter(row, time);
+      turn = Array.from(this.head.filter(turn, time));
+    }
+    this.completed = this.calibration.add(row, turn, time);
+    const { row: rest, angles: restAngles } = this.calibration;
+    const relative = multiply(
+      transpose(fromHeadAngles(...restAngles)), fromHeadAngles(turn[0], turn[1], turn[2]));
+    turn = toHeadAngles(relative);
+    if (this.mirror) turn = [-turn[0], turn[1], -turn[2]];
+    const side = (values) => (this.mirror ? mirrored(this.subject, values) : values);
+    const { code, pose } = arkitToCode(this.subject, side(row), turn);
+    const here = this.raw ? arkitToCode(this.subject, side(rest)).code : neutralCode(this.subject);
+    const lids = this.subject.expressions + 18;
+    // A smoothed camera rarely reports a lid as wholly closed, so the performer's own reach counts.
+    if (this.raw) this.shut = this.shut.map((most, k) => Math.max(most, code[lids + k]));
+    const shut = this.raw ? this.shut : [1, 1];
+    return { code: clampCode(this.subject, transferred(this.subject, code, here, shut)), pose };
+  }
+}
