@@ -1,0 +1,105 @@
+"""An avatar as the file that a browser reads: what its JSON and arrays say.
+
+docs/viewer.md describes the file; `headsplat.web.container` packs it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from headsplat.avatar import Avatar
+from headsplat.drive.subject import DrivenSubject
+from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
+from headsplat.frame_code import FrameCode
+from headsplat.gaussians.deform.blendshapes import LARGEST_SCALE
+from headsplat.heads.model import HeadModel
+from headsplat.track import Track
+from headsplat.web.gaussian_arrays import INT8, blendshape_arrays, torso_arrays
+from headsplat.web.head_arrays import head_arrays, neck_joint
+
+# Shapes of these names are driven by joints and lids, as in `headsplat.drive.arkit_motion`.
+_BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
+
+
+def avatar_payload(
+    name: str, avatar: Avatar, track: Track, precision: str = INT8
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """JSON and arrays of an avatar, without motions.
+
+    Args:
+        name: of the subject.
+        avatar: the avatar, on the CPU.
+        track: of its clip: camera, limits and neutral face.
+        precision: of `headsplat.web.gaussian_arrays.PRECISIONS`.
+    """
+    head, model = avatar.head, avatar.deformation
+    shape = avatar.shape.detach().cpu().double().numpy()
+    subject = DrivenSubject.from_track(name, head, avatar.shape, track, model.code_limit)
+    arrays = head_arrays(head, shape, avatar.anchors)
+    arrays |= blendshape_arrays(model, precision)
+    if avatar.torso is not None:
+        arrays |= torso_arrays(avatar.torso, precision)
+    arrays |= _limits(subject)
+    limits = subject.limits
+    meta = {
+        "name": name,
+        "model": model.name,
+        "precision": precision,
+        "counts": {
+            "gaussians": len(avatar.anchors),
+            "torso": 0 if avatar.torso is None else avatar.torso.count,
+            "bases": len(arrays["gaussians/scales"]),
+            "hidden": len(arrays["network/hidden_bias"]),
+            "vertices": len(arrays["head/skinning"]),
+            "expressions": head.expression_basis.shape[2],
+            "code": FrameCode.size(head),
+        },
+        "head": _head_facts(head),
+        "camera": _camera(avatar, track),
+        "base": _pose(limits.rotation, limits.translation),
+        "neck": neck_joint(head, shape).tolist(),
+        "fps": track.fps,
+        "largest_scale": LARGEST_SCALE,
+        "motions": [],
+    }
+    return meta, arrays
+
+
+def _limits(subject: DrivenSubject) -> dict[str, np.ndarray]:
+    """limits/codes (2, C), limits/turns (2, 3) and limits/expressions (2, E), lowest and highest."""
+    limits, allowed = subject.limits, subject.head.expression_range
+    arrays = {"limits/codes": limits.codes, "limits/turns": limits.turns}
+    found = {name: value.numpy().astype(np.float32) for name, value in arrays.items()}
+    if allowed is not None:
+        found["limits/expressions"] = allowed.T.astype(np.float32)
+    return found
+
+
+def _head_facts(head: HeadModel) -> dict[str, Any]:
+    """Name and licence of the head, and which of ARKit's coefficients drives each expression."""
+    rows = {name: row for row, name in enumerate(BLENDSHAPES) if name not in _BY_JOINTS}
+    return {
+        "name": head.name,
+        "version": head.version,
+        "licence": head.licence,
+        "expressions": list(head.expression_names),
+        "arkit": {
+            "names": BLENDSHAPES,
+            "rows": [rows.get(arkit_name(name), -1) for name in head.expression_names],
+            "jaw_open": float(JAW_OPEN),
+            "gaze": float(GAZE),
+        },
+    }
+
+
+def _camera(avatar: Avatar, track: Track) -> dict[str, Any]:
+    fx, fy, cx, cy = track.intrinsics().tolist()
+    if avatar.centered:
+        cx, cy = track.width / 2, track.height / 2
+    return {"K": [fx, fy, cx, cy], "width": track.width, "height": track.height}
+
+
+def _pose(rotation: torch.Tensor, translation: torch.Tensor) -> dict[str, Sequence[float]]:
+    return {"R": rotation.flatten().tolist(), "t": translation.tolist()}
