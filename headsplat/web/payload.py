@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from headsplat.avatar import Avatar
+from headsplat.drive.neutral import neutral_face
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
@@ -68,9 +69,10 @@ def avatar_payload(
 
 
 def _limits(subject: DrivenSubject) -> dict[str, np.ndarray]:
-    """limits/codes (2, C), limits/turns (2, 3) and limits/expressions (2, E), lowest and highest."""
+    """Lowest and highest codes (2, C), turns (2, 3) and expressions (2, E); neutral code (C,)."""
     limits, allowed = subject.limits, subject.head.expression_range
     arrays = {"limits/codes": limits.codes, "limits/turns": limits.turns}
+    arrays["limits/neutral"] = neutral_face(subject.clip)
     found = {name: value.numpy().astype(np.float32) for name, value in arrays.items()}
     if allowed is not None:
         found["limits/expressions"] = allowed.T.astype(np.float32)

@@ -6,7 +6,8 @@
  */
 
 import { arkitToCode, clampCode, drivenByArkit, poseOfTurn } from "./driving.js";
-import { fromAxisAngle, fromHeadAngles, fromSix, toAxisAngle, toSix } from "./rotations.js";
+import { matrixFrom6d } from "./rotation.js";
+import { axisAngleOf, headTurn, matrixOf, sixOf } from "./turns.js";
 
 const DEGREES = 180 / Math.PI;
 const NUMBERED = 10; // expressions without names that have a slider
@@ -33,7 +34,7 @@ export function faceControls(subject) {
   const turns = headControls(subject);
   const compose = (values) => {
     const angle = (name) => (values.get(name) ?? 0) / DEGREES;
-    const turn = fromHeadAngles(angle("Head yaw"), angle("Head pitch"), angle("Head roll"));
+    const turn = headTurn(angle("Head yaw"), angle("Head pitch"), angle("Head roll"));
     return { code: clampCode(subject, face.code(values)), pose: poseOfTurn(subject, turn) };
   };
   const groups = [...face.groups, ["Head", turns]];
@@ -122,10 +123,10 @@ function restOf(subject) {
   for (const [name, values] of shapes) {
     rest.set(name, Math.max(0, values.reduce((sum, value) => sum + value, 0) / values.length));
   }
-  const jaw = toAxisAngle(fromSix(neutral, size))[0];
+  const jaw = axisAngleOf(matrixFrom6d(neutral, size))[0];
   rest.set("JawOpen", Math.max(0, jaw / subject.jawOpen));
   ["Left", "Right"].forEach((side, k) => {
-    const [down, left] = toAxisAngle(fromSix(neutral, size + 6 + 6 * k));
+    const [down, left] = axisAngleOf(matrixFrom6d(neutral, size + 6 + 6 * k));
     const out = k === 0 ? left : -left;
     const looks = { Out: out, In: -out, Down: down, Up: -down };
     for (const [way, angle] of Object.entries(looks)) {
@@ -147,8 +148,8 @@ function numberedFace(subject) {
     within(key, low * DEGREES, high * DEGREES, rest * DEGREES, "°");
   const count = Math.min(NUMBERED, size);
   const expressions = Array.from({ length: count }, (_, k) => entry(`Expression ${k + 1}`, k));
-  const jaw = toAxisAngle(fromSix(neutral, size)), seen = seenAngles(subject, size);
-  const eye = toAxisAngle(fromSix(neutral, size + 6)), gaze = seenAngles(subject, size + 6);
+  const jaw = axisAngleOf(matrixFrom6d(neutral, size)), seen = seenAngles(subject, size);
+  const eye = axisAngleOf(matrixFrom6d(neutral, size + 6)), gaze = seenAngles(subject, size + 6);
   const groups = [
     ["Expression", expressions],
     ["Jaw", [
@@ -166,7 +167,7 @@ function numberedFace(subject) {
     const value = (key) => values.get(key);
     for (let k = 0; k < count; k++) out[k] = value(`Expression ${k + 1}`);
     const turn = (down, left, roll) =>
-      toSix(fromAxisAngle([value(down) / DEGREES, value(left) / DEGREES, roll]));
+      sixOf(matrixOf([value(down) / DEGREES, value(left) / DEGREES, roll]));
     out.set(turn("Jaw open", "Jaw left", jaw[2]), size);
     out.set(turn("Look down", "Look left", 0), size + 6);
     out.set(turn("Look down", "Look left", 0), size + 12);

@@ -6,10 +6,10 @@
  * are those of `headsplat/drive/limits.py`.
  */
 
+import { matrixFrom6d, product } from "./rotation.js";
 import {
-  IDENTITY, fromAxisAngle, fromHeadAngles, fromSix, multiply, rotate, toAxisAngle, toHeadAngles,
-  toSix, transpose,
-} from "./rotations.js";
+  IDENTITY, axisAngleOf, headAnglesOf, headTurn, inverse, matrixOf, rotate, sixOf,
+} from "./turns.js";
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 // Lids that the performer closes this far above neutral are closed, until they close them further.
@@ -97,13 +97,13 @@ export function arkitToCode(subject, row, angles) {
     const left = value(`EyeLookOut${side}`) - value(`EyeLookIn${side}`);
     const down = value(`EyeLookDown${side}`) - value(`EyeLookUp${side}`);
     const turn = [down, side === "Right" ? -left : left, 0];
-    return toSix(fromAxisAngle(turn.map((part) => subject.gaze * part)));
+    return sixOf(matrixOf(turn.map((part) => subject.gaze * part)));
   };
-  code.set(toSix(fromAxisAngle([subject.jawOpen * value("JawOpen"), 0, 0])), expressions);
+  code.set(sixOf(matrixOf([subject.jawOpen * value("JawOpen"), 0, 0])), expressions);
   code.set(eye("Left"), expressions + 6);
   code.set(eye("Right"), expressions + 12);
   code.set([value("EyeBlinkLeft"), value("EyeBlinkRight")], expressions + 18);
-  const turn = angles ? fromHeadAngles(angles[0], angles[1], angles[2]) : IDENTITY;
+  const turn = angles ? headTurn(angles[0], angles[1], angles[2]) : IDENTITY;
   return { code, pose: poseOfTurn(subject, turn) };
 }
 
@@ -111,15 +111,15 @@ export function arkitToCode(subject, row, angles) {
 function turnedPose({ base, neck }, turn) {
   const moved = rotate(turn, neck);
   const lever = rotate(base.R, neck.map((value, axis) => value - moved[axis]));
-  return { R: multiply(base.R, turn), t: base.t.map((value, axis) => value + lever[axis]) };
+  return { R: product(base.R, turn), t: base.t.map((value, axis) => value + lever[axis]) };
 }
 
 /** The pose with the head turned about the neck, within the seen turns. */
 export function poseOfTurn(subject, turn) {
-  const vector = toAxisAngle(turn);
+  const vector = axisAngleOf(turn);
   const held = vector.map((v, axis) => clamp(v, subject.turns[0][axis], subject.turns[1][axis]));
   const beyond = held.some((v, axis) => v !== vector[axis]);
-  return turnedPose(subject, beyond ? fromAxisAngle(held) : turn);
+  return turnedPose(subject, beyond ? matrixOf(held) : turn);
 }
 
 /** A code within the seen range, for the deformation. */
@@ -154,8 +154,8 @@ export function transferred(subject, code, here, shut = [1, 1]) {
     const moved = there[k] + code[k] - here[k];
     out[k] = range ? clamp(moved, range[0][k], range[1][k]) : moved;
   }
-  const turn = multiply(fromSix(code, size), transpose(fromSix(here, size)));
-  out.set(toSix(multiply(turn, fromSix(there, size))), size);
+  const turn = product(matrixFrom6d(code, size), inverse(matrixFrom6d(here, size)));
+  out.set(sixOf(product(turn, matrixFrom6d(there, size))), size);
   for (const side of [0, 1]) {
     const k = size + 18 + side;
     const part = (code[k] - here[k]) / Math.max(0.05, shut[side] - here[k]);
@@ -261,9 +261,9 @@ export class Performer {
     }
     this.completed = this.calibration.add(row, turn, time);
     const { row: rest, angles: restAngles } = this.calibration;
-    const relative = multiply(
-      transpose(fromHeadAngles(...restAngles)), fromHeadAngles(turn[0], turn[1], turn[2]));
-    turn = toHeadAngles(relative);
+    const relative = product(
+      inverse(headTurn(...restAngles)), headTurn(turn[0], turn[1], turn[2]));
+    turn = headAnglesOf(relative);
     if (this.mirror) turn = [-turn[0], turn[1], -turn[2]];
     const side = (values) => (this.mirror ? mirrored(this.subject, values) : values);
     const { code, pose } = arkitToCode(this.subject, side(row), turn);

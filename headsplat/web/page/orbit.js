@@ -5,7 +5,8 @@
  * draws it turns. OpenCV's axes: x right, y down, z away from the camera.
  */
 
-import { fromAxisAngle, multiply, rotate } from "./rotations.js";
+import { product } from "./rotation.js";
+import { matrixOf, rotate } from "./turns.js";
 
 const PER_PIXEL = 0.006; // radians
 const PER_KEY = 0.08; // radians
@@ -91,7 +92,7 @@ export class Orbit {
     const middle = rotate(rotation, center).map((value, axis) => value + translation[axis]);
     const yaw = -softly(this.yaw, turns[0][1], turns[1][1]);
     const pitch = softly(this.pitch, turns[0][0], turns[1][0]);
-    const turn = multiply(fromAxisAngle([pitch, 0, 0]), fromAxisAngle([0, yaw, 0]));
+    const turn = product(matrixOf([pitch, 0, 0]), matrixOf([0, yaw, 0]));
     const moved = rotate(turn, [0, 1, 2].map((axis) => pose.t[axis] - middle[axis]));
     const high = (K[1] * size) / middle[2];
     const fit = Math.max(
@@ -108,7 +109,7 @@ export class Orbit {
     const y = this.#headRow(fit, v, height);
     return {
       K: [K[0] * scale, K[1] * scale, x + scale * (K[2] - u), y + scale * (K[3] - v)],
-      R: multiply(turn, pose.R),
+      R: product(turn, pose.R),
       t: moved.map((value, axis) => value + middle[axis]),
       width,
       height,

@@ -41,6 +41,16 @@ export class Stream {
     Object.assign(this, { received, changed, socket: null, attempts: 0, timer: 0 });
   }
 
+  /** Whether it is connected. */
+  get open() {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Whether it is connected, or tries to be. */
+  get wanted() {
+    return this.socket !== null || this.timer !== 0;
+  }
+
   connect(address) {
     this.close();
     if (!ADDRESS.test(address)) {
@@ -52,16 +62,15 @@ export class Stream {
   }
 
   close() {
+    const { socket, wanted } = this;
     clearTimeout(this.timer);
-    const socket = this.socket;
-    this.socket = null;
-    if (socket) {
-      socket.close();
-      this.changed("closed");
-    }
+    Object.assign(this, { socket: null, timer: 0 });
+    socket?.close();
+    if (wanted) this.changed("closed");
   }
 
   #open() {
+    this.timer = 0;
     this.changed("connecting");
     let socket;
     try {

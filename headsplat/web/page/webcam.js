@@ -1,7 +1,7 @@
 /** The face in a camera's images as ARKit's coefficients, by MediaPipe's face landmarker. */
 
 import { PageError } from "./payload.js";
-import { toHeadAngles } from "./rotations.js";
+import { headAnglesOf } from "./turns.js";
 import { MODEL } from "./face_files.js";
 
 const REFUSED = {
@@ -95,7 +95,7 @@ export class Webcam {
     }
     // Column-major, of a face whose x points to its left, y up and z ahead, as the head's axes do.
     const [a, b, c, , d, e, f, , g, h, i] = pose;
-    this.seen({ row, angles: toHeadAngles([a, d, g, b, e, h, c, f, i]), time: now / 1000 });
+    this.seen({ row, angles: headAnglesOf([a, d, g, b, e, h, c, f, i]), time: now / 1000 });
   }
 }
 
