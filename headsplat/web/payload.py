@@ -16,6 +16,7 @@ from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_nam
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.blendshapes import LARGEST_SCALE
 from headsplat.heads.model import HeadModel
+from headsplat.rotations import mean_rotation
 from headsplat.track import Track
 from headsplat.web.gaussian_arrays import INT8, blendshape_arrays, torso_arrays
 from headsplat.web.head_arrays import head_arrays, neck_joint
@@ -61,6 +62,7 @@ def avatar_payload(
         "camera": _camera(avatar, track),
         "base": _pose(limits.rotation, limits.translation),
         "neck": neck_joint(head, shape).tolist(),
+        "trunk": _trunk(subject) if avatar.torso is not None or track.trunk_R is not None else None,
         "fps": track.fps,
         "largest_scale": LARGEST_SCALE,
         "motions": [],
@@ -77,6 +79,19 @@ def _limits(subject: DrivenSubject) -> dict[str, np.ndarray]:
     if allowed is not None:
         found["limits/expressions"] = allowed.T.astype(np.float32)
     return found
+
+
+def _trunk(subject: DrivenSubject) -> dict[str, Any]:
+    """How the trunk of the clip stands below the head: mean turn, and shift of the neck, meters."""
+    own, pivot = subject.track.trunk(), subject.neck()
+    if own is None:
+        return {"R": torch.eye(3).flatten().tolist(), "shift": [0.0, 0.0, 0.0]}
+    turn = own[..., :3].double()
+    shift = turn @ pivot + own[..., 3] - pivot
+    return {
+        "R": mean_rotation(turn).flatten().tolist(),
+        "shift": shift.median(0).values.tolist(),
+    }
 
 
 def _head_facts(head: HeadModel) -> dict[str, Any]:

@@ -7,13 +7,9 @@
  */
 
 import { matrixFrom6d, product } from "./rotation.js";
-import {
-  IDENTITY, axisAngleOf, headAnglesOf, headTurn, inverse, matrixOf, rotate, sixOf,
-} from "./turns.js";
+import { IDENTITY, axisAngleOf, headTurn, matrixOf, rotate, sixOf } from "./turns.js";
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-// Lids that the performer closes this far above neutral are closed, until they close them further.
-const SHUT = 0.6;
 
 /**
  * What driving knows of the subject.
@@ -33,11 +29,13 @@ const SHUT = 0.6;
  * @property {{R: number[], t: number[]}} base the base pose, head to the subject's camera, meters
  * @property {number[]} neck joint about which the head turns, meters in the head's frame
  * @property {number[]} neutral code of the subject's neutral face
+ * @property {{R: number[], shift: number[]} | null} trunk mean turn of the trunk to the head, and
+ *   mean shift of the neck joint in meters; null of a stiff neck
  */
 
 /** @returns {Subject} of a payload */
 export function subjectOf(payload) {
-  const { head, counts, base, neck } = payload.meta;
+  const { head, counts, base, neck, trunk } = payload.meta;
   const rows = (name, width) => {
     const values = Array.from(payload.array(name));
     return [values.slice(0, width), values.slice(width)];
@@ -55,6 +53,7 @@ export function subjectOf(payload) {
     codes: rows("limits/codes", counts.code),
     turns: rows("limits/turns", 3),
     neutral: Array.from(payload.array("limits/neutral")),
+    trunk: trunk ?? null,
     base,
     neck,
   };
@@ -136,142 +135,25 @@ export function neutralCode(subject) {
 }
 
 /**
- * A performer's code relative to their neutral face, on top of the subject's.
+ * A performer's code on top of the subject's neutral face. The performer's own neutral face has the
+ * code of `neutralCode`, as calibrated coefficients give it.
  *
- * Expressions move by the difference of the codes, the jaw by its turn, lids by the part of the way
- * from open to closed. The gaze is taken as it is. See `headsplat/drive/transfer.py`, which also
+ * Expressions are added, the jaw turns on from the subject's, and lids go the performer's part of the
+ * way from open to closed. The gaze is taken as it is. See `headsplat/drive/transfer.py`, which also
  * measures lips and lids on the posed mesh.
  *
  * @param {Subject} subject
  * @param {ArrayLike<number>} code of the performer
- * @param {ArrayLike<number>} here the performer's neutral code
- * @param {number[]} [shut] lids of the performer that count as closed
  */
-export function transferred(subject, code, here, shut = [1, 1]) {
+export function transferred(subject, code) {
   const { expressions: size, neutral: there, range } = subject;
   const out = Float64Array.from(code);
   for (let k = 0; k < size; k++) {
-    const moved = there[k] + code[k] - here[k];
+    const moved = there[k] + code[k];
     out[k] = range ? clamp(moved, range[0][k], range[1][k]) : moved;
   }
-  const turn = product(matrixFrom6d(code, size), inverse(matrixFrom6d(here, size)));
-  out.set(sixOf(product(turn, matrixFrom6d(there, size))), size);
-  for (const side of [0, 1]) {
-    const k = size + 18 + side;
-    const part = (code[k] - here[k]) / Math.max(0.05, shut[side] - here[k]);
-    out[k] = clamp(there[k] + part * (1 - there[k]), 0, 1);
-  }
+  const jaw = product(matrixFrom6d(code, size), matrixFrom6d(there, size));
+  out.set(sixOf(jaw), size);
+  for (const k of [size + 18, size + 19]) out[k] = there[k] + clamp(code[k], 0, 1) * (1 - there[k]);
   return out;
-}
-
-/** A filter that smooths slow values more than fast ones (Casiez et al., CHI 2012). */
-export class OneEuro {
-  /** Cutoff of values at rest in hertz, and how much it grows with their speed. */
-  constructor(cutoff = 1.5, growth = 1, speedCutoff = 1) {
-    Object.assign(this, { cutoff, growth, speedCutoff });
-    this.reset();
-  }
-
-  reset() {
-    this.values = null;
-    this.speeds = null;
-    this.time = null;
-  }
-
-  /** The smoothed values (a new array) at a time in seconds; time that stands still changes none. */
-  filter(values, time) {
-    if (this.values === null) {
-      this.values = Float64Array.from(values);
-      this.speeds = new Float64Array(values.length);
-      this.time = time;
-    }
-    const step = Math.min(time - this.time, 1);
-    if (step > 0) {
-      const share = (cutoff) => 1 / (1 + 1 / (2 * Math.PI * cutoff * step));
-      for (let k = 0; k < this.values.length; k++) {
-        const speed = (values[k] - this.values[k]) / step;
-        this.speeds[k] += share(this.speedCutoff) * (speed - this.speeds[k]);
-        const cutoff = this.cutoff + this.growth * Math.abs(this.speeds[k]);
-        this.values[k] += share(cutoff) * (values[k] - this.values[k]);
-      }
-      this.time = time;
-    }
-    return Float64Array.from(this.values);
-  }
-}
-
-/** Means of a performer's coefficients and head angles over a second: their neutral face. */
-export class Calibration {
-  constructor(seconds = 1) {
-    this.seconds = seconds;
-    this.row = new Float64Array(52);
-    this.angles = [0, 0, 0];
-    this.stop();
-  }
-
-  begin() {
-    this.sums = new Float64Array(55);
-    this.count = 0;
-    this.start = null;
-  }
-
-  stop() {
-    this.sums = null;
-  }
-
-  get running() {
-    return this.sums !== null;
-  }
-
-  /** Add a sample; true when this one completes the calibration. */
-  add(row, angles, time) {
-    if (!this.running) return false;
-    this.start ??= time;
-    for (let k = 0; k < 52; k++) this.sums[k] += row[k];
-    for (let k = 0; k < 3; k++) this.sums[52 + k] += angles[k];
-    this.count += 1;
-    if (time - this.start < this.seconds) return false;
-    const means = this.sums.map((sum) => sum / this.count);
-    this.row = means.subarray(0, 52);
-    this.angles = Array.from(means.subarray(52));
-    this.stop();
-    return true;
-  }
-}
-
-/** A performer who drives the subject live. */
-export class Performer {
-  /**
-   * @param {Subject} subject
-   * @param {{raw: boolean}} options `raw` samples are smoothed and calibrated here; others come so
-   */
-  constructor(subject, { raw }) {
-    Object.assign(this, { subject, raw, mirror: false, calibration: new Calibration() });
-    this.face = new OneEuro(2, 2);
-    this.head = new OneEuro(1, 1);
-    this.shut = [SHUT, SHUT];
-  }
-
-  /** Code and pose of a sample: 52 coefficients, head angles in radians or null, seconds. */
-  frame(row, angles, time) {
-    let turn = angles ?? [0, 0, 0];
-    if (this.raw) {
-      row = this.face.filter(row, time);
-      turn = Array.from(this.head.filter(turn, time));
-    }
-    this.completed = this.calibration.add(row, turn, time);
-    const { row: rest, angles: restAngles } = this.calibration;
-    const relative = product(
-      inverse(headTurn(...restAngles)), headTurn(turn[0], turn[1], turn[2]));
-    turn = headAnglesOf(relative);
-    if (this.mirror) turn = [-turn[0], turn[1], -turn[2]];
-    const side = (values) => (this.mirror ? mirrored(this.subject, values) : values);
-    const { code, pose } = arkitToCode(this.subject, side(row), turn);
-    const here = this.raw ? arkitToCode(this.subject, side(rest)).code : neutralCode(this.subject);
-    const lids = this.subject.expressions + 18;
-    // A smoothed camera rarely reports a lid as wholly closed, so the performer's own reach counts.
-    if (this.raw) this.shut = this.shut.map((most, k) => Math.max(most, code[lids + k]));
-    const shut = this.raw ? this.shut : [1, 1];
-    return { code: clampCode(this.subject, transferred(this.subject, code, here, shut)), pose };
-  }
 }

@@ -1,9 +1,9 @@
 /** Live driving: the panels of webcam and stream, and the performer they show. */
 
-import { Performer } from "./driving.js";
 import { bytesOf } from "./embedded.js";
 import { FaceFiles, MODEL, PACKAGE } from "./face_files.js";
 import { PageError } from "./payload.js";
+import { Performer } from "./performer.js";
 import { element } from "./sliders.js";
 import { Stream } from "./stream.js";
 import { Webcam } from "./webcam.js";
@@ -29,8 +29,8 @@ export class LivePanels {
   replace() {
     const kept = this.performers;
     this.performers = {
-      webcam: new Performer(this.app.subject, { raw: true }),
-      stream: new Performer(this.app.subject, { raw: false }),
+      webcam: new Performer(this.app.subject, true),
+      stream: new Performer(this.app.subject, false),
     };
     for (const [name, performer] of Object.entries(this.performers)) {
       if (kept) performer.calibration = kept[name].calibration;
@@ -182,7 +182,7 @@ export class LivePanels {
       const performer = this.performers[source];
       this.shown = { source, state: performer.frame(face.row, face.angles, face.time) };
       this.seenAt = now;
-      if (performer.completed) find("rest").disabled = false;
+      if (source === "webcam") find("rest").disabled = performer.calibration.running;
     }
     if (source === this.app.transport.source) this.app.changed();
     const text = { webcam: "tracking", stream: "link" }[source];
