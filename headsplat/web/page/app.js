@@ -157,20 +157,21 @@ export class App {
   #draw(now) {
     if (!this.renderer) return;
     const begun = performance.now();
-    const moving = this.transport.player.playing || this.live.moving(this.transport.source);
-    if (moving || this.#stale || !this.frame) {
+    const { source, player } = this.transport;
+    if (player.playing || this.#stale || !this.frame) {
       const { code, pose } = this.#state(now);
       this.frame = this.deformer.fromCode(code, pose);
       this.#stale = false;
     }
     this.#paint();
     this.transport.show();
+    const moving = player.playing || this.live.moving(source);
     this.look.measure(now, performance.now() - begun, moving);
-    const { source, player } = this.transport;
     for (const watcher of this.#watchers) {
       watcher({ source, time: player.time, frame: this.frame, camera: this.camera });
     }
-    if (moving) this.draw();
+    // A live source asks for each of its frames.
+    if (player.playing) this.draw();
   }
 
   #paint() {

@@ -139,14 +139,14 @@ export function neutralCode(subject) {
  * code of `neutralCode`, as calibrated coefficients give it.
  *
  * Expressions are added, the jaw turns on from the subject's, and lids go the performer's part of the
- * way from open to closed. The gaze is taken as it is. See `headsplat/drive/transfer.py`, which also
- * measures lips and lids on the posed mesh.
+ * way from open to as closed as the clip shows them. The gaze is taken as it is. See
+ * `headsplat/drive/transfer.py`, which also measures lips and lids on the posed mesh.
  *
  * @param {Subject} subject
  * @param {ArrayLike<number>} code of the performer
  */
 export function transferred(subject, code) {
-  const { expressions: size, neutral: there, range } = subject;
+  const { expressions: size, neutral: there, range, codes } = subject;
   const out = Float64Array.from(code);
   for (let k = 0; k < size; k++) {
     const moved = there[k] + code[k];
@@ -154,6 +154,9 @@ export function transferred(subject, code) {
   }
   const jaw = product(matrixFrom6d(code, size), matrixFrom6d(there, size));
   out.set(sixOf(jaw), size);
-  for (const k of [size + 18, size + 19]) out[k] = there[k] + clamp(code[k], 0, 1) * (1 - there[k]);
+  for (const k of [size + 18, size + 19]) {
+    const shut = Math.max(there[k], Math.min(1, codes[1][k]));
+    out[k] = there[k] + clamp(code[k], 0, 1) * (shut - there[k]);
+  }
   return out;
 }

@@ -66,11 +66,8 @@ export class LivePanels {
   #listen() {
     const on = (id, name, act) => find(id).addEventListener(name, act);
     on("camera", "click", () => this.#camera());
-    on("rest", "click", () => {
-      this.performers.webcam.calibration.begin();
-      find("rest").disabled = true;
-      find("tracking").textContent = "Look into the camera with a relaxed face …";
-    });
+    on("rest", "click", () => this.#calibrate());
+    on("again", "click", () => this.stream.send("calibrate"));
     on("mirror", "change", ({ target }) => {
       this.performers.webcam.mirror = target.checked;
       find("preview").classList.toggle("mirrored", target.checked);
@@ -82,9 +79,15 @@ export class LivePanels {
     on("connect", "submit", (event) => {
       event.preventDefault();
       if (this.stream.wanted) this.stream.close();
-      else this.connect(find("address").value.trim() || find("address").placeholder);
+      else this.connect(find("address").value.trim());
     });
     this.#dropping();
+  }
+
+  /** Take the next second as the performer's neutral face. */
+  #calibrate() {
+    this.performers.webcam.calibration.begin();
+    find("rest").disabled = true;
   }
 
   #dropping() {
@@ -156,9 +159,9 @@ export class LivePanels {
       find("preview").hidden = false;
       find("preview").classList.toggle("mirrored", find("mirror").checked);
       button.textContent = "Stop camera";
-      find("rest").disabled = false;
       this.seenAt = performance.now() / 1000;
       find("tracking").textContent = "Looking for a face …";
+      this.#calibrate();
       this.app.draw();
     } catch (error) {
       find("tracking").textContent = "";
@@ -185,11 +188,16 @@ export class LivePanels {
       if (source === "webcam") find("rest").disabled = performer.calibration.running;
     }
     if (source === this.app.transport.source) this.app.changed();
-    const text = { webcam: "tracking", stream: "link" }[source];
-    const calibrating = this.performers[source].calibration.running;
-    const message = calibrating ? find(text).textContent : "Your face moves the avatar.";
-    const shown = now - this.seenAt > LOST ? "No face is seen." : message;
-    if (find(text).textContent !== shown) find(text).textContent = shown;
+    const shown = find(source === "webcam" ? "tracking" : "link");
+    const text = this.#message(source, face !== null, now);
+    if (text && shown.textContent !== text) shown.textContent = text;
+  }
+
+  /** What the performer should know; nothing while a face is lost for a moment. */
+  #message(source, face, now) {
+    if (!face) return now - this.seenAt > LOST ? "No face is seen." : "";
+    if (this.performers[source].calibration.running) return "Look ahead with a relaxed face …";
+    return "Your face moves the avatar.";
   }
 
   #linked(state, problem) {
@@ -197,6 +205,7 @@ export class LivePanels {
     find("link").textContent = text;
     find("connect").querySelector("button").textContent =
       state === "closed" ? "Connect" : "Disconnect";
+    find("again").disabled = state !== "open";
     if (problem) this.app.page.problem(new PageError(problem));
     this.app.draw();
   }

@@ -54,11 +54,16 @@ export class Stream {
   connect(address) {
     this.close();
     if (!ADDRESS.test(address)) {
-      this.changed("closed", "The address begins with ws://, such as ws://127.0.0.1:8765");
+      this.changed("closed", "The address begins with ws://; take the one that headsplat live prints");
       return;
     }
     Object.assign(this, { address, attempts: 0 });
     this.#open();
+  }
+
+  /** Send a text, where it is connected. */
+  send(text) {
+    if (this.open) this.socket.send(text);
   }
 
   close() {
