@@ -68,7 +68,7 @@ def avatar_payload(
 
 
 def _limits(subject: DrivenSubject) -> dict[str, np.ndarray]:
-    """limits/codes (2, C), limits/turns (2, 3) and limits/expressions (2, E), lowest and highest."""
+    """Lowest and highest: limits/codes (2, C), turns (2, 3) and expressions (2, E)."""
     limits, allowed = subject.limits, subject.head.expression_range
     arrays = {"limits/codes": limits.codes, "limits/turns": limits.turns}
     found = {name: value.numpy().astype(np.float32) for name, value in arrays.items()}
