@@ -10,7 +10,7 @@ from typing import Any
 
 from headsplat.web.modules import joined
 
-# Scripts and styles of the file itself, blobs for the webcam's network, and streams of this machine.
+# Scripts and styles of the file itself, blobs of the webcam's network, streams of this machine.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval' blob:; "
     "connect-src blob: data: ws://127.0.0.1:*; img-src data: blob:; "

@@ -5,7 +5,7 @@ import { Program, Texture } from "./gl.js";
 import { PageError } from "./payload.js";
 import { COLUMNS, OUTPUTS, VERTEX_COLUMNS, placing } from "./shaders.js";
 
-const PARTS = 4; // texels of a Gaussian
+const PARTS = 4; // texels of a Gaussian; bases have the first one, with the offset, by itself
 const SNORM = 127;
 const HARMONIC_LAYERS = 12;
 
@@ -62,38 +62,53 @@ export class GaussianSet {
     const { count, rows } = this;
     const sizes = this._kind === "baked" ? BAKED_ATTRIBUTES : ATTRIBUTES;
     const numbers = count * sizes.reduce((sum, size) => sum + size, 0);
-    const width = PARTS * COLUMNS;
-    const texels = (from, into) => {
-      let at = 0;
-      sizes.forEach((size, attribute) => {
-        const channels = CHANNELS[attribute];
-        for (let i = 0; i < count; i++) {
-          for (let c = 0; c < size; c++) into[16 * i + channels[c]] = from[at++];
-        }
-      });
-      return into;
-    };
     const base = payload.array(`${name}/base`, [numbers]);
-    this._texture("base", "RGBA32F", width, rows).fill(
-      texels(base, new Float32Array(4 * width * rows)),
+    const width = PARTS * COLUMNS;
+    const texels = new Float32Array(4 * width * rows);
+    for (let attribute = 0, at = 0; attribute < sizes.length; attribute++) {
+      const size = sizes[attribute];
+      spread(base.subarray(at, at + size * count), texels, CHANNELS[attribute], 0, 16);
+      at += size * count;
+    }
+    this._texture("base", "RGBA32F", width, rows).fill(texels);
+    const offsets = payload.array(`${name}/offsets`, [this._bases, 3 * count]);
+    const rest = payload.array(`${name}/bases`, [this._bases, numbers - 3 * count]);
+    const steps = rest instanceof Int8Array;
+    const first = this._texture("offsetBases", "RGBA16F", COLUMNS, rows, this._bases);
+    const others = this._texture(
+      "bases", steps ? "RGBA8_SNORM" : "RGBA16F", width - COLUMNS, rows, this._bases,
     );
-    const all = payload.array(`${name}/bases`, [this._bases, numbers]);
-    const steps = all instanceof Int8Array;
-    const stored = this._texture("bases", steps ? "RGBA8_SNORM" : "RGBA16F", width, rows, this._bases);
-    const layer = new (steps ? Int8Array : Float32Array)(4 * width * rows);
-    for (let k = 0; k < this._bases; k++) {
-      stored.fill(texels(all.subarray(k * numbers, (k + 1) * numbers), layer), k);
+    const firstTexels = new Float32Array(4 * COLUMNS * rows);
+    const otherTexels = new (steps ? Int8Array : Float32Array)(4 * (width - COLUMNS) * rows);
+    for (let k = 0, at = 0; k < this._bases; k++) {
+      spread(offsets.subarray(3 * count * k, 3 * count * (k + 1)), firstTexels, CHANNELS[0], 0, 4);
+      for (let attribute = 1; attribute < sizes.length; attribute++) {
+        const part = rest.subarray(at, (at += sizes[attribute] * count));
+        // The opacity shares the first texel.
+        if (CHANNELS[attribute][0] < 4) spread(part, firstTexels, CHANNELS[attribute], 0, 4);
+        else spread(part, otherTexels, CHANNELS[attribute], 4, 12);
+      }
+      first.fill(firstTexels, k);
+      others.fill(otherTexels, k);
     }
-    const scales = payload.array(`${name}/scales`, [this._bases, sizes.length]);
-    this._factors = new Float32Array(16 * this._bases);
-    for (let k = 0; k < this._bases; k++) {
-      sizes.forEach((size, attribute) => {
-        const factor = scales[k * sizes.length + attribute] * (steps ? SNORM : 1);
-        for (let c = 0; c < size; c++) this._factors[16 * k + CHANNELS[attribute][c]] = factor;
-      });
+    this._loadScales(payload.array(`${name}/scales`, [this._bases, rows, sizes.length]), sizes, steps);
+  }
+
+  /** What the weight of each basis is multiplied by, for each row and each of the 16 channels. */
+  _loadScales(scales, sizes, steps) {
+    const [rows, bases] = [this.rows, this._bases];
+    this._factors = new Float32Array(16 * bases * rows);
+    for (let k = 0, at = 0; k < bases; k++) {
+      for (let row = 0; row < rows; row++) {
+        sizes.forEach((size, attribute) => {
+          const channels = CHANNELS[attribute];
+          const factor = scales[at++] * (steps && channels[0] >= 4 ? SNORM : 1);
+          for (let c = 0; c < size; c++) this._factors[16 * (row * bases + k) + channels[c]] = factor;
+        });
+      }
     }
-    this._weights = new Float32Array(16 * this._bases);
-    this._texture("weights", "RGBA32F", PARTS, this._bases);
+    this._weights = new Float32Array(this._factors.length);
+    this._texture("weights", "RGBA32F", PARTS * bases, rows);
   }
 
   _loadAnchors(payload) {
@@ -166,8 +181,9 @@ export class GaussianSet {
    */
   place(frame, camera, splats, firstRow) {
     const mixing = this._kind === "torso" ? frame.torsoWeights : frame.weights;
-    for (let at = 0; at < this._weights.length; at++) {
-      this._weights[at] = mixing[at >> 4] * this._factors[at];
+    for (let at = 0, k = 0; at < this._weights.length; k = (k + 1) % this._bases) {
+      const weight = mixing[k];
+      for (const end = at + 16; at < end; at++) this._weights[at] = weight * this._factors[at];
     }
     this._textures.weights.fill(this._weights);
     if (this._vertices) {
@@ -204,9 +220,19 @@ export class GaussianSet {
     gl.disable(gl.RASTERIZER_DISCARD);
   }
 
+  /** Frees everything on the GPU. */
   dispose() {
     for (const texture of Object.values(this._textures)) texture.dispose();
     for (const buffer of this._buffers || []) this._gl.deleteBuffer(buffer);
     this._gl.deleteProgram(this._program.handle);
+  }
+}
+
+/** Writes the numbers of Gaussians in a row into channels, less `first`, of `stride` channels. */
+function spread(from, into, channels, first, stride) {
+  const size = channels.length;
+  const count = from.length / size;
+  for (let i = 0, at = 0; i < count; i++) {
+    for (let c = 0; c < size; c++) into[stride * i + channels[c] - first] = from[at++];
   }
 }

@@ -3,8 +3,10 @@
  * `cuda_ext/csrc/gaussians.h` describes: its names are used here.
  */
 
-/** Gaussians in a row of the textures. */
-export const COLUMNS = 512;
+import { BLOCK } from "./deform.js";
+
+/** Gaussians in a row of the textures: a row shares the scales of the bases. */
+export const COLUMNS = BLOCK;
 /** Vertices in a row of their texture. */
 export const VERTEX_COLUMNS = 1024;
 
@@ -21,15 +23,19 @@ const int VERTEX_COLUMNS = ${VERTEX_COLUMNS};
 /** Mixed attributes of Gaussian `slot`: texels of a base and K bases, four to a Gaussian. */
 const MIX = `
 uniform sampler2D base;
-uniform sampler2DArray bases;
-uniform sampler2D weights;  // (4, K): the factor of each number of a basis
+uniform sampler2DArray offsetBases;  // texel 0
+uniform sampler2DArray bases;        // texels 1 to 3
+uniform sampler2D weights;  // (4 K, rows): the factor of each number of a basis
 uniform int basisCount;
 
 vec4 mixed(int slot, int part) {
-  ivec2 at = ivec2(4 * (slot % COLUMNS) + part, slot / COLUMNS);
-  vec4 sum = texelFetch(base, at, 0);
-  for (int k = 0; k < basisCount; ++k)
-    sum += texelFetch(bases, ivec3(at, k), 0) * texelFetch(weights, ivec2(part, k), 0);
+  int column = slot % COLUMNS, row = slot / COLUMNS;
+  vec4 sum = texelFetch(base, ivec2(4 * column + part, row), 0);
+  for (int k = 0; k < basisCount; ++k) {
+    vec4 basis = part == 0 ? texelFetch(offsetBases, ivec3(column, row, k), 0)
+                           : texelFetch(bases, ivec3(3 * column + part - 1, row, k), 0);
+    sum += basis * texelFetch(weights, ivec2(4 * k + part, row), 0);
+  }
   return sum;
 }
 
