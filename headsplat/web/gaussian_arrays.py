@@ -1,8 +1,8 @@
 """Gaussians of a deformation and of a torso as arrays for a browser: a base and K bases of it.
 
 Bases are 16-bit floats, or whole numbers with one scale for each basis, attribute and `BLOCK` of
-neighboring Gaussians, because a mouth moves more than a scalp. Offsets get 12 bits, since an image
-depends on them most: with 8 they alone cost 17 dB more than any other. The base is 16-bit floats.
+neighboring Gaussians, because a mouth moves more than a scalp. Offsets get 13 bits, since an image
+depends on them most: they decide which of two close Gaussians is in front. The base is 16-bit floats.
 All are in the units of the rasterizer's input: meters, logarithms of meters, logits.
 """
 
@@ -19,8 +19,7 @@ PRECISIONS = (INT8, FP16)
 BLOCK = 512
 SIZES = tuple(size for _, size, _ in LAYOUT)
 # Largest whole number of each attribute: offset, quaternion, log scale, opacity, color.
-# 2,047 is the largest that 16-bit floats hold, as which the offset's are given to a GPU.
-_STEPS = (2047, 63, 63, 63, 127)
+_STEPS = (4095, 63, 31, 31, 63)
 
 
 def blendshape_arrays(model: BlendshapeDeformation, precision: str) -> dict[str, np.ndarray]:
