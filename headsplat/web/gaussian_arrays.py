@@ -1,7 +1,9 @@
 """Gaussians of a deformation and of a torso as arrays for a browser: a base and K bases of it.
 
-Bases are 8-bit numbers with one scale for each basis and attribute, or 16-bit floats. The base is
-16-bit floats. All are in the units of the rasterizer's input: meters, logarithms of meters, logits.
+Bases are 16-bit floats, or whole numbers with one scale for each basis, attribute and `BLOCK` of
+neighboring Gaussians, because a mouth moves more than a scalp. Offsets get 13 bits, since an image
+depends on them most: they decide which of two close Gaussians is in front. The base is 16-bit floats.
+All are in the units of the rasterizer's input: meters, logarithms of meters, logits.
 """
 
 from collections.abc import Sequence
@@ -13,8 +15,11 @@ from headsplat.gaussians.deform.torso import Torso
 
 INT8, FP16 = "int8", "fp16"
 PRECISIONS = (INT8, FP16)
-_STEPS = 127  # of an 8-bit number; -128 is not used
+# Gaussians that share a scale; `COLUMNS` of shaders.js is the same.
+BLOCK = 512
 SIZES = tuple(size for _, size, _ in LAYOUT)
+# Largest whole number of each attribute: offset, quaternion, log scale, opacity, color.
+_STEPS = (4095, 63, 31, 31, 63)
 
 
 def blendshape_arrays(model: BlendshapeDeformation, precision: str) -> dict[str, np.ndarray]:
@@ -25,10 +30,10 @@ def blendshape_arrays(model: BlendshapeDeformation, precision: str) -> dict[str,
         precision: of `PRECISIONS`.
 
     Returns:
-        gaussians/base (14 N,), gaussians/bases (K, 14 N), gaussians/scales (K, 5), in the order of
-        `LAYOUT` with each attribute contiguous over the Gaussians; the network that turns a code
-        into weights: network/hidden (H, C + 6) and hidden_bias (H,), output (K, H) and output_bias
-        (K,), linear (K, C + 6), mean and scale (C + 6,), range (2, C + 6).
+        gaussians/base (14 N,), gaussians/offsets (K, 3 N), gaussians/bases (K, 11 N) and
+        gaussians/scales (K, blocks, 5), in the order of `LAYOUT` with each attribute contiguous
+        over the Gaussians; the network that turns a code into weights: network/hidden (H, C + 6) and hidden_bias (H,), output (K, H) and
+        output_bias (K,), linear (K, C + 6), mean and scale (C + 6,), range (2, C + 6).
     """
     rows = _numbers(model.weights) * _numbers(model.units)
     network = {
@@ -43,7 +48,7 @@ def blendshape_arrays(model: BlendshapeDeformation, precision: str) -> dict[str,
 
 
 def torso_arrays(torso: Torso, precision: str) -> dict[str, np.ndarray]:
-    """Arrays `torso/...` of M Gaussians: rest (M, 3), base, bases, scales, mean, scale, range."""
+    """Arrays `torso/...` of M Gaussians: rest (M, 3), base and bases, mean, scale and range."""
     rows = _numbers(torso.weights) * _numbers(torso.units)
     arrays = stored("torso", rows[0], rows[1:], SIZES, precision)
     values = {
@@ -56,26 +61,40 @@ def torso_arrays(torso: Torso, precision: str) -> dict[str, np.ndarray]:
 def stored(
     name: str, base: np.ndarray, bases: np.ndarray, sizes: Sequence[int], precision: str
 ) -> dict[str, np.ndarray]:
-    """`name`/base, bases and scales.
+    """`name`/base, offsets, bases and scales.
 
     Args:
         name: prefix of the arrays.
         base: (P N,), one contiguous block of N numbers for each of the P numbers of `sizes`.
         bases: (K, P N).
-        sizes: numbers per Gaussian of each attribute; their sum is P.
+        sizes: numbers per Gaussian of each attribute, the offset's first; their sum is P.
         precision: of `PRECISIONS`.
     """
-    arrays = {f"{name}/base": base.astype(np.float16)}
-    if precision == FP16:
-        scales = np.ones((len(bases), len(sizes)), np.float32)
-        return arrays | {f"{name}/bases": bases.astype(np.float16), f"{name}/scales": scales}
     count = len(base) // sum(sizes)
+    blocks = -(-count // BLOCK)
+    arrays = {f"{name}/base": base.astype(np.float16)}
     parts = np.split(bases, np.cumsum(sizes)[:-1] * count, axis=1)
-    scales = np.stack([np.abs(part).max(1, initial=0) for part in parts], 1) / _STEPS
-    scales = scales.astype(np.float32)
-    each = np.repeat(np.where(scales > 0, scales, 1), np.array(sizes) * count, axis=1)
-    steps = np.rint(bases / each).clip(-_STEPS, _STEPS).astype(np.int8)
-    return arrays | {f"{name}/bases": steps, f"{name}/scales": scales}
+    if precision == FP16:
+        parts = [part.astype(np.float16) for part in parts]
+        scales = np.ones((len(bases), blocks, len(sizes)), np.float32)
+    else:
+        pairs = [
+            _in_blocks(part, BLOCK * size, most)
+            for part, size, most in zip(parts, sizes, _STEPS, strict=False)
+        ]
+        parts, scales = [steps for steps, _ in pairs], np.stack([scale for _, scale in pairs], -1)
+        parts = [parts[0].astype(np.int16), *(part.astype(np.int8) for part in parts[1:])]
+    arrays[f"{name}/offsets"], arrays[f"{name}/bases"] = parts[0], np.concatenate(parts[1:], 1)
+    return arrays | {f"{name}/scales": scales}
+
+
+def _in_blocks(rows: np.ndarray, length: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """(K, n) -> whole numbers up to `most`, (K, n), and the scale of each block of `length`."""
+    count = rows.shape[1]
+    padded = np.pad(rows, ((0, 0), (0, -count % length))).reshape(len(rows), -1, length)
+    scale = (np.abs(padded).max(2) / most).astype(np.float32)
+    whole = np.rint(padded / np.where(scale > 0, scale, 1)[..., None]).clip(-most, most)
+    return whole.reshape(len(rows), -1)[:, :count], scale
 
 
 def _numbers(tensor) -> np.ndarray:

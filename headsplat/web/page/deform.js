@@ -14,6 +14,9 @@ export const ATTRIBUTES = [3, 4, 3, 1, 3];
 /** The same of a baked network: offset, change of the rotation, change of the scale. */
 export const BAKED_ATTRIBUTES = [3, 4, 3];
 
+/** Neighboring Gaussians that share the scales of the bases. */
+export const BLOCK = 512;
+
 const TURNING = 3; // joints: jaw, left eye, right eye
 const TORSO_CODE = 9;
 const MOST_GAUSSIANS = 2 ** 20;
@@ -329,15 +332,12 @@ class Offsets {
   constructor(payload, name, count, bases, baked) {
     const attributes = baked ? BAKED_ATTRIBUTES : ATTRIBUTES;
     const numbers = count * attributes.reduce((sum, size) => sum + size, 0);
-    const all = payload.array(`${name}/bases`, [bases, numbers]);
-    const scales = payload.array(`${name}/scales`, [bases, attributes.length]);
+    const blocks = Math.ceil(count / BLOCK);
+    const scales = payload.array(`${name}/scales`, [bases, blocks, attributes.length]);
     this._base = payload.array(`${name}/base`, [numbers]).slice(0, 3 * count);
-    this._bases = [];
-    this._scales = [];
-    for (let k = 0; k < bases; k++) {
-      this._bases.push(all.slice(k * numbers, k * numbers + 3 * count));
-      this._scales.push(scales[k * attributes.length]);
-    }
+    const all = payload.array(`${name}/offsets`, [bases, 3 * count]);
+    this._bases = Array.from({ length: bases }, (_, k) => all.subarray(3 * count * k, 3 * count * (k + 1)));
+    this._scales = scales.filter((_, i) => i % attributes.length === 0); // (K, blocks)
     /** (N, 3) of the last weights. */
     this.mixed = new Float32Array(3 * count);
   }
@@ -345,10 +345,14 @@ class Offsets {
   mix(weights) {
     const mixed = this.mixed;
     mixed.set(this._base);
-    for (let k = 0; k < this._bases.length; k++) {
-      const factor = weights[k] * this._scales[k];
+    for (let k = 0, block = 0; k < this._bases.length; k++) {
       const basis = this._bases[k];
-      for (let i = 0; i < mixed.length; i++) mixed[i] += factor * basis[i];
+      for (let start = 0; start < mixed.length; start += 3 * BLOCK, block++) {
+        const factor = weights[k] * this._scales[block];
+        if (factor === 0) continue;
+        const end = Math.min(start + 3 * BLOCK, mixed.length);
+        for (let i = start; i < end; i++) mixed[i] += factor * basis[i];
+      }
     }
   }
 }
