@@ -3,6 +3,7 @@
 import asyncio
 import io
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -342,8 +343,6 @@ def test_broken_files_for_the_webcam_are_one_line(page, tmp_path):
         "holiday.jpg": b"\xff\xd8",
     }
     packed = io.BytesIO()
-    import tarfile
-
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         entry = tarfile.TarInfo("package/vision_bundle.mjs")
         entry.size = 5
@@ -368,7 +367,7 @@ def test_no_camera_is_one_line(page):
 
 def test_a_damaged_avatar_is_one_line(browser):
     page = browser.page(browser.serve(served(b"no avatar")))
-    assert trouble(page) == "the avatar is cut or damaged; export it again"
+    assert trouble(page) == "The avatar is cut or damaged; export it again"
 
 
 def test_a_server_that_ended_is_one_line(browser):
@@ -376,5 +375,86 @@ def test_a_server_that_ended_is_one_line(browser):
     assert trouble(page) == "The avatar did not arrive; is its server still running?"
 
 
-def png(page):
-    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+def canvas(page):
+    """(H, W, 3) pixels of the avatar, without what lies over it."""
+    page.run("document.getElementById('tools').hidden = true")
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    x, y, width, height = page.run(
+        """(() => { const r = document.getElementById('canvas').getBoundingClientRect();
+        return [r.x, r.y, r.width, r.height].map(Math.round); })()"""
+    )
+    return np.asarray(image.crop((x, y + 60, x + width, y + height))).astype(int)
+
+
+def test_a_lost_context_is_made_again(page):
+    settled(page)
+    before = canvas(page)
+    assert np.abs(before - before[0, 0]).max() > 100  # something is drawn
+    page.run(
+        """(() => { window.lost = app.canvas.getContext('webgl2')
+        .getExtension('WEBGL_lose_context'); lost.loseContext(); })()"""
+    )
+    page.until("app.renderer === null")
+    assert shown(page, "status").startswith("The graphics were reset")
+    page.run("lost.restoreContext()")
+    page.until("app.renderer !== null")
+    settled(page)
+    assert shown(page, "status") == ""
+    np.testing.assert_allclose(canvas(page), before, atol=2)
+    # The browser itself warns of the loss.
+    assert all("CONTEXT_LOST" in problem for problem in page.problems)
+    page.problems.clear()
+
+
+def test_a_saved_image_has_the_avatar_and_no_background(page, tmp_path):
+    page.browser.wait(
+        page.browser.call(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
+    )
+    page.run("document.getElementById('look').open = true")
+    page.run("document.getElementById('clear').click()")
+    settled(page)
+    page.run("document.getElementById('shot').click()")
+    path = tmp_path / "anna.png"
+    for _ in range(200):
+        if path.exists():
+            break
+        page.browser.wait(asyncio.sleep(0.05))
+    image = np.asarray(Image.open(path))
+    assert image.shape[2] == 4
+    assert image[2, 2, 3] == 0 and image[..., 3].max() > 200
+    assert shown(page, "status") == "Image saved"
+
+
+def test_the_background_has_the_chosen_color(page):
+    page.run(
+        """(() => { const color = document.getElementById('color');
+        color.value = '#204080'; color.dispatchEvent(new Event('input')); })()"""
+    )
+    settled(page)
+    np.testing.assert_allclose(canvas(page)[1, 1], [32, 64, 128], atol=1)
+    # Text over it stays readable.
+    assert page.run("getComputedStyle(document.getElementById('title')).color") == (
+        "rgb(242, 243, 243)"
+    )
+
+
+def test_quality_and_speed(page):
+    page.run(
+        """(() => { const quality = document.getElementById('quality');
+        quality.value = 'low'; quality.dispatchEvent(new Event('change')); })()"""
+    )
+    settled(page)
+    assert page.run("app.canvas.width * app.canvas.height") <= 0.26e6
+    page.run("document.getElementById('fps').click()")
+    page.run("document.getElementById('play').click()")
+    page.until("/^\\d+ FPS · [\\d.]+ ms$/.test(document.getElementById('speed').textContent)")
+
+
+def test_without_webgl_the_page_says_so_and_stays():
+    with Browser(["--disable-3d-apis"]) as other:
+        page = other.page(other.serve(served(small_payload())))
+        assert trouble(page).startswith("This browser has no WebGL2")
+        page.run("document.getElementById('play').click()")
+        page.until("app.transport.player.time > 0.1")
