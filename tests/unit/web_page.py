@@ -52,7 +52,7 @@ def small_payload(sound: bytes | None = None, head=HEAD, track=TRACK) -> bytes:
     return write_payload(meta, arrays)
 
 
-def served(payload: bytes, **config) -> web.Application:
+def served(avatar_file: bytes, **config) -> web.Application:
     """A server of the page at `/` and of its modules."""
     settings = json.dumps({"payload": "avatar.hswb"} | config)
     entry = FOLDER.joinpath("index.html").read_text()
@@ -63,7 +63,7 @@ def served(payload: bytes, **config) -> web.Application:
         return web.Response(text=entry, content_type="text/html")
 
     async def avatar(_: web.Request) -> web.Response:
-        return web.Response(body=payload)
+        return web.Response(body=avatar_file)
 
     application = web.Application()
     application.router.add_get("/", page)

@@ -34,7 +34,8 @@ export async function start(config) {
     return app;
   } catch (error) {
     page.problem(error);
-    find("waiting").textContent = "";
+    find("waiting").hidden = true;
+    find("app").classList.add("empty");
     return null;
   }
 }

@@ -1,0 +1,380 @@
+"""The page's controls in a browser: keyboard, labels, widths, sources and failures."""
+
+import asyncio
+import io
+import struct
+
+import numpy as np
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from headsplat.formats.arkit.names import BLENDSHAPES
+from tests.browser import Browser, needs_chromium
+from tests.unit.driven import ARKIT_SHAPES, flame_like, make_track
+from tests.unit.web_page import SUBJECT, served, small_payload
+
+pytestmark = needs_chromium
+E = len(ARKIT_SHAPES)
+SMILE = ARKIT_SHAPES.index("mouthSmile_L")
+READY = "window.app && app.frame"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(browser):
+    return browser.serve(served(small_payload()))
+
+
+@pytest.fixture
+def page(browser, address):
+    opened = browser.page(address)
+    opened.until(READY)
+    yield opened
+    opened.close()
+    assert opened.problems == []
+
+
+def shown(page, name):
+    """Text of an element."""
+    return page.run(f"document.getElementById('{name}').innerText.trim()")
+
+
+def trouble(page):
+    """The message of the page, one line."""
+    page.until("!document.getElementById('problem').hidden")
+    text = page.run("document.querySelector('#problem span').textContent")
+    assert "\n" not in text
+    return text
+
+
+def settled(page):
+    """Wait until what was asked for is drawn."""
+    page.run("new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
+def opened_panels(page):
+    page.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+
+
+def test_it_starts_by_itself_and_asks_only_its_own_server(page, address):
+    assert shown(page, "title") == "anna" and page.run("document.title") == "anna"
+    assert page.run("document.getElementById('waiting').hidden")
+    assert all(request.startswith((address, "data:", "blob:")) for request in page.requests)
+
+
+def test_every_control_has_a_name(page):
+    opened_panels(page)
+    tree = page.browser.wait(page.call("Accessibility.getFullAXTree"))["nodes"]
+    roles = {"button", "slider", "checkbox", "combobox", "textbox", "image", "ColorWell"}
+    found = [
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in tree
+        if not node.get("ignored") and node["role"]["value"] in roles
+    ]
+    assert [role for role, name in found if not name.strip()] == []
+    assert {"button", "slider", "checkbox", "combobox", "textbox", "image"} <= dict(found).keys()
+    assert ("slider", "MouthSmile") in {(role, name.split(" 0")[0]) for role, name in found}
+
+
+def focus(page):
+    return page.run("document.activeElement.id || document.activeElement.innerText.trim()")
+
+
+def tab_to(page, name, most=40):
+    for _ in range(most):
+        page.press("Tab")
+        if focus(page) == name:
+            return
+    raise AssertionError(f"the key Tab does not reach {name}")
+
+
+def test_everything_by_keyboard(page):
+    tab_to(page, "canvas")
+    page.press("ArrowRight", 3)
+    page.press("+")
+    assert page.run("app.orbit.yaw > 0.1 && app.orbit.zoom > 1")
+    page.press("0")
+    assert page.run("app.orbit.yaw === 0 && app.orbit.zoom === 1")
+    page.press(" ")
+    assert page.run("app.transport.player.playing")
+    page.press(" ")
+    assert not page.run("app.transport.player.playing")
+    tab_to(page, "play")
+    page.press("Enter")
+    assert page.run("app.transport.player.playing")
+    tab_to(page, "Expression")
+    page.press("Enter")
+    tab_to(page, "pair")
+    page.press(" ")
+    page.press("Tab")
+    before = page.run("document.activeElement.value")
+    page.press("ArrowRight", 2)
+    assert page.run("document.activeElement.type") == "range"
+    assert page.run("document.activeElement.value") != before
+    assert page.run("app.transport.source") == "sliders"
+    assert not page.run("app.transport.player.playing")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (844, 390), (320, 568)])
+def test_nothing_is_cut_off_at_any_width(browser, address, width, height):
+    page = browser.page(address, width, height)
+    page.until(READY)
+    opened_panels(page)
+    wide = page.run(
+        """[document.scrollingElement, ...document.querySelectorAll('#panels, #transport')]
+        .map((e) => e.scrollWidth - e.clientWidth)"""
+    )
+    assert max(wide) <= 0
+    out = page.run(
+        """[...document.querySelectorAll('button, input, select, summary')]
+        .filter((e) => e.checkVisibility() && e.type !== 'file')
+        .filter((e) => { const r = e.getBoundingClientRect();
+          return r.left < 0 || r.right > innerWidth || r.width < 12; })
+        .map((e) => e.id)"""
+    )
+    assert out == []
+    stage = page.run("document.getElementById('stage').getBoundingClientRect().height")
+    assert stage > 0.45 * height
+    assert page.problems == []
+
+
+CONTRAST = """
+(() => {
+  const light = (color) => {
+    const parts = color.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const value = (name) => {
+    const probe = document.createElement('i');
+    probe.style.color = `var(${name})`;
+    document.body.append(probe);
+    const color = getComputedStyle(probe).color;
+    probe.remove();
+    return light(color);
+  };
+  const pairs = [['--ink', '--panel'], ['--soft', '--panel'], ['--ink', '--page'],
+    ['--alert', '--panel'], ['--ink', '--control'], ['--on-accent', '--accent']];
+  return pairs.map(([a, b]) => [value(a), value(b)].sort((x, y) => y - x))
+    .map(([a, b]) => (a + 0.05) / (b + 0.05));
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable_in_light_and_dark(browser, address, scheme):
+    page = browser.page(address, prefers_color_scheme=scheme)
+    page.until(READY)
+    assert min(page.run(CONTRAST)) >= 4.5
+    page_color = page.run("getComputedStyle(document.body).backgroundColor")
+    assert (int(page_color[4:].split(",")[0]) < 100) == (scheme == "dark")
+
+
+def test_sliders_move_the_face_within_the_seen_range(page):
+    page.run("document.getElementById('face').open = true")
+    highest = float(SUBJECT.limits.codes[1, SMILE].clamp(0, 1))
+    page.run(
+        """(() => { const slider = app.sliders.rows.get('MouthSmileLeft').input;
+        slider.value = 9; slider.dispatchEvent(new Event('input')); })()"""
+    )
+    settled(page)
+    code = page.run("Array.from(app.frame.code)")
+    other = ARKIT_SHAPES.index("mouthSmile_R")
+    right = float(SUBJECT.limits.codes[1, other].clamp(0, 1))
+    assert code[SMILE] == pytest.approx(highest, abs=1e-6)
+    # Both sides move, each within its own range.
+    assert code[other] == pytest.approx(min(highest, right), abs=1e-6)
+    page.run("document.getElementById('relax').click()")
+    settled(page)
+    assert page.run(f"app.frame.code[{SMILE}]") < highest
+
+
+def test_heads_without_arkits_names_have_numbered_sliders(browser):
+    head = flame_like()
+    address = browser.serve(served(small_payload(head=head, track=make_track(head))))
+    page = browser.page(address)
+    page.until(READY)
+    keys = page.run("[...app.sliders.rows.keys()]")
+    assert keys[:10] == [f"Expression {k}" for k in range(1, 11)]
+    assert {"Jaw open", "Left lid", "Look left", "Head yaw"} < set(keys)
+    assert page.run("document.getElementById('webcam').hidden")
+    assert page.run("[...document.getElementById('source').options].map((o) => o.value)") == [
+        "sliders"
+    ]
+    page.run(
+        """(() => { const slider = app.sliders.rows.get('Jaw open').input;
+        slider.value = slider.max; slider.dispatchEvent(new Event('input')); })()"""
+    )
+    settled(page)
+    neutral = page.run("app.subject.neutral")
+    code = page.run("Array.from(app.frame.code)")
+    np.testing.assert_allclose(code[10:100], neutral[10:100], atol=1e-6)
+    assert not np.allclose(code[100:106], neutral[100:106], atol=1e-3)
+    assert page.problems == []
+
+
+def test_the_view_turns_softly_and_returns(page):
+    center = "(() => { const r = document.getElementById('canvas').getBoundingClientRect();"
+    x, y = page.run(f"{center} return [r.x + r.width / 2, r.y + r.height / 2]; }})()")
+    pose = page.run("Array.from(app.frame.pose.R)")
+    before = page.run("Array.from(app.camera.R)")
+    for _ in range(4):
+        page.mouse("mousePressed", x, y)
+        page.mouse("mouseMoved", x + 300, y, buttons=1)
+        page.mouse("mouseReleased", x + 300, y)
+    settled(page)
+    after = page.run("Array.from(app.camera.R)")
+    assert page.run("Array.from(app.frame.pose.R)") == pose
+    turn = np.array(after).reshape(3, 3) @ np.array(before).reshape(3, 3).T
+    angle = np.arccos((np.trace(turn) - 1) / 2)
+    assert 0.2 < angle < float(SUBJECT.limits.turns[1, 1]) + 0.31
+    # What faces the camera moves to the right with the pointer.
+    assert (turn @ [0, 0, -1])[0] > 0
+    page.mouse("mouseWheel", x, y, deltaX=0, deltaY=-200)
+    settled(page)
+    assert page.run("app.orbit.zoom") > 1
+    for count in (1, 2):
+        page.mouse("mousePressed", x, y, clickCount=count)
+        page.mouse("mouseReleased", x, y, clickCount=count)
+    settled(page)
+    np.testing.assert_allclose(page.run("Array.from(app.camera.R)"), before, atol=1e-9)
+
+
+def test_a_later_avatar_takes_the_place_of_the_first(page):
+    page.run("app.orbit.turn(0.2, 0)")
+    page.run("(async () => app.swap(await (await fetch('/avatar.hswb')).arrayBuffer()))()")
+    settled(page)
+    assert page.run("app.orbit.yaw") == pytest.approx(0.2)
+    assert page.run("app.sliders.rows.size") > 5
+
+
+def message(row=None, angles=None, flags=3, sequence=1, magic=b"HSLV"):
+    row = np.zeros(52) if row is None else row
+    angles = np.zeros(9) if angles is None else angles
+    return struct.pack("<4sIIdI61f", magic, 1, sequence, sequence / 60, flags, *row, *angles)
+
+
+@pytest.fixture
+def sender(browser):
+    """A stream: its address, texts that it received, and a function that sends bytes."""
+    sockets, texts = [], []
+
+    async def stream(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        sockets.append(socket)
+        async for received in socket:
+            texts.append(received.data)
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/stream", stream)
+    address = browser.serve(application).replace("http", "ws") + "/stream"
+
+    def send(data):
+        browser.wait(sockets[-1].send_bytes(data))
+
+    return address, texts, send, sockets
+
+
+def test_a_stream_moves_the_avatar(page, sender):
+    address, texts, send, _ = sender
+    page.run("document.getElementById('live').open = true")
+    page.run(f"document.getElementById('address').value = '{address}'")
+    page.run("document.getElementById('connect').requestSubmit()")
+    page.until("app.live.stream.open")
+    row = np.zeros(52)
+    row[BLENDSHAPES.index("MouthSmileLeft")] = 0.4
+    angles = np.zeros(9)
+    angles[0] = 0.1
+    send(message(row, angles))
+    page.until("app.live.shown !== null")
+    settled(page)
+    smiling = page.run("Array.from(app.frame.code)")
+    neutral = page.run("app.subject.neutral")
+    assert smiling[SMILE] == pytest.approx(min(1, neutral[SMILE] + 0.4), abs=1e-5)
+    turned = np.array(page.run("Array.from(app.frame.pose.R)")).reshape(3, 3)
+    turn = SUBJECT.limits.rotation.numpy().T @ turned
+    assert np.arctan2(turn[0, 2], turn[2, 2]) == pytest.approx(0.1, abs=1e-6)
+    # None of these is a message.
+    broken = message(row)
+    for data in (b"", broken[:-1], broken + b"x", message(row, magic=b"HTTP"),
+                 message(np.full(52, np.nan)), message(row, np.full(9, np.inf)), b"\0" * 268):
+        send(data)  # fmt: skip
+    send(message(sequence=2, flags=2))
+    page.run("document.getElementById('again').click()")
+    page.until("app.live.shown !== null")
+    page.browser.wait(asyncio.sleep(0.1))
+    assert page.run("Array.from(app.frame.code)") == smiling
+    assert texts == ["calibrate"]
+    page.run("document.getElementById('connect').requestSubmit()")
+    page.until("!app.live.stream.open")
+    assert shown(page, "link") == ""
+
+
+def test_a_stream_that_breaks_is_connected_again(page, sender):
+    address, _, _, sockets = sender
+    page.run(f"app.live.connect('{address}')")
+    page.until("app.live.stream.open")
+    page.browser.wait(sockets[0].close())
+    page.until("app.live.stream.open && document.getElementById('link').textContent === 'Connected.'")
+    assert len(sockets) == 2
+
+
+def test_an_address_that_is_none(page):
+    page.run("app.live.connect('http://127.0.0.1')")
+    assert "begins with ws://" in trouble(page)
+    page.run("document.querySelector('#problem button').click()")
+    assert page.run("document.getElementById('problem').hidden")
+
+
+def test_broken_files_for_the_webcam_are_one_line(page, tmp_path):
+    files = {
+        "face_landmarker.task": b"PK\3\4 not a model",
+        "tasks-vision-0.10.35.tgz": b"\x1f\x8b\x08\x00 not a package",
+        "tasks-vision-1.0.0.tgz": None,
+        "holiday.jpg": b"\xff\xd8",
+    }
+    packed = io.BytesIO()
+    import tarfile
+
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("package/vision_bundle.mjs")
+        entry.size = 5
+        archive.addfile(entry, io.BytesIO(b"alert"))
+    files["tasks-vision-1.0.0.tgz"] = packed.getvalue()
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        page.run("app.page.problem(null)")
+        page.choose("#choose", tmp_path / name)
+        text = trouble(page)
+        assert text.startswith(f"{name}: damaged or of another version; choose ")
+    assert page.run("document.getElementById('camera').disabled")
+    page.run("document.getElementById('relax').click()")
+    assert page.run("app.transport.source") == "sliders"
+
+
+def test_no_camera_is_one_line(page):
+    said = page.run("app.live.webcam.start(() => {}).catch((error) => error.message)")
+    assert said == "There is no camera; connect one and start again"
+    assert not page.run("app.live.webcam.running")
+
+
+def test_a_damaged_avatar_is_one_line(browser):
+    page = browser.page(browser.serve(served(b"no avatar")))
+    assert trouble(page) == "the avatar is cut or damaged; export it again"
+
+
+def test_a_server_that_ended_is_one_line(browser):
+    page = browser.page(browser.serve(served(b"", payload="gone.hswb")))
+    assert trouble(page) == "The avatar did not arrive; is its server still running?"
+
+
+def png(page):
+    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
