@@ -64,9 +64,9 @@ def neck_joint(head: HeadModel, shape: np.ndarray) -> np.ndarray:
     return head.joint_regressor[NECK].astype(np.float64) @ neutral
 
 
-def in_steps(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(K, ...) -> int16 of the same shape and (K,) float32, the value of one step."""
+def in_steps(rows: np.ndarray, most: int = _STEPS) -> tuple[np.ndarray, np.ndarray]:
+    """(K, ...) -> int16 of the same shape up to `most`, and (K,) float32, the value of one step."""
     largest = np.abs(rows).reshape(len(rows), -1).max(1, initial=0)
-    scale = (largest / _STEPS).astype(np.float32)
+    scale = (largest / most).astype(np.float32)
     each = np.where(scale > 0, scale, 1).astype(np.float64).reshape(-1, *[1] * (rows.ndim - 1))
-    return np.rint(rows / each).clip(-_STEPS, _STEPS).astype(np.int16), scale
+    return np.rint(rows / each).clip(-most, most).astype(np.int16), scale

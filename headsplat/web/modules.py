@@ -10,6 +10,8 @@ from collections.abc import Callable
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([a-z0-9_]+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?function\*?|class|const) (\w+)", re.MULTILINE)
 _UNKNOWN = re.compile(r"^(?:import\b(?!\()|export\b).*$", re.MULTILINE)
+# Comments that begin a line, which readers of a page's source do not need.
+_COMMENT = re.compile(r"^[ ]*(?:/\*\*.*?\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 _RENAMED = re.compile(r"^(\w+) as (\w+)$")
 
 
@@ -42,7 +44,7 @@ def _visit(
             raise ValueError(f"{name}: imports itself by way of {' and '.join((*above, other))}")
         if other not in texts:
             _visit(other, read(other), read, texts, (*above, name))
-    body = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_taken, text))
+    body = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_taken, _COMMENT.sub("", text)))
     unknown = _UNKNOWN.search(body)
     if unknown:
         raise ValueError(f"{name}: '{unknown[0]}' is no form that can be joined")
