@@ -158,9 +158,11 @@ def test_playback_interpolates_as_the_library_resamples(page):
         times=times.tolist(),
     )
     codes, turns, places = (np.array(part) for part in zip(*found, strict=True))
-    np.testing.assert_allclose(codes, expected.condition, atol=2e-6)
-    np.testing.assert_allclose(turns.reshape(-1, 3, 3), expected.rotation, atol=2e-6)
-    np.testing.assert_allclose(places, expected.translation, atol=2e-6)
+    # Expressions are stored as 16-bit floats, quaternions in 16 bits.
+    np.testing.assert_allclose(codes, expected.condition, atol=5e-4)
+    np.testing.assert_allclose(turns.reshape(-1, 3, 3), expected.rotation, atol=1e-4)
+    np.testing.assert_allclose(places, expected.translation, atol=1e-6)
+    assert np.abs(np.diff(codes[:, 0])).max() > 0.1
 
 
 def calibrated(page, seconds, weights, angles):

@@ -13,7 +13,7 @@ from PIL import Image
 from headsplat.formats.arkit.names import BLENDSHAPES
 from tests.browser import Browser, needs_chromium
 from tests.unit.driven import ARKIT_SHAPES, flame_like, make_track
-from tests.unit.web_page import SUBJECT, served, small_payload
+from tests.unit.web_page import SUBJECT, TRACK, served, small_payload, write_tone
 
 pytestmark = needs_chromium
 E = len(ARKIT_SHAPES)
@@ -206,7 +206,8 @@ def test_heads_without_arkits_names_have_numbered_sliders(browser):
     assert {"Jaw open", "Left lid", "Look left", "Head yaw"} < set(keys)
     assert page.run("document.getElementById('webcam').hidden")
     assert page.run("[...document.getElementById('source').options].map((o) => o.value)") == [
-        "sliders"
+        "motion:0",
+        "sliders",
     ]
     page.run(
         """(() => { const slider = app.sliders.rows.get('Jaw open').input;
@@ -253,6 +254,67 @@ def test_a_later_avatar_takes_the_place_of_the_first(page):
     settled(page)
     assert page.run("app.orbit.yaw") == pytest.approx(0.2)
     assert page.run("app.sliders.rows.size") > 5
+
+
+@pytest.fixture(scope="module")
+def sounding(browser, tmp_path_factory):
+    """A page whose motion has a sound of two seconds."""
+    sound = write_tone(tmp_path_factory.mktemp("sound") / "tone.wav")
+    return browser.serve(served(small_payload(sound)))
+
+
+def test_the_sound_is_the_clock(browser, sounding):
+    page = browser.page(sounding)
+    page.until(READY)
+    page.run("document.getElementById('play').click()")
+    page.until("app.transport.player.audio.currentTime > 0.1")
+    late = page.run(
+        """new Promise((done) => {
+          const late = [];
+          app.watch(({ time }) => {
+            late.push(Math.abs(time - app.transport.player.audio.currentTime));
+            if (late.length === 20) done(late);
+          });
+        })"""
+    )
+    assert max(late) < 1 / TRACK.fps
+    # Half the speed, for both.
+    page.run(
+        """(() => { const tempo = document.getElementById('tempo');
+        tempo.value = '0.5'; tempo.dispatchEvent(new Event('change')); })()"""
+    )
+    assert page.run("app.transport.player.audio.playbackRate") == 0.5
+    page.run("document.getElementById('audible').click()")
+    assert page.run("app.transport.player.audio.muted")
+    page.run(
+        """(() => { const place = document.getElementById('position');
+        place.value = 1.5; place.dispatchEvent(new Event('input')); })()"""
+    )
+    assert page.run("Math.abs(app.transport.player.time - 1.5)") < 0.2
+    assert page.run("app.transport.player.playing")
+    page.run("document.getElementById('play').click()")
+    page.until("app.transport.player.audio.paused")
+    assert page.run("app.transport.player.time") >= 1.5
+    assert page.problems == []
+    page.close()
+
+
+def test_playback_repeats_or_ends(browser, sounding):
+    page = browser.page(sounding)
+    page.until(READY)
+    page.run("document.getElementById('play').click()")
+    page.run("app.transport.player.seek(1.9)")
+    page.until("app.transport.player.time < 1")
+    assert page.run("app.transport.player.playing")
+    page.run("document.getElementById('loop').click()")
+    page.run("app.transport.player.seek(1.9)")
+    page.until("!app.transport.player.playing")
+    assert page.run("app.transport.player.time") == pytest.approx(2)
+    assert shown(page, "time") == "0:02 / 0:02"
+    page.run("document.getElementById('play').click()")
+    page.until("app.transport.player.time > 0.05 && app.transport.player.time < 1.5")
+    assert page.problems == []
+    page.close()
 
 
 def message(row=None, angles=None, flags=3, sequence=1, magic=b"HSLV"):
