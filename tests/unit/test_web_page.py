@@ -511,7 +511,32 @@ def test_quality_and_speed(page):
     assert page.run("app.canvas.width * app.canvas.height") <= 0.26e6
     page.run("document.getElementById('fps').click()")
     page.run("document.getElementById('play').click()")
-    page.until("/^\\d+ FPS · [\\d.]+ ms$/.test(document.getElementById('speed').textContent)")
+    page.until("/^[\\d.]+ FPS · [\\d.]+ ms$/.test(document.getElementById('speed').textContent)")
+
+
+def test_slow_frames_get_fewer_pixels_as_long_as_that_helps(page):
+    pixels = page.run(
+        """(() => {
+        const { look } = app, found = [];
+        let now = 0;
+        // Frames that take a fixed time, and time for each pixel.
+        for (let k = 0; k < 200; k++) {
+          look.measure(now += 0.01 + look.pixels * 2e-8, 5, 'played');
+          found.push(look.pixels);
+        }
+        return [found[5], found.at(-1)];
+        })()"""
+    )
+    assert pixels[0] == 1.2e6 and 0.2e6 < pixels[1] < 0.6e6
+    pixels = page.run(
+        """(() => {
+        const { look } = app;
+        document.getElementById('quality').dispatchEvent(new Event('change'));
+        for (let k = 0, now = 0; k < 200; k++) look.measure(now += 0.033, 5, 'played');
+        return look.pixels;
+        })()"""
+    )
+    assert pixels == 1.2e6  # a screen of 30 frames a second
 
 
 def test_without_webgl_the_page_says_so_and_stays():

@@ -168,8 +168,8 @@ export class App {
     }
     if (this.renderer) this.#paint();
     this.transport.show();
-    const moving = player.playing || this.live.moving(source);
-    this.look.measure(now, performance.now() - begun, moving);
+    const pace = player.playing ? "played" : this.live.moving(source) ? "live" : null;
+    this.look.measure(now, performance.now() - begun, pace);
     for (const watcher of this.#watchers) {
       watcher({ source, time: player.time, frame: this.frame, camera: this.camera });
     }
