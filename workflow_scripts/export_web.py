@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         help=f"a motion to play: {', '.join(f'{key}=' for key in _KEYS)}",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help=".html to write")
-    add_arguments(parser, schema_of(WebOptions))
+    options = schema_of(WebOptions)
+    del options["motions"]
+    add_arguments(parser, options)
     args = parser.parse_args(argv)
     export_web(
         args.name, args.model, args.head, args.track, args.video,

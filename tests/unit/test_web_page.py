@@ -367,8 +367,15 @@ def test_a_stream_moves_the_avatar(page, sender):
     assert np.arctan2(turn[0, 2], turn[2, 2]) == pytest.approx(0.1, abs=1e-6)
     # None of these is a message.
     broken = message(row)
-    for data in (b"", broken[:-1], broken + b"x", message(row, magic=b"HTTP"),
-                 message(np.full(52, np.nan)), message(row, np.full(9, np.inf)), b"\0" * 268):
+    for data in (
+        b"",
+        broken[:-1],
+        broken + b"x",
+        message(row, magic=b"HTTP"),
+        message(np.full(52, np.nan)),
+        message(row, np.full(9, np.inf)),
+        b"\0" * 268,
+    ):
         send(data)  # fmt: skip
     send(message(sequence=2, flags=2))
     page.run("document.getElementById('again').click()")
@@ -386,7 +393,9 @@ def test_a_stream_that_breaks_is_connected_again(page, sender):
     page.run(f"app.live.connect('{address}')")
     page.until("app.live.stream.open")
     page.browser.wait(sockets[0].close())
-    page.until("app.live.stream.open && document.getElementById('link').textContent === 'Connected.'")
+    page.until(
+        "app.live.stream.open && document.getElementById('link').textContent === 'Connected.'"
+    )
     assert len(sockets) == 2
 
 
