@@ -21,7 +21,8 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader", "--hide-scrollbars", "--mute-audio", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-extensions",
-    "--disable-dev-shm-usage", "--autoplay-policy=user-gesture-required", "--remote-debugging-port=0",
+    "--disable-dev-shm-usage", "--autoplay-policy=user-gesture-required",
+    "--remote-debugging-port=0",
 )  # fmt: skip
 KEYS = {
     "Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36,

@@ -23,8 +23,8 @@ def joined(entry: str, read: Callable[[str], str]) -> str:
         read: function that returns the text of the module of a name, without `.js`.
 
     Raises:
-        ValueError: a module imports itself by way of others, uses another form of import or
-            export, or would end the script element that it is put into.
+        ValueError: a module imports itself by way of others or a name that there is not, uses
+            another form of import or export, or would end the script element that it is put into.
     """
     texts: dict[str, str] = {}
     _visit("the page's script", entry, read, texts, ())
@@ -39,11 +39,15 @@ def _visit(
     above: tuple[str, ...],
 ) -> None:
     """Add a module to `texts`, after the modules that it imports."""
-    for _, other in _IMPORT.findall(text):
+    for taken, other in _IMPORT.findall(text):
         if other in (*above, name):
             raise ValueError(f"{name}: imports itself by way of {' and '.join((*above, other))}")
         if other not in texts:
             _visit(other, read(other), read, texts, (*above, name))
+        exported = {found for _, found in _EXPORT.findall(read(other))}
+        lacking = {_RENAMED.sub(r"\1", each) for each in _names(taken)} - exported
+        if lacking:
+            raise ValueError(f"{name}: {other} does not export {', '.join(sorted(lacking))}")
     body = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_taken, _COMMENT.sub("", text)))
     unknown = _UNKNOWN.search(body)
     if unknown:
@@ -58,9 +62,13 @@ def _visit(
 
 def _taken(match: re.Match[str]) -> str:
     """The statement that takes imported names from a module's exports."""
-    names = [name.strip() for name in match[1].split(",") if name.strip()]
-    taken = ", ".join(_RENAMED.sub(r"\1: \2", name) for name in names)
+    taken = ", ".join(_RENAMED.sub(r"\1: \2", name) for name in _names(match[1]))
     return f"const {{ {taken} }} = {_variable(match[2])};"
+
+
+def _names(text: str) -> list[str]:
+    """What stands between the braces of an import."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _variable(module: str) -> str:

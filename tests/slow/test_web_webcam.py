@@ -15,6 +15,7 @@ import pytest
 from headsplat.formats.arkit.names import BLENDSHAPES
 from headsplat.networks.model_files import model_file
 from headsplat.runtime.errors import UserError
+from headsplat.web.page_file import html_file
 from tests.browser import Browser, needs_chromium
 from tests.unit.web_page import served, small_payload
 
@@ -35,8 +36,8 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def page(shared, tmp_path_factory):
-    """The page in a browser whose camera shows six seconds of a real clip, again and again."""
+def browser(shared, tmp_path_factory):
+    """A browser whose camera shows six seconds of a real clip, again and again."""
     clip = tmp_path_factory.mktemp("camera") / "face.y4m"
     subprocess.run(
         ["ffmpeg", "-v", "error", "-ss", "1", "-t", "6", "-i",
@@ -48,10 +49,15 @@ def page(shared, tmp_path_factory):
         "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-video-capture={clip}",
     ]  # fmt: skip
-    with Browser(flags) as browser:
-        opened = browser.page(browser.serve(served(small_payload())))
-        opened.until("window.app && app.frame")
-        yield opened
+    with Browser(flags) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    opened = browser.page(browser.serve(served(small_payload())))
+    opened.until("window.app && app.frame")
+    return opened
 
 
 def test_a_real_face_moves_the_avatar(page, model):
@@ -70,9 +76,11 @@ def test_a_real_face_moves_the_avatar(page, model):
     )
     page.until("app.seen.length > 60 && !app.live.performers.webcam.calibration.running", 240)
     seen = np.array(page.run("app.seen"))
-    assert seen[:, :52].min() >= 0 and seen[:, :52].max() <= 1
+    assert seen[:, :52].min() >= 0
+    assert seen[:, :52].max() <= 1
     # The person turns the head by more than half a radian, and looks to the camera in between.
-    assert np.abs(seen[:, 52:]).max() < 0.9 and np.ptp(seen[:, 52]) > 0.3
+    assert np.abs(seen[:, 52:]).max() < 0.9
+    assert np.ptp(seen[:, 52]) > 0.3
     assert np.ptp(seen[:, BLENDSHAPES.index("JawOpen")]) > 0.05
     assert page.run("document.getElementById('tracking').textContent") == (
         "Your face moves the avatar."
@@ -89,3 +97,25 @@ def test_the_camera_stops(page, model):
     page.until("!app.live.webcam.running")
     assert page.run("document.getElementById('preview').srcObject === null")
     assert page.run("document.getElementById('preview').hidden")
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_page_that_is_one_file_tracks_a_face_without_any_request(browser, model, tmp_path, held):
+    config, data = {}, {}
+    if held:
+        data = {"package": Path(PACKAGE).read_bytes(), "model": model.read_bytes()}
+        config = {"files": list(data)}
+    path = tmp_path / "anna.html"
+    path.write_text(html_file("anna", small_payload(), config, data))
+    page = browser.page(path.as_uri())
+    page.until("document.getElementById('waiting').hidden")
+    if not held:
+        page.choose("#choose", PACKAGE, model)
+    page.until("!document.getElementById('camera').disabled")
+    page.run("document.getElementById('camera').click()")
+    page.until(
+        "document.getElementById('tracking').textContent === 'Your face moves the avatar.'", 120
+    )
+    assert page.run("document.getElementById('problem').hidden")
+    assert [r for r in page.requests if not r.startswith(("blob:", "data:", "file:"))] == []
+    page.close()

@@ -23,6 +23,7 @@ MODULES = {
     "back": 'import { y } from "./loop.js";\nexport const x = y;\n',
     "default": "export default 3;\n",
     "star": 'import * as b from "./b.js";\n',
+    "lacks": 'import { four } from "./b.js";\nexport const a = four;\n',
     "ends": 'export const text = "</script>";\n',
 }
 
@@ -35,7 +36,7 @@ def test_modules_become_one_script():
     assert "A comment" not in script
 
 
-@pytest.mark.parametrize("name", ["loop", "default", "star", "ends"])
+@pytest.mark.parametrize("name", ["loop", "default", "star", "lacks", "ends"])
 def test_modules_that_cannot_be_joined_are_refused(name):
     with pytest.raises(ValueError, match=name if name != "loop" else "imports itself"):
         joined(f'import {{ a }} from "./{name}.js";\n', MODULES.__getitem__)

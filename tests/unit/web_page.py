@@ -21,6 +21,8 @@ FOLDER = files("headsplat.web").joinpath("page")
 HEAD = arkit_like()
 TRACK = make_track(HEAD, count=50)
 SUBJECT = make_driven_subject(HEAD, TRACK)
+# In the browser: the page has drawn its avatar.
+READY = "window.app && app.frame"
 
 
 def clip_motion() -> Motion:
@@ -67,3 +69,21 @@ def served(avatar_file: bytes, **config) -> web.Application:
     application.router.add_get("/avatar.hswb", avatar)
     application.router.add_static("/", str(FOLDER))
     return application
+
+
+def shown(page, name):
+    """Text of an element."""
+    return page.run(f"document.getElementById('{name}').innerText.trim()")
+
+
+def trouble(page):
+    """The message of the page, one line."""
+    page.until("!document.getElementById('problem').hidden")
+    text = page.run("document.querySelector('#problem span').textContent")
+    assert "\n" not in text
+    return text
+
+
+def settled(page):
+    """Wait until what was asked for is drawn."""
+    page.run("new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
