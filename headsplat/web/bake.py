@@ -20,10 +20,10 @@ from headsplat.runtime.heartbeat import beat
 HIDDEN = 64
 _FRAMES = 240  # of the clip that are reduced
 _ROWS_AT_ONCE = 1 << 15  # Gaussians times frames, to bound memory
-_POINTS = 256  # Gaussians from which the weights of further codes are found
-_CODES = 6000  # further codes
+_POINTS = 128  # Gaussians from which the weights of further codes are found
+_CODES = 4000  # further codes
 _NOISE = 0.3  # their deviation from codes of the clip, in standard deviations of each number
-_STEPS, _ROWS, _RATE = 3000, 256, 3e-3  # of Adam
+_STEPS, _ROWS, _RATE = 2000, 256, 3e-3  # of Adam
 _FLOOR = 1e-3  # smallest standard deviation that a number of a code is divided by
 # What an error of each number costs: an offset in millimeters; a turn, and a factor on the
 # logarithm of the scale (about -7), for a Gaussian of a millimeter.

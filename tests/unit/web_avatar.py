@@ -58,44 +58,49 @@ def web_avatar(model: str, head: HeadModel, torso: bool = True) -> Avatar:
         deformation = _flash(build_deformation(model, size), head, anchors)
     else:
         size = {"count": COUNT, "condition_size": FrameCode.size(head), "bases": BASES}
-        deformation = _blendshapes(build_deformation(model, size))
+        points = torch.from_numpy(anchors.rest_points(head.template, head.faces))
+        deformation = _blendshapes(build_deformation(model, size), points)
     shape = 0.1 * torch.randn(head.shape_basis.shape[2])
     return Avatar(
         head, shape, anchors, deformation, torch.device("cpu"), torso=_torso() if torso else None
     )
 
 
-def _blendshapes(deformation):
+def _blendshapes(deformation, points: torch.Tensor):
     with torch.no_grad():
         for parameter in deformation.parameters():
             parameter.copy_(0.1 * torch.randn_like(parameter))
-        _stored(deformation.weights, COUNT)
+        _stored(deformation.weights, points)
         deformation.code_range.copy_(torch.tensor([[-0.9], [0.9]]).expand(2, -1))
         deformation.code_mean.normal_(0, 0.1)
         deformation.code_scale.uniform_(0.2, 0.4)
     return deformation
 
 
-def _stored(weights: torch.Tensor, count: int) -> None:
-    """A base of disks of 1 to 5 mm, and small bases."""
-    weights[1:].normal_(0, 0.15)
+def _stored(weights: torch.Tensor, points: torch.Tensor) -> None:
+    """A base of disks of 1 to 5 mm, and small bases. Neighbors are alike, as in a face."""
+    count = len(points)
+    weights[1:].normal_(0, 0.3)
     base = weights[0]
     base[: 3 * count].normal_(0, 2)
     base[3 * count : 7 * count] = torch.randn(4 * count) * 40
     base[7 * count : 10 * count].uniform_(-345, -265)
     base[10 * count : 11 * count].normal_(10, 40)
-    base[11 * count :].uniform_(-10, 110)
+    color = (
+        50 + 45 * torch.sin(points * torch.tensor([40.0, 60.0, 80.0])) + 5 * torch.randn(count, 3)
+    )
+    base[11 * count :] = color.flatten()
 
 
 def _flash(deformation, head: HeadModel, anchors: Anchors):
+    points = torch.from_numpy(anchors.rest_points(head.template, head.faces))
     with torch.no_grad():
-        deformation.features_dc.normal_(0, 1)
+        deformation.features_dc.copy_(1.5 * torch.sin(50 * points)[:, None])
         deformation.features_rest.normal_(0, 0.15)
         deformation.opacity.normal_(0.5, 2)
         deformation.scaling_base.uniform_(-6.9, -5.4)
         deformation.rotation_base.normal_()
-        points = anchors.rest_points(head.template, head.faces)
-        deformation.rest_positions.copy_(torch.from_numpy(points))
+        deformation.rest_positions.copy_(points)
         deformation.mlp.output_linear.weight.mul_(0.08)
         deformation.mlp.output_linear.weight[:3].mul_(0.2)
         deformation.mlp.output_linear.bias.zero_()
@@ -107,7 +112,7 @@ def _torso() -> Torso:
     with torch.no_grad():
         place = torch.rand(TORSO, 3) * torch.tensor([0.2, 0.05, 0.05])
         torso.rest.copy_(place - torch.tensor([0.1, 0.13, 0.03]))
-        _stored(torso.weights, TORSO)
+        _stored(torso.weights, torso.rest)
         torso.code_range.copy_(torch.tensor([[-0.3], [0.3]]).expand(2, -1))
         torso.code_scale.uniform_(0.1, 0.3)
     return torso

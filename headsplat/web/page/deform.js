@@ -362,8 +362,7 @@ class AnchorPoints {
   constructor(payload, counts) {
     const count = counts.gaussians;
     this._corners = payload.array("anchors/corners", [count, 3]);
-    this._weights = payload.array("anchors/weights", [count, 2]);
-    this._height = payload.array("anchors/height", [count]);
+    this._places = anchorPlaces(payload, count);
     if (this._corners.some((row) => row >= counts.vertices)) {
       throw new PageError("the avatar's anchors name vertices that it lacks; export it again");
     }
@@ -371,8 +370,8 @@ class AnchorPoints {
 
   /** Fills (N, 3) means: anchors plus offsets, in the triangle's frame or, if baked, the head's. */
   place(vertices, offsets, baked, means) {
-    const [corners, weights] = [this._corners, this._weights];
-    for (let i = 0, at = 0; i < this._height.length; i++, at += 3) {
+    const [corners, places] = [this._corners, this._places];
+    for (let at = 0; at < places.length; at += 3) {
       const [a, b, c] = [3 * corners[at], 3 * corners[at + 1], 3 * corners[at + 2]];
       const [ox, oy, oz] = [vertices[a], vertices[a + 1], vertices[a + 2]];
       const fx = vertices[b] - ox, fy = vertices[b + 1] - oy, fz = vertices[b + 2] - oz;
@@ -381,7 +380,7 @@ class AnchorPoints {
       const area = Math.sqrt(nx * nx + ny * ny + nz * nz);
       const perArea = 1 / Math.max(area, 1e-12);
       nx *= perArea; ny *= perArea; nz *= perArea;
-      const [u, v, height] = [weights[2 * i], weights[2 * i + 1], this._height[i]];
+      const [u, v, height] = [places[at], places[at + 1], places[at + 2]];
       let x = offsets[at], y = offsets[at + 1], z = offsets[at + 2];
       if (!baked && area > 1e-11) {
         const perLength = 1 / Math.max(Math.sqrt(fx * fx + fy * fy + fz * fz), 1e-12);
@@ -397,6 +396,19 @@ class AnchorPoints {
       means[at + 2] = oz + u * fz + v * sz + height * nz + z;
     }
   }
+}
+
+/**
+ * Where Gaussians are on their triangles.
+ *
+ * @param {import("./payload.js").Payload} payload
+ * @param {number} count
+ * @returns {Float32Array} (N, 3) weights of the second and third corner, meters along the normal.
+ */
+export function anchorPlaces(payload, count) {
+  const steps = payload.array("anchors/places", [count, 3]);
+  const scale = payload.array("anchors/place_scale", [3]);
+  return Float32Array.from(steps, (step, i) => step * scale[i % 3]);
 }
 
 /** The torso's Gaussians, bound to the trunk's pose. */
