@@ -1,6 +1,6 @@
 """A real face in the page's webcam, found by MediaPipe's package for browsers.
 
-The package is not installed by this project: set TASKS_VISION to `tasks-vision-0.10.35.tgz`, as
+The package is not installed by this project: set TASKS_VISION to `mediapipe-tasks-vision-0.10.35.tgz`, as
 `npm pack @mediapipe/tasks-vision@0.10.35` writes it.
 """
 
