@@ -88,7 +88,7 @@ def library_gaussians(avatar: Avatar, arrays: dict, frames: tuple[torch.Tensor, 
         return baked_gaussians(near, ten, positions, center).joined(torso(rotation, trunk))
 
 
-def test_codes_give_the_librarys_gaussians(page, avatar, payload):
+def test_codes_give_the_librarys_gaussians_and_images(page, avatar, payload):
     kept = [value.clone() for value in avatar.deformation.state_dict().values()]
     kept += [value.clone() for value in avatar.torso.state_dict().values()]
     meta, packed = payload
@@ -103,8 +103,14 @@ def test_codes_give_the_librarys_gaussians(page, avatar, payload):
     drawing = Drawing(page, packed, meta)
     fx, fy, cx, cy = meta["camera"]["K"]
     rows = np.r_[:COUNT, -(-COUNT // COLUMNS) * COLUMNS + np.arange(avatar.torso.count)]
+    camera = frames[1], frames[2], TRACK.intrinsics().expand(4, 4), TRACK.width, TRACK.height
+    with torch.no_grad():
+        colors, alphas = avatar.rasterize(wanted, *camera, torch.ones(3))
     for row in range(4):
-        drawing.image(tuple(value[row] for value in frames))
+        image = drawing.image(tuple(value[row] for value in frames))
+        quality, worst = psnr(image, colors[row].clamp(0, 1).numpy(), alphas[row].numpy())
+        assert quality >= LIMITS["fp16"][0]
+        assert worst <= LIMITS["fp16"][1]
         mean = wanted.means[row].numpy()
         assert np.abs(numbers(page.run("means()")).reshape(-1, 3) - mean).max() < 1e-5
         # What the GPU made of them, back in the camera's frame.
