@@ -9,28 +9,27 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 # Spelled out here, so that a wrong order in the library is seen. The engine's order: Left first.
-LIVE_LINK = (
-    "EyeBlinkLeft EyeLookDownLeft EyeLookInLeft EyeLookOutLeft EyeLookUpLeft EyeSquintLeft "
-    "EyeWideLeft EyeBlinkRight EyeLookDownRight EyeLookInRight EyeLookOutRight EyeLookUpRight "
-    "EyeSquintRight EyeWideRight JawForward JawLeft JawRight JawOpen MouthClose MouthFunnel "
-    "MouthPucker MouthLeft MouthRight MouthSmileLeft MouthSmileRight MouthFrownLeft "
-    "MouthFrownRight MouthDimpleLeft MouthDimpleRight MouthStretchLeft MouthStretchRight "
-    "MouthRollLower MouthRollUpper MouthShrugLower MouthShrugUpper MouthPressLeft "
-    "MouthPressRight MouthLowerDownLeft MouthLowerDownRight MouthUpperUpLeft MouthUpperUpRight "
-    "BrowDownLeft BrowDownRight BrowInnerUp BrowOuterUpLeft BrowOuterUpRight CheekPuff "
-    "CheekSquintLeft CheekSquintRight NoseSneerLeft NoseSneerRight TongueOut"
-).split()
-FACE_CAP = (
-    "BrowInnerUp BrowDownLeft BrowDownRight BrowOuterUpLeft BrowOuterUpRight EyeLookUpLeft "
-    "EyeLookUpRight EyeLookDownLeft EyeLookDownRight EyeLookInLeft EyeLookInRight EyeLookOutLeft "
-    "EyeLookOutRight EyeBlinkLeft EyeBlinkRight EyeSquintLeft EyeSquintRight EyeWideLeft "
-    "EyeWideRight CheekPuff CheekSquintLeft CheekSquintRight NoseSneerLeft NoseSneerRight JawOpen "
-    "JawForward JawLeft JawRight MouthFunnel MouthPucker MouthLeft MouthRight MouthRollUpper "
-    "MouthRollLower MouthShrugUpper MouthShrugLower MouthClose MouthSmileLeft MouthSmileRight "
-    "MouthFrownLeft MouthFrownRight MouthDimpleLeft MouthDimpleRight MouthUpperUpLeft "
-    "MouthUpperUpRight MouthLowerDownLeft MouthLowerDownRight MouthPressLeft MouthPressRight "
-    "MouthStretchLeft MouthStretchRight TongueOut"
-).split()
+LIVE_LINK = """
+EyeBlinkLeft EyeLookDownLeft EyeLookInLeft EyeLookOutLeft EyeLookUpLeft EyeSquintLeft EyeWideLeft
+EyeBlinkRight EyeLookDownRight EyeLookInRight EyeLookOutRight EyeLookUpRight EyeSquintRight
+EyeWideRight JawForward JawLeft JawRight JawOpen MouthClose MouthFunnel MouthPucker MouthLeft
+MouthRight MouthSmileLeft MouthSmileRight MouthFrownLeft MouthFrownRight MouthDimpleLeft
+MouthDimpleRight MouthStretchLeft MouthStretchRight MouthRollLower MouthRollUpper MouthShrugLower
+MouthShrugUpper MouthPressLeft MouthPressRight MouthLowerDownLeft MouthLowerDownRight
+MouthUpperUpLeft MouthUpperUpRight BrowDownLeft BrowDownRight BrowInnerUp BrowOuterUpLeft
+BrowOuterUpRight CheekPuff CheekSquintLeft CheekSquintRight NoseSneerLeft NoseSneerRight TongueOut
+"""
+FACE_CAP = """
+BrowInnerUp BrowDownLeft BrowDownRight BrowOuterUpLeft BrowOuterUpRight EyeLookUpLeft EyeLookUpRight
+EyeLookDownLeft EyeLookDownRight EyeLookInLeft EyeLookInRight EyeLookOutLeft EyeLookOutRight
+EyeBlinkLeft EyeBlinkRight EyeSquintLeft EyeSquintRight EyeWideLeft EyeWideRight CheekPuff
+CheekSquintLeft CheekSquintRight NoseSneerLeft NoseSneerRight JawOpen JawForward JawLeft JawRight
+MouthFunnel MouthPucker MouthLeft MouthRight MouthRollUpper MouthRollLower MouthShrugUpper
+MouthShrugLower MouthClose MouthSmileLeft MouthSmileRight MouthFrownLeft MouthFrownRight
+MouthDimpleLeft MouthDimpleRight MouthUpperUpLeft MouthUpperUpRight MouthLowerDownLeft
+MouthLowerDownRight MouthPressLeft MouthPressRight MouthStretchLeft MouthStretchRight TongueOut
+"""
+LIVE_LINK, FACE_CAP = LIVE_LINK.split(), FACE_CAP.split()
 NO_TURN = (0.0,) * 9
 
 
@@ -82,3 +81,10 @@ def sender(port: int, address: str = "127.0.0.1") -> Iterator:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         made.bind((address, 0))
         yield lambda packet: made.sendto(packet, ("127.0.0.1", port))
+
+
+def free_port() -> int:
+    """A UDP port of this machine that nobody uses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]

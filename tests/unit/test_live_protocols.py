@@ -1,4 +1,4 @@
-"""Packets of face capture apps: every field lands where it belongs, and hostile ones are refused."""
+"""Packets of face capture apps: fields land where they belong, hostile ones are refused."""
 
 import math
 import random
@@ -152,19 +152,20 @@ HOSTILE = {
         live_link_header() + b"\x3c" + bytes(240), bytes(65507),
     ],
     "ifacialmocap": [
-        b"", b"\xff\xfe", b"|" * 2000, b"jawOpen-", b"jawOpen-nan|", b"jawOpen-inf", b"jawOpen-1e999",
-        b"jawOpen-" + b"9" * 1000, b"jawOpen-5|=head#1,2", b"jawOpen-5|=head#1,2,3,4,5,6,7",
+        b"", b"\xff\xfe", b"|" * 2000, b"jawOpen-", b"jawOpen-nan|", b"jawOpen-inf",
+        b"jawOpen-1e999", b"jawOpen-" + b"9" * 1000, b"jawOpen-5|=head#1,2", b"jawOpen-5|=head#1,2,3,4,5,6,7",
         b"jawOpen-5|=head#1,2,nan", b"jawOpen-5|=head#,,", b"jawOpen-5|=head#1e30,0,0", b"-5|-",
         b"jawOpen-1_0", b"nothing-5", b"=head#1,2,3", b"jawOpen-5|" * 200,
     ],
     "vmc": [
-        b"", b"\0", b"/", b"/VMC", b"x\0\0\0", b"/a\0\0,q\0\0", b"/a\0\0,i\0\0\0", b"/a\0\0,s\0\0ab",
-        b"/a\0\0i\0\0\0", b"/\xff\0\0", b"#bundle\0", b"#bundle\0" + bytes(8) + b"\0",
+        b"", b"\0", b"/", b"/VMC", b"x\0\0\0", b"/a\0\0,q\0\0", b"/a\0\0,i\0\0\0",
+        b"/a\0\0,s\0\0ab", b"/a\0\0i\0\0\0", b"/\xff\0\0", b"#bundle\0", b"#bundle\0" + bytes(8) + b"\0",
         # A length of -4 makes other readers loop forever.
         b"#bundle\0" + bytes(8) + struct.pack(">i", -4), b"#bundle\0" + bytes(8) + bytes(4),
         b"#bundle\0" + bytes(8) + struct.pack(">i", 2**31 - 1) + b"/a\0\0",
         (b"#bundle\0" + bytes(8) + struct.pack(">i", 2000)) * 100,
-        osc("/VMC/Ext/Blend/Val", "jawOpen", NAN), osc("/VMC/Ext/Bone/Pos", *HEAD, 0.0, 0.0, 0.0, 0.0),
+        osc("/VMC/Ext/Blend/Val", "jawOpen", NAN),
+        osc("/VMC/Ext/Bone/Pos", *HEAD, 0.0, 0.0, 0.0, 0.0),
         osc("/VMC/Ext/Bone/Pos", *HEAD, NAN, 0.0, 0.0, 1.0),
         osc("/VMC/Ext/Bone/Pos", *HEAD, HUGE, 0.0, 0.0, 1.0), osc("/a", b"blob"),
     ],
