@@ -15,7 +15,6 @@ import numpy as np
 
 from headsplat.avatar import Avatar, moving_parts
 from headsplat.drive.kinds import STILL, MotionOptions
-from headsplat.drive.run import read_motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.drive.trunk_motion import trunk_below
 from headsplat.live.driving import LiveDriver, Posed
@@ -169,6 +168,9 @@ class MotionSource(ClockedSource):
         self, path: Path, kind: str, avatar: Avatar, subject: DrivenSubject, options: InputOptions
     ) -> None:
         super().__init__(subject.track.fps)
+        # It imports PyAV, which a phone's motion does not need.
+        from headsplat.drive.run import read_motion
+
         given = MotionOptions(**{"head_motion": STILL} if options.still else {})
         motion = read_motion(path, kind, subject, given).resample(self._fps)
         trunk = None

@@ -153,13 +153,15 @@ HOSTILE = {
     ],
     "ifacialmocap": [
         b"", b"\xff\xfe", b"|" * 2000, b"jawOpen-", b"jawOpen-nan|", b"jawOpen-inf",
-        b"jawOpen-1e999", b"jawOpen-" + b"9" * 1000, b"jawOpen-5|=head#1,2", b"jawOpen-5|=head#1,2,3,4,5,6,7",
+        b"jawOpen-1e999", b"jawOpen-" + b"9" * 1000, b"jawOpen-5|=head#1,2",
+        b"jawOpen-5|=head#1,2,3,4,5,6,7",
         b"jawOpen-5|=head#1,2,nan", b"jawOpen-5|=head#,,", b"jawOpen-5|=head#1e30,0,0", b"-5|-",
         b"jawOpen-1_0", b"nothing-5", b"=head#1,2,3", b"jawOpen-5|" * 200,
     ],
     "vmc": [
         b"", b"\0", b"/", b"/VMC", b"x\0\0\0", b"/a\0\0,q\0\0", b"/a\0\0,i\0\0\0",
-        b"/a\0\0,s\0\0ab", b"/a\0\0i\0\0\0", b"/\xff\0\0", b"#bundle\0", b"#bundle\0" + bytes(8) + b"\0",
+        b"/a\0\0,s\0\0ab", b"/a\0\0i\0\0\0", b"/\xff\0\0", b"#bundle\0",
+        b"#bundle\0" + bytes(8) + b"\0",
         # A length of -4 makes other readers loop forever.
         b"#bundle\0" + bytes(8) + struct.pack(">i", -4), b"#bundle\0" + bytes(8) + bytes(4),
         b"#bundle\0" + bytes(8) + struct.pack(">i", 2**31 - 1) + b"/a\0\0",
