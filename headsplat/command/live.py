@@ -12,7 +12,7 @@ from headsplat.drive.subject import DrivenSubject
 from headsplat.live.drawing import LiveRenderer
 from headsplat.live.driving import LiveDriver, resting
 from headsplat.live.options import MESSAGES, SPEAKER, InputOptions, OutputOptions
-from headsplat.live.outputs import OUTPUTS
+from headsplat.live.outputs import OUTPUTS, Output
 from headsplat.live.performer import Performer
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.session import Session
@@ -74,7 +74,7 @@ async def _run(
     entry = OUTPUTS[output]
     if output == "websocket" and wanted.send == MESSAGES:
         made = _phone(source, given, None)
-        target = entry.load()(wanted, (0, 0), arguments)
+        target = _loaded(entry)(wanted, (0, 0), arguments)
         return await Session(made, target, wanted.fps).run()
     avatar = load_avatar(folder)
     subject = _subject(avatar)
@@ -90,9 +90,18 @@ async def _run(
         if path is None or kind is None:
             raise UserError("--in motion: give the file with --motion, and what it is with --kind")
         made = MotionSource(path, kind, avatar, subject, given)
-    target = entry.load()(wanted, (renderer.width, renderer.height), arguments)
+    target = _loaded(entry)(wanted, (renderer.width, renderer.height), arguments)
     rest = resting(avatar, subject)
     return await Session(made, target, wanted.fps, entry.steady, renderer, rest).run()
+
+
+def _loaded(entry: Output) -> type:
+    try:
+        return entry.load()
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise UserError("aiohttp is not installed: pip install 'headsplat[live]'") from error
 
 
 def _phone(source: str, given: InputOptions, driver: LiveDriver | None) -> PhoneSource:

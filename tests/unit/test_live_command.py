@@ -94,6 +94,16 @@ def test_options_that_do_not_go_together_are_one_line(ball, capfd, words, line):
     assert line in said[-1]
 
 
+def test_a_missing_package_is_one_line(ball, capfd, monkeypatch):
+    for name in ("aiohttp", "headsplat.live.websocket"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    given = ["--in", "vmc", "--out", "websocket", "--udp-port", str(free_port())]
+    assert main(["live", str(ball.avatar), *given]) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1] == "error: aiohttp is not installed: pip install 'headsplat[live]'"
+
+
 def test_names_of_this_page():
     """Every input and output is on the page about live avatars."""
     text = (ROOT / "docs/live.md").read_text()
