@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headsplat.avatar import Avatar
-from headsplat.avatar_files import TRACK_FILE, load_avatar
+from headsplat.avatar_files import TRACK_FILE, load_avatar, model_folder, read_metadata
+from headsplat.drive.arkit_motion import require_arkit_head
 from headsplat.drive.look import Look
 from headsplat.drive.subject import DrivenSubject
+from headsplat.heads.model import HeadModel
+from headsplat.heads.packed import packed_head
 from headsplat.live.drawing import LiveRenderer
 from headsplat.live.driving import LiveDriver, resting
 from headsplat.live.options import MESSAGES, SPEAKER, InputOptions, OutputOptions
@@ -73,6 +76,8 @@ async def _run(
     """Build the parts and run them; within the event loop, because they own sockets."""
     entry = OUTPUTS[output]
     if output == "websocket" and wanted.send == MESSAGES:
+        model = model_folder(folder)
+        require_arkit_head("", HeadModel.load(packed_head(model, read_metadata(model))))
         made = _phone(source, given, None)
         target = _loaded(entry)(wanted, (0, 0), arguments)
         return await Session(made, target, wanted.fps).run()

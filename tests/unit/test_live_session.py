@@ -178,17 +178,33 @@ def test_a_camera_needs_its_package(monkeypatch):
         CameraOutput(OutputOptions(), (SIZE, SIZE), ())._open()
 
 
+class PipeOutput(StdoutOutput):
+    """Writes raw images into a pipe rather than to standard output."""
+
+    def __init__(self, write: int) -> None:
+        super().__init__(OutputOptions(), (SIZE, SIZE), ())
+        self._write_end = write
+
+    def _open(self) -> None:
+        self._file = os.fdopen(self._write_end, "wb")
+
+
+def test_a_reader_that_ends_is_one_line():
+    async def case():
+        read, write = os.pipe()
+        os.close(read)
+        with pytest.raises(UserError, match="standard output takes no more images"):
+            await drawn_session(PipeOutput(write), steady=True).run()
+
+    run(case())
+
+
 def test_a_slow_reader_gets_newer_images():
     """What is not read is neither kept nor made up for."""
 
     async def case():
         read, write = os.pipe()
-
-        class Pipe(StdoutOutput):
-            def _open(self):
-                self._file = os.fdopen(write, "wb")
-
-        output = Pipe(OutputOptions(), (SIZE, SIZE), ())
+        output = PipeOutput(write)
         session = drawn_session(output)
         running = asyncio.create_task(session.run())
         with sender(session.source.port) as send:
