@@ -67,7 +67,7 @@ class Pace:
 
     def sent(self) -> None:
         """Note that a frame was sent; late ones are not made up for."""
-        self._due = max(self._due + self._step, time.perf_counter())
+        self._due = max(self._due, time.perf_counter()) + self._step
 
 
 class Latency:
