@@ -149,6 +149,7 @@ rule export_web:
         video=sound_source,
         motions=page_files("file"),
         sounds=page_files("audio"),
+        webcam=page_webcam,
     output:
         "results/{subject}/export/web/{subject}.html",
     log:

@@ -242,6 +242,12 @@ def page_can_play(wildcards):
     return True
 
 
+def page_webcam(wildcards):
+    """Optional input: MediaPipe's package for browsers, which the subject's web page is to hold."""
+    path = settings(wildcards.subject, "web")["webcam"]
+    return user_file(path, wildcards.subject) if path else []
+
+
 def page_files(column):
     """Input function: files of the motions of a subject's web page, without those that lack one."""
 

@@ -166,7 +166,7 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_an_image_formation_that_is_broken_is_noticed(browser, tmp_path, reference, what):
     right, wrong = BROKEN[what]
-    texts = [page_text(f"{name}.js") for name in ("order", "shaders")]
+    texts = [page_text(f"{name}.js") for name in ("order", "shaders", "placing_shaders")]
     assert sum(text.count(right) for text in texts) == 1
     page = drawing_page(browser, tmp_path, lambda text: text.replace(right, wrong))
     avatar, frames, (wanted, alpha) = reference

@@ -1,7 +1,10 @@
 """The page as one file: joined modules, the policy, and the stage that writes it."""
 
+import io
 import shutil
+import tarfile
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from headsplat.runtime.errors import UserError
 from headsplat.track import write_track
 from headsplat.web.modules import joined
 from headsplat.web.page_file import POLICY, html_file
+from headsplat.web.webcam import MODEL, PACKAGE, webcam_files
 from tests.browser import Browser, needs_chromium
 from tests.unit.driven import flame_like, make_avatar, make_track
 from tests.unit.web_avatar import web_avatar, web_head, web_track
@@ -117,3 +121,39 @@ def test_a_head_that_may_not_be_copied_is_refused(tmp_path):
 def test_motions_that_are_written_wrongly_are_one_line(words):
     with pytest.raises(UserError, match="--motion: "):
         export_web.played(words)
+
+
+def npm_package(path: Path, **files: bytes) -> Path:
+    """A package as npm packs it; `__` in a name stands for a dot, `_in_` for a slash."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo("package/" + name.replace("__", ".").replace("_in_", "/"))
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_of_the_webcams_package_only_three_files_are_taken(tmp_path):
+    files = {
+        "vision_bundle__mjs": b"one", "wasm_in_vision_wasm_internal__js": b"two",
+        "wasm_in_vision_wasm_internal__wasm": b"three", "wasm_in_other__wasm": bytes(1 << 20),
+    }  # fmt: skip
+    found = webcam_files(npm_package(tmp_path / "a.tgz", **files))
+    assert found.keys() == {PACKAGE, MODEL}
+    with tarfile.open(fileobj=io.BytesIO(found[PACKAGE])) as archive:
+        assert [archive.extractfile(member).read() for member in archive] == [
+            b"one", b"two", b"three",
+        ]  # fmt: skip
+    assert found == webcam_files(tmp_path / "a.tgz")
+
+
+def test_another_package_is_refused_in_one_line(tmp_path):
+    (tmp_path / "text.tgz").write_bytes(b"no archive" * 1000)
+    other = npm_package(tmp_path / "other.tgz", vision_bundle__mjs=b"one")
+    for path, message in (
+        (tmp_path / "text.tgz", "cannot be read"),
+        (tmp_path / "none.tgz", "cannot be read"),
+        (other, "lacks wasm/vision_wasm_internal.js"),
+    ):
+        with pytest.raises(UserError, match=f"{path.name}: {message}.*npm pack"):
+            webcam_files(path)

@@ -10,9 +10,11 @@ import pytest
 from aiohttp import web
 
 from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.networks.model_files import MODEL_FILES
 from tests.browser import Browser, needs_chromium
 from tests.unit.driven import ARKIT_SHAPES
 from tests.unit.web_page import (
+    FOLDER,
     READY,
     SUBJECT,
     TRACK,
@@ -214,6 +216,11 @@ def test_broken_files_for_the_webcam_are_one_line(page, tmp_path):
     assert page.run("document.getElementById('camera').disabled")
     page.run("document.getElementById('relax').click()")
     assert page.run("app.transport.source") == "sliders"
+
+
+def test_the_page_takes_the_model_that_the_library_fetches():
+    script = FOLDER.joinpath("face_files.js").read_text()
+    assert MODEL_FILES["face_landmarker.task"].sha256 in script
 
 
 def test_files_can_be_dropped_on_the_page(page):

@@ -1,9 +1,11 @@
 /** The Gaussians of a head or of a torso on the GPU, and the pass that places and projects them. */
 
-import { ATTRIBUTES, BAKED_ATTRIBUTES, anchorPlaces } from "./deform.js";
+import { anchorPlaces } from "./gaussian_points.js";
 import { Program, Texture } from "./gl.js";
+import { ATTRIBUTES, BAKED_ATTRIBUTES } from "./mixture.js";
 import { PageError } from "./payload.js";
-import { COLUMNS, OUTPUTS, VERTEX_COLUMNS, placing } from "./shaders.js";
+import { OUTPUTS, placing } from "./placing_shaders.js";
+import { COLUMNS, VERTEX_COLUMNS } from "./shaders.js";
 
 const PARTS = 4; // texels of a Gaussian; bases have the first one, with the offset, by itself
 const SNORM = 127;
