@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from headsplat.drive.arkit_motion import motion_from_table, read_arkit
+from headsplat.drive.arkit_motion import read_arkit
 from headsplat.drive.kinds import ABSOLUTE, MotionOptions
-from headsplat.formats.arkit.live_link import LiveLinkTable
+from headsplat.drive.trunk_motion import TrunkFollower
 from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS
 from headsplat.frame_code import FrameCode
+from headsplat.live.calibration import Calibration
+from headsplat.live.driving import LiveDriver
+from headsplat.live.frame import ArkitFrame
+from headsplat.live.smoothing import OneEuro
+from headsplat.rotations import matrix_from_axis_angle
 from tests.browser import needs_chromium
-from tests.unit.driven import ARKIT_SHAPES
+from tests.unit.driven import ARKIT_SHAPES, make_avatar
 from tests.unit.live_link import write_table
-from tests.unit.web_page import SUBJECT, clip_motion, served, small_payload
+from tests.unit.web_page import HEAD, SUBJECT, TRACK, clip_motion, served, small_payload
 
 pytestmark = needs_chromium
 ROWS = 80
@@ -50,8 +55,9 @@ def mapped(page, weights, angles, how):
     """Codes, rotations and translations as the page computes them."""
     found = run(
         page,
-        f"""return rows.map((row, k) => {{
-          const {{ code, pose }} = ({how})(row, angles[k]);
+        f"""const map = {how};
+        return rows.map((row, k) => {{
+          const {{ code, pose }} = map(row, angles[k]);
           return [Array.from(code), Array.from(pose.R), pose.t];
         }});""",
         rows=weights.tolist(),
@@ -92,31 +98,31 @@ def test_codes_are_held_in_the_seen_range(page):
     np.testing.assert_allclose(held, expected, atol=1e-6)
 
 
-def test_a_calibrated_performer_is_added_to_the_subjects_neutral_face(page):
+def test_a_calibrated_performer_drives_as_in_live_driving(page):
     weights, angles = rows(3)
-    values = dict(zip((*BLENDSHAPES, *ROTATIONS[:3]), np.hstack([weights, angles]).T, strict=True))
-    # Lips that are closed, and lids, are also measured on the mesh by the library.
-    weights[:, BLENDSHAPES.index("JawOpen")] = values["JawOpen"][:] = 0.9
-    options = MotionOptions(ABSOLUTE)
-    motion = motion_from_table(
-        "rows", LiveLinkTable(np.arange(ROWS) / 30, values), SUBJECT, options, zero_is_neutral=True
-    )
-    codes, turns, _ = mapped(
+    # Where the lips would not close, the library also raises the jaw.
+    weights[:, BLENDSHAPES.index("JawOpen")] = 0.9
+    driver = LiveDriver(make_avatar(HEAD, np.asarray(TRACK.shape)), SUBJECT)
+    expected = [
+        driver.pose(ArkitFrame(row, np.concatenate([turn, np.zeros(6)])), k / 30)
+        for k, (row, turn) in enumerate(zip(weights, angles, strict=True))
+    ]
+    codes, turns, places = mapped(
         page,
         weights,
         angles,
-        """(row, angles) => {
-          const { code, pose } = driving.arkitToCode(subject, row, angles);
-          return { code: driving.transferred(subject, code), pose };
-        }""",
+        """await (async () => {
+          const { Performer } = await load("performer");
+          const performer = new Performer(subject, false);
+          let time = 0;
+          return (row, angles) => performer.frame(row, angles, time += 1 / 30);
+        })()""",
     )
-    expected = motion.condition.numpy()
-    np.testing.assert_allclose(codes[:, : E + 18], expected[:, : E + 18], atol=1e-6)
-    np.testing.assert_allclose(turns, motion.rotation, atol=1e-6)
+    np.testing.assert_allclose(codes, torch.cat([e.condition for e in expected]), atol=1e-5)
+    np.testing.assert_allclose(turns, torch.cat([e.rotation for e in expected]), atol=1e-6)
+    np.testing.assert_allclose(places, torch.cat([e.translation for e in expected]), atol=1e-6)
     lids = codes[:, -2:]
-    assert (np.diff(lids[np.argsort(weights[:, 0]), 0]) >= -1e-9).all()
-    assert lids.min() >= 0
-    assert lids.max() <= 1
+    assert np.ptp(lids) > 0.2
 
 
 def test_a_mirror_exchanges_the_sides(page):
@@ -165,8 +171,8 @@ def test_playback_interpolates_as_the_library_resamples(page):
     assert np.abs(np.diff(codes[:, 0])).max() > 0.1
 
 
-def calibrated(page, seconds, weights, angles):
-    """Coefficients and angles after a calibration that `seconds` of the samples begin."""
+def calibrated(page, weights, angles):
+    """Coefficients and angles of samples, 30 a second, while and after they are calibrated."""
     return run(
         page,
         """const { Calibration } = await load("performer");
@@ -184,7 +190,7 @@ def test_a_second_of_the_performers_neutral_face_is_taken_away(page):
     weights[:, 3] = 0.9  # too much for a neutral face
     weights[10, 7] = 1.0  # a moment
     weights[40, 5], angles[40, 0] = 0.6, 0.4
-    out = np.array(calibrated(page, 1, weights, angles))
+    out = np.array(calibrated(page, weights, angles))
     np.testing.assert_allclose(out[5, :3], 0.2)
     np.testing.assert_allclose(np.delete(out[50, :52], 3), 0, atol=1e-12)
     assert out[50, 3] == pytest.approx((0.9 - 0.6) / 0.4)
@@ -217,3 +223,53 @@ def test_the_neutral_code_of_the_page_is_the_librarys(page):
     code = run(page, "return Array.from(driving.neutralCode(subject));")
     expected = FrameCode.neutral(SUBJECT.head).vector
     np.testing.assert_array_equal(code, expected)
+
+
+def test_smoothing_is_that_of_live_driving(page):
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(60, 4)).cumsum(0) * 0.05
+    times = np.cumsum(rng.uniform(0, 0.04, 60))
+    times[40:] += 1  # a pause
+    found = run(
+        page,
+        """const { OneEuro } = await load("performer");
+        const filter = new OneEuro(1.5, 4);
+        return values.map((row, k) => Array.from(filter.next(row, times[k])));""",
+        values=values.tolist(),
+        times=times.tolist(),
+    )
+    reference = OneEuro(1.5, 4)
+    expected = [reference.next(row, time) for row, time in zip(values, times, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_the_neutral_face_is_taken_as_in_live_driving(page):
+    weights, angles = rows(7)
+    found = calibrated(page, weights, angles)
+    reference = Calibration(unit="radians", flip=False)
+    for row, turn, seen, k in zip(weights, angles, found, range(ROWS), strict=True):
+        given = ArkitFrame(row, np.concatenate([turn, np.zeros(6)]))
+        expected = reference.next(given, k / 30)
+        np.testing.assert_allclose(seen[:52], expected.weights, atol=1e-7)
+        np.testing.assert_allclose(seen[52:], expected.angles[:3], atol=1e-9)
+
+
+def test_the_trunk_follows_as_in_live_driving(page):
+    _, angles = rows(8)
+    turns = matrix_from_axis_angle(torch.from_numpy(angles))
+    poses = SUBJECT.limits.poses_from_turns(turns, SUBJECT.neck(), ABSOLUTE)
+    found = run(
+        page,
+        """const { TrunkFollower } = await load("performer");
+        const trunk = { R: [1, 0, 0, 0, 1, 0, 0, 0, 1], shift: [0, 0, 0] };
+        const follower = new TrunkFollower({ ...subject, trunk });
+        return rotations.map((R, k) => follower.next({ R, t: places[k] }, 0.03));""",
+        rotations=poses[0].flatten(1).tolist(),
+        places=poses[1].tolist(),
+    )
+    reference = TrunkFollower(SUBJECT)
+    expected = [
+        reference.next(rotation[None], place[None], 0.03)[0].flatten()
+        for rotation, place in zip(*poses, strict=True)
+    ]
+    np.testing.assert_allclose(found, torch.stack(expected), atol=1e-6)

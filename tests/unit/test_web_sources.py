@@ -10,9 +10,11 @@ import pytest
 from aiohttp import web
 
 from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.networks.model_files import MODEL_FILES
 from tests.browser import Browser, needs_chromium
 from tests.unit.driven import ARKIT_SHAPES
 from tests.unit.web_page import (
+    FOLDER,
     READY,
     SUBJECT,
     TRACK,
@@ -214,6 +216,27 @@ def test_broken_files_for_the_webcam_are_one_line(page, tmp_path):
     assert page.run("document.getElementById('camera').disabled")
     page.run("document.getElementById('relax').click()")
     assert page.run("app.transport.source") == "sliders"
+
+
+def test_the_page_takes_the_model_that_the_library_fetches():
+    script = FOLDER.joinpath("face_files.js").read_text()
+    assert MODEL_FILES["face_landmarker.task"].sha256 in script
+
+
+def test_files_can_be_dropped_on_the_page(page):
+    page.run(
+        """(() => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File(['no model'], 'face_landmarker.task'));
+          for (const name of ['dragover', 'drop']) {
+            dispatchEvent(new DragEvent(name, { dataTransfer, cancelable: true }));
+            if (name === 'dragover') window.told = !document.getElementById('drop').hidden;
+          }
+        })()"""
+    )
+    assert page.run("told && document.getElementById('drop').hidden")
+    assert trouble(page).startswith("face_landmarker.task: damaged or of another version")
+    assert page.run("document.getElementById('webcam').open")
 
 
 def test_no_camera_is_one_line(page):
