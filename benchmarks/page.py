@@ -125,6 +125,13 @@ SECTIONS = (
         "`psnr_collar` compare with the whole person. The flow is measured where both axes have "
         "texture; the poses were solved from the same kind of flow.",
     ),
+    Section(
+        "web", "Web page",
+        "python benchmarks/web.py --avatar AVATAR --head HEAD --spark FOLDER",
+        "Headless Chromium without a GPU, on a machine with other work. HEAD is the head `ict`. "
+        "Spark 2.2 draws the same Gaussians in one pose, with the settings that come closest to "
+        "the library's images. It neither deforms nor sorts in that time; the page does both.",
+    ),
     Section("masks_gpu", "Mask networks", "python benchmarks/masks.py", "Random weights."),
     Section(
         "mattes", "Mattes", "python benchmarks/mattes.py --head HEAD --videos FOLDER",

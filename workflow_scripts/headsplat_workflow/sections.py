@@ -18,6 +18,7 @@ from headsplat.speech.voices import all_options as voice_options
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
+from headsplat.web.options import WebOptions
 
 Properties = dict[str, dict[str, Any]]
 
@@ -113,6 +114,7 @@ SECTIONS = {
     "voice": Section("The voice that is learned from the clip", _of(VoiceOptions)),
     "speech": Section("Networks that speak", voice_options),
     "drive": Section("Background and body of driven videos", _of(Look)),
+    "web": Section("The web page of an avatar", _of(WebOptions)),
 }
 # Options outside the sections.
 SUBJECTS = {
