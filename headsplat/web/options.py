@@ -25,8 +25,8 @@ class WebOptions:
     bases: int = option(24, "bases that the network of a flashavatar avatar is reduced to", 4, 128)
     webcam: str = option(
         "",
-        "mediapipe-tasks-vision-0.10.35.tgz of npm, to put the webcam's face tracker into "
-        "the page, 10 MB; without it the page asks its user for two files",
+        "mediapipe-tasks-vision-0.10.35.tgz of npm's @mediapipe/tasks-vision, to put the webcam's "
+        "face tracker into the page, 10 MB; without it the page asks its user for two files",
     )
     pass_on_head: str = option(
         FREE,
