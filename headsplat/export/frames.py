@@ -14,7 +14,6 @@ from headsplat.drive.kinds import KINDS, STILL, MotionOptions
 from headsplat.drive.look import HEAD, TORSO, Look
 from headsplat.drive.run import driven_frames, read_motion
 from headsplat.drive.subject import DrivenSubject
-from headsplat.gaussians.raster.extension import serving_device
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
 from headsplat.track import Track, read_track
@@ -89,7 +88,7 @@ def read_played(
     track = read_track(track_path, head)
     if len(track) == 0:
         raise UserError(f"{track_path}: has no frames; track the clip again")
-    avatar = load_avatar(model, head, serving_device("auto"))
+    avatar = load_avatar(model, head, "cpu")
     if motion is None:
         order = np.argsort(track.ids, kind="stable")
         ids = track.ids[order].astype(np.float64)

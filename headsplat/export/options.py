@@ -20,7 +20,9 @@ class ExportOptions:
     ply_degree: int = option(
         3, "degree of the harmonics in .ply; 0 makes small files, but some importers want 3", 0, 3
     )
-    spz_version: int = option(3, "version of .spz: 3 (gzip) or 4 (zstd, which PlayCanvas wants)", 3, 4)
+    spz_version: int = option(
+        3, "version of .spz: 3 (gzip) or 4 (zstd, which PlayCanvas wants)", 3, 4
+    )
     texture: int = option(1024, "side of the mesh's texture, pixels", 128, 4096)
     pass_on_head: bool = option(
         False,

@@ -115,7 +115,7 @@ def _splats(gaussians: Gaussians, harmonics: Tensor) -> Splats:
 
 def _turn(rotation: Tensor) -> Tensor:
     """(16, 16) float32: coefficients of harmonics -> those of the turned harmonics."""
-    # A spiral over the sphere; the fit is exact, because harmonics of a degree turn into themselves.
+    # A spiral over the sphere. The fit is exact: harmonics of a degree turn into themselves.
     height = (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS * 2 - 1
     around, level = np.pi * (1 + 5**0.5) * np.arange(_DIRECTIONS), np.sqrt(1 - height**2)
     there = np.stack([level * np.cos(around), level * np.sin(around), height], 1)

@@ -45,7 +45,7 @@ def write_spz(path: Path, splats: Splats, version: int = GZIP) -> None:
     degree = splats.degree
     streams = [
         _positions(splats.means.double().numpy() * (1 << fraction)),
-        _bytes(splats.opacities.numpy() * 255),
+        _bytes((splats.opacities.numpy() * 255).clip(1, 254)),  # others have no logit
         _bytes(splats.harmonics[:, 0].numpy() * _COLOR * 255 + 127.5),
         _bytes((splats.scales.log().numpy() + 10) * 16),
         _smallest_three(splats.quats.double().numpy()),
