@@ -2,7 +2,7 @@
 
 The zip holds one folder:
     skin.glb           a skinned mesh with a vertex for each Gaussian and ARKit's morph targets
-    offset.ply         the Gaussians, centers relative to these vertices, degree 0
+    offset.ply         the Gaussians: centers relative to these vertices, `f_dc` is the color
     animation.glb      clips of the joint `head`: two to greet, one idle, six to speak, three more
     vertex_order.json  numbers of the Gaussians
 
@@ -11,6 +11,7 @@ The renderer moves centers alone: rotations, sizes and colors are those of the n
 
 import json
 import zipfile
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from headsplat.formats.glb import TRIANGLES, Glb
 from headsplat.formats.ply import ply_bytes
 from headsplat.formats.splats import Splats, posed
 from headsplat.frame_code import FrameCode
+from headsplat.gaussians.sh import C0
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.rotations import mean_rotation
@@ -66,17 +68,15 @@ def export_lam(model: Path, head_path: Path, track_path: Path, out: Path) -> Non
     (splats,) = posed(avatar, neutral, frontal, ahead)
     changes = _changes(avatar, splats, frontal, ahead)
     kept = splats.opacities >= _FAINTEST
-    splats = Splats(*(getattr(splats, name)[kept] for name in splats.__dataclass_fields__))
+    splats = Splats(*(getattr(splats, field.name)[kept] for field in fields(Splats)))
     changes = {name: change[kept.numpy()] for name, change in changes.items()}
     vertices = _places(avatar, neutral)[kept]
     shift = torch.tensor(_FACE) - torch.from_numpy(head.template[head.regions["face"]].mean(0))
     neck = HeadGeometry(head).joints(avatar.shape.cpu(), torch.zeros(1, len(head.expression_names)))
     joint = (neck[0, _NECK] + shift).numpy()
-    offset = splats.moved(torch.eye(3), torch.zeros(3))
-    offset = Splats(
-        offset.means - vertices,
-        *(getattr(offset, n) for n in ("quats", "scales", "opacities", "harmonics")),
-    )
+    # The renderer takes `f_dc` as the color itself.
+    color = (splats.harmonics * C0 + 0.5).clamp(0, 1)
+    offset = replace(splats, means=splats.means - vertices, harmonics=color)
     files = {
         "skin.glb": _skin((vertices + shift).numpy(), changes, joint).content("skin.glb"),
         "animation.glb": _animation(joint, _head_turns(track, avatar), track.fps).content(),

@@ -7,7 +7,7 @@ import torch
 
 from headsplat.export.frames import MotionFile, Played, read_played
 from headsplat.export.morphs import make_morphs
-from headsplat.export.options import ExportOptions
+from headsplat.export.options import ANY, ExportOptions
 from headsplat.export.rig import Animation, Rig, quaternions, skin_weights
 from headsplat.export.texture import bake_texture
 from headsplat.formats.glb import TRIANGLES, Glb
@@ -55,10 +55,10 @@ def export_mesh(
 
 def require_free(head: HeadModel, options: ExportOptions) -> None:
     """Raise `UserError` for a head model whose shapes may not be passed on."""
-    if not may_be_copied(head) and not options.pass_on_head:
+    if not may_be_copied(head) and options.pass_on_head != ANY:
         raise UserError(
             f"the head model {head.name} has the licence {shown(head.licence)}, and the file would "
-            "hold its shapes; if you may pass them on, set export.pass_on_head: true"
+            "hold its shapes; if you may pass them on, set export.pass_on_head: {ANY}"
         )
 
 

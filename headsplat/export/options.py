@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from headsplat.options import option
 
 VIEWER, HEAD = "viewer", "head"
+FREE, ANY = "free", "any"
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class ExportOptions:
         3, "version of .spz: 3 (gzip) or 4 (zstd, which PlayCanvas wants)", 3, 4
     )
     texture: int = option(1024, "side of the mesh's texture, pixels", 128, 4096)
-    pass_on_head: bool = option(
-        False,
-        "write the mesh of a head model that is not MIT-licensed, such as flame; you say that its "
-        "licence allows it",
+    pass_on_head: str = option(
+        FREE,
+        "head models whose mesh may be written: free (MIT) or any (you say that the licence of "
+        "yours, such as flame's, allows it)",
+        choices=(FREE, ANY),
     )
