@@ -58,7 +58,7 @@ def require_free(head: HeadModel, options: ExportOptions) -> None:
     if not may_be_copied(head) and options.pass_on_head != ANY:
         raise UserError(
             f"the head model {head.name} has the licence {shown(head.licence)}, and the file would "
-            "hold its shapes; if you may pass them on, set export.pass_on_head: {ANY}"
+            f"hold its shapes; if you may pass them on, set export.pass_on_head: {ANY}"
         )
 
 

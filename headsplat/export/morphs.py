@@ -67,7 +67,8 @@ def make_morphs(head: HeadModel, shape: Tensor, codes: FrameCode) -> Morphs:
         if not own and name in table:
             table[name] = table[name][0], exp[:, column]
         elif np.abs(exp[:, column]).max(initial=0) > _UNUSED:
-            table[name] = head.expression_basis[:, :, column], exp[:, column]
+            own_name = f"{name}Shape" if name in table else name
+            table[own_name] = head.expression_basis[:, :, column], exp[:, column]
     if head.pose_basis is not None:
         table[CORRECTIVE] = _corrective(head, codes)
     names = tuple(name for name, (change, _) in table.items() if np.abs(change).max() > _STILL)

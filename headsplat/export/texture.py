@@ -34,7 +34,7 @@ _POSES = (
 _SEEN = 0.05
 # Texels this far behind the nearest surface are hidden, meters; colors fall off with the slant.
 _HIDDEN, _SLANT, _FLATTEST = 0.003, 3, 0.1
-_SIDE = 768  # of the renderings, pixels
+_SHARE, _LEAST = 0.75, 256  # side of the renderings: of the texture's, and at least, pixels
 _FIELD = 0.34  # meters across, at the head
 
 
@@ -55,7 +55,8 @@ def bake_texture(avatar: Avatar, distance: float, size: int) -> np.ndarray:
     """
     head = avatar.head
     face, weight = rasterize_uv(head.uv, head.uv_faces, size)
-    baker = _Baker(avatar, distance, face, weight)
+    side = max(_LEAST, round(_SHARE * size))
+    baker = _Baker(avatar, distance, face, weight, side)
     color, total = np.zeros((len(face), 3)), np.zeros(len(face))
     for k, (weights, views) in enumerate(_POSES, 1):
         posed_color, posed_total = baker.bake(weights, views)
@@ -82,20 +83,23 @@ def _texels(
 
 
 class _Baker:
-    """Draws the avatar and looks up texels: `face` (n,) and `weight` (n, 3) on the mesh."""
+    """Draws the avatar and looks up texels: `face` (n,) and `weight` (n, 3) on the mesh.
+
+    `side` is that of the renderings, pixels.
+    """
 
     def __init__(
-        self, avatar: Avatar, distance: float, face: np.ndarray, weight: np.ndarray
+        self, avatar: Avatar, distance: float, face: np.ndarray, weight: np.ndarray, side: int
     ) -> None:
         head = avatar.head
-        self._avatar, self._distance = avatar, distance
+        self._avatar, self._distance, self._side = avatar, distance, side
         self._geometry = HeadGeometry(head)
         self._faces = torch.from_numpy(head.faces).long()
         self._corners = self._faces[torch.from_numpy(face).long()]
         self._weight = torch.from_numpy(weight)[..., None]
         self._center = torch.from_numpy(head.template[head.regions["face"]].mean(0))
-        focal = _SIDE * distance / _FIELD
-        self._intrinsics = torch.tensor([focal, focal, _SIDE / 2, _SIDE / 2])
+        focal = side * distance / _FIELD
+        self._intrinsics = torch.tensor([focal, focal, side / 2, side / 2])
 
     def bake(self, weights: dict[str, float], views: int) -> tuple[np.ndarray, np.ndarray]:
         """Summed colors (n, 3) of the texels, and their weights (n,), over the views of a pose."""
@@ -153,7 +157,7 @@ class _Baker:
     ) -> Tensor:
         """(H, W) depth of the mesh, meters; 0 where nothing shows."""
         points = project(vertices[None], rotation, translation, intrinsics)
-        face, bary = rasterize_triangles(points, self._faces, _SIDE, _SIDE)
+        face, bary = rasterize_triangles(points, self._faces, self._side, self._side)
         corner = points[0, :, 2][self._faces[face[0].clamp_min(0).long()]]
         return (bary[0] * corner).sum(-1)
 
@@ -170,7 +174,7 @@ class _Baker:
             )
             color, alpha = avatar.rasterize(
                 posed, rotation.to(device), translation.to(device),
-                intrinsics[None].to(device), _SIDE, _SIDE, torch.zeros(3, device=device),
+                intrinsics[None].to(device), self._side, self._side, torch.zeros(3, device=device),
             )  # fmt: skip
         return color[0].clamp(0, 1).cpu(), alpha[0].cpu()
 

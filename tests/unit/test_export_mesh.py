@@ -46,7 +46,7 @@ def rigged_head() -> HeadModel:
     for joint, vertex in enumerate((230, 200, 150, 80, 90)):
         regressor[joint, vertex] += 1 - regressor[joint].sum()
     lids = np.zeros((count, 3, 2), np.float32)
-    above = (z > 0.05) & (abs(y - 0.05) < 0.02)
+    above = (z > 0.04) & (abs(y - 0.065) < 0.014)
     lids[above & (x > 0), 1, 0] = lids[above & (x < 0), 1, 1] = -0.01
     correct = np.zeros((count, 3, 36), np.float32)
     # Entries (1, 2) and (2, 1) of the jaw's turn.
@@ -118,10 +118,7 @@ def test_the_animation_is_the_track(subject, mesh):
     for row in range(FRAMES):
         camera = want[row].numpy() @ track.R[row].T + track.t[row]
         world = (camera * [1, -1, -1] + away)[used]
-        np.testing.assert_allclose(file.frame(row), world, atol=2e-4)
-        still = np.abs(head.eyelid_basis[used]).max((1, 2)) == 0
-        # Lids are added after skinning, so only they may differ where an eye turns them.
-        np.testing.assert_allclose(file.frame(row)[still], world[still], atol=1e-5)
+        np.testing.assert_allclose(file.frame(row), world, atol=1e-5)
     times = file.array(file.json["animations"][0]["samplers"][0]["input"])[:, 0]
     np.testing.assert_allclose(times, np.arange(FRAMES) / 25, atol=1e-6)
 
@@ -231,8 +228,8 @@ def test_lam_gets_gaussians_on_a_skinned_mesh(subject, lam, tmp_path):
     facing, away = torch.diag(torch.tensor([1.0, -1, -1]))[None], torch.tensor([[0, 0, 0.8]])
     code = FrameCode.neutral(head)
     (splats,) = posed(loaded, code.vector[None], facing, away)
-    centers = vertices + cloud[:, :3]
-    shift = (centers - splats.means.numpy()).mean(0)
+    centers = vertices.astype(float) + cloud[:, :3]
+    shift = (centers.astype(float) - splats.means.numpy()).mean(0)
     np.testing.assert_allclose(centers - shift, splats.means, atol=1e-6)
     face = head.template[head.regions["face"]].mean(0)
     np.testing.assert_allclose(face + shift, (0, 1.62, 0), atol=1e-5)
