@@ -75,7 +75,7 @@ def mesh_file(played: Played, name: str, texture: int) -> Glb:
     codes = FrameCode(played.frames.condition)
     morphs = make_morphs(head, shape, codes)
     rig = Rig(head, shape, codes, played.frames.trunk)
-    glb = Glb(f"head model {head.name}: {head.licence}")
+    glb = Glb(shown(f"head model {head.name}: {head.licence}"))
     skin, joints = rig.add_nodes(glb)
     mesh = _mesh(glb, played, morphs.names, morphs.changes, texture)
     body = glb.add("nodes", {"name": head.name, "mesh": mesh, "skin": skin})

@@ -103,7 +103,7 @@ class Animation:
     """
 
     def __init__(self, glb: Glb, name: str, times: np.ndarray) -> None:
-        self._glb, self._still = glb, len(times) == 1
+        self._glb = glb
         self._times = glb.values(times.astype(np.float32), bounds=True)
         self._value = {"name": name, "channels": [], "samplers": []}
         glb.add("animations", self._value)
