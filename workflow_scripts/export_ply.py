@@ -1,11 +1,13 @@
-"""Export a trained avatar in one pose as a 3D Gaussian Splatting point cloud (.ply)."""
+"""Export a trained avatar in one pose as Gaussians for other tools: .ply, .spz or .glb."""
 
 import argparse
 from pathlib import Path
 
 from headsplat_workflow.stage import stage
 
-from headsplat.formats.ply import export_ply
+from headsplat.export.options import ExportOptions
+from headsplat.export.pose import export_pose
+from headsplat.options import add_arguments, parsed, schema_of
 
 NEUTRAL = "neutral"
 
@@ -20,9 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--head", type=Path, required=True, help="head model .npz")
     parser.add_argument("--track", type=Path, required=True, help="track.npz")
     parser.add_argument("--pose", type=_pose, default=NEUTRAL, help="neutral, or a frame id")
-    parser.add_argument("--out", type=Path, required=True, help=".ply to write")
+    parser.add_argument("--out", type=Path, required=True, help=".ply, .spz or .glb to write")
+    add_arguments(parser, schema_of(ExportOptions))
     args = parser.parse_args(argv)
-    export_ply(args.model, args.head, args.track, args.pose, args.out)
+    options = parsed(ExportOptions, args)
+    export_pose(args.model, args.head, args.track, args.pose, args.out, options)
 
 
 if __name__ == "__main__":

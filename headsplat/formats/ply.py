@@ -1,118 +1,57 @@
-"""Export of an avatar in one pose as a 3D Gaussian Splatting PLY (Kerbl et al., 2023).
+"""3D Gaussian Splatting's PLY files (Kerbl et al., 2023).
 
 Properties, their order and their activations are those of the published code: logarithms of the
-scales, logits of the opacities, harmonics of degree 3 with a channel's coefficients in a row,
-quaternions (w, x, y, z). Points are in the head's frame: meters, y up, the face looks to +z.
+scales, logits of the opacities, a channel's coefficients in a row, quaternions (w, x, y, z).
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from headsplat.avatar import Avatar
-from headsplat.avatar_files import load_avatar
-from headsplat.frame_code import FrameCode
-from headsplat.gaussians.deform.base import Gaussians
-from headsplat.gaussians.sh import constant_coefficient
-from headsplat.heads.model import HeadModel
+from headsplat.formats.splats import HARMONICS, Splats
 from headsplat.runtime.files import publish
-from headsplat.track import read_track
 
-_REST = 15  # coefficients of a channel beyond the constant one, degree 3
-PROPERTIES = (
-    "x", "y", "z", "nx", "ny", "nz",
-    *(f"f_dc_{k}" for k in range(3)), *(f"f_rest_{k}" for k in range(3 * _REST)),
-    "opacity", *(f"scale_{k}" for k in range(3)), *(f"rot_{k}" for k in range(4)),
-)  # fmt: skip
 # Opacities that float32 rounds to 0 or 1 have no logit.
 _OPACITY_FLOOR = 1e-6
 
 
-def export_ply(
-    model: Path, head_path: Path, track_path: Path, frame: int | None, out: Path
-) -> None:
-    """Publish one `.ply`.
+def write_ply(path: Path, splats: Splats, degree: int = 3) -> None:
+    """Publish one frame's Gaussians; `degree` as `ply_bytes` takes it."""
+    with publish(path) as temporary:
+        temporary.write_bytes(ply_bytes(splats, degree))
+
+
+def ply_bytes(splats: Splats, degree: int = 3) -> bytes:
+    """The content of a PLY file.
 
     Args:
-        model: folder of the trained avatar.
-        head_path: the head model it was trained with.
-        track_path: its track.
-        frame: an id of the track, or None for the neutral face.
-        out: the file to write.
-
-    Raises:
-        UserError: an input is broken, or the track lacks the frame.
+        splats: of one frame.
+        degree: of the harmonics in the file, 0 to 3; some importers want 3.
     """
-    head = HeadModel.load(head_path)
-    avatar = load_avatar(model, head, "cpu")
-    track = read_track(track_path, head)
-    if frame is None:
-        # A frontal view at the clip's distance, because colors may be view-dependent.
-        condition = FrameCode.neutral(head).vector[None]
-        rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
-        translation = torch.tensor([[0.0, 0.0, float(track.poses()[1][:, 2].median())]])
-        trunk = None
-    else:
-        some = track[track.rows([frame])].frames()
-        condition, rotation, translation, trunk = (
-            some.code.vector, some.rotation, some.translation, some.trunk
-        )  # fmt: skip
-    write_ply(out, *posed(avatar, condition, rotation, translation, trunk))
-
-
-@torch.no_grad()
-def posed(
-    avatar: Avatar,
-    condition: Tensor,
-    rotation: Tensor,
-    translation: Tensor,
-    trunk: Tensor | None = None,
-) -> tuple[Gaussians, Tensor]:
-    """Gaussians of one frame, the torso's after the head's, and their harmonics (N, 16, 3).
-
-    Args:
-        avatar: the avatar.
-        condition: (1, C) code.
-        rotation: (1, 3, 3) head to OpenCV camera.
-        translation: (1, 3) meters.
-        trunk: (1, 3, 4) trunk to head, or None for a stiff neck.
-    """
-    gaussians = avatar.gaussians(condition, rotation, translation, trunk, head_only=True)
-    harmonics = torch.zeros(avatar.count, 1 + _REST, 3)
-    known = avatar.deformation.harmonics(gaussians)
-    harmonics[: len(known), : known.shape[1]] = known
-    if avatar.torso is not None:
-        torso = avatar.torso(rotation, trunk)
-        harmonics[len(known) :, 0] = constant_coefficient(torso.colors[0])
-        gaussians = gaussians.joined(torso)
-    return gaussians, harmonics
-
-
-def write_ply(path: Path, gaussians: Gaussians, harmonics: Tensor) -> None:
-    """Publish one frame's Gaussians.
-
-    Args:
-        path: the file.
-        gaussians: of one frame; leading batches of 1 allowed.
-        harmonics: (N, 16, 3).
-    """
-    count = len(harmonics)
-    opacity = gaussians.opacities.reshape(-1).expand(count)
-    logit = torch.logit(opacity, _OPACITY_FLOOR)
+    count, rest = len(splats), (degree + 1) ** 2 - 1
+    if not 0 <= rest < HARMONICS:
+        raise ValueError(f"degree: expected 0 to 3, got {degree}")
     columns = [
-        gaussians.means.reshape(count, 3),
+        splats.means,
         torch.zeros(count, 3),
-        harmonics[:, 0],
-        harmonics[:, 1:].transpose(1, 2).reshape(count, -1),
-        logit[:, None],
-        gaussians.scales.reshape(count, 3).log(),
-        torch.nn.functional.normalize(gaussians.quats.reshape(count, 4), dim=-1),
+        splats.harmonics[:, 0],
+        splats.harmonics[:, 1 : 1 + rest].transpose(1, 2).reshape(count, -1),
+        torch.logit(splats.opacities, _OPACITY_FLOOR)[:, None],
+        splats.scales.log(),
+        splats.quats,
     ]
     values = torch.cat(columns, 1).numpy().astype("<f4")
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
-    header += [*(f"property float {name}" for name in PROPERTIES), "end_header", ""]
-    with publish(path) as temporary, open(temporary, "wb") as handle:
-        handle.write("\n".join(header).encode("ascii"))
-        handle.write(np.ascontiguousarray(values).tobytes())
+    header += [*(f"property float {name}" for name in properties(degree)), "end_header", ""]
+    return "\n".join(header).encode("ascii") + np.ascontiguousarray(values).tobytes()
+
+
+def properties(degree: int = 3) -> tuple[str, ...]:
+    """Names of a vertex's numbers, in order."""
+    return (
+        "x", "y", "z", "nx", "ny", "nz",
+        *(f"f_dc_{k}" for k in range(3)),
+        *(f"f_rest_{k}" for k in range(3 * ((degree + 1) ** 2 - 1))),
+        "opacity", *(f"scale_{k}" for k in range(3)), *(f"rot_{k}" for k in range(4)),
+    )  # fmt: skip

@@ -15,6 +15,11 @@ def option(section, key):
     return lambda wildcards: settings(wildcards.subject, section)[key]
 
 
+def chosen_options(section, *keys):
+    """Params function: some options of a section as arguments; only their values rerun a rule."""
+    return lambda wildcards: arguments({key: settings(wildcards.subject, section)[key] for key in keys})
+
+
 def needs_flags(wildcards):
     """Params function: every asset that the configuration can use. A function, because Snakemake
     would read braces in a constant as wildcards."""
@@ -124,6 +129,13 @@ def page_flags(wildcards):
     """Params function: options of the subject's web page; its motions are words of their own."""
     chosen = settings(wildcards.subject, "web")
     return arguments({key: value for key, value in chosen.items() if key != "motions"})
+
+
+def played_flags(wildcards, input):
+    """Params function: the motion's file and the columns of its row, without its sound."""
+    motion, _ = motion_of(wildcards)
+    flags = motion.flags() if motion else {}
+    return [*argument("motion", input.motion), *arguments({k: v for k, v in flags.items() if k != "audio"})]
 
 
 def look_flags(wildcards):

@@ -70,7 +70,8 @@ def write_inputs(folder, avatar) -> list[str]:
     write_track(folder / "track.npz", track)
     save_avatar(folder / "model", avatar, folder / "head.npz", folder / "track.npz")
     names = {"--model": "model", "--head": "head.npz", "--track": "track.npz"}
-    return [part for flag, name in names.items() for part in (flag, str(folder / name))]
+    files = [part for flag, name in names.items() for part in (flag, str(folder / name))]
+    return [*files, "--ply-axes", "head"]
 
 
 def read_ply(path) -> dict[str, np.ndarray]:

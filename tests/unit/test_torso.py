@@ -8,7 +8,7 @@ import torch
 
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar, save_avatar
-from headsplat.formats.ply import posed
+from headsplat.formats.splats import posed
 from headsplat.gaussians.deform.torso import Torso
 from headsplat.render import FrameRenderer
 from headsplat.rotations import matrix_from_quaternion
@@ -153,10 +153,11 @@ def test_a_damaged_torso_is_one_line(saved, tmp_path, name, value, message):
 
 def test_exports_hold_head_and_torso(avatar):
     one = [value[:1] for value in moving(FRAMES)]
-    gaussians, harmonics = posed(avatar, *one, trunk_poses(FRAMES)[:1])
+    (splats,) = posed(avatar, *one, trunk_poses(FRAMES)[:1])
+    harmonics = splats.harmonics
     assert harmonics.shape == (COUNT + DISKS, 16, 3)
-    assert gaussians.means.shape == (1, COUNT + DISKS, 3)
+    assert splats.means.shape == (COUNT + DISKS, 3)
     torso = avatar.torso(one[1], trunk_poses(FRAMES)[:1])
-    torch.testing.assert_close(gaussians.means[:, COUNT:], torso.means)
+    torch.testing.assert_close(splats.means[COUNT:], torso.means[0])
     torch.testing.assert_close(harmonics[COUNT:, 0] * 0.28209479 + 0.5, torso.colors[0])
     assert harmonics[COUNT:, 1:].abs().max() == 0

@@ -43,7 +43,13 @@ RULES = read_rules()
 SCRIPTS = {name: name for name in RULES} | {
     f"import_{part}_chunk": "import_chunk" for part in ("frames", "alpha", "parsing")
 }
-SCRIPTS["drive_with_alpha"] = "drive_avatar"
+SCRIPTS |= {
+    "drive_with_alpha": "drive_avatar",
+    "export_spz": "export_ply",
+    "export_gaussians": "export_ply",
+    "export_motion_sequence": "export_sequence",
+    "export_motion_mesh": "export_mesh",
+}
 WILDCARDS = ("chunk", "head", "motion", "pose", "format")
 CHORES = ("assets_check", "fetch_assets", "plan", "status", "doctor")
 

@@ -22,6 +22,23 @@ def test_each_export_target_plans_its_rule(checkout: Checkout) -> None:
     assert "evaluate_avatar" not in jobs
 
 
+PLAYED = {
+    "spz/neutral.spz": "export_spz",
+    "gaussians/12.glb": "export_gaussians",
+    "sequence.zip": "export_sequence",
+    "sequence/hello.zip": "export_motion_sequence",
+    "mesh.glb": "export_mesh",
+    "mesh/hello.glb": "export_motion_mesh",
+    "lam/demo.zip": "export_lam",
+}
+
+
+def test_exports_of_the_avatar_plan_their_rules(checkout: Checkout) -> None:
+    jobs = checkout.planned(*(f"results/demo/export/{target}" for target in PLAYED))
+    assert {name: jobs.get(name) for name in PLAYED.values()} == dict.fromkeys(PLAYED.values(), 1)
+    assert jobs["train_avatar"] == jobs["speak_motion"] == 1
+
+
 @pytest.mark.slow
 def test_ply_is_exported_and_unsupported_head_is_an_error(finished: Checkout, tmp_path) -> None:
     folder = tmp_path / "headsplat"
@@ -32,6 +49,11 @@ def test_ply_is_exported_and_unsupported_head_is_an_error(finished: Checkout, tm
     assert result.returncode == 0, result.stdout + result.stderr
     for cloud in clouds:
         assert (folder / cloud).read_bytes().startswith(b"ply\n")
+    result = copy.snakemake(*(f"results/demo/export/{target}" for target in PLAYED))
+    assert result.returncode == 0, result.stdout + result.stderr
+    for target in PLAYED:
+        kind = {"glb": b"glTF", "zip": b"PK", "spz": b"\x1f\x8b"}[target.split(".")[-1]]
+        assert (folder / "results/demo/export" / target).read_bytes().startswith(kind)
     result = copy.snakemake("results/demo/export/vhap")
     assert result.returncode != 0
     log = (folder / "logs/demo/export_vhap.log").read_text().splitlines()

@@ -8,6 +8,7 @@ from headsplat.detect.options import CropOptions, DetectOptions
 from headsplat.drive.kinds import AUTO
 from headsplat.drive.look import Look
 from headsplat.evaluate.split import SplitOptions
+from headsplat.export.options import ExportOptions
 from headsplat.formats.registry import ImportSettings
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parsing_models import ParseOptions
@@ -115,6 +116,7 @@ SECTIONS = {
     "speech": Section("Networks that speak", voice_options),
     "drive": Section("Background and body of driven videos", _of(Look)),
     "web": Section("The web page of an avatar", _of(WebOptions)),
+    "export": Section("Files for other tools", _of(ExportOptions)),
 }
 # Options outside the sections.
 SUBJECTS = {

@@ -105,6 +105,10 @@ _IMPORT_MASKS = Need(mem=(1000, 0), minutes=(5, 10), disk=(20, 60))
 _MAKE_MASKS = Need(mem=(2500, 0), minutes=(10, 60), disk=(20, 60))
 _RENDER = Need(mem=(2000, 100), minutes=(10, 30), disk=(50, 100))
 _EXPORT = Need(mem=(1000, 50), minutes=(5, 20), disk=(50, 1000))
+_ONE_POSE = Need(mem=(2000, 20))
+# About 1 MB a frame; the texture takes two minutes on a CPU.
+_SEQUENCE = Need(mem=(2000, 50), minutes=(5, 20), disk=(50, 1500))
+_MESH = Need(mem=(3000, 100), minutes=(10, 5))
 
 _SHARED = (
     Stage(
@@ -233,7 +237,14 @@ _ON_DEMAND = (
     Stage("export_vhap", "results/{subject}/export/vhap", _EXPORT),
     Stage("export_imavatar", "results/{subject}/export/imavatar", _EXPORT),
     Stage("export_flame_parameters", "results/{subject}/export/flame"),
-    Stage("export_ply", "results/{subject}/export/ply/{pose}.ply", Need(mem=(2000, 20))),
+    Stage("export_ply", "results/{subject}/export/ply/{pose}.ply", _ONE_POSE),
+    Stage("export_spz", "results/{subject}/export/spz/{pose}.spz", _ONE_POSE),
+    Stage("export_gaussians", "results/{subject}/export/gaussians/{pose}.glb", _ONE_POSE),
+    Stage("export_sequence", "results/{subject}/export/sequence.zip", _SEQUENCE),
+    Stage("export_motion_sequence", "results/{subject}/export/sequence/{motion}.zip", _SEQUENCE),
+    Stage("export_mesh", "results/{subject}/export/mesh.glb", _MESH),
+    Stage("export_motion_mesh", "results/{subject}/export/mesh/{motion}.glb", _MESH),
+    Stage("export_lam", "results/{subject}/export/lam/{subject}.zip", Need(mem=(3000, 20))),
     Stage("export_arkit", "results/{subject}/export/arkit.csv"),
     # The network of flashavatar is evaluated on 240 frames, which takes minutes on a CPU.
     Stage(
