@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from headsplat.avatar import Avatar
+from headsplat.drive.neutral import neutral_face
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.blendshapes import LARGEST_SCALE
 from headsplat.heads.model import HeadModel
+from headsplat.rotations import mean_rotation
 from headsplat.track import Track
 from headsplat.web.gaussian_arrays import INT8, blendshape_arrays, torso_arrays
 from headsplat.web.head_arrays import head_arrays, neck_joint
@@ -60,6 +62,7 @@ def avatar_payload(
         "camera": _camera(avatar, track),
         "base": _pose(limits.rotation, limits.translation),
         "neck": neck_joint(head, shape).tolist(),
+        "trunk": _trunk(subject) if avatar.torso is not None or track.trunk_R is not None else None,
         "fps": track.fps,
         "largest_scale": LARGEST_SCALE,
         "motions": [],
@@ -68,13 +71,27 @@ def avatar_payload(
 
 
 def _limits(subject: DrivenSubject) -> dict[str, np.ndarray]:
-    """Lowest and highest: limits/codes (2, C), turns (2, 3) and expressions (2, E)."""
+    """Lowest and highest codes (2, C), turns (2, 3) and expressions (2, E); neutral code (C,)."""
     limits, allowed = subject.limits, subject.head.expression_range
     arrays = {"limits/codes": limits.codes, "limits/turns": limits.turns}
+    arrays["limits/neutral"] = neutral_face(subject.clip)
     found = {name: value.numpy().astype(np.float32) for name, value in arrays.items()}
     if allowed is not None:
         found["limits/expressions"] = allowed.T.astype(np.float32)
     return found
+
+
+def _trunk(subject: DrivenSubject) -> dict[str, Any]:
+    """How the trunk of the clip stands below the head: mean turn, and shift of the neck, meters."""
+    own, pivot = subject.track.trunk(), subject.neck()
+    if own is None:
+        return {"R": torch.eye(3).flatten().tolist(), "shift": [0.0, 0.0, 0.0]}
+    turn = own[..., :3].double()
+    shift = turn @ pivot + own[..., 3] - pivot
+    return {
+        "R": mean_rotation(turn).flatten().tolist(),
+        "shift": shift.median(0).values.tolist(),
+    }
 
 
 def _head_facts(head: HeadModel) -> dict[str, Any]:
