@@ -12,7 +12,8 @@ from types import FrameType
 from headsplat.drive.face_options import add_face_arguments
 from headsplat.drive.kinds import AUTO, HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.drive.look import Look
-from headsplat.options import add_arguments, given, schema_of
+from headsplat.live.options import InputOptions, OutputOptions, add_live_arguments
+from headsplat.options import add_arguments, given, parsed, schema_of
 from headsplat.runtime.errors import shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
@@ -27,6 +28,7 @@ _EXAMPLES = """examples:
   headsplat render results/anna/avatar --frames 7 -o anna.png
   headsplat render results/anna/avatar --track work/ben/track/track.npz -o ben.mp4
   headsplat drive results/anna/avatar --motion speech.npz --kind diffposetalk -o driven.mp4
+  headsplat live results/anna/avatar --in live-link --out websocket
 """
 
 
@@ -172,6 +174,18 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--out", type=Path, required=True, help=".mp4, .mov, .webm or .png.zip to write"
     )
 
+    live = command(
+        "live", _live, "Drive an avatar while somebody performs or speaks.",
+        "results/anna/avatar --in live-link --out websocket",
+        "results/anna/avatar --in ifacialmocap --phone 192.168.1.7 --out virtual-camera",
+        "results/anna/avatar --in vmc --out ffmpeg --to -c:v libx264 -tune zerolatency -f flv "
+        "rtmp://localhost/live",
+        "results/anna/avatar --in speaker --sound - --out stdout < talk.s16 | ffplay -f rawvideo "
+        "-video_size 512x512 -",
+    )  # fmt: skip
+    live.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
+    add_live_arguments(live)
+
     models = command(
         "models", _models, "Fetch the files of the default detection and matting models.",
         "", "--to /data/models",
@@ -232,6 +246,14 @@ def _drive(args: argparse.Namespace) -> None:
         subject_neutral=args.subject_neutral, voice=args.voice, voice_file=args.voice_file,
         transcript=args.transcript, clip=args.clip, **given(args, schema_of(Look)),
     )  # fmt: skip
+
+
+def _live(args: argparse.Namespace) -> None:
+    from headsplat.command.live import live
+
+    options = parsed(InputOptions, args), parsed(OutputOptions, args)
+    motion = args.motion, args.kind
+    live(args.avatar, args.source, args.out, *options, args.sound, motion, args.to)
 
 
 def _models(args: argparse.Namespace) -> None:

@@ -5,9 +5,9 @@ For head models whose expression shapes have ARKit's names. `JawOpen` drives the
 are not read.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,39 +72,56 @@ def motion_from_table(
             otherwise it is found in the rows.
     """
     head = subject.head
-    exp = _expressions(table, head)
+    _log_lacking(head)
     count = len(table.times)
     values = {name: torch.from_numpy(column) for name, column in table.values.items()}
-    jaw = torch.zeros(count, 3, dtype=torch.float64)
-    jaw[:, 0] = JAW_OPEN * values["JawOpen"].clamp(0, 1)
-    eyes = torch.stack([_gaze(values, side) for side in ("Left", "Right")], 1)
-    lids = torch.stack([values["EyeBlinkLeft"], values["EyeBlinkRight"]], 1).clamp(0, 1)
-    six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1)))
-    code = FrameCode.pack(exp, six[:, 0], six[:, 1:].flatten(1), lids)
+    code = arkit_codes(values, head)
     pivot = subject.neck()
-    turned = subject.limits.poses_from_turns(_head_turns(values, count), pivot, options.head_motion)
+    turned = subject.limits.poses_from_turns(head_turns(values, count), pivot, options.head_motion)
     times = torch.from_numpy(table.times)
     neutral = FrameCode.neutral(head).vector.double() if zero_is_neutral else None
     driver = FaceClip.from_codes(name, code.vector, times, subject.clip.mesh, neutral)
     return Motion(times, transfer_face(driver, subject.clip, options), *turned)
 
 
-def _expressions(table: LiveLinkTable, head: HeadModel) -> Tensor:
+def _log_lacking(head: HeadModel) -> None:
     names = [arkit_name(name) for name in head.expression_names]
     lacking = set(BLENDSHAPES) - set(names) - set(_BY_JOINTS)
     # Some heads lack the EyeLook shapes, which move the lids; the eye joints turn on all heads.
     lacking = sorted(name for name in lacking if not name.startswith("EyeLook"))
     if lacking:
         log.info("head %s has no shape for %s: not driven", head.name, ", ".join(lacking))
-    exp = np.zeros((len(table.times), len(names)))
-    for column, name in enumerate(names):
-        if name in table.values and name not in _BY_JOINTS:
-            exp[:, column] = table.values[name]
-    low, high = (0, 1) if head.expression_range is None else head.expression_range.T
-    return torch.from_numpy(exp.clip(low, high))
 
 
-def _gaze(values: dict[str, Tensor], side: str) -> Tensor:
+def arkit_codes(values: Mapping[str, Tensor], head: HeadModel) -> FrameCode:
+    """Frame codes (N, C) float64 of N rows of coefficients, before any transfer.
+
+    Args:
+        values: column -> (N,) float64; all 52 coefficients, further columns are ignored.
+        head: see `require_arkit_head`.
+    """
+    count = len(values["JawOpen"])
+    jaw = torch.zeros(count, 3, dtype=torch.float64)
+    jaw[:, 0] = JAW_OPEN * values["JawOpen"].clamp(0, 1)
+    eyes = torch.stack([_gaze(values, side) for side in ("Left", "Right")], 1)
+    lids = torch.stack([values["EyeBlinkLeft"], values["EyeBlinkRight"]], 1).clamp(0, 1)
+    six = matrix_to_6d(matrix_from_axis_angle(torch.cat([jaw[:, None], eyes], 1)))
+    return FrameCode.pack(_expressions(values, head), six[:, 0], six[:, 1:].flatten(1), lids)
+
+
+def _expressions(values: Mapping[str, Tensor], head: HeadModel) -> Tensor:
+    exp = torch.zeros(len(values["JawOpen"]), len(head.expression_names), dtype=torch.float64)
+    for column, shape in enumerate(head.expression_names):
+        name = arkit_name(shape)
+        if name in values and name not in _BY_JOINTS:
+            exp[:, column] = values[name]
+    if head.expression_range is None:
+        return exp.clamp(0, 1)
+    low, high = torch.from_numpy(head.expression_range).double().T
+    return torch.minimum(torch.maximum(exp, low), high)
+
+
+def _gaze(values: Mapping[str, Tensor], side: str) -> Tensor:
     """(N, 3) axis-angle of one eye: +x looks down, +y to the subject's left."""
     look = {d: values[f"EyeLook{d}{side}"].clamp(0, 1) for d in ("Down", "Up", "In", "Out")}
     left = look["Out"] - look["In"]
@@ -113,8 +130,8 @@ def _gaze(values: dict[str, Tensor], side: str) -> Tensor:
     return GAZE * torch.stack([look["Down"] - look["Up"], left, torch.zeros_like(left)], 1)
 
 
-def _head_turns(values: dict[str, Tensor], count: int) -> Tensor:
-    """(N, 3, 3) from the head's angles; no turns where the table has none."""
+def head_turns(values: Mapping[str, Tensor], count: int) -> Tensor:
+    """(N, 3, 3) float64 from the head's angles in radians; no turns where `values` has none."""
     turns = torch.eye(3, dtype=torch.float64).expand(count, 3, 3)
     for axis, angle in ((1, "HeadYaw"), (0, "HeadPitch"), (2, "HeadRoll")):
         if angle in values:

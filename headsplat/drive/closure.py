@@ -4,10 +4,13 @@ A code that closes a small eye leaves a large one open. A sum of codes that clos
 person may part another's. So both are measured on the posed meshes, relative to the neutral faces.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from headsplat.drive.face_clip import FaceClip, ranked
+from headsplat.drive.face_mesh import FaceMesh
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_to_6d
 
@@ -21,56 +24,69 @@ _STEP, _LARGEST = 0.01, 0.1
 _ROUNDS = 2
 
 
-def closed_lids(
-    driver: FaceClip, subject: FaceClip, here: Tensor, there: Tensor, codes: Tensor
-) -> Tensor:
+@dataclass(frozen=True)
+class FaceAtRest:
+    """A person's neutral face, and how far its eyes are open and closed.
+
+    Attributes:
+        mesh: the person.
+        code: (C,) code of the neutral face.
+        opened: (2,) openings of the open eyes, left first, meters.
+        shut: (2,) openings of the closed eyes.
+        lips: (1,) opening of the lips.
+    """
+
+    mesh: FaceMesh
+    code: Tensor
+    opened: Tensor
+    shut: Tensor
+    lips: Tensor
+
+    @classmethod
+    def of(cls, clip: FaceClip, neutral: Tensor) -> "FaceAtRest":
+        """The person of a clip.
+
+        Open eyes are those of the neutral face. Closed are the smallest openings of the clip, or
+        the lids' code 1 where the clip shows no blink.
+        """
+        closed = FrameCode(neutral).replace(eyelids=1.0).vector
+        opened, shut = clip.mesh.eyes(torch.stack([neutral, closed]))
+        smallest = ranked(clip.mesh.eyes(clip.codes), _SMALLEST)
+        if smallest.mean() > _BLINKED * opened.mean():
+            smallest = shut.clamp(min=0)
+        shut = torch.minimum(smallest, opened - 1e-4)
+        return cls(clip.mesh, neutral, opened, shut, clip.mesh.opening(neutral[None]))
+
+
+def closed_lids(driver: FaceAtRest, subject: FaceAtRest, frames: Tensor, codes: Tensor) -> Tensor:
     """Codes whose eyes go the driver's part of the way from open to closed.
 
-    Open is the neutral face. Closed is the smallest opening of the clip, or the lids' code 1 where
-    the clip shows no blink.
-
     Args:
-        driver: N frames.
-        subject: the driven subject's clip.
-        here: (C,) neutral code of the driver.
-        there: (C,) neutral code of the subject.
-        codes: (N, C) the driver's frames as the subject's, with any lids.
+        driver: who drives.
+        subject: who is driven.
+        frames: (N, C) codes of the driver.
+        codes: (N, C) the same frames as the subject's, with any lids.
 
     Returns:
         (N, C).
     """
-    open_here, shut_here = _eye_range(driver, here)
-    open_there, shut_there = _eye_range(subject, there)
-    part = (open_here - driver.mesh.eyes(driver.codes)) / (open_here - shut_here)
-    wanted = open_there - part * (open_there - shut_there)
+    part = (driver.opened - driver.mesh.eyes(frames)) / (driver.opened - driver.shut)
+    wanted = subject.opened - part * (subject.opened - subject.shut)
     code = FrameCode(codes)
     bare = subject.mesh.eyes(code.replace(eyelids=0.0).vector)
     slope = (subject.mesh.eyes(code.replace(eyelids=1.0).vector) - bare).clamp(max=-1e-4)
     return code.replace(eyelids=((wanted - bare) / slope).clamp(0, 1)).vector
 
 
-def _eye_range(clip: FaceClip, neutral: Tensor) -> tuple[Tensor, Tensor]:
-    """(2,) openings of the open and of the closed eyes, meters."""
-    closed = FrameCode(neutral).replace(eyelids=1.0).vector
-    opened, shut = clip.mesh.eyes(torch.stack([neutral, closed]))
-    smallest = ranked(clip.mesh.eyes(clip.codes), _SMALLEST)
-    if smallest.mean() > _BLINKED * opened.mean():
-        smallest = shut.clamp(min=0)
-    return opened, torch.minimum(smallest, opened - 1e-4)
-
-
-def closed_lips(
-    driver: FaceClip, subject: FaceClip, here: Tensor, there: Tensor, codes: Tensor
-) -> Tensor:
+def closed_lips(driver: FaceAtRest, subject: FaceAtRest, frames: Tensor, codes: Tensor) -> Tensor:
     """Codes with the jaw raised where the driver's lips are closed and the subject's would not be.
 
     Arguments and result as of `closed_lids`.
     """
-    neutral_here, neutral_there = driver.mesh.opening(here[None]), subject.mesh.opening(there[None])
-    opened = driver.mesh.opening(driver.codes) - neutral_here
+    opened = driver.mesh.opening(frames) - driver.lips
     share = ((LIPS_OPEN - opened) / (LIPS_OPEN - LIPS_CLOSED)).clamp(0, 1)
     share = share.square() * (3 - 2 * share)
-    wanted = neutral_there + opened.clamp(min=0)
+    wanted = subject.lips + opened.clamp(min=0)
     code, jaw = FrameCode(codes), matrix_from_6d(FrameCode(codes).jaw)
     raised = torch.zeros_like(opened)
     for _ in range(_ROUNDS):

@@ -57,35 +57,59 @@ class DrivingLimits:
             torch.stack([condition.amin(0) - slack, condition.amax(0) + slack]),
         )
 
+    def hold_codes(self, condition: Tensor) -> Tensor:
+        """(N, C) codes clamped to the limits."""
+        return torch.minimum(torch.maximum(condition, self.codes[0]), self.codes[1])
+
     def clamp_codes(self, condition: Tensor) -> Tensor:
-        """(N, C) codes clamped to the limits; logs how many frames that changed."""
-        held = torch.minimum(torch.maximum(condition, self.codes[0]), self.codes[1])
+        """`hold_codes`; logs how many frames that changed."""
+        held = self.hold_codes(condition)
         count = int((held != condition).any(1).sum())
         if count:
             log.info("codes beyond the range of the subject's clip, clamped: %d frames", count)
         return held
 
-    def clamp_turns(self, turns: Tensor) -> Tensor:
-        """(N, 3, 3) turns from the mean view, clamped; logs how many frames that changed."""
+    def hold_turns(self, turns: Tensor) -> Tensor:
+        """(N, 3, 3) turns from the mean view, clamped; those within the limits are as given."""
         vector = axis_angle_from_matrix(turns)
         held = torch.minimum(torch.maximum(vector, self.turns[0]), self.turns[1])
         beyond = (held != vector).any(1)
-        if beyond.any():
-            log.info("head turned beyond the clip's range, clamped: %d frames", int(beyond.sum()))
         return torch.where(beyond[:, None, None], matrix_from_axis_angle(held), turns)
 
-    def poses_from_turns(
-        self, turns: Tensor, pivot: Tensor, head_motion: str
-    ) -> tuple[Tensor, Tensor]:
-        """Head poses from head turns about a pivot, in front of the base camera.
+    def clamp_turns(self, turns: Tensor) -> Tensor:
+        """`hold_turns`; logs how many frames that changed."""
+        held = self.hold_turns(turns)
+        count = int((held != turns).flatten(1).any(1).sum())
+        if count:
+            log.info("head turned beyond the clip's range, clamped: %d frames", count)
+        return held
+
+    def poses_about(self, turns: Tensor, pivot: Tensor) -> tuple[Tensor, Tensor]:
+        """Head poses of turns about a pivot, in front of the base camera.
 
         With the base camera (R_b, t_b), a turn R_g and the pivot J: R = R_b R_g and
         t = t_b + R_b (J - R_g J).
 
         Args:
-            turns: (N, 3, 3) R_g in the head's axes.
+            turns: (N, 3, 3) R_g in the head's axes, within the limits.
             pivot: (3,) or (N, 3) J, meters in the head's frame.
-            head_motion: `relative` takes R_g relative to its mean over the motion.
+
+        Returns:
+            R (N, 3, 3) head to camera, t (N, 3) meters.
+        """
+        pivot = pivot.expand(len(turns), 3)
+        lever = pivot - (turns @ pivot[..., None])[..., 0]
+        return self.rotation @ turns, self.translation + lever @ self.rotation.T
+
+    def poses_from_turns(
+        self, turns: Tensor, pivot: Tensor, head_motion: str
+    ) -> tuple[Tensor, Tensor]:
+        """Head poses from the turns of a whole motion, clamped, as `poses_about` gives them.
+
+        Args:
+            turns: (N, 3, 3) in the head's axes.
+            pivot: (3,) or (N, 3), meters in the head's frame.
+            head_motion: `relative` takes the turns relative to their mean over the motion.
 
         Returns:
             R (N, 3, 3) head to camera, t (N, 3) meters.
@@ -94,10 +118,7 @@ class DrivingLimits:
             turns = torch.eye(3, dtype=turns.dtype).expand_as(turns)
         elif head_motion != ABSOLUTE:
             turns = mean_rotation(turns).T @ turns
-        turns = self.clamp_turns(turns)
-        pivot = pivot.expand(len(turns), 3)
-        lever = pivot - (turns @ pivot[..., None])[..., 0]
-        return self.rotation @ turns, self.translation + lever @ self.rotation.T
+        return self.poses_about(self.clamp_turns(turns), pivot)
 
     def poses_from_track(
         self, rotation: Tensor, translation: Tensor, head_motion: str

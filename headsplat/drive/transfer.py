@@ -8,8 +8,9 @@ as the driver's, and lips that the driver closes are closed. The gaze is taken a
 import torch
 from torch import Tensor
 
-from headsplat.drive.closure import closed_lids, closed_lips
+from headsplat.drive.closure import FaceAtRest, closed_lids, closed_lips
 from headsplat.drive.face_clip import FaceClip, ranked
+from headsplat.drive.face_mesh import FaceMesh
 from headsplat.drive.kinds import ABSOLUTE, SUBJECT, MotionOptions
 from headsplat.drive.neutral import neutral_face
 from headsplat.frame_code import FrameCode
@@ -28,41 +29,59 @@ SMALLEST, LARGEST = 0.5, 2.0
 _NOISE, _JAW_NOISE = 0.1, 0.02
 
 
-def transfer_face(driver: FaceClip, subject: FaceClip, options: MotionOptions) -> Tensor:
-    """Codes of the driver as those of the subject.
-
-    Equal neutral faces give the driver's codes, bit for bit.
+class FaceTransfer:
+    """Codes of one driver as those of one subject, frame by frame.
 
     Args:
-        driver: N frames to transfer.
+        driver: the driver's clip, in which the neutral face is looked for unless it is known.
         subject: the clip of the driven subject.
         options: `face`, `amplitude`, `neutral` and `subject_neutral` of the motion.
-
-    Returns:
-        (N, C) float64.
 
     Raises:
         UserError: a clip lacks a named frame.
     """
-    if options.face == ABSOLUTE:
-        return driver.codes
-    here = driver.neutral
-    if here is None:
-        here = neutral_face(driver, options.neutral)
-    there = neutral_face(subject, options.subject_neutral)
-    if torch.equal(here, there):
-        return driver.codes
-    exp, turn = _deviations(driver.codes, here)
-    if options.amplitude == SUBJECT:
-        exp_factor, turn_factor = _factors(driver, subject, here, there)
-        exp, turn = exp * exp_factor, turn * turn_factor
-    rest = FrameCode(there)
-    jaw = matrix_from_axis_angle(turn) @ matrix_from_6d(rest.jaw)
-    codes = FrameCode(driver.codes).replace(
-        exp=_bounded(rest.exp + exp, driver), jaw=matrix_to_6d(jaw)
-    )
-    codes = closed_lids(driver, subject, here, there, codes.vector)
-    return closed_lips(driver, subject, here, there, codes)
+
+    def __init__(self, driver: FaceClip, subject: FaceClip, options: MotionOptions) -> None:
+        self._same = True
+        if options.face == ABSOLUTE:
+            return
+        here = driver.neutral
+        if here is None:
+            here = neutral_face(driver, options.neutral)
+        there = neutral_face(subject, options.subject_neutral)
+        self._same = torch.equal(here, there)
+        if self._same:
+            return
+        self._factors: tuple[Tensor, Tensor] | None = None
+        if options.amplitude == SUBJECT:
+            self._factors = _factors(driver, subject, here, there)
+        self._driver, self._subject = FaceAtRest.of(driver, here), FaceAtRest.of(subject, there)
+
+    def codes(self, frames: Tensor) -> Tensor:
+        """Codes of some of the driver's frames, (N, C) float64, as the subject's.
+
+        Equal neutral faces give the driver's codes, bit for bit.
+        """
+        if self._same:
+            return frames
+        driver, subject = self._driver, self._subject
+        exp, turn = _deviations(frames, driver.code)
+        if self._factors is not None:
+            exp, turn = exp * self._factors[0], turn * self._factors[1]
+        rest = FrameCode(subject.code)
+        jaw = matrix_from_axis_angle(turn) @ matrix_from_6d(rest.jaw)
+        exp = _bounded(rest.exp + exp, driver.mesh)
+        codes = FrameCode(frames).replace(exp=exp, jaw=matrix_to_6d(jaw))
+        codes = closed_lids(driver, subject, frames, codes.vector)
+        return closed_lips(driver, subject, frames, codes)
+
+
+def transfer_face(driver: FaceClip, subject: FaceClip, options: MotionOptions) -> Tensor:
+    """Codes (N, C) float64 of all of the driver's frames as those of the subject.
+
+    Arguments and errors as of `FaceTransfer`.
+    """
+    return FaceTransfer(driver, subject, options).codes(driver.codes)
 
 
 def _deviations(codes: Tensor, neutral: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,9 +108,9 @@ def _factors(
     )
 
 
-def _bounded(exp: Tensor, clip: FaceClip) -> Tensor:
+def _bounded(exp: Tensor, mesh: FaceMesh) -> Tensor:
     """(N, E) expressions within the head model's bounds."""
-    bounds = clip.mesh.geometry.model.expression_range
+    bounds = mesh.geometry.model.expression_range
     if bounds is None:
         return exp
     low, high = torch.from_numpy(bounds).to(exp).T

@@ -52,11 +52,7 @@ def carried_trunk(trunk: Tensor, own: Tensor | None, pivot: Tensor) -> Tensor:
         (N, 3, 4). A subject that is driven by its own track gets its own trunk.
     """
     turn, shift = _about(trunk, pivot)
-    if own is None:
-        rest_turn, rest_shift = torch.eye(3).to(pivot), torch.zeros(3).to(pivot)
-    else:
-        turns, shifts = _about(own, pivot)
-        rest_turn, rest_shift = mean_rotation(turns), shifts.median(0).values
+    rest_turn, rest_shift = _rest(own, pivot) or (torch.eye(3).to(pivot), torch.zeros(3).to(pivot))
     turn = turn @ mean_rotation(turn).T @ rest_turn
     shift = shift - shift.median(0).values + rest_shift
     return _bounded(turn, shift, pivot)
@@ -84,17 +80,69 @@ def following_trunk(
         (N, 3, 4).
     """
     turns = axis_angle_from_matrix(base.T @ rotation)
-    turns = FOLLOWS * _smooth(turns, TURN_SECONDS * fps)
-    held = base @ matrix_from_axis_angle(turns)
     neck = rotation @ pivot + translation
-    neck = _smooth(neck, SHIFT_SECONDS * fps)
+    turns, neck = _smooth(turns, TURN_SECONDS * fps), _smooth(neck, SHIFT_SECONDS * fps)
+    return _standing(rotation, translation, turns, neck, base, _rest(own, pivot), pivot)
+
+
+class TrunkFollower:
+    """`following_trunk` of one frame after another, smoothed by the frames before it.
+
+    Args:
+        subject: who is driven.
+    """
+
+    def __init__(self, subject: DrivenSubject) -> None:
+        self._base, self._pivot = subject.limits.rotation, subject.neck()
+        self._at_rest = _rest(subject.track.trunk(), self._pivot)
+        self._turns: Tensor | None = None
+        self._neck: Tensor | None = None
+
+    def next(self, rotation: Tensor, translation: Tensor, seconds: float) -> Tensor:
+        """The trunk under a head.
+
+        Args:
+            rotation: (1, 3, 3) head to camera, float64.
+            translation: (1, 3) meters.
+            seconds: since the frame before.
+
+        Returns:
+            (1, 3, 4) float32.
+        """
+        turns = axis_angle_from_matrix(self._base.T @ rotation)
+        neck = rotation @ self._pivot + translation
+        if self._turns is None or self._neck is None:
+            self._turns, self._neck = turns, neck
+        self._turns = torch.lerp(self._turns, turns, -math.expm1(-seconds / TURN_SECONDS))
+        self._neck = torch.lerp(self._neck, neck, -math.expm1(-seconds / SHIFT_SECONDS))
+        given = (rotation, translation, self._turns, self._neck)
+        return _standing(*given, self._base, self._at_rest, self._pivot).float()
+
+
+def _rest(own: Tensor | None, pivot: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean turn (3, 3) and shift (3,) of a clip's trunk; None for a stiff neck."""
+    if own is None:
+        return None
+    turns, shifts = _about(own, pivot)
+    return mean_rotation(turns), shifts.median(0).values
+
+
+def _standing(
+    rotation: Tensor,
+    translation: Tensor,
+    turns: Tensor,
+    neck: Tensor,
+    base: Tensor,
+    rest: tuple[Tensor, Tensor] | None,
+    pivot: Tensor,
+) -> Tensor:
+    """(N, 3, 4) trunk below heads whose smoothed turns and necks are given, (N, 3) each."""
+    held = base @ matrix_from_axis_angle(FOLLOWS * turns)
     turn = rotation.mT @ held
     shift = (rotation.mT @ (neck - translation)[..., None])[..., 0] - pivot
-    if own is not None:
-        turns, shifts = _about(own, pivot)
-        rest = mean_rotation(turns)
-        shift = shift + turn @ shifts.median(0).values
-        turn = turn @ rest
+    if rest is not None:
+        shift = shift + turn @ rest[1]
+        turn = turn @ rest[0]
     return _bounded(turn, shift, pivot)
 
 

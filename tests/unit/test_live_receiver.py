@@ -1,0 +1,236 @@
+"""The receiver over real UDP sockets: one sender, newest wins, floods change nothing."""
+
+import asyncio
+import resource
+import time
+import tracemalloc
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.live.protocols import PROTOCOLS
+from headsplat.live.receiver import LARGEST, Receiver
+from headsplat.live.slot import Arrived, Latency, Pace, Slot
+from headsplat.runtime.errors import UserError
+from tests.unit.live_packets import live_link, mocap_text, osc, sender
+
+JAW = BLENDSHAPES.index("JawOpen")
+OWN, OTHER = "127.0.0.1", "127.0.0.2"
+
+
+def receiver(protocol: str = "live-link", phone: str | None = None) -> Receiver:
+    return Receiver(PROTOCOLS[protocol], "127.0.0.1", 0, phone)
+
+
+async def settled(given: Receiver) -> None:
+    """Wait until no packet is left to take."""
+    before = None
+    while before != (before := (given.counts.frames, sum(given.counts.dropped.values()))):
+        await asyncio.sleep(0.02)
+
+
+def run(case) -> None:
+    asyncio.run(asyncio.wait_for(case, 30))
+
+
+def test_the_newest_frame_wins_and_waits_for_nobody():
+    async def case():
+        with receiver() as given, sender(given.port) as send:
+            for k in range(20):
+                send(live_link(JawOpen=k / 20))
+            await settled(given)
+            arrived = await given.slot.take()
+            assert arrived.value.weights[JAW] == pytest.approx(19 / 20)
+            assert 0 <= time.perf_counter() - arrived.seconds < 5
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(given.slot.take(), 0.05)
+            assert given.counts.frames == 20
+
+    run(case())
+
+
+def test_the_first_valid_sender_is_kept(caplog):
+    caplog.set_level("INFO", "headsplat")
+
+    async def case():
+        with receiver() as given, ExitStack() as stack:
+            own, other = (stack.enter_context(sender(given.port, a)) for a in (OWN, OTHER))
+            other(b"garbage\n\x1b[2J")
+            await settled(given)
+            assert given.sender is None
+            own(live_link(JawOpen=0.25))
+            await settled(given)
+            for _ in range(20):
+                other(live_link(JawOpen=1.0))
+            await settled(given)
+            assert given.sender == OWN
+            assert (await given.slot.take()).value.weights[JAW] == 0.25
+            assert given.counts.dropped == {"stranger": 20, "length": 0, "rate": 0, "content": 1}
+
+    run(case())
+    said = [record.getMessage() for record in caplog.records]
+    assert said[-1] == "Live Link Face from 127.0.0.1; other senders are ignored"
+    assert all(line.isprintable() for line in said)
+
+
+def test_long_packets_are_dropped_unread():
+    async def case():
+        with receiver() as given, sender(given.port) as send:
+            packet = live_link(JawOpen=0.5)
+            for extra in (LARGEST + 1, 65_000):
+                send(packet + bytes(extra - len(packet)))
+            await settled(given)
+            assert given.counts.dropped["length"] == 2
+            assert given.sender is None
+            send(packet)
+            await settled(given)
+            assert given.counts.frames == 1
+
+    run(case())
+
+
+def test_a_flood_is_dropped_and_memory_stays(tmp_path):
+    """10,000 packets a second of the performer, of strangers, and of garbage."""
+
+    async def case():
+        with receiver() as given, ExitStack() as stack:
+            own, other = (stack.enter_context(sender(given.port, a)) for a in (OWN, OTHER))
+            good, bad = live_link(JawOpen=0.5), bytes(700)
+            own(good)
+            await settled(given)
+
+            async def flood(count: int) -> None:
+                for k in range(count):
+                    (own if k % 2 else other)(bad if k % 4 == 3 else good)
+                    if k % 20 == 0:
+                        await asyncio.sleep(0.002)
+
+            await flood(2000)
+            tracemalloc.start()
+            begin = tracemalloc.take_snapshot()
+            resident, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+            await flood(10_000)
+            seconds = time.monotonic() - start
+            grown = tracemalloc.take_snapshot().compare_to(begin, "filename")
+            tracemalloc.stop()
+            ours = [d for d in grown if "headsplat/live" in d.traceback[0].filename]
+            assert sum(d.size_diff for d in ours) < 20_000
+            assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 4_000
+            taken, dropped = given.counts.frames, given.counts.dropped
+            assert taken <= 240 * (seconds + 5) + 30
+            assert dropped["stranger"] > 1000
+            assert dropped["rate"] > 1000
+            # The performer is heard again as soon as the flood ends.
+            await asyncio.sleep(0.1)
+            own(live_link(JawOpen=0.75))
+            await settled(given)
+            assert (await given.slot.take()).value.weights[JAW] == 0.75
+
+    run(case())
+
+
+def test_packets_come_within_milliseconds():
+    async def case():
+        latency = Latency()
+        with receiver() as given, sender(given.port) as send:
+            for k in range(50):
+                begin = time.perf_counter()
+                send(live_link(JawOpen=k / 50))
+                arrived = await given.slot.take()
+                assert arrived.seconds >= begin
+                latency.add(begin)
+                await asyncio.sleep(0.006)  # within the rate
+        assert latency.count == 50
+        # A loose bound; benchmarks/live.py measures.
+        assert latency.percentiles()[0] < 0.2
+
+    run(case())
+
+
+def test_split_frames_may_come_faster():
+    async def case():
+        with receiver("face-cap") as given, sender(given.port) as send:
+            for k in range(500):
+                send(osc("/W", k % 52, 0.5))
+                if k % 50 == 0:
+                    await asyncio.sleep(0.01)
+            await settled(given)
+            assert given.counts.frames == 500
+            assert (await given.slot.take()).value.weights.all()
+
+    run(case())
+
+
+def test_phones_that_want_a_greeting_get_it_until_they_send():
+    async def case():
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Queue = asyncio.Queue()
+
+        class Phone(asyncio.DatagramProtocol):
+            def datagram_received(self, data, address):
+                asked.put_nowait((data, address))
+
+        phone, _ = await loop.create_datagram_endpoint(Phone, ("127.0.0.1", 0))
+        port = phone.get_extra_info("sockname")[1]
+        entry = PROTOCOLS["ifacialmocap"]
+        with Receiver(replace(entry, phone_port=port), "127.0.0.1", 0, OWN) as given:
+            greeting, address = await asked.get()
+            assert greeting == b"iFacialMocap_sahuasouryya9218sauhuiayeta91555dy3719"
+            assert address[1] == given.port
+            phone.sendto(mocap_text(jawOpen=40), address)
+            frame = (await given.slot.take()).value
+            assert frame.weights[JAW] == pytest.approx(0.4)
+        phone.close()
+
+    run(case())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "phone", "line"),
+    [
+        ("ifacialmocap", None, "iFacialMocap sends nothing before it is asked; give the phone's"),
+        ("live-link", "anna's phone\n", "--phone 'anna's phone.n': give the IP address"),
+        ("live-link", "300.1.1.1", "give the IP address that the phone shows"),
+    ],
+)
+def test_bad_addresses_are_one_line(protocol, phone, line):
+    with pytest.raises(UserError, match=line):
+        receiver(protocol, phone)
+
+
+def test_a_port_in_use_is_one_line():
+    async def case():
+        with receiver() as given, pytest.raises(UserError, match="cannot be listened on"):
+            Receiver(PROTOCOLS["live-link"], "127.0.0.1", given.port)
+
+    run(case())
+
+
+def test_a_slot_ends_after_its_last_value():
+    async def case():
+        slot = Slot()
+        slot.put(Arrived(1, 0.0))
+        slot.put(Arrived(2, 0.0))
+        slot.end()
+        assert (await slot.take()).value == 2
+        assert await slot.take() is None
+        assert await slot.take() is None
+
+    run(case())
+
+
+def test_a_pace_is_kept_on_average():
+    async def case():
+        pace, times = Pace(100), []
+        for _ in range(31):
+            await pace.ready()
+            times.append(time.perf_counter())
+            pace.sent()
+        # Never faster than asked for, but for the half step that the first may be early.
+        assert times[-1] - times[0] >= 30 / 100 - 1 / 100
+        assert np.diff(times).min() >= 0.004
+
+    run(case())

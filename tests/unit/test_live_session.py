@@ -1,0 +1,170 @@
+"""Packets to frames out: messages, images, and videos that ffmpeg completes."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from dataclasses import replace
+
+import aiohttp
+import av
+import numpy as np
+import pytest
+
+from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.live.drawing import LiveRenderer
+from headsplat.live.driving import LiveDriver, resting
+from headsplat.live.frame import from_message
+from headsplat.live.options import RAW, InputOptions, OutputOptions
+from headsplat.live.performer import Performer
+from headsplat.live.pipes import FfmpegOutput, V4l2Output
+from headsplat.live.protocols import PROTOCOLS
+from headsplat.live.session import Session
+from headsplat.live.sources import PhoneSource
+from headsplat.live.websocket import CALIBRATE, WebSocketOutput
+from headsplat.runtime.errors import UserError
+from headsplat.runtime.stopping import SIGNALS
+from tests.unit.driven import SIZE, arkit_like, make_avatar, make_driven_subject, make_track
+from tests.unit.live_packets import free_port, live_link, sender
+
+JAW = BLENDSHAPES.index("JawOpen")
+HEAD = arkit_like()
+TRACK = make_track(HEAD)
+SUBJECT = make_driven_subject(HEAD, TRACK)
+AVATAR = make_avatar(HEAD, np.asarray(TRACK.shape))
+LIVE_LINK = PROTOCOLS["live-link"]
+PLAIN = InputOptions(udp_host="127.0.0.1", angles="radians", calibrate=False, cutoff=0)
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+
+
+@pytest.fixture(autouse=True)
+def restored_signals():
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+class PortedSource(PhoneSource):
+    """Listens on a free port rather than on the protocol's own."""
+
+    def __init__(self, driver: LiveDriver | None, given: InputOptions = PLAIN) -> None:
+        given = replace(given, udp_port=free_port())
+        super().__init__(LIVE_LINK, given, Performer(LIVE_LINK, given), driver)
+
+
+def drawn_session(output, steady: bool = False) -> Session:
+    source = PortedSource(LiveDriver(AVATAR, SUBJECT))
+    renderer = LiveRenderer(AVATAR, TRACK, 0, (1.0, 1.0, 1.0))
+    return Session(source, output, 120, steady, renderer, resting(AVATAR, SUBJECT))
+
+
+async def stopped(running: asyncio.Task) -> int:
+    """Send this process a signal; the session's result."""
+    begin = time.monotonic()
+    os.kill(os.getpid(), signal.SIGTERM)
+    number = await running
+    assert time.monotonic() - begin < 2
+    return number
+
+
+async def listening(output: WebSocketOutput) -> None:
+    while not output.address:
+        await asyncio.sleep(0.01)
+
+
+def run(case) -> None:
+    asyncio.run(asyncio.wait_for(case, 60))
+
+
+def test_packets_become_messages():
+    async def case():
+        output = WebSocketOutput(OutputOptions(port=0), (0, 0))
+        session = Session(PortedSource(None), output, 240)
+        running = asyncio.create_task(session.run())
+        await listening(output)
+        async with (
+            aiohttp.ClientSession() as client,
+            client.ws_connect(output.address) as page,
+        ):
+            with sender(session.source.port) as send:
+                for k in range(10):
+                    send(live_link([0.1, 0.2, 0.3] + [0.0] * 6, JawOpen=k / 10))
+                    frame, sequence, _ = from_message(await page.receive_bytes())
+                    assert frame.weights[JAW] == pytest.approx(k / 10)
+                    assert sequence == k
+                    np.testing.assert_allclose(frame.angles[:3], [0.1, 0.2, 0.3], atol=1e-6)
+                await page.send_str(CALIBRATE)
+                neutral = time.monotonic() + 1.3
+                while time.monotonic() < neutral:
+                    send(live_link(JawOpen=0.2))
+                    frame, _, _ = from_message(await page.receive_bytes())
+                assert frame.weights[JAW] == pytest.approx(0, abs=1e-6)
+        assert await stopped(running) == signal.SIGTERM
+
+    run(case())
+
+
+def test_packets_become_images():
+    async def case():
+        output = WebSocketOutput(OutputOptions(port=0, send=RAW), (SIZE, SIZE))
+        session = drawn_session(output)
+        running = asyncio.create_task(session.run())
+        await listening(output)
+        async with (
+            aiohttp.ClientSession() as client,
+            client.ws_connect(output.address) as page,
+        ):
+            await page.receive_str()
+            seen = [await page.receive_bytes()]
+            with sender(session.source.port) as send:
+                for k in range(1, 5):
+                    send(live_link([0.15 * k, 0, 0] + [0.0] * 6, JawOpen=k / 4))
+                    seen.append(await page.receive_bytes())
+        images = np.array([np.frombuffer(s, np.uint8) for s in seen]).astype(int)
+        assert images.shape == (5, SIZE * SIZE * 3)
+        # The head turns, so that every image differs from the one before.
+        assert (np.abs(np.diff(images, axis=0)).mean(1) > 0.2).all()
+        assert output.latency.count == 4
+        await stopped(running)
+
+    run(case())
+
+
+@needs_ffmpeg
+def test_ffmpeg_writes_a_whole_video(tmp_path):
+    out = tmp_path / "out.mp4"
+
+    async def case():
+        output = FfmpegOutput(OutputOptions(fps=30), (SIZE, SIZE), ["-y", str(out)])
+        session = drawn_session(output, steady=True)
+        running = asyncio.create_task(session.run())
+        with sender(session.source.port) as send:
+            for k in range(40):
+                send(live_link([0.3 * np.sin(k / 5), 0, 0] + [0.0] * 6, JawOpen=0.5))
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)  # the last image is repeated
+        await stopped(running)
+
+    run(case())
+    with av.open(str(out)) as file:
+        images = np.stack([f.to_ndarray(format="rgb24") for f in file.decode(video=0)])
+    assert images.shape[1:] == (SIZE, SIZE, 3)
+    assert len(images) > 15
+    assert images.std(0).max() > 20
+
+
+@needs_ffmpeg
+def test_an_ffmpeg_that_fails_is_one_line():
+    async def case():
+        output = FfmpegOutput(OutputOptions(), (SIZE, SIZE), ["-f", "nothing", "nowhere"])
+        with pytest.raises(UserError, match="ffmpeg takes no more images"):
+            await drawn_session(output, steady=True).run()
+
+    run(case())
+
+
+def test_devices_must_be_writable():
+    with pytest.raises(UserError, match="/dev/video99: cannot be written; load v4l2loopback"):
+        V4l2Output(OutputOptions(), (SIZE, SIZE), ["/dev/video99"])._open()
