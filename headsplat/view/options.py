@@ -1,0 +1,31 @@
+"""Options of `headsplat view`. Importing this module imports neither numpy nor torch."""
+
+from dataclasses import dataclass
+
+from headsplat.live.protocols import PROTOCOLS
+from headsplat.options import option
+
+LEAST_TOKEN = 16  # characters
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Where the page of a subject is served.
+
+    Attributes:
+        host: see the helps.
+        port: 0 for any.
+        token: empty for a random one.
+        live: empty, or a key of `PROTOCOLS`.
+    """
+
+    host: str = option("127.0.0.1", "address of the page; another one needs a token")
+    port: int = option(8642, "TCP port of the page; 0 for any free one", low=0, high=65535)
+    token: str = option(
+        "", f"secret of the page's address, {LEAST_TOKEN} characters at least; random by default"
+    )
+    live: str = option(
+        "",
+        f"protocol of a phone that drives the avatar: {', '.join(PROTOCOLS)}",
+        choices=("", *PROTOCOLS),
+    )
