@@ -1,7 +1,7 @@
 """The files that the page of a subject may show: a table of names, made once at the start.
 
-Requests name an entry of this table, never a path. A link that leads out of the project's folders is
-refused when it is opened; these folders themselves may be links, such as one to a larger disk.
+Requests name an entry of this table, never a path. A link that leads out of the folders of the
+project is refused when it is opened. These folders themselves may be links to a larger disk.
 """
 
 import os
@@ -129,10 +129,9 @@ def _of_avatar(folder: Path) -> SubjectFiles:
     empty = dict.fromkeys(("alpha", "parsing", "images", "heads", "training"), (absent, _PACK))
     model = (nothing, re.compile("|".join(map(re.escape, AVATAR_FILES))))
     name = folder.parents[1].name if folder.name == "model" else folder.name
-    shown_name = name if _NAME.fullmatch(name) else "avatar"
-    return SubjectFiles(
-        shown_name, files, empty | {"model": model}, [Path(os.path.realpath(folder))]
-    )
+    if not _NAME.fullmatch(name):
+        name = "avatar"
+    return SubjectFiles(name, files, empty | {"model": model}, [Path(os.path.realpath(folder))])
 
 
 def _model_files(folder: Path) -> dict[str, Path]:

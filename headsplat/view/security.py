@@ -70,10 +70,10 @@ class Guard:
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or not self._is_own(_name(f"//{hosts[0]}")):
             raise web.HTTPForbidden(text="this name is not the server's")
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            # A link on another page may lead here; nothing else may.
-            if not (self.brings_token(request) and _opens_page(request)):
-                raise web.HTTPForbidden(text="requests of other sites are refused")
+        foreign = request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+        # A link on another page may lead here; nothing else may.
+        if foreign and not (self.brings_token(request) and _opens_page(request)):
+            raise web.HTTPForbidden(text="requests of other sites are refused")
         if not (self._has_cookie(request) or self.brings_token(request)):
             raise web.HTTPForbidden(text="open the address that the command printed")
 

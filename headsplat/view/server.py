@@ -1,7 +1,7 @@
 """The local server of a subject's page.
 
-Addresses are `/`, `/<file of the page>`, `/data/<kind>`, `/data/<kind>/<frame id>` and the WebSocket
-`/stream`. None of them is joined to a path: names are looked up in tables, ids are numbers.
+Addresses are `/`, `/<file of the page>`, `/data/<kind>`, `/data/<kind>/<frame id>` and the
+WebSocket `/stream`. None is joined to a path: names are looked up in tables, ids are numbers.
 """
 
 import asyncio

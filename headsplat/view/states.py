@@ -116,9 +116,7 @@ class AvatarStates:
     def _training(self, folder: Path) -> tuple[Avatar, Track, dict[str, Any]]:
         track_path, split = (self._files.file(name) for name in ("track", "split"))
         if track_path is None or split is None:
-            raise UserError(
-                "the track or the split of the clip is not there any more; run it again"
-            )
+            raise UserError("the clip lacks its track or split; run the subject again")
         packs = [self._files.listed(kind) for kind in ("images", "alpha", "parsing")]
         inputs = [folder / _KEY, track_path, split, *(path for part in packs for path in part)]
         counts = tuple(len(part) for part in packs)
