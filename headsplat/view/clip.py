@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from headsplat.frames.table import read_frames
+from headsplat.frames.table import USABLE, read_frames
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import read_json, read_npz
 from headsplat.track import Track, read_track
@@ -42,8 +42,8 @@ def track_file(files: SubjectFiles) -> Path | None:
 def clip_payload(files: SubjectFiles) -> bytes:
     """JSON and arrays of a clip, packed by `headsplat.web.container`.
 
-    JSON: `name`, `fps`, `status_names`, `part_names`, `measures`, `camera` (K, width, height) or
-    null, `tracked`, and `problems`, lines about files that cannot be read. Arrays of N frames: ids
+    JSON: `name`, `fps`, `status_names`, `usable` (names), `part_names`, `measures`, `camera` (K,
+    width, height) or null, `tracked`, and `problems`, lines about files that cannot be read. Arrays of N frames: ids
     (N,) u4, times (N,) f4 seconds, status and parts (N,) u1, rows of the names, 255 for none; of a
     track also interpolated (N,) u1, confidence and residual (N,) f4, the latter in pixels, R (N, 4)
     f4 quaternions and t (N, 3) f4 meters, head to camera. Of M held-out frames: errors/ids (M,) u4
@@ -88,6 +88,7 @@ def clip_payload(files: SubjectFiles) -> bytes:
         "name": files.name,
         "fps": fps,
         "status_names": names.tolist()[:255],
+        "usable": USABLE,
         "part_names": PARTS,
         "measures": [
             {"name": name, "label": MEASURES[name][0], "better": MEASURES[name][1]}
