@@ -15,14 +15,14 @@ from headsplat.view.files import SubjectFiles
 from headsplat.web.container import write_payload
 
 PARTS = ("train", "test", "guard", "unusable")
-# Measures of held-out frames: name in evaluation.npz -> what a person reads, and the better end.
+# Measures of held-out frames: name in evaluation.npz -> label, unit, and which end is better.
 MEASURES = {
-    "psnr_head": ("PSNR of the head, dB", "high"),
-    "ssim_head": ("SSIM of the head", "high"),
-    "lpips_head": ("LPIPS of the head", "low"),
-    "l1_head": ("L1 error of the head", "low"),
-    "psnr_full": ("PSNR of the image, dB", "high"),
-    "temporal_error": ("Flicker", "low"),
+    "psnr_head": ("PSNR of the head", "dB", "high"),
+    "ssim_head": ("SSIM of the head", "", "high"),
+    "lpips_head": ("LPIPS of the head", "", "low"),
+    "l1_head": ("L1 error of the head", "", "low"),
+    "psnr_full": ("PSNR of the image", "dB", "high"),
+    "temporal_error": ("Flicker", "", "low"),
 }
 _SOURCES = ("track", "landmark_track", "model/track.npz", "frames", "split", "evaluation")
 _MOST_FRAMES = 1 << 20
@@ -91,8 +91,8 @@ def clip_payload(files: SubjectFiles) -> bytes:
         "usable": USABLE,
         "part_names": PARTS,
         "measures": [
-            {"name": name, "label": MEASURES[name][0], "better": MEASURES[name][1]}
-            for name in MEASURES
+            {"name": name, "label": label, "unit": unit, "better": better}
+            for name, (label, unit, better) in MEASURES.items()
             if f"errors/{name}" in measures
         ],
         "camera": None if track is None else _camera(track),

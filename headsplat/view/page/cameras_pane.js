@@ -60,17 +60,18 @@ export class CamerasPane {
     this.draw();
   }
 
-  /** Head's frame to pixels: x right, y down, and depth; from the front at yaw and pitch 0. */
+  /** Head's frame to pixels, in parallel; from the front at yaw and pitch 0. */
   #projection() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const turn = product(matrixOf([this.pitch, 0, 0]), matrixOf([0, this.yaw, 0]));
-    const far = median(this.centers.map((c) => Math.hypot(...c))) || 1;
-    const scale = (0.34 * Math.min(width, height) * this.zoom) / far;
-    const middle = [0, 0, far / 2];
+    const seen = [...this.centers, ...(this.points ?? [[0, 0, 0]])].map((p) => rotate(turn, p));
+    const [[left, right], [low, high]] = [0, 1].map((axis) => extent(seen.map((p) => p[axis])));
+    const fit = Math.min(width / (right - left + 4 * DEPTH), height / (high - low + 4 * DEPTH));
+    const scale = fit * this.zoom;
+    const [x0, y0] = [(left + right) / 2, (low + high) / 2];
     return (point) => {
-      const [x, y, z] = rotate(turn, point.map((value, axis) => value - middle[axis]));
-      const closer = 1 / (1 - z / (6 * far));
-      return [width / 2 + scale * x * closer, height / 2 - scale * y * closer, z];
+      const [x, y] = rotate(turn, point);
+      return [width / 2 + scale * (x - x0), height / 2 - scale * (y - y0)];
     };
   }
 
@@ -197,6 +198,6 @@ function pointsOf(surface) {
   return points;
 }
 
-function median(values) {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+function extent(values) {
+  return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
 }

@@ -62,6 +62,14 @@ export class Clip {
     return [...this.errors.get(measure)].sort((a, b) => sign * (a[1] - b[1])).map(([row]) => row);
   }
 
+  /** A measure of a held-out frame in words, "" for other frames. */
+  measured(measure, row) {
+    const value = this.errors.get(measure)?.get(row);
+    if (value === undefined) return "";
+    const { unit } = this.measures.find(({ name }) => name === measure);
+    return unit ? `${value.toFixed(1)} ${unit}` : value.toFixed(3);
+  }
+
   /** The row whose time is nearest. */
   rowAt(time) {
     const row = Math.round(time * this.fps);

@@ -1,4 +1,4 @@
-/** Ground truth, render and their difference, with the frame's own camera. */
+/** Ground truth, render and their difference on black, as metrics see them, in the frame's camera. */
 
 import { Deformer } from "./deform.js";
 import { FrameBox } from "./frame_box.js";
@@ -7,7 +7,6 @@ import { Motion } from "./player.js";
 import { Renderer } from "./renderer.js";
 import { element } from "./sliders.js";
 
-const WHITE = 255;
 const SEEN = 127; // of the matte
 // Colors of a difference from none to all: black, violet, red, yellow, white.
 const RAMP = [[0, 0, 0], [84, 22, 110], [222, 73, 60], [253, 220, 110], [255, 255, 255]];
@@ -67,7 +66,7 @@ export class ComparePane {
     const plain = truth ? null : await this.images.get(id);
     const { width, height } = clip.camera;
     for (const box of this.boxes) box.set(width, height);
-    this.truth = truth ? onWhite(truth, width, height) : pixelsOf(plain, width, height);
+    this.truth = truth ? onBlack(truth, width, height) : pixelsOf(plain, width, height);
     this.matte = truth ? pixelsOf(truth.matte, width, height) : null;
     put(this.boxes[0], this.truth);
     this.render = this.#rendered(row);
@@ -89,7 +88,7 @@ export class ComparePane {
     Object.assign(this.drawing, { width, height });
     const { code, pose } = this.motion.at(row / this.motion.fps);
     const frame = this.deformer.fromCode(code, pose);
-    this.renderer.draw(frame, { K, R: pose.R, t: pose.t, width, height }, [1, 1, 1]);
+    this.renderer.draw(frame, { K, R: pose.R, t: pose.t, width, height }, [0, 0, 0]);
     return pixelsOf(this.drawing, width, height);
   }
 
@@ -104,13 +103,14 @@ export class ComparePane {
     }
     const gain = this.gain.valueAsNumber;
     const out = new ImageData(truth.width, truth.height);
-    let sum = 0, count = 0;
+    let sum = 0, count = 0, squares = 0;
     for (let k = 0; k < out.data.length; k += 4) {
       let largest = 0, all = 0;
       for (let c = 0; c < 3; c++) {
         const apart = Math.abs(truth.data[k + c] - render.data[k + c]);
         largest = Math.max(largest, apart);
         all += apart;
+        squares += apart * apart;
       }
       if (matte.data[k] > SEEN) {
         sum += all / 3;
@@ -121,7 +121,9 @@ export class ComparePane {
     put(this.boxes[2], out);
     const mean = count ? (sum / count).toFixed(1) : "–";
     this.captions[2].textContent = `Difference × ${gain}`;
-    this.note.textContent = `Mean of the head: ${mean} of 255`;
+    const noise = squares / (3 * truth.width * truth.height);
+    const psnr = noise > 0 ? (10 * Math.log10(255 ** 2 / noise)).toFixed(1) : "∞";
+    this.note.textContent = `PSNR of the image ${psnr} dB, mean difference of the head ${mean} of 255`;
   }
 }
 
@@ -143,12 +145,11 @@ function pixelsOf(picture, width, height) {
   return pen.getImageData(0, 0, width, height);
 }
 
-function onWhite({ color, matte }, width, height) {
+function onBlack({ color, matte }, width, height) {
   const [out, shares] = [color, matte].map((picture) => pixelsOf(picture, width, height));
   for (let k = 0; k < out.data.length; k++) {
     if (k % 4 === 3) continue;
-    const share = shares.data[k] / 255;
-    out.data[k] = Math.round(share * out.data[k] + (1 - share) * WHITE);
+    out.data[k] = Math.round((shares.data[k] / 255) * out.data[k]);
   }
   return out;
 }

@@ -18,7 +18,7 @@ export class ErrorsPane {
       chosen(this.measure);
     });
     this.list = element("ol", { id: "worst-frames" });
-    this.root = element("details", { id: "errors", hidden: true },
+    this.root = element("details", { id: "errors", hidden: true, open: true },
       element("summary", { textContent: "Held-out frames" }),
       element("div", { className: "row" }, element("label", { className: "wide" },
         "Measure ", this.choice)),
@@ -40,10 +40,8 @@ export class ErrorsPane {
   #list() {
     const { clip, measure } = this;
     const rows = measure === null ? [] : clip.worst(measure).slice(0, SHOWN);
-    const values = clip.errors.get(measure);
     this.list.replaceChildren(...rows.map((row) => {
-      const value = values.get(row);
-      const text = `Frame ${clip.ids[row]}: ${value.toFixed(Math.abs(value) < 1 ? 3 : 1)}`;
+      const text = `Frame ${clip.ids[row]}: ${clip.measured(measure, row)}`;
       const button = element("button", { type: "button", textContent: text });
       button.dataset.row = row;
       button.addEventListener("click", () => this.selection.choose(row));

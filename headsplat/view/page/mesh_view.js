@@ -27,8 +27,8 @@ uniform vec4 color;
 uniform float shaded;
 out vec4 result;
 void main() {
-  vec3 normal = normalize(cross(dFdx(seen), dFdy(seen)));
-  float light = mix(1.0, 0.35 + 0.65 * abs(normal.z), shaded);
+  vec3 normal = cross(dFdx(seen), dFdy(seen));
+  float light = shaded > 0.0 ? 0.35 + 0.65 * abs(normal.z) / max(length(normal), 1e-12) : 1.0;
   result = vec4(color.rgb * light, 1.0) * color.a;
 }`;
 const SURFACE = [0.31, 0.66, 1], EDGE = [0.1, 0.4, 0.9];

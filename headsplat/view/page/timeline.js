@@ -169,10 +169,10 @@ export class Timeline {
     if (!clip) return;
     const row = Math.min(selection.row, clip.count - 1);
     let text = clip.facts(row);
-    const value = this.measure && clip.errors.get(this.measure).get(row);
-    if (Number.isFinite(value)) {
+    const value = clip.measured(this.measure, row);
+    if (value) {
       const { label } = clip.measures.find(({ name }) => name === this.measure);
-      text += ` · ${label} ${value.toFixed(value < 1 ? 3 : 1)}`;
+      text += ` · ${label} ${value}`;
     }
     this.facts.textContent = text;
     this.canvas.setAttribute("aria-valuenow", String(row + 1));
