@@ -20,7 +20,7 @@ from headsplat.runtime.logs import OneLine
 from headsplat.runtime.process import end_children, exit_now
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.speech.voices import VOICES
-from headsplat.view.options import ViewOptions
+from headsplat.view.options import ViewOptions, phone_schema
 
 _EXAMPLES = """examples:
   headsplat models
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         help="results/<subject> or work/<subject>, its name, or an avatar's folder",
     )  # fmt: skip
     add_arguments(view, schema_of(ViewOptions))
-    add_arguments(view.add_argument_group("phone, with --live"), schema_of(InputOptions))
+    add_arguments(view.add_argument_group("phone, with --live"), phone_schema())
 
     models = command(
         "models", _models, "Fetch the files of the default detection and matting models.",
@@ -272,9 +272,10 @@ def _live(args: argparse.Namespace) -> None:
 
 
 def _view(args: argparse.Namespace) -> None:
+    from headsplat.view.files import subject_files
     from headsplat.view.run import view
 
-    view(args.subject, parsed(ViewOptions, args), parsed(InputOptions, args))
+    view(subject_files(args.subject), parsed(ViewOptions, args), parsed(InputOptions, args))
 
 
 def _models(args: argparse.Namespace) -> None:

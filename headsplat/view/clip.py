@@ -43,11 +43,12 @@ def clip_payload(files: SubjectFiles) -> bytes:
     """JSON and arrays of a clip, packed by `headsplat.web.container`.
 
     JSON: `name`, `fps`, `status_names`, `usable` (names), `part_names`, `measures`, `camera` (K,
-    width, height) or null, `tracked`, and `problems`, lines about files that cannot be read. Arrays of N frames: ids
-    (N,) u4, times (N,) f4 seconds, status and parts (N,) u1, rows of the names, 255 for none; of a
-    track also interpolated (N,) u1, confidence and residual (N,) f4, the latter in pixels, R (N, 4)
-    f4 quaternions and t (N, 3) f4 meters, head to camera. Of M held-out frames: errors/ids (M,) u4
-    and errors/<measure> (M,) f4.
+    width, height) or null, `tracked`, and `problems`, lines about files that cannot be read.
+
+    Arrays of N frames: ids (N,) u4, times (N,) f4 seconds, status and parts (N,) u1, rows of the
+    names, 255 for none; of a track also interpolated (N,) u1, confidence and residual (N,) f4, the
+    latter in pixels, R (N, 4) f4 quaternions and t (N, 3) f4 meters, head to camera. Of M held-out
+    frames: errors/ids (M,) u4 and errors/<measure> (M,) f4.
 
     Raises:
         UserError: there is no clip yet.

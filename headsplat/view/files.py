@@ -45,10 +45,6 @@ class SubjectFiles:
         """
         return self._inside(self.files[name])
 
-    def folder(self, name: str) -> Path | None:
-        """An existing folder of the table, or None; errors as of `file`."""
-        return self._inside(self.folders[name][0])
-
     def listed(self, name: str) -> list[Path]:
         """What lies in a folder under an expected name, in order; errors as of `file`."""
         folder, pattern = self.folders[name]
@@ -85,13 +81,13 @@ def subject_files(given: str) -> SubjectFiles:
     for folder in (path, *path.parents):
         if folder.parent.name in (WORK, RESULTS) and _NAME.fullmatch(folder.name):
             if path.exists() or any((folder.parents[1] / w / folder.name).exists() for w in _BOTH):
-                return _of_project(folder.parents[1], folder.name)
+                return project_files(folder.parents[1], folder.name)
             break
     if (path / "avatar.json").is_file() or (path / "model" / "avatar.json").is_file():
         return _of_avatar(path if (path / "avatar.json").is_file() else path / "model")
     here = Path.cwd()
     if _NAME.fullmatch(given) and any((here / folder / given).is_dir() for folder in _BOTH):
-        return _of_project(here, given)
+        return project_files(here, given)
     raise UserError(
         f"'{shown(given)}': no subject; give results/<subject>, or a subject's name in the "
         "project's folder"
@@ -101,7 +97,8 @@ def subject_files(given: str) -> SubjectFiles:
 _BOTH = (WORK, RESULTS)
 
 
-def _of_project(root: Path, name: str) -> SubjectFiles:
+def project_files(root: Path, name: str) -> SubjectFiles:
+    """The table of a subject of a project's folder, of which nothing may be there yet."""
     work, results, scratch = (root / folder / name for folder in (WORK, RESULTS, SCRATCH))
     files = {
         "crop": work / "crop.json", "frames": work / "frames.tsv",
@@ -112,7 +109,6 @@ def _of_project(root: Path, name: str) -> SubjectFiles:
     folders = {kind: (work / kind, _PACK) for kind in ("alpha", "parsing")}
     folders |= {
         "images": (work / "frames", _PACK),
-        "model": (results / "avatar/model", re.compile("|".join(map(re.escape, AVATAR_FILES)))),
         "heads": (root / WORK / "heads", _HEAD),
         "training": (scratch / "train_avatar", _STATE),
     }
@@ -122,16 +118,14 @@ def _of_project(root: Path, name: str) -> SubjectFiles:
 
 def _of_avatar(folder: Path) -> SubjectFiles:
     """The table of an avatar without a project."""
-    nothing = folder / "."
-    absent = Path(os.devnull) / "none"
+    absent = folder / "work"
     names = ("crop", "frames", "landmarks", "split", "track", "landmark_track", "evaluation")
     files = dict.fromkeys(names, absent) | _model_files(folder)
     empty = dict.fromkeys(("alpha", "parsing", "images", "heads", "training"), (absent, _PACK))
-    model = (nothing, re.compile("|".join(map(re.escape, AVATAR_FILES))))
     name = folder.parents[1].name if folder.name == "model" else folder.name
     if not _NAME.fullmatch(name):
         name = "avatar"
-    return SubjectFiles(name, files, empty | {"model": model}, [Path(os.path.realpath(folder))])
+    return SubjectFiles(name, files, empty, [Path(os.path.realpath(folder))])
 
 
 def _model_files(folder: Path) -> dict[str, Path]:

@@ -1,9 +1,11 @@
 """Options of `headsplat view`. Importing this module imports neither numpy nor torch."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from headsplat.live.options import InputOptions
 from headsplat.live.protocols import PROTOCOLS
-from headsplat.options import option
+from headsplat.options import option, schema_of
 
 LEAST_TOKEN = 16  # characters
 
@@ -29,3 +31,8 @@ class ViewOptions:
         f"protocol of a phone that drives the avatar: {', '.join(PROTOCOLS)}",
         choices=("", *PROTOCOLS),
     )
+
+
+def phone_schema() -> dict[str, dict[str, Any]]:
+    """Option name -> JSON schema of the phone; how a face moves the avatar is up to the page."""
+    return {k: v for k, v in schema_of(InputOptions).items() if k not in ("face", "still")}

@@ -10,33 +10,32 @@ from headsplat.options import check_ranges
 from headsplat.runtime.logs import log
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.view.contents import Contents
-from headsplat.view.files import subject_files
+from headsplat.view.files import SubjectFiles
 from headsplat.view.live import LiveStream
 from headsplat.view.options import ViewOptions
 from headsplat.view.server import ViewServer
 
 
-def view(subject: str, options: ViewOptions, phone: InputOptions) -> None:
+def view(files: SubjectFiles, options: ViewOptions, phone: InputOptions) -> None:
     """Serve the page of a subject; prints its address and returns when a signal comes.
 
     Args:
-        subject: see `subject_files`.
+        files: of the subject.
         options: where the page is served.
         phone: of the phone that drives the avatar, with `options.live`.
 
     Raises:
-        UserError: no such subject, or an address that cannot be used.
+        UserError: an address that cannot be used.
     """
     check_ranges(options)
     check_ranges(phone)
-    number = asyncio.run(serve(subject, options, phone))
+    number = asyncio.run(serve(files, options, phone))
     if number:  # the caller's own handler says that it was stopped
         os.kill(os.getpid(), number)
 
 
-async def serve(subject: str, options: ViewOptions, phone: InputOptions) -> int:
+async def serve(files: SubjectFiles, options: ViewOptions, phone: InputOptions) -> int:
     """As `view`; returns the signal's number."""
-    files = subject_files(subject)
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
         live = None

@@ -18,6 +18,7 @@ from headsplat.speech.voices import all_options as voice_options
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
+from headsplat.view.options import ViewOptions, phone_schema
 
 Properties = dict[str, dict[str, Any]]
 
@@ -56,6 +57,13 @@ class SpeakOptions:
     sound: str | None = option(None, "sound or video file; or builtin, a built-in sentence")
     voice: str = option(AUTO, "as the column voice of the table of motions")
     transcript: str | None = option(None, "text file with the words of the sound")
+
+
+@dataclass(frozen=True)
+class ViewSubject:
+    """Section `view`: whose page `snakemake view` shows; beside it stand the page's own options."""
+
+    subject: str | None = option(None, "name of the subject; ~ for the first one of the table")
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ SECTIONS = {
         preset=False,
     ),
     "speak": Section("One sound for the rule speak", _of(SpeakOptions), preset=False),
+    "view": Section("The page of the rule view", lambda: view_schema(), preset=False),
     "watchdog": Section("When a stage counts as hung", _of(WatchdogOptions), preset=False),
     "builtin": Section("The built-in clip", _of(BuiltinOptions), preset=False),
     "detect": Section("Face detection", _of(DetectOptions)),
@@ -114,6 +123,13 @@ SECTIONS = {
     "speech": Section("Networks that speak", voice_options),
     "drive": Section("Background and body of driven videos", _of(Look)),
 }
+
+
+def view_schema() -> Properties:
+    """Option name -> JSON schema of the section `view`."""
+    return schema_of(ViewSubject) | schema_of(ViewOptions) | phone_schema()
+
+
 # Options outside the sections.
 SUBJECTS = {
     "type": "string",
