@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headsplat.avatar import Avatar
-from headsplat.avatar_files import TRACK_FILE, load_avatar
+from headsplat.avatar_files import TRACK_FILE, load_avatar, model_folder, read_metadata
+from headsplat.drive.arkit_motion import require_arkit_head
 from headsplat.drive.look import Look
 from headsplat.drive.subject import DrivenSubject
+from headsplat.heads.model import HeadModel
+from headsplat.heads.packed import packed_head
 from headsplat.live.drawing import LiveRenderer
 from headsplat.live.driving import LiveDriver, resting
 from headsplat.live.options import MESSAGES, SPEAKER, InputOptions, OutputOptions
-from headsplat.live.outputs import OUTPUTS
+from headsplat.live.outputs import OUTPUTS, Output
 from headsplat.live.performer import Performer
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.session import Session
@@ -73,8 +76,10 @@ async def _run(
     """Build the parts and run them; within the event loop, because they own sockets."""
     entry = OUTPUTS[output]
     if output == "websocket" and wanted.send == MESSAGES:
+        model = model_folder(folder)
+        require_arkit_head("", HeadModel.load(packed_head(model, read_metadata(model))))
         made = _phone(source, given, None)
-        target = entry.load()(wanted, (0, 0), arguments)
+        target = _loaded(entry)(wanted, (0, 0), arguments)
         return await Session(made, target, wanted.fps).run()
     avatar = load_avatar(folder)
     subject = _subject(avatar)
@@ -90,9 +95,18 @@ async def _run(
         if path is None or kind is None:
             raise UserError("--in motion: give the file with --motion, and what it is with --kind")
         made = MotionSource(path, kind, avatar, subject, given)
-    target = entry.load()(wanted, (renderer.width, renderer.height), arguments)
+    target = _loaded(entry)(wanted, (renderer.width, renderer.height), arguments)
     rest = resting(avatar, subject)
     return await Session(made, target, wanted.fps, entry.steady, renderer, rest).run()
+
+
+def _loaded(entry: Output) -> type:
+    try:
+        return entry.load()
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise UserError("aiohttp is not installed: pip install 'headsplat[live]'") from error
 
 
 def _phone(source: str, given: InputOptions, driver: LiveDriver | None) -> PhoneSource:

@@ -53,6 +53,7 @@ class Calibration:
         self.flip = bool(flip)
         self._weights, self._angles = np.zeros(WEIGHTS), np.zeros(ANGLES)
         self._frames: list[ArkitFrame] = []
+        self._raw, self._peak = np.zeros(ANGLES), 0.0
         self._begin: float | None = None
         self._step = self._neutral if neutral else self._done
         self._unsettled = unit == AUTO or flip is None

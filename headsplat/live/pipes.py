@@ -107,9 +107,7 @@ class FfmpegOutput(_RawOutput):
             "-use_wallclock_as_timestamps", "1", "-i", "pipe:0", *given,
         ]  # fmt: skip
         # Its own session: Ctrl-C ends the images first, and ffmpeg then completes its file.
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=sys.stderr, start_new_session=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         self._file = self._process.stdin
 
     def _close(self) -> None:

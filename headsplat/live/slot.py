@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 _KEPT = 1024  # latest latencies
+_LEAST = 1e-3  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +62,12 @@ class Pace:
 
     def patience(self) -> float:
         """Seconds until a steady output repeats its last frame: half a step after it is due."""
-        return max(0.0, self._due + self._step / 2 - time.perf_counter())
+        # Never none: a frame that is there already must be taken even if it is late.
+        return max(_LEAST, self._due + self._step / 2 - time.perf_counter())
 
     def sent(self) -> None:
         """Note that a frame was sent; late ones are not made up for."""
-        self._due = max(self._due + self._step, time.perf_counter())
+        self._due = max(self._due, time.perf_counter()) + self._step
 
 
 class Latency:

@@ -79,11 +79,13 @@ class Speaker:
         self._rest: list[float] = []
         self._sums = np.zeros((3, BANDS))
 
-    def feed(self, chunk: np.ndarray) -> Frame | None:
+    def feed(self, chunk: np.ndarray, recorded: bool = True) -> Frame | None:
         """Frames that the sound so far is enough for.
 
         Args:
             chunk: (n,) float32 mono at 16 kHz in -1..1, of any length.
+            recorded: whether it is a part of the recording; False for silence that fills the time
+                until somebody speaks, which says nothing of the recording's levels.
 
         Returns:
             A batch of frames with ids from 1 on, or None if there is none yet.
@@ -93,9 +95,9 @@ class Speaker:
         """
         if self._end is not None:
             raise UserError("this speaker was finished; make another one for another sound")
-        return self._heard(_checked(chunk))
+        return self._heard(_checked(chunk), recorded)
 
-    def _heard(self, chunk: np.ndarray) -> Frame | None:
+    def _heard(self, chunk: np.ndarray, recorded: bool = True) -> Frame | None:
         self._samples += len(chunk)
         self._sound = np.concatenate([self._sound, chunk])
         count = (len(self._sound) - WINDOW) // HOP + 1
@@ -105,7 +107,7 @@ class Speaker:
         fresh = mels_of_windows(windows)
         self._sound = self._sound[count * HOP :]
         self._mels = np.concatenate([self._mels, fresh])
-        self._note(fresh)
+        self._note(fresh, recorded)
         return self._due()
 
     def finish(self) -> Frame | None:
@@ -133,9 +135,10 @@ class Speaker:
         floor = prior.floor + (mean - prior.mean)
         return Normalization(*(value.astype(np.float32) for value in (floor, mean, std)))
 
-    def _note(self, fresh: np.ndarray) -> None:
+    def _note(self, fresh: np.ndarray, recorded: bool) -> None:
         """Update levels and pauses by new rows."""
-        self._sums += [np.full(BANDS, len(fresh)), fresh.sum(0), (fresh**2).sum(0)]
+        if recorded:
+            self._sums += [np.full(BANDS, len(fresh)), fresh.sum(0), (fresh**2).sum(0)]
         loud = self._levels().apply(fresh).mean(1) > _QUIET
         for row in loud:
             self._quiet = 0 if row else self._quiet + 1

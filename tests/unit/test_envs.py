@@ -38,6 +38,7 @@ OPTIONAL = {
     "face_alignment": "face-alignment",
     "mediapipe": "mediapipe",
     "pocketsphinx": "pocketsphinx",
+    "pyvirtualcam": "pyvirtualcam",
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # requirements-<group>.txt; the group `build` is in the lock itself.

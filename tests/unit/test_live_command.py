@@ -1,5 +1,7 @@
 """The command `headsplat live`: raw output, its end, and options that do not go together."""
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -8,11 +10,15 @@ import time
 import pytest
 
 from headsplat.command.main import main
+from headsplat.formats.arkit.names import BLENDSHAPES
 from headsplat.live.options import INPUTS
 from headsplat.live.outputs import OUTPUTS
+from headsplat.live.protocols import PROTOCOLS
+from headsplat.live.receiver import Receiver
 from headsplat.runtime.stopping import SIGNALS
 from tests.conftest import ROOT
-from tests.unit.driven import arkit_like, make_subject
+from tests.unit.driven import arkit_like, flame_like, make_subject
+from tests.unit.live_link import write_table
 from tests.unit.live_packets import free_port, live_link, sender
 
 
@@ -58,16 +64,6 @@ def test_raw_images_on_standard_output_until_ctrl_c(ball):
     assert any(line.startswith("in: ") and "ms after they came" in line for line in lines)
 
 
-def test_a_reader_that_ends_is_one_line(ball):
-    words = ("--in", "live-link", "--udp-port", free_port(), "--out", "stdout", "--height", 32)
-    process = command(ball.avatar, *words)
-    process.stdout.read(10)
-    process.stdout.close()
-    said = process.stderr.read().decode()
-    assert process.wait(20) == 1
-    assert said.splitlines()[-1].startswith("error: standard output takes no more images")
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -92,6 +88,48 @@ def test_options_that_do_not_go_together_are_one_line(ball, capfd, words, line):
     said = capfd.readouterr().err.splitlines()
     assert said[-1].startswith("error: ")
     assert line in said[-1]
+
+
+def test_other_heads_are_refused_before_anything_listens(tmp_path, capfd):
+    head, files = flame_like(), (tmp_path / "head.npz", tmp_path / "track.npz")
+    made = make_subject(tmp_path / "avatar", *files, head)
+    for folder, line in ((made.avatar, "no expression shapes with ARKit's"), (ROOT, "no avatar")):
+        assert main(["live", str(folder), "--in", "vmc", "--out", "websocket"]) == 1
+        said = capfd.readouterr().err.splitlines()
+        assert line in said[-1]
+
+
+def test_a_recording_is_sent_as_by_a_phone(tmp_path):
+    rows = [{"JawOpen": k / 70, "MouthLeft": 0.25, "HeadYaw": 0.5} for k in range(70)]
+    table = write_table(tmp_path / "take.csv", rows)
+
+    async def case():
+        with Receiver(PROTOCOLS["live-link"], "127.0.0.1", 0) as given:
+            words = (str(ROOT / "examples/replay_csv.py"), str(table), "--once", "--port")
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            sending = await asyncio.create_subprocess_exec(
+                sys.executable, *words, str(given.port), env=environment
+            )
+            assert await sending.wait() == 0
+            frame = (await given.slot.take()).value
+            assert given.counts.frames == 70
+            return frame
+
+    frame = asyncio.run(asyncio.wait_for(case(), 60))
+    seen = dict(zip(BLENDSHAPES, frame.weights, strict=True))
+    assert {name for name, value in seen.items() if value} == {"JawOpen", "MouthLeft"}
+    assert seen["JawOpen"] == pytest.approx(69 / 70)
+    assert frame.angles[0] == 0.5
+
+
+def test_a_missing_package_is_one_line(ball, capfd, monkeypatch):
+    for name in ("aiohttp", "headsplat.live.websocket"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    given = ["--in", "vmc", "--out", "websocket", "--udp-port", str(free_port())]
+    assert main(["live", str(ball.avatar), *given]) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1] == "error: aiohttp is not installed: pip install 'headsplat[live]'"
 
 
 def test_names_of_this_page():

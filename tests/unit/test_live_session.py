@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import time
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from headsplat.live.driving import LiveDriver, resting
 from headsplat.live.frame import from_message
 from headsplat.live.options import RAW, InputOptions, OutputOptions
 from headsplat.live.performer import Performer
-from headsplat.live.pipes import FfmpegOutput, V4l2Output
+from headsplat.live.pipes import CameraOutput, FfmpegOutput, StdoutOutput, V4l2Output
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.session import Session
 from headsplat.live.sources import PhoneSource
@@ -120,7 +121,7 @@ def test_packets_become_images():
             seen = [await page.receive_bytes()]
             with sender(session.source.port) as send:
                 for k in range(1, 5):
-                    send(live_link([0.15 * k, 0, 0] + [0.0] * 6, JawOpen=k / 4))
+                    send(live_link([0.06 * k, 0, 0] + [0.0] * 6, JawOpen=k / 4))
                     seen.append(await page.receive_bytes())
         images = np.array([np.frombuffer(s, np.uint8) for s in seen]).astype(int)
         assert images.shape == (5, SIZE * SIZE * 3)
@@ -141,8 +142,9 @@ def test_ffmpeg_writes_a_whole_video(tmp_path):
         session = drawn_session(output, steady=True)
         running = asyncio.create_task(session.run())
         with sender(session.source.port) as send:
-            for k in range(40):
-                send(live_link([0.3 * np.sin(k / 5), 0, 0] + [0.0] * 6, JawOpen=0.5))
+            while output.latency.count < 20:
+                turn = 0.2 * np.sin(time.monotonic())
+                send(live_link([turn, 0, 0] + [0.0] * 6, JawOpen=0.5))
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.3)  # the last image is repeated
         await stopped(running)
@@ -152,7 +154,7 @@ def test_ffmpeg_writes_a_whole_video(tmp_path):
         images = np.stack([f.to_ndarray(format="rgb24") for f in file.decode(video=0)])
     assert images.shape[1:] == (SIZE, SIZE, 3)
     assert len(images) > 15
-    assert images.std(0).max() > 20
+    assert images.std(0).max() > 10
 
 
 @needs_ffmpeg
@@ -168,3 +170,55 @@ def test_an_ffmpeg_that_fails_is_one_line():
 def test_devices_must_be_writable():
     with pytest.raises(UserError, match="/dev/video99: cannot be written; load v4l2loopback"):
         V4l2Output(OutputOptions(), (SIZE, SIZE), ["/dev/video99"])._open()
+
+
+def test_a_camera_needs_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    with pytest.raises(UserError, match="pip install pyvirtualcam, or use --out v4l2"):
+        CameraOutput(OutputOptions(), (SIZE, SIZE), ())._open()
+
+
+class PipeOutput(StdoutOutput):
+    """Writes raw images into a pipe rather than to standard output."""
+
+    def __init__(self, write: int) -> None:
+        super().__init__(OutputOptions(), (SIZE, SIZE), ())
+        self._write_end = write
+
+    def _open(self) -> None:
+        self._file = os.fdopen(self._write_end, "wb")
+
+
+def test_a_reader_that_ends_is_one_line():
+    async def case():
+        read, write = os.pipe()
+        os.close(read)
+        with pytest.raises(UserError, match="standard output takes no more images"):
+            await drawn_session(PipeOutput(write), steady=True).run()
+
+    run(case())
+
+
+def test_a_slow_reader_gets_newer_images():
+    """What is not read is neither kept nor made up for."""
+
+    async def case():
+        read, write = os.pipe()
+        output = PipeOutput(write)
+        session = drawn_session(output)
+        running = asyncio.create_task(session.run())
+        with sender(session.source.port) as send:
+            for k in range(120):
+                send(live_link([0.2 * np.sin(k / 9), 0, 0] + [0.0] * 6))
+                await asyncio.sleep(0.01)
+        # The pipe holds some images, and one is being written.
+        assert output.latency.count < 20
+        size, data = SIZE * SIZE * 3, b""
+        with os.fdopen(read, "rb", 0) as file:
+            while (part := await asyncio.to_thread(file.read, size)) and len(data) < 12 * size:
+                data += part
+                with sender(session.source.port) as send:
+                    send(live_link([0.2, 0, 0] + [0.0] * 6))
+        await stopped(running)
+
+    run(case())

@@ -67,7 +67,10 @@ def test_all_that_the_library_imports_is_asked_for() -> None:
                 imported.add(node.module.split(".")[0])
     ours = {"headsplat", "headsplat_workflow", extension.PACKAGE}
     foreign = imported - sys.stdlib_module_names - ours - OPTIONAL.keys()
-    asked = {Requirement(line).name for line in [*PROJECT["dependencies"], *EXTRAS["onnx"]]}
+    asked = {
+        Requirement(line).name
+        for line in [*PROJECT["dependencies"], *EXTRAS["onnx"], *EXTRAS["live"]]
+    }
     assert {PACKAGES.get(name, name) for name in foreign} == asked
 
 
