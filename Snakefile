@@ -46,9 +46,11 @@ rule all:
 
 
 rule demo:
-    """The built-in subject only, which also speaks a sentence that its clip does not contain."""
+    """The built-in subject only: it also speaks a sentence that its clip does not contain, and gets a
+    web page."""
     input:
         expand(FINAL, subject="demo"),
+        "results/demo/export/web/demo.html",
         [f"results/demo/driven/{name}.mp4" for name in MOTIONS if name == "hello"],
 
 

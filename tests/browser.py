@@ -21,7 +21,8 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader", "--hide-scrollbars", "--mute-audio", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-extensions",
-    "--disable-dev-shm-usage", "--autoplay-policy=user-gesture-required", "--remote-debugging-port=0",
+    "--disable-dev-shm-usage", "--autoplay-policy=user-gesture-required",
+    "--remote-debugging-port=0",
 )  # fmt: skip
 KEYS = {
     "Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36,
@@ -69,7 +70,7 @@ class Browser:
         """Start a server on loopback; its address without a slash at the end."""
 
         async def start() -> str:
-            runner = web.AppRunner(application)
+            runner = web.AppRunner(application, shutdown_timeout=0.2)
             await runner.setup()
             self._runners.append(runner)
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -196,6 +197,10 @@ class Page:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
             mobile=width < 600,
         )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the tab."""
+        self.browser.wait(self.call("Page.close"))
 
     def run(self, script: str, seconds: float = _SECONDS) -> Any:
         """The JSON value of an expression, after its promise is kept.

@@ -16,6 +16,11 @@ _FREE = "MIT"
 _LONGEST_PATH = 300  # characters of a path in a message
 
 
+def may_be_copied(head: HeadModel) -> bool:
+    """Whether the head model's licence permits copies."""
+    return head.licence.startswith(_FREE)
+
+
 def pack_head(folder: Path, head: HeadModel, file: Path) -> dict[str, str]:
     """Copy a head model into `folder` if its licence permits.
 
@@ -28,7 +33,7 @@ def pack_head(folder: Path, head: HeadModel, file: Path) -> dict[str, str]:
         The file's SHA-256, and as `path` the copy's name or the absolute path of the user's file.
     """
     reference = {"sha256": file_digest(file), "path": str(file.absolute())}
-    if head.licence.startswith(_FREE):
+    if may_be_copied(head):
         shutil.copyfile(file, folder / HEAD_FILE)
         reference["path"] = HEAD_FILE
     return reference

@@ -1,9 +1,9 @@
 """Gaussians of a deformation and of a torso as arrays for a browser: a base and K bases of it.
 
 Bases are 16-bit floats, or whole numbers with one scale for each basis, attribute and `BLOCK` of
-neighboring Gaussians, because a mouth moves more than a scalp. Offsets get 13 bits, since an image
-depends on them most: they decide which of two close Gaussians is in front. The base is 16-bit floats.
-All are in the units of the rasterizer's input: meters, logarithms of meters, logits.
+neighboring Gaussians, because a mouth moves more than a scalp. Offsets get 13 bits, since they
+decide which of two close Gaussians is in front. The base is 16-bit floats. All are in the units of
+the rasterizer's input: meters, logarithms of meters, logits.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,13 @@ import numpy as np
 
 from headsplat.gaussians.deform.blendshapes import LAYOUT, BlendshapeDeformation
 from headsplat.gaussians.deform.torso import Torso
+from headsplat.web.options import FP16
 
-INT8, FP16 = "int8", "fp16"
-PRECISIONS = (INT8, FP16)
 # Gaussians that share a scale; `COLUMNS` of shaders.js is the same.
 BLOCK = 512
 SIZES = tuple(size for _, size, _ in LAYOUT)
 # Largest whole number of each attribute: offset, quaternion, log scale, opacity, color.
-_STEPS = (4095, 63, 31, 31, 63)
+STEPS = (4095, 63, 31, 31, 63)
 
 
 def blendshape_arrays(model: BlendshapeDeformation, precision: str) -> dict[str, np.ndarray]:
@@ -27,13 +26,14 @@ def blendshape_arrays(model: BlendshapeDeformation, precision: str) -> dict[str,
 
     Args:
         model: N Gaussians, K bases, a code of C numbers and the head's rotation, 6D.
-        precision: of `PRECISIONS`.
+        precision: of the option.
 
     Returns:
         gaussians/base (14 N,), gaussians/offsets (K, 3 N), gaussians/bases (K, 11 N) and
         gaussians/scales (K, blocks, 5), in the order of `LAYOUT` with each attribute contiguous
-        over the Gaussians; the network that turns a code into weights: network/hidden (H, C + 6) and hidden_bias (H,), output (K, H) and
-        output_bias (K,), linear (K, C + 6), mean and scale (C + 6,), range (2, C + 6).
+        over the Gaussians; the network that turns a code into weights: network/hidden (H, C + 6)
+        and hidden_bias (H,), output (K, H) and output_bias (K,), linear (K, C + 6), mean and scale
+        (C + 6,), range (2, C + 6).
     """
     rows = _numbers(model.weights) * _numbers(model.units)
     network = {
@@ -59,7 +59,12 @@ def torso_arrays(torso: Torso, precision: str) -> dict[str, np.ndarray]:
 
 
 def stored(
-    name: str, base: np.ndarray, bases: np.ndarray, sizes: Sequence[int], precision: str
+    name: str,
+    base: np.ndarray,
+    bases: np.ndarray,
+    sizes: Sequence[int],
+    precision: str,
+    most: Sequence[int] = STEPS,
 ) -> dict[str, np.ndarray]:
     """`name`/base, offsets, bases and scales.
 
@@ -68,7 +73,8 @@ def stored(
         base: (P N,), one contiguous block of N numbers for each of the P numbers of `sizes`.
         bases: (K, P N).
         sizes: numbers per Gaussian of each attribute, the offset's first; their sum is P.
-        precision: of `PRECISIONS`.
+        precision: of the option.
+        most: largest whole number of each attribute.
     """
     count = len(base) // sum(sizes)
     blocks = -(-count // BLOCK)
@@ -79,8 +85,8 @@ def stored(
         scales = np.ones((len(bases), blocks, len(sizes)), np.float32)
     else:
         pairs = [
-            _in_blocks(part, BLOCK * size, most)
-            for part, size, most in zip(parts, sizes, _STEPS, strict=False)
+            _in_blocks(part, BLOCK * size, largest)
+            for part, size, largest in zip(parts, sizes, most, strict=True)
         ]
         parts, scales = [steps for steps, _ in pairs], np.stack([scale for _, scale in pairs], -1)
         parts = [parts[0].astype(np.int16), *(part.astype(np.int8) for part in parts[1:])]

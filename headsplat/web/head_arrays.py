@@ -28,8 +28,8 @@ def head_arrays(head: HeadModel, shape: np.ndarray, anchors: Anchors) -> dict[st
         head/lids (2, n, 3) and head/lid_scale (2,) likewise; head/skinning (n, 3) weights of the
         three joints; head/root (n,) the trunk's share; head/correctives (27, n, 3) and
         head/corrective_scale (27,), if the head has pose correctives;
-        anchors/corners (N, 3) rows of head/rest; anchors/weights (N, 2) of the second and the
-        third corner; anchors/height (N,) meters.
+        anchors/corners (N, 3) rows of head/rest; anchors/places (N, 3) weights of the second and
+        the third corner, and meters along the normal, 16-bit; anchors/place_scale (3,).
     """
     corners, local = np.unique(head.faces[anchors.face], return_inverse=True)
     regressor = head.joint_regressor.astype(np.float64)[STILL:]
@@ -38,6 +38,9 @@ def head_arrays(head: HeadModel, shape: np.ndarray, anchors: Anchors) -> dict[st
     joined = np.concatenate([basis[corners], np.einsum("jv,vce->jce", regressor, basis)])
     expressions, expression_scale = in_steps(np.moveaxis(joined, 2, 0))
     lids, lid_scale = in_steps(np.moveaxis(head.eyelid_basis[corners], 2, 0))
+    places, place_scale = in_steps(
+        np.concatenate([anchors.barycentric.T[1:], anchors.height[None]])
+    )
     arrays = {
         "head/rest": np.concatenate([neutral[corners], regressor @ neutral]).astype(np.float32),
         "head/expressions": expressions,
@@ -47,8 +50,8 @@ def head_arrays(head: HeadModel, shape: np.ndarray, anchors: Anchors) -> dict[st
         "head/skinning": head.skinning[corners, STILL:].astype(np.float32),
         "head/root": head.skinning[corners, 0].astype(np.float32),
         "anchors/corners": local.reshape(-1, 3).astype(np.uint16 if len(corners) < 65536 else "u4"),
-        "anchors/weights": anchors.barycentric[:, 1:].astype(np.float16),
-        "anchors/height": anchors.height.astype(np.float16),
+        "anchors/places": places.T,
+        "anchors/place_scale": place_scale,
     }
     if head.pose_basis is not None:
         turning = head.pose_basis[corners][..., 9 * (STILL - 1) :]
@@ -64,9 +67,9 @@ def neck_joint(head: HeadModel, shape: np.ndarray) -> np.ndarray:
     return head.joint_regressor[NECK].astype(np.float64) @ neutral
 
 
-def in_steps(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(K, ...) -> int16 of the same shape and (K,) float32, the value of one step."""
+def in_steps(rows: np.ndarray, most: int = _STEPS) -> tuple[np.ndarray, np.ndarray]:
+    """(K, ...) -> int16 of the same shape up to `most`, and (K,) float32, the value of one step."""
     largest = np.abs(rows).reshape(len(rows), -1).max(1, initial=0)
-    scale = (largest / _STEPS).astype(np.float32)
+    scale = (largest / most).astype(np.float32)
     each = np.where(scale > 0, scale, 1).astype(np.float64).reshape(-1, *[1] * (rows.ndim - 1))
-    return np.rint(rows / each).clip(-_STEPS, _STEPS).astype(np.int16), scale
+    return np.rint(rows / each).clip(-most, most).astype(np.int16), scale

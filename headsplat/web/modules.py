@@ -10,6 +10,8 @@ from collections.abc import Callable
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([a-z0-9_]+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?function\*?|class|const) (\w+)", re.MULTILINE)
 _UNKNOWN = re.compile(r"^(?:import\b(?!\()|export\b).*$", re.MULTILINE)
+# Comments that begin a line, which readers of a page's source do not need.
+_COMMENT = re.compile(r"^[ ]*(?:/\*\*.*?\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 _RENAMED = re.compile(r"^(\w+) as (\w+)$")
 
 
@@ -21,8 +23,8 @@ def joined(entry: str, read: Callable[[str], str]) -> str:
         read: function that returns the text of the module of a name, without `.js`.
 
     Raises:
-        ValueError: a module imports itself by way of others, uses another form of import or
-            export, or would end the script element that it is put into.
+        ValueError: a module imports itself by way of others or a name that there is not, uses
+            another form of import or export, or would end the script element that it is put into.
     """
     texts: dict[str, str] = {}
     _visit("the page's script", entry, read, texts, ())
@@ -37,12 +39,16 @@ def _visit(
     above: tuple[str, ...],
 ) -> None:
     """Add a module to `texts`, after the modules that it imports."""
-    for _, other in _IMPORT.findall(text):
+    for taken, other in _IMPORT.findall(text):
         if other in (*above, name):
             raise ValueError(f"{name}: imports itself by way of {' and '.join((*above, other))}")
         if other not in texts:
             _visit(other, read(other), read, texts, (*above, name))
-    body = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_taken, text))
+        exported = {found for _, found in _EXPORT.findall(read(other))}
+        lacking = {_RENAMED.sub(r"\1", each) for each in _names(taken)} - exported
+        if lacking:
+            raise ValueError(f"{name}: {other} does not export {', '.join(sorted(lacking))}")
+    body = _EXPORT.sub(r"\1 \2", _IMPORT.sub(_taken, _COMMENT.sub("", text)))
     unknown = _UNKNOWN.search(body)
     if unknown:
         raise ValueError(f"{name}: '{unknown[0]}' is no form that can be joined")
@@ -56,9 +62,13 @@ def _visit(
 
 def _taken(match: re.Match[str]) -> str:
     """The statement that takes imported names from a module's exports."""
-    names = [name.strip() for name in match[1].split(",") if name.strip()]
-    taken = ", ".join(_RENAMED.sub(r"\1: \2", name) for name in names)
+    taken = ", ".join(_RENAMED.sub(r"\1: \2", name) for name in _names(match[1]))
     return f"const {{ {taken} }} = {_variable(match[2])};"
+
+
+def _names(text: str) -> list[str]:
+    """What stands between the braces of an import."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _variable(module: str) -> str:

@@ -14,19 +14,23 @@ from headsplat.drive.neutral import neutral_face
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
 from headsplat.frame_code import FrameCode
-from headsplat.gaussians.deform.blendshapes import LARGEST_SCALE
+from headsplat.gaussians.deform.blendshapes import LARGEST_SCALE, BlendshapeDeformation
+from headsplat.gaussians.deform.flashavatar import FlashAvatarDeformation
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import mean_rotation
+from headsplat.runtime.errors import UserError
 from headsplat.track import Track
-from headsplat.web.gaussian_arrays import INT8, blendshape_arrays, torso_arrays
+from headsplat.web.baked_arrays import baked_arrays
+from headsplat.web.gaussian_arrays import blendshape_arrays, torso_arrays
 from headsplat.web.head_arrays import head_arrays, neck_joint
+from headsplat.web.options import INT8, WebOptions
 
 # Shapes of these names are driven by joints and lids, as in `headsplat.drive.arkit_motion`.
 _BY_JOINTS = ("JawOpen", "EyeBlinkLeft", "EyeBlinkRight")
 
 
 def avatar_payload(
-    name: str, avatar: Avatar, track: Track, precision: str = INT8
+    name: str, avatar: Avatar, track: Track, precision: str = INT8, bases: int = WebOptions.bases
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """JSON and arrays of an avatar, without motions.
 
@@ -34,13 +38,24 @@ def avatar_payload(
         name: of the subject.
         avatar: the avatar, on the CPU.
         track: of its clip: camera, limits and neutral face.
-        precision: of `headsplat.web.gaussian_arrays.PRECISIONS`.
+        precision: of the option.
+        bases: most bases that the network of flashavatar is reduced to.
+
+    Raises:
+        UserError: the avatar's model has no form for browsers, or its reduction is too coarse.
     """
     head, model = avatar.head, avatar.deformation
     shape = avatar.shape.detach().cpu().double().numpy()
     subject = DrivenSubject.from_track(name, head, avatar.shape, track, model.code_limit)
     arrays = head_arrays(head, shape, avatar.anchors)
-    arrays |= blendshape_arrays(model, precision)
+    if isinstance(model, FlashAvatarDeformation):
+        arrays |= baked_arrays(avatar, track, bases, precision, subject.limits.codes)
+    elif isinstance(model, BlendshapeDeformation):
+        arrays |= blendshape_arrays(model, precision)
+    else:
+        raise UserError(
+            f"deformation model '{model.name}': a browser cannot draw it; train blendshapes"
+        )
     if avatar.torso is not None:
         arrays |= torso_arrays(avatar.torso, precision)
     arrays |= _limits(subject)
@@ -65,6 +80,7 @@ def avatar_payload(
         "trunk": _trunk(subject) if avatar.torso is not None or track.trunk_R is not None else None,
         "fps": track.fps,
         "largest_scale": LARGEST_SCALE,
+        "harmonics_degree": getattr(model, "active_degree", 0),
         "motions": [],
     }
     return meta, arrays

@@ -108,6 +108,24 @@ def motion_flags(wildcards):
     return arguments(motion.flags() if motion else {})
 
 
+def page_motion_flags(wildcards, input):
+    """Params function: the motions of the subject's web page, as words `key=value` after `--motion`."""
+    files, sounds, words = iter(input.motions), iter(input.sounds), []
+    for played in page_motions(wildcards.subject):
+        motion, _ = motion_of(played)
+        flags = motion.flags() if motion else {}
+        given = {"name": played.motion, "file": next(files)} | flags
+        given["audio"] = next(sounds) if flags.get("audio") else ""
+        words += ["--motion", *(f"{key}={value}" for key, value in given.items() if value)]
+    return words
+
+
+def page_flags(wildcards):
+    """Params function: options of the subject's web page; its motions are words of their own."""
+    chosen = settings(wildcards.subject, "web")
+    return arguments({key: value for key, value in chosen.items() if key != "motions"})
+
+
 def look_flags(wildcards):
     """Params function: background and body of the video. Depends on the motion's row and the preset."""
     look, _ = look_of(wildcards)

@@ -222,6 +222,45 @@ def driving_file(wildcards):
     return motion_file("file")(wildcards)
 
 
+@cache
+def page_motions(subject):
+    """The motions of a subject's web page, each as the wildcards of its driven video."""
+    named = settings(subject, "web")["motions"]
+    names = MOTIONS if named == "all" else [name.strip() for name in named.split(",")]
+    played = [motions.Played(subject, name) for name in names if named != "none"]
+    return [item for item in played if named != "all" or page_can_play(item)]
+
+
+def page_can_play(wildcards):
+    """Whether a motion fits the subject's head, and its voice is there."""
+    try:
+        motion = motions.motion_for(MOTIONS, wildcards.motion, subject_of(wildcards.subject).head)
+        if motion.speech:
+            motions.voice_of(motion, subject_of(wildcards.subject), SUBJECTS, ASSETS.voices_found())
+    except UserError:
+        return False
+    return True
+
+
+def page_webcam(wildcards):
+    """Optional input: MediaPipe's package for browsers, which the subject's web page is to hold."""
+    path = settings(wildcards.subject, "web")["webcam"]
+    return user_file(path, wildcards.subject) if path else []
+
+
+def page_files(column):
+    """Input function: files of the motions of a subject's web page, without those that lack one."""
+
+    def files(wildcards):
+        found = [
+            driving_file(played) if column == "file" else motion_file(column)(played)
+            for played in page_motions(wildcards.subject)
+        ]
+        return [file for file in found if file]
+
+    return files
+
+
 def voice_of(wildcards):
     """(voice, {name: file it needs}, None) of a motion with speech; or (None, {}, input that makes the
     job fail)."""

@@ -73,6 +73,9 @@ BUILTIN_CLIP = "work/builtin/demo.mp4"
 BUILTIN_GROUND_TRUTH = "work/builtin/ground_truth.npz"
 LPIPS_FILES = ["assets/vgg16-397923af.pth", "assets/vgg.pth"]
 LPIPS_WEIGHTS = LPIPS_FILES if all(Path(file).is_file() for file in LPIPS_FILES) else []
+PAGE_FILES = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "headsplat/web/page").iterdir() if path.is_file()
+)
 KERNELS = sorted(
     str(path.relative_to(ROOT))
     for path in (ROOT / "cuda_ext").glob("**/*")

@@ -87,3 +87,13 @@ def mica(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mica, Path]:
     path = tmp_path_factory.mktemp("mica") / "mica.tar"
     write_mica_tar(path, network, vertices=50)
     return network, path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One chromium for all tests of pages."""
+    # aiohttp is an optional package.
+    from tests.browser import Browser
+
+    with Browser() as started:
+        yield started

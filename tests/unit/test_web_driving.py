@@ -11,7 +11,7 @@ from headsplat.drive.kinds import ABSOLUTE, MotionOptions
 from headsplat.formats.arkit.live_link import LiveLinkTable
 from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS
 from headsplat.frame_code import FrameCode
-from tests.browser import Browser, needs_chromium
+from tests.browser import needs_chromium
 from tests.unit.driven import ARKIT_SHAPES
 from tests.unit.live_link import write_table
 from tests.unit.web_page import SUBJECT, clip_motion, served, small_payload
@@ -30,9 +30,8 @@ const subject = driving.subjectOf(payload);
 
 
 @pytest.fixture(scope="module")
-def page():
-    with Browser() as browser:
-        yield browser.page(browser.serve(served(small_payload())) + "/style.css")
+def page(browser):
+    return browser.page(browser.serve(served(small_payload())) + "/style.css")
 
 
 def run(page, body, **values):
@@ -116,7 +115,8 @@ def test_a_calibrated_performer_is_added_to_the_subjects_neutral_face(page):
     np.testing.assert_allclose(turns, motion.rotation, atol=1e-6)
     lids = codes[:, -2:]
     assert (np.diff(lids[np.argsort(weights[:, 0]), 0]) >= -1e-9).all()
-    assert lids.min() >= 0 and lids.max() <= 1
+    assert lids.min() >= 0
+    assert lids.max() <= 1
 
 
 def test_a_mirror_exchanges_the_sides(page):
@@ -158,9 +158,11 @@ def test_playback_interpolates_as_the_library_resamples(page):
         times=times.tolist(),
     )
     codes, turns, places = (np.array(part) for part in zip(*found, strict=True))
-    np.testing.assert_allclose(codes, expected.condition, atol=2e-6)
-    np.testing.assert_allclose(turns.reshape(-1, 3, 3), expected.rotation, atol=2e-6)
-    np.testing.assert_allclose(places, expected.translation, atol=2e-6)
+    # Expressions are stored as 16-bit floats, quaternions in 16 bits.
+    np.testing.assert_allclose(codes, expected.condition, atol=5e-4)
+    np.testing.assert_allclose(turns.reshape(-1, 3, 3), expected.rotation, atol=1e-4)
+    np.testing.assert_allclose(places, expected.translation, atol=1e-6)
+    assert np.abs(np.diff(codes[:, 0])).max() > 0.1
 
 
 def calibrated(page, seconds, weights, angles):
@@ -207,7 +209,8 @@ def test_smoothing_calms_noise_and_follows_a_step(page):
         step=step.tolist(),
     )
     assert np.std(calm[20:]) < 0.5 * np.std(noise[20:])
-    assert jump[33] > 0.8 and jump[59] == pytest.approx(1, abs=0.01)
+    assert jump[33] > 0.8
+    assert jump[59] == pytest.approx(1, abs=0.01)
 
 
 def test_the_neutral_code_of_the_page_is_the_librarys(page):

@@ -6,12 +6,16 @@ import pytest
 
 from .conftest import Checkout
 
-TARGETS = ("vhap", "imavatar", "flame", "arkit.csv", "ply/neutral.ply", "ply/12.ply")
+TARGETS = (
+    "vhap", "imavatar", "flame", "arkit.csv", "ply/neutral.ply", "ply/12.ply", "web/demo.html",
+)  # fmt: skip
 
 
 def test_each_export_target_plans_its_rule(checkout: Checkout) -> None:
     jobs = checkout.planned(*(f"results/demo/export/{target}" for target in TARGETS))
-    names = ("export_vhap", "export_imavatar", "export_flame_parameters", "export_arkit")
+    names = (
+        "export_vhap", "export_imavatar", "export_flame_parameters", "export_arkit", "export_web",
+    )  # fmt: skip
     assert {name: jobs[name] for name in names} == dict.fromkeys(names, 1)
     assert jobs["export_ply"] == 2
     assert jobs["train_avatar"] == 1

@@ -20,8 +20,9 @@ NOTHING: dict[str, int] = {}
 REPORT = {"write_report": 1}
 EVALUATE = {"evaluate_avatar": 1} | REPORT
 DRIVE = {"drive_avatar": 1}
-TRAIN = {"train_avatar": 1} | EVALUATE | DRIVE
-SPEAK = {"speak_motion": 1} | DRIVE
+WEB = {"export_web": 1}
+TRAIN = {"train_avatar": 1} | EVALUATE | DRIVE | WEB
+SPEAK = {"speak_motion": 1} | DRIVE | WEB
 VOICE = {"learn_voice": 1} | REPORT | SPEAK
 PARSE = {"parse_chunk": 2, "export_dataset": 1} | TRAIN
 DECIDE = {"decide_cut": 1} | PARSE
@@ -93,6 +94,8 @@ def options(**sections: Any) -> Callable[[bytes], bytes]:
         ({"preview": {"track": {"photometric": "always"}}}, REFINE),
         ({"split": {"mode": "last"}}, {"split_frames": 1} | TRAIN),
         ({"preview": {"train": {"steps": 31}}}, TRAIN),
+        ({"web": {"precision": "fp16"}}, WEB),
+        ({"web": {"motions": "none"}}, WEB),
         # Options that no stage of this subject reads, and defaults written explicitly.
         (
             {
@@ -179,6 +182,12 @@ def statement(source: str) -> str:
 def test_code(run: Checkout, source: str, planned: dict[str, int]) -> None:
     with changed(run.folder / source, text(statement)):
         assert run.planned("demo") == planned
+
+
+def test_a_file_of_the_web_page(run: Checkout) -> None:
+    page = run.folder / "headsplat/web/page/style.css"
+    with changed(page, lambda data: data + b"\n/* an edit */\n"):
+        assert run.planned("demo") == WEB
 
 
 def test_a_kernel(run: Checkout) -> None:

@@ -19,6 +19,7 @@ from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
 from headsplat.view.options import ViewOptions, phone_schema
+from headsplat.web.options import WebOptions
 
 Properties = dict[str, dict[str, Any]]
 
@@ -122,6 +123,7 @@ SECTIONS = {
     "voice": Section("The voice that is learned from the clip", _of(VoiceOptions)),
     "speech": Section("Networks that speak", voice_options),
     "drive": Section("Background and body of driven videos", _of(Look)),
+    "web": Section("The web page of an avatar", _of(WebOptions)),
 }
 
 

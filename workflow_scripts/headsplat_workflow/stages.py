@@ -228,6 +228,12 @@ _ON_DEMAND = (
     Stage("export_flame_parameters", "results/{subject}/export/flame"),
     Stage("export_ply", "results/{subject}/export/ply/{pose}.ply", Need(mem=(2000, 20))),
     Stage("export_arkit", "results/{subject}/export/arkit.csv"),
+    # The network of flashavatar is evaluated on 240 frames, which takes minutes on a CPU.
+    Stage(
+        "export_web",
+        "results/{subject}/export/web/{subject}.html",
+        Need(mem=(3000, 50), minutes=(20, 5), disk=(50, 10)),
+    ),
 )
 # In workflow order.
 STAGES = {stage.rule: stage for stage in (*_SHARED, *_PER_SUBJECT, *_ON_DEMAND)}

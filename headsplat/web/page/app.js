@@ -34,7 +34,8 @@ export async function start(config) {
     return app;
   } catch (error) {
     page.problem(error);
-    find("waiting").textContent = "";
+    find("waiting").hidden = true;
+    find("app").classList.add("empty");
     return null;
   }
 }
@@ -52,7 +53,10 @@ class Messages {
     if (error === null) return;
     if (!(error instanceof PageError)) console.warn(error);
     const text = error instanceof PageError ? error.message : UNEXPECTED;
-    box.querySelector("span").textContent = text.slice(0, 300);
+    const line = text.replace(/\s+/g, " ").slice(0, 300);
+    // A message that begins with a word, not with a file's name, is a sentence.
+    const sentence = line.replace(/^[a-z]+(?=[ '])/, (word) => word[0].toUpperCase() + word.slice(1));
+    box.querySelector("span").textContent = sentence;
   }
 
   status(text) {
@@ -155,7 +159,6 @@ export class App {
   }
 
   #draw(now) {
-    if (!this.renderer) return;
     const begun = performance.now();
     const { source, player } = this.transport;
     if (player.playing || this.#stale || !this.frame) {
@@ -163,10 +166,10 @@ export class App {
       this.frame = this.deformer.fromCode(code, pose);
       this.#stale = false;
     }
-    this.#paint();
+    if (this.renderer) this.#paint();
     this.transport.show();
-    const moving = player.playing || this.live.moving(source);
-    this.look.measure(now, performance.now() - begun, moving);
+    const pace = player.playing ? "played" : this.live.moving(source) ? "live" : null;
+    this.look.measure(now, performance.now() - begun, pace);
     for (const watcher of this.#watchers) {
       watcher({ source, time: player.time, frame: this.frame, camera: this.camera });
     }
@@ -181,11 +184,15 @@ export class App {
     this.renderer.draw(this.frame, this.camera, this.look.background);
   }
 
-  /** Make the renderer anew; without WebGL the page says so and its controls stay. */
+  /** Make the renderer anew; without WebGL2 the page says so and stays. */
   #renderer() {
     this.renderer?.dispose();
     this.renderer = null;
-    this.renderer = new Renderer(this.canvas, this.payload);
+    try {
+      this.renderer = new Renderer(this.canvas, this.payload);
+    } catch (error) {
+      this.page.problem(error);
+    }
     this.changed();
   }
 

@@ -1,9 +1,11 @@
 /** The Gaussians of a head or of a torso on the GPU, and the pass that places and projects them. */
 
-import { ATTRIBUTES, BAKED_ATTRIBUTES } from "./deform.js";
+import { anchorPlaces } from "./gaussian_points.js";
 import { Program, Texture } from "./gl.js";
+import { ATTRIBUTES, BAKED_ATTRIBUTES } from "./mixture.js";
 import { PageError } from "./payload.js";
-import { COLUMNS, OUTPUTS, VERTEX_COLUMNS, placing } from "./shaders.js";
+import { OUTPUTS, placing } from "./placing_shaders.js";
+import { COLUMNS, VERTEX_COLUMNS } from "./shaders.js";
 
 const PARTS = 4; // texels of a Gaussian; bases have the first one, with the offset, by itself
 const SNORM = 127;
@@ -114,13 +116,12 @@ export class GaussianSet {
   _loadAnchors(payload) {
     const { count, rows } = this;
     const corners = payload.array("anchors/corners", [count, 3]);
-    const weights = payload.array("anchors/weights", [count, 2]);
-    const height = payload.array("anchors/height", [count]);
+    const places = anchorPlaces(payload, count);
     const rowsOf = new Uint32Array(4 * COLUMNS * rows);
     const values = new Float32Array(4 * COLUMNS * rows);
     for (let i = 0; i < count; i++) {
       rowsOf.set(corners.subarray(3 * i, 3 * i + 3), 4 * i);
-      values.set([weights[2 * i], weights[2 * i + 1], height[i]], 4 * i);
+      values.set(places.subarray(3 * i, 3 * i + 3), 4 * i);
     }
     this._texture("corners", "RGBA32UI", COLUMNS, rows).fill(rowsOf);
     this._texture("anchorWeights", "RGBA32F", COLUMNS, rows).fill(values);

@@ -2,8 +2,12 @@
 
 const find = (id) => document.getElementById(id);
 const MOST_PIXELS = 1.2e6, FEWEST_PIXELS = 0.12e6, LOW_PIXELS = 0.25e6;
-const SLOW = 0.02; // seconds between two frames
-const WINDOW = 10; // frames
+// Seconds between two frames from which on pixels are saved: of playback, and of a live source,
+// whose camera alone may need half of it.
+const SLOW = { played: 0.02, live: 0.055 };
+// Frames, and seconds, after which the mean time of a frame counts.
+const WINDOW = 10, LONGEST = 0.6;
+const FEWEST = 3; // frames
 const LESS = 0.7; // of the pixels
 // Fewer pixels that do not speed up the frames by this factor are not worth their blur.
 const GAIN = 0.92;
@@ -50,7 +54,7 @@ export class Look {
 
   #automatic() {
     this.before = null;
-    this.times = [];
+    this.#restart();
     this.adapts = find("quality").value === "auto";
   }
 
@@ -59,26 +63,28 @@ export class Look {
    *
    * @param {number} now seconds
    * @param {number} cost milliseconds that the page spent on it
-   * @param {boolean} moving whether frames follow each other
+   * @param {"played" | "live" | null} pace what makes frames follow each other, if they do
    */
-  measure(now, cost, moving) {
-    if (!moving) {
-      this.times = [];
-      this.costs = [];
+  measure(now, cost, pace) {
+    if (!pace) {
+      this.#restart();
       find("speed").textContent = "";
       return;
     }
     this.times.push(now);
     this.costs.push(cost);
-    if (this.times.length <= WINDOW) return;
-    const step = (now - this.times[0]) / WINDOW;
+    const count = this.times.length - 1;
+    const long = now - this.times[0] > LONGEST && count >= FEWEST;
+    if (count < WINDOW && !long) return;
+    const step = (now - this.times[0]) / count;
     if (now - this.told > 0.5) {
       const spent = this.costs.reduce((sum, value) => sum + value, 0) / this.costs.length;
-      find("speed").textContent = `${Math.round(1 / step)} FPS · ${spent.toFixed(1)} ms`;
+      const rate = (1 / step).toFixed(step > 0.1 ? 1 : 0);
+      find("speed").textContent = `${rate} FPS · ${spent.toFixed(1)} ms`;
       this.told = now;
     }
-    if (this.adapts && step > SLOW) this.#fewer(step);
-    if (this.times.length > WINDOW) {
+    if (this.adapts && step > SLOW[pace]) this.#fewer(step);
+    else if (count >= WINDOW) {
       this.times.shift();
       this.costs.shift();
     }
@@ -94,6 +100,10 @@ export class Look {
     this.before = { step, pixels: this.pixels };
     this.pixels = Math.max(FEWEST_PIXELS, LESS * this.pixels);
     if (this.pixels === FEWEST_PIXELS) this.adapts = false;
+    this.#restart();
+  }
+
+  #restart() {
     this.times = [];
     this.costs = [];
   }

@@ -120,7 +120,8 @@ function checked(name, entry, content) {
   const sizes = Array.isArray(shape) && shape.length <= MOST_AXES ? [offset, ...shape] : [NaN];
   const sound = sizes.every((n) => Number.isInteger(n) && n >= 0 && n <= MOST_BYTES);
   const count = sound ? shape.reduce((product, n) => product * n, 1) : NaN;
-  if (!Object.hasOwn(TYPES, dtype) || !(offset + count * TYPES[dtype][0] <= content.length)) {
+  const size = typeof dtype === "string" && Object.hasOwn(TYPES, dtype) ? TYPES[dtype][0] : NaN;
+  if (!(offset + count * size <= content.length)) {
     throw new PageError(`the avatar's array ${name.slice(0, 80)} is damaged; export it again`);
   }
   return { offset, shape, dtype, count };

@@ -23,7 +23,7 @@ export const MOST_PIXELS = 1.2e6;
  * @property {number} height
  */
 
-/** Draws one avatar into one canvas. A lost context is rebuilt; `draw` draws nothing until then. */
+/** Draws one avatar into one canvas. After a lost context nothing is drawn; make another one. */
 export class Renderer {
   /**
    * @param {HTMLCanvasElement} canvas
@@ -32,7 +32,6 @@ export class Renderer {
    */
   constructor(canvas, payload) {
     this.canvas = canvas;
-    this._payload = payload;
     const attributes = {
       alpha: true, antialias: false, depth: false, premultipliedAlpha: true,
       powerPreference: "high-performance",
@@ -42,24 +41,19 @@ export class Renderer {
     const { gaussians, torso } = payload.meta.counts;
     this._order = new DepthOrder(gaussians + torso);
     this._slots = new Uint32Array(gaussians + torso);
-    this._lost = (event) => event.preventDefault();
-    this._restored = () => this._build();
-    canvas.addEventListener("webglcontextlost", this._lost);
-    canvas.addEventListener("webglcontextrestored", this._restored);
-    this._build();
+    this._build(payload);
   }
 
-  /** Makes everything on the GPU, at the start and after a lost context. */
-  _build() {
+  /** Makes everything on the GPU. */
+  _build(payload) {
     const gl = this._gl;
-    const { meta } = this._payload;
-    const { gaussians, torso, bases } = meta.counts;
+    const { gaussians, torso, bases } = payload.meta.counts;
     const targets = gl.getExtension("EXT_color_buffer_float") !== null;
     const halves = targets || gl.getExtension("EXT_color_buffer_half_float") !== null;
     this._format = halves ? "RGBA16F" : "RGBA8";
-    const kind = meta.model === "flashavatar" ? "baked" : "head";
-    this._sets = [new GaussianSet(gl, this._payload, kind, gaussians, bases, targets)];
-    if (torso) this._sets.push(new GaussianSet(gl, this._payload, "torso", torso, 9, targets));
+    const kind = payload.meta.model === "flashavatar" ? "baked" : "head";
+    this._sets = [new GaussianSet(gl, payload, kind, gaussians, bases, targets)];
+    if (torso) this._sets.push(new GaussianSet(gl, payload, "torso", torso, 9, targets));
     const rows = this._sets.reduce((sum, set) => sum + set.rows, 0);
     this._splats = Array.from({ length: 4 }, () => new Texture(gl, "RGBA32F", COLUMNS, rows));
     this._placed = targets ? framebuffer(gl, this._splats) : null;
@@ -182,8 +176,6 @@ export class Renderer {
   /** Frees everything on the GPU. */
   dispose() {
     const gl = this._gl;
-    this.canvas.removeEventListener("webglcontextlost", this._lost);
-    this.canvas.removeEventListener("webglcontextrestored", this._restored);
     for (const part of [...this._sets, ...this._splats]) part.dispose();
     if (this._drawn) this._drawn.dispose();
     for (const target of [this._placed, this._target]) if (target) gl.deleteFramebuffer(target);

@@ -47,7 +47,7 @@ export function axisAngleOf(m) {
 /** Quaternion (w, x, y, z) of any length to matrix. */
 export function matrixOfQuaternion(quaternion) {
   const length = Math.hypot(...quaternion) || 1;
-  const [w, x, y, z] = quaternion.map((value) => value / length);
+  const [w, x, y, z] = Array.from(quaternion, (value) => value / length);
   return [
     1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
     2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),

@@ -81,25 +81,34 @@ export class Webcam {
   #look() {
     if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
     const now = performance.now();
-    const found = this.landmarker.detectForVideo(this.video, now);
-    const shapes = found.faceBlendshapes[0]?.categories;
-    const pose = found.facialTransformationMatrixes[0]?.data;
-    if (!shapes || !pose) {
-      this.seen(null);
-      return;
-    }
-    const row = new Float32Array(this.index.size);
-    for (const { categoryName: name, score } of shapes) {
-      const place = this.index.get(name.charAt(0).toUpperCase() + name.slice(1));
-      if (place !== undefined) row[place] = score;
-    }
-    // Column-major, of a face whose x points to its left, y up and z ahead, as the head's axes do.
-    const [a, b, c, , d, e, f, , g, h, i] = pose;
-    this.seen({ row, angles: headAnglesOf([a, d, g, b, e, h, c, f, i]), time: now / 1000 });
+    const face = faceOf(this.landmarker.detectForVideo(this.video, now), this.index);
+    this.seen(face && { ...face, time: now / 1000 });
   }
 }
 
-async function faceLandmarker(parts) {
+/**
+ * Coefficients and head angles of what the landmarker found, or null where it found no face.
+ *
+ * @param {object} found a `FaceLandmarkerResult`
+ * @param {Map<string, number>} index place of each of ARKit's names in a row
+ * @returns {{row: Float32Array, angles: number[]} | null}
+ */
+export function faceOf(found, index) {
+  const shapes = found.faceBlendshapes[0]?.categories;
+  const pose = found.facialTransformationMatrixes[0]?.data;
+  if (!shapes || !pose) return null;
+  const row = new Float32Array(index.size);
+  for (const { categoryName: name, score } of shapes) {
+    const place = index.get(name.charAt(0).toUpperCase() + name.slice(1));
+    if (place !== undefined) row[place] = score;
+  }
+  // Column-major, of a face whose x points to its left, y up and z ahead, as the head's axes do.
+  const [a, b, c, , d, e, f, , g, h, i] = pose;
+  return { row, angles: headAnglesOf([a, d, g, b, e, h, c, f, i]) };
+}
+
+/** MediaPipe's face landmarker of the given files; nothing is asked of any server. */
+export async function faceLandmarker(parts) {
   const address = (name, type) => URL.createObjectURL(new Blob([parts.get(name)], { type }));
   const script = "text/javascript";
   const code = address("vision_bundle.mjs", script);

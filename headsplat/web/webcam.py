@@ -1,0 +1,55 @@
+"""The webcam's face tracker as files in a page: MediaPipe's package for browsers, and its model.
+
+The package is the user's own file, as npm packs it. Of its 30 MB a page needs three files, which
+the page checks by their hashes before it runs them.
+"""
+
+import gzip
+import lzma
+import tarfile
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+from headsplat.networks.model_files import model_file
+from headsplat.runtime.errors import UserError, one_line
+from headsplat.runtime.regular import open_regular
+from headsplat.runtime.tars import tar_members
+
+PACKAGE, MODEL = "webcam-package", "webcam-model"  # ids of the elements
+_NEEDED = ("vision_bundle.mjs", "wasm/vision_wasm_internal.js", "wasm/vision_wasm_internal.wasm")
+_LARGEST = 32 << 20  # bytes of one of them
+_BROKEN = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
+_FIX = "give tasks-vision-0.10.35.tgz, as `npm pack @mediapipe/tasks-vision@0.10.35` writes it"
+
+
+def webcam_files(package: Path) -> dict[str, bytes]:
+    """Files by the id of their element.
+
+    Args:
+        package: the package, .tgz.
+
+    Raises:
+        UserError: it cannot be read or lacks a file, or the model is not there.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with open_regular(package) as handle:
+            for member in tar_members(handle):
+                name = member.name.as_posix().removeprefix("package/")
+                if name in _NEEDED and member.size <= _LARGEST:
+                    found[name] = member.read()
+    except _BROKEN as error:
+        raise UserError(f"{package}: cannot be read ({one_line(error)}); {_FIX}") from error
+    if missing := [name for name in _NEEDED if name not in found]:
+        raise UserError(f"{package}: lacks {missing[0]}; {_FIX}")
+    content = BytesIO()
+    with (
+        gzip.GzipFile("", "wb", 9, content, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name in _NEEDED:
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(found[name])
+            archive.addfile(info, BytesIO(found[name]))
+    return {PACKAGE: content.getvalue(), MODEL: model_file("face_landmarker.task").read_bytes()}
