@@ -34,3 +34,8 @@ class WebOptions:
         "yours, such as flame's, allows it)",
         choices=(FREE, ANY),
     )
+    webcam: str = option(
+        "",
+        "mediapipe-tasks-vision-0.10.35.tgz, whose parts the page then holds, 10 MB more; without "
+        "it, users give the page these files for their webcam",
+    )

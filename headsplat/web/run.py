@@ -15,7 +15,7 @@ from headsplat.web.motions import PlayedMotion, motion_arrays
 from headsplat.web.options import ANY, WebOptions
 from headsplat.web.page_file import html_file
 from headsplat.web.payload import avatar_payload
-from headsplat.web.webcam import webcam_files
+from headsplat.web.webcam_files import webcam_files
 
 
 def export_web(
@@ -41,8 +41,8 @@ def export_web(
         out: the HTML file to write.
 
     Raises:
-        UserError: an input is broken, the head model's licence forbids copies, or the avatar has
-            no form for browsers.
+        UserError: an input or a file for webcams is broken, the head model's licence forbids
+            copies, or the avatar has no form for browsers.
     """
     head = HeadModel.load(head_path)
     if options.pass_on_head != ANY and not may_be_copied(head):
@@ -51,6 +51,7 @@ def export_web(
             f"({shown(head.licence)}) does not permit copies; if yours does, set "
             f"web.pass_on_head: {ANY}"
         )
+    held = webcam_files(Path(options.webcam)) if options.webcam else {}
     track = read_track(track_path, head)
     if len(track) == 0:
         raise UserError(f"{track_path}: has no frames; track the clip again")
@@ -58,8 +59,7 @@ def export_web(
     meta, arrays = avatar_payload(name, avatar, track, options.precision, options.bases)
     entries, moving = motion_arrays(avatar, track, sound, motions, options.seconds)
     packed = write_payload({**meta, "motions": entries}, arrays | moving)
-    files = webcam_files(Path(options.webcam)) if options.webcam else {}
-    page = html_file(name, packed, {"files": list(files)}, files).encode()
+    page = html_file(name, packed, {"files": list(held)}, held).encode()
     log.info(
         "%d Gaussians, %d motions: %.2f MB, of which the avatar's file is %.2f MB before base64",
         avatar.count, len(entries), len(page) / 1e6, len(packed) / 1e6,

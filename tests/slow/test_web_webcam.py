@@ -1,7 +1,7 @@
 """A real face in the page's webcam, found by MediaPipe's package for browsers.
 
-The package is not installed by this project: set TASKS_VISION to `tasks-vision-0.10.35.tgz`, as
-`npm pack @mediapipe/tasks-vision@0.10.35` writes it.
+The package is not installed by this project: set TASKS_VISION to the file that
+`npm pack @mediapipe/tasks-vision@0.10.35` writes.
 """
 
 import os
@@ -16,6 +16,7 @@ from headsplat.formats.arkit.names import BLENDSHAPES
 from headsplat.networks.model_files import model_file
 from headsplat.runtime.errors import UserError
 from headsplat.web.page_file import html_file
+from headsplat.web.webcam_files import webcam_files
 from tests.browser import Browser, needs_chromium
 from tests.unit.web_page import served, small_payload
 
@@ -101,12 +102,10 @@ def test_the_camera_stops(page, model):
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_page_that_is_one_file_tracks_a_face_without_any_request(browser, model, tmp_path, held):
-    config, data = {}, {}
-    if held:
-        data = {"package": Path(PACKAGE).read_bytes(), "model": model.read_bytes()}
-        config = {"files": list(data)}
+    data = webcam_files(Path(PACKAGE)) if held else {}
+    assert sum(map(len, data.values())) < 9e6
     path = tmp_path / "anna.html"
-    path.write_text(html_file("anna", small_payload(), config, data))
+    path.write_text(html_file("anna", small_payload(), {"files": list(data)}, data))
     page = browser.page(path.as_uri())
     page.until("document.getElementById('waiting').hidden")
     if not held:

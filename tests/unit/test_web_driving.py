@@ -11,6 +11,7 @@ from headsplat.drive.kinds import ABSOLUTE, MotionOptions
 from headsplat.formats.arkit.live_link import LiveLinkTable
 from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS
 from headsplat.frame_code import FrameCode
+from headsplat.rotations import matrix_from_axis_angle
 from tests.browser import needs_chromium
 from tests.unit.driven import ARKIT_SHAPES
 from tests.unit.live_link import write_table
@@ -165,8 +166,8 @@ def test_playback_interpolates_as_the_library_resamples(page):
     assert np.abs(np.diff(codes[:, 0])).max() > 0.1
 
 
-def calibrated(page, seconds, weights, angles):
-    """Coefficients and angles after a calibration that `seconds` of the samples begin."""
+def calibrated(page, weights, angles):
+    """Coefficients and angles of samples, 30 a second, while and after they are calibrated."""
     return run(
         page,
         """const { Calibration } = await load("performer");
@@ -184,7 +185,7 @@ def test_a_second_of_the_performers_neutral_face_is_taken_away(page):
     weights[:, 3] = 0.9  # too much for a neutral face
     weights[10, 7] = 1.0  # a moment
     weights[40, 5], angles[40, 0] = 0.6, 0.4
-    out = np.array(calibrated(page, 1, weights, angles))
+    out = np.array(calibrated(page, weights, angles))
     np.testing.assert_allclose(out[5, :3], 0.2)
     np.testing.assert_allclose(np.delete(out[50, :52], 3), 0, atol=1e-12)
     assert out[50, 3] == pytest.approx((0.9 - 0.6) / 0.4)
@@ -217,3 +218,62 @@ def test_the_neutral_code_of_the_page_is_the_librarys(page):
     code = run(page, "return Array.from(driving.neutralCode(subject));")
     expected = FrameCode.neutral(SUBJECT.head).vector
     np.testing.assert_array_equal(code, expected)
+
+
+def live(name):
+    """A module of live driving."""
+    return pytest.importorskip(f"headsplat.live.{name}")
+
+
+def test_smoothing_is_that_of_live_driving(page):
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(60, 4)).cumsum(0) * 0.05
+    times = np.cumsum(rng.uniform(0, 0.04, 60))
+    times[40:] += 1  # a pause
+    found = run(
+        page,
+        """const { OneEuro } = await load("performer");
+        const filter = new OneEuro(1.5, 4);
+        return values.map((row, k) => Array.from(filter.next(row, times[k])));""",
+        values=values.tolist(),
+        times=times.tolist(),
+    )
+    reference = live("smoothing").OneEuro(1.5, 4)
+    expected = [reference.next(row, time) for row, time in zip(values, times, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_the_neutral_face_is_taken_as_in_live_driving(page):
+    calibration, frame = live("calibration"), live("frame")
+    weights, angles = rows(7)
+    found = calibrated(page, weights, angles)
+    reference = calibration.Calibration(unit="radians", flip=False)
+    for row, turn, seen, k in zip(weights, angles, found, range(ROWS), strict=True):
+        given = frame.ArkitFrame(row, np.concatenate([turn, np.zeros(6)]))
+        expected = reference.next(given, k / 30)
+        np.testing.assert_allclose(seen[:52], expected.weights, atol=1e-7)
+        np.testing.assert_allclose(seen[52:], expected.angles[:3], atol=1e-9)
+
+
+def test_the_trunk_follows_as_in_live_driving(page):
+    follower = getattr(pytest.importorskip("headsplat.drive.trunk_motion"), "TrunkFollower", None)
+    if follower is None:
+        pytest.skip("there is no live driving")
+    _, angles = rows(8)
+    turns = matrix_from_axis_angle(torch.from_numpy(angles))
+    poses = SUBJECT.limits.poses_from_turns(turns, SUBJECT.neck(), ABSOLUTE)
+    found = run(
+        page,
+        """const { TrunkFollower } = await load("performer");
+        const trunk = { R: [1, 0, 0, 0, 1, 0, 0, 0, 1], shift: [0, 0, 0] };
+        const follower = new TrunkFollower({ ...subject, trunk });
+        return rotations.map((R, k) => follower.next({ R, t: places[k] }, 0.03));""",
+        rotations=poses[0].flatten(1).tolist(),
+        places=poses[1].tolist(),
+    )
+    reference = follower(SUBJECT)
+    expected = [
+        reference.next(rotation[None], place[None], 0.03)[0].flatten()
+        for rotation, place in zip(*poses, strict=True)
+    ]
+    np.testing.assert_allclose(found, torch.stack(expected), atol=1e-6)

@@ -216,6 +216,22 @@ def test_broken_files_for_the_webcam_are_one_line(page, tmp_path):
     assert page.run("app.transport.source") == "sliders"
 
 
+def test_files_can_be_dropped_on_the_page(page):
+    page.run(
+        """(() => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File(['no model'], 'face_landmarker.task'));
+          for (const name of ['dragover', 'drop']) {
+            dispatchEvent(new DragEvent(name, { dataTransfer, cancelable: true }));
+            if (name === 'dragover') window.told = !document.getElementById('drop').hidden;
+          }
+        })()"""
+    )
+    assert page.run("told && document.getElementById('drop').hidden")
+    assert trouble(page).startswith("face_landmarker.task: damaged or of another version")
+    assert page.run("document.getElementById('webcam').open")
+
+
 def test_no_camera_is_one_line(page):
     said = page.run("app.live.webcam.start(() => {}).catch((error) => error.message)")
     assert said == "There is no camera; connect one and start again"

@@ -37,10 +37,10 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 export function subjectOf(payload) {
   const { head, counts, base, neck, trunk } = payload.meta;
   const rows = (name, width) => {
-    const values = Array.from(payload.array(name));
+    const values = Array.from(payload.array(name, [2, width]));
     return [values.slice(0, width), values.slice(width)];
   };
-  const bounded = "limits/expressions" in payload.meta.arrays;
+  const bounded = payload.has("limits/expressions");
   return {
     names: head.arkit.names,
     index: new Map(head.arkit.names.map((name, index) => [name, index])),
@@ -52,7 +52,7 @@ export function subjectOf(payload) {
     range: bounded ? rows("limits/expressions", counts.expressions) : null,
     codes: rows("limits/codes", counts.code),
     turns: rows("limits/turns", 3),
-    neutral: Array.from(payload.array("limits/neutral")),
+    neutral: Array.from(payload.array("limits/neutral", [counts.code])),
     trunk: trunk ?? null,
     base,
     neck,

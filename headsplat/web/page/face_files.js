@@ -8,7 +8,7 @@
 
 import { PageError } from "./payload.js";
 
-export const PACKAGE = "tasks-vision-0.10.35.tgz";
+export const PACKAGE = "mediapipe-tasks-vision-0.10.35.tgz";
 export const MODEL = "face_landmarker.task";
 
 /** Name of each file by its SHA-256. */

@@ -132,9 +132,9 @@ export class LivePanels {
   }
 
   #list() {
-    const item = (there, name, hint) =>
+    const item = (there, name, command) =>
       element("li", { className: there ? "there" : "" }, name,
-        element("span", { textContent: there ? " – here" : ` – ${hint}` }));
+        element(there ? "span" : "code", { textContent: there ? " is here" : command }));
     const { packaged, modeled } = this.files;
     find("files").replaceChildren(
       item(packaged, PACKAGE, "npm pack @mediapipe/tasks-vision@0.10.35"),
@@ -156,7 +156,7 @@ export class LivePanels {
     try {
       await this.webcam.start((problem) => this.#stopped(problem));
       this.app.transport.choose("webcam");
-      find("preview").hidden = false;
+      for (const id of ["preview", "rest", "mirrors"]) find(id).hidden = false;
       find("preview").classList.toggle("mirrored", find("mirror").checked);
       button.textContent = "Stop camera";
       this.seenAt = performance.now() / 1000;
@@ -172,8 +172,7 @@ export class LivePanels {
 
   #stopped(problem) {
     find("camera").textContent = "Start camera";
-    find("rest").disabled = true;
-    find("preview").hidden = true;
+    for (const id of ["preview", "rest", "mirrors"]) find(id).hidden = true;
     find("tracking").textContent = problem;
     this.performers.webcam.calibration.stop();
   }
@@ -205,7 +204,7 @@ export class LivePanels {
     find("link").textContent = text;
     find("connect").querySelector("button").textContent =
       state === "closed" ? "Connect" : "Disconnect";
-    find("again").disabled = state !== "open";
+    find("again").hidden = state !== "open";
     if (problem) this.app.page.problem(new PageError(problem));
     this.app.draw();
   }

@@ -87,8 +87,10 @@ export class Calibration {
 
   #collect(row, angles, time) {
     this.start ??= time;
-    this.samples.push([...row, ...angles.slice(0, 3)]);
-    if (time - this.start < Calibration.#seconds || this.samples.length < Calibration.#fewest) return;
+    if (time - this.start < Calibration.#seconds || this.samples.length < Calibration.#fewest) {
+      this.samples.push([...row, ...angles.slice(0, 3)]);
+      return;
+    }
     const medians = this.samples[0].map((_, k) => median(this.samples.map((sample) => sample[k])));
     this.weights = medians.slice(0, WEIGHTS).map((value) => clamp(value, 0, Calibration.#highest));
     this.turn = headTurn(...medians.slice(WEIGHTS));

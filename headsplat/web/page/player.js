@@ -3,7 +3,7 @@
  * that is heard.
  */
 
-import { matrixFrom6d } from "./rotation.js";
+import { PageError } from "./payload.js";
 import { matrixOfQuaternion, sixOf, slerp } from "./turns.js";
 
 /**
@@ -17,10 +17,18 @@ export class Motion {
    */
   constructor(payload, number) {
     const { name, count, fps } = payload.meta.motions[number];
-    const part = (key) => payload.array(`motions/${number}/${key}`);
-    Object.assign(this, { name, count, fps, expressions: payload.meta.counts.expressions });
-    for (const key of ["exp", "joints", "lids", "rotation", "translation"]) this[key] = part(key);
-    this.trunk = payload.has(`motions/${number}/trunk`) ? part("trunk") : null;
+    if (!(Number.isInteger(count) && count > 0 && fps > 0 && fps <= 1000)) {
+      throw new PageError(`the avatar's motion ${number + 1} is damaged; export it again`);
+    }
+    const { expressions } = payload.meta.counts;
+    const part = (key, ...sizes) => payload.array(`motions/${number}/${key}`, [count, ...sizes]);
+    Object.assign(this, { name, count, fps, expressions });
+    this.exp = part("exp", expressions);
+    this.joints = part("joints", 3, 4);
+    this.lids = part("lids", 2);
+    this.rotation = part("rotation", 4);
+    this.translation = part("translation", 3);
+    this.trunk = payload.has(`motions/${number}/trunk`) ? part("trunk", 7) : null;
   }
 
   /** Seconds until the end of the last frame. */

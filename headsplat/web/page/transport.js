@@ -35,6 +35,21 @@ export class Transport {
 
   /** Offer what the avatar has, and show the first of it. */
   fill() {
+    this.#offer();
+    this.choose(find("source").value);
+  }
+
+  /** Take a later state of the same avatar; what is shown goes on where it can. */
+  replace(payload) {
+    this.payload = payload;
+    // Addresses of sounds stay valid, because one of them may be playing.
+    this.sounds.clear();
+    this.#offer();
+    find("source").value = this.value;
+    if (find("source").selectedIndex < 0) this.fill();
+  }
+
+  #offer() {
     const { motions } = this.payload.meta;
     const recorded = motions.map(({ name }, k) => [`motion:${k}`, String(name)]);
     const live = drivenByArkit(this.app.subject) ? LIVE : LIVE.slice(0, 1);
@@ -44,12 +59,6 @@ export class Transport {
     const groups = recorded.length ? [group("Recorded", recorded)] : [];
     find("source").replaceChildren(...groups, group("By hand and live", live));
     find("sound").hidden = !motions.some(({ sound }) => sound);
-    this.choose(find("source").value);
-  }
-
-  /** Take a later state of the same avatar, without a jump. */
-  replace(payload) {
-    this.payload = payload;
   }
 
   /** Show a source: `motion:0`, `sliders`, `webcam` or `stream`. */
