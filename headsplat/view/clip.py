@@ -64,7 +64,7 @@ def clip_payload(files: SubjectFiles) -> bytes:
 
     track = tried(read_track, track_file(files))
     table = tried(read_frames, files.file("frames")) or []
-    if track is None and not table:
+    if (track is None or len(track) == 0) and not table:
         raise UserError(problems[0] if problems else "the clip has no frames yet; wait for its run")
     ids = track.ids if track is not None else np.array([row.id for row in table], np.int64)
     if len(ids) > _MOST_FRAMES:

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar, read_metadata
 from headsplat.heads.model import HeadModel
-from headsplat.rotations import matrix_from_6d, quaternion_from_matrix
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.files import read_json
 from headsplat.runtime.pickles.placeholders import PickleError
@@ -31,6 +29,7 @@ from headsplat.view.clip import track_file
 from headsplat.view.files import AVATAR_FILES, SubjectFiles
 from headsplat.view.mesh import head_files, head_of
 from headsplat.web.container import write_payload
+from headsplat.web.motions import motion_arrays
 from headsplat.web.payload import avatar_payload
 
 TRAINED, TRAINING = "trained", "training"
@@ -173,22 +172,6 @@ def _options(key: Any) -> TrainOptions:
 
 def _packed(name: str, avatar: Avatar, track: Track, facts: dict[str, Any]) -> bytes:
     meta, arrays = avatar_payload(name, avatar, track)
-    meta["motions"] = [{"name": "Track", "count": len(track), "fps": track.fps, "sound": False}]
-    return write_payload({**meta, **facts}, arrays | _track_motion(track))
-
-
-def _track_motion(track: Track) -> dict[str, np.ndarray]:
-    joints = torch.as_tensor(np.concatenate([track.jaw, track.eyes], 1)).reshape(-1, 3, 6)
-    R, t = track.poses()
-    values = {
-        "exp": torch.as_tensor(track.exp),
-        "joints": quaternion_from_matrix(matrix_from_6d(joints)),
-        "lids": torch.as_tensor(track.eyelids),
-        "rotation": quaternion_from_matrix(R),
-        "translation": t,
-    }
-    trunk = track.trunk()
-    if trunk is not None:
-        turn = quaternion_from_matrix(trunk[..., :3])
-        values["trunk"] = torch.cat([turn, trunk[..., 3]], -1)
-    return {f"motions/0/{name}": value.numpy().astype(np.float32) for name, value in values.items()}
+    seconds = (int(track.ids.max()) - int(track.ids.min()) + 2) / track.fps
+    entries, moving = motion_arrays(avatar, track, None, (), seconds)
+    return write_payload({**meta, **facts, "motions": entries}, arrays | moving)

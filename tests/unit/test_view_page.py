@@ -203,8 +203,8 @@ def training_state(files, step, seed):
     key = {"inputs": {}, "parameters": options.values() | {"device": "cpu"}, "code": "0"}
     write_json(folder / "key.json", key)
     track, head = read_track(files.files["track"]), HeadModel.load(files.listed("heads")[0])
-    torch.manual_seed(seed)
     avatar = empty_avatar(head, track, track.rows(PARTS["train"]), options, torch.device("cpu"))
+    torch.manual_seed(seed)
     with torch.no_grad():
         _, quat, scale, opacity, color = avatar.deformation._split(avatar.deformation.weights[0])
         quat[:, 0], opacity[:] = 50, 60

@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from headsplat.frames.crop import Crop
 from headsplat.frames.images import encode_jpeg, encode_png
 from headsplat.frames.packs import FrameZipWriter
 from headsplat.frames.table import FrameRow, write_frames
+from headsplat.live.options import InputOptions
 from headsplat.runtime.files import publish, write_json, write_npz
 from headsplat.view.contents import Contents
 from headsplat.view.files import SubjectFiles, project_files
+from headsplat.view.live import LiveStream
 from headsplat.view.options import ViewOptions
 from headsplat.view.server import ViewServer
 from tests.unit.driven import SIZE, arkit_like, make_subject
@@ -78,11 +80,13 @@ class Running:
     """A server in a thread.
 
     Attributes:
-        server: the server; port: that it listens on.
+        server: the server; port: that it listens on; live: its stream, or None.
     """
 
-    def __init__(self, server: ViewServer, loop: asyncio.AbstractEventLoop) -> None:
-        self.server, self.loop = server, loop
+    def __init__(
+        self, server: ViewServer, loop: asyncio.AbstractEventLoop, live: LiveStream | None
+    ) -> None:
+        self.server, self.loop, self.live = server, loop, live
         self.port = int(server.address.split(":")[2].split("/")[0])
         self.token = server.guard.token
 
@@ -107,15 +111,20 @@ class Running:
 
 
 @contextmanager
-def running(files: SubjectFiles, stream=None, **options):
-    """Serve a subject while it lasts."""
+def running(files: SubjectFiles, phone: InputOptions | None = None, **options):
+    """Serve a subject while it lasts, perhaps with a phone that speaks Live Link."""
     ready, ended = threading.Event(), asyncio.Event()
     found = []
 
     async def serve() -> None:
-        server = ViewServer(Contents(files), ViewOptions(port=0, **options), stream)
-        async with server:
-            found.append(Running(server, asyncio.get_running_loop()))
+        async with AsyncExitStack() as stack:
+            live = None
+            if phone is not None:
+                live = await stack.enter_async_context(LiveStream("live-link", phone))
+            stream = None if live is None else live.serve
+            server = ViewServer(Contents(files), ViewOptions(port=0, **options), stream)
+            await stack.enter_async_context(server)
+            found.append(Running(server, asyncio.get_running_loop(), live))
             ready.set()
             await ended.wait()
 

@@ -22,6 +22,8 @@ export class Clip {
     this.rotations = array("R");
     this.translations = array("t");
     this.rows = new Map(Array.from(this.ids, (id, row) => [id, row]));
+    this.first = this.ids.reduce((a, b) => Math.min(a, b));
+    this.last = this.ids.reduce((a, b) => Math.max(a, b));
     this.errors = new Map();
     const tested = array("errors/ids") ?? [];
     for (const { name } of this.measures) {
@@ -70,10 +72,19 @@ export class Clip {
     return unit ? `${value.toFixed(1)} ${unit}` : value.toFixed(3);
   }
 
-  /** The row whose time is nearest. */
+  /** Seconds of a frame in the motion that plays the track, which begins with the first id. */
+  secondsOf(row) {
+    return (this.ids[row] - this.first) / this.fps;
+  }
+
+  /** The row that such a motion shows at a time; null where the clip lacks this frame. */
   rowAt(time) {
-    const row = Math.round(time * this.fps);
-    return Math.min(this.count - 1, Math.max(0, row));
+    return this.rows.get(Math.round(time * this.fps) + this.first) ?? null;
+  }
+
+  /** Whether a motion of an avatar plays this clip's track. */
+  isOf(motion) {
+    return this.tracked && motion?.count === this.last - this.first + 1;
   }
 
   /** What is known of a frame, in words. */

@@ -77,7 +77,7 @@ export class ComparePane {
   /** What the avatar shows of a frame, or null without an avatar of this clip. */
   #rendered(row) {
     const { payload } = this;
-    if (!payload || payload.meta.motions[0]?.count !== this.view.clip.count) return null;
+    if (!payload || !this.view.clip.isOf(payload.meta.motions[0])) return null;
     if (!this.renderer) {
       this.deformer = new Deformer(payload);
       this.renderer = new Renderer(this.drawing, payload);
@@ -86,7 +86,7 @@ export class ComparePane {
     const { width, height } = this.view.clip.camera;
     const { K } = payload.meta.camera;
     Object.assign(this.drawing, { width, height });
-    const { code, pose } = this.motion.at(row / this.motion.fps);
+    const { code, pose } = this.motion.at(this.view.clip.secondsOf(row));
     const frame = this.deformer.fromCode(code, pose);
     this.renderer.draw(frame, { K, R: pose.R, t: pose.t, width, height }, [0, 0, 0]);
     return pixelsOf(this.drawing, width, height);

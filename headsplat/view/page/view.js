@@ -95,9 +95,9 @@ export class View {
     this.panes.get(this.shown)?.show(row);
     const { app } = this;
     if (!app || this.following) return;
-    if (app.payload.meta.motions[0]?.count !== this.clip.count) return;
+    if (!this.clip.isOf(app.payload.meta.motions[0])) return;
     app.transport.choose("motion:0");
-    app.transport.player.seek(row / app.transport.player.motion.fps);
+    app.transport.player.seek(this.clip.secondsOf(row));
   }
 
   async #look() {
@@ -140,7 +140,10 @@ export class View {
       this.app = await start({ payload: this.config.payload, stream });
       this.app?.watch((drawn) => this.#follow(drawn));
     }
-    if (!this.app) return;
+    if (!this.app) {
+      find("app").classList.remove("empty");
+      return;
+    }
     find("app").classList.remove("bare");
     const { training } = this.app.payload.meta;
     this.state.textContent = training ? `Training: step ${training.step} of ${training.steps}` : "";
@@ -151,8 +154,10 @@ export class View {
   /** The avatar plays the clip: the other views show the same frame. */
   #follow({ source, time }) {
     if (source !== "motion" || this.app.transport.value !== "motion:0" || !this.clip) return;
+    const row = this.clip.rowAt(time);
+    if (row === null || !this.clip.isOf(this.app.payload.meta.motions[0])) return;
     this.following = true;
-    this.selection.choose(this.clip.rowAt(time));
+    this.selection.choose(row);
     this.following = false;
   }
 }
