@@ -103,6 +103,8 @@ class Contents:
     def _mesh(self) -> Any:
         from headsplat.view.mesh import TrackedMesh, mesh_files
 
+        _spare_a_run()
+
         paths = mesh_files(self._files)
         if not paths:
             raise UserError("the clip is not tracked yet; wait for its run")
@@ -112,7 +114,15 @@ class Contents:
     def _states(self) -> Any:
         from headsplat.view.states import AvatarStates
 
+        _spare_a_run()
         return self._once("states", lambda: AvatarStates(self._files))
+
+
+def _spare_a_run() -> None:
+    """Leave the processor to a run that goes on."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _size(track: Any) -> tuple[int, int]:

@@ -96,6 +96,8 @@ export class View {
     const { app } = this;
     if (!app || this.following) return;
     if (!this.clip.isOf(app.payload.meta.motions[0])) return;
+    // Behind another view, sliders and live sources keep the avatar.
+    if (app.transport.source !== "motion" && this.shown !== AVATAR) return;
     app.transport.choose("motion:0");
     app.transport.player.seek(this.clip.secondsOf(row));
   }
