@@ -14,7 +14,7 @@ from headsplat.drive.kinds import AUTO, HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.drive.look import Look
 from headsplat.live.options import InputOptions, OutputOptions, add_live_arguments
 from headsplat.options import add_arguments, given, parsed, schema_of
-from headsplat.runtime.errors import shown
+from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.process import end_children, exit_now
@@ -272,9 +272,13 @@ def _live(args: argparse.Namespace) -> None:
 
 
 def _view(args: argparse.Namespace) -> None:
-    from headsplat.view.files import subject_files
-    from headsplat.view.run import view
-
+    try:
+        from headsplat.view.files import subject_files
+        from headsplat.view.run import view
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise UserError("aiohttp is not installed: pip install 'headsplat[live]'") from error
     view(subject_files(args.subject), parsed(ViewOptions, args), parsed(InputOptions, args))
 
 

@@ -1,18 +1,27 @@
-"""What the server answers with: made of a subject's files in two threads, one for images.
+"""What the server answers with: the page, and data made of a subject's files in two threads.
 
 Requests wait for their turn, and the server bounds how many may wait. So memory does not grow with
 the number of requests.
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files as resources
 from typing import Any
 
 from headsplat.runtime.errors import UserError
 from headsplat.view.cached import Cached
 from headsplat.view.clip import clip_payload, clip_stamps, track_file
 from headsplat.view.files import SubjectFiles
+from headsplat.web.page_file import page_text
+
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_STYLE = '<link rel="stylesheet" href="style.css">'
+_CONFIG = '<script type="application/json" id="config">{}</script>'
+_SCRIPT_START, _SCRIPT_END = '<script type="module">', "</script>"
+PAGE = "text/html"
 
 
 class Contents:
@@ -24,7 +33,7 @@ class Contents:
 
     def __init__(self, files: SubjectFiles) -> None:
         self._files = files
-        # Threads that still compute do not keep the program from ending.
+        # Images and models each belong to one thread.
         self._images, self._models = (ThreadPoolExecutor(1, name) for name in ("images", "models"))
         self._clip = Cached(lambda paths, stamps: clip_payload(self._files))
         self._parts: dict[str, Any] = {}
@@ -127,3 +136,39 @@ def _spare_a_run() -> None:
 
 def _size(track: Any) -> tuple[int, int]:
     return track.width, track.height
+
+
+def page_files(config: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Name in the address -> (text, media type); the page itself is "".
+
+    Args:
+        config: what `start` of view.js takes.
+    """
+    found = {"": (_page(config), PAGE)}
+    for package in ("headsplat.web", "headsplat.view"):
+        for entry in resources(package).joinpath("page").iterdir():
+            kind = _TYPES.get(entry.name[entry.name.rfind(".") :])
+            if kind is None:
+                continue
+            if entry.name in found:
+                raise ValueError(f"{entry.name}: is in both page folders")
+            found[entry.name] = entry.read_text(encoding="utf-8"), kind
+    return found
+
+
+def _page(config: dict[str, Any]) -> str:
+    """The avatar's page with the viewer's style and script, and nothing inline that runs."""
+    text = page_text("index.html")
+    start = text.index(_SCRIPT_START)
+    end = text.index(_SCRIPT_END, start) + len(_SCRIPT_END)
+    held = json.dumps(config, allow_nan=False).replace("<", "\\u003c")
+    parts = {
+        text[start:end]: '<script type="module" src="view.js"></script>',
+        _STYLE: f'{_STYLE}\n<link rel="stylesheet" href="view.css">',
+        _CONFIG: _CONFIG.replace("{}", held),
+    }
+    for old, new in parts.items():
+        if text.count(old) != 1:
+            raise ValueError(f"index.html: expected '{old[:60]}' once")
+        text = text.replace(old, new)
+    return text

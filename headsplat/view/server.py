@@ -16,9 +16,8 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
-from headsplat.view.contents import Contents
+from headsplat.view.contents import PAGE, Contents, page_files
 from headsplat.view.options import ViewOptions
-from headsplat.view.pages import PAGE, page_files
 from headsplat.view.security import HEADERS, Guard
 
 STREAM = "/stream"

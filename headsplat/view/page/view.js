@@ -8,10 +8,9 @@ import { CamerasPane } from "./cameras_pane.js";
 import { Clip, Selection } from "./clip.js";
 import { ComparePane } from "./compare_pane.js";
 import { bytes, json, packed } from "./data.js";
-import { ErrorsPane } from "./errors_pane.js";
 import { PageError } from "./payload.js";
 import { element } from "./sliders.js";
-import { Timeline } from "./timeline.js";
+import { ErrorsPane, Timeline } from "./timeline.js";
 import { TrackPane } from "./track_pane.js";
 
 const find = (id) => document.getElementById(id);
