@@ -97,7 +97,7 @@ class Running:
 
     def plain(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict, bytes]:
         """The same without the token; `_` in names of headers is `-`."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, headers=named)
         answer = connection.getresponse()
