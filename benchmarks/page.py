@@ -111,6 +111,13 @@ SECTIONS = (
         "as they are (`face` `absolute`). Both are measured on the subject's posed mesh.",
     ),
     Section("rendering_gpu", "Rendering", "python benchmarks/rendering.py"),
+    Section(
+        "web", "Web page",
+        "python benchmarks/web.py --avatar AVATAR --head HEAD --spark FOLDER",
+        "Headless Chromium without a GPU, on a machine with other work. HEAD is the head `ict`. "
+        "Spark 2.2 draws the same Gaussians in one pose, with the settings that come closest to "
+        "the library's images. It neither deforms nor sorts in that time; the page does both.",
+    ),
     Section("masks_gpu", "Mask networks", "python benchmarks/masks.py", "Random weights."),
     Section(
         "mattes", "Mattes", "python benchmarks/mattes.py --head HEAD --videos FOLDER",

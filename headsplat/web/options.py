@@ -25,17 +25,12 @@ class WebOptions:
     bases: int = option(24, "bases that the network of a flashavatar avatar is reduced to", 4, 128)
     webcam: str = option(
         "",
-        "tasks-vision-0.10.35.tgz of npm's @mediapipe/tasks-vision, to put the webcam's face "
-        "tracker into the page, 10 MB; without it the page asks its user for two files",
+        "mediapipe-tasks-vision-0.10.35.tgz of npm's @mediapipe/tasks-vision, to put the webcam's "
+        "face tracker into the page, 10 MB; without it the page asks its user for two files",
     )
     pass_on_head: str = option(
         FREE,
         "head models that may be put into a page: free (MIT) or any (you say that the licence of "
         "yours, such as flame's, allows it)",
         choices=(FREE, ANY),
-    )
-    webcam: str = option(
-        "",
-        "mediapipe-tasks-vision-0.10.35.tgz, whose parts the page then holds, 10 MB more; without "
-        "it, users give the page these files for their webcam",
     )

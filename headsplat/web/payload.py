@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from headsplat.avatar import Avatar
+from headsplat.drive.closure import FaceAtRest
 from headsplat.drive.neutral import neutral_face
 from headsplat.drive.subject import DrivenSubject
 from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
@@ -87,10 +88,11 @@ def avatar_payload(
 
 
 def _limits(subject: DrivenSubject) -> dict[str, np.ndarray]:
-    """Lowest and highest codes (2, C), turns (2, 3) and expressions (2, E); neutral code (C,)."""
+    """Lowest and highest codes, turns and expressions; the neutral code; openings of the eyes."""
     limits, allowed = subject.limits, subject.head.expression_range
     arrays = {"limits/codes": limits.codes, "limits/turns": limits.turns}
-    arrays["limits/neutral"] = neutral_face(subject.clip)
+    arrays["limits/neutral"] = neutral = neutral_face(subject.clip)
+    arrays["limits/lids"] = _lids(subject, neutral)
     found = {name: value.numpy().astype(np.float32) for name, value in arrays.items()}
     if allowed is not None:
         found["limits/expressions"] = allowed.T.astype(np.float32)
@@ -108,6 +110,21 @@ def _trunk(subject: DrivenSubject) -> dict[str, Any]:
         "R": mean_rotation(turn).flatten().tolist(),
         "shift": shift.median(0).values.tolist(),
     }
+
+
+def _lids(subject: DrivenSubject, neutral: torch.Tensor) -> torch.Tensor:
+    """(2, 4 + E) of each eye, meters: how far it opens, which is linear in lid and expressions.
+
+    Opening without expression; its change by the lid's code; openings of the subject's open and
+    closed eyes; changes by the expressions.
+    """
+    mesh, rest = subject.clip.mesh, FaceAtRest.of(subject.clip, neutral)
+    blank = FrameCode(FrameCode.neutral(subject.head).vector.double())
+    each = FrameCode(blank.vector.expand(subject.expressions, -1))
+    each = each.replace(exp=torch.eye(subject.expressions))
+    bare, shut = mesh.eyes(torch.stack([blank.vector, blank.replace(eyelids=1.0).vector]))
+    slopes = mesh.eyes(each.vector) - bare
+    return torch.cat([torch.stack([bare, shut - bare, rest.opened, rest.shut]), slopes]).T
 
 
 def _head_facts(head: HeadModel) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def export_web(
         out: the HTML file to write.
 
     Raises:
-        UserError: an input or a file for webcams is broken, the head model's licence forbids
-            copies, or the avatar has no form for browsers.
+        UserError: an input is broken, the head model's licence forbids copies, or the avatar has
+            no form for browsers.
     """
     head = HeadModel.load(head_path)
     if options.pass_on_head != ANY and not may_be_copied(head):
@@ -51,7 +51,6 @@ def export_web(
             f"({shown(head.licence)}) does not permit copies; if yours does, set "
             f"web.pass_on_head: {ANY}"
         )
-    held = webcam_files(Path(options.webcam)) if options.webcam else {}
     track = read_track(track_path, head)
     if len(track) == 0:
         raise UserError(f"{track_path}: has no frames; track the clip again")

@@ -20,7 +20,7 @@ PACKAGE, MODEL = "webcam-package", "webcam-model"  # ids of the elements
 _NEEDED = ("vision_bundle.mjs", "wasm/vision_wasm_internal.js", "wasm/vision_wasm_internal.wasm")
 _LARGEST = 32 << 20  # bytes of one of them
 _BROKEN = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
-_FIX = "give tasks-vision-0.10.35.tgz, as `npm pack @mediapipe/tasks-vision@0.10.35` writes it"
+_FIX = "give the file that `npm pack @mediapipe/tasks-vision@0.10.35` writes"
 
 
 def webcam_files(package: Path) -> dict[str, bytes]:

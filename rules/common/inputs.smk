@@ -2,9 +2,12 @@
 # subject's jobs share are cached.
 import os
 import sys
+from collections import namedtuple
 from functools import cache
 
 USED_ASSETS = {}
+# A motion of a subject, under the names of the wildcards of its driven video.
+Played = namedtuple("Played", "subject motion")
 
 
 def announced_refusal(wildcards):
@@ -227,7 +230,7 @@ def page_motions(subject):
     """The motions of a subject's web page, each as the wildcards of its driven video."""
     named = settings(subject, "web")["motions"]
     names = MOTIONS if named == "all" else [name.strip() for name in named.split(",")]
-    played = [motions.Played(subject, name) for name in names if named != "none"]
+    played = [Played(subject, name) for name in names if named != "none"]
     return [item for item in played if named != "all" or page_can_play(item)]
 
 

@@ -16,7 +16,7 @@ from headsplat.formats.arkit.names import BLENDSHAPES
 from headsplat.networks.model_files import model_file
 from headsplat.runtime.errors import UserError
 from headsplat.web.page_file import html_file
-from headsplat.web.webcam_files import webcam_files
+from headsplat.web.webcam import webcam_files
 from tests.browser import Browser, needs_chromium
 from tests.unit.web_page import served, small_payload
 

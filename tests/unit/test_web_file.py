@@ -13,7 +13,9 @@ import export_web
 from headsplat.avatar_files import save_avatar
 from headsplat.runtime.errors import UserError
 from headsplat.track import write_track
+from headsplat.video.sound import read_sound
 from headsplat.web.modules import joined
+from headsplat.web.motions import m4a
 from headsplat.web.page_file import POLICY, html_file
 from headsplat.web.webcam import MODEL, PACKAGE, webcam_files
 from tests.browser import Browser, needs_chromium
@@ -95,6 +97,21 @@ def test_the_file_alone_plays_and_asks_for_nothing(files, tmp_path):
             alone.as_uri()
         ]
         assert not page.problems
+
+
+def test_sound_stays_with_its_frames(tmp_path):
+    """Encoders delay sound, which the container says; a click is heard within a frame."""
+    samples = np.zeros(48_000 * 2)
+    samples[48_000:48_480] = 0.9 * np.sin(np.arange(480) * 0.5)
+    with wave.open(str(tmp_path / "click.wav"), "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", ""))
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    (tmp_path / "click.m4a").write_bytes(m4a(tmp_path / "click.wav", 2.0))
+    heard, rate = read_sound(tmp_path / "click.m4a")
+    loud = np.flatnonzero(np.abs(heard[:, 0]) > 0.2)
+    assert abs(loud[0] / rate - 1) < 0.02
+    assert abs(len(heard) / rate - 2) < 0.04
+    assert m4a(tmp_path / "click.wav", 2.0) == (tmp_path / "click.m4a").read_bytes()
 
 
 def test_a_head_that_may_not_be_copied_is_refused(tmp_path):

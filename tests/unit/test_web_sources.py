@@ -10,9 +10,11 @@ import pytest
 from aiohttp import web
 
 from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.networks.model_files import MODEL_FILES
 from tests.browser import Browser, needs_chromium
 from tests.unit.driven import ARKIT_SHAPES
 from tests.unit.web_page import (
+    FOLDER,
     READY,
     SUBJECT,
     TRACK,
@@ -179,10 +181,14 @@ def test_a_stream_that_breaks_is_connected_again(page, sender):
     page.run(f"app.live.connect('{address}')")
     page.until("app.live.stream.open")
     page.browser.wait(sockets[0].close())
+    for _ in range(1000):
+        if len(sockets) == 2:
+            break
+        page.browser.wait(asyncio.sleep(0.02))
+    assert len(sockets) == 2
     page.until(
         "app.live.stream.open && document.getElementById('link').textContent === 'Connected.'"
     )
-    assert len(sockets) == 2
 
 
 def test_an_address_that_is_none(page):
@@ -214,6 +220,11 @@ def test_broken_files_for_the_webcam_are_one_line(page, tmp_path):
     assert page.run("document.getElementById('camera').disabled")
     page.run("document.getElementById('relax').click()")
     assert page.run("app.transport.source") == "sliders"
+
+
+def test_the_page_takes_the_model_that_the_library_fetches():
+    script = FOLDER.joinpath("face_files.js").read_text()
+    assert MODEL_FILES["face_landmarker.task"].sha256 in script
 
 
 def test_files_can_be_dropped_on_the_page(page):

@@ -279,14 +279,6 @@ def add_spoken(
     return subject, name
 
 
-@dataclass(frozen=True)
-class Played:
-    """A motion of a subject, under the names of the wildcards of its driven video."""
-
-    subject: str
-    motion: str
-
-
 def motion_for(motions: NamedRows[Motion], name: str, head: str) -> Motion:
     """The motion of a name, checked against the subject's head model.
 

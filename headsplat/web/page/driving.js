@@ -10,6 +10,8 @@ import { matrixFrom6d, product } from "./rotation.js";
 import { IDENTITY, axisAngleOf, headTurn, matrixOf, rotate, sixOf } from "./turns.js";
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+// Of eyes, so that nothing is divided by zero; meters, as in `headsplat/drive/closure.py`.
+const LEAST_OPENING = 1e-4;
 
 /**
  * What driving knows of the subject.
@@ -29,6 +31,9 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
  * @property {{R: number[], t: number[]}} base the base pose, head to the subject's camera, meters
  * @property {number[]} neck joint about which the head turns, meters in the head's frame
  * @property {number[]} neutral code of the subject's neutral face
+ * @property {{bare: number, lid: number, opened: number, shut: number, shapes: number[]}[]} eyes
+ *   left and right: opening without expression, its change by the lid's code, openings of the
+ *   subject's open and closed eyes, changes by the expressions; meters
  * @property {{R: number[], shift: number[]} | null} trunk mean turn of the trunk to the head, and
  *   mean shift of the neck joint in meters; null of a stiff neck
  */
@@ -53,6 +58,8 @@ export function subjectOf(payload) {
     codes: rows("limits/codes", counts.code),
     turns: rows("limits/turns", 3),
     neutral: Array.from(payload.array("limits/neutral", [counts.code])),
+    eyes: rows("limits/lids", 4 + counts.expressions).map(
+      ([bare, lid, opened, shut, ...shapes]) => ({ bare, lid, opened, shut, shapes })),
     trunk: trunk ?? null,
     base,
     neck,
@@ -138,15 +145,15 @@ export function neutralCode(subject) {
  * A performer's code on top of the subject's neutral face. The performer's own neutral face has the
  * code of `neutralCode`, as calibrated coefficients give it.
  *
- * Expressions are added, the jaw turns on from the subject's, and lids go the performer's part of the
- * way from open to as closed as the clip shows them. The gaze is taken as it is. See
- * `headsplat/drive/transfer.py`, which also measures lips and lids on the posed mesh.
+ * Expressions are added, the jaw turns on from the subject's, and eyes go the performer's part of the
+ * way from open to closed. The gaze is taken as it is. See `headsplat/drive/transfer.py`, which also
+ * raises the jaw where the subject's lips would not close.
  *
  * @param {Subject} subject
  * @param {ArrayLike<number>} code of the performer
  */
 export function transferred(subject, code) {
-  const { expressions: size, neutral: there, range, codes } = subject;
+  const { expressions: size, neutral: there, range } = subject;
   const out = Float64Array.from(code);
   for (let k = 0; k < size; k++) {
     const moved = there[k] + code[k];
@@ -154,9 +161,18 @@ export function transferred(subject, code) {
   }
   const jaw = product(matrixFrom6d(code, size), matrixFrom6d(there, size));
   out.set(sixOf(jaw), size);
-  for (const k of [size + 18, size + 19]) {
-    const shut = Math.max(there[k], Math.min(1, codes[1][k]));
-    out[k] = there[k] + clamp(code[k], 0, 1) * (shut - there[k]);
-  }
+  subject.eyes.forEach((eye, side) => {
+    const place = size + 18 + side;
+    out[place] = closedLid(eye, code, out, code[place]);
+  });
   return out;
+}
+
+/** The lid's code with which the subject's eye is as far closed as the performer's. */
+function closedLid({ bare, lid, opened, shut, shapes }, performer, subject, closed) {
+  const opening = (code) => shapes.reduce((sum, change, k) => sum + change * code[k], bare);
+  const least = Math.min(Math.max(bare + lid, 0), bare - LEAST_OPENING);
+  const part = (bare - opening(performer) - lid * closed) / (bare - least);
+  const wanted = opened - part * (opened - shut);
+  return clamp((wanted - opening(subject)) / Math.min(lid, -LEAST_OPENING), 0, 1);
 }
