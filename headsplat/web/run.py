@@ -15,7 +15,7 @@ from headsplat.web.motions import PlayedMotion, motion_arrays
 from headsplat.web.options import ANY, WebOptions
 from headsplat.web.page_file import html_file
 from headsplat.web.payload import avatar_payload
-from headsplat.web.webcam_files import webcam_files
+from headsplat.web.webcam import webcam_files
 
 
 def export_web(
@@ -58,7 +58,8 @@ def export_web(
     meta, arrays = avatar_payload(name, avatar, track, options.precision, options.bases)
     entries, moving = motion_arrays(avatar, track, sound, motions, options.seconds)
     packed = write_payload({**meta, "motions": entries}, arrays | moving)
-    page = html_file(name, packed, {"files": list(held)}, held).encode()
+    files = webcam_files(Path(options.webcam)) if options.webcam else {}
+    page = html_file(name, packed, {"files": list(files)}, files).encode()
     log.info(
         "%d Gaussians, %d motions: %.2f MB, of which the avatar's file is %.2f MB before base64",
         avatar.count, len(entries), len(page) / 1e6, len(packed) / 1e6,
