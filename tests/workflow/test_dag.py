@@ -45,7 +45,7 @@ SCRIPTS = {name: name for name in RULES} | {
 }
 SCRIPTS["drive_with_alpha"] = "drive_avatar"
 WILDCARDS = ("chunk", "head", "motion", "pose", "format")
-CHORES = ("assets_check", "fetch_assets", "plan", "status", "doctor")
+CHORES = ("assets_check", "fetch_assets", "plan", "status", "view", "doctor")
 
 
 def test_snakemake_lint_is_clean(checkout: Checkout) -> None:
