@@ -14,12 +14,13 @@ from headsplat.drive.kinds import AUTO, HEAD_MOTIONS, KINDS, RELATIVE
 from headsplat.drive.look import Look
 from headsplat.live.options import InputOptions, OutputOptions, add_live_arguments
 from headsplat.options import add_arguments, given, parsed, schema_of
-from headsplat.runtime.errors import shown
+from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.process import end_children, exit_now
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.speech.voices import VOICES
+from headsplat.view.options import ViewOptions, phone_schema
 
 _EXAMPLES = """examples:
   headsplat models
@@ -29,6 +30,7 @@ _EXAMPLES = """examples:
   headsplat render results/anna/avatar --track work/ben/track/track.npz -o ben.mp4
   headsplat drive results/anna/avatar --motion speech.npz --kind diffposetalk -o driven.mp4
   headsplat live results/anna/avatar --in live-link --out websocket
+  headsplat view results/anna
 """
 
 
@@ -186,6 +188,19 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
     add_live_arguments(live)
 
+    view = command(
+        "view", _view, "Show a subject on a page of this machine, also while its run goes on.",
+        "results/anna",
+        "anna --live live-link",
+        "work/anna --port 9000",
+    )  # fmt: skip
+    view.add_argument(
+        "subject", metavar="SUBJECT",
+        help="results/<subject> or work/<subject>, its name, or an avatar's folder",
+    )  # fmt: skip
+    add_arguments(view, schema_of(ViewOptions))
+    add_arguments(view.add_argument_group("phone, with --live"), phone_schema())
+
     models = command(
         "models", _models, "Fetch the files of the default detection and matting models.",
         "", "--to /data/models",
@@ -254,6 +269,17 @@ def _live(args: argparse.Namespace) -> None:
     options = parsed(InputOptions, args), parsed(OutputOptions, args)
     motion = args.motion, args.kind
     live(args.avatar, args.source, args.out, *options, args.sound, motion, args.to)
+
+
+def _view(args: argparse.Namespace) -> None:
+    try:
+        from headsplat.view.files import subject_files
+        from headsplat.view.run import view
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise UserError("aiohttp is not installed: pip install 'headsplat[live]'") from error
+    view(subject_files(args.subject), parsed(ViewOptions, args), parsed(InputOptions, args))
 
 
 def _models(args: argparse.Namespace) -> None:

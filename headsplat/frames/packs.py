@@ -103,6 +103,10 @@ class FrameStore:
         self._open.move_to_end(chunk)
         return self._open[chunk]
 
+    def __contains__(self, key: tuple[int, str]) -> bool:
+        """Whether there is an image of a frame id and a role."""
+        return key in self._where
+
     def read(self, frame_id: int, role: str = "") -> bytes:
         """Encoded bytes of one image; raises `UserError` if it is missing or damaged."""
         if (frame_id, role) not in self._where:

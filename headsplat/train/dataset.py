@@ -52,6 +52,11 @@ class ImageReader:
         # A zip archive has one file position: reads are serialized, decoding is not.
         self._lock = Lock()
 
+    def has(self, frame_id: int) -> bool:
+        """Whether all images of a frame are there."""
+        parsing = all((frame_id, role) in self._parsing for role in ("_neckhead", "_mouth"))
+        return parsing and all((frame_id, "") in pack for pack in (self._frames, self._alpha))
+
     def read(self, frame_id: int) -> np.ndarray:
         """(H, W, 5) uint8 planes of one frame."""
         return self.read_person(frame_id)[..., :PLANES]

@@ -1,7 +1,7 @@
 # Hooks that run before the first job and after the last one.
 
 # Rules that only print and write no output file.
-PRINTING = ("plan", "status", "doctor", "assets_check")
+PRINTING = ("plan", "status", "view", "doctor", "assets_check")
 REPORTS = []
 
 

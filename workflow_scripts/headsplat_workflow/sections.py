@@ -19,6 +19,7 @@ from headsplat.speech.voices import all_options as voice_options
 from headsplat.synthetic.options import BuiltinOptions
 from headsplat.tracking.options import TrackOptions
 from headsplat.train.options import all_options
+from headsplat.view.options import ViewOptions, phone_schema
 from headsplat.web.options import WebOptions
 
 Properties = dict[str, dict[str, Any]]
@@ -58,6 +59,13 @@ class SpeakOptions:
     sound: str | None = option(None, "sound or video file; or builtin, a built-in sentence")
     voice: str = option(AUTO, "as the column voice of the table of motions")
     transcript: str | None = option(None, "text file with the words of the sound")
+
+
+@dataclass(frozen=True)
+class ViewSubject:
+    """Section `view`: whose page `snakemake view` shows; beside it stand the page's own options."""
+
+    subject: str | None = option(None, "name of the subject; ~ for the first one of the table")
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,7 @@ SECTIONS = {
         preset=False,
     ),
     "speak": Section("One sound for the rule speak", _of(SpeakOptions), preset=False),
+    "view": Section("The page of the rule view", lambda: view_schema(), preset=False),
     "watchdog": Section("When a stage counts as hung", _of(WatchdogOptions), preset=False),
     "builtin": Section("The built-in clip", _of(BuiltinOptions), preset=False),
     "detect": Section("Face detection", _of(DetectOptions)),
@@ -118,6 +127,13 @@ SECTIONS = {
     "web": Section("The web page of an avatar", _of(WebOptions)),
     "export": Section("Files for other tools", _of(ExportOptions)),
 }
+
+
+def view_schema() -> Properties:
+    """Option name -> JSON schema of the section `view`."""
+    return schema_of(ViewSubject) | schema_of(ViewOptions) | phone_schema()
+
+
 # Options outside the sections.
 SUBJECTS = {
     "type": "string",
