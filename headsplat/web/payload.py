@@ -1,6 +1,6 @@
 """An avatar as the file that a browser reads: what its JSON and arrays say.
 
-docs/viewer.md describes the file; `headsplat.web.container` packs it.
+docs/web-page.md describes the file; `headsplat.web.container` packs it.
 """
 
 from collections.abc import Sequence

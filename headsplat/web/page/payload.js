@@ -1,6 +1,6 @@
 /**
  * Reads HSWB, the file of an avatar: JSON and arrays, deflated once. Its layout is described in
- * docs/viewer.md. Everything that the file says is checked before memory is taken for it.
+ * docs/web-page.md. Everything that the file says is checked before memory is taken for it.
  */
 
 /** Most bytes of the inflated file. @type {number} */
@@ -28,7 +28,7 @@ export class PageError extends Error {}
 /** An avatar's JSON, and its arrays by name. */
 export class Payload {
   /**
-   * @param {object} meta the JSON, see docs/viewer.md.
+   * @param {object} meta the JSON, see docs/web-page.md.
    * @param {Uint8Array} content the bytes of all arrays.
    */
   constructor(meta, content) {
