@@ -260,10 +260,11 @@ rule export_lam:
         runtime=run_minutes,
         disk_mb=disk_mb,
     params:
+        options=chosen_options("export", "pass_on_head"),
         code=code_version("export_lam"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/export_lam.py --model={input.model:q} --head={input.head:q} '
-        "--track={input.track:q} --out={output:q} > {log:q} 2>&1"
+        "--track={input.track:q} {params.options:q} --out={output:q} > {log:q} 2>&1"
 
 
 rule export_arkit:

@@ -6,6 +6,8 @@ from pathlib import Path
 from headsplat_workflow.stage import stage
 
 from headsplat.export.lam import export_lam
+from headsplat.export.options import ExportOptions, head_schema
+from headsplat.options import add_arguments, parsed
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -14,8 +16,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--head", type=Path, required=True, help="head model .npz")
     parser.add_argument("--track", type=Path, required=True, help="track.npz")
     parser.add_argument("--out", type=Path, required=True, help="zip to write")
+    add_arguments(parser, head_schema())
     args = parser.parse_args(argv)
-    export_lam(args.model, args.head, args.track, args.out)
+    pass_on_head = parsed(ExportOptions, args).pass_on_head
+    export_lam(args.model, args.head, args.track, pass_on_head, args.out)
 
 
 if __name__ == "__main__":

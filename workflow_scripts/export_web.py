@@ -7,6 +7,7 @@ from headsplat_workflow.stage import stage
 
 from headsplat.drive.face_options import frame_numbers
 from headsplat.drive.kinds import AMPLITUDES, FACES, HEAD_MOTIONS, KINDS, MotionOptions
+from headsplat.export.options import ExportOptions, head_schema
 from headsplat.options import add_arguments, parsed, schema_of
 from headsplat.runtime.errors import UserError, shown
 from headsplat.web.motions import PlayedMotion
@@ -48,11 +49,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help=".html to write")
     options = schema_of(WebOptions)
     del options["motions"]
-    add_arguments(parser, options)
+    add_arguments(parser, options | head_schema())
     args = parser.parse_args(argv)
     export_web(
         args.name, args.model, args.head, args.track, args.video,
-        [played(words) for words in args.motion], parsed(WebOptions, args), args.out,
+        [played(words) for words in args.motion], parsed(WebOptions, args),
+        parsed(ExportOptions, args).pass_on_head, args.out,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar
 from headsplat.drive.arkit_motion import arkit_codes, require_arkit_head
+from headsplat.export.licence import require_copies
 from headsplat.export.rig import Animation, quaternions
 from headsplat.formats.arkit.names import BLENDSHAPES
 from headsplat.formats.glb import TRIANGLES, Glb
@@ -46,20 +47,25 @@ _BATCH = 8
 _NECK = 1
 
 
-def export_lam(model: Path, head_path: Path, track_path: Path, out: Path) -> None:
+def export_lam(
+    model: Path, head_path: Path, track_path: Path, pass_on_head: str, out: Path
+) -> None:
     """Publish the zip.
 
     Args:
         model: folder of the trained avatar.
         head_path: the head model it was trained with.
         track_path: its track.
+        pass_on_head: see `require_copies`.
         out: the file to write; its name without `.zip` is the folder's inside.
 
     Raises:
-        UserError: an input is broken, or the head's shapes have no names of ARKit's.
+        UserError: an input is broken, the head model's licence forbids copies, or its shapes
+            have no names of ARKit's.
     """
     head = HeadModel.load(head_path)
     require_arkit_head("", head)
+    require_copies(head, pass_on_head)
     avatar = load_avatar(model, head, "cpu")
     track = read_track(track_path, head)
     frontal = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]

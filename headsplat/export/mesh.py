@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from headsplat.export.frames import MotionFile, Played, read_played
+from headsplat.export.licence import require_copies
 from headsplat.export.morphs import make_morphs
-from headsplat.export.options import ANY, ExportOptions
+from headsplat.export.options import ExportOptions
 from headsplat.export.rig import Animation, Rig, quaternions, skin_weights
 from headsplat.export.texture import bake_texture
 from headsplat.formats.glb import TRIANGLES, Glb
@@ -15,9 +16,8 @@ from headsplat.frame_code import FrameCode
 from headsplat.frames.images import encode_png
 from headsplat.heads.model import HeadModel
 from headsplat.heads.normals import vertex_normals
-from headsplat.heads.packed import may_be_copied
 from headsplat.heads.skinning import HeadGeometry
-from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.errors import shown
 from headsplat.runtime.logs import log
 
 _UNLIT = "KHR_materials_unlit"
@@ -45,21 +45,12 @@ def export_mesh(
     Raises:
         UserError: as `read_played`, or the head model's licence does not allow copies.
     """
-    require_free(HeadModel.load(head_path), options)
+    require_copies(HeadModel.load(head_path), options.pass_on_head)
     played = read_played(model, head_path, track_path, motion)
     name = "track" if motion is None else out.stem
     glb = mesh_file(played, name, options.texture)
     glb.write(out)
     log.info("%d frames, %d morph targets", len(played), len(glb.json["meshes"][0]["weights"]))
-
-
-def require_free(head: HeadModel, options: ExportOptions) -> None:
-    """Raise `UserError` for a head model whose shapes may not be passed on."""
-    if not may_be_copied(head) and options.pass_on_head != ANY:
-        raise UserError(
-            f"the head model {head.name} has the licence {shown(head.licence)}, and the file would "
-            f"hold its shapes; if you may pass them on, set export.pass_on_head: {ANY}"
-        )
 
 
 def mesh_file(played: Played, name: str, texture: int) -> Glb:

@@ -1,8 +1,9 @@
 """Options of files for other tools; importing this module imports no torch."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from headsplat.options import option
+from headsplat.options import option, schema_of
 
 VIEWER, HEAD = "viewer", "head"
 FREE, ANY = "free", "any"
@@ -27,7 +28,12 @@ class ExportOptions:
     texture: int = option(1024, "side of the mesh's texture, pixels", 128, 4096)
     pass_on_head: str = option(
         FREE,
-        "head models whose mesh may be written: free (MIT) or any (you say that the licence of "
-        "yours, such as flame's, allows it)",
+        "head models whose shapes a web page, mesh or LAM zip may hold: free (MIT) or any (you say "
+        "that the licence of yours, such as flame's, allows it)",
         choices=(FREE, ANY),
     )
+
+
+def head_schema() -> dict[str, dict[str, Any]]:
+    """JSON schema of `pass_on_head`, for exports that take no other option of the section."""
+    return {"pass_on_head": schema_of(ExportOptions)["pass_on_head"]}

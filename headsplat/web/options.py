@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from headsplat.options import option
 
 INT8, FP16 = "int8", "fp16"
-FREE, ANY = "free", "any"
 ALL, NONE = "all", "none"
 
 
@@ -27,10 +26,4 @@ class WebOptions:
         "",
         "mediapipe-tasks-vision-0.10.35.tgz of npm's @mediapipe/tasks-vision, to put the webcam's "
         "face tracker into the page, 10 MB; without it the page asks its user for two files",
-    )
-    pass_on_head: str = option(
-        FREE,
-        "head models that may be put into a page: free (MIT) or any (you say that the licence of "
-        "yours, such as flame's, allows it)",
-        choices=(FREE, ANY),
     )

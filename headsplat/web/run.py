@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headsplat.avatar_files import load_avatar
+from headsplat.export.licence import require_copies
 from headsplat.heads.model import HeadModel
-from headsplat.heads.packed import may_be_copied
-from headsplat.runtime.errors import UserError, shown
+from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 from headsplat.runtime.logs import log
 from headsplat.track import read_track
 from headsplat.web.container import write_payload
 from headsplat.web.motions import PlayedMotion, motion_arrays
-from headsplat.web.options import ANY, WebOptions
+from headsplat.web.options import WebOptions
 from headsplat.web.page_file import html_file
 from headsplat.web.payload import avatar_payload
 from headsplat.web.webcam import webcam_files
@@ -26,6 +26,7 @@ def export_web(
     sound: Path | None,
     motions: Sequence[PlayedMotion],
     options: WebOptions,
+    pass_on_head: str,
     out: Path,
 ) -> None:
     """Publish the page of an avatar.
@@ -38,6 +39,7 @@ def export_web(
         sound: the clip's video, or None for no sound of the track.
         motions: those to play besides the track.
         options: of the page.
+        pass_on_head: see `require_copies`.
         out: the HTML file to write.
 
     Raises:
@@ -45,12 +47,7 @@ def export_web(
             no form for browsers.
     """
     head = HeadModel.load(head_path)
-    if options.pass_on_head != ANY and not may_be_copied(head):
-        raise UserError(
-            f"a web page holds parts of head model {head.name}, whose licence "
-            f"({shown(head.licence)}) does not permit copies; if yours does, set "
-            f"web.pass_on_head: {ANY}"
-        )
+    require_copies(head, pass_on_head)
     track = read_track(track_path, head)
     if len(track) == 0:
         raise UserError(f"{track_path}: has no frames; track the clip again")

@@ -127,8 +127,9 @@ def page_motion_flags(wildcards, input):
 
 def page_flags(wildcards):
     """Params function: options of the subject's web page; its motions are words of their own."""
-    chosen = settings(wildcards.subject, "web")
-    return arguments({key: value for key, value in chosen.items() if key != "motions"})
+    chosen = {key: value for key, value in settings(wildcards.subject, "web").items() if key != "motions"}
+    shared = settings(wildcards.subject, "export")["pass_on_head"]
+    return arguments(chosen | {"pass_on_head": shared})
 
 
 def played_flags(wildcards, input):

@@ -201,6 +201,12 @@ def test_a_head_that_may_not_be_passed_on_is_refused(tmp_path):
     assert not out.exists()
     export_mesh.main([*flags(subject, out), "--texture=128", "--pass-on-head=any"])
     assert "research only" in GlbFile(out).json["asset"]["copyright"]
+    zipped = tmp_path / "anna.zip"
+    with pytest.raises(UserError, match=r"research only.*export\.pass_on_head: any"):
+        export_lam.main(flags(subject, zipped))
+    assert not zipped.exists()
+    export_lam.main([*flags(subject, zipped), "--pass-on-head=any"])
+    assert zipfile.is_zipfile(zipped)
 
 
 @pytest.fixture(scope="module")

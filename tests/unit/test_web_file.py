@@ -125,7 +125,7 @@ def test_a_head_that_may_not_be_copied_is_refused(tmp_path):
     save_avatar(tmp_path / "model", avatar, tmp_path / "head.npz", tmp_path / "track.npz")
     given = [f"--{name}={tmp_path / f'{name}.npz'}" for name in ("head", "track")]
     given += ["--name=anna", f"--model={tmp_path / 'model'}", f"--out={out}"]
-    with pytest.raises(UserError, match="web.pass_on_head: any"):
+    with pytest.raises(UserError, match="export.pass_on_head: any"):
         export_web.main(given)
     assert not out.exists()
     export_web.main([*given, "--pass-on-head=any"])
