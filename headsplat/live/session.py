@@ -3,19 +3,17 @@
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from headsplat.live.drawing import LiveRenderer
 from headsplat.live.driving import Posed
 from headsplat.live.frame import to_message
+from headsplat.live.signals import noted
 from headsplat.live.slot import Arrived, Pace
 from headsplat.runtime.logs import log
-from headsplat.runtime.stopping import SIGNALS
 
 REPORT_SECONDS = 10.0
 
@@ -49,7 +47,12 @@ class Session:
 
     async def run(self) -> int:
         """Run until the source ends or a signal comes; returns the signal's number, or 0."""
-        stop, restored = asyncio.Event(), self._on_signals(lambda: stop.set())
+        stop = asyncio.Event()
+        with noted(lambda number: self._stopped(stop, number)):
+            await self._run(stop)
+        return self._signal
+
+    async def _run(self, stop: asyncio.Event) -> None:
         performer = getattr(self.source, "performer", None)
         if performer is not None:
             self.output.on_calibrate = performer.ask
@@ -66,8 +69,6 @@ class Session:
         finally:
             log.info("%s", self._said())
             self._drawing.shutdown(wait=False, cancel_futures=True)
-            restored()
-        return self._signal
 
     async def _messages(self) -> None:
         """Send every frame as a message, smoothed and calibrated."""
@@ -128,29 +129,9 @@ class Session:
             f"{1000 * middle:.1f} ms after they came (95 %: {1000 * high:.1f} ms)"
         )
 
-    def _on_signals(self, stop: Callable[[], None]) -> Callable[[], None]:
-        """Have signals stop the session; returns a function that restores the handlers."""
-        loop = asyncio.get_running_loop()
-
-        def note(number: int) -> None:
-            self._signal = number
-            stop()
-
-        before = {n: signal.getsignal(n) for n in SIGNALS}
-        try:
-            for number, handler in before.items():
-                if handler is not signal.SIG_IGN:
-                    loop.add_signal_handler(number, note, number)
-        except (ValueError, RuntimeError):  # not the main thread: its caller stops it
-            return lambda: None
-
-        def restore() -> None:
-            for number, handler in before.items():
-                if handler is not signal.SIG_IGN:
-                    loop.remove_signal_handler(number)
-                    signal.signal(number, handler)
-
-        return restore
+    def _stopped(self, stop: asyncio.Event, number: int) -> None:
+        self._signal = number
+        stop.set()
 
 
 @contextlib.contextmanager

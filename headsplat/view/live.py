@@ -1,21 +1,19 @@
 """The live stream of the page: what a phone sends over UDP, as messages over a WebSocket."""
 
 import asyncio
-import contextlib
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
+from headsplat.live.clients import Clients
 from headsplat.live.frame import to_message
 from headsplat.live.options import InputOptions
 from headsplat.live.performer import Performer
 from headsplat.live.protocols import PROTOCOLS
-from headsplat.live.slot import Arrived, Pace, Slot
+from headsplat.live.slot import Pace
 from headsplat.live.sources import PhoneSource
-from headsplat.live.websocket import CALIBRATE
 from headsplat.runtime.logs import log
 
 _FPS = 60  # messages a second, at most
-_MOST_CLIENTS, _LONGEST_TEXT, _HEARTBEAT, _CLOSING = 8, 256, 20.0, 0.3
 
 
 class LiveStream:
@@ -30,7 +28,7 @@ class LiveStream:
         entry = PROTOCOLS[protocol]
         self.performer = Performer(entry, options)
         self._source = PhoneSource(entry, options, self.performer, None)
-        self._slots: set[Slot] = set()
+        self._clients = Clients(self.performer.ask)
 
     @property
     def port(self) -> int:
@@ -44,32 +42,13 @@ class LiveStream:
 
     async def __aexit__(self, *_: object) -> None:
         self._sending.cancel()
-        for slot in self._slots:
-            slot.end()
+        self._clients.end()
         await self._source.__aexit__()
         log.info("phone: %s", self._source.report())
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Feed one page until it leaves."""
-        if len(self._slots) >= _MOST_CLIENTS:
-            raise web.HTTPServiceUnavailable(text="too many pages")
-        socket = web.WebSocketResponse(
-            heartbeat=_HEARTBEAT, max_msg_size=_LONGEST_TEXT, compress=False, timeout=_CLOSING
-        )
-        await socket.prepare(request)
-        slot = Slot()
-        self._slots.add(slot)
-        feeding = asyncio.create_task(_feed(socket, slot))
-        try:
-            async for message in socket:
-                if message.type is WSMsgType.TEXT and message.data == CALIBRATE:
-                    self.performer.ask()
-        finally:
-            self._slots.discard(slot)
-            feeding.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await feeding
-        return socket
+        return await self._clients.serve(request)
 
     async def _run(self) -> None:
         pace, sequence = Pace(_FPS), 0
@@ -80,14 +59,6 @@ class LiveStream:
                 return
             frame = self.performer.next(arrived.value, arrived.seconds)
             message = to_message(frame, sequence, arrived.seconds)
-            for slot in self._slots:
-                slot.put(Arrived(message, arrived.seconds))
+            self._clients.put(message, arrived.seconds)
             pace.sent()
             sequence += 1
-
-
-async def _feed(socket: web.WebSocketResponse, slot: Slot) -> None:
-    with contextlib.suppress(ConnectionError):
-        while (newest := await slot.take()) is not None:
-            await socket.send_bytes(newest.value)
-        await socket.close()

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from headsplat.live.options import InputOptions
+from headsplat.live.options import LEAST_TOKEN, InputOptions
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.options import option, schema_of
-
-LEAST_TOKEN = 16  # characters
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,8 @@ class ViewOptions:
     host: str = option("127.0.0.1", "address of the page; another one needs a token")
     port: int = option(8642, "TCP port of the page; 0 for any free one", low=0, high=65535)
     token: str = option(
-        "", f"secret of the page's address, {LEAST_TOKEN} characters at least; random by default"
+        "",
+        f"secret of the page's address, {LEAST_TOKEN} letters and digits or more; random by default",
     )
     live: str = option(
         "",

@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import os
-import signal
 
 from headsplat.live.options import InputOptions
+from headsplat.live.signals import noted
 from headsplat.options import check_ranges
 from headsplat.runtime.logs import log
-from headsplat.runtime.stopping import SIGNALS
 from headsplat.view.contents import Contents
 from headsplat.view.files import SubjectFiles
 from headsplat.view.live import LiveStream
@@ -45,27 +44,5 @@ async def serve(files: SubjectFiles, options: ViewOptions, phone: InputOptions) 
         server = await stack.enter_async_context(ViewServer(Contents(files), options, handler))
         print(f"{files.name}: {server.address}", flush=True)
         log.info("Ctrl-C ends it")
-        with _signals(stopped):
+        with noted(lambda number: stopped.done() or stopped.set_result(number)):
             return await stopped
-
-
-@contextlib.contextmanager
-def _signals(stopped: "asyncio.Future[int]"):
-    """While it lasts, a signal ends the wait; afterwards the handlers are as before."""
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-
-    def note(number: int) -> None:
-        if not stopped.done():
-            stopped.set_result(number)
-
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            loop.add_signal_handler(number, note, number)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)

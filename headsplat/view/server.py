@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from headsplat.runtime.errors import UserError, shown
+from headsplat.live.clients import CLOSING
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
@@ -23,7 +23,7 @@ from headsplat.view.security import HEADERS, Guard
 STREAM = "/stream"
 _MOST_REQUESTS, _MOST_CONNECTIONS = 64, 128
 _MOST_BODY, _LONGEST_LINE = 1024, 4096  # bytes of what a client sends
-_CLOSING, _IDLE = 0.3, 30.0  # seconds
+_IDLE = 30.0  # seconds
 _BEAT = 10.0  # seconds
 _ID = re.compile(r"[0-9]{1,9}")
 _PACKED, _JPEG = "application/octet-stream", "image/jpeg"
@@ -78,7 +78,7 @@ class ViewServer:
         app.router.add_get("/", self._page)
         app.on_response_prepare.append(_add_headers)
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=_CLOSING, keepalive_timeout=_IDLE,
+            app, access_log=None, shutdown_timeout=CLOSING, keepalive_timeout=_IDLE,
             max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_LINE, lingering_time=0,
         )  # fmt: skip
         await self._runner.setup()
@@ -95,10 +95,10 @@ class ViewServer:
         self._listening.close()
         self._contents.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._runner.cleanup(), 2 * _CLOSING)
+            await asyncio.wait_for(self._runner.cleanup(), 2 * CLOSING)
 
     async def _listen(self) -> None:
-        server, host = self._runner.server, self._options.host
+        server, access = self._runner.server, self.guard.access
 
         def protocol() -> asyncio.Protocol:
             full = len(server.connections) >= _MOST_CONNECTIONS
@@ -106,16 +106,12 @@ class ViewServer:
 
         try:
             self._listening = await asyncio.get_running_loop().create_server(
-                protocol, host, self._options.port
+                protocol, access.host, self._options.port
             )
         except (OSError, OverflowError) as error:
-            raise UserError(
-                f"TCP port {self._options.port} of {shown(host)} cannot be listened on; end the "
-                "other program that uses it, or give another --port"
-            ) from error
+            raise access.refused(self._options.port) from error
         port = self._listening.sockets[0].getsockname()[1]
-        name = f"[{host}]" if ":" in host else host
-        self.address = f"http://{name}:{port}/?token={self.guard.token}"
+        self.address = f"http://{access.address(port)}/?token={access.token}"
 
     @web.middleware
     async def _checked(self, request: web.Request, handler: Any) -> web.StreamResponse:

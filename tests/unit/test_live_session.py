@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.live.clients import CALIBRATE
 from headsplat.live.drawing import LiveRenderer
 from headsplat.live.driving import LiveDriver, resting
 from headsplat.live.frame import from_message
@@ -23,7 +24,7 @@ from headsplat.live.pipes import CameraOutput, FfmpegOutput, StdoutOutput, V4l2O
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.session import Session
 from headsplat.live.sources import PhoneSource
-from headsplat.live.websocket import CALIBRATE, WebSocketOutput
+from headsplat.live.websocket import WebSocketOutput
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.stopping import SIGNALS
 from tests.unit.driven import SIZE, arkit_like, make_avatar, make_driven_subject, make_track

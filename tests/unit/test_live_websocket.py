@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from headsplat.frames.images import decode_image
+from headsplat.live.clients import CALIBRATE
 from headsplat.live.options import JPEG, RAW, OutputOptions
-from headsplat.live.websocket import CALIBRATE, WebSocketOutput
+from headsplat.live.websocket import WebSocketOutput
 from headsplat.runtime.errors import UserError
 
 SIZE = (32, 16)
@@ -187,7 +188,7 @@ def test_it_ends_within_a_second_with_clients():
     ("options", "line"),
     [
         ({"host": "0.0.0.0"}, "others can reach it; give a secret with --token"),
-        ({"token": "short"}, "--token: shorter than 16 characters"),
+        ({"token": "short"}, "--token: give 16 to 200 letters"),
     ],
 )
 def test_unsafe_options_are_one_line(options, line):

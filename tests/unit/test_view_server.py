@@ -287,10 +287,13 @@ def test_an_early_run_has_a_page(tmp_path):
 
 
 def test_other_addresses_need_a_token_of_some_length():
-    for host, token in (("0.0.0.0", ""), ("192.168.1.7", "short"), ("127.0.0.1", "short")):
+    for host, token in (
+        ("0.0.0.0", ""), ("192.168.1.7", "short"), ("127.0.0.1", "short"),
+        ("127.0.0.1", "a secret & a reader"), ("127.0.0.1", "x" * 201),
+    ):  # fmt: skip
         with pytest.raises(UserError, match="--token"):
             Guard(host, token)
-    assert Guard("0.0.0.0", SECRET).token == SECRET
+    assert Guard("0.0.0.0", SECRET).access.token == SECRET
 
 
 @pytest.mark.parametrize("given", ["nobody", "results/nobody", "/etc", "results/../../etc", ""])

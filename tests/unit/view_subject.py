@@ -88,7 +88,7 @@ class Running:
     ) -> None:
         self.server, self.loop, self.live = server, loop, live
         self.port = int(server.address.split(":")[2].split("/")[0])
-        self.token = server.guard.token
+        self.token = server.guard.access.token
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict, bytes]:
         """Status, headers and body of a request with the token."""
