@@ -120,14 +120,6 @@ export class App {
     this.#renderer();
   }
 
-  /** A further pane of controls; returns the element to fill. */
-  pane(title) {
-    const content = element("div");
-    find("about").before(
-      element("details", {}, element("summary", { textContent: title }), content));
-    return content;
-  }
-
   /** Call a function after each drawn frame with `{source, time, frame, camera}`. */
   watch(watcher) {
     this.#watchers.push(watcher);
