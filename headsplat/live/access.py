@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from headsplat.live.options import LEAST_TOKEN, LONGEST_TOKEN
+from headsplat.live.options import LEAST_TOKEN, LONGEST_TOKEN, TOKEN
 from headsplat.runtime.errors import UserError, shown
 
 _ANY = ("0.0.0.0", "::")  # all addresses of this machine
@@ -42,9 +42,7 @@ class Access:
                 f"--host {shown(host)}: others can reach it; give a secret with --token"
             )
         if token and not _TOKEN.fullmatch(token):
-            raise UserError(
-                f"--token: give {LEAST_TOKEN} to {LONGEST_TOKEN} letters, digits, - and _"
-            )
+            raise UserError(f"--token: give {TOKEN}")
         self.host = host
         self.token = token or secrets.token_urlsafe(24)
 

@@ -14,6 +14,7 @@ INPUTS = (*PROTOCOLS, SPEAKER, MOTION)
 AS_SENT, REVERSED = "as-sent", "reversed"
 MESSAGES, JPEG, RAW = "motion", "jpeg", "raw"
 LEAST_TOKEN, LONGEST_TOKEN = 16, 200  # characters
+TOKEN = f"{LEAST_TOKEN} to {LONGEST_TOKEN} letters, digits, - and _"
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,7 @@ class OutputOptions:
     )
     host: str = option("127.0.0.1", "address of the WebSocket; another one needs --token")
     port: int = option(8765, "TCP port of the WebSocket; 0 for any", low=0, high=65535)
-    token: str = option(
-        "",
-        f"secret of the WebSocket's address, {LEAST_TOKEN} letters and digits or more; random by default",
-    )
+    token: str = option("", f"secret of the WebSocket's address, {TOKEN}; random by default")
     fps: int = option(60, "frames a second, at most", low=1, high=240)
     height: int = option(0, "of the images in pixels; 0: the clip's", low=0, high=4096)
     background: str = option("white", "white or #rrggbb")

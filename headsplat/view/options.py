@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from headsplat.live.options import LEAST_TOKEN, InputOptions
+from headsplat.live.options import TOKEN, InputOptions
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.options import option, schema_of
 
@@ -21,10 +21,7 @@ class ViewOptions:
 
     host: str = option("127.0.0.1", "address of the page; another one needs a token")
     port: int = option(8642, "TCP port of the page; 0 for any free one", low=0, high=65535)
-    token: str = option(
-        "",
-        f"secret of the page's address, {LEAST_TOKEN} letters and digits or more; random by default",
-    )
+    token: str = option("", f"secret of the page's address, {TOKEN}; random by default")
     live: str = option(
         "",
         f"protocol of a phone that drives the avatar: {', '.join(PROTOCOLS)}",

@@ -34,6 +34,8 @@ def test_the_wheel_holds_the_library_and_the_operators_sources_alone(wheel) -> N
     data = {f"headsplat/_cuda_ext/csrc/{name}" for name in sources}
     drivers = ("architectures", "compilers", "toolchain")
     data |= {f"headsplat/_cuda_ext/{name}.py" for name in drivers} | {"headsplat/py.typed"}
+    for page in ("web/page", "view/page"):
+        data |= {str(path.relative_to(ROOT)) for path in (ROOT / "headsplat" / page).iterdir()}
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == ours | data
 
