@@ -7,6 +7,7 @@ from headsplat_workflow.stage import stage
 
 from headsplat.drive.face_options import frame_numbers
 from headsplat.drive.kinds import AMPLITUDES, FACES, HEAD_MOTIONS, KINDS, MotionOptions
+from headsplat.export.frames import MotionFile
 from headsplat.export.options import ExportOptions, head_schema
 from headsplat.options import add_arguments, parsed, schema_of
 from headsplat.runtime.errors import UserError, shown
@@ -32,7 +33,8 @@ def played(words: list[str]) -> PlayedMotion:
         chosen[key] = frame_numbers(given.get(key, ""))
     options = MotionOptions(blinks=given.get("blinks") != "no", **chosen)
     sound = Path(given["audio"]) if given.get("audio") else None
-    return PlayedMotion(given["name"], Path(given["file"]), given["kind"], options, sound)
+    motion = MotionFile(Path(given["file"]), given["kind"], options)
+    return PlayedMotion(given["name"], motion, sound)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -138,15 +138,27 @@ def driven_frames(
         look: with a body other than `auto`.
         follow: with paste, whether the motion's head turns are shown.
     """
+    if look.body != PASTE:
+        return motion_frames(avatar, subject, motion)
     track = subject.track
     condition = subject.limits.clamp_codes(motion.condition).float()
-    if look.body == PASTE:
-        plan = plan_paste(track, motion, follow, subject.neck(), look.still_frame)
-        trunk = None if plan.trunk is None else plan.trunk.float()
-        poses = plan.rotation.float(), plan.translation.float()
-        return DrivenFrames(condition, *poses, trunk, track.ids[plan.rows])
+    plan = plan_paste(track, motion, follow, subject.neck(), look.still_frame)
+    trunk = None if plan.trunk is None else plan.trunk.float()
+    poses = plan.rotation.float(), plan.translation.float()
+    return DrivenFrames(condition, *poses, trunk, track.ids[plan.rows])
+
+
+def motion_frames(avatar: Avatar, subject: DrivenSubject, motion: Motion) -> DrivenFrames:
+    """Codes and poses of a motion within the subject's limits, its trunk below the moving head.
+
+    Args:
+        avatar: the avatar.
+        subject: who is driven.
+        motion: at the frame rate of the subject's clip.
+    """
+    condition = subject.limits.clamp_codes(motion.condition).float()
     trunk = None
-    if track.trunk_R is not None or avatar.torso is not None:
+    if subject.track.trunk_R is not None or avatar.torso is not None:
         trunk = trunk_below(subject, motion.rotation, motion.translation, motion.trunk)
     return DrivenFrames(condition, motion.rotation.float(), motion.translation.float(), trunk)
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar
 from headsplat.drive.draw import DrivenFrames
-from headsplat.drive.kinds import KINDS, STILL, MotionOptions
-from headsplat.drive.look import HEAD, TORSO, Look
-from headsplat.drive.run import driven_frames, read_motion
+from headsplat.drive.kinds import MotionOptions
+from headsplat.drive.run import motion_frames, read_motion
 from headsplat.drive.subject import DrivenSubject
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
@@ -101,7 +100,5 @@ def read_played(
         str(track_path), head, avatar.shape, track, avatar.deformation.code_limit
     )
     driver = read_motion(motion.path, motion.kind, subject, motion.options).resample(track.fps)
-    follow = KINDS[motion.kind].face and motion.options.head_motion != STILL
-    look = Look(body=HEAD if avatar.torso is None else TORSO)
-    frames = driven_frames(avatar, subject, driver, look, follow)
+    frames = motion_frames(avatar, subject, driver)
     return Played(avatar, track, frames, np.arange(len(frames.condition)) / track.fps)

@@ -16,7 +16,6 @@ import numpy as np
 from headsplat.avatar import Avatar, moving_parts
 from headsplat.drive.kinds import STILL, MotionOptions
 from headsplat.drive.subject import DrivenSubject
-from headsplat.drive.trunk_motion import trunk_below
 from headsplat.live.driving import LiveDriver, Posed
 from headsplat.live.options import InputOptions
 from headsplat.live.performer import Performer
@@ -169,16 +168,11 @@ class MotionSource(ClockedSource):
     ) -> None:
         super().__init__(subject.track.fps)
         # It imports PyAV, which a phone's motion does not need.
-        from headsplat.drive.run import read_motion
+        from headsplat.drive.run import motion_frames, read_motion
 
         given = MotionOptions(**{"head_motion": STILL} if options.still else {})
         motion = read_motion(path, kind, subject, given).resample(self._fps)
-        trunk = None
-        if subject.track.trunk_R is not None or avatar.torso is not None:
-            trunk = trunk_below(subject, motion.rotation, motion.translation, motion.trunk)
-        code = subject.limits.clamp_codes(motion.condition)
-        parts = (code.float(), motion.rotation.float(), motion.translation.float())
-        self._parts = parts if trunk is None else (*parts, trunk)
+        self._parts = motion_frames(avatar, subject, motion).moves(slice(None))
 
     async def _play(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """The motions that a web page plays: the clip's own track, and driven ones, with their sound."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -14,11 +14,10 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.drive.draw import DrivenFrames
-from headsplat.drive.kinds import KINDS, STILL, MotionOptions
-from headsplat.drive.look import HEAD, TORSO, WHITE, Look
 from headsplat.drive.motion import Motion
-from headsplat.drive.run import driven_frames, read_motion
+from headsplat.drive.run import motion_frames, read_motion
 from headsplat.drive.subject import DrivenSubject
+from headsplat.export.frames import MotionFile
 from headsplat.frame_code import FrameCode
 from headsplat.rotations import matrix_from_6d, quaternion_from_matrix
 from headsplat.runtime.logs import log
@@ -34,20 +33,16 @@ _RATE = 48_000  # Hz
 
 @dataclass(frozen=True)
 class PlayedMotion:
-    """A motion to play, as `headsplat.drive.run.drive_avatar` takes it.
+    """A motion of the page.
 
     Attributes:
         name: for the page.
-        path: its file.
-        kind: of `headsplat.drive.kinds.KINDS`.
-        options: of the motion.
+        motion: its file.
         sound: file with sound that starts with it, or None.
     """
 
     name: str
-    path: Path
-    kind: str
-    options: MotionOptions = field(default_factory=MotionOptions)
+    motion: MotionFile
     sound: Path | None = None
 
 
@@ -75,7 +70,7 @@ def motion_arrays(
     subject = DrivenSubject.from_track(name, avatar.head, avatar.shape, track, limit)
     entries, arrays = [], {}
     played = [(TRACK, _of_track(track), sound)]
-    played += [(item.name, _driven(avatar, subject, item), item.sound) for item in motions]
+    played += [(item.name, _driven(avatar, subject, item.motion), item.sound) for item in motions]
     for number, (name, frames, file) in enumerate(played):
         count = min(len(frames.condition), max(1, int(seconds * track.fps)))
         parts = _parts(frames, count)
@@ -102,12 +97,10 @@ def _of_track(track: Track) -> DrivenFrames:
     return DrivenFrames(motion.condition, motion.rotation, motion.translation, motion.trunk)
 
 
-def _driven(avatar: Avatar, subject: DrivenSubject, item: PlayedMotion) -> DrivenFrames:
+def _driven(avatar: Avatar, subject: DrivenSubject, file: MotionFile) -> DrivenFrames:
     """The frames that a driven video of this motion shows."""
-    look = Look(WHITE, HEAD if avatar.torso is None else TORSO)
-    motion = read_motion(item.path, item.kind, subject, item.options).resample(subject.track.fps)
-    follow = KINDS[item.kind].face and item.options.head_motion != STILL
-    return driven_frames(avatar, subject, motion, look, follow)
+    motion = read_motion(file.path, file.kind, subject, file.options)
+    return motion_frames(avatar, subject, motion.resample(subject.track.fps))
 
 
 def _parts(frames: DrivenFrames, count: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from headsplat.options import option
 
 INT8, FP16 = "int8", "fp16"
-ALL, NONE = "all", "none"
+ALL = "all"
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ export function mirrored(subject, row) {
 }
 
 /** The coefficient of the other side of the face, or the same one. */
-export function otherSide(name) {
+function otherSide(name) {
   if (name.endsWith("Left")) return `${name.slice(0, -4)}Right`;
   return name.endsWith("Right") ? `${name.slice(0, -5)}Left` : name;
 }

@@ -13,7 +13,7 @@ const WAITS = [500, 1000, 2000, 4000]; // milliseconds before the next attempts
 const ADDRESS = /^wss?:\/\//;
 
 /** A message as `{sequence, time, seen, row, angles}`, or null for any other bytes. */
-export function readMessage(buffer) {
+function readMessage(buffer) {
   if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== SIZE) return null;
   const view = new DataView(buffer);
   if (view.getUint32(0) !== 0x48534c56 || view.getUint32(4, true) !== 1) return null;

@@ -93,7 +93,7 @@ export class Webcam {
  * @param {Map<string, number>} index place of each of ARKit's names in a row
  * @returns {{row: Float32Array, angles: number[]} | null}
  */
-export function faceOf(found, index) {
+function faceOf(found, index) {
   const shapes = found.faceBlendshapes[0]?.categories;
   const pose = found.facialTransformationMatrixes[0]?.data;
   if (!shapes || !pose) return null;
@@ -108,7 +108,7 @@ export function faceOf(found, index) {
 }
 
 /** MediaPipe's face landmarker of the given files; nothing is asked of any server. */
-export async function faceLandmarker(parts) {
+async function faceLandmarker(parts) {
   const address = (name, type) => URL.createObjectURL(new Blob([parts.get(name)], { type }));
   const script = "text/javascript";
   const code = address("vision_bundle.mjs", script);
