@@ -1,5 +1,6 @@
 """Fixtures of the library's tests: a bare machine, and weight files in the official layouts."""
 
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from headsplat.gaussians.raster import extension
 from headsplat.networks.bisenet import BiSeNet
 from headsplat.networks.mica import Mica
 from headsplat.networks.rvm import RobustVideoMatting
+from headsplat.runtime.stopping import SIGNALS
 from tests.unit import fake_compilers
 
 
@@ -97,3 +99,12 @@ def browser():
 
     with Browser() as started:
         yield started
+
+
+@pytest.fixture
+def restored_signals():
+    """Handlers as before, for tests of commands that install their own."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -15,7 +15,6 @@ from headsplat.live.options import INPUTS
 from headsplat.live.outputs import OUTPUTS
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.receiver import Receiver
-from headsplat.runtime.stopping import SIGNALS
 from tests.conftest import ROOT
 from tests.unit.driven import arkit_like, flame_like, make_subject
 from tests.unit.live_link import write_table
@@ -29,12 +28,7 @@ def ball(tmp_path_factory):
     return make_subject(folder / "avatar", folder / "head.npz", folder / "track.npz", arkit_like())
 
 
-@pytest.fixture(autouse=True)
-def restored_signals():
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("restored_signals")
 
 
 def command(*words: object, **given) -> subprocess.Popen:
@@ -54,6 +48,8 @@ def test_raw_images_on_standard_output_until_ctrl_c(ball):
             send(live_link([0.6, 0, 0] + [0.0] * 6, JawOpen=0.8))
             changed = process.stdout.read(32 * 32 * 3)
     assert len(changed) == len(first)
+    # An image is counted once it is written, and the next one comes after that.
+    assert len(process.stdout.read(32 * 32 * 3)) == len(first)
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)

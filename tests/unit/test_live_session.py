@@ -26,7 +26,6 @@ from headsplat.live.session import Session
 from headsplat.live.sources import PhoneSource
 from headsplat.live.websocket import WebSocketOutput
 from headsplat.runtime.errors import UserError
-from headsplat.runtime.stopping import SIGNALS
 from tests.unit.driven import SIZE, arkit_like, make_avatar, make_driven_subject, make_track
 from tests.unit.live_packets import free_port, live_link, sender
 
@@ -40,12 +39,7 @@ PLAIN = InputOptions(udp_host="127.0.0.1", angles="radians", calibrate=False, cu
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
 
-@pytest.fixture(autouse=True)
-def restored_signals():
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("restored_signals")
 
 
 class PortedSource(PhoneSource):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from headsplat.frames.images import decode_image
+from headsplat.live.access import Access
 from headsplat.live.clients import CALIBRATE
 from headsplat.live.options import JPEG, RAW, OutputOptions
 from headsplat.live.websocket import WebSocketOutput
@@ -194,6 +195,26 @@ def test_it_ends_within_a_second_with_clients():
 def test_unsafe_options_are_one_line(options, line):
     with pytest.raises(UserError, match=line):
         output(**options)
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "own"),
+    [
+        ("127.0.0.1", "//localhost:8765", True),
+        ("127.0.0.1", "//[::1]:80", True),
+        ("127.0.0.1", "//192.168.1.5", False),
+        ("Studio-PC", "//studio-pc:8765", True),
+        ("Studio-PC", "//studio-pc.evil.example", False),
+        ("0.0.0.0", "//192.168.1.5:99", True),
+        ("0.0.0.0", "//evil.example", False),
+        ("127.0.0.1", "//evil.example@127.0.0.1", False),
+        ("127.0.0.1", "//127.0.0.1/evil.example", False),
+        ("127.0.0.1", "//127.0.0.1:99999", False),
+        ("127.0.0.1", "//", False),
+    ],
+)
+def test_names_of_a_server(host, address, own):
+    assert Access(host, "s" * 20).is_own(address) is own
 
 
 def test_all_addresses_are_served_by_number_only():
