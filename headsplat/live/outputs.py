@@ -13,7 +13,7 @@ class Output(Plugin):
     """An output; the target is a class (options, size, arguments) that sends frames.
 
     It is an asynchronous context manager with `encode(image) -> bytes`, which runs in the drawing
-    thread, `send(data, arrived)`, and `latency`.
+    thread, `send(data, arrived)`, `hurry()`, after which its end may lose data, and `latency`.
 
     Attributes:
         steady: it gets the last frame again while nothing new comes.

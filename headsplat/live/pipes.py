@@ -1,11 +1,11 @@
 """Outputs that take raw images: an ffmpeg process, a video device, stdout, a virtual camera."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
@@ -17,7 +17,9 @@ from headsplat.live.slot import Latency
 from headsplat.runtime.errors import UserError, one_line, shown
 from headsplat.runtime.logs import log
 
-_PATIENCE = 0.7  # seconds for a program to end by itself
+_SOON, _LONG = 1.0, 60.0  # seconds for ffmpeg to complete its output: until a line says so, at most
+_TERMINATED = 2.0  # seconds for it to end after a signal
+_LOOK = 0.02  # seconds between looks whether it has ended
 
 
 class _RawOutput:
@@ -29,6 +31,11 @@ class _RawOutput:
         self._fps, self._size, self._arguments = options.fps, size, list(arguments)
         self.latency = Latency()
         self._thread = ThreadPoolExecutor(1, "output")
+        self._hurried = False
+
+    def hurry(self) -> None:
+        """End without completing what was written."""
+        self._hurried = True
 
     def encode(self, image: np.ndarray) -> Any:
         """(H, W, 3) uint8 -> what `_write` takes."""
@@ -49,7 +56,7 @@ class _RawOutput:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._close()
+        await self._close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     _name = ""
@@ -62,7 +69,7 @@ class _RawOutput:
         self._file.write(data)
         self._file.flush()
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         raise NotImplementedError
 
 
@@ -77,7 +84,7 @@ class StdoutOutput(_RawOutput):
         self._file = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
         log.info("raw images: rgb24, %d x %d, up to %d a second", *self._size, self._fps)
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         """Leave the file to the end of the process: its reader may be slow."""
 
 
@@ -110,16 +117,32 @@ class FfmpegOutput(_RawOutput):
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         self._file = self._process.stdin
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         process = getattr(self, "_process", None)
         if process is None:
             return
         # An image that is being written keeps the file open; ending the process ends the write.
-        for end in (lambda: self._thread.submit(self._file.close), process.terminate, process.kill):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                end()
-                process.wait(_PATIENCE)
-                return
+        self._thread.submit(self._file.close)
+        if await self._ended(_SOON):
+            return
+        log.info("%s completes its output; Ctrl-C again ends it at once", self._name)
+        if await self._ended(_LONG):
+            return
+        process.terminate()
+        self._hurried = False
+        if await self._ended(_TERMINATED):
+            return
+        process.kill()
+        log.warning("%s was killed; what it wrote is incomplete", self._name)
+
+    async def _ended(self, seconds: float) -> bool:
+        """Whether the process ends within a time, unless it is hurried."""
+        last = time.monotonic() + seconds
+        while self._process.poll() is None:
+            if self._hurried or time.monotonic() > last:
+                return False
+            await asyncio.sleep(_LOOK)
+        return True
 
 
 class V4l2Output(FfmpegOutput):
@@ -166,7 +189,7 @@ class CameraOutput(_RawOutput):
     def _write(self, data: Any) -> None:
         self._camera.send(data)
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         camera = getattr(self, "_camera", None)
         if camera is not None:
             self._thread.submit(camera.close)

@@ -62,6 +62,7 @@ class Session:
                 tasks = [asyncio.create_task(t) for t in (work, self._report(), stop.wait())]
                 with _enter_key(performer):
                     done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                stop.set()  # a signal from here on hurries the output
                 for task in left:
                     task.cancel()
                 for task in done:
@@ -131,6 +132,8 @@ class Session:
 
     def _stopped(self, stop: asyncio.Event, number: int) -> None:
         self._signal = number
+        if stop.is_set():
+            self.output.hurry()
         stop.set()
 
 

@@ -5,8 +5,10 @@ drawing thread.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,7 +139,7 @@ class SpeakerSource(ClockedSource):
 
     async def _play(self) -> None:
         loop = asyncio.get_running_loop()
-        while (chunk := await loop.run_in_executor(None, next, self._chunks, None)) is not None:
+        while (chunk := await _next(self._chunks)) is not None:
             await self._show_all(await loop.run_in_executor(None, self._speaker.feed, chunk))
         await self._show_all(self._speaker.finish())
 
@@ -178,6 +180,36 @@ class MotionSource(ClockedSource):
         while True:
             for part in zip(*(value.split(1) for value in self._parts), strict=True):
                 await self._show(Posed(*part))
+
+
+async def _next(chunks: Iterator[np.ndarray]) -> np.ndarray | None:
+    """The next chunk, or None.
+
+    A thread of its own waits for it. The end of an event loop waits for its executor's threads, and
+    an input that is silent would hold it.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[np.ndarray | None] = loop.create_future()
+
+    def settle(chunk: np.ndarray | None, error: Exception | None) -> None:
+        if found.done():  # cancelled meanwhile
+            return
+        if error is None:
+            found.set_result(chunk)
+        else:
+            found.set_exception(error)
+
+    def wait() -> None:
+        chunk, error = None, None
+        try:
+            chunk = next(chunks, None)
+        except Exception as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, chunk, error)
+
+    threading.Thread(target=wait, name="sound", daemon=True).start()
+    return await found
 
 
 def _file_chunks(path: Path) -> Iterator[np.ndarray]:

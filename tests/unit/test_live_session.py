@@ -23,7 +23,7 @@ from headsplat.live.performer import Performer
 from headsplat.live.pipes import CameraOutput, FfmpegOutput, StdoutOutput, V4l2Output
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.session import Session
-from headsplat.live.sources import PhoneSource
+from headsplat.live.sources import PhoneSource, _next, _standard_input
 from headsplat.live.websocket import WebSocketOutput
 from headsplat.runtime.errors import UserError
 from tests.unit.driven import SIZE, arkit_like, make_avatar, make_driven_subject, make_track
@@ -150,6 +150,67 @@ def test_ffmpeg_writes_a_whole_video(tmp_path):
     assert images.shape[1:] == (SIZE, SIZE, 3)
     assert len(images) > 15
     assert images.std(0).max() > 10
+
+
+@needs_ffmpeg
+def test_an_ffmpeg_that_is_slow_completes_its_video(tmp_path):
+    out = tmp_path / "out.mp4"
+    # Two seconds more of the last image, as slowly as they would be shown.
+    given = ["-vf", "tpad=stop=60:stop_mode=clone,realtime", "-y", str(out)]
+
+    async def case():
+        output = FfmpegOutput(OutputOptions(fps=30), (SIZE, SIZE), given)
+        async with output:
+            await output.send(bytes(SIZE * SIZE * 3), None)
+        assert output._process.returncode == 0
+
+    run(case())
+    with av.open(str(out)) as file:
+        assert len(list(file.decode(video=0))) > 55
+
+
+def test_an_ffmpeg_that_never_ends_is_killed_by_a_second_signal(tmp_path, monkeypatch, caplog):
+    program = tmp_path / "ffmpeg"
+    ignoring = "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    program.write_text(f"#!{sys.executable}\nimport signal, time\n{ignoring}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("headsplat.live.pipes._TERMINATED", 0.3)
+    caplog.set_level("INFO", "headsplat")
+
+    async def case():
+        output = FfmpegOutput(OutputOptions(), (SIZE, SIZE), ["out.mp4"])
+        running = asyncio.create_task(drawn_session(output, steady=True).run())
+        while not hasattr(output, "_process"):
+            await asyncio.sleep(0.01)
+        while not any("Ctrl-C again" in record.getMessage() for record in caplog.records):
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(2.5)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await asyncio.wait_for(running, 5) == signal.SIGINT
+        assert output._process.wait(5) == -signal.SIGKILL
+
+    run(case())
+    said = [record.getMessage() for record in caplog.records]
+    assert "ffmpeg was killed; what it wrote is incomplete" in said
+
+
+def test_a_silent_standard_input_holds_no_end(monkeypatch):
+    read, write = os.pipe()
+    with open(read, "rb") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+
+        async def case():
+            chunks = _standard_input()
+            os.write(write, b"\0\x40")
+            assert (await _next(chunks)).tolist() == [0.5]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(_next(chunks), 0.1)
+
+        begin = time.monotonic()
+        run(case())
+        assert time.monotonic() - begin < 5
+        os.close(write)  # the thread ends
 
 
 @needs_ffmpeg
