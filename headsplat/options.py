@@ -33,6 +33,7 @@ def option(
     above: float | None = None,
     multiple_of: int | None = None,
     choices: Sequence[str] | Callable[[], Sequence[str]] | None = None,
+    pattern: str | None = None,
 ) -> Any:
     """A dataclass field with the range and help text of an option.
 
@@ -44,12 +45,14 @@ def option(
         above: value that must be exceeded, None for any.
         multiple_of: what a value must be a multiple of, None for any.
         choices: allowed values, or a function that returns them; None for any.
+        pattern: regular expression of the schema for texts, None for any.
     """
     limits = {
         "minimum": low,
         "maximum": high,
         "exclusiveMinimum": above,
         "multipleOf": multiple_of,
+        "pattern": pattern,
     }
     limits = {key: value for key, value in limits.items() if value is not None}
     metadata = {"help": help, "limits": limits, "choices": choices}

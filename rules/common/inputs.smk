@@ -189,7 +189,9 @@ def motion_of(wildcards):
     try:
         return motions.motion_for(MOTIONS, wildcards.motion, subject_of(wildcards.subject).head), None
     except UserError as error:
-        return None, REFUSALS.file(refusals.VIDEO, f"{wildcards.subject}.{wildcards.motion}", str(error))
+        # Names of `web.motions` are the user's own and may be no names of files.
+        name = wildcards.motion if named_rows.is_name(wildcards.motion) else "motions"
+        return None, REFUSALS.file(refusals.VIDEO, f"{wildcards.subject}.{name}", str(error))
 
 
 def look_of(wildcards):

@@ -64,7 +64,9 @@ def validate(config: dict[str, Any], config_file: str) -> None:
         raise UserError(f"{config_file}: {_unknown_key(error)}")
     message = shown(error.message, 2 * LONGEST)
     if error.validator == "pattern":
-        message = f"{shown(repr(error.instance))} is not possible; give a whole number or 'auto'"
+        number = "integer" in error.schema["type"]
+        hint = "a whole number or 'auto'" if number else error.schema["description"]
+        message = f"{shown(repr(error.instance))} is not possible; give {hint}"
     raise UserError(f"{config_file}: {_dotted(error.absolute_path)}: {message}")
 
 

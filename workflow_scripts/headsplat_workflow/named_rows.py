@@ -17,6 +17,11 @@ _PERIODIC = re.compile(r"(.+)\1{19}$")
 Entry = TypeVar("Entry")
 
 
+def is_name(text: str) -> bool:
+    """Whether a row may have this name, and so a file."""
+    return bool(re.fullmatch(NAME, text)) and not _PERIODIC.search(text)
+
+
 class NamedRows(dict[str, Entry], Generic[Entry]):
     """Name -> entry, in the table's order, of the rows that can be used.
 
@@ -45,8 +50,7 @@ class NamedRows(dict[str, Entry], Generic[Entry]):
             make: the entry of a row; raises a `UserError` for one that cannot be used.
         """
         given = next(iter(row.cells.values()))
-        usable = re.fullmatch(NAME, given) and not _PERIODIC.search(given)
-        name = given if usable else f"line-{row.line}"
+        name = given if is_name(given) else f"line-{row.line}"
         if name in self or name in self.refused:
             self.refuse(name, f"{row.where}: the {what} '{name}' is listed twice; rename one")
             return
