@@ -15,6 +15,7 @@ from aiohttp import web
 from headsplat.live.options import LEAST_TOKEN, LONGEST_TOKEN, TOKEN
 from headsplat.runtime.errors import UserError, shown
 
+LOCAL = "127.0.0.1"
 _ANY = ("0.0.0.0", "::")  # all addresses of this machine
 # Letters that an address holds as they are.
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{LEAST_TOKEN},{LONGEST_TOKEN}}}")
@@ -28,7 +29,7 @@ class Access:
         token: secret, or empty for a random one.
 
     Attributes:
-        host: that address.
+        host: that address; `LOCAL` for localhost.
         token: the secret.
 
     Raises:
@@ -43,7 +44,8 @@ class Access:
             )
         if token and not _TOKEN.fullmatch(token):
             raise UserError(f"--token: give {TOKEN}")
-        self.host = host
+        # The name may mean two addresses, and pages may open this one alone.
+        self.host = LOCAL if host == "localhost" else host
         self.token = token or secrets.token_urlsafe(24)
 
     def address(self, port: int) -> str:

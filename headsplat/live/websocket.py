@@ -14,14 +14,15 @@ import numpy as np
 from aiohttp import web
 
 from headsplat.frames.images import encode_jpeg
-from headsplat.live.access import Access
+from headsplat.live.access import LOCAL, Access
 from headsplat.live.clients import CLOSING, Clients
+from headsplat.live.http import listen
 from headsplat.live.options import JPEG, MESSAGES, OutputOptions
 from headsplat.live.slot import Latency
 from headsplat.runtime.logs import log
 
 _PATH = "/stream"
-_BACKLOG = 8  # connections that wait to be taken
+_MOST_CONNECTIONS = 32
 
 
 class WebSocketOutput:
@@ -62,23 +63,30 @@ class WebSocketOutput:
         self._last = data
         self._clients.put(data, arrived)
 
+    def hurry(self) -> None:
+        """Nothing: its end is quick."""
+
     async def __aenter__(self) -> "WebSocketOutput":
         app = web.Application()
         app.router.add_get(_PATH, self._serve)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSING)
+        app.on_response_prepare.append(_without_server)
+        self._runner = web.AppRunner(app, shutdown_timeout=CLOSING)
         await self._runner.setup()
         access, port = self._access, self._options.port
         try:
-            await web.TCPSite(self._runner, access.host, port, backlog=_BACKLOG).start()
-        except (OSError, OverflowError) as error:
+            self._listening = await listen(self._runner, access, port, _MOST_CONNECTIONS, {})
+        except BaseException:
             await self._runner.cleanup()
-            raise access.refused(port) from error
-        port = self._runner.addresses[0][1]
+            raise
+        port = self._listening.sockets[0].getsockname()[1]
         self.address = f"ws://{access.address(port)}{_PATH}?token={access.token}"
         log.info("%s at %s", self._options.send, self.address)
+        if self._options.send == MESSAGES and access.host != LOCAL:
+            log.info("an avatar's page opens addresses of %s only", LOCAL)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._listening.close()
         self._clients.end()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._runner.cleanup(), 2 * CLOSING)
@@ -101,3 +109,8 @@ class WebSocketOutput:
             return found
         width, height = self._size
         return [json.dumps({"send": self._options.send, "width": width, "height": height}), *found]
+
+
+async def _without_server(request: web.Request, response: web.StreamResponse) -> None:
+    del request
+    response.headers.popall("Server", None)

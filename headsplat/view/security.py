@@ -66,7 +66,8 @@ class Guard:
     def check_socket(self, request: web.Request) -> None:
         """Refuse a WebSocket of another page than the server's own.
 
-        A page that was opened as a file has the origin `null`, and needs the token.
+        A program has no origin, or `null`, and needs the token. Pages that were opened as files
+        have `null` too, but `check` refuses them where their browser says `Sec-Fetch-Site`.
 
         Raises:
             web.HTTPForbidden: it is refused.

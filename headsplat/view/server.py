@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from headsplat.live.clients import CLOSING
+from headsplat.live.http import listen
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
@@ -22,8 +23,7 @@ from headsplat.view.security import HEADERS, Guard
 
 STREAM = "/stream"
 _MOST_REQUESTS, _MOST_CONNECTIONS = 64, 128
-_MOST_BODY, _LONGEST_LINE = 1024, 4096  # bytes of what a client sends
-_IDLE = 30.0  # seconds
+_MOST_BODY = 1024  # bytes of what a client sends
 _BEAT = 10.0  # seconds
 _ID = re.compile(r"[0-9]{1,9}")
 _PACKED, _JPEG = "application/octet-stream", "image/jpeg"
@@ -77,16 +77,16 @@ class ViewServer:
         app.router.add_get("/{name}", self._page)
         app.router.add_get("/", self._page)
         app.on_response_prepare.append(_add_headers)
-        self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=CLOSING, keepalive_timeout=_IDLE,
-            max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_LINE, lingering_time=0,
-        )  # fmt: skip
+        self._runner = web.AppRunner(app, shutdown_timeout=CLOSING)
         await self._runner.setup()
+        access, port = self.guard.access, self._options.port
         try:
-            await self._listen()
+            self._listening = await listen(self._runner, access, port, _MOST_CONNECTIONS, HEADERS)
         except BaseException:
             await self._runner.cleanup()
             raise
+        port = self._listening.sockets[0].getsockname()[1]
+        self.address = f"http://{access.address(port)}/?token={access.token}"
         self._beating = asyncio.create_task(_keep_beating())
         return self
 
@@ -96,22 +96,6 @@ class ViewServer:
         self._contents.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._runner.cleanup(), 2 * CLOSING)
-
-    async def _listen(self) -> None:
-        server, access = self._runner.server, self.guard.access
-
-        def protocol() -> asyncio.Protocol:
-            full = len(server.connections) >= _MOST_CONNECTIONS
-            return _Refusing() if full else server()
-
-        try:
-            self._listening = await asyncio.get_running_loop().create_server(
-                protocol, access.host, self._options.port
-            )
-        except (OSError, OverflowError) as error:
-            raise access.refused(self._options.port) from error
-        port = self._listening.sockets[0].getsockname()[1]
-        self.address = f"http://{access.address(port)}/?token={access.token}"
 
     @web.middleware
     async def _checked(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -168,14 +152,6 @@ class ViewServer:
         if self._stream is None:
             raise web.HTTPNotFound(text="start the command with --live")
         return await self._stream(request)
-
-
-class _Refusing(asyncio.Protocol):
-    """Closes a connection at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it."""
-        transport.abort()
 
 
 def _entry(table: dict[str, tuple[Answer, str]], request: web.Request) -> tuple[Answer, str]:

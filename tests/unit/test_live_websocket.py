@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import numpy as np
@@ -229,6 +229,41 @@ def test_all_addresses_are_served_by_number_only():
                         pass
 
     run(case())
+
+
+def test_what_is_no_http_leaves_no_trace_and_connections_are_few(caplog):
+    async def case():
+        async with output() as given:
+            port = int(given.address.rpartition(":")[2].partition("/")[0])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"nothing\r\n\r\n")
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 400") or answer.startswith(b"HTTP/1.0 400")
+            assert b"aiohttp" not in answer
+            writer.close()
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+            reader = idle[-1][0]
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5) == b""
+            for _, writer in idle:
+                writer.close()
+
+    run(case())
+    assert caplog.records == []
+
+
+def test_localhost_is_printed_as_pages_may_open_it(caplog):
+    caplog.set_level("INFO", "headsplat")
+
+    async def case():
+        async with output(host="localhost") as given:
+            assert given.address.startswith("ws://127.0.0.1:")
+        assert len(caplog.records) == 1
+        async with output(host="127.0.0.2") as given:
+            assert given.address.startswith("ws://127.0.0.2:")
+
+    run(case())
+    assert caplog.records[-1].getMessage() == "an avatar's page opens addresses of 127.0.0.1 only"
 
 
 def test_a_port_in_use_is_one_line():

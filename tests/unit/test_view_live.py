@@ -9,10 +9,12 @@ from headsplat.formats.arkit.names import BLENDSHAPES
 from headsplat.live.frame import from_message
 from headsplat.live.options import InputOptions
 from tests.browser import Browser, needs_chromium
-from tests.unit.live_packets import live_link, sender
+from tests.unit.live_packets import free_port, live_link, sender
 from tests.unit.view_subject import make_project, running
 
-PHONE = InputOptions(udp_host="127.0.0.1", calibrate=False, cutoff=0, angles="radians")
+PHONE = InputOptions(
+    udp_host="127.0.0.1", udp_port=free_port(), calibrate=False, cutoff=0, angles="radians"
+)
 REFUSED = 403
 
 
