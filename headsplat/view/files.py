@@ -43,19 +43,20 @@ class SubjectFiles:
         Raises:
             UserError: it is a link that leads out of the project.
         """
-        return self._inside(self.files[name])
+        return self.inside(self.files[name])
 
     def listed(self, name: str) -> list[Path]:
         """What lies in a folder under an expected name, in order; errors as of `file`."""
         folder, pattern = self.folders[name]
-        if self._inside(folder) is None:
+        if self.inside(folder) is None:
             return []
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if pattern.fullmatch(entry.name))
-        found = (self._inside(folder / entry) for entry in names[:_MOST_FILES])
+        found = (self.inside(folder / entry) for entry in names[:_MOST_FILES])
         return [path for path in found if path is not None]
 
-    def _inside(self, path: Path) -> Path | None:
+    def inside(self, path: Path) -> Path | None:
+        """An existing file without links, or None; errors as of `file`."""
         try:
             real = path.resolve(strict=True)
         except (FileNotFoundError, NotADirectoryError):

@@ -35,7 +35,8 @@ from headsplat.web.payload import avatar_payload
 TRAINED, TRAINING = "trained", "training"
 _KEY = "key.json"
 _OWN_HEAD = "head.npz"
-_DAMAGE = (PickleError, OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
+_DAMAGE = (PickleError, OSError, RuntimeError, LookupError, TypeError, ArithmeticError)
+_DAMAGE += (ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def newest(files: SubjectFiles) -> Newest | None:
     if model is not None:
         found.append((TRAINED, model.parent, stamps([model])))
     for folder in files.listed("training"):
-        found.append((TRAINING, folder, stamps([folder / STATE_FILE])))
+        state = files.inside(folder / STATE_FILE)
+        if state is not None:
+            found.append((TRAINING, folder, stamps([state])))
     times = [(made[0][1], kind, folder) for kind, folder, made in found if made]
     if not times:
         return None
@@ -116,11 +119,13 @@ class AvatarStates:
         track_path, split = (self._files.file(name) for name in ("track", "split"))
         if track_path is None or split is None:
             raise UserError("the clip lacks its track or split; run the subject again")
+        key, path = (self._files.inside(folder / name) for name in (_KEY, STATE_FILE))
+        if key is None or path is None:
+            raise UserError("the state of the training is gone; wait for the next one")
         packs = [self._files.listed(kind) for kind in ("images", "alpha", "parsing")]
-        inputs = [folder / _KEY, track_path, split, *(path for part in packs for path in part)]
+        inputs = [key, track_path, split, *(path for part in packs for path in part)]
         counts = tuple(len(part) for part in packs)
-        avatar, track, steps = self._untrained.get(inputs, folder, counts)
-        path = folder / STATE_FILE
+        avatar, track, steps = self._untrained.get(inputs, counts)
         try:
             state = read_torch(path)
             step, model = int(state["step"]), state["model"]
@@ -133,10 +138,10 @@ class AvatarStates:
         return avatar, track, {"training": {"step": step, "steps": steps}}
 
     def _make_untrained(
-        self, paths: Sequence[Path], folder: Path, counts: tuple[int, int, int]
+        self, paths: Sequence[Path], counts: tuple[int, int, int]
     ) -> tuple[Avatar, Track, int]:
         """Avatar before training, its track and number of steps."""
-        options = _options(read_json(folder / _KEY))
+        options = _options(read_json(paths[0]))
         track_path, split_path, packs = paths[1], paths[2], paths[3:]
         track = read_track(track_path)
         head: HeadModel = head_of(track.head_name, track.head_version, head_files(self._files))

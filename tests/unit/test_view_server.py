@@ -13,12 +13,15 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from headsplat.runtime.errors import UserError
+from headsplat.runtime.files import write_json
 from headsplat.runtime.system import peak_memory_mib
-from headsplat.view.files import subject_files
+from headsplat.view.files import project_files, subject_files
 from headsplat.view.security import Guard
+from headsplat.view.states import AvatarStates
 from headsplat.web.container import read_payload
 from tests.conftest import PYTHON_PATH, ROOT
 from tests.unit.driven import SIZE
@@ -74,8 +77,6 @@ def test_the_clip_has_split_times_and_errors(server):
 
 
 def test_a_mesh_is_posed_as_the_library_poses_it(server, project):
-    import torch
-
     from headsplat.heads.model import HeadModel
     from headsplat.heads.skinning import HeadGeometry
     from headsplat.rotations import matrix_from_6d
@@ -206,6 +207,16 @@ def test_large_requests_are_refused(server):
     assert server.state()["tracked"]
 
 
+def test_what_is_no_http_leaves_no_trace(server, caplog):
+    for text in ("nothing\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nA b\r\n\r\n"):
+        answer = raw(server, text)
+        assert status_of(answer) == 400
+        assert b"default-src 'none'" in answer
+        assert b"aiohttp" not in answer
+        assert b"Python" not in answer
+    assert caplog.records == []
+
+
 def test_a_flood_leaves_the_server_and_its_memory_as_they_were(server):
     async def flood() -> list[int]:
         url = f"http://127.0.0.1:{server.port}"
@@ -260,6 +271,30 @@ def test_a_link_out_of_the_project_is_refused(tmp_path):
             assert status == 404
             assert b"link out of the project" in body
             assert b"\n" not in body
+
+
+@pytest.mark.parametrize("name", ["state.pt", "key.json"])
+def test_a_link_of_a_training_out_of_the_project_is_refused(tmp_path, name):
+    files = make_project(tmp_path / "project")
+    folder = tmp_path / "project/scratch/anna/train_avatar/0123456789abcdef"
+    folder.mkdir(parents=True)
+    for file in ("state.pt", "key.json"):
+        (folder / file).write_text("{}")
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(tmp_path / name)
+    with pytest.raises(UserError, match="link out of the project"):
+        AvatarStates(project_files(files.roots[0].parent, "anna")).payload()
+
+
+@pytest.mark.parametrize("step", [float("inf"), float("nan"), "many", None])
+def test_a_damaged_state_of_a_training_is_one_line(tmp_path, step):
+    make_project(tmp_path)
+    folder = tmp_path / "scratch/anna/train_avatar/0123456789abcdef"
+    folder.mkdir(parents=True)
+    torch.save({"step": step, "model": {}}, folder / "state.pt")
+    write_json(folder / "key.json", {"parameters": {}})
+    with pytest.raises(UserError, match="cannot be read now"):
+        AvatarStates(project_files(tmp_path, "anna")).payload()
 
 
 def test_damaged_files_are_told_in_one_line(tmp_path):
