@@ -13,6 +13,7 @@ Argument = int | float | str
 _BUNDLE = b"#bundle\0"
 _TIME_TAG = 8
 _DEEPEST = 4  # bundles within bundles
+_MOST_MESSAGES, _MOST_ARGUMENTS = 128, 16  # of a packet, of a message
 _FIXED = {"i": struct.Struct(">i"), "f": struct.Struct(">f"), "d": struct.Struct(">d")}
 _SIZE = _FIXED["i"]
 
@@ -34,12 +35,20 @@ class Message:
         )
 
 
-def messages(packet: bytes, depth: int = 0) -> Iterator[Message]:
+def messages(packet: bytes) -> Iterator[Message]:
     """Messages of a packet or bundle, in order; time tags are ignored.
 
     Raises:
-        BadPacket: a length, type or text is broken, or bundles are nested too deeply.
+        BadPacket: a length, type or text is broken, bundles are nested too deeply, or there are too
+            many messages or arguments.
     """
+    for number, message in enumerate(_messages(packet, 0)):
+        if number >= _MOST_MESSAGES:
+            raise BadPacket(f"more than {_MOST_MESSAGES} messages")
+        yield message
+
+
+def _messages(packet: bytes, depth: int) -> Iterator[Message]:
     if not packet.startswith(_BUNDLE):
         yield _message(packet)
         return
@@ -55,7 +64,7 @@ def messages(packet: bytes, depth: int = 0) -> Iterator[Message]:
         place += _SIZE.size
         if not 0 < length <= len(packet) - place:
             raise BadPacket(f"an element of {length} bytes")
-        yield from messages(packet[place : place + length], depth + 1)
+        yield from _messages(packet[place : place + length], depth + 1)
         place += length
 
 
@@ -68,6 +77,8 @@ def _message(packet: bytes) -> Message:
     types, place = _text(packet, place)
     if not types.startswith(","):
         raise BadPacket("no types before the arguments")
+    if len(types) > 1 + _MOST_ARGUMENTS:
+        raise BadPacket(f"more than {_MOST_ARGUMENTS} arguments")
     arguments: list[Argument] = []
     for kind in types[1:]:
         if kind == "s":

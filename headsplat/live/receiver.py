@@ -1,7 +1,8 @@
 """Receiver of one performer's packets over UDP.
 
-The first sender of a valid packet is the performer; packets of other addresses are dropped. There
-is no queue: the newest frame replaces the one before, and a packet is dropped before it is read if
+The first sender of a frame is the performer; packets of other addresses are dropped. Until then
+each address has a reader and a rate of its own, so that others cost the performer nothing. There is
+no queue: the newest frame replaces the one before, and a packet is dropped before it is read if
 it is too long or beyond the rate. Memory does not depend on how much arrives.
 """
 
@@ -20,6 +21,8 @@ LARGEST = 2048  # bytes
 _BURST = 0.1  # seconds of packets that may come at once
 _AT_ONCE = 64  # packets that are taken before others get their turn
 _GREETING_SECONDS = 2.0  # between greetings while nothing comes
+_OTHERS = ""
+_MOST_SENDERS = 8  # before one is the performer; further ones share a reader and a rate
 _BUFFER = 1 << 18  # bytes that the kernel keeps
 
 
@@ -53,6 +56,13 @@ class _Rate:
         return True
 
 
+class _Sender:
+    """What is kept of one address."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.reader, self.rate = protocol.load()(), _Rate(protocol.rate)
+
+
 class Receiver:
     """Receives one protocol; a context manager within a running event loop.
 
@@ -60,8 +70,8 @@ class Receiver:
         protocol: what the packets are.
         host: address to listen on.
         port: UDP port; 0 takes any.
-        sender: the only address that is listened to; None takes the first one that sends a valid
-            packet. Protocols with a greeting need it.
+        sender: the only address that is listened to; None takes the first one that sends a frame.
+            Protocols with a greeting need it.
 
     Attributes:
         slot: the newest frame.
@@ -80,13 +90,13 @@ class Receiver:
                 f"{protocol.description} sends nothing before it is asked; give the phone's IP "
                 "address with --phone"
             )
-        self._protocol, self._reader = protocol, protocol.load()()
+        self._protocol = protocol
         family, self._sender = socket.AF_INET, None
         if sender is not None:
             family, self._sender = _address(sender)
         self.slot, self.counts = Slot(), Counts()
         self._buffer = bytearray(LARGEST + 1)
-        self._rates = [_Rate(protocol.rate) for _ in range(2)]  # before and after pinning
+        self._senders: dict[str, _Sender] = {}
         self._valid = False
         wanted = protocol.port if port is None else port
         self._socket = _listening(family, host, wanted)
@@ -127,24 +137,33 @@ class Receiver:
             dropped["stranger"] += 1
         elif length > LARGEST:
             dropped["length"] += 1
-        elif not self._rates[self._valid].allows(now):
+        elif not (sender := self._of(address)).rate.allows(now):
             dropped["rate"] += 1
         else:
             try:
-                frame = self._reader.read(bytes(memoryview(self._buffer)[:length]))
+                frame = sender.reader.read(bytes(memoryview(self._buffer)[:length]))
             except BadPacket as error:
                 dropped["content"] += 1
                 if dropped["content"] == 1:
                     log.warning("a packet from %s is dropped: %s", address, shown(str(error)))
                 return
-            self._pin(address)
+            if frame is not None or self._sender is not None:
+                self._pin(address, sender)
             if frame is not None:
                 self.counts.frames += 1
                 self.slot.put(Arrived(frame, now))
 
-    def _pin(self, address: str) -> None:
+    def _of(self, address: str) -> _Sender:
+        """What is kept of an address."""
+        if address not in self._senders and len(self._senders) >= _MOST_SENDERS:
+            address = _OTHERS
+        if address not in self._senders:
+            self._senders[address] = _Sender(self._protocol)
+        return self._senders[address]
+
+    def _pin(self, address: str, sender: _Sender) -> None:
         if not self._valid:
-            self._sender, self._valid = address, True
+            self._sender, self._senders, self._valid = address, {address: sender}, True
             log.info("%s from %s; other senders are ignored", self._protocol.description, address)
 
     async def _greet(self) -> None:

@@ -9,8 +9,6 @@ up and z ahead, so that their x points to the performer's right: here it points 
 
 import math
 
-import numpy as np
-
 from headsplat.formats.arkit.names import BLENDSHAPES
 from headsplat.live.frame import ANGLES, WEIGHTS, ArkitFrame, BadPacket, checked_frame
 from headsplat.live.osc import messages
@@ -73,11 +71,11 @@ def angles_of_unity(quaternion: list[float]) -> tuple[float, float, float]:
     Raises:
         BadPacket: it is no rotation.
     """
-    given = np.array(quaternion)
-    length = float(np.linalg.norm(given)) if np.isfinite(given).all() else 0.0
+    length = math.hypot(*quaternion)
     if not 0.5 < length < 2:
         raise BadPacket("a quaternion that is no rotation")
-    x, y, z, w = given / length * (1, -1, -1, 1)  # seen in a mirror across x
+    # Seen in a mirror across x.
+    x, y, z, w = (s * v / length for s, v in zip((1, -1, -1, 1), quaternion, strict=True))
     yaw = math.atan2(2 * (x * z + w * y), 1 - 2 * (x * x + y * y))
     pitch = -math.asin(min(1.0, max(-1.0, 2 * (y * z - w * x))))
     roll = math.atan2(2 * (x * y + w * z), 1 - 2 * (x * x + z * z))

@@ -142,6 +142,7 @@ def test_face_cap_turns():
 
 
 NAN, HUGE = float("nan"), 1e30
+BONE = b"/VMC/Ext/Bone/Pos\0\0\0"
 HOSTILE = {
     "live-link": [
         b"", b"\x05" + live_link()[1:], b"\x06", b"\x06\x00\x00", live_link()[:-1],
@@ -170,6 +171,9 @@ HOSTILE = {
         osc("/VMC/Ext/Bone/Pos", *HEAD, 0.0, 0.0, 0.0, 0.0),
         osc("/VMC/Ext/Bone/Pos", *HEAD, NAN, 0.0, 0.0, 1.0),
         osc("/VMC/Ext/Bone/Pos", *HEAD, HUGE, 0.0, 0.0, 1.0), osc("/a", b"blob"),
+        BONE + b",sfffffff\0\0\0Head\0\0\0\0" + struct.pack(">7f", *[3e38] * 7),
+        BONE + b",sfffdddd\0\0\0Head\0\0\0\0" + struct.pack(">3f4d", *[0] * 3, *[1e300] * 4),
+        osc_bundle(*[("/a",)] * 129), osc("/a", *[1] * 17), b"/a\0\0," + b"T" * 1999 + bytes(4),
     ],
     "face-cap": [
         osc("/W", -1, 0.5), osc("/W", 52, 0.5), osc("/W", 3, NAN), osc("/HR", math.inf, 0.0, 0.0),
@@ -178,6 +182,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("protocol", HOSTILE)
 def test_hostile_packets_are_refused(protocol):
     for packet in HOSTILE[protocol]:

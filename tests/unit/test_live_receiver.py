@@ -76,6 +76,26 @@ def test_the_first_valid_sender_is_kept(caplog):
     assert all(line.isprintable() for line in said)
 
 
+def test_others_neither_become_the_performer_nor_cost_its_packets():
+    async def case():
+        with receiver("vmc") as given, ExitStack() as stack:
+            own, other = (stack.enter_context(sender(given.port, a)) for a in (OWN, OTHER))
+            for k in range(1500):
+                other(osc("/VMC/Ext/Blend/Val", "jawOpen", 1.0) if k % 2 else b"garbage")
+                if k % 50 == 0:
+                    await asyncio.sleep(0.001)
+            assert given.sender is None
+            own(osc("/VMC/Ext/Blend/Val", "mouthLeft", 0.5))
+            own(osc("/VMC/Ext/Blend/Apply"))
+            await settled(given)
+            assert given.sender == OWN
+            assert given.counts.frames == 1
+            # Nothing of the others is in the frame.
+            assert (await given.slot.take()).value.weights.sum() == 0.5
+
+    run(case())
+
+
 def test_long_packets_are_dropped_unread():
     async def case():
         with receiver() as given, sender(given.port) as send:
