@@ -43,23 +43,28 @@ def avatar_payload(
         bases: most bases that the network of flashavatar is reduced to.
 
     Raises:
-        UserError: the avatar's model has no form for browsers, or its reduction is too coarse.
+        UserError: the avatar's model has no form for browsers, its reduction is too coarse, or its
+            numbers are too large.
     """
     head, model = avatar.head, avatar.deformation
     shape = avatar.shape.detach().cpu().double().numpy()
     subject = DrivenSubject.from_track(name, head, avatar.shape, track, model.code_limit)
     arrays = head_arrays(head, shape, avatar.anchors)
-    if isinstance(model, FlashAvatarDeformation):
-        arrays |= baked_arrays(avatar, track, bases, precision, subject.limits.codes)
-    elif isinstance(model, BlendshapeDeformation):
-        arrays |= blendshape_arrays(model, precision)
-    else:
-        raise UserError(
-            f"deformation model '{model.name}': a browser cannot draw it; train blendshapes"
-        )
-    if avatar.torso is not None:
-        arrays |= torso_arrays(avatar.torso, precision)
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        if isinstance(model, FlashAvatarDeformation):
+            arrays |= baked_arrays(avatar, track, bases, precision, subject.limits.codes)
+        elif isinstance(model, BlendshapeDeformation):
+            arrays |= blendshape_arrays(model, precision)
+        else:
+            raise UserError(
+                f"deformation model '{model.name}': a browser cannot draw it; train blendshapes"
+            )
+        if avatar.torso is not None:
+            arrays |= torso_arrays(avatar.torso, precision)
     arrays |= _limits(subject)
+    for key, values in arrays.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise UserError(f"{name}: '{key}' has numbers beyond half floats; train again")
     limits = subject.limits
     meta = {
         "name": name,

@@ -6,7 +6,7 @@ from pathlib import Path
 from headsplat.avatar_files import load_avatar
 from headsplat.export.licence import require_copies
 from headsplat.heads.model import HeadModel
-from headsplat.runtime.errors import UserError
+from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import publish
 from headsplat.runtime.logs import log
 from headsplat.track import read_track
@@ -32,7 +32,7 @@ def export_web(
     """Publish the page of an avatar.
 
     Args:
-        name: of the subject, for the page's title.
+        name: of the subject, for the page's title; printable.
         model: folder of the trained avatar.
         head_path: the head model it was trained with.
         track_path: its track.
@@ -46,6 +46,10 @@ def export_web(
         UserError: an input is broken, the head model's licence forbids copies, or the avatar has
             no form for browsers.
     """
+    if not name.isprintable():
+        raise UserError(f"--name '{shown(name)}': give printable text")
+    # First, because it is quick and the rest is not.
+    files = webcam_files(Path(options.webcam)) if options.webcam else {}
     head = HeadModel.load(head_path)
     require_copies(head, pass_on_head)
     track = read_track(track_path, head)
@@ -55,7 +59,6 @@ def export_web(
     meta, arrays = avatar_payload(name, avatar, track, options.precision, options.bases)
     entries, moving = motion_arrays(avatar, track, sound, motions, options.seconds)
     packed = write_payload({**meta, "motions": entries}, arrays | moving)
-    files = webcam_files(Path(options.webcam)) if options.webcam else {}
     page = html_file(name, packed, {"files": list(files)}, files).encode()
     log.info(
         "%d Gaussians, %d motions: %.2f MB, of which the avatar's file is %.2f MB before base64",

@@ -1,10 +1,11 @@
 """The webcam's face tracker as files in a page: MediaPipe's package for browsers, and its model.
 
-The package is the user's own file, as npm packs it. Of its 30 MB a page needs three files, which
-the page checks by their hashes before it runs them.
+The package is the user's own file, as npm packs it. Of its 30 MB a page needs three files. Their
+hashes are checked here, and by the page before it runs them.
 """
 
 import gzip
+import hashlib
 import lzma
 import tarfile
 import zlib
@@ -17,7 +18,14 @@ from headsplat.runtime.regular import open_regular
 from headsplat.runtime.tars import tar_members
 
 PACKAGE, MODEL = "webcam-package", "webcam-model"  # ids of the elements
-_NEEDED = ("vision_bundle.mjs", "wasm/vision_wasm_internal.js", "wasm/vision_wasm_internal.wasm")
+# SHA-256 of each file that is needed; face_files.js has the same.
+_NEEDED = {
+    "vision_bundle.mjs": "55d7ab624fbb70dcc5adc4ae6d7ea9cfcb569139d3dbfbf2b1deafcb966bc0fe",
+    "wasm/vision_wasm_internal.js":
+        "e7fd9858e8e8f221d9b96eddc11f8e077f263e0b7bbd79d3cbe882b134274f8c",
+    "wasm/vision_wasm_internal.wasm":
+        "6a5c64584c2ab61c763b6e204afbdbc7ce1caf7f5216187322bca8df94f646bc",
+}  # fmt: skip
 _LARGEST = 32 << 20  # bytes of one of them
 _BROKEN = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
 _FIX = "give the file that `npm pack @mediapipe/tasks-vision@0.10.35` writes"
@@ -30,7 +38,7 @@ def webcam_files(package: Path) -> dict[str, bytes]:
         package: the package, .tgz.
 
     Raises:
-        UserError: it cannot be read or lacks a file, or the model is not there.
+        UserError: it cannot be read, lacks a file or has another one, or the model is not there.
     """
     found: dict[str, bytes] = {}
     try:
@@ -43,13 +51,19 @@ def webcam_files(package: Path) -> dict[str, bytes]:
         raise UserError(f"{package}: cannot be read ({one_line(error)}); {_FIX}") from error
     if missing := [name for name in _NEEDED if name not in found]:
         raise UserError(f"{package}: lacks {missing[0]}; {_FIX}")
-    content = BytesIO()
+    for name, content in found.items():
+        if hashlib.sha256(content).hexdigest() != _NEEDED[name]:
+            raise UserError(f"{package}: {name} is damaged or of another version; {_FIX}")
+    packed_again = BytesIO()
     with (
-        gzip.GzipFile("", "wb", 9, content, mtime=0) as packed,
+        gzip.GzipFile("", "wb", 9, packed_again, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for name in _NEEDED:
             info = tarfile.TarInfo(f"package/{name}")
             info.size = len(found[name])
             archive.addfile(info, BytesIO(found[name]))
-    return {PACKAGE: content.getvalue(), MODEL: model_file("face_landmarker.task").read_bytes()}
+    return {
+        PACKAGE: packed_again.getvalue(),
+        MODEL: model_file("face_landmarker.task").read_bytes(),
+    }

