@@ -6,9 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 
 from headsplat.runtime.errors import UserError
 from headsplat.web.container import read_payload, write_payload
+from headsplat.web.options import FP16, INT8
 from headsplat.web.payload import avatar_payload
 from tests.browser import Browser, needs_chromium
 from tests.unit.web_avatar import web_avatar, web_head, web_track
@@ -76,6 +78,16 @@ def test_the_page_writes_what_it_cannot_hold_in_one_line(monkeypatch):
         write_payload({}, {"a": np.zeros(1000, np.float32)})
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("precision", [INT8, FP16])
+def test_numbers_beyond_half_floats_are_one_line(precision):
+    avatar = web_avatar("blendshapes", HEAD)
+    with torch.no_grad():
+        avatar.deformation.weights[0, 0] = 3e38
+    with pytest.raises(UserError, match="anna: 'gaussians/base' has numbers beyond half floats"):
+        avatar_payload("anna", avatar, TRACK, precision)
+
+
 @needs_chromium
 def test_the_page_refuses_files_that_nobody_wrote(tmp_path):
     meta, arrays = avatar_payload("anna", web_avatar("blendshapes", HEAD), TRACK)
@@ -86,6 +98,10 @@ def test_the_page_refuses_files_that_nobody_wrote(tmp_path):
         "sizes that do not fit": ({**meta, "counts": meta["counts"] | {"torso": 7}}, arrays),
         "a model of nobody": ({**meta, "model": "<img src=x>"}, arrays),
         "a pose of text": ({**meta, "base": {"R": ["1"] * 9, "t": [0, 0, 0]}}, arrays),
+        "harmonics of nobody": ({**meta, "harmonics_degree": 1e9}, arrays),
+        "no motions": ({**meta, "motions": None}, arrays),
+        "a number of motions": ({**meta, "motions": -1}, arrays),
+        "motions of nothing": ({**meta, "motions": [None]}, arrays),
         "no base": (meta, {k: v for k, v in arrays.items() if k != "gaussians/base"}),
         "vertices that are not there": (
             meta, arrays | {"anchors/corners": arrays["anchors/corners"] + np.uint16(60000)},

@@ -103,7 +103,8 @@ export async function readPayload(buffer, most = MOST_BYTES) {
   } catch {
     meta = null;
   }
-  if (!isObject(meta) || !isObject(meta.arrays) || !isObject(meta.counts)) {
+  const sound = isObject(meta) && isObject(meta.arrays) && isObject(meta.counts);
+  if (!sound || ("motions" in meta && !isList(meta.motions))) {
     throw new PageError("the avatar's description is damaged; export it again");
   }
   return new Payload(meta, content.subarray(HEADER + length));
@@ -112,6 +113,11 @@ export async function readPayload(buffer, most = MOST_BYTES) {
 /** @param {unknown} value @returns {boolean} */
 function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** @param {unknown} value @returns {boolean} whether it is a list of objects */
+function isList(value) {
+  return Array.isArray(value) && value.every(isObject);
 }
 
 /** The entry of one array, with its number of elements. */
