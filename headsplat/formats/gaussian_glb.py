@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from headsplat.formats.glb import POINTS, Glb
-from headsplat.formats.splats import Splats
+from headsplat.formats.splats import Splats, require_near
 from headsplat.gaussians.sh import C0
 
 EXTENSION = "KHR_gaussian_splatting"
@@ -23,7 +23,11 @@ def write_gaussian_glb(path: Path, splats: Splats, name: str, copyright: str = "
         splats: of one frame, meters, y up, the face looks to +z.
         name: of the object in the file.
         copyright: as `Glb` takes it.
+
+    Raises:
+        UserError: as `require_near`.
     """
+    require_near(path, splats)
     glb = Glb(copyright)
     glb.use(EXTENSION)
     harmonics = splats.harmonics.numpy()

@@ -1,6 +1,7 @@
 """Gaussians of one frame as files of other tools hold them, and how they turn with the head."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from headsplat.avatar import Avatar
 from headsplat.gaussians.deform.base import Gaussians
 from headsplat.gaussians.sh import constant_coefficient
 from headsplat.rotations import matrix_from_quaternion, quaternion_from_matrix
+from headsplat.runtime.errors import UserError
 
 HARMONICS = 16  # coefficients of a channel, degree 3
 # Directions in which harmonics are compared when they are turned; more than coefficients.
 _DIRECTIONS = 64
+_FARTHEST = 2000.0  # meters; what .spz holds, and far beyond any head
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,22 @@ def posed(
             one = one.joined(below)
         frames.append(_splats(one, harmonics))
     return frames
+
+
+def require_near(path: Path, splats: Splats) -> float:
+    """The largest coordinate of the Gaussians, meters.
+
+    Args:
+        path: of the file that is to hold them.
+        splats: of one frame.
+
+    Raises:
+        UserError: one is more than 2 km away, or nowhere.
+    """
+    reach = float(splats.means.abs().max())
+    if not reach < _FARTHEST:
+        raise UserError(f"{path}: a Gaussian is {reach:.3g} m away; train the avatar again")
+    return reach
 
 
 def _frame(gaussians: Gaussians, row: int) -> Gaussians:

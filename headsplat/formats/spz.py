@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.formats.splats import Splats
+from headsplat.formats.splats import Splats, require_near
 from headsplat.gaussians.sh import C0
-from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
 
 GZIP, ZSTD = 3, 4
@@ -36,11 +35,9 @@ def write_spz(path: Path, splats: Splats, version: int = GZIP) -> None:
         version: one of `VERSIONS`.
 
     Raises:
-        UserError: a Gaussian is more than 2 km away.
+        UserError: as `require_near`.
     """
-    reach = float(splats.means.abs().max())
-    if not reach < _HIGHEST / (1 << 12):
-        raise UserError(f"{path}: a Gaussian is {reach:.3g} m away; train the avatar again")
+    reach = require_near(path, splats)
     fraction = next(bits for bits in range(_FINEST, 0, -1) if reach * (1 << bits) < _HIGHEST)
     degree = splats.degree
     streams = [
