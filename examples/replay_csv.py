@@ -7,6 +7,7 @@ python examples/replay_csv.py take.csv
 import argparse
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from headsplat.formats.arkit.live_link import read_live_link
 from headsplat.formats.arkit.names import ROTATIONS
 from headsplat.live.live_link_udp import UDP_BLENDSHAPES, VERSION
+from headsplat.runtime.errors import UserError
 
 COLUMNS = (*UDP_BLENDSHAPES, *ROTATIONS)
 
@@ -34,7 +36,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=11111)
     parser.add_argument("--once", action="store_true", help="end after the last row")
     args = parser.parse_args()
-    table = read_live_link(args.table)
+    try:
+        table = read_live_link(args.table)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     none = np.zeros(len(table.times))
     rows = np.stack([table.values.get(name, none) for name in COLUMNS], 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
@@ -42,7 +47,10 @@ def main() -> None:
             start = time.monotonic()
             for number, (seconds, values) in enumerate(zip(table.times, rows, strict=True)):
                 time.sleep(max(0.0, start + seconds - time.monotonic()))
-                out.sendto(packet(values, number), (args.to, args.port))
+                try:
+                    out.sendto(packet(values, number), (args.to, args.port))
+                except (OSError, OverflowError) as error:
+                    sys.exit(f"error: {args.to} port {args.port} cannot be reached ({error})")
             if args.once:
                 return
 

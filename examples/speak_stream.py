@@ -19,6 +19,7 @@ import numpy as np
 
 import headsplat
 from headsplat.live.spoken import Shown, SpokenStream
+from headsplat.runtime.errors import UserError
 
 
 def spoken(stream: SpokenStream, file) -> Iterator[Shown]:
@@ -40,16 +41,21 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=16000, help="of the sound, Hz")
     parser.add_argument("--out", nargs=argparse.REMAINDER, required=True, help="for ffmpeg, last")
     args = parser.parse_args()
-    stream = SpokenStream(headsplat.load_avatar(args.avatar), args.rate)
+    try:
+        stream = SpokenStream(headsplat.load_avatar(args.avatar), args.rate)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     command = [
         "ffmpeg", "-loglevel", "warning", "-f", "rawvideo", "-pix_fmt", "rgb24",
         "-video_size", f"{stream.width}x{stream.height}", "-framerate", str(stream.fps),
         "-i", "pipe:0", *args.out,
     ]  # fmt: skip
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        for shown in spoken(stream, sys.stdin.buffer):
-            process.stdin.write(shown.image.tobytes())
-        process.stdin.close()
+    try:
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            for shown in spoken(stream, sys.stdin.buffer):
+                process.stdin.write(shown.image.tobytes())
+    except OSError as error:
+        sys.exit(f"error: ffmpeg takes no more images ({error})")
 
 
 if __name__ == "__main__":
