@@ -12,6 +12,7 @@ import export_ply
 import export_sequence
 from headsplat.avatar_files import load_avatar
 from headsplat.export.frames import Played
+from headsplat.formats.gaussian_glb import write_gaussian_glb
 from headsplat.formats.splats import Splats, harmonic_basis, posed
 from headsplat.formats.spz import write_spz
 from headsplat.rotations import matrix_from_axis_angle, matrix_from_quaternion
@@ -185,12 +186,15 @@ def test_spz_is_read_back(tmp_path, avatar, version):
     assert size < 0.5 * len((tmp_path / "n.ply").read_bytes())
 
 
-def test_spz_of_gaussians_far_away_is_refused(tmp_path):
+@pytest.mark.parametrize("meters", [1e4, 3e38])
+def test_gaussians_far_away_are_refused(tmp_path, meters):
     one = torch.ones(1, 3)
-    splats = Splats(one * 1e4, torch.ones(1, 4) / 2, one, torch.ones(1), torch.zeros(1, 16, 3))
+    splats = Splats(one * meters, torch.ones(1, 4) / 2, one, torch.ones(1), torch.zeros(1, 16, 3))
     with pytest.raises(UserError, match="away"):
         write_spz(tmp_path / "far.spz", splats)
-    assert not (tmp_path / "far.spz").exists()
+    with pytest.raises(UserError, match="away"):
+        write_gaussian_glb(tmp_path / "far.glb", splats, "far")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_suffix_is_refused(tmp_path, avatar):
