@@ -50,7 +50,7 @@ export class GaussianSet {
       basisCount: bases,
       count,
       largestLogScale: Math.log(payload.meta.largest_scale),
-      harmonicCount: (degreeOf(payload) + 1) ** 2,
+      harmonicCount: ((payload.meta.harmonics_degree ?? 0) + 1) ** 2,
     };
     this._buffers = targets ? null : this._makeBuffers();
   }
@@ -236,12 +236,4 @@ function spread(from, into, channels, first, stride) {
   for (let i = 0, at = 0; i < count; i++) {
     for (let c = 0; c < size; c++) into[stride * i + channels[c] - first] = from[at++];
   }
-}
-
-function degreeOf(payload) {
-  const degree = payload.meta.harmonics_degree ?? 0;
-  if (![0, 1, 2, 3].includes(degree)) {
-    throw new PageError("the avatar's harmonics are damaged; export it again");
-  }
-  return degree;
 }

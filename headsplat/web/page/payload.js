@@ -104,7 +104,8 @@ export async function readPayload(buffer, most = MOST_BYTES) {
     meta = null;
   }
   const sound = isObject(meta) && isObject(meta.arrays) && isObject(meta.counts);
-  if (!sound || ("motions" in meta && !isList(meta.motions))) {
+  const harmonics = sound && [0, 1, 2, 3].includes(meta.harmonics_degree ?? 0);
+  if (!harmonics || ("motions" in meta && !isList(meta.motions))) {
     throw new PageError("the avatar's description is damaged; export it again");
   }
   return new Payload(meta, content.subarray(HEADER + length));
