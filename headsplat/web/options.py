@@ -6,7 +6,6 @@ from headsplat.options import option
 
 INT8, FP16 = "int8", "fp16"
 ALL = "all"
-_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,99}"  # of a motion
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class WebOptions:
         ALL,
         "motions that the page plays beside the clip's track: all that fit the subject's head, "
         "none, or names divided by commas",
-        pattern=rf"^\s*{_NAME}\s*(,\s*{_NAME}\s*)*$",
+        pattern="^[A-Za-z0-9_, -]+$",
     )
     seconds: float = option(60, "longest part of each motion and its sound, seconds", 0, 3600)
     bases: int = option(24, "bases that the network of a flashavatar avatar is reduced to", 4, 128)

@@ -62,15 +62,7 @@ def test_a_short_configuration_is_filled_in() -> None:
     [
         ({"builtin": {"seconds": float("nan")}}, "builtin.seconds: nan is not possible"),
         ({"watchdog": {"idle": float("inf")}}, "watchdog.idle: inf is not possible"),
-        (
-            {"web": {"motions": "my motion"}},
-            "web.motions: 'my motion' is not possible; give motions",
-        ),
-        (
-            {"web": {"motions": "../../etc/passwd"}},
-            "web.motions: '../../etc/passwd' is not possible",
-        ),
-        ({"web": {"motions": "a,,b"}}, "web.motions: 'a,,b' is not possible"),
+        ({"web": {"motions": "../x"}}, "web.motions: '../x' is not possible; give motions that"),
         ({"chunks": "4"}, "chunks: '4' is not possible; give a whole number or 'auto'"),
     ],
 )

@@ -93,6 +93,18 @@ def test_table_cells_and_configured_paths_are_quoted_as_one_word(checkout: Check
     assert not list(folder.rglob("touched"))
 
 
+def test_a_page_with_bad_motions_is_one_line(checkout: Checkout) -> None:
+    for named in ("my motion", "a" * 40, "x" * 300, "a,,b"):
+        settings = TINY | {"web": {"motions": named}}
+        (checkout.folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+        result = checkout.snakemake("-n", "results/demo/export/web/demo.html")
+        assert result.returncode == 1
+        assert len(errors(result)) == named.count(",") + 1
+        assert "there is no motion '" in errors(result)[0]
+        assert "Exception" not in result.stderr
+        assert "Traceback" not in result.stderr
+
+
 @pytest.fixture
 def mixed(checkout: Checkout) -> Checkout:
     """Two subjects with a video, rows that cannot be used, and a motion that cannot."""
