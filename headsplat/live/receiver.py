@@ -12,13 +12,14 @@ import time
 from dataclasses import dataclass, field
 
 from headsplat.live.frame import BadPacket
-from headsplat.live.protocols import Protocol
+from headsplat.live.protocols import RATE, Protocol
 from headsplat.live.slot import Arrived, Slot
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.logs import log
 
 LARGEST = 2048  # bytes
 _BURST = 0.1  # seconds of packets that may come at once
+_UNIT = 256  # bytes of OSC that count as one packet
 _AT_ONCE = 64  # packets that are taken before others get their turn
 _GREETING_SECONDS = 2.0  # between greetings while nothing comes
 _OTHERS = ""
@@ -47,12 +48,13 @@ class _Rate:
         self._rate, self._most = rate, max(1.0, rate * _BURST)
         self._left, self._last = self._most, time.perf_counter()
 
-    def allows(self, now: float) -> bool:
+    def allows(self, now: float, cost: float) -> bool:
+        """Whether a packet may be read that costs as much as so many others."""
         self._left = min(self._most, self._left + (now - self._last) * self._rate)
         self._last = now
-        if self._left < 1:
+        if self._left < cost:
             return False
-        self._left -= 1
+        self._left -= cost
         return True
 
 
@@ -137,7 +139,7 @@ class Receiver:
             dropped["stranger"] += 1
         elif length > LARGEST:
             dropped["length"] += 1
-        elif not (sender := self._of(address)).rate.allows(now):
+        elif not (sender := self._of(address)).rate.allows(now, self._cost(length)):
             dropped["rate"] += 1
         else:
             try:
@@ -152,6 +154,10 @@ class Receiver:
             if frame is not None:
                 self.counts.frames += 1
                 self.slot.put(Arrived(frame, now))
+
+    def _cost(self, length: int) -> float:
+        """Of a packet; in protocols that allow small packets by the thousand, by its length."""
+        return max(1.0, length / _UNIT) if self._protocol.rate > RATE else 1.0
 
     def _of(self, address: str) -> _Sender:
         """What is kept of an address."""

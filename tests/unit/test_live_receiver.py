@@ -15,7 +15,7 @@ from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.receiver import LARGEST, Receiver
 from headsplat.live.slot import Arrived, Latency, Pace, Slot
 from headsplat.runtime.errors import UserError
-from tests.unit.live_packets import live_link, mocap_text, osc, sender
+from tests.unit.live_packets import live_link, mocap_text, osc, osc_bundle, sender
 
 JAW = BLENDSHAPES.index("JawOpen")
 OWN, OTHER = "127.0.0.1", "127.0.0.2"
@@ -180,6 +180,27 @@ def test_split_frames_may_come_faster():
             await settled(given)
             assert given.counts.frames == 500
             assert (await given.slot.take()).value.weights.all()
+
+    run(case())
+
+
+def test_long_packets_of_many_messages_count_as_several():
+    async def case():
+        packet = osc_bundle(*[("/a",)] * 120)
+        with receiver("vmc", OWN) as given, sender(given.port) as send:
+            for k in range(400):
+                send(packet)
+                if k % 20 == 0:
+                    await asyncio.sleep(0.001)
+            await settled(given)
+            # 600 at once, and 6,000 a second.
+            assert given.counts.dropped["rate"] > 0
+            for k in range(52):
+                await asyncio.sleep(0.002)
+                send(osc("/VMC/Ext/Blend/Val", "jawOpen", k / 51))
+            send(osc("/VMC/Ext/Blend/Apply"))
+            await settled(given)
+            assert (await given.slot.take()).value.weights[JAW] == 1
 
     run(case())
 
