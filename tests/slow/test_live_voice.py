@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import av
 import numpy as np
@@ -172,3 +174,21 @@ def test_the_example_makes_a_video_of_a_piped_sound(voiced, tmp_path):
     subprocess.run(words, input=samples, check=True, env=environment, timeout=300)
     with av.open(str(out)) as file:
         assert abs(sum(1 for _ in file.decode(video=0)) - len(samples) / 2 / RATE * 25) <= 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_while_nothing_is_said(voiced, number):
+    avatar, _ = voiced
+    words = ["live", str(avatar.folder), "--in", "speaker", "--sound", "-", "--out", "stdout"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headsplat.command.main", *words, "--height", "32"], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.read(32 * 32 * 3)
+    process.send_signal(number)
+    begin = time.monotonic()
+    while process.poll() is None and time.monotonic() < begin + 10:
+        process.stdout.read1(1 << 16)
+    assert process.wait(0) == 128 + number
+    assert b"Traceback" not in process.stderr.read()
+    process.stdin.close()
