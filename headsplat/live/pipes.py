@@ -133,6 +133,8 @@ class FfmpegOutput(_RawOutput):
         if await self._ended(_TERMINATED):
             return
         process.kill()
+        self._hurried = False
+        await self._ended(_TERMINATED)
         log.warning("%s was killed; what it wrote is incomplete", self._name)
 
     async def _ended(self, seconds: float) -> bool:
