@@ -63,7 +63,7 @@ class PipeOutput(StdoutOutput):
     def _open(self) -> None:
         self._file = os.fdopen(self._write_end, "wb")
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         self._file.close()
 
 
