@@ -7,7 +7,8 @@ import pytest
 from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.plate_matte import Plate, plate_matte, plate_of
+from headsplat.masks.plate import Plate, plate_of
+from headsplat.masks.plate_matte import plate_matte
 from headsplat.masks.steady import SteadyMattes
 from headsplat.runtime.files import publish
 from tests.unit.test_masks_matte import person
