@@ -9,4 +9,4 @@ def installed_version() -> str:
     try:
         return version("headsplat")
     except PackageNotFoundError:
-        return "not installed, run from its source folder"
+        return "not installed"
