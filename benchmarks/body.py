@@ -79,8 +79,13 @@ def trained(clip: BodyClip, variant: Variant, seed: int, images: int, batch: int
     device = masks.planes.device
     part = clip.clip(variant.masks, variant.trunk)
     recipe = our_recipe(images, seed=seed, batch=batch, body=variant.body)
-    hair = lambda: hair_heights(clip.head, part.track, part.ids(), masks.reader)  # noqa: E731
-    trainer = start(part, recipe, device, hair=hair if variant.hair else lambda: None)
+
+    def hair() -> np.ndarray | None:
+        if not variant.hair:
+            return None
+        return hair_heights(clip.head, part.track, part.ids(), masks.reader)
+
+    trainer = start(part, recipe, device, hair=hair)
     trainer.advance(trainer.steps)
     avatar = trainer.avatar
     if variant.body == TORSO:
@@ -158,7 +163,7 @@ def sheet_rows(clip: BodyClip, frames: Sequence[int]) -> Tensor:
 def run(clip: BodyClip, names: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
     """Everything about one clip."""
     rows = sheet_rows(clip, args.frames)
-    pictures = [clip.masks[NEW].person(rows)]
+    shown = [clip.masks[NEW].person(rows)]
     result: dict[str, Any] = {
         "machine": machine(), "images": args.images, "held_out": len(clip.held_out), "scores": {},
     } | steadiness(clip)  # fmt: skip
@@ -174,12 +179,12 @@ def run(clip: BodyClip, names: Sequence[str], args: argparse.Namespace) -> dict[
             text = "  ".join(f"{metric} {value:.2f}" for metric, value in found.items())
             print(f"{clip.folder.name} {name:10s} seed {seed}: {text}  ({spent:.0f} s)", flush=True)
             if seed == 0 and name in (names[0], names[-1]):
-                pictures.append(clip.draw(avatar, variant.trunk, rows, head_only=False))
+                shown.append(clip.draw(avatar, variant.trunk, rows, head_only=False))
             if seed == 0 and name == "new":
                 result["rates"] = rates(clip, avatar)
                 print(json.dumps(result["rates"]), flush=True)
         if seed == 0:
-            write_sheets(pictures, f"body_{clip.folder.name}", args.out)
+            write_sheets(shown, f"body_{clip.folder.name}", args.out)
         write(clip.folder.name, result, args.out)
     return result
 

@@ -148,18 +148,18 @@ def _on_black(planes: Tensor, matte: int) -> tuple[Tensor, Tensor]:
     return planes[..., :3].float() / 255 * share[..., None], (share > 0.5).float()
 
 
-def write_sheets(pictures: Sequence[tuple[Tensor, Tensor]], name: str, folder: Path) -> None:
+def write_sheets(shown: Sequence[tuple[Tensor, Tensor]], name: str, folder: Path) -> None:
     """Write `NAME_white.png` and `NAME_black.png`: one column per entry, one row per frame.
 
     Args:
-        pictures: images (n, H, W, 3) on black and their alphas (n, H, W).
+        shown: images (n, H, W, 3) on black and their alphas (n, H, W).
         name: of the files.
         folder: where they go.
     """
     for ground, value in (("white", 1.0), ("black", 0.0)):
         columns = [
             (color.cpu() + (1 - alpha.cpu()[..., None]) * value).flatten(0, 1)
-            for color, alpha in pictures
+            for color, alpha in shown
         ]
         sheet = (torch.cat(columns, 1).clamp(0, 1) * 255).round().byte().numpy()
         Image.fromarray(sheet).save(folder / f"{name}_{ground}.png")

@@ -5,7 +5,7 @@ Stages and their order equal those of the workflow. Folders have the layouts of 
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import TRACK_FILE, load_avatar, model_folder, read_metadata
 from headsplat.avatar_video import require_no_folder
+from headsplat.clip_folder import ClipFolder, look_files, make_missing, required_file
 from headsplat.detect.chunk import detect_chunk
 from headsplat.detect.solve import solve_crop
 from headsplat.drive import run as drive
@@ -29,12 +30,11 @@ from headsplat.drive.kinds import (
     RELATIVE,
     MotionOptions,
 )
-from headsplat.drive.look import PASTE, ClipFiles, Look
+from headsplat.drive.look import Look
 from headsplat.evaluate import run as evaluate
 from headsplat.evaluate.split import split_frames
 from headsplat.frames.table import read_frames
 from headsplat.heads.packed import packed_head
-from headsplat.masks.clean_plate import make_clean_plate
 from headsplat.masks.matte import matte_chunk
 from headsplat.masks.matting_models import MatteOptions
 from headsplat.masks.parse import parse_chunk
@@ -42,7 +42,7 @@ from headsplat.masks.steady_cut import decide_cut
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_json, write_json
 from headsplat.runtime.fingerprint import file_digest, fingerprint
-from headsplat.runtime.logs import log
+from headsplat.runtime.release import installed_version
 from headsplat.speech.personal import voice_beside
 from headsplat.speech.voices import PERSONAL
 from headsplat.track import Track, read_track
@@ -59,35 +59,6 @@ from headsplat.video.probe import probe_video
 CHUNK = 1500
 CACHE_MIB, GPU_PERCENT = 1500, 50
 MATTE = MatteOptions()
-
-
-class _Clip:
-    """Paths of a clip's files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.inputs, self.info = folder / "inputs.json", folder / "video.json"
-        self.crop, self.table = folder / "crop.json", folder / "frames.tsv"
-        self.landmarks, self.split = folder / "landmarks.npz", folder / "split.json"
-        self.landmark_track = folder / "track" / "landmark_track.npz"
-        self.landmark_identity = folder / "track" / "landmark_identity.npy"
-        self.track, self.identity = folder / "track" / "track.npz", folder / "identity.npy"
-        self.cut = folder / "neck_cut.npz"
-        self.verdict = folder / "track" / "refinement.json"
-        self.evaluation, self.plate = folder / "evaluation.npz", folder / "clean_plate.png"
-
-    def chunks(self, stage: str, count: int, suffix: str = ".zip") -> list[Path]:
-        return [self.folder / stage / f"{chunk:03d}{suffix}" for chunk in range(count)]
-
-    def zips(self, stage: str) -> list[Path]:
-        """Existing files of all chunks."""
-        found = sorted((self.folder / stage).glob("*.zip"))
-        if not found:
-            raise UserError(f"{self.folder / stage}: holds no images; track the video first")
-        return found
-
-    def scratch(self, stage: str) -> Path:
-        return self.folder / "scratch" / stage
 
 
 def track_video(
@@ -118,43 +89,43 @@ def track_video(
     Raises:
         UserError: the video cannot be used, or the folder holds another clip.
     """
-    video, head, clip = Path(video), Path(head), _Clip(Path(out))
+    video, head, clip = Path(video), Path(head), ClipFolder(Path(out))
     if photometric not in ("auto", "always", NEVER):
         raise UserError(f"photometric '{shown(photometric)}': use auto, always or never")
-    _claim(clip, {
-        "video": fingerprint(_file(video)), "head": file_digest(_file(head)), "size": size,
-        "photometric": photometric,
+    clip.claim({
+        "video": fingerprint(required_file(video)), "head": file_digest(required_file(head)),
+        "size": size, "photometric": photometric,
     })  # fmt: skip
     with _threads_restored():
-        _step("probe", [clip.info], probe_video, video, clip.info)
+        make_missing("probe", [clip.info], probe_video, video, clip.info)
         count = max(1, VideoInfo.load(clip.info).n_frames // CHUNK)
         faces = clip.chunks("landmarks", count, ".npz")
         frames, alpha, parsing = (clip.chunks(n, count) for n in ("frames", "alpha", "parsing"))
         for k in range(count):
-            _step("detect", [faces[k]], detect_chunk, video, clip.info, k, count, faces[k])
+            make_missing("detect", [faces[k]], detect_chunk, video, clip.info, k, count, faces[k])
         solved = [clip.crop, clip.table, clip.landmarks]
-        _step("crop", solved, solve_crop, clip.info, faces, *solved, size)
+        make_missing("crop", solved, solve_crop, clip.info, faces, *solved, size)
         for k in range(count):
             cut = (video, clip.info, clip.crop, k, count, frames[k])
-            _step("crop images", [frames[k]], crop_chunk, *cut)
+            make_missing("crop images", [frames[k]], crop_chunk, *cut)
         for k in range(count):
             near = frames[max(0, k - 1) : k + 1]
             matte = (near, f"{k:03d}", alpha[k], "auto", MATTE.edge_radius, MATTE.temporal_window)
-            _step("matte", [alpha[k]], matte_chunk, *matte, None, frames)
+            make_missing("matte", [alpha[k]], matte_chunk, *matte, None, frames)
         seen = (clip.landmarks, clip.crop, clip.table)
         first = [clip.landmark_track, clip.landmark_identity]
-        _step("track", first, track_head, head, *seen, *first)
+        make_missing("track", first, track_head, head, *seen, *first)
         last = [clip.track, clip.identity, clip.verdict]
         images = (frames, alpha)
         refine = (head, first[0], *seen, *images, *last, None, photometric, None, device)
-        _step("refine", last, refine_track, *refine)
+        make_missing("refine", last, refine_track, *refine)
         cut = (head, clip.track, frames, alpha, clip.cut)
-        _step("decide the cut", [clip.cut], decide_cut, *cut)
+        make_missing("decide the cut", [clip.cut], decide_cut, *cut)
         for k in range(count):
             images = (frames[k], alpha[k], clip.landmarks, clip.crop, clip.cut)
             parse = (head, clip.track, *images, parsing[k])
-            _step("parse", [parsing[k]], parse_chunk, *parse)
-        _step("split", [clip.split], _split, clip)
+            make_missing("parse", [parsing[k]], parse_chunk, *parse)
+        make_missing("split", [clip.split], _split, clip)
     return read_track(clip.track)
 
 
@@ -179,7 +150,7 @@ def train_avatar(
     Raises:
         UserError: an option is unknown or out of its range, or the inputs cannot be used.
     """
-    files, model = _Clip(Path(clip)), Path(out, "model")
+    files, model = ClipFolder(Path(clip)), Path(out, "model")
     scratch = files.scratch("train_avatar")
     chosen = train_options(**options)
     chosen.check()
@@ -187,7 +158,7 @@ def train_avatar(
     with _threads_restored():
         train.train_avatar(
             Path(head), files.track, files.split, *images, scratch, model, chosen, Path(assets),
-            device, CACHE_MIB, GPU_PERCENT, _version(),
+            device, CACHE_MIB, GPU_PERCENT, installed_version(),
         )  # fmt: skip
     shutil.rmtree(scratch, ignore_errors=True)
     return load_avatar(model, device=device)
@@ -212,7 +183,7 @@ def evaluate_avatar(
     Raises:
         UserError: the inputs cannot be used or do not belong together.
     """
-    files, model = _Clip(Path(clip)), model_folder(avatar)
+    files, model = ClipFolder(Path(clip)), model_folder(avatar)
     scratch = files.scratch("evaluate_avatar")
     video = Path(VideoInfo.load(files.info).path)
     images = [files.zips(stage) for stage in ("frames", "alpha", "parsing")]
@@ -221,7 +192,7 @@ def evaluate_avatar(
         evaluate.evaluate_avatar(
             model, packed_head(model, read_metadata(model)), files.track, files.split, *images,
             video if video.is_file() else None, Path(assets), scratch, metrics, files.evaluation,
-            model.parent / "test.mp4", _version(),
+            model.parent / "test.mp4", installed_version(),
         )  # fmt: skip
     shutil.rmtree(scratch, ignore_errors=True)
     return read_json(metrics)
@@ -254,7 +225,7 @@ def drive_avatar(
         motion: file of the motion.
         out: video to write: `.mp4`, or with an alpha channel `.mov`, `.webm` or `.png.zip`.
         kind: format of the motion: "track" (`track.npz` of another clip), "arkit" (table of Live
-            Link Face) or "diffposetalk" (`.npz`).
+            Link Face), "diffposetalk" (`.npz`) or "speech" (any sound).
         head_motion: "relative" applies head turns relative to the mean poses, "absolute" as
             recorded, "still" none.
         blinks: add procedural blinks to a DiffPoseTalk motion.
@@ -300,7 +271,7 @@ def drive_avatar(
     require_no_folder(out)
     scratch = out.with_name(f".{out.stem}.parts")
     look = Look(str(background), body, still_frame)
-    files = _look_files(look.resolved(out), clip)
+    files = look_files(look.resolved(out), clip)
     head = packed_head(model, read_metadata(model))
     options = MotionOptions(
         head_motion, blinks, face, amplitude,
@@ -308,53 +279,14 @@ def drive_avatar(
         voice, *(None if file is None else Path(file) for file in (voice_file, transcript)),
     )  # fmt: skip
     drive.drive_avatar(
-        model, head, model / TRACK_FILE, _file(Path(motion)), kind, options,
-        None if audio is None else Path(audio), scratch, out, _version(), look, files,
+        model, head, model / TRACK_FILE, required_file(Path(motion)), kind, options,
+        None if audio is None else Path(audio), scratch, out, installed_version(), look, files,
     )  # fmt: skip
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _look_files(look: Look, folder: Path | str | None) -> ClipFiles:
-    """Files of a clip that a look needs; makes the clean plate."""
-    if not look.needs_plate or folder is None:
-        return ClipFiles()
-    clip = _Clip(Path(folder))
-    images = [clip.zips(name) for name in ("frames", "alpha")]
-    _step("clean plate", [clip.plate], make_clean_plate, *images, clip.plate)
-    parsing = clip.zips("parsing") if look.body == PASTE else ()
-    return ClipFiles(clip.plate, *images, parsing)
-
-
-def _split(clip: _Clip) -> None:
+def _split(clip: ClipFolder) -> None:
     write_json(clip.split, split_frames(read_frames(clip.table)))
-
-
-def _step(name: str, outputs: Sequence[Path], make: Callable[..., Any], *args: Any) -> None:
-    """Run a stage unless all of its outputs exist."""
-    if not all(path.is_file() for path in outputs):
-        log.info("%s: %s", name, outputs[0])
-        make(*args)
-
-
-def _claim(clip: _Clip, inputs: dict[str, Any]) -> None:
-    """Record the inputs of a clip's folder; refuse to resume another clip's."""
-    if clip.inputs.is_file():
-        noted = read_json(clip.inputs)
-        for name, value in inputs.items():
-            if noted.get(name) != value:
-                raise UserError(
-                    f"{clip.folder}: was made with another {name}; give another folder or delete it"
-                )
-        return
-    if clip.info.is_file():
-        raise UserError(f"{clip.folder}: holds a clip of other origin; give another folder")
-    write_json(clip.inputs, inputs)
-
-
-def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; give another path")
-    return path
 
 
 @contextmanager
@@ -365,13 +297,3 @@ def _threads_restored() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _version() -> str:
-    """Version of the library, part of the key of resumable state."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("headsplat")
-    except PackageNotFoundError:
-        return "not installed"

@@ -14,7 +14,7 @@ canonical pose and the trunk at rest below it. Equal poses of head and trunk are
 """
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -25,6 +25,7 @@ from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.runtime.storage import AGAIN
+from headsplat.track_arrays import NOT_FLOAT, OPTIONAL, SHAPES, native, require_valid
 
 if TYPE_CHECKING:
     import torch
@@ -34,29 +35,6 @@ if TYPE_CHECKING:
 
 # A damaged track may be a file of the user's own, such as a motion.
 _FIX = f"give a track.npz; if the workflow made it, {AGAIN}"
-# One letter is one size: N frames, S identity and E expression coefficients, G landmark groups.
-_SHAPES = {
-    "ids": "N", "status": "N", "confidence": "N", "interpolated": "N", "shape": "S",
-    "exp": "N E", "jaw": "N 6", "eyes": "N 12", "eyelids": "N 2", "R": "N 3 3", "t": "N 3",
-    "K": "3 3", "img_size": "2", "head_R": "N 3 3", "head_t": "N 3", "camera_R": "3 3",
-    "camera_t": "3", "residual_px": "N", "residual_iod": "N", "residual_group": "N G",
-    "group_names": "G", "head_name": "", "head_version": "", "head_licence": "", "fps": "",
-}  # fmt: skip
-_NOT_FLOAT = {
-    "ids": np.int32, "img_size": np.int64, "interpolated": bool,
-    **dict.fromkeys(("status", "group_names", "head_name", "head_version", "head_licence"), str),
-}  # fmt: skip
-# Kind of an array -> the kinds it may have in the file.
-_KINDS = {"f": "fiu", "i": "iu", "b": "biu", "U": "U"}
-# Optional arrays.
-_OPTIONAL = {"neck": "N 6", "trunk_R": "N 3 3", "trunk_t": "N 3"}
-# Residuals of frames without a face are NaN; all other floats are finite.
-_MAY_BE_NAN = ("residual_px", "residual_iod", "residual_group")
-_LARGEST_SIDE = 16384  # pixels; the rasterizer's limit
-# Rotations R have R R' this close to 1, and places are at most so far away, meters.
-_ROTATIONS, _NOT_TURNED = ("R", "head_R", "camera_R", "trunk_R"), 0.02
-_PLACES, _FARTHEST = ("t", "head_t", "camera_t", "trunk_t"), 1000.0
-_RATES = (1e-3, 1000)  # frames a second, lowest and highest
 _USER_FIX = "give a whole track.npz"
 
 
@@ -151,7 +129,7 @@ class Track:
     def __getitem__(self, rows: "int | slice | np.ndarray") -> "Frame | Track":
         if not isinstance(rows, slice | np.ndarray):
             return self._frame(operator.index(rows))
-        per_frame = [name for name, shape in (_SHAPES | _OPTIONAL).items() if shape.startswith("N")]
+        per_frame = [name for name, shape in (SHAPES | OPTIONAL).items() if shape.startswith("N")]
         values = {name: getattr(self, name) for name in per_frame}
         return replace(self, **{k: v[rows] for k, v in values.items() if v is not None})
 
@@ -254,9 +232,9 @@ def write_track(path: Path | str, track: Track) -> None:
     for item in fields(track):
         if getattr(track, item.name) is None:
             continue
-        kind = _NOT_FLOAT.get(item.name, np.float32)
+        kind = NOT_FLOAT.get(item.name, np.float32)
         arrays[item.name] = np.asarray(getattr(track, item.name), dtype=kind)
-    _validate(arrays, str(path))
+    require_valid(arrays, str(path))
     write_npz(path, **arrays)
 
 
@@ -271,13 +249,13 @@ def read_track(path: Path | str, head: HeadModel | None = None, fix: str = _FIX)
     Raises:
         UserError: the message names file and array; or the track was made with another head model.
     """
-    arrays = _native(read_npz(path, tuple(_SHAPES), fix))
-    _validate(arrays, str(path))
-    values = {name: arrays[name] for name in _SHAPES}
+    arrays = native(read_npz(path, tuple(SHAPES), fix))
+    require_valid(arrays, str(path))
+    values = {name: arrays[name] for name in SHAPES}
     for name in ("head_name", "head_version", "head_licence"):
         values[name] = str(values[name])
     values["fps"] = float(values["fps"])
-    values |= {name: arrays[name] for name in _OPTIONAL if name in arrays}
+    values |= {name: arrays[name] for name in OPTIONAL if name in arrays}
     track = Track(**values)
     if head is not None:
         check_head(track, head.name, head.version)
@@ -322,63 +300,6 @@ def check_head(track: Track, name: str, version: str) -> None:
             f"the track was made with head model {made_with}, not {name} {version}; "
             "remake the track"
         )
-
-
-def _validate(arrays: Mapping[str, np.ndarray], origin: str) -> None:
-    sizes: dict[str, int] = {}
-    given = {name: pattern for name, pattern in _OPTIONAL.items() if name in arrays}
-    for name, pattern in (_SHAPES | given).items():
-        value, tokens = arrays[name], pattern.split()
-        expected = [int(t) if t.isdigit() else sizes.get(t, t) for t in tokens]
-        if value.ndim != len(tokens) or any(
-            isinstance(want, int) and want != have
-            for want, have in zip(expected, value.shape, strict=True)
-        ):
-            raise UserError(
-                f"{origin}: array '{name}' has shape {list(value.shape)}, expected "
-                f"[{', '.join(map(str, expected))}]; remake the track"
-            )
-        sizes.update({t: n for t, n in zip(tokens, value.shape, strict=True) if not t.isdigit()})
-        wanted = np.dtype(_NOT_FLOAT.get(name, np.float32)).kind
-        if value.dtype.kind not in _KINDS[wanted]:
-            raise UserError(f"{origin}: array '{name}' has type {value.dtype}; remake the track")
-        finite = value.dtype.kind != "f" or name in _MAY_BE_NAN or np.isfinite(value).all()
-        if not finite:
-            raise UserError(f"{origin}: array '{name}' is not finite; remake the track")
-    if ("trunk_R" in arrays) != ("trunk_t" in arrays):
-        raise UserError(f"{origin}: has one of 'trunk_R' and 'trunk_t' alone; remake the track")
-    _require_poses(arrays, origin)
-    height, width = arrays["img_size"].tolist()
-    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-        size = f"{width} x {height} pixels, expected 1 to {_LARGEST_SIDE} a side"
-        raise UserError(f"{origin}: array 'img_size' says {size}; remake the track")
-    low, high = _RATES
-    if not low <= arrays["fps"] <= high:
-        raise UserError(
-            f"{origin}: array 'fps' is {arrays['fps']}, expected {low} to {high}; remake the track"
-        )
-
-
-def _require_poses(arrays: Mapping[str, np.ndarray], origin: str) -> None:
-    """Raise `UserError` for arrays that are no rotations, and for places too far away."""
-    for name in _ROTATIONS:
-        turn = np.asarray(arrays.get(name, np.eye(3)), np.float64)
-        whole = (np.abs(turn) < 2).all()  # larger numbers might overflow below
-        whole = whole and (np.abs(turn @ turn.swapaxes(-1, -2) - np.eye(3)) < _NOT_TURNED).all()
-        if not (whole and (np.linalg.det(turn) > 0).all()):
-            raise UserError(f"{origin}: array '{name}' holds no rotations; remake the track")
-    for name in _PLACES:
-        if not (np.abs(arrays.get(name, 0)) <= _FARTHEST).all():
-            raise UserError(
-                f"{origin}: array '{name}' holds places more than {_FARTHEST:g} m away; "
-                "remake the track"
-            )
-
-
-def _native(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays in this machine's byte order, which PyTorch needs."""
-    return {name: array.astype(array.dtype.newbyteorder("="), copy=False)
-            for name, array in arrays.items()}  # fmt: skip
 
 
 def head_moves(R: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, ...]:

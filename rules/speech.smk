@@ -68,7 +68,7 @@ rule speak_motion:
 rule render_builtin_speech:
     """Built-in voice -> sound of a sentence that the built-in clip does not contain."""
     output:
-        motions.BUILTIN_SENTENCE,
+        motion_row.BUILTIN_SENTENCE,
     log:
         "logs/assets/render_builtin_speech.log",
     benchmark:

@@ -18,6 +18,7 @@ from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.failures import user_error
 from headsplat.runtime.logs import OneLine
 from headsplat.runtime.process import end_children, exit_now
+from headsplat.runtime.release import installed_version
 from headsplat.runtime.stopping import SIGNALS
 from headsplat.speech.voices import VOICES
 from headsplat.view.options import ViewOptions, phone_schema
@@ -87,12 +88,7 @@ class _Version(argparse.Action):
     """`--version`; the package's metadata is read only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(f"headsplat {version('headsplat')}")
-        except PackageNotFoundError:
-            print("headsplat, not installed: run from its source folder")
+        print(f"headsplat {installed_version()}")
         parser.exit()
 
 

@@ -5,12 +5,12 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 from headsplat.doctor.finding import Finding, fails, ok, warning
 from headsplat.runtime.memory import memory_limit_mib
+from headsplat.runtime.release import installed_version
 from headsplat.runtime.system import machine_memory_mib, usable_cores
 
 _SHARED_BYTES = 1 << 24
@@ -32,12 +32,8 @@ def check_machine(proc: Path = Path("/proc/self")) -> Iterator[Finding]:
 
 
 def _versions() -> Finding:
-    try:
-        ours = version("headsplat")
-    except PackageNotFoundError:
-        ours = "not installed, run from its source folder"
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
-    return ok("headsplat", f"{ours}; Python {platform.python_version()}; {system}")
+    return ok("headsplat", f"{installed_version()}; Python {platform.python_version()}; {system}")
 
 
 def _cores() -> Finding:

@@ -27,8 +27,9 @@ from headsplat.runtime.progress import progress
 _MOST_IMAGES = 600
 # Least distance of a background pixel to the person, over the image width.
 _MARGIN = 6 / 512
-# Median deviation, of 255, above which the camera or the background seems to move.
-_MOVING = 8.0
+# Median deviation, of 255, above which the camera or the background seems to move, and the blur
+# that then hides the grain of medians of unlike colors, over the image width.
+_MOVING, _BLUR = 8.0, 1 / 32
 
 
 def make_clean_plate(frames: Sequence[Path], alpha: Sequence[Path], out: Path) -> None:
@@ -63,15 +64,18 @@ def make_clean_plate(frames: Sequence[Path], alpha: Sequence[Path], out: Path) -
             "than paste"
         )
     sure = spread[count >= samples.kept]
-    if len(sure) and np.median(sure) > _MOVING:
-        log.warning("the background moves: a camera that stands still gives a better one")
+    moves = len(sure) > 0 and np.median(sure) > _MOVING
+    if moves:
+        log.warning("the background moves, so it is blurred; a camera that stands still keeps it")
     hidden = 1 - known.mean()
     log.info("the person always covers %.0f %% of the image, which is filled", 100 * hidden)
     value = as_planes(torch.from_numpy(plate)[None].float())
     weight = torch.from_numpy(known)[None, None].float()
-    filled = fill_holes(value, weight)[0].movedim(0, -1).round().clamp(0, 255).byte()
+    filled = fill_holes(value, weight)[0].movedim(0, -1).round().clamp(0, 255).byte().numpy()
+    if moves:
+        filled = cv2.GaussianBlur(filled, (0, 0), _BLUR * filled.shape[1])
     with publish(out) as temporary:
-        temporary.write_bytes(encode_png(filled.numpy()))
+        temporary.write_bytes(encode_png(filled))
 
 
 def _decoded(

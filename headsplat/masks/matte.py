@@ -16,7 +16,8 @@ from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.decoding import read_rgb
 from headsplat.masks.mask_model import AUTO, MaskModel
 from headsplat.masks.matting_models import MATTING_MODELS, MatteOptions
-from headsplat.masks.plate_matte import Plate, plate_matte, plate_of
+from headsplat.masks.plate import Plate, plate_of
+from headsplat.masks.plate_matte import plate_matte
 from headsplat.masks.steady import SteadyMattes
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish
@@ -82,7 +83,7 @@ def matte_chunk(
         weights: of the network, where the model is one.
         clip: zips of frames of the whole clip, the same for all chunks. Where they show a
             background that stands still, it is known behind soft edges. Networks with `weights` do
-            without: they have learned hair.
+            without, because they have learned hair, and so do mattes of edge radius 0.
 
     Raises:
         UserError: an unknown model, a chunk that is not among `frames`, an unreadable zip, or
@@ -119,11 +120,11 @@ def matte_chunk(
                 ids,
                 lambda frame_id, source=source: read_rgb(source, frame_id),
                 lambda images: list(zip(images, matting.begin(images), strict=True)),
-                lambda _, begun: _keyed(begun[0], matting.finish(begun[1]), plate),
+                lambda _, pair: _keyed(pair[0], matting.finish(pair[1]), plate),
                 matting.batch,
                 threads,
             )
-            encoded = _in_background(lambda shown: encode_png(steady(*shown)), mattes)
+            encoded = _in_background(lambda frame: encode_png(steady(*frame)), mattes)
             for frame_id, data in progress(encoded, len(ids), "matte"):
                 if source is store:
                     pack.add(frame_id, data)

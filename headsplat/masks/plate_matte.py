@@ -6,34 +6,19 @@ Where the image differs from the plate in the sure background around, such as wi
 or changing light, or where both colors are alike, the first matte stays.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from headsplat.masks.nearest import nearest_pixels
-from headsplat.masks.plate_samples import PlateSamples
+from headsplat.masks.plate import REACH, RING, SAME, Plate
 from headsplat.masks.refine import above_shoulders
 
 Array = np.ndarray
 
-# Least number of values of a known pixel, its least distance to the person over the image width,
-# and the mean difference between its values at which it is hardly believed.
-_LEAST, _MARGIN, _VARIES = 4, 9 / 512, 6.0
-# Median difference of the values above which the camera seems to move, and least share of the image
-# that is known.
-_MOVING, _KNOWN = 1.5, 0.05
-# One of so many images tests the plate.
-_EACH = 3
 # Alpha of a first matte above which a pixel may be sure subject, and its depth, over the width.
 _SOLID, _DEPTH = 0.97, 4 / 512
-# Reach outside the subject at shoulders and at the head, over the image width.
-_REACH, _RING = 12 / 512, 40 / 512
-# Distance from a pixel of the places whose nearest sure pixels are candidates, likewise.
+# Distance from a pixel of the places whose nearest sure pixels are candidates, over the width.
 _STEP = 8 / 512
-# Difference from the plate, in the strongest channel, up to which a pixel is background.
-_SAME = 5
 # Standard deviation of noise of a channel, squared and over three channels.
 _NOISE = 3 * 3.0**2
 # Color difference of subject and plate, per channel, at which the plate is half trusted, and color
@@ -52,64 +37,6 @@ _MOST = 30
 _CONNECTED, _ROOT = 0.04, 0.1
 
 
-@dataclass(frozen=True)
-class Plate:
-    """A background that is known.
-
-    Attributes:
-        colors: (H, W, 3) uint8 RGB.
-        trust: (H, W) float32, 0 where nothing is known, 1 where the background never changes.
-    """
-
-    colors: Array
-    trust: Array
-
-
-def plate_of(pairs: Iterable[tuple[Array, Array]]) -> Plate | None:
-    """The background of some images, evenly spread over a clip.
-
-    Args:
-        pairs: images (H, W, 3) uint8 RGB with coarse mattes (H, W) uint8; those of another size
-            than the first are left out.
-
-    Returns:
-        None if the camera moves, or little of the background is seen.
-    """
-    samples, shape, tests = None, (), []
-    for k, (image, matte) in enumerate(pairs):
-        if samples is None:
-            samples, shape = PlateSamples(*image.shape[:2], _MARGIN), image.shape
-        if image.shape == shape:
-            samples.add(image, matte)
-            tests += [(image, matte)] if k % _EACH == 1 else []
-    if samples is None:
-        return None
-    colors, spread, count = samples.median()
-    known = count >= _LEAST
-    if known.mean() < _KNOWN or np.median(spread[known]) > _MOVING:
-        return None
-    if _surprise(colors, known, tests) >= _SAME:
-        return None
-    varies = cv2.blur(spread, (5, 5)) * np.float32(1 / _VARIES)
-    return Plate(colors, known * np.exp(-0.5 * varies * varies))
-
-
-def _surprise(colors: Array, known: Array, tests: list[tuple[Array, Array]]) -> float:
-    """Difference from the plate near the subject that nine tenths of the background stay below.
-
-    A wall without texture hides that the camera moves. Light that the subject throws changes what
-    is near it. Both are seen only beside the subject.
-    """
-    found = []
-    for image, matte in tests:
-        away = cv2.distanceTransform((matte < 128).astype(np.uint8), cv2.DIST_L2, 3)
-        away *= np.float32(1 / matte.shape[1])
-        ring = known & (away > _REACH) & (away < _RING)
-        if ring.any():
-            found.append(float(np.percentile(cv2.absdiff(image, colors).max(-1)[ring], 90)))
-    return float(np.median(found)) if found else 0.0
-
-
 def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]:
     """Recompute a matte where the background is known.
 
@@ -122,40 +49,69 @@ def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]
         (H, W) float32 in [0, 1], and (H, W) float32 in [0, 1]: how far the plate decided.
     """
     height, width = first.shape
+    decided = np.zeros(first.shape, np.float32)
+    inside, away, zone = _parts(first)
+    if not inside.any():
+        return first, decided
+    rows, columns = away.shape
+    change = cv2.absdiff(image, plate.colors)
+    strongest = cv2.max(cv2.max(*cv2.split(change)[:2]), cv2.split(change)[2])
+    trust = plate.trust * _still(strongest, plate.trust, away > REACH)
+    ring = cv2.resize(zone.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    at = np.flatnonzero((ring > 0) & (trust > 0.02) & ((strongest > SAME) | (first > 0)))
+    if not len(at):
+        return first, decided
+    y, x = np.divmod(at, width)
+    shown, behind = (
+        colors.reshape(-1, 3)[at].T.astype(np.float32) for colors in (image, plate.colors)
+    )
+    fronts = _fronts(image, inside, (y * rows // height, x * columns // width))
+    alpha, apart, misfit = _explained(shown, behind, fronts)
+    before = first.reshape(-1)[at]
+    weight = trust.reshape(-1)[at] * _believed(apart, misfit)
+    weight *= np.where(alpha < before, _removable(strongest.reshape(-1)[at], before), 1)
+    whole = first.copy()
+    whole.reshape(-1)[at] = before + weight * (alpha - before)
+    decided.reshape(-1)[at] = weight
+    return _rooted(whole, first, away * np.float32(1 / RING)), decided
+
+
+def _parts(first: Array) -> tuple[Array, Array, Array]:
+    """What a first matte (H, W) shows, at half its size (h, w).
+
+    Returns:
+        bool, sure pixels of the subject; float32 distance from its solid part, over the width; and
+        bool, pixels near the outline, of which the plate may decide.
+    """
+    height, width = first.shape
     half = (max(width // 2, 1), max(height // 2, 1))
     coarse = cv2.resize(first, half, interpolation=cv2.INTER_AREA)
     solid = (coarse > _SOLID).astype(np.uint8)
     inside = cv2.distanceTransform(solid, cv2.DIST_L2, 3) > _DEPTH * half[0]
     body = cv2.morphologyEx((coarse > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5)))
-    decided = np.zeros(first.shape, np.float32)
-    if not inside.any():
-        return first, decided
-    away = cv2.distanceTransform(1 - body, cv2.DIST_L2, 3)
-    reach = _REACH + (_RING - _REACH) * above_shoulders(body)[:, None]
-    zone = ~inside & (away < reach * half[0])
-    change = cv2.absdiff(image, plate.colors)
-    strongest = cv2.max(cv2.max(*cv2.split(change)[:2]), cv2.split(change)[2])
-    trust = plate.trust * _still(strongest, plate.trust, away > _REACH * half[0])
-    ring = cv2.resize(zone.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    at = np.flatnonzero((ring > 0) & (trust > 0.02) & ((strongest > _SAME) | (first > 0)))
-    if not len(at):
-        return first, decided
-    rows, columns = np.divmod(at, width)
-    near = rows * half[1] // height, columns * half[0] // width
-    shown, behind = (
-        colors.reshape(-1, 3)[at].T.astype(np.float32) for colors in (image, plate.colors)
-    )
-    alpha, apart, misfit = _explained(shown, behind, _fronts(image, inside, near))
-    weight = trust.reshape(-1)[at] * np.exp(misfit * np.float32(-0.5 / (3 * _MISFIT**2)))
-    weight *= apart / (apart + np.float32(3 * _APART**2))
-    before = first.reshape(-1)[at]
-    # A solid pixel may have a color between both; it is background if it shows the plate's.
-    same = np.exp(np.square(strongest.reshape(-1)[at] / np.float32(_ALIKE)) * np.float32(-0.5))
-    weight *= np.where(alpha < before, np.maximum(same, (_FIRM * (1 - before)).clip(0, 1)), 1)
-    whole = first.copy()
-    whole.reshape(-1)[at] = before + weight * (alpha - before)
-    decided.reshape(-1)[at] = weight
-    return _rooted(whole, first, away * np.float32(1 / (_RING * half[0]))), decided
+    away = cv2.distanceTransform(1 - body, cv2.DIST_L2, 3) * np.float32(1 / half[0])
+    reach = REACH + (RING - REACH) * above_shoulders(body)[:, None]
+    return inside, away, ~inside & (away < reach)
+
+
+def _believed(apart: Array, misfit: Array) -> Array:
+    """How far alphas of `_explained` are right, (n,) float32 in [0, 1]."""
+    weight = np.exp(misfit * np.float32(-0.5 / (3 * _MISFIT**2)))
+    return weight * (apart / (apart + np.float32(3 * _APART**2)))
+
+
+def _removable(change: Array, before: Array) -> Array:
+    """How far alphas may fall below those of the first matte, (n,) float32 in [0, 1].
+
+    A solid pixel may have a color between subject and plate. It is background if it shows the
+    plate's color.
+
+    Args:
+        change: (n,) uint8 difference from the plate.
+        before: (n,) float32 first matte.
+    """
+    same = np.exp(np.square(change / np.float32(_ALIKE)) * np.float32(-0.5))
+    return np.maximum(same, (_FIRM * (1 - before)).clip(0, 1))
 
 
 def _still(change: Array, known: Array, clear: Array) -> Array:
@@ -201,7 +157,17 @@ def _fronts(image: Array, inside: Array, near: tuple[Array, Array]) -> list[Arra
 
 
 def _explained(shown: Array, behind: Array, fronts: list[Array]) -> tuple[Array, Array, Array]:
-    """Alpha, squared distance of the colors and squared misfit (n,) of the best candidate."""
+    """What mixes of candidates and the plate explain of some pixels.
+
+    Args:
+        shown: (3, n) float32 colors of the image.
+        behind: (3, n) of the plate.
+        fronts: candidates (3, n) of the subject's colors.
+
+    Returns:
+        Of each pixel's best candidate, (n,) float32: alpha, squared distance of its color from the
+        plate's, and squared distance of the image's color from the mix.
+    """
     rest = shown - behind
     change = np.einsum("cn,cn->n", rest, rest)
     least = np.full(len(change), np.inf, np.float32)
@@ -221,7 +187,13 @@ def _explained(shown: Array, behind: Array, fronts: list[Array]) -> tuple[Array,
 
 
 def _rooted(whole: Array, first: Array, away: Array) -> Array:
-    """A matte without what it adds apart from the subject."""
+    """A matte without what it adds apart from the subject.
+
+    Args:
+        whole: (H, W) float32 matte by the plate.
+        first: (H, W) float32 matte before.
+        away: (h, w) float32 distance from the subject, over the ring's width.
+    """
     height, width = whole.shape
     half = away.shape[1], away.shape[0]
     shown = cv2.resize(whole, half, interpolation=cv2.INTER_AREA) > _CONNECTED

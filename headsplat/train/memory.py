@@ -16,7 +16,7 @@ _PIXEL, _GAUSSIAN, _FEATURE = 60, 1500, 6
 _FEATURES = 64 * 2 + 128 * 2 / 4 + 256 * 3 / 16 + 512 * 3 / 64 + 512 * 3 / 256
 # Per parameter: value, gradient, two Adam moments, and the snapshot's three copies.
 _PARAMETER = 7 * 4
-# Of a trained parameter the value alone.
+# Per parameter of the head while the torso is trained: the value alone.
 _VALUE = 4
 # Per Gaussian of head and torso drawn together: their joined attributes and the gradients of these.
 _JOINED = 2 * PER_GAUSSIAN * 4
@@ -32,7 +32,10 @@ def training_mib(
     lpips: bool,
     images_limit: int,
 ) -> float:
-    """Estimated peak of a run, MiB; a torso is trained after the head, when that needs no more.
+    """Estimated peak of a run, MiB.
+
+    A torso is trained after the head, when the head's gradients and moments are freed. So the
+    larger of both counts.
 
     Args:
         avatar: with its anchors and deformation.

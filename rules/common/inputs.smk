@@ -86,9 +86,9 @@ def previous_and_this(wildcards):
 
 
 def spread_chunks(wildcards):
-    """Frames of a few chunks, evenly spread over the clip: what shows its background."""
+    """Input function: frames of a few chunks, evenly spread over the clip: what shows its background."""
     files = chunks(("frames", "zip"))(wildcards)
-    most = min(len(files), 6)
+    most = min(len(files), 6)  # so that a chunk's mattes wait for few others
     return [files[k * (len(files) - 1) // max(most - 1, 1)] for k in range(most)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
-from headsplat_workflow import clip_length, console, motions, named_rows, refusals
+from headsplat_workflow import clip_length, console, motion_row, motions, named_rows, refusals
 from headsplat_workflow import run_checks, shutdown, snakemake_patches
 from headsplat_workflow import config as configuration, resources as requests, subjects as subject_table
 from headsplat_workflow.arguments import argument, arguments, set_models, set_scripts

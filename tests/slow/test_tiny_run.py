@@ -27,7 +27,8 @@ if stages:
 
 
 def snakemake(*arguments: str, site: Path | None = None) -> str:
-    extra = {} if site is None else {"PYTHONPATH": str(site)}
+    # Without a name in the environment, PyTorch's cache asks the system, through a local socket.
+    extra = {} if site is None else {"PYTHONPATH": str(site), "USER": "tester"}
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"],
         cwd=ROOT,

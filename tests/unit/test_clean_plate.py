@@ -14,7 +14,7 @@ from tests.unit.test_foreign_files import png
 SIDE = 64
 
 
-def clip(folder, frames: int, person, chunks: int = 2):
+def clip(folder, frames: int, person, chunks: int = 2, strength: int = 3):
     """Zips of images of a slope behind a green person, and of mattes; person: k -> (H, W) bool."""
     column = np.tile(np.arange(SIDE), (SIDE, 1))
     scene = np.stack([2 * column, 255 - 2 * column, 60 + column], -1).astype(np.uint8)
@@ -25,7 +25,7 @@ def clip(folder, frames: int, person, chunks: int = 2):
         with FrameZipWriter(paths[0], ".png") as f, FrameZipWriter(paths[1], ".png") as a:
             for k in range(chunk * frames // chunks, (chunk + 1) * frames // chunks):
                 here = person(k)
-                noise = rng.integers(-3, 4, scene.shape)
+                noise = rng.integers(-strength, strength + 1, scene.shape)
                 image = np.where(here[..., None], (0, 255, 0), scene + noise).clip(0, 255)
                 f.add(k + 1, encode_png(image.astype(np.uint8)))
                 a.add(k + 1, encode_png((here * 255).astype(np.uint8)))
@@ -47,6 +47,15 @@ def test_each_pixel_is_the_median_of_what_is_seen(tmp_path):
     assert np.abs(plate.astype(int) - scene).max() <= 4
     make_clean_plate(images, mattes, tmp_path / "plate.png")
     assert (tmp_path / "plate.png").read_bytes() == first
+
+
+def test_a_background_that_moves_is_blurred(tmp_path):
+    _, images, mattes = clip(tmp_path, 80, walking, strength=60)
+    make_clean_plate(images, mattes, tmp_path / "plate.png")
+    plate = read_image_file(tmp_path / "plate.png").astype(int)
+    # The slope changes by 2 a column; medians of the noise alone would differ by about 10.
+    assert np.abs(np.diff(plate, axis=0)).max() <= 3
+    assert np.abs(np.diff(plate, axis=1)).max() <= 4
 
 
 def test_what_is_always_covered_is_filled_from_around(tmp_path):

@@ -6,12 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 import drive_avatar as script
 from headsplat.avatar_files import load_avatar
 from headsplat.drive import draw, run
-from headsplat.drive.backdrop import read_backdrop
 from headsplat.frames.images import encode_png, open_image
 from headsplat.frames.packs import FrameStore
 from headsplat.heads.model import HeadModel
@@ -278,19 +276,6 @@ def test_alpha_over_white_is_the_video_on_white(ball, tmp_path):
             assert np.abs(over - white[frame_id - 1]).mean() < 0.03
             assert cover[:3, :3].max() == 0
             assert cover.max() > 0.5
-
-
-def test_backgrounds_are_upright_and_over_white(tmp_path):
-    sideways = Image.new("RGB", (40, 20), "blue")
-    sideways.paste("red", (0, 0, 20, 20))
-    turned = Image.Exif()
-    turned[0x112] = 6  # to be turned by a quarter, clockwise
-    sideways.save(tmp_path / "a.png", exif=turned)
-    upright = read_backdrop(tmp_path / "a.png", (20, 40)).numpy()
-    np.testing.assert_array_equal(upright[[0, -1], 5], [[1, 0, 0], [0, 0, 1]])
-    Image.new("RGBA", (20, 20), (255, 0, 0, 51)).save(tmp_path / "b.png")
-    over = read_backdrop(tmp_path / "b.png", (8, 8)).numpy()
-    np.testing.assert_allclose(over[4, 4], [1, 0.8, 0.8], atol=0.005)
 
 
 @pytest.mark.parametrize(

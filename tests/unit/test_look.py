@@ -1,7 +1,10 @@
 """Background and body of driven videos as text from users."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from headsplat.drive.backdrop import read_backdrop
 from headsplat.drive.look import ClipFiles, Look
 from headsplat.runtime.errors import UserError
 from headsplat.video.formats import suffix_of
@@ -66,3 +69,16 @@ def test_suffixes():
     assert [suffix_of(f"x/{n}") for n in ("a.mp4", "a.png.zip")] == [".mp4", ".png.zip"]
     with pytest.raises(UserError, match="cannot be written"):
         suffix_of("a.zip")
+
+
+def test_backgrounds_are_upright_and_over_white(tmp_path):
+    sideways = Image.new("RGB", (40, 20), "blue")
+    sideways.paste("red", (0, 0, 20, 20))
+    turned = Image.Exif()
+    turned[0x112] = 6  # to be turned by a quarter, clockwise
+    sideways.save(tmp_path / "a.png", exif=turned)
+    upright = read_backdrop(tmp_path / "a.png", (20, 40)).numpy()
+    np.testing.assert_array_equal(upright[[0, -1], 5], [[1, 0, 0], [0, 0, 1]])
+    Image.new("RGBA", (20, 20), (255, 0, 0, 51)).save(tmp_path / "b.png")
+    over = read_backdrop(tmp_path / "b.png", (8, 8)).numpy()
+    np.testing.assert_allclose(over[4, 4], [1, 0.8, 0.8], atol=0.005)

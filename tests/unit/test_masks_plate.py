@@ -7,13 +7,14 @@ import pytest
 from headsplat.frames.images import decode_image, encode_jpeg
 from headsplat.frames.packs import FrameStore, FrameZipWriter
 from headsplat.masks.matte import matte_chunk
-from headsplat.masks.plate_matte import Plate, plate_matte, plate_of
+from headsplat.masks.plate import Plate, plate_of
+from headsplat.masks.plate_matte import plate_matte
 from headsplat.masks.steady import SteadyMattes
 from headsplat.runtime.files import publish
 from tests.unit.test_masks_matte import person
 
 SIDE = 256
-HAIR, CLOTH = np.array([60.0, 40, 30]), np.array([70.0, 60, 120])
+HAIR, CLOTH, SKIN = np.array([[60.0, 40, 30], [70, 60, 120], [205, 155, 135]])
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,11 @@ def frame(scene: np.ndarray, alpha: np.ndarray, seed: int) -> np.ndarray:
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
-def seen(scenes: list[np.ndarray]) -> Plate | None:
-    """The plate of a subject that walks past some scenes."""
+def seen(scenes: list[np.ndarray], step: int = 8) -> Plate | None:
+    """The plate of a subject that walks past some scenes, `step` pixels a frame."""
     pairs = []
     for k, scene in enumerate(scenes):
-        body, hairy = alphas(70 + 8 * k)
+        body, hairy = alphas(70 + step * k)
         pairs.append((frame(scene, hairy, k), np.rint(255 * body).astype(np.uint8)))
     return plate_of(iter(pairs))
 
@@ -80,13 +81,44 @@ def test_a_camera_that_moves_gives_no_plate(room):
 
 
 def test_a_background_that_changes_beside_the_subject_gives_no_plate(room):
+    """A small part of the image, so that most of the background stays as it is."""
+    step = 3
+
     def lit(k: int) -> np.ndarray:
         """The room with a shadow that goes along with the subject of `seen`."""
-        wide = cv2.GaussianBlur(cv2.dilate(alphas(70 + 8 * k)[1], np.ones((31, 31))), (0, 0), 6)
+        wide = cv2.GaussianBlur(cv2.dilate(alphas(70 + step * k)[1], np.ones((21, 21))), (0, 0), 4)
         return np.rint(room * (1 - 0.12 * wide[..., None])).astype(np.uint8)
 
-    assert seen([room] * 16) is not None
-    assert seen([lit(k) for k in range(16)]) is None
+    assert seen([room] * 16, step) is not None
+    assert seen([lit(k) for k in range(16)], step) is None
+
+
+def test_what_stands_apart_from_the_subject_is_not_added(room):
+    """Something of the hair's color in the background, a few pixels beside the head."""
+    plate = seen([room] * 16)
+    body, _ = alphas(128)
+    image = frame(room, body, 43)
+    spot = np.s_[110:116, 70:76]
+    image[spot] = HAIR
+    assert plate_matte(image, body, plate)[0][spot].max() < 0.05
+    # The same, where a line joins it to the head.
+    image[112:114, 76:90] = HAIR
+    assert plate_matte(image, body, plate)[0][spot].min() > 0.8
+
+
+def test_hair_beside_skin_has_the_hairs_color(room):
+    plate = seen([room] * 16)
+    body, _ = alphas(128)
+    hairy = body.copy()
+    for y in range(125, 150, 6):
+        cv2.line(hairy, (66, y), (88, y), 0.6, 1, cv2.LINE_AA)
+    hairy = np.maximum(hairy, body)
+    image = frame(room, hairy, 44)
+    face = (body > 0.9) & (np.arange(SIDE)[:, None] > 95) & (np.arange(SIDE)[:, None] < 180)
+    image[face] = SKIN
+    found, _ = plate_matte(image, body, plate)
+    hair = hairy > body + 0.2
+    assert np.abs(found - hairy)[hair].mean() < 0.25 * np.abs(body - hairy)[hair].mean()
 
 
 def test_the_matte_stays_where_the_image_shows_another_background(room):

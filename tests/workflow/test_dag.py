@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headsplat_workflow.motions import BUILTIN_SENTENCE
+from headsplat_workflow.motion_row import BUILTIN_SENTENCE
 from headsplat_workflow.stages import STAGES, stages_of
 from headsplat_workflow.subjects import read_subjects
 
@@ -117,7 +117,7 @@ def test_stage_table_matches_the_rules() -> None:
     for name, stage in STAGES.items():
         parts = sections(RULES[name])
         output = parts["output"].replace("BUILTIN_CLIP", '"work/builtin/demo.mp4"')
-        output = output.replace("motions.BUILTIN_SENTENCE", f'"{BUILTIN_SENTENCE}"')
+        output = output.replace("motion_row.BUILTIN_SENTENCE", f'"{BUILTIN_SENTENCE}"')
         assert re.search(r'"([^"]+)"', output)[1] == stage.output
         log = re.search(r'"([^"]+)"', parts["log"])[1]
         folder = "logs/{subject}" if "{subject}" in stage.output else "logs/assets"

@@ -166,7 +166,7 @@ _PER_SUBJECT = (
         Need(mem=(2500, 100), minutes=(20, 60), disk=(50, 30)),
         _from_video,
     ),
-    # The trunk alone, about 0.02 s per frame.
+    # About 0.02 s per frame.
     Stage(
         "solve_trunk",
         "work/{subject}/track/track.npz",

@@ -98,8 +98,8 @@ def follow(
         before: the points' frame.
         after: the other frame.
         pixels: (n, 2), pixel centers at .5.
-        guess: (n, 2) where they may be, from which the search starts; None: where they were. So it
-            is for points whose guess is not finite, or farther away than the image is wide.
+        guess: (n, 2) where they may be, from which the search starts; None: where they were.
+            Guesses that are not finite, or farther away than the image is wide, count as None.
     """
     height, width = before.gray.shape
     if not len(pixels) or min(height, width) < LEAST_SIDE:
