@@ -103,7 +103,8 @@ export class Deformer {
     frame.pose = pose;
     const trunk = pose.trunk || null;
     this._mixture.weights(frame.code, pose.R, frame.weights);
-    this._head.pose(frame.code, trunk);
+    // FlashAvatar's neck is stiff: its checkpoints hold no trunk.
+    this._head.pose(frame.code, this.baked ? null : trunk);
     this._offsets.mix(frame.weights);
     this._anchors.place(frame.vertices, this._offsets.mixed, this.baked, frame.means);
     if (this._torso) {
