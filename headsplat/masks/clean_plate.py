@@ -1,7 +1,7 @@
 """The clean plate: a clip's background without the person, for a camera that stands still.
 
 Each pixel is the median over the images in which the matte calls it background. What the person
-always covers is filled smoothly from around it.
+always covers is filled smoothly from around it. A background that moves is blurred.
 """
 
 from collections.abc import Iterator, Sequence

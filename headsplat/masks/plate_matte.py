@@ -54,8 +54,8 @@ def plate_matte(image: Array, first: Array, plate: Plate) -> tuple[Array, Array]
     if not inside.any():
         return first, decided
     rows, columns = away.shape
-    change = cv2.absdiff(image, plate.colors)
-    strongest = cv2.max(cv2.max(*cv2.split(change)[:2]), cv2.split(change)[2])
+    red, green, blue = cv2.split(cv2.absdiff(image, plate.colors))
+    strongest = cv2.max(cv2.max(red, green), blue)
     trust = plate.trust * _still(strongest, plate.trust, away > REACH)
     ring = cv2.resize(zone.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     at = np.flatnonzero((ring > 0) & (trust > 0.02) & ((strongest > SAME) | (first > 0)))
