@@ -2,9 +2,9 @@
 
     python benchmarks/gl_recording.py --avatar results/demo/avatar --out recording.npz [--twice]
 
-Chromium draws one frame of the avatar's clip at 512 px by the page's own modules. Kept are all calls
-that make something, those of one frame, and the library's image of that frame. `--twice` puts every
-Gaussian there twice, for the time of a larger avatar.
+Chromium draws one frame of the avatar's clip at 512 px by the page's own modules. Kept are all
+calls that make something, those of one frame, and the library's image of that frame. `--twice` puts
+every Gaussian there twice, for the time of a larger avatar.
 """
 
 import argparse
@@ -123,7 +123,8 @@ def record(avatar: Avatar, track: Track) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, Browser() as browser:
         file = Path(folder) / "page.html"
         script = joined(_ENTRY, lambda name: page_text(f"{name}.js"))
-        file.write_text(f'<!doctype html><meta charset="utf-8"><script type="module">{script}</script>')
+        start = '<!doctype html><meta charset="utf-8">'
+        file.write_text(f'{start}<script type="module">{script}</script>')
         page = browser.page(file.as_uri())
         calls = page.run(f"recording({values})", 300)
         content = base64.b64decode(page.run("bytes"))

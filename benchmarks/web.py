@@ -33,7 +33,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 from benchmarks.rasterizer import machine  # noqa: E402
 from headsplat.avatar import Avatar  # noqa: E402
 from headsplat.avatar_files import load_avatar, model_folder  # noqa: E402
-from headsplat.formats.ply import posed, write_ply  # noqa: E402
+from headsplat.formats.ply import write_ply  # noqa: E402
+from headsplat.formats.splats import posed  # noqa: E402
 from headsplat.frame_code import FrameCode  # noqa: E402
 from headsplat.gaussians.anchors import sample_anchors  # noqa: E402
 from headsplat.gaussians.deform.registry import build_deformation  # noqa: E402

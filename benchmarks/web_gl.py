@@ -32,8 +32,10 @@ _NONE = 0x3038
 _SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader")
 _FLOATS = ("uniform1f", "clearColor")
 # Objects that OpenGL makes by number, and its name of them.
-_MADE = {"createTexture": "GenTextures", "createBuffer": "GenBuffers",
-         "createFramebuffer": "GenFramebuffers", "createVertexArray": "GenVertexArrays"}  # fmt: skip
+_MADE = {
+    "createTexture": "GenTextures", "createBuffer": "GenBuffers",
+    "createFramebuffer": "GenFramebuffers", "createVertexArray": "GenVertexArrays",
+}  # fmt: skip
 Call = Callable[[], Any]
 
 

@@ -17,6 +17,7 @@ from headsplat.frames.images import encode_png
 from headsplat.heads.model import HeadModel
 from headsplat.heads.normals import vertex_normals
 from headsplat.heads.skinning import HeadGeometry
+from headsplat.options import check_ranges
 from headsplat.runtime.errors import shown
 from headsplat.runtime.logs import log
 
@@ -43,8 +44,10 @@ def export_mesh(
         options: side of the texture, and whether the head model may be passed on.
 
     Raises:
-        UserError: as `read_played`, or the head model's licence does not allow copies.
+        UserError: as `read_played`, the head model's licence does not allow copies, or an option
+            is out of its range.
     """
+    check_ranges(options)
     require_copies(HeadModel.load(head_path), options.pass_on_head)
     played = read_played(model, head_path, track_path, motion)
     name = "track" if motion is None else out.stem

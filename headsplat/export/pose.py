@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from headsplat.avatar_files import load_avatar
@@ -9,11 +10,12 @@ from headsplat.export.options import VIEWER, ExportOptions
 from headsplat.formats.gaussian_glb import write_gaussian_glb
 from headsplat.formats.ply import write_ply
 from headsplat.formats.splats import Splats, posed
-from headsplat.formats.spz import VERSIONS, write_spz
+from headsplat.formats.spz import write_spz
 from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
-from headsplat.runtime.errors import UserError
-from headsplat.track import read_track
+from headsplat.options import check_ranges
+from headsplat.runtime.errors import UserError, shown
+from headsplat.track import Track, read_track
 
 PLY, SPZ, GLB = ".ply", ".spz", ".glb"
 SUFFIXES = (PLY, SPZ, GLB)
@@ -40,13 +42,13 @@ def export_pose(
         options: axes, degree and version of the formats.
 
     Raises:
-        UserError: an input is broken, the track lacks the frame, or the format is unknown.
+        UserError: an input is broken, the track lacks the frame, the format is unknown, or an
+            option is out of its range.
     """
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{out}: name a file that ends in {', '.join(SUFFIXES)}")
-    if options.spz_version not in VERSIONS:
-        raise UserError(f"spz_version {options.spz_version}: one of 3 and 4")
+    check_ranges(options)
     head = HeadModel.load(head_path)
     avatar = load_avatar(model, head, "cpu")
     track = read_track(track_path, head)
@@ -57,7 +59,7 @@ def export_pose(
         translation = torch.tensor([[0.0, 0.0, float(track.poses()[1][:, 2].median())]])
         trunk = None
     else:
-        some = track[track.rows([frame])].frames()
+        some = track[_row(track, frame, track_path)].frames()
         condition, rotation, translation, trunk = (
             some.code.vector, some.rotation, some.translation, some.trunk
         )  # fmt: skip
@@ -68,6 +70,17 @@ def export_pose(
         write_spz(out, splats, options.spz_version)
     else:
         write_gaussian_glb(out, splats, "avatar")
+
+
+def _row(track: Track, frame: int, path: Path) -> np.ndarray:
+    """(1,) the row of a frame."""
+    rows = np.flatnonzero(track.ids == frame)
+    if len(rows) == 0:
+        first, last = (track.ids.min(), track.ids.max()) if len(track) else ("none", "none")
+        raise UserError(
+            f"{path}: has no frame {shown(str(frame), 40)}; take one of {first} to {last}"
+        )
+    return rows[:1]
 
 
 def for_ply(splats: Splats, options: ExportOptions) -> Splats:

@@ -8,6 +8,7 @@ from headsplat.export.options import ExportOptions
 from headsplat.export.pose import for_ply
 from headsplat.formats.ply import ply_bytes
 from headsplat.formats.splats import posed
+from headsplat.options import check_ranges
 from headsplat.runtime.files import publish
 from headsplat.runtime.heartbeat import beat
 from headsplat.runtime.logs import log
@@ -38,8 +39,9 @@ def export_sequence(
         options: axes and degree of the files.
 
     Raises:
-        UserError: as `read_played`.
+        UserError: as `read_played`, or an option is out of its range.
     """
+    check_ranges(options)
     played = read_played(model, head_path, track_path, motion)
     rotations, translations = played.world()
     count = len(played)

@@ -16,7 +16,6 @@ from headsplat.gaussians.sh import C0
 from headsplat.runtime.files import publish
 
 GZIP, ZSTD = 3, 4
-VERSIONS = (GZIP, ZSTD)
 _MAGIC = 0x5053474E
 _HIGHEST = (1 << 23) - 1  # of a 24-bit coordinate
 _FINEST = 20  # fractional bits: 1 micrometer, up to 8 meters
@@ -32,7 +31,7 @@ def write_spz(path: Path, splats: Splats, version: int = GZIP) -> None:
     Args:
         path: the file.
         splats: of one frame.
-        version: one of `VERSIONS`.
+        version: `GZIP` or `ZSTD`.
 
     Raises:
         UserError: as `require_near`.

@@ -6,6 +6,7 @@ from pathlib import Path
 from headsplat.avatar_files import load_avatar
 from headsplat.export.licence import require_copies
 from headsplat.heads.model import HeadModel
+from headsplat.options import check_ranges
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.files import publish
 from headsplat.runtime.logs import log
@@ -43,11 +44,12 @@ def export_web(
         out: the HTML file to write.
 
     Raises:
-        UserError: an input is broken, the head model's licence forbids copies, or the avatar has
-            no form for browsers.
+        UserError: an input is broken, the head model's licence forbids copies, an option is out of
+            its range, or the avatar has no form for browsers.
     """
     if not name.isprintable():
         raise UserError(f"--name '{shown(name)}': give printable text")
+    check_ranges(options)
     # First, because it is quick and the rest is not.
     files = webcam_files(Path(options.webcam)) if options.webcam else {}
     head = HeadModel.load(head_path)

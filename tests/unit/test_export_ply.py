@@ -138,6 +138,6 @@ def test_neutral_is_another_pose_seen_from_the_front(tmp_path, avatar):
 
 def test_a_frame_that_the_track_lacks_is_refused(tmp_path, avatar):
     flags = write_inputs(tmp_path, avatar)
-    with pytest.raises(UserError, match=r"no frames with ids 5"):
+    with pytest.raises(UserError, match="has no frame 5; take one of 1 to 7"):
         export_ply.main([*flags, "--pose", "5", "--out", str(tmp_path / "5.ply")])
     assert not (tmp_path / "5.ply").exists()

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+import export_mesh
 import export_ply
 import export_sequence
+import export_web
 from headsplat.avatar_files import load_avatar
 from headsplat.export.frames import Played
 from headsplat.formats.gaussian_glb import write_gaussian_glb
@@ -194,6 +196,32 @@ def test_gaussians_far_away_are_refused(tmp_path, meters):
         write_spz(tmp_path / "far.spz", splats)
     with pytest.raises(UserError, match="away"):
         write_gaussian_glb(tmp_path / "far.glb", splats, "far")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("frame", ["99", "9" * 400])
+def test_a_frame_that_the_clip_lacks_is_refused(tmp_path, avatar, frame):
+    flags = write_inputs(tmp_path, avatar)[:-2]
+    with pytest.raises(UserError, match=r"track\.npz: has no frame 9+(\.\.\.)?; take one of "):
+        export_ply.main([*flags, "--pose", frame, "--out", str(tmp_path / "n.ply")])
+    assert not (tmp_path / "n.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        (export_ply, ["--ply-degree=4"]),
+        (export_ply, ["--spz-version=2"]),
+        (export_sequence, ["--ply-degree=-1"]),
+        (export_mesh, ["--texture=100000"]),
+        (export_web, ["--name=anna", "--seconds=nan"]),
+        (export_web, ["--name=anna", "--seconds=1e308"]),
+    ],
+)
+def test_options_out_of_their_range_are_refused(tmp_path, subject, script, flags):
+    out = tmp_path / ("n.ply" if script is export_ply else "out")
+    with pytest.raises(UserError, match="must be between"):
+        script.main([*files(subject), *flags, f"--out={out}"])
     assert list(tmp_path.iterdir()) == []
 
 
