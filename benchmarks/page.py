@@ -132,6 +132,31 @@ SECTIONS = (
         "Spark 2.2 draws the same Gaussians in one pose, with the settings that come closest to "
         "the library's images. It neither deforms nor sorts in that time; the page does both.",
     ),
+    Section(
+        "web_parity", "Web page against the library",
+        "python benchmarks/web_parity.py AVATAR AVATAR ...",
+        "Headless Chromium, 8 frames at 256 px, half of them at the limits of the codes; the worst "
+        "frame counts. The avatars: the demo's, one with torso on the head `ict`, and one of the "
+        "model `flashavatar`. The demo's level of 14 is in 8 pixels of one frame: rounding "
+        "exchanges two Gaussians of almost the same depth. The library draws that frame from the "
+        "rounded numbers within 2 levels of the page.",
+    ),
+    Section(
+        "web_gl_gpu", "Shaders of the web page on a GPU",
+        "python benchmarks/web_gl.py RECORDING RECORDING ...",
+        "The page's GLSL by EGL and OpenGL ES 3, uploads included, without a browser. "
+        "`python benchmarks/gl_recording.py --avatar AVATAR --out RECORDING` records the WebGL "
+        "calls of a frame. 16,000 Gaussians are those of the demo two times (`--twice`).",
+    ),
+    Section(
+        "live", "Live loop on a CPU", "python benchmarks/live.py --head HEAD",
+        "From a phone's packet on loopback to what leaves the program; a machine with other work.",
+    ),
+    Section(
+        "live_gpu", "Live loop on a GPU", "python benchmarks/live.py --head HEAD",
+        "From a phone's packet on loopback to what leaves the program. The strangers' packets come "
+        "from another address than the phone's.",
+    ),
     Section("masks_gpu", "Mask networks", "python benchmarks/masks.py", "Random weights."),
     Section(
         "mattes", "Mattes", "python benchmarks/mattes.py --head HEAD --videos FOLDER",
