@@ -253,7 +253,7 @@ def first_image(browser: Browser, folder: Path, avatar: Avatar, track: Track) ->
 def row(what: str, value: float, target: float | None, peer: float | None = None) -> dict[str, Any]:
     """One row of the table, in milliseconds; the ratio is our time over the peer's."""
     return {
-        "what": what, "value": round(value, 2), "unit": "ms", "target": target,
+        "what": what, "value": round(value, 2), "unit": "ms", "target": target and round(target, 1),
         "peer": None if peer is None else PEER, "machine": f"{machine()}, chromium",
         "peer_value": None if peer is None else round(peer, 2),
         "ratio": None if peer is None else round(value / peer, 2),
