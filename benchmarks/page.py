@@ -137,9 +137,8 @@ SECTIONS = (
         "python benchmarks/web_parity.py AVATAR AVATAR ...",
         "Headless Chromium, 8 frames at 256 px, half of them at the limits of the codes; the worst "
         "frame counts. The avatars: the demo's, one with torso on the head `ict`, and one of the "
-        "model `flashavatar`. The demo's level of 14 is in 8 pixels of one frame: rounding "
-        "exchanges two Gaussians of almost the same depth. The library draws that frame from the "
-        "rounded numbers within 2 levels of the page.",
+        "model `flashavatar`. With `int8`, the demo's level of 14 is in 7 pixels of one "
+        "frame: rounding exchanges two Gaussians of almost the same depth.",
     ),
     Section(
         "web_gl_gpu", "Shaders of the web page on a GPU",

@@ -1,9 +1,10 @@
 """Gaussians of a deformation and of a torso as arrays for a browser: a base and K bases of it.
 
-Bases are 16-bit floats, or whole numbers with one scale for each basis, attribute and `BLOCK` of
+Bases are floats, or whole numbers with one scale for each basis, attribute and `BLOCK` of
 neighboring Gaussians, because a mouth moves more than a scalp. Offsets get 13 bits, since they
-decide which of two close Gaussians is in front. The base is 16-bit floats. All are in the units of
-the rasterizer's input: meters, logarithms of meters, logits.
+decide which of two close Gaussians is in front; among floats they have 32 bits, the others 16. The
+base is 16-bit floats, of 32 bits beside bases of floats. All are in the units of the rasterizer's
+input: meters, logarithms of meters, logits.
 """
 
 from collections.abc import Sequence
@@ -81,7 +82,8 @@ def stored(
     arrays = {f"{name}/base": base.astype(np.float16)}
     parts = np.split(bases, np.cumsum(sizes)[:-1] * count, axis=1)
     if precision == FP16:
-        parts = [part.astype(np.float16) for part in parts]
+        arrays[f"{name}/base"] = base.astype(np.float32)
+        parts = [parts[0].astype(np.float32), *(part.astype(np.float16) for part in parts[1:])]
         scales = np.ones((len(bases), blocks, len(sizes)), np.float32)
     else:
         pairs = [
