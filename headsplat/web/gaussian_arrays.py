@@ -82,8 +82,8 @@ def stored(
     arrays = {f"{name}/base": base.astype(np.float16)}
     parts = np.split(bases, np.cumsum(sizes)[:-1] * count, axis=1)
     if precision == FP16:
-        arrays[f"{name}/base"] = base.astype(np.float32)
-        parts = [parts[0].astype(np.float32), *(part.astype(np.float16) for part in parts[1:])]
+        arrays[f"{name}/base"] = _single(base)
+        parts = [_single(parts[0]), *(part.astype(np.float16) for part in parts[1:])]
         scales = np.ones((len(bases), blocks, len(sizes)), np.float32)
     else:
         pairs = [
@@ -103,6 +103,11 @@ def _in_blocks(rows: np.ndarray, length: int, most: int) -> tuple[np.ndarray, np
     scale = (np.abs(padded).max(2) / most).astype(np.float32)
     whole = np.rint(padded / np.where(scale > 0, scale, 1)[..., None]).clip(-most, most)
     return whole.reshape(len(rows), -1)[:, :count], scale
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """float32, infinite beyond half floats, which hold them in the page's textures."""
+    return np.where(np.abs(values) <= np.finfo(np.float16).max, values, np.inf).astype(np.float32)
 
 
 def _numbers(tensor) -> np.ndarray:
