@@ -207,7 +207,7 @@ def test_the_view_turns_softly_and_returns(page):
     turn = np.array(after).reshape(3, 3) @ np.array(before).reshape(3, 3).T
     angle = np.arccos((np.trace(turn) - 1) / 2)
     seen = float(SUBJECT.limits.turns[1, 1])
-    assert 0.1 < angle < 0.6 * seen + 0.11
+    assert 0.1 < angle < 0.45 * seen + 0.09
     page.run("document.getElementById('beyond').click()")
     page.run("app.orbit.turn(9, 0)")
     settled(page)

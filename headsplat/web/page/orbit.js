@@ -14,7 +14,7 @@ const ZOOM_STEP = 1.12;
 const ZOOMS = [0.5, 5];
 // How far the view turns: a share of the seen turns, and radians that it gives way beyond. The
 // sides of a head that few frames show are rough.
-const SEEN = { share: 0.6, slack: 0.1 }, BEYOND = { share: 1, slack: 0.3 };
+const SEEN = { share: 0.45, slack: 0.08 }, BEYOND = { share: 1, slack: 0.3 };
 // The head is at least this part of the canvas high.
 const HEAD_SHARE = 0.5;
 // At most this part of the image's width is cut off on a narrow canvas.
