@@ -337,3 +337,14 @@ def test_slow_frames_get_fewer_pixels_as_long_as_that_helps(page):
         })()"""
     )
     assert pixels == 1.2e6  # a screen of 30 frames a second
+
+
+def test_an_address_that_is_refused_leaves_what_is_shown(page):
+    page.run(
+        """(() => { document.getElementById('address').value = 'http://127.0.0.1/?token=secret';
+        document.getElementById('connect').requestSubmit(); })()"""
+    )
+    page.until("!document.getElementById('problem').hidden")
+    assert "secret" not in page.run("document.querySelector('#problem span').textContent")
+    assert page.run("app.transport.value") == "motion:0"
+    page.run("document.querySelector('#problem button').click()")
