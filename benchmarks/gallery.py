@@ -1,10 +1,10 @@
 """Draw the README's images from a finished demo run.
 
     python benchmarks/gallery.py prepare   # write tables and a motion for the workflow to render
-    python benchmarks/gallery.py draw      # demo.webp, results.png and speech.png in docs/images
+    python benchmarks/gallery.py draw      # the images of docs/images
 
 `make gallery` runs both and, in between, the workflow. This script renders no frames; it reads all
-images from the workflow's outputs.
+images from the workflow's outputs, and page.webp is what Debian's chromium shows of the web page.
 """
 
 import argparse
@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
 from headsplat.formats.arkit.names import BLENDSHAPES, ROTATIONS  # noqa: E402
 from headsplat.synthetic.score import hello  # noqa: E402
 from headsplat.video.sound import read_sound  # noqa: E402
+from tests.browser import Browser  # noqa: E402
 
 FPS, SECONDS = 25, 4
 # Largest size of the animation, bytes, and WebP qualities to try.
@@ -47,6 +48,9 @@ hello\tspeech\tbuiltin\tstill
 PHONES_SHOWN = (2, 4, 10, 14, 18, 19, 25)
 FACE_SHOWN = (0.28, 0.24, 0.72, 0.68)  # as `SHOWN`, of a head that keeps still
 FACE, WAVE = 180, 90  # pixels: side of its tiles, height of its waveform
+# The image of the web page: its window, largest size in bytes, and sliders as parts of their range.
+WINDOW, LARGEST_PAGE = (1240, 720), 200_000
+MOVED = {"mouthSmile": 1, "browInnerUp": 0.8, "jawOpen": 0.35}
 # Seconds -> ARKit coefficients (0..1) and head angles (radians); the curves close after 4 s.
 KEYS: dict[float, dict[str, float]] = {
     0.0: {"smile": 0.2},
@@ -223,11 +227,37 @@ def spoken(results: Path, out: Path) -> None:
     paper.save(out, optimize=True)
 
 
+def page(file: Path, out: Path) -> None:
+    """The web page with an expression that its sliders made, on a screen of twice the pixels."""
+    width, height = WINDOW
+    with Browser() as browser:
+        shown = browser.page(file.absolute().as_uri(), width, height)
+        screen = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": False}
+        browser.wait(shown.call("Emulation.setDeviceMetricsOverride", **screen))
+        shown.until("document.getElementById('waiting').hidden")
+        shown.run("document.getElementById('face').open = true")
+        for name, share in MOVED.items():
+            shown.run(
+                f"""(() => {{ const row = [...document.querySelectorAll('.slider')]
+                .find((e) => e.querySelector('span').textContent === '{name}');
+                const slider = row.querySelector('input');
+                slider.value = Number(slider.min) + {share} * (slider.max - slider.min);
+                slider.dispatchEvent(new Event('input')); }})()"""
+            )
+        shown.run("new Promise((done) => setTimeout(done, 1500))")
+        image = Image.open(io.BytesIO(shown.screenshot())).convert("RGB")
+    for quality in QUALITIES:
+        image.save(out, "WEBP", quality=quality, method=6)
+        if out.stat().st_size <= LARGEST_PAGE:
+            break
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("prepare", "draw"))
     parser.add_argument("--tables", type=Path, default=Path("work/gallery"), help="of `prepare`")
     parser.add_argument("--demo", type=Path, default=Path("work/demo"))
+    parser.add_argument("--page", type=Path, help="of the demo; by default in its results")
     parser.add_argument("--results", type=Path, default=Path("results/demo"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
     arguments = parser.parse_args()
@@ -238,6 +268,8 @@ def main() -> None:
     animation(arguments.demo, arguments.results, arguments.out / "demo.webp")
     still(arguments.demo, arguments.results, arguments.out / "results.png")
     spoken(arguments.results, arguments.out / "speech.png")
+    file = arguments.page or arguments.results / "export/web/demo.html"
+    page(file, arguments.out / "page.webp")
 
 
 if __name__ == "__main__":

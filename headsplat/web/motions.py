@@ -81,7 +81,8 @@ def motion_arrays(
             {"name": name, "count": count, "fps": track.fps, "sound": encoded is not None}
         )
         arrays |= {f"motions/{number}/{part}": values for part, values in parts.items()}
-        log.info("motion '%s': %.1f s, sound: %s", name, count / track.fps, encoded is not None)
+        heard = "without sound" if encoded is None else "with sound"
+        log.info("motion '%s': %.1f s %s", name, count / track.fps, heard)
     return entries, arrays
 
 

@@ -57,6 +57,8 @@ export class ComparePane {
 
   async #load(row) {
     const { clip } = this.view;
+    if (!clip) return;
+    if (!this.truth) this.note.textContent = "Loading …";
     if (!clip.camera) {
       this.note.textContent = "Not tracked yet";
       return;
@@ -98,7 +100,7 @@ export class ComparePane {
     if (!truth || !render || !matte) {
       put(this.boxes[2], null);
       this.note.textContent = !truth ? "No image of this frame yet"
-        : !matte ? "Masks of this frame are not there yet" : "No avatar yet";
+        : !matte ? "Masks of this frame are not there yet" : this.view.loading ? "Loading the avatar …" : "No avatar yet";
       return;
     }
     const gain = this.gain.valueAsNumber;

@@ -50,6 +50,7 @@ export class TrackPane {
   async #load(row) {
     const { clip } = this.view;
     const id = clip.ids[row];
+    if (this.row === undefined) this.note.textContent = "Loading …";
     const parts = [this.images.get(id)];
     if (clip.tracked) parts.push(this.frames.get(id), this.#surface());
     const [picture, mesh] = await Promise.all(parts);

@@ -85,7 +85,9 @@ export class View {
     for (const [name, tab] of this.tabs) tab.setAttribute("aria-pressed", String(name === key));
     for (const [name, pane] of this.panes) pane.root.hidden = name !== key;
     find("app").dataset.view = key;
-    if (this.clip) this.panes.get(key)?.show(this.selection.row);
+    const pane = this.panes.get(key);
+    if (this.clip) pane?.show(this.selection.row);
+    else if (pane?.note) pane.note.textContent = "Loading …";
     if (key === AVATAR) this.app?.draw();
   }
 
@@ -133,6 +135,8 @@ export class View {
 
   /** Take the newest avatar: the first one starts the page, later ones replace it. */
   async #readAvatar() {
+    this.loading = !this.app;
+    if (this.loading && this.shown === "compare") this.panes.get("compare").show(this.selection.row);
     if (this.app) {
       const buffer = await bytes("data/avatar");
       if (buffer) await this.app.swap(buffer);
@@ -142,10 +146,12 @@ export class View {
       this.app?.watch((drawn) => this.#follow(drawn));
     }
     if (!this.app) {
+      this.loading = false;
       find("app").classList.remove("empty");
       return;
     }
     find("app").classList.remove("bare");
+    this.loading = false;
     const { training } = this.app.payload.meta;
     this.state.textContent = training ? `Training: step ${training.step} of ${training.steps}` : "";
     this.panes.get("compare").use(this.app.payload);

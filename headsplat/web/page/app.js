@@ -206,6 +206,7 @@ export class App {
   #listen() {
     const on = (id, name, act) => find(id).addEventListener(name, act);
     on("reset", "click", () => this.orbit.reset());
+    on("beyond", "change", ({ target }) => this.orbit.allow(target.checked));
     on("shot", "click", () => this.#save());
     on("relax", "click", () => {
       this.sliders.reset();

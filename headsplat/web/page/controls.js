@@ -54,7 +54,7 @@ function arkitFace(subject) {
   const controls = subject.names
     .filter((name) => (reach.get(name) ?? 0) >= SMALLEST)
     .map((name) => ({
-      key: name, label: name, low: 0, high: reach.get(name),
+      key: name, label: asShown(name), low: 0, high: reach.get(name),
       rest: Math.min(rest.get(name), reach.get(name)), ...sides(name, reach),
     }));
   const code = (values) => {
@@ -77,7 +77,12 @@ function sides(name, reach) {
   const partner = look ? `EyeLook${look[1] === "In" ? "Out" : "In"}${other}` : stem + other;
   if (!((reach.get(partner) ?? 0) >= SMALLEST)) return {};
   const together = look ? `EyeLook${look[1] === "Out" ? "Left" : "Right"}` : stem;
-  return side === "Left" ? { partner, together } : { partner };
+  return side === "Left" ? { partner, together: asShown(together) } : { partner };
+}
+
+/** A name as ARKit and the exported mesh write it. */
+function asShown(name) {
+  return name[0].toLowerCase() + name.slice(1);
 }
 
 /** Angles of a joint that six numbers of a code's limits allow: down and to the left. */

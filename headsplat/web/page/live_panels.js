@@ -41,8 +41,8 @@ export class LivePanels {
   /** Connect to a stream and show it. */
   connect(address) {
     find("address").value = address;
+    this.asked = true;
     this.stream.connect(address);
-    this.app.transport.choose("stream");
   }
 
   /** The user chose a source: open its panel, and start what can start. */
@@ -196,7 +196,7 @@ export class LivePanels {
   #message(source, face, now) {
     if (!face) return now - this.seenAt > LOST ? "No face is seen." : "";
     if (this.performers[source].calibration.running) return "Look ahead with a relaxed face …";
-    return "Your face moves the avatar.";
+    return source === "webcam" ? "Your face moves the avatar." : "A face moves the avatar.";
   }
 
   #linked(state, problem) {
@@ -205,6 +205,11 @@ export class LivePanels {
     find("connect").querySelector("button").textContent =
       state === "closed" ? "Connect" : "Disconnect";
     find("again").hidden = state !== "open";
+    // An address that is refused leaves what is shown.
+    if (state === "open" && this.asked) {
+      this.asked = false;
+      this.app.transport.choose("stream");
+    }
     if (problem) this.app.page.problem(new PageError(problem));
     this.app.draw();
   }

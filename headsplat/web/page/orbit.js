@@ -12,8 +12,9 @@ const PER_PIXEL = 0.006; // radians
 const PER_KEY = 0.08; // radians
 const ZOOM_STEP = 1.12;
 const ZOOMS = [0.5, 5];
-// How far beyond the seen turns the view gives way, radians.
-const SLACK = 0.3;
+// How far the view turns: a share of the seen turns, and radians that it gives way beyond. The
+// sides of a head that few frames show are rough.
+const SEEN = { share: 0.45, slack: 0.08 }, BEYOND = { share: 1, slack: 0.3 };
 // The head is at least this part of the canvas high.
 const HEAD_SHARE = 0.5;
 // At most this part of the image's width is cut off on a narrow canvas.
@@ -21,10 +22,10 @@ const CUT = 0.3;
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-/** A value that follows `raw` up to a limit and gives way by `SLACK` at most beyond it. */
-function softly(raw, low, high) {
-  if (raw > high) return high + SLACK * Math.tanh((raw - high) / SLACK);
-  if (raw < low) return low - SLACK * Math.tanh((low - raw) / SLACK);
+/** A value that follows `raw` up to a limit and gives way by `slack` at most beyond it. */
+function softly(raw, [low, high], slack) {
+  if (raw > high) return high + slack * Math.tanh((raw - high) / slack);
+  if (raw < low) return low - slack * Math.tanh((low - raw) / slack);
   return raw;
 }
 
@@ -46,7 +47,7 @@ export class Orbit {
    * @param {() => void} changed called after each change
    */
   constructor(element, view, changed) {
-    Object.assign(this, { element, view, changed, pointers: new Map() });
+    Object.assign(this, { element, view, changed, pointers: new Map(), reach: SEEN });
     this.reset();
     const listen = (name, act) =>
       element.addEventListener(name, (event) => act.call(this, event), { passive: false });
@@ -65,13 +66,25 @@ export class Orbit {
     this.changed();
   }
 
+  /** Let the view turn beyond what the clip shows well, or no longer. */
+  allow(beyond) {
+    this.reach = beyond ? BEYOND : SEEN;
+    this.turn(0, 0);
+  }
+
   /** Turn the view by radians to the right and down. */
   turn(yaw, pitch) {
-    const [low, high] = this.view.turns;
     // Raw values stay near the limits, so that the way back is as short as the way out.
-    this.yaw = clamp(this.yaw + yaw, low[1] - 2 * SLACK, high[1] + 2 * SLACK);
-    this.pitch = clamp(this.pitch + pitch, low[0] - 2 * SLACK, high[0] + 2 * SLACK);
+    const near = (value, [low, high]) =>
+      clamp(value, low - 2 * this.reach.slack, high + 2 * this.reach.slack);
+    this.yaw = near(this.yaw + yaw, this.#limits(1));
+    this.pitch = near(this.pitch + pitch, this.#limits(0));
     this.changed();
+  }
+
+  /** Lowest and highest turn about an axis before the view gives way. */
+  #limits(axis) {
+    return this.view.turns.map((turn) => turn[axis] * this.reach.share);
   }
 
   /** Enlarge by a factor. */
@@ -88,10 +101,10 @@ export class Orbit {
    * @param {number} height
    */
   camera(pose, width, height) {
-    const { K, center, size, rotation, translation, turns } = this.view;
+    const { K, center, size, rotation, translation } = this.view;
     const middle = rotate(rotation, center).map((value, axis) => value + translation[axis]);
-    const yaw = -softly(this.yaw, turns[0][1], turns[1][1]);
-    const pitch = softly(this.pitch, turns[0][0], turns[1][0]);
+    const yaw = -softly(this.yaw, this.#limits(1), this.reach.slack);
+    const pitch = softly(this.pitch, this.#limits(0), this.reach.slack);
     const turn = product(matrixOf([pitch, 0, 0]), matrixOf([0, yaw, 0]));
     const moved = rotate(turn, [0, 1, 2].map((axis) => pose.t[axis] - middle[axis]));
     const high = (K[1] * size) / middle[2];

@@ -57,7 +57,7 @@ export class Stream {
       this.changed("closed", "The address begins with ws://; take the one that headsplat live prints");
       return;
     }
-    Object.assign(this, { address, attempts: 0 });
+    Object.assign(this, { address, attempts: 0, heard: false });
     this.#open();
   }
 
@@ -81,13 +81,14 @@ export class Stream {
     try {
       socket = new WebSocket(this.address);
     } catch {
-      this.changed("closed", `The address ${this.address} cannot be opened`);
+      this.changed("closed", "The address cannot be opened; take the one that headsplat live prints");
       return;
     }
     this.socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.attempts = 0;
+      this.heard = true;
       this.changed("open");
     };
     socket.onmessage = ({ data }) => {
@@ -100,7 +101,8 @@ export class Stream {
   #again() {
     this.socket = null;
     if (this.attempts >= WAITS.length) {
-      this.changed("closed", `No answer from ${this.address}; is the sender running?`);
+      this.changed("closed", this.heard ? "The stream ended"
+        : "No answer from this address; is the sender running?");
       return;
     }
     this.changed("connecting");
