@@ -86,7 +86,7 @@ rule export_flame_parameters:
 
 
 rule export_arkit:
-    """Track of head `ict` -> ARKit blendshapes, in Live Link Face's CSV format."""
+    """Track of head `ict` or `procedural` -> ARKit blendshapes, in Live Link Face's CSV format."""
     input:
         head=head_file,
         track="work/{subject}/track/track.npz",
