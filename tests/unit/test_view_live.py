@@ -102,5 +102,5 @@ def test_a_phone_moves_the_avatar_of_the_page(server):
         for k in range(20):
             send(live_link(JawOpen=k / 20))
             browser.wait(asyncio.sleep(0.02))
-        page.until("document.getElementById('link').textContent === 'Your face moves the avatar.'")
+        page.until("document.getElementById('link').textContent === 'The stream moves the avatar.'")
         assert page.problems == []

@@ -196,7 +196,7 @@ export class LivePanels {
   #message(source, face, now) {
     if (!face) return now - this.seenAt > LOST ? "No face is seen." : "";
     if (this.performers[source].calibration.running) return "Look ahead with a relaxed face …";
-    return "Your face moves the avatar.";
+    return source === "webcam" ? "Your face moves the avatar." : "The stream moves the avatar.";
   }
 
   #linked(state, problem) {

@@ -32,6 +32,9 @@ function readMessage(buffer) {
   };
 }
 
+/** An address for a message: its token is a secret. */
+const withoutToken = (address) => address.split("?")[0];
+
 export class Stream {
   /**
    * @param {(message: object) => void} received called with each message
@@ -57,7 +60,7 @@ export class Stream {
       this.changed("closed", "The address begins with ws://; take the one that headsplat live prints");
       return;
     }
-    Object.assign(this, { address, attempts: 0 });
+    Object.assign(this, { address, attempts: 0, served: false });
     this.#open();
   }
 
@@ -81,13 +84,13 @@ export class Stream {
     try {
       socket = new WebSocket(this.address);
     } catch {
-      this.changed("closed", `The address ${this.address} cannot be opened`);
+      this.changed("closed", `The address ${withoutToken(this.address)} cannot be opened`);
       return;
     }
     this.socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
-      this.attempts = 0;
+      Object.assign(this, { attempts: 0, served: true });
       this.changed("open");
     };
     socket.onmessage = ({ data }) => {
@@ -100,7 +103,7 @@ export class Stream {
   #again() {
     this.socket = null;
     if (this.attempts >= WAITS.length) {
-      this.changed("closed", `No answer from ${this.address}; is the sender running?`);
+      this.changed("closed", `${this.served ? "The stream ended" : "No answer"}: ${withoutToken(this.address)}; is headsplat live running?`);
       return;
     }
     this.changed("connecting");
