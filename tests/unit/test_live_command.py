@@ -167,9 +167,12 @@ def test_help_lists_choices_and_no_empty_default():
     )  # fmt: skip
     assert run.returncode == 0
     assert "(default: )" not in run.stdout
-    for words in ("one of auto, radians, degrees, half-turns (default: auto)",
-                  "one of auto, as-sent, reversed (default: auto)",
-                  "arkit: Live Link Face's table; speech: a sound", "results/<subject>, or"):  # fmt: skip
+    for words in (
+        "one of auto, radians, degrees, half-turns (default: auto)",
+        "one of auto, as-sent, reversed (default: auto)",
+        "arkit: Live Link Face's table; speech: a sound",
+        "results/<subject>, or",
+    ):
         assert words in run.stdout
 
 
