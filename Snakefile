@@ -27,6 +27,8 @@ include: "rules/evaluate.smk"
 include: "rules/drive.smk"
 include: "rules/speech.smk"
 include: "rules/export.smk"
+include: "rules/export_avatar.smk"
+include: "rules/page.smk"
 include: "rules/operate.smk"
 include: "rules/refuse.smk"
 

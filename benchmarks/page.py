@@ -145,8 +145,7 @@ SECTIONS = (
         "python benchmarks/web_gl.py RECORDING RECORDING ...",
         "The page's GLSL by EGL and OpenGL ES 3, uploads included, without a browser. "
         "`python benchmarks/gl_recording.py --avatar AVATAR --out RECORDING` records the WebGL "
-        "calls of a frame. 16,000 Gaussians are those of the demo two times (`--twice`). These "
-        "rows were measured with the same shaders and textures before calls were recorded.",
+        "calls of a frame. 16,000 Gaussians are those of the demo two times (`--twice`).",
     ),
     Section(
         "live", "Live loop on a CPU", "python benchmarks/live.py --head HEAD",

@@ -106,9 +106,19 @@ def add_arguments(parser: Any, properties: Mapping[str, Mapping[str, Any]]) -> N
         how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         if kind != "boolean":
             how = {"type": types[kind], "choices": schema.get("enum"), "metavar": name.upper()}
-        text = f"{schema['description']} (default: {schema['default']})".replace("%", "%%")
         flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **how)
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=_help(schema), **how)
+
+
+def _help(schema: Mapping[str, Any]) -> str:
+    """Description, allowed values that it does not name, and default of an option."""
+    text, default = schema["description"], schema["default"]
+    choices = [str(choice) for choice in schema.get("enum", ()) if choice not in ("", None)]
+    if any(choice not in text for choice in choices):
+        text += f"; one of {', '.join(choices)}"
+    if default not in ("", None):
+        text += f" (default: {default})"
+    return text.replace("%", "%%")
 
 
 def given(args: argparse.Namespace, properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ localrules:
     doctor,
     plan,
     status,
-    view,
 
 
 rule plan:
@@ -59,20 +58,3 @@ rule doctor:
         code=code_version("doctor"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/doctor.py {params.settings:q} {params.needs:q} 2> {log:q}'
-
-
-rule view:
-    """A subject's files -> a page of this machine, until it is stopped; also while a run goes on."""
-    log:
-        "logs/operate/view.log",
-    conda:
-        own_environment
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=1440,
-    params:
-        settings=settings_flag,
-        code=code_version("view"),
-    shell:
-        'exec python "$HEADSPLAT_SCRIPTS"/view.py {params.settings:q} 2> {log:q}'

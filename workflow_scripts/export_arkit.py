@@ -1,4 +1,4 @@
-"""Export the codes of head `ict` as ARKit blendshapes, in Live Link Face's CSV format."""
+"""Export the codes of a track as ARKit blendshapes, in Live Link Face's CSV format."""
 
 import argparse
 from pathlib import Path

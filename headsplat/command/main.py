@@ -150,7 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     drive.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
     drive.add_argument("--motion", type=Path, required=True, help="the motion's file")
-    drive.add_argument("--kind", choices=tuple(KINDS), required=True, help="what the motion is")
+    drive.add_argument(
+        "--kind", choices=tuple(KINDS), required=True, metavar="KIND",
+        help=f"what the motion is; {KINDS.described()}",
+    )  # fmt: skip
     drive.add_argument(
         "--head-motion", choices=HEAD_MOTIONS, default=RELATIVE, help="how the head moves"
     )
@@ -181,7 +184,9 @@ def _parser() -> argparse.ArgumentParser:
         "results/anna/avatar --in speaker --sound - --out stdout < talk.s16 | ffplay -f rawvideo "
         "-video_size 512x512 -",
     )  # fmt: skip
-    live.add_argument("avatar", type=Path, metavar="AVATAR", help="folder of the avatar")
+    live.add_argument(
+        "avatar", type=Path, metavar="AVATAR", help="results/<subject>, or the folder of an avatar"
+    )
     add_live_arguments(live)
 
     view = command(

@@ -18,7 +18,13 @@ from headsplat.drive.subject import DrivenSubject
 from headsplat.drive.transfer import transfer_face
 from headsplat.formats.arkit.lam_table import read_lam_table
 from headsplat.formats.arkit.live_link import LiveLinkTable, read_live_link
-from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, arkit_name
+from headsplat.formats.arkit.names import (
+    BLENDSHAPES,
+    GAZE,
+    JAW_OPEN,
+    arkit_name,
+    has_arkit_shapes,
+)
 from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
 from headsplat.rotations import matrix_from_axis_angle, matrix_to_6d
@@ -43,7 +49,7 @@ def read_arkit(path: Path, subject: DrivenSubject, options: MotionOptions) -> Mo
 
 def require_arkit_head(where: str, head: HeadModel) -> None:
     """Raise `UserError`, which begins with `where`, unless the head's shapes are ARKit's."""
-    if not any(arkit_name(name) in BLENDSHAPES for name in head.expression_names):
+    if not has_arkit_shapes(head.expression_names):
         raise UserError(
             f"{where}the avatar's head {head.name} has no expression shapes with ARKit's names; "
             "drive an avatar on the head ict or procedural"

@@ -5,18 +5,16 @@ address (DNS rebinding). So a request needs one of the server's own names and it
 """
 
 import hmac
-import ipaddress
 import re
 import secrets
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from headsplat.live.addresses import ANY, LOCAL, is_loopback, is_number
 from headsplat.live.options import LEAST_TOKEN, LONGEST_TOKEN, TOKEN
 from headsplat.runtime.errors import UserError, shown
 
-LOCAL = "127.0.0.1"
-_ANY = ("0.0.0.0", "::")  # all addresses of this machine
 # Letters that an address holds as they are.
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{LEAST_TOKEN},{LONGEST_TOKEN}}}")
 
@@ -73,17 +71,12 @@ class Access:
         if name is None:
             return False
         own = self.host.lower()
-        return is_loopback(name) or name == own or (own in _ANY and _is_number(name))
+        return is_loopback(name) or name == own or (own in ANY and is_number(name))
 
     def has_token(self, request: web.Request) -> bool:
         """Whether the address of a request holds the token."""
         given = request.query.get("token", "").encode(errors="replace")
         return hmac.compare_digest(given, self.token.encode())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name is this machine's own."""
-    return host == "localhost" or (_is_number(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _name(address: str) -> str | None:
@@ -96,11 +89,3 @@ def _name(address: str) -> str | None:
     if parts.username is not None or parts.path or parts.query or parts.fragment:
         return None
     return parts.hostname
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

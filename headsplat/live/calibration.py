@@ -39,6 +39,7 @@ class Calibration:
     Attributes:
         unit: in use.
         flip: in use.
+        again: how to take the neutral face again, said when it was taken.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Calibration:
     ) -> None:
         self._asked_unit, self._asked_flip, self._say = unit, flip, say
         self.unit = RADIANS if unit == AUTO else unit
-        self.flip = bool(flip)
+        self.flip, self.again = bool(flip), ""
         self._weights, self._angles = np.zeros(WEIGHTS), np.zeros(ANGLES)
         self._frames: list[ArkitFrame] = []
         self._raw, self._peak = np.zeros(ANGLES), 0.0
@@ -101,7 +102,7 @@ class Calibration:
         self._angles = self._radians(self._raw)
         self._frames, self._begin, self._peak = [], None, 0.0
         self._step = self._tilt if self._unsettled else self._done
-        self._say(ASK_TILT if self._unsettled else "calibrated")
+        self._say(ASK_TILT if self._unsettled else f"calibrated{self.again}")
 
     def _tilt(self, frame: ArkitFrame, seconds: float) -> None:
         """Watch the roll for some seconds, and take unit and sign from its peak."""
@@ -125,7 +126,7 @@ class Calibration:
         self._step = self._done
         self._unsettled = False
         how = "with yaw and roll reversed" if self.flip else "as sent"
-        self._say(f"calibrated: angles are in {unit}, {how}")
+        self._say(f"calibrated: angles are in {unit}, {how}{self.again}")
 
     def _done(self, frame: ArkitFrame, seconds: float) -> None:
         """Nothing is left to measure."""

@@ -105,7 +105,10 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
         "--sound", help="for speaker: a file; - for 16 kHz mono 16-bit samples on standard input"
     )
     parser.add_argument("--motion", type=Path, help="for motion: the file")
-    parser.add_argument("--kind", choices=tuple(KINDS), help="for motion: what the file is")
+    parser.add_argument(
+        "--kind", choices=tuple(KINDS), metavar="KIND",
+        help=f"for motion: what the file is; {KINDS.described()}",
+    )  # fmt: skip
     add_arguments(parser.add_argument_group("input"), schema_of(InputOptions))
     add_arguments(parser.add_argument_group("output"), schema_of(OutputOptions))
     parser.add_argument(

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from headsplat.registry import Plugin, Registry
 
 
+class OutputEnded(Exception):
+    """An output has all that it wants, such as a video of a given length."""
+
+
 @dataclass(frozen=True)
 class Output(Plugin):
     """An output; the target is a class (options, size, arguments) that sends frames.
 
     It is an asynchronous context manager with `encode(image) -> bytes`, which runs in the drawing
-    thread, `send(data, arrived)`, `hurry()`, after which its end may lose data, and `latency`.
+    thread, `send(data, arrived)`, which raises `OutputEnded` after the end, `hurry()`, after which
+    its end may lose data, `latency` and `report()`, what was sent.
 
     Attributes:
         steady: it gets the last frame again while nothing new comes.

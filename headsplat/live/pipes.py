@@ -1,18 +1,22 @@
 """Outputs that take raw images: an ffmpeg process, a video device, stdout, a virtual camera."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from headsplat.live.options import OutputOptions
+from headsplat.live.outputs import OutputEnded
 from headsplat.live.slot import Latency
 from headsplat.runtime.errors import UserError, one_line, shown
 from headsplat.runtime.logs import log
@@ -20,6 +24,7 @@ from headsplat.runtime.logs import log
 _SOON, _LONG = 1.0, 60.0  # seconds for ffmpeg to complete its output: until a line says so, at most
 _TERMINATED = 2.0  # seconds for it to end after a signal
 _LOOK = 0.02  # seconds between looks whether it has ended
+_KEPT, _LONGEST_LINE = 4096, 300  # bytes of what it said last, characters of a line of that
 
 
 class _RawOutput:
@@ -29,7 +34,7 @@ class _RawOutput:
         self, options: OutputOptions, size: tuple[int, int], arguments: Sequence[str]
     ) -> None:
         self._fps, self._size, self._arguments = options.fps, size, list(arguments)
-        self.latency = Latency()
+        self.latency, self._written = Latency(), 0
         self._thread = ThreadPoolExecutor(1, "output")
         self._hurried = False
 
@@ -47,17 +52,29 @@ class _RawOutput:
         try:
             await loop.run_in_executor(self._thread, self._write, data)
         except (OSError, ValueError) as error:
+            await self._ends(error)
             raise UserError(f"{self._name} takes no more images ({one_line(error)})") from error
+        self._written += 1
         if arrived is not None:
             self.latency.add(arrived)
+
+    def report(self) -> str:
+        """What was written, and how soon."""
+        if self.latency.count:
+            return str(self.latency)
+        return f"{self._written} images of the resting face" if self._written else "nothing"
 
     async def __aenter__(self) -> "_RawOutput":
         await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        try:
+            await self._close()
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+        if kind is None:
+            self._check()
 
     _name = ""
     _file: BinaryIO
@@ -72,6 +89,12 @@ class _RawOutput:
     async def _close(self) -> None:
         raise NotImplementedError
 
+    async def _ends(self, error: Exception) -> None:
+        """Raise `OutputEnded` if a write failed because the reader wants no more."""
+
+    def _check(self) -> None:
+        """Raise `UserError` if what was written is lost."""
+
 
 class StdoutOutput(_RawOutput):
     """Standard output; messages are on standard error."""
@@ -84,6 +107,12 @@ class StdoutOutput(_RawOutput):
         self._file = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
         log.info("raw images: rgb24, %d x %d, up to %d a second", *self._size, self._fps)
 
+    async def _ends(self, error: Exception) -> None:
+        """A player that was closed is a normal end."""
+        if isinstance(error, BrokenPipeError):
+            log.info("the reader of %s has ended; it got %d images", self._name, self._written)
+            raise OutputEnded from error
+
     async def _close(self) -> None:
         """Leave the file to the end of the process: its reader may be slow."""
 
@@ -92,6 +121,7 @@ class FfmpegOutput(_RawOutput):
     """An `ffmpeg` process that reads the images and writes what its arguments say."""
 
     _name = "ffmpeg"
+    _killed = False
 
     def _given(self) -> list[str]:
         """Arguments of the output."""
@@ -113,9 +143,36 @@ class FfmpegOutput(_RawOutput):
             "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(self._fps),
             "-use_wallclock_as_timestamps", "1", "-i", "pipe:0", *given,
         ]  # fmt: skip
+        self._folder = _folder_of(given[-1])
         # Its own session: Ctrl-C ends the images first, and ffmpeg then completes its file.
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
         self._file = self._process.stdin
+        self._said = _Passed(self._process.stderr)
+
+    async def _ends(self, error: Exception) -> None:
+        """A process that has ended by itself is a normal end, unless its status is an error."""
+        if not await self._ended(_SOON):
+            log.info("%s completes its output", self._name)
+            if not await self._ended(_LONG):
+                return
+        self._check()
+        log.info("%s has ended; it got %d images", self._name, self._written)
+        raise OutputEnded from error
+
+    def _check(self) -> None:
+        process = getattr(self, "_process", None)
+        if process is None or self._killed:
+            return
+        if process.returncode:
+            last = self._said.last_line() or f"status {process.returncode}"
+            raise UserError(f"{self._name} failed: {last}")
+        if self._folder is not None and not self._folder.is_dir():
+            raise UserError(
+                f"{self._folder}: is gone, and what {self._name} wrote there is lost; keep the "
+                "folder until the end"
+            )
 
     async def _close(self) -> None:
         process = getattr(self, "_process", None)
@@ -129,7 +186,7 @@ class FfmpegOutput(_RawOutput):
         if await self._ended(_LONG):
             return
         process.terminate()
-        self._hurried = False
+        self._killed, self._hurried = True, False
         if await self._ended(_TERMINATED):
             return
         process.kill()
@@ -145,6 +202,38 @@ class FfmpegOutput(_RawOutput):
                 return False
             await asyncio.sleep(_LOOK)
         return True
+
+
+class _Passed:
+    """What a process says, passed on to standard error; its end is kept.
+
+    Args:
+        file: the reading end of the process's standard error.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._end = file, b""
+        self._thread = threading.Thread(target=self._pass, name="ffmpeg", daemon=True)
+        self._thread.start()
+
+    def last_line(self) -> str:
+        """Its last line that is not blank, as printable text."""
+        self._thread.join(_SOON)
+        lines = [line.strip() for line in self._end.decode(errors="replace").splitlines()]
+        return shown(next((line for line in reversed(lines) if line), ""), _LONGEST_LINE)
+
+    def _pass(self) -> None:
+        with self._file:
+            while data := os.read(self._file.fileno(), _KEPT):
+                self._end = (self._end + data)[-_KEPT:]
+                with contextlib.suppress(OSError):
+                    os.write(2, data)
+
+
+def _folder_of(last: str) -> Path | None:
+    """Folder of the file that ffmpeg's last argument names; None if it names none."""
+    folder = Path(last).parent
+    return folder if os.path.isdir(folder) else None
 
 
 class V4l2Output(FfmpegOutput):

@@ -46,7 +46,7 @@ PROTOCOLS: Registry[Protocol] = Registry(
             "headsplat.live.live_link_udp:LiveLinkReader", "Live Link Face", 11111, AUTO
         ),
         "vmc": Protocol(
-            "headsplat.live.vmc:VmcReader", "VMC, of many apps", 39539, RADIANS, rate=_SPLIT_RATE
+            "headsplat.live.vmc:VmcReader", "a VMC app", 39539, RADIANS, rate=_SPLIT_RATE
         ),
         "ifacialmocap": Protocol(
             "headsplat.live.mocap_text:MocapTextReader",

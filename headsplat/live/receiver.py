@@ -9,60 +9,21 @@ it is too long or beyond the rate. Memory does not depend on how much arrives.
 import asyncio
 import socket
 import time
-from dataclasses import dataclass, field
 
+from headsplat.live.addresses import ANY, family_of, is_loopback, own_address, udp_socket
 from headsplat.live.frame import BadPacket
 from headsplat.live.protocols import RATE, Protocol
+from headsplat.live.senders import Counts, Ports, Sender
 from headsplat.live.slot import Arrived, Slot
 from headsplat.runtime.errors import UserError, shown
 from headsplat.runtime.logs import log
 
 LARGEST = 2048  # bytes
-_BURST = 0.1  # seconds of packets that may come at once
 _UNIT = 256  # bytes of OSC that count as one packet
 _AT_ONCE = 64  # packets that are taken before others get their turn
 _GREETING_SECONDS = 2.0  # between greetings while nothing comes
 _OTHERS = ""
 _MOST_SENDERS = 8  # before one is the performer; further ones share a reader and a rate
-_BUFFER = 1 << 18  # bytes that the kernel keeps
-
-
-@dataclass
-class Counts:
-    """How many packets were taken, and how many were dropped why."""
-
-    frames: int = 0
-    dropped: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("stranger", "length", "rate", "content"), 0)
-    )
-
-    def __str__(self) -> str:
-        lost = [f"{count} by {why}" for why, count in self.dropped.items() if count]
-        return f"{self.frames} frames" + (f", dropped: {', '.join(lost)}" if lost else "")
-
-
-class _Rate:
-    """Token bucket: so many a second, with bursts of `_BURST` seconds."""
-
-    def __init__(self, rate: int) -> None:
-        self._rate, self._most = rate, max(1.0, rate * _BURST)
-        self._left, self._last = self._most, time.perf_counter()
-
-    def allows(self, now: float, cost: float) -> bool:
-        """Whether a packet may be read that costs as much as so many others."""
-        self._left = min(self._most, self._left + (now - self._last) * self._rate)
-        self._last = now
-        if self._left < cost:
-            return False
-        self._left -= cost
-        return True
-
-
-class _Sender:
-    """What is kept of one address."""
-
-    def __init__(self, protocol: Protocol) -> None:
-        self.reader, self.rate = protocol.load()(), _Rate(protocol.rate)
 
 
 class Receiver:
@@ -95,13 +56,15 @@ class Receiver:
         self._protocol = protocol
         family, self._sender = socket.AF_INET, None
         if sender is not None:
-            family, self._sender = _address(sender)
+            family, self._sender = family_of(sender)
         self.slot, self.counts = Slot(), Counts()
         self._buffer = bytearray(LARGEST + 1)
-        self._senders: dict[str, _Sender] = {}
+        self._senders: dict[str, Sender] = {}
         self._valid = False
+        self._ports, self._told = Ports(), False
         wanted = protocol.port if port is None else port
-        self._socket = _listening(family, host, wanted)
+        self._host = host
+        self._socket = udp_socket(family, host, wanted)
         self.port = self._socket.getsockname()[1]
         self._greeting: asyncio.Task | None = None
 
@@ -113,6 +76,7 @@ class Receiver:
     def __enter__(self) -> "Receiver":
         loop = asyncio.get_running_loop()
         loop.add_reader(self._socket.fileno(), self._drain)
+        log.info("%s", self._invitation())
         if self._protocol.greeting:
             self._greeting = loop.create_task(self._greet())
         return self
@@ -131,11 +95,11 @@ class Receiver:
                 return
             except OSError:  # an earlier greeting was refused
                 continue
-            self._take(length, address[0], time.perf_counter())
+            self._take(length, address[0], address[1], time.perf_counter())
 
-    def _take(self, length: int, address: str, now: float) -> None:
+    def _take(self, length: int, address: str, port: int, now: float) -> None:
         dropped = self.counts.dropped
-        if self._sender is not None and address != self._sender:
+        if self._sender is not None and not self._is_performer(address, port, now):
             dropped["stranger"] += 1
         elif length > LARGEST:
             dropped["length"] += 1
@@ -155,19 +119,58 @@ class Receiver:
                 self.counts.frames += 1
                 self.slot.put(Arrived(frame, now))
 
+    def _is_performer(self, address: str, port: int, now: float) -> bool:
+        """Whether a packet is of the performer's address and program."""
+        own = address == self._sender
+        if own and self._ports.allows(port, now):
+            return True
+        if not self._told:
+            self._told = True
+            if own:
+                log.warning("several programs of %s send at once; one of them is heard", address)
+            else:
+                log.warning("packets from %s are ignored: %s is heard", address, self._sender)
+        return False
+
+    def missing(self) -> str:
+        """What may be wrong, as long as no face has come; empty afterwards."""
+        name = self._protocol.description
+        if self.counts.frames:
+            return ""
+        if self.counts.dropped["content"]:
+            return f"what arrives is not from {name}; look at the app's settings, or at --in"
+        return (
+            f"nothing from {name} yet; computer and phone must be in the same network, and the "
+            f"firewall must let UDP port {self.port} through"
+        )
+
+    def _invitation(self) -> str:
+        """What is waited for, and what to do on the phone."""
+        name, port = self._protocol.description, self.port
+        if self._protocol.greeting:
+            return f"asking {name} on {self._sender} to send to UDP port {port}; keep the app open"
+        waiting = f"waiting for {name} on UDP port {port}"
+        if self._sender is not None:
+            waiting = f"{waiting}, from {self._sender} alone"
+        if is_loopback(self._host):
+            return f"{waiting} of {self._host}, which programs of this computer alone reach"
+        host = own_address(self._sender) if self._host in ANY else self._host
+        own = host or "this computer's own"
+        return f"{waiting}; in the app, enter {own} as address and {port} as port"
+
     def _cost(self, length: int) -> float:
         """Of a packet; in protocols that allow small packets by the thousand, by its length."""
         return max(1.0, length / _UNIT) if self._protocol.rate > RATE else 1.0
 
-    def _of(self, address: str) -> _Sender:
+    def _of(self, address: str) -> Sender:
         """What is kept of an address."""
         if address not in self._senders and len(self._senders) >= _MOST_SENDERS:
             address = _OTHERS
         if address not in self._senders:
-            self._senders[address] = _Sender(self._protocol)
+            self._senders[address] = Sender(self._protocol)
         return self._senders[address]
 
-    def _pin(self, address: str, sender: _Sender) -> None:
+    def _pin(self, address: str, sender: Sender) -> None:
         if not self._valid:
             self._sender, self._senders, self._valid = address, {address: sender}, True
             log.info("%s from %s; other senders are ignored", self._protocol.description, address)
@@ -184,28 +187,3 @@ class Receiver:
                     log.warning("%s cannot be reached (%s)", target[0], error.strerror)
             count = self.counts.frames
             await asyncio.sleep(_GREETING_SECONDS)
-
-
-def _address(text: str) -> tuple[socket.AddressFamily, str]:
-    """Family and canonical form of an IP address."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            return family, socket.inet_ntop(family, socket.inet_pton(family, text))
-        except (OSError, ValueError):
-            continue
-    raise UserError(f"--phone '{shown(text)}': give the IP address that the phone shows")
-
-
-def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        made.bind((host, port))
-    except (OSError, OverflowError) as error:
-        made.close()
-        raise UserError(
-            f"UDP port {port} of {shown(host)} cannot be listened on ({error}); end the other "
-            "program that uses it, or give another --udp-port"
-        ) from error
-    return made

@@ -11,6 +11,7 @@ from typing import Any
 from headsplat.live.drawing import LiveRenderer
 from headsplat.live.driving import Posed
 from headsplat.live.frame import to_message
+from headsplat.live.outputs import OutputEnded
 from headsplat.live.signals import noted
 from headsplat.live.slot import Arrived, Pace
 from headsplat.runtime.logs import log
@@ -46,7 +47,7 @@ class Session:
         self._drawing = ThreadPoolExecutor(1, "drawing")
 
     async def run(self) -> int:
-        """Run until the source ends or a signal comes; returns the signal's number, or 0."""
+        """Run until source or output ends or a signal comes; returns the signal's number, or 0."""
         stop = asyncio.Event()
         with noted(lambda number: self._stopped(stop, number)):
             await self._run(stop)
@@ -66,9 +67,10 @@ class Session:
                 for task in left:
                     task.cancel()
                 for task in done:
-                    task.result()
-        finally:
+                    with contextlib.suppress(OutputEnded):
+                        task.result()
             log.info("%s", self._said())
+        finally:
             self._drawing.shutdown(wait=False, cancel_futures=True)
 
     async def _messages(self) -> None:
@@ -113,22 +115,20 @@ class Session:
         return self.output.encode(self._renderer.draw(posed))
 
     async def _report(self) -> None:
-        """Log rate and latency now and then."""
+        """Log rate and latency now and then, and once what may be missing."""
+        told = False
         while True:
             before, start = self.output.latency.count, time.perf_counter()
             await asyncio.sleep(REPORT_SECONDS)
             rate = (self.output.latency.count - before) / (time.perf_counter() - start)
             if rate:
                 log.info("%.1f frames a second; %s", rate, self._said())
+            elif not told and (missing := self.source.missing()):
+                told = True
+                log.info("%s", missing)
 
     def _said(self) -> str:
-        middle, high = self.output.latency.percentiles()
-        if not self.output.latency.count:
-            return f"in: {self.source.report()}; nothing was sent"
-        return (
-            f"in: {self.source.report()}; out: {self.output.latency.count} frames, "
-            f"{1000 * middle:.1f} ms after they came (95 %: {1000 * high:.1f} ms)"
-        )
+        return f"in: {self.source.report()}; out: {self.output.report()}"
 
     def _stopped(self, stop: asyncio.Event, number: int) -> None:
         self._signal = number
@@ -151,6 +151,7 @@ def _enter_key(performer: Any):
         else:
             loop.remove_reader(file)
 
+    performer.calibration.again = "; press Enter to repeat"
     loop.add_reader(file, pressed)
     try:
         yield

@@ -82,6 +82,13 @@ class Latency:
         self._kept[self.count % _KEPT] = time.perf_counter() - arrived
         self.count += 1
 
+    def __str__(self) -> str:
+        middle, high = self.percentiles()
+        return (
+            f"{self.count} frames, {1000 * middle:.1f} ms after they came "
+            f"(95 %: {1000 * high:.1f} ms)"
+        )
+
     def percentiles(self) -> tuple[float, float]:
         """Median and 95th percentile of the latest ones, in seconds; NaN before the first."""
         kept = self._kept[: min(self.count, _KEPT)]

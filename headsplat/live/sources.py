@@ -72,6 +72,10 @@ class PhoneSource:
         """Packets so far."""
         return str(self._receiver.counts)
 
+    def missing(self) -> str:
+        """See `Receiver.missing`."""
+        return self._receiver.missing()
+
 
 class ClockedSource:
     """Poses that are due at a frame rate; the base of a voice and of a motion.
@@ -99,6 +103,10 @@ class ClockedSource:
     def report(self) -> str:
         """Frames so far."""
         return f"{self._count} frames"
+
+    def missing(self) -> str:
+        """Nothing: it waits for nobody."""
+        return ""
 
     async def _run(self) -> None:
         try:

@@ -14,7 +14,8 @@ import numpy as np
 from aiohttp import web
 
 from headsplat.frames.images import encode_jpeg
-from headsplat.live.access import LOCAL, Access
+from headsplat.live.access import Access
+from headsplat.live.addresses import LOCAL
 from headsplat.live.clients import CLOSING, Clients
 from headsplat.live.http import listen
 from headsplat.live.options import JPEG, MESSAGES, OutputOptions
@@ -63,6 +64,10 @@ class WebSocketOutput:
         self._last = data
         self._clients.put(data, arrived)
 
+    def report(self) -> str:
+        """What clients got, and how soon."""
+        return str(self.latency) if self.latency.count else "nothing; no client was connected"
+
     def hurry(self) -> None:
         """Nothing: its end is quick."""
 
@@ -80,9 +85,12 @@ class WebSocketOutput:
             raise
         port = self._listening.sockets[0].getsockname()[1]
         self.address = f"ws://{access.address(port)}{_PATH}?token={access.token}"
-        log.info("%s at %s", self._options.send, self.address)
-        if self._options.send == MESSAGES and access.host != LOCAL:
-            log.info("an avatar's page opens addresses of %s only", LOCAL)
+        if self._options.send == MESSAGES:
+            log.info("on the avatar's web page, open Live stream and connect to %s", self.address)
+            if access.host != LOCAL:
+                log.info("an avatar's page opens addresses of %s only", LOCAL)
+        else:
+            log.info("%s images, %d x %d, at %s", self._options.send, *self._size, self.address)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import export_arkit
 import export_flame_parameters
 import export_imavatar
 import export_vhap
+from headsplat.drive.arkit_motion import arkit_codes
 from headsplat.formats.arkit.writer import BLENDSHAPES, ROTATIONS, blendshapes
 from headsplat.formats.flame import (
     pose_from_rigid,
@@ -31,6 +33,7 @@ from headsplat.heads.ict import parts
 from headsplat.masks.labels import BISENET, masks_from_labels
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import publish, write_json
+from headsplat.synthetic.head.head import procedural_head
 from headsplat.track import camera_moves, write_track
 
 from .foreign_flame import (
@@ -349,6 +352,21 @@ def test_arkit_names_all_shapes_once(ict):
             continue
         moved = blendshapes(ict_track(ict, **{name: 0.8}), ict) - values
         assert np.count_nonzero(moved) == 1, name
+
+
+def test_arkit_of_the_procedural_head_drives_it_back():
+    """What the table holds gives the codes again, but what ARKit does not split by side."""
+    head = procedural_head()
+    names = {name: k for k, name in enumerate(head.expression_names)}
+    exp = np.zeros((len(IDS), len(names)))
+    exp[:, [names["mouthSmile_L"], names["mouthPucker"]]] = 0.6, 0.3
+    track = replace(track_of(small_flame()), exp=exp)
+    table = blendshapes(track, head)
+    assert table.shape == (len(track.ids), 52)
+    assert not table[:, BLENDSHAPES.index("MouthClose")].any()
+    values = {name: torch.from_numpy(table[:, k]) for k, name in enumerate(BLENDSHAPES)}
+    codes = arkit_codes(values, head)
+    np.testing.assert_allclose(codes.exp, exp, atol=1e-6)
 
 
 def test_arkit_of_another_head_is_refused(tmp_path):

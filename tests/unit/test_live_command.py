@@ -3,16 +3,20 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from headsplat.command.main import main
 from headsplat.formats.arkit.names import BLENDSHAPES
-from headsplat.live.options import INPUTS
+from headsplat.live.live_link_udp import LiveLinkReader
+from headsplat.live.options import INPUTS, InputOptions
 from headsplat.live.outputs import OUTPUTS
+from headsplat.live.performer import Performer
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.receiver import Receiver
 from tests.conftest import ROOT
@@ -116,6 +120,60 @@ def test_a_recording_is_sent_as_by_a_phone(tmp_path):
     assert {name for name, value in seen.items() if value} == {"JawOpen", "MouthLeft"}
     assert seen["JawOpen"] == pytest.approx(69 / 70)
     assert frame.angles[0] == 0.5
+
+
+def test_without_a_recording_the_calibration_is_performed():
+    """The take of the example: the unit of its angles is found, and the face moves after that."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        import replay_csv
+    finally:
+        sys.path.pop(0)
+    said, reader = [], LiveLinkReader()
+    protocol = PROTOCOLS["live-link"]
+    performer = Performer(protocol, InputOptions(), said.append)
+    times, rows = replay_csv.own_take()
+    found = [
+        performer.next(reader.read(replay_csv.packet(row, k)), seconds)
+        for k, (seconds, row) in enumerate(zip(times, rows, strict=True))
+    ]
+    assert said[-1] == "calibrated: angles are in radians, as sent"
+    after = np.array([frame.weights for frame in found[300:]])
+    moving = {BLENDSHAPES[k] for k in np.flatnonzero(np.ptp(after, 0) > 0.3)}
+    assert {"JawOpen", "MouthSmileLeft", "BrowInnerUp", "MouthPucker"} <= moving
+
+
+def test_a_port_in_use_is_one_line(ball, capfd):
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        for made in (tcp, udp):
+            made.bind(("127.0.0.1", 0))
+        tcp.listen()
+        used = {made: str(made.getsockname()[1]) for made in (tcp, udp)}
+        free = ["--udp-port", str(free_port())]
+        for given, line in (
+            ([*free, "--port", used[tcp]], f"error: TCP port {used[tcp]} of 127.0.0.1 cannot be"),
+            (["--udp-port", used[udp]], f"error: UDP port {used[udp]} of 127.0.0.1 cannot be"),
+        ):
+            words = ["live", str(ball.avatar), "--in", "vmc", "--out", "websocket", *given]
+            assert main([*words, "--udp-host", "127.0.0.1"]) == 1
+            (said,) = capfd.readouterr().err.splitlines()
+            assert said.startswith(line)
+
+
+def test_help_lists_choices_and_no_empty_default():
+    run = subprocess.run(
+        [sys.executable, "-m", "headsplat", "live", "--help"],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "1000"},
+    )  # fmt: skip
+    assert run.returncode == 0
+    assert "(default: )" not in run.stdout
+    for words in (
+        "one of auto, radians, degrees, half-turns (default: auto)",
+        "one of auto, as-sent, reversed (default: auto)",
+        "arkit: Live Link Face's table; speech: a sound",
+        "results/<subject>, or",
+    ):
+        assert words in run.stdout
 
 
 def test_a_missing_package_is_one_line(ball, capfd, monkeypatch):

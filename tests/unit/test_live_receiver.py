@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.live.addresses import is_number, own_address
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.receiver import LARGEST, Receiver
 from headsplat.live.slot import Arrived, Latency, Pace, Slot
@@ -72,8 +73,93 @@ def test_the_first_valid_sender_is_kept(caplog):
 
     run(case())
     said = [record.getMessage() for record in caplog.records]
-    assert said[-1] == "Live Link Face from 127.0.0.1; other senders are ignored"
+    assert said[-2:] == [  # the latter once, not for each packet
+        "Live Link Face from 127.0.0.1; other senders are ignored",
+        "packets from 127.0.0.2 are ignored: 127.0.0.1 is heard",
+    ]
     assert all(line.isprintable() for line in said)
+
+
+def test_of_two_programs_at_one_address_one_is_heard(caplog):
+    async def case():
+        with receiver() as given, sender(given.port) as one:
+            with sender(given.port) as two:
+                for _ in range(40):
+                    one(live_link(JawOpen=0.25))
+                    two(live_link(JawOpen=0.75))
+                    await asyncio.sleep(0.01)
+                await settled(given)
+                seen = set()
+                for _ in range(10):
+                    one(live_link(JawOpen=0.25))
+                    two(live_link(JawOpen=0.75))
+                    seen.add(float((await given.slot.take()).value.weights[JAW]))
+                    await asyncio.sleep(0.01)
+            assert len(seen) == 1
+            assert given.counts.dropped["stranger"] >= 40
+            # The other one is heard once this one is silent; so is a program started again.
+            await asyncio.sleep(1.1)
+            for k in range(3):
+                with sender(given.port) as again:
+                    again(live_link(JawOpen=k / 10))
+                    await settled(given)
+                    assert (await given.slot.take()).value.weights[JAW] == pytest.approx(k / 10)
+
+    run(case())
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["several programs of 127.0.0.1 send at once; one of them is heard"]
+
+
+def test_a_program_may_send_each_packet_from_a_new_port():
+    async def case():
+        with receiver() as given:
+            for _ in range(60):
+                with sender(given.port) as send:
+                    send(live_link(JawOpen=0.5))
+                    await asyncio.sleep(0.005)
+            await settled(given)
+            assert given.counts.frames == 60
+
+    run(case())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "host", "phone", "lines"),
+    [
+        ("live-link", "127.0.0.1", None, "waiting for Live Link Face on UDP port {port} of 127.0"),
+        ("vmc", "0.0.0.0", None, "waiting for a VMC app on UDP port {port}; in the app, enter "
+         "{own} as address and {port} as port"),
+        ("face-cap", "0.0.0.0", OTHER, "port {port}, from 127.0.0.2 alone; in the app, enter"),
+        ("ifacialmocap", "127.0.0.1", OTHER, "asking iFacialMocap on 127.0.0.2 to send to UDP port "
+         "{port}; keep the app open"),
+    ],
+)  # fmt: skip
+def test_it_says_at_once_what_it_waits_for(caplog, protocol, host, phone, lines):
+    caplog.set_level("INFO", "headsplat")
+
+    async def case():
+        with Receiver(PROTOCOLS[protocol], host, 0, phone) as given:
+            (said,) = [record.getMessage() for record in caplog.records]
+            own = own_address(phone)
+            assert not own or is_number(own)
+            assert lines.format(port=given.port, own=own or "this computer's own") in said
+            name = PROTOCOLS[protocol].description
+            assert given.missing().startswith(f"nothing from {name} yet; computer and phone must")
+
+    run(case())
+
+
+def test_it_says_what_may_be_missing():
+    async def case():
+        with receiver() as given, sender(given.port) as send:
+            send(b"garbage")
+            await settled(given)
+            assert given.missing().startswith("what arrives is not from Live Link Face; look at")
+            send(live_link())
+            await settled(given)
+            assert given.missing() == ""
+
+    run(case())
 
 
 def test_others_neither_become_the_performer_nor_cost_its_packets():

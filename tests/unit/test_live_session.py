@@ -214,11 +214,67 @@ def test_a_silent_standard_input_holds_no_end(monkeypatch):
 
 
 @needs_ffmpeg
-def test_an_ffmpeg_that_fails_is_one_line():
+def test_an_ffmpeg_that_ends_by_itself_is_a_normal_end(tmp_path, caplog):
+    out = tmp_path / "out.mp4"
+    caplog.set_level("INFO", "headsplat")
+
+    async def case():
+        output = FfmpegOutput(OutputOptions(fps=30), (SIZE, SIZE), ["-t", "0.5", str(out)])
+        assert await drawn_session(output, steady=True).run() == 0
+        return output._written
+
+    written = asyncio.run(asyncio.wait_for(case(), 60))
+    with av.open(str(out)) as file:
+        assert 10 < len(list(file.decode(video=0))) <= 16
+    said = [record.getMessage() for record in caplog.records]
+    assert written > 10
+    assert f"ffmpeg has ended; it got {written} images" in said
+    assert said[-1] == f"in: 0 frames; out: {written} images of the resting face"
+
+
+@needs_ffmpeg
+def test_an_ffmpeg_that_fails_is_one_line_its_last(capfd):
     async def case():
         output = FfmpegOutput(OutputOptions(), (SIZE, SIZE), ["-f", "nothing", "nowhere"])
-        with pytest.raises(UserError, match="ffmpeg takes no more images"):
+        with pytest.raises(UserError, match="ffmpeg failed: ") as caught:
             await drawn_session(output, steady=True).run()
+        return str(caught.value)
+
+    line = asyncio.run(asyncio.wait_for(case(), 60))
+    said = capfd.readouterr().err.splitlines()  # all that it said is passed on
+    assert line == f"ffmpeg failed: {said[-1]}"
+    assert any("'nothing'" in other for other in said)
+
+
+@needs_ffmpeg
+def test_an_ffmpeg_that_is_killed_is_no_normal_end():
+    async def case():
+        output = FfmpegOutput(OutputOptions(), (SIZE, SIZE), ["-f", "null", "-"])
+        running = asyncio.create_task(drawn_session(output, steady=True).run())
+        while not output._written:
+            await asyncio.sleep(0.01)
+        output._process.kill()
+        with pytest.raises(UserError, match="ffmpeg failed: status -9"):
+            await running
+
+    run(case())
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_folder_that_disappears_is_no_normal_end(tmp_path, stop):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    given = [*([] if stop else ["-t", "0.5"]), str(folder / "a.mkv")]
+
+    async def case():
+        output = FfmpegOutput(OutputOptions(), (SIZE, SIZE), given)
+        running = asyncio.create_task(drawn_session(output, steady=True).run())
+        while not any(folder.iterdir()):
+            await asyncio.sleep(0.01)
+        shutil.rmtree(folder)
+        with pytest.raises(UserError, match="out: is gone, and what ffmpeg wrote there is lost"):
+            await (stopped(running) if stop else running)
 
     run(case())
 
@@ -245,14 +301,19 @@ class PipeOutput(StdoutOutput):
         self._file = os.fdopen(self._write_end, "wb")
 
 
-def test_a_reader_that_ends_is_one_line():
+def test_a_reader_that_ends_is_a_normal_end(caplog):
+    caplog.set_level("INFO", "headsplat")
+
     async def case():
         read, write = os.pipe()
-        os.close(read)
-        with pytest.raises(UserError, match="standard output takes no more images"):
-            await drawn_session(PipeOutput(write), steady=True).run()
+        running = asyncio.create_task(drawn_session(PipeOutput(write), steady=True).run())
+        with os.fdopen(read, "rb") as file:
+            assert len(await asyncio.to_thread(file.read, SIZE * SIZE * 3)) == SIZE * SIZE * 3
+        assert await running == 0
 
     run(case())
+    said = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("the reader of standard output has ended; it got") for line in said)
 
 
 def test_a_slow_reader_gets_newer_images():

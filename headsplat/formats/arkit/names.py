@@ -3,6 +3,8 @@
 Names are spelt as in the tables of Live Link Face; ARKit itself begins them with a small letter.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 _SIDED = ("EyeBlink", "EyeLookDown", "EyeLookIn", "EyeLookOut", "EyeLookUp", "EyeSquint", "EyeWide")
@@ -31,6 +33,11 @@ ROTATIONS = tuple(
 JAW_OPEN = np.deg2rad(25.3)
 # Eye angle at `EyeLook` = 1; ARKit does not publish it.
 GAZE = np.deg2rad(30.0)
+
+
+def has_arkit_shapes(names: Iterable[str]) -> bool:
+    """Whether a head whose expression shapes have these names takes ARKit's coefficients."""
+    return any(arkit_name(name) in BLENDSHAPES for name in names)
 
 
 def arkit_name(shape: str) -> str:

@@ -1,7 +1,8 @@
-"""Export of an ICT track as ARKit blendshapes, in Live Link Face's CSV.
+"""Export of a track as ARKit blendshapes, in Live Link Face's CSV.
 
-ICT-FaceKit's expressions are ARKit's, with brows and cheeks split by side and without a tongue. Jaw
-joint and lid shapes are converted back to `JawOpen` and `EyeBlink`.
+The expressions of the heads `ict` and `procedural` are ARKit's, with brows and cheeks split by side
+and without a tongue. Jaw joint and lid shapes are converted back to `JawOpen` and `EyeBlink`. A
+shape that the head lacks is 0.
 """
 
 import csv
@@ -9,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from headsplat.formats.arkit.names import BLENDSHAPES, GAZE, JAW_OPEN, ROTATIONS, arkit_name
+from headsplat.formats.arkit.names import (
+    BLENDSHAPES,
+    GAZE,
+    JAW_OPEN,
+    ROTATIONS,
+    arkit_name,
+    has_arkit_shapes,
+)
 from headsplat.formats.flame import FLIP, axis_angle_from_six
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError
@@ -21,14 +29,14 @@ def export_arkit(track_path: Path, head_path: Path, out: Path) -> None:
     """Publish the table: `Timecode`, `BlendShapeCount`, 52 coefficients, 9 angles in radians.
 
     Raises:
-        UserError: the head is not ICT.
+        UserError: the head's expression shapes have other names than ARKit's.
     """
     track, head = read_track(track_path), HeadModel.load(head_path)
     check_head(track, head.name, head.version)
-    if head.name != "ict":
+    if not has_arkit_shapes(head.expression_names):
         raise UserError(
-            f"ARKit's blendshapes are those of the head 'ict', the subject's is '{head.name}'; "
-            "write 'ict' in the column 'head' and track the clip again"
+            f"ARKit's blendshapes are those of the heads 'ict' and 'procedural', the subject's is "
+            f"'{head.name}'; write 'ict' in the column 'head' and track the clip again"
         )
     values = np.concatenate([blendshapes(track, head), rotations(track)], 1)
     with publish(out) as temporary, open(temporary, "w", newline="") as handle:
@@ -50,8 +58,8 @@ def blendshapes(track: Track, head: HeadModel) -> np.ndarray:
     merged["JawOpen"] = axis_angle_from_six(track.jaw)[:, 0] / JAW_OPEN
     merged["EyeBlinkLeft"], merged["EyeBlinkRight"] = np.asarray(track.eyelids, np.float64).T
     merged |= _gaze(axis_angle_from_six(track.eyes))
-    merged["TongueOut"] = np.zeros(len(track.ids))
-    return np.clip(np.stack([merged[name] for name in BLENDSHAPES], 1), 0, 1)
+    lacking = np.zeros(len(track.ids))
+    return np.clip(np.stack([merged.get(name, lacking) for name in BLENDSHAPES], 1), 0, 1)
 
 
 def rotations(track: Track) -> np.ndarray:
