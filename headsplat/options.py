@@ -113,7 +113,7 @@ def add_arguments(parser: Any, properties: Mapping[str, Mapping[str, Any]]) -> N
 def _help(schema: Mapping[str, Any]) -> str:
     """Description, allowed values that it does not name, and default of an option."""
     text, default = schema["description"], schema["default"]
-    choices = [str(choice) for choice in schema.get("enum", ()) if choice not in ("", None)]
+    choices = [str(choice) for choice in schema.get("enum") or () if choice not in ("", None)]
     if any(choice not in text for choice in choices):
         text += f"; one of {', '.join(choices)}"
     if default not in ("", None):
