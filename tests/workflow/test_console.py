@@ -23,8 +23,8 @@ def test_console_of_a_run_is_short_and_names_the_results(finished: Checkout) -> 
     assert re.search(r"^ *\d+/\d+  detect_chunk +demo +\d+ images/s +\d+(\.\d)? s$", said, re.M)
     assert re.search(
         r"\ndemo: done, PSNR \d+\.\d dB on held-out frames\n"
-        r"    results/demo/avatar/report\.html\n    results/demo/avatar/test\.mp4\n"
-        r"    results/demo/driven/hello\.mp4\n$",
+        r"    results/demo/avatar/report\.html\n    results/demo/export/web/demo\.html\n"
+        r"    results/demo/avatar/test\.mp4\n    results/demo/driven/hello\.mp4\n$",
         said,
     )
     # The log file named on the console contains all of it, and Snakemake's job descriptions.
