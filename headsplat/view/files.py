@@ -105,7 +105,7 @@ def project_files(root: Path, name: str) -> SubjectFiles:
         "crop": work / "crop.json", "frames": work / "frames.tsv",
         "landmarks": work / "landmarks.npz", "split": work / "split.json",
         "track": work / "track/track.npz", "landmark_track": work / "track/landmark_track.npz",
-        "evaluation": work / "evaluation.npz",
+        "evaluation": work / "evaluation.npz", "test_video": results / "avatar/test.mp4",
     } | _model_files(results / "avatar/model")  # fmt: skip
     folders = {kind: (work / kind, _PACK) for kind in ("alpha", "parsing")}
     folders |= {
@@ -120,7 +120,10 @@ def project_files(root: Path, name: str) -> SubjectFiles:
 def _of_avatar(folder: Path) -> SubjectFiles:
     """The table of an avatar without a project."""
     absent = folder / "work"
-    names = ("crop", "frames", "landmarks", "split", "track", "landmark_track", "evaluation")
+    names = (
+        "crop", "frames", "landmarks", "split", "track", "landmark_track", "evaluation",
+        "test_video",
+    )  # fmt: skip
     files = dict.fromkeys(names, absent) | _model_files(folder)
     empty = dict.fromkeys(("alpha", "parsing", "images", "heads", "training"), (absent, _PACK))
     name = folder.parents[1].name if folder.name == "model" else folder.name

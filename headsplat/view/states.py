@@ -16,6 +16,7 @@ from headsplat.avatar_files import load_avatar, read_metadata
 from headsplat.heads.model import HeadModel
 from headsplat.runtime.errors import UserError, one_line
 from headsplat.runtime.files import read_json
+from headsplat.runtime.logs import log
 from headsplat.runtime.pickles.placeholders import PickleError
 from headsplat.runtime.pickles.torch_files import read_torch
 from headsplat.track import Track, read_track
@@ -72,7 +73,14 @@ def newest(files: SubjectFiles) -> Newest | None:
     if not times:
         return None
     time, kind, folder = max(times)
-    return Newest(kind, folder, f"{kind}-{time}")
+    heard = stamps(_with_sound(files)) if kind == TRAINED else ()
+    return Newest(kind, folder, "-".join(map(str, (kind, time, *(made for _, made, *_ in heard)))))
+
+
+def _with_sound(files: SubjectFiles) -> list[Path]:
+    """The comparison video, which has the clip's sound from the track's first image on."""
+    path = files.file("test_video")
+    return [] if path is None else [path]
 
 
 class AvatarStates:
@@ -101,7 +109,8 @@ class AvatarStates:
             read = self._trained if now.kind == TRAINED else self._training
             avatar, track, facts = read(now.folder)
             self.torso = avatar.torso is not None
-            self._packed = now.version, _packed(self._files.name, avatar, track, facts)
+            sound = _with_sound(self._files) if now.kind == TRAINED else []
+            self._packed = now.version, _packed(self._files.name, avatar, track, facts, sound)
         return self._packed[1]
 
     def _trained(self, folder: Path) -> tuple[Avatar, Track, dict[str, Any]]:
@@ -175,8 +184,16 @@ def _options(key: Any) -> TrainOptions:
     return options
 
 
-def _packed(name: str, avatar: Avatar, track: Track, facts: dict[str, Any]) -> bytes:
+def _packed(
+    name: str, avatar: Avatar, track: Track, facts: dict[str, Any], sound: Sequence[Path]
+) -> bytes:
     meta, arrays = avatar_payload(name, avatar, track)
     seconds = (int(track.ids.max()) - int(track.ids.min()) + 2) / track.fps
-    entries, moving = motion_arrays(avatar, track, None, (), seconds)
+    try:
+        entries, moving = motion_arrays(avatar, track, next(iter(sound), None), (), seconds)
+    except UserError as error:
+        if not sound:
+            raise
+        log.warning("the clip plays without sound: %s", error)
+        entries, moving = motion_arrays(avatar, track, None, (), seconds)
     return write_payload({**meta, **facts, "motions": entries}, arrays | moving)

@@ -19,9 +19,10 @@ from PIL import Image
 from headsplat.runtime.errors import UserError
 from headsplat.runtime.files import write_json
 from headsplat.runtime.system import peak_memory_mib
+from headsplat.video.encode import VideoWriter
 from headsplat.view.files import project_files, subject_files
 from headsplat.view.security import Guard
-from headsplat.view.states import AvatarStates
+from headsplat.view.states import AvatarStates, newest
 from headsplat.web.container import read_payload
 from tests.conftest import PYTHON_PATH, ROOT
 from tests.unit.driven import SIZE
@@ -114,6 +115,24 @@ def test_the_avatar_carries_the_clip_as_a_motion(server):
     assert meta["name"] == "anna"
     assert [m["count"] for m in meta["motions"]] == [FRAMES]
     assert len(arrays["motions/0/rotation"]) == FRAMES
+
+
+def test_the_clip_sounds_once_its_comparison_video_is_there(tmp_path):
+    files = make_project(tmp_path)
+    states = AvatarStates(files)
+    silent = newest(files)
+    assert [m["sound"] for m in read_payload(states.payload())[0]["motions"]] == [False]
+    tone = np.sin(np.arange(48000 * FRAMES // 25) / 20).astype(np.float32)
+    video = tmp_path / "results/anna/avatar/test.mp4"
+    with VideoWriter(video, 32, 16, 25, (tone, 48000)) as made:
+        for _ in range(FRAMES):
+            made.write(np.zeros((16, 32, 3), np.uint8))
+    assert newest(files).version != silent.version, "the page loads it"
+    meta, arrays = read_payload(states.payload())
+    assert [m["sound"] for m in meta["motions"]] == [True]
+    assert len(arrays["motions/0/sound"]) > 1000
+    video.write_bytes(b"no video")
+    assert [m["sound"] for m in read_payload(states.payload())[0]["motions"]] == [False]
 
 
 @pytest.mark.parametrize(
