@@ -3,6 +3,8 @@
 import pytest
 import yaml
 
+from headsplat_workflow.config import read_texts
+
 from .conftest import Checkout
 
 HEADER = "subject\tvideo\thead\tpreset\n"
@@ -47,3 +49,26 @@ def test_subjects(checkout: Checkout, table: str, expected: str) -> None:
     assert result.returncode == 1
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_texts_of_the_command_line_become_numbers() -> None:
+    config = {
+        "view": {"port": "8700", "host": "1", "subject": "007"},
+        "train": {"steps": "many", "code_noise": "1e-3", "seed": "[1]"},
+        "watchdog": {"idle": "~"},
+        "evaluate": "no section",
+        "presets": {"quick": {"train": {"steps": "12", "code_noise": ".5"}}, "odd": None},
+    }
+    read_texts(config)
+    assert config["view"] == {"port": 8700, "host": "1", "subject": "007"}
+    assert config["train"] == {"steps": "many", "code_noise": 1e-3, "seed": "[1]"}
+    assert config["watchdog"] == {"idle": None}
+    assert config["presets"]["quick"] == {"train": {"steps": 12, "code_noise": 0.5}}
+
+
+def test_a_number_in_braces_is_taken_and_a_wrong_one_refused(checkout: Checkout) -> None:
+    taken = checkout.snakemake("-n", "-q", "all", "--config", "view={port: 8700}")
+    assert taken.returncode == 0, taken.stderr
+    refused = checkout.snakemake("-n", "-q", "all", "--config", "view={port: 87x}")
+    assert refused.returncode != 0
+    assert "view.port: '87x' is not of type 'integer'" in refused.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import yaml
 
 from headsplat_workflow.sections import PRESETS, defaults, schema
 
@@ -18,6 +19,7 @@ from headsplat.runtime.errors import LONGEST, UserError, shown
 
 # Values of a configuration at most; YAML references to each other can make billions.
 _MOST_VALUES = 10_000
+_LONGEST_SCALAR = 40  # characters of a number or truth value
 # Letters of a word that is looked up in descriptions.
 _LEAST_WORD = 4
 
@@ -74,6 +76,39 @@ def fill_in(config: dict[str, Any]) -> None:
     """Give `config` the default of every option that it leaves out; presets stay as they are."""
     presets = config.get("presets", PRESETS)
     config.update(merged(defaults(), config) | {"presets": presets})
+
+
+def read_texts(config: dict[str, Any]) -> None:
+    """Turn texts into the numbers, truth values or nothing that their options are, in place.
+
+    Snakemake reads everything inside of braces on the command line as text:
+    `--config view='{port: 8700}'`. What is no such value stays, and `validate` refuses it.
+    """
+    known = schema()
+    sections = {name: known["$defs"].get(name, part) for name, part in known["properties"].items()}
+    presets = config.get("presets")
+    held = [config, *(presets.values() if isinstance(presets, dict) else ())]
+    for values in held:
+        for name, section in values.items() if isinstance(values, dict) else ():
+            options = sections.get(name, {}).get("properties", {})
+            for key, value in section.items() if isinstance(section, dict) else ():
+                if isinstance(value, str) and key in options:
+                    section[key] = _typed(value, options[key])
+
+
+def _typed(text: str, option: Mapping[str, Any]) -> Any:
+    """The value of a text, or the text itself where the option may be one, or has no such value."""
+    kinds = option.get("type", "string")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if "string" in kinds or len(text) > _LONGEST_SCALAR:
+        return text
+    try:
+        value = yaml.safe_load(text)
+        if isinstance(value, str) and "number" in kinds:
+            return float(value)  # YAML takes 1e-3 for a text
+    except (yaml.YAMLError, ValueError):
+        return text
+    return value if value is None or isinstance(value, int | float) else text
 
 
 def named(files: Iterable[Path | str]) -> str:
