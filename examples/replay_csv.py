@@ -88,6 +88,7 @@ def main() -> None:
                     sys.exit(f"error: {args.to} port {args.port} cannot be reached ({error})")
             if args.once:
                 return
+            time.sleep(1 / FPS)
 
 
 if __name__ == "__main__":

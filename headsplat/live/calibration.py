@@ -73,7 +73,9 @@ class Calibration:
             seconds: when, not decreasing.
         """
         if frame.face:
-            if self._asked_unit == AUTO and np.abs(frame.angles[:3]).max() > math.pi:
+            # Once a tilt has told the unit, a single wrong angle must not change it.
+            unknown = self._asked_unit == AUTO and self._unsettled
+            if unknown and np.abs(frame.angles[:3]).max() > math.pi:
                 self.unit = DEGREES
             self._step(frame, seconds)
         weights = np.maximum(frame.weights - self._weights, 0) / (1 - self._weights)

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from headsplat.live.access import Access
+from headsplat.runtime.errors import UserError, shown
 
 _LONGEST_LINE = 4096  # bytes of a request's lines
 _IDLE = 30.0  # seconds for a request to arrive, also the first
@@ -44,6 +45,8 @@ async def listen(
 
     try:
         return await loop.create_server(protocol, access.host, port)
+    except UnicodeError as error:  # of IDNA
+        raise UserError(f"--host {shown(access.host)}: is no name or address") from error
     except (OSError, OverflowError) as error:
         raise access.refused(port) from error
 

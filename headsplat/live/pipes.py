@@ -102,6 +102,8 @@ class StdoutOutput(_RawOutput):
     _name = "standard output"
 
     def _open(self) -> None:
+        if sys.stdout is None:
+            raise UserError("standard output is closed; pipe it into a program")
         if sys.stdout.isatty():
             raise UserError("standard output is a terminal; pipe it into a program")
         self._file = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -121,7 +123,7 @@ class FfmpegOutput(_RawOutput):
     """An `ffmpeg` process that reads the images and writes what its arguments say."""
 
     _name = "ffmpeg"
-    _killed = False
+    _killed = _too_slow = False
 
     def _given(self) -> list[str]:
         """Arguments of the output."""
@@ -163,6 +165,11 @@ class FfmpegOutput(_RawOutput):
 
     def _check(self) -> None:
         process = getattr(self, "_process", None)
+        if self._too_slow:
+            raise UserError(
+                f"{self._name} did not complete its output in {_LONG:.0f} s, and what it wrote is "
+                "incomplete; take a faster codec or preset"
+            )
         if process is None or self._killed:
             return
         if process.returncode:
@@ -186,13 +193,12 @@ class FfmpegOutput(_RawOutput):
         if await self._ended(_LONG):
             return
         process.terminate()
-        self._killed, self._hurried = True, False
-        if await self._ended(_TERMINATED):
-            return
-        process.kill()
-        self._hurried = False
-        await self._ended(_TERMINATED)
-        log.warning("%s was killed; what it wrote is incomplete", self._name)
+        self._killed, self._too_slow, self._hurried = True, not self._hurried, False
+        if not await self._ended(_TERMINATED):
+            process.kill()
+            self._hurried = False
+            await self._ended(_TERMINATED)
+        log.warning("%s was ended; what it wrote may be incomplete", self._name)
 
     async def _ended(self, seconds: float) -> bool:
         """Whether the process ends within a time, unless it is hurried."""

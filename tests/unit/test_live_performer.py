@@ -119,6 +119,17 @@ def test_an_ear_to_the_shoulder_decides_unit_and_signs(unit, mirrored, degrees):
     assert got.angles[0] == pytest.approx(0.3, abs=0.01)
 
 
+@pytest.mark.parametrize("unit", [RADIANS, HALF_TURNS])
+def test_a_wrong_angle_does_not_change_a_unit_that_is_settled(unit):
+    calibration = Calibration(AUTO, False)
+    played(calibration, 1.1, unit=unit)
+    played(calibration, 3.2, 1.2, head=(0, 0, -0.8), unit=unit)
+    calibration.next(frame(head=(200.0, 0, 0)), 5.0)
+    got = calibration.next(frame(head=(0.5, 0, 0), unit=unit), 5.1)
+    assert calibration.unit == unit
+    assert got.angles[0] == pytest.approx(0.5, abs=1e-6)
+
+
 def test_no_tilt_decides_nothing_and_is_asked_for_again():
     said = []
     calibration = Calibration(AUTO, False, say=said.append)

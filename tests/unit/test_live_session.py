@@ -192,7 +192,39 @@ def test_an_ffmpeg_that_never_ends_is_killed_by_a_second_signal(tmp_path, monkey
 
     run(case())
     said = [record.getMessage() for record in caplog.records]
-    assert "ffmpeg was killed; what it wrote is incomplete" in said
+    assert "ffmpeg was ended; what it wrote may be incomplete" in said
+
+
+def test_an_ffmpeg_that_never_completes_is_an_error(tmp_path, monkeypatch):
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!{sys.executable}\nimport sys, time\nsys.stdin.read()\ntime.sleep(60)\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("headsplat.live.pipes._SOON", 0.2)
+    monkeypatch.setattr("headsplat.live.pipes._LONG", 0.5)
+
+    async def case():
+        async with FfmpegOutput(OutputOptions(), (SIZE, SIZE), [str(tmp_path / "out.mp4")]):
+            pass
+
+    with pytest.raises(UserError, match="did not complete its output"):
+        run(case())
+
+
+def test_a_closed_standard_output_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UserError, match="standard output is closed"):
+        StdoutOutput(OutputOptions(), (SIZE, SIZE), [])._open()
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_host_that_is_no_name_is_told(host):
+    async def case():
+        async with WebSocketOutput(OutputOptions(host=host, token="t" * 24, port=0), (8, 8)):
+            pass
+
+    with pytest.raises(UserError, match="no name or address"):
+        run(case())
 
 
 def test_a_silent_standard_input_holds_no_end(monkeypatch):

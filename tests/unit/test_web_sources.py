@@ -137,9 +137,11 @@ def sender(browser):
 def test_a_stream_moves_the_avatar(page, sender):
     address, texts, send, _ = sender
     page.run("document.getElementById('live').open = true")
-    page.run(f"document.getElementById('address').value = '{address}'")
+    page.run(f"document.getElementById('address').value = '{address}?token=secret'")
     page.run("document.getElementById('connect').requestSubmit()")
     page.until("app.live.stream.open")
+    told = page.run("document.getElementById('address').value")
+    assert told == address, "a token is not shown"
     row = np.zeros(52)
     row[BLENDSHAPES.index("MouthSmileLeft")] = 0.4
     angles = np.zeros(9)

@@ -54,14 +54,19 @@ def test_subjects(checkout: Checkout, table: str, expected: str) -> None:
 def test_texts_of_the_command_line_become_numbers() -> None:
     config = {
         "view": {"port": "8700", "host": "1", "subject": "007"},
-        "train": {"steps": "many", "code_noise": "1e-3", "seed": "[1]"},
+        "train": {"steps": "many", "code_noise": "1e-3", "seed": "[1]", "batch": "!!int "},
         "watchdog": {"idle": "~"},
         "evaluate": "no section",
         "presets": {"quick": {"train": {"steps": "12", "code_noise": ".5"}}, "odd": None},
     }
     read_texts(config)
     assert config["view"] == {"port": 8700, "host": "1", "subject": "007"}
-    assert config["train"] == {"steps": "many", "code_noise": 1e-3, "seed": "[1]"}
+    assert config["train"] == {
+        "steps": "many",
+        "code_noise": 1e-3,
+        "seed": "[1]",
+        "batch": "!!int ",
+    }
     assert config["watchdog"] == {"idle": None}
     assert config["presets"]["quick"] == {"train": {"steps": 12, "code_noise": 0.5}}
 

@@ -19,7 +19,8 @@ from headsplat.runtime.errors import LONGEST, UserError, shown
 
 # Values of a configuration at most; YAML references to each other can make billions.
 _MOST_VALUES = 10_000
-_LONGEST_SCALAR = 40  # characters of a number or truth value
+# A number or truth value; YAML's tags and collections are none.
+_SCALAR = re.compile(r"[-+.~\w]{1,40}", re.ASCII)
 # Letters of a word that is looked up in descriptions.
 _LEAST_WORD = 4
 
@@ -100,7 +101,7 @@ def _typed(text: str, option: Mapping[str, Any]) -> Any:
     """The value of a text, or the text itself where the option may be one, or has no such value."""
     kinds = option.get("type", "string")
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    if "string" in kinds or len(text) > _LONGEST_SCALAR:
+    if "string" in kinds or not _SCALAR.fullmatch(text):
         return text
     try:
         value = yaml.safe_load(text)

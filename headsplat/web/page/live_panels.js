@@ -9,6 +9,8 @@ import { Stream } from "./stream.js";
 import { Webcam } from "./webcam.js";
 
 const find = (id) => document.getElementById(id);
+/** An address as the page shows it: its token is a secret. */
+const withoutToken = (address) => address.replace(/\?token=.*$/, "");
 const LOST = 1; // seconds without a face until the page says so
 
 export class LivePanels {
@@ -40,7 +42,8 @@ export class LivePanels {
 
   /** Connect to a stream and show it. */
   connect(address) {
-    find("address").value = address;
+    this.given = address;
+    find("address").value = withoutToken(address);
     this.asked = true;
     this.stream.connect(address);
   }
@@ -79,9 +82,15 @@ export class LivePanels {
     on("connect", "submit", (event) => {
       event.preventDefault();
       if (this.stream.wanted) this.stream.close();
-      else this.connect(find("address").value.trim());
+      else this.connect(this.#entered());
     });
     this.#dropping();
+  }
+
+  /** The address of the field; with its token, which is not shown, if it is the last one. */
+  #entered() {
+    const shown = find("address").value.trim();
+    return this.given && shown === withoutToken(this.given) ? this.given : shown;
   }
 
   /** Take the next second as the performer's neutral face. */
