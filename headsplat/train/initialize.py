@@ -16,6 +16,9 @@ _SEEN = 0.5
 # clip must not become unit noise.
 CONDITION_FLOOR = 0.05
 POSE_FLOOR = 0.05
+# Training noise on the pose relative to that on the codes: shading follows the pose, and too much
+# noise blurs it.
+POSE_NOISE = 0.3
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,26 @@ def fill_unseen(colors: Tensor, seen: Tensor, points: Tensor) -> Tensor:
         return torch.full_like(colors, 0.5)
     _, index = nearest(points[seen], points, 1)
     return torch.where(seen[:, None], colors, colors[seen][index[:, 0]])
+
+
+def noise_sizes(condition: Tensor, pose: Tensor) -> Tensor:
+    """Training noise of size 1, in the units of standardized codes (`standardize`).
+
+    It is each entry's own standard deviation over the training frames, without the floor of its
+    normalization. Noise must not exceed what the clip shows: an entry that is almost constant
+    gets almost none.
+
+    Args:
+        condition: (T, C) codes of all training frames.
+        pose: (T, P) further entries; their noise is `POSE_NOISE` of their deviation.
+
+    Returns:
+        (C + P,).
+    """
+    code, head = (value.std(0, correction=0) for value in (condition, pose))
+    return torch.cat(
+        [code / code.clamp_min(CONDITION_FLOOR), POSE_NOISE * head / head.clamp_min(POSE_FLOOR)]
+    )
 
 
 def initial_state(

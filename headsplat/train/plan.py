@@ -21,7 +21,7 @@ class Plan:
     Attributes:
         rows: (S, B) long, training frames of each step; every pass is a shuffled permutation.
         backgrounds: (S, B, 3) colors in 0..1.
-        code_noise: (S, B, C) normal noise for the frames' codes.
+        code_noise: (S, B, C) normal noise for the frames' codes, in the deviations of the codes.
         corners: (S, B, 2) long, row and column of the LPIPS crops.
         rates: S factors on the learning rates.
     """

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar
 from headsplat.gaussians.deform.base import Deformation, Gaussians
+from headsplat.gaussians.deform.codes import head_pose_6d
 from headsplat.gaussians.deform.torso import Torso
 from headsplat.gaussians.raster.gaussians import InstanceBudget
 from headsplat.metrics import ssim
 from headsplat.train.crops import crop_images, crop_size, random_crops
 from headsplat.train.dataset import ResidentImages, StreamedImages
+from headsplat.train.initialize import noise_sizes
 from headsplat.train.losses import composite, image_loss
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions
@@ -193,6 +195,8 @@ class HeadStep(TrainingStep):
         lpips: Lpips | None,
     ) -> None:
         self._lpips = lpips
+        sizes = noise_sizes(frames.condition, head_pose_6d(frames.rotation)).cpu()
+        plan = replace(plan, code_noise=plan.code_noise * sizes)
         super().__init__(
             avatar.deformation, avatar, frames, images, plan, options,
             term_names(avatar.deformation), options.model, len(avatar.anchors),

@@ -22,6 +22,7 @@ from headsplat.train.dataset import (
     ResidentImages,
     StreamedImages,
 )
+from headsplat.train.initialize import POSE_NOISE
 from headsplat.train.losses import image_loss
 from headsplat.train.options import TrainOptions
 from headsplat.train.plan import Plan, make_plan
@@ -55,6 +56,7 @@ class TorsoStep(TrainingStep):
         options: TrainOptions,
     ) -> None:
         self._trunk = trunk
+        plan = replace(plan, code_noise=plan.code_noise * POSE_NOISE)
         super().__init__(
             avatar.torso, avatar, frames, images, plan, options,
             ("huber", *Torso.penalties), "torso", avatar.torso.count, avatar.count,

@@ -25,6 +25,7 @@ from headsplat.track import read_track
 from headsplat.train import run, step, trainer
 from headsplat.train.checkpoint import State, load_state, save_state
 from headsplat.train.dataset import ImageReader, open_images
+from headsplat.train.initialize import CONDITION_FLOOR, POSE_NOISE, noise_sizes
 from headsplat.train.losses import composite
 from headsplat.train.lpips import BACKBONE_FILE, LINEAR_FILE, Lpips, load_lpips
 from headsplat.train.options import TrainOptions
@@ -89,6 +90,20 @@ def test_plan_is_balanced_and_deterministic():
     assert plan.rates[0] == pytest.approx(0.2, rel=0.01)
     assert max(plan.rates) <= 1
     assert plan.rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_noise_has_the_size_of_the_clips_own_motion():
+    generator = torch.Generator().manual_seed(0)
+    still, small, large = torch.zeros(400, 1), 0.01, 0.4
+    moving = torch.randn(400, 2, generator=generator) * torch.tensor([small, large])
+    pose = torch.randn(400, 1, generator=generator)
+    condition = torch.cat([still, moving], 1)
+    sizes = noise_sizes(condition, pose)
+    deviations = condition.std(0, correction=0).clamp_min(CONDITION_FLOOR)
+    noise = sizes[:3] * deviations
+    torch.testing.assert_close(noise, condition.std(0, correction=0))
+    assert noise[0] == 0
+    assert sizes[3].item() == pytest.approx(POSE_NOISE)
 
 
 def test_streamed_images_equal_resident_ones(clip, caplog):

@@ -31,8 +31,8 @@ class FrameInputs:
         positions: (B, N, 3) meters.
         rotations: (B, N, 4) unit quaternions of the anchors' triangles.
         camera_center: (B, 3) meters.
-        code_noise: (B, C + 6) noise that training adds to code and pose, in their standard
-            deviations; None at inference.
+        code_noise: (B, C + 6) noise that training adds to the standardized code and pose;
+            None at inference.
     """
 
     condition: Tensor
