@@ -95,6 +95,10 @@ class Avatar:
         """Posed vertices -> anchors' positions (B, N, 3) and rotations (B, N, 4)."""
         return self._surface.place(vertices)
 
+    def growth(self, before: Tensor, after: Tensor) -> Tensor:
+        """(n, 3) posed vertices of two poses -> (N, 2), see `AnchoredSurface.growth`."""
+        return self._surface.growth(before, after)
+
     def inputs(
         self, condition: Tensor, vertices: Tensor, rotation: Tensor, translation: Tensor
     ) -> FrameInputs:

@@ -37,6 +37,8 @@ HAIR_SHELLS: tuple[tuple[float, float], ...] = ((0.008, 0.35), (0.018, 0.2))
 # height in meters on, where it stands out of the shells; they suit shorter hair better.
 HAIR_LAYERS: tuple[tuple[float, float], ...] = ((0.5, 0.35), (0.95, 0.35))
 LEAST_HAIR = 0.02
+# Twice the area, in square meters, below which a triangle counts as collapsed.
+_COLLAPSED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -246,3 +248,30 @@ class AnchoredSurface:
         """
         check_shape(vertices, f"B {len(self.vertex_ids)} 3", "vertices")
         return _place_anchors(vertices.contiguous(), self._corners, self._weights, self._heights)
+
+    def growth(self, before: Tensor, after: Tensor) -> Tensor:
+        """How far the anchors' triangles stretch from one pose to another.
+
+        Args:
+            before: (n, 3) meters, rows as for `place`.
+            after: (n, 3), likewise.
+
+        Returns:
+            (N, 2) logarithms of the extents in `after` of a disk that has extent 1 in `before`,
+            along the two in-plane axes of the rotations of `place`; 0 for a collapsed triangle.
+        """
+        edges = [self._flat_edges(vertices) for vertices in (before, after)]
+        moved = edges[1] @ torch.linalg.pinv(edges[0])
+        extent = moved.norm(dim=-1)
+        known = (edges[0].det() > _COLLAPSED) & (extent > 0).all(-1)
+        return torch.where(known[:, None], extent.clamp_min(1e-6).log(), 0.0)
+
+    def _flat_edges(self, vertices: Tensor) -> Tensor:
+        """(N, 2, 2) the two edges of each anchor's triangle, as columns, in its own plane."""
+        a, b, c = vertices[self._corners.long()].unbind(1)
+        first, second = b - a, c - a
+        along = torch.nn.functional.normalize(first, dim=-1)
+        normal = torch.nn.functional.normalize(torch.linalg.cross(first, second), dim=-1)
+        across = torch.linalg.cross(normal, along)
+        axes = torch.stack([along, across], 1)
+        return axes @ torch.stack([first, second], 2)

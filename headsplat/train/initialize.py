@@ -153,6 +153,8 @@ def initial_state(
     views: list[View],
     condition: Tensor,
     pose: Tensor,
+    parts: Tensor,
+    lid_growth: Tensor,
 ) -> InitialState:
     """Initial state of a deformation model.
 
@@ -162,6 +164,8 @@ def initial_state(
         views: training frames for color sampling.
         condition: (T, C) codes of all training frames.
         pose: (T, 6) head poses of all training frames.
+        parts: (N,) as in `InitialState`.
+        lid_growth: (N, 2, 2), likewise.
     """
     spacing = anchor_spacing(rest_points)
     disks = torch.full_like(spacing, _DISK_OPACITY)
@@ -185,4 +189,6 @@ def initial_state(
         condition_range=torch.stack([condition.amin(0), condition.amax(0)]),
         pose_mean=pose.mean(0),
         pose_scale=pose.std(0, correction=0).clamp_min(POSE_FLOOR),
+        parts=parts,
+        lid_growth=lid_growth,
     )

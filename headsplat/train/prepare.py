@@ -12,6 +12,7 @@ from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.base import HeadSurface
 from headsplat.gaussians.deform.codes import camera_center, head_pose_6d, posed_vertices
 from headsplat.gaussians.deform.registry import model_class
+from headsplat.gaussians.parts import anchor_parts
 from headsplat.heads.model import HeadModel
 from headsplat.heads.skinning import HeadGeometry
 from headsplat.runtime.logs import log
@@ -140,4 +141,16 @@ def initialize(
     rest, _ = avatar.place(avatar.vertices(neutral.vector[None]))
     pose = head_pose_6d(frames.rotation)
     lifted = torch.from_numpy(avatar.anchors.height > 0).to(avatar.device)
-    avatar.deformation.initialize(initial_state(rest[0], lifted, views, frames.condition, pose))
+    parts = torch.from_numpy(anchor_parts(avatar.head, avatar.anchors)).to(avatar.device)
+    start = initial_state(
+        rest[0], lifted, views, frames.condition, pose, parts, _lid_growth(avatar)
+    )
+    avatar.deformation.initialize(start)
+
+
+def _lid_growth(avatar: Avatar) -> Tensor:
+    """(N, 2, 2) `InitialState.lid_growth` of an avatar's neutral head."""
+    codes = FrameCode.neutral(avatar.head, avatar.device).vector.repeat(3, 1)
+    codes[1:, -2:] = torch.eye(2, device=avatar.device)  # the left lid shut, then the right one
+    open_lids, *shut = avatar.vertices(codes)
+    return torch.stack([avatar.growth(open_lids, lids) for lids in shut], 1)

@@ -43,6 +43,8 @@ def start() -> InitialState:
         condition_range=torch.stack([-torch.ones(CODE), torch.ones(CODE)]),
         pose_mean=torch.tensor([1.0, 0, 0, 0, 1, 0]),
         pose_scale=torch.full((6,), 0.1),
+        parts=torch.zeros(COUNT, dtype=torch.long),
+        lid_growth=torch.zeros(COUNT, 2, 2),
     )
 
 

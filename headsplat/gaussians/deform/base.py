@@ -89,6 +89,9 @@ class InitialState:
         condition_range: (2, C) lowest and highest value.
         pose_mean: (6,) mean head pose.
         pose_scale: (6,) its standard deviation, with a floor.
+        parts: (N,) long, see `headsplat.gaussians.parts`.
+        lid_growth: (N, 2, 2) logarithm of the stretch of each anchor's triangle as the left and the
+            right lid close, along its two in-plane axes.
     """
 
     rest_positions: Tensor
@@ -100,6 +103,8 @@ class InitialState:
     condition_range: Tensor
     pose_mean: Tensor
     pose_scale: Tensor
+    parts: Tensor
+    lid_growth: Tensor
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from headsplat.gaussians.deform.base import (
     InitialState,
     standardize,
 )
+from headsplat.gaussians.parts import EYEBALLS, LIDS, SKIN
 from headsplat.gaussians.raster.operators import Operator
 from headsplat.options import option
 
@@ -43,6 +44,11 @@ FREE_SCALE = 0.008  # meters; scales up to here are not penalized
 # Weights of the penalties, relative to a Huber term of about 1e-3.
 OFFSET_PENALTY, SCALE_PENALTY, BASES_PENALTY = 1.0, 1e-3, 1e-7
 HIDDEN = 64
+# The first bases follow the two lids alone: lids closed in few frames of a clip still learn how
+# closed lids look, apart from everything else that changes in those frames.
+LID_BASES = 2
+# Depth of eyeball Gaussians below the eyeball, in meters, so that shut lids cover them.
+EYEBALL_DEPTH = 0.0015
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,56 @@ class BlendshapeDeformation(Deformation):
         base["log_scale"].copy_(torch.stack([in_plane, in_plane, in_plane - 1.0], -1))
         base["opacity"].copy_(torch.logit(start.opacities)[:, None])
         base["color"].copy_(start.colors)
+        eyeballs = start.parts == EYEBALLS
+        base["offset"][eyeballs, 2] -= EYEBALL_DEPTH
         self.weights[0] /= self.units
+        if self.bases > LID_BASES:
+            self._reserve_lids(start)
+        # Zero weights with zero gradients stay zero, so a saved model needs no trace of this.
+        frozen = self._frozen(start.parts)
+        self.weights.register_hook(lambda gradient: gradient.masked_fill(frozen, 0))
+
+    def _reserve_lids(self, start: InitialState) -> None:
+        """Drive the first bases by the lids' codes alone; they begin as the triangles' growth."""
+        lids = torch.arange(LID_BASES, device=self.weights.device)
+        columns = len(self.code_mean) - 8 + lids
+        self.linear.weight[:LID_BASES] = 0
+        self.linear.weight[lids, columns] = self.code_scale[columns]
+        self.output.weight[:LID_BASES] = 0
+        self.output.bias[:LID_BASES] = self.code_mean[columns]
+        for parameter in (self.linear.weight, self.output.weight, self.output.bias):
+            fixed = torch.zeros_like(parameter, dtype=torch.bool)
+            fixed[:LID_BASES] = True
+            parameter.register_hook(lambda gradient, fixed=fixed: gradient.masked_fill(fixed, 0))
+        on_lids = (start.parts == LIDS)[:, None]
+        for lid in range(LID_BASES):
+            scales = self._split(self.weights[1 + lid])[2]
+            scales[:, :2] = torch.where(on_lids, start.lid_growth[:, lid], 0.0)
+            self.weights[1 + lid] /= self.units
+
+    def _frozen(self, parts: Tensor) -> Tensor:
+        """(1 + K, N * 14) bool, weights that do not learn; `parts` is (N,) as in `InitialState`.
+
+        Eyeballs are rigid: they turn with the gaze as their triangles do, and only their color
+        changes. Otherwise they would hide in frames with shut lids, and show through others.
+        Lids deform by their own bases alone, and these reach no further than the eye region.
+        """
+        frozen = torch.zeros_like(self.weights, dtype=torch.bool)
+        lid_bases = LID_BASES if self.bases > LID_BASES else 0
+        for row in range(1 + self.bases):
+            offset, quat, log_scale, opacity, color = self._split(frozen[row])
+            shape = (offset, quat, log_scale, opacity)
+            if row == 0:
+                offset[parts == EYEBALLS, 2] = True
+            elif row <= lid_bases:
+                for attribute in (*shape, color):
+                    attribute[parts == SKIN] = True
+                for attribute in shape:
+                    attribute[parts == EYEBALLS] = True
+            else:
+                for attribute in shape:
+                    attribute[(parts == EYEBALLS) | ((parts == LIDS) & (lid_bases > 0))] = True
+        return frozen
 
     def _split(self, row: Tensor) -> list[Tensor]:
         return split_attributes(row, self.count)
