@@ -34,6 +34,7 @@ from headsplat.train.step import HeadStep, term_names
 from headsplat.train.torso import train_torso
 from headsplat.train.torso_start import require_body
 from headsplat.train.trainer import TRACE_FILE, Outcome, Trainer
+from headsplat.train.unseen import unseen
 
 # Warm-up steps of the learning rates, and their final factor.
 WARM_STEPS, FINAL_RATE = 20, 0.03
@@ -138,6 +139,8 @@ def train_avatar(
         trainer = Trainer(step, plan, options, start)
         outcome = trainer.run(scratch.folder, keep=options.body == TORSO)
         images.close()
+        if start is None:
+            avatar.deformation.hide(unseen(step))
         facts = training_summary(outcome, options, avatar, (track.width, track.height), len(ids))
         if start is not None:
             facts["checkpoint"] = {"file": checkpoint.name, "iteration": start.iteration}

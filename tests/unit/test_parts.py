@@ -47,7 +47,8 @@ def test_every_eye_has_lids_and_an_eyeball(procedural, anchors):
             assert (parts[side] == part).sum() > 8, part
     eyeballs = procedural.template[procedural.regions["left_eyeball"]]
     left = points[(parts == EYEBALLS) & (points[:, 0] > 0)]
-    assert (left >= eyeballs.min(0) - 1e-6).all() and (left <= eyeballs.max(0) + 1e-6).all()
+    assert (left >= eyeballs.min(0) - 1e-6).all()
+    assert (left <= eyeballs.max(0) + 1e-6).all()
     assert (parts == SKIN).mean() > 0.5
 
 

@@ -17,6 +17,8 @@ from headsplat.gaussians.anchors import Anchors
 from headsplat.gaussians.sh import constant_coefficient
 from headsplat.heads.model import HeadModel
 
+# Opacity, before the sigmoid, of a Gaussian that is hidden: the rasterizer leaves it out.
+HIDDEN_LOGIT = -15.0
 # Default margin of driving codes beyond the training range, in standard deviations.
 CODE_LIMIT = 0.5
 
@@ -174,6 +176,16 @@ class Deformation(nn.Module, ABC):
     @abstractmethod
     def regularization(self, gaussians: Gaussians) -> dict[str, Tensor]:
         """Weighted penalty terms, each a scalar; the names are those of `penalties`."""
+
+    def hide(self, hidden: Tensor) -> None:
+        """Make some Gaussians invisible in all frames, by `HIDDEN_LOGIT`.
+
+        Called after training for those that no training frame shows. A model may ignore it.
+
+        Args:
+            hidden: (N,) bool.
+        """
+        del hidden
 
     def advance(self, images: int) -> None:
         """Called before each step with the number of training images seen so far."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from headsplat.gaussians.anchors import Anchors, sample_anchors
 from headsplat.gaussians.deform.base import (
+    HIDDEN_LOGIT,
     Deformation,
     FrameInputs,
     Gaussians,
@@ -217,6 +218,13 @@ class BlendshapeDeformation(Deformation):
         """See `Deformation.forward`."""
         mixed = torch.addmm(self.weights[0], self.mixture(frames), self.weights[1:])
         return placed_gaussians(mixed, frames.positions, frames.rotations)
+
+    @torch.no_grad()
+    def hide(self, hidden: Tensor) -> None:
+        """See `Deformation.hide`."""
+        opacity, units = (self._split(value)[3] for value in (self.weights, self.units))
+        opacity[:, hidden] = 0
+        opacity[0, hidden] = HIDDEN_LOGIT / units[hidden]
 
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """All Gaussian attributes are one flat group, the small MLP another.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from headsplat.gaussians.anchors import Anchors, texel_anchors
 from headsplat.gaussians.deform.base import (
+    HIDDEN_LOGIT,
     Deformation,
     FrameInputs,
     Gaussians,
@@ -201,6 +202,11 @@ class FlashAvatarDeformation(Deformation):
             self.features_dc, self.features_rest, means, frames.camera_center, self.active_degree
         )
         return Gaussians(means, quats, scales, torch.sigmoid(self.opacity[:, 0]), colors)
+
+    @torch.no_grad()
+    def hide(self, hidden: Tensor) -> None:
+        """See `Deformation.hide`."""
+        self.opacity[hidden] = HIDDEN_LOGIT
 
     def parameter_groups(self, batch: int) -> list[dict[str, Any]]:
         """The published groups: the network's, then the Gaussians' by name.
