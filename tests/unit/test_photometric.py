@@ -18,7 +18,11 @@ from headsplat.tracking.layout import Layout, State, eye_vectors
 from headsplat.tracking.observations import read_observations
 from headsplat.tracking.photometric.color import fit_appearance, fit_shade, harmonics
 from headsplat.tracking.photometric.images import BrightnessReader, sample_planes
-from headsplat.tracking.photometric.refine import common_motions, remove_common_motion
+from headsplat.tracking.photometric.refine import (
+    RefinementErrors,
+    common_motions,
+    remove_common_motion,
+)
 from headsplat.tracking.photometric.run import refine_track, state_of
 from headsplat.tracking.photometric.surface import SurfacePoints, skin_points
 from headsplat.tracking.photometric.visibility import Visibility
@@ -204,6 +208,21 @@ def test_refinement_reduces_the_error(plain):
     assert after["turn_spread_degrees"] < 0.7 * before["turn_spread_degrees"]
     assert after["jaw_degrees"] < 0.7 * before["jaw_degrees"]
     assert after["lids_correlation"] > before["lids_correlation"] - 0.02
+
+
+@pytest.mark.parametrize(
+    ("skin", "landmarks", "width", "better"),
+    [
+        ((0.100, 0.087), (0.29, 0.50), 512, True),  # less than a pixel of 512, skin much better
+        ((0.100, 0.087), (0.29, 0.50), 256, True),
+        ((0.100, 0.087), (0.29, 0.51), 256, False),
+        ((0.100, 0.087), (4.0, 4.9), 512, True),
+        ((0.100, 0.087), (4.0, 5.1), 512, False),
+        ((0.100, 0.098), (0.29, 0.29), 512, False),
+    ],
+)
+def test_a_refinement_is_taken_if_skin_improves_and_landmarks_stay(skin, landmarks, width, better):
+    assert RefinementErrors(skin, landmarks, width).better == better
 
 
 def test_an_occluder_does_not_pull_the_pose(tmp_path):

@@ -27,12 +27,15 @@ class BrightnessReader:
         frames: `frames/*.zip`.
         mattes: `alpha/*.zip`, or none.
         size: expected side of the square images.
+
+    Attributes:
+        size: that side, pixels.
     """
 
     def __init__(self, frames: Sequence[Path], mattes: Sequence[Path], size: int) -> None:
         self._frames = FrameStore(frames)
         self._mattes = FrameStore(mattes) if mattes else None
-        self._size = size
+        self.size = size
 
     def read(self, ids: Sequence[int]) -> Tensor:
         """(n, 2, H, W) uint8: brightness and matte.
@@ -40,7 +43,7 @@ class BrightnessReader:
         Raises:
             UserError: an image is missing or has another size than the track's.
         """
-        out = np.full((len(ids), 2, self._size, self._size), 255, dtype=np.uint8)
+        out = np.full((len(ids), 2, self.size, self.size), 255, dtype=np.uint8)
         with ThreadPoolExecutor(available_threads()) as pool:
             for _ in pool.map(self._read_one, ids, out):
                 pass
@@ -52,7 +55,7 @@ class BrightnessReader:
             height, width = image.shape[:2]
             raise UserError(
                 f"frame {frame}: the image has {width}x{height} pixels, the track was made "
-                f"for {self._size}x{self._size}; track the clip again"
+                f"for {self.size}x{self.size}; track the clip again"
             )
         out[0] = image[..., CHANNEL]
         if self._mattes is not None:

@@ -37,7 +37,9 @@ DAMPING = 1e-4
 JOINT, WINDOW, OVERLAP = 800, 400, 50
 # Required relative decrease of the held-out photometric error, and allowed relative increase of the
 # landmark error. The latter was minimal before and includes systematic errors of the detector.
-GAIN, SLACK = 0.03, 0.25
+# A share of the image width is allowed in any case: a third of a pixel less is within the noise of
+# the detector, even where it is a large share of a small error.
+GAIN, SLACK, FINE = 0.03, 0.25, 1 / 512
 SETTLE_ROUNDS = 2
 
 
@@ -47,16 +49,21 @@ Load = Callable[[str], SolveProgress | None]
 
 @dataclass(frozen=True)
 class RefinementErrors:
-    """Errors (before, after): brightness of held-out points in 0..1, and landmarks in pixels."""
+    """Errors (before, after): brightness of held-out points in 0..1, and landmarks in pixels.
+
+    `width` is that of the images, in pixels.
+    """
 
     held_out: tuple[float, float]
     landmarks: tuple[float, float]
+    width: int
 
     @property
     def better(self) -> bool:
         """Whether the refined track is better."""
         gain = self.held_out[1] <= (1 - GAIN) * self.held_out[0]
-        return gain and self.landmarks[1] <= (1 + SLACK) * self.landmarks[0]
+        allowed = max((1 + SLACK) * self.landmarks[0], FINE * self.width)
+        return gain and self.landmarks[1] <= allowed
 
 
 class Refiner:
@@ -136,7 +143,8 @@ class Refiner:
         state = self._solve_levels("joint", state, photometric, frames)
         after = self._held_out(photometric, state)
         misses = tuple(self._landmark_error(s, frames) for s in (start, state))
-        return state, RefinementErrors((before, after), misses), photometric.color
+        errors = RefinementErrors((before, after), misses, self._images.size)
+        return state, errors, photometric.color
 
     def _solve_levels(
         self, name: str, state: State, photometric: PhotometricTerms, frames: Tensor
