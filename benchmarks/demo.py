@@ -80,7 +80,10 @@ def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
         ("psnr_head, held out", metrics["psnr_head"], "dB", 30),
         ("psnr_head_pixels, held out", metrics["psnr_head_pixels"], "dB", None),
         ("ssim_head, held out", metrics["ssim_head"], "", None),
+        ("psnr_mouth, held out", metrics["psnr_mouth"], "dB", None),
+        ("psnr_eyes, held out", metrics["psnr_eyes"], "dB", None),
         ("temporal error, held out", metrics["temporal_error"], "", None),
+        ("static flicker, held out", metrics["static_flicker"], "", None),
         (
             "head rotation against the ground truth, median",
             errors["rotation_deg_median"],

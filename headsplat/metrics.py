@@ -9,6 +9,7 @@ There are several PSNRs, because the usual definition depends on the share of em
   torso the ground truth is the whole person, else the head.
 - `psnr_edge`: the pixels near the edge of the head's matte, on both sides; most errors are there.
 - `psnr_collar`: the person's pixels just outside of the head mask; only with a torso.
+- `psnr_mouth`, `psnr_eyes`: the pixels of the mouth mask, and of the boxes around the eyeballs.
 """
 
 import torch
@@ -20,6 +21,8 @@ from headsplat.runtime.checks import check_shape
 SSIM_SIZE, SSIM_SIGMA = 11, 1.5
 # Reach from the edge of the head mask as shares of the image width.
 EDGE, COLLAR = 6 / 512, 32 / 512
+# Change of a color from one frame to the next below which a pixel stays the same.
+STILL = 2 / 255
 
 METRICS = {
     "psnr_head": "dB; both on black outside the head mask, error over the whole image",
@@ -29,11 +32,18 @@ METRICS = {
     "psnr_edge": "dB; pixels within 6/512 of the width from the edge of the head mask, on black",
     "psnr_collar": "dB; the person's pixels within 32/512 of the width from the head mask, outside "
     "of it; only with a torso",
+    "psnr_mouth": "dB; pixels of the mouth mask",
+    "psnr_eyes": "dB; pixels of the boxes around both eyeballs, as tracked",
+    "psnr_eyes_closed": "dB; the same, frames with a lid more than half shut",
+    "psnr_eyes_open": "dB; the same, all other frames",
     "ssim_head": "both on black outside the head mask, 11x11 Gaussian window",
     "ssim_full": "the whole image on black",
     "lpips_head": "LPIPS-VGG, unscaled, both on black outside the head mask; needs its weights",
     "l1_head": "mean absolute error of colors (0..1) over the head mask's pixels",
     "temporal_error": "mean absolute error of consecutive differences over the head, 0..1",
+    "static_flicker": "the same, over pixels that stay the same in the video (to 2/255)",
+    "warped_error": "mean absolute difference of a render from the one before, moved along the "
+    "video's optical flow, 0..1",
     "fps_batched": "deformation and rasterization of a batch, held-out frames per second",
     "fps_single": "the same, one frame at a time, synchronized after each",
 }
@@ -106,7 +116,7 @@ def frame_metrics(ground_truth: Tensor, render: Tensor, mask: Tensor) -> dict[st
         "psnr_head": psnr(square.mean((1, 2, 3))),
         "psnr_head_pixels": psnr(inside),
         "psnr_full": psnr((ground_truth - render).square().mean((1, 2, 3))),
-        "psnr_edge": _psnr_of(ground_truth, render, edge_band(mask)),
+        "psnr_edge": psnr_of(ground_truth, render, edge_band(mask)),
         "ssim_head": ssim(head_ground_truth, head_render),
         "ssim_full": ssim(ground_truth, render),
         "l1_head": (head_ground_truth - head_render).abs().sum((1, 2, 3))
@@ -141,14 +151,23 @@ def person_metrics(
     return {
         "psnr_full": psnr((ground_truth - render).square().mean((1, 2, 3))),
         "ssim_full": ssim(ground_truth, render),
-        "psnr_collar": _psnr_of(ground_truth, render, collar),
+        "psnr_collar": psnr_of(ground_truth, render, collar),
     }
 
 
-def _psnr_of(ground_truth: Tensor, render: Tensor, region: Tensor) -> Tensor:
-    """(B,) PSNR over the pixels of a region (B, H, W) of 0 and 1."""
-    square = (ground_truth - render).square().sum(-1) * region
-    return psnr(square.sum((1, 2)) / (3 * region.sum((1, 2))).clamp_min(1))
+def psnr_of(ground_truth: Tensor, render: Tensor, region: Tensor) -> Tensor:
+    """PSNR over a region.
+
+    Args:
+        ground_truth: (B, H, W, 3) on black, colors in [0, 1].
+        render: (B, H, W, 3), clamped here to [0, 1].
+        region: (B, H, W), 0 or 1.
+
+    Returns:
+        (B,) dB; NaN where the region is empty.
+    """
+    square = (ground_truth - render.clamp(0, 1)).square().sum(-1) * region
+    return psnr(square.sum((1, 2)) / (3 * region.sum((1, 2))))
 
 
 def _grown(mask: Tensor, share: float) -> Tensor:
@@ -180,3 +199,21 @@ def temporal_error(
     """
     error = ((ground_truth - previous_ground_truth) - (render - previous_render)).abs().sum(-1) / 3
     return (error * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1)
+
+
+def static_flicker(
+    ground_truth: Tensor,
+    previous_ground_truth: Tensor,
+    render: Tensor,
+    previous_render: Tensor,
+    mask: Tensor,
+) -> Tensor:
+    """`temporal_error` over pixels that do not change: (B,) in 0..1, NaN where all change.
+
+    A pixel stays the same if each channel of the ground truth changes by less than `STILL`.
+    Arguments are those of `temporal_error`.
+    """
+    change = ground_truth - previous_ground_truth
+    still = (change.abs().amax(-1) < STILL) * mask
+    error = (change - (render - previous_render)).abs().sum(-1) / 3
+    return (error * still).sum((1, 2)) / still.sum((1, 2))

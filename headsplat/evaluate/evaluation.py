@@ -16,8 +16,10 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar, moving_parts
 from headsplat.evaluate.comparison_video import ClipVideo
+from headsplat.evaluate.eyes import eyes_closed
+from headsplat.evaluate.measures import means, measures
 from headsplat.evaluate.pairs import Batch, render_pairs
-from headsplat.metrics import frame_metrics, person_metrics, psnr_head, temporal_error
+from headsplat.metrics import psnr_head
 from headsplat.render import FrameRenderer
 from headsplat.runtime.files import read_npz, write_npz
 from headsplat.runtime.logs import log
@@ -75,7 +77,7 @@ def evaluate(
     renderer = _renderer(avatar, track, BATCH, head_only=True)
     whole = None if avatar.torso is None else _renderer(avatar, track, BATCH)
 
-    def draw(part: slice, path: Path, measures: Path) -> None:
+    def draw(part: slice, path: Path, table: Path) -> None:
         values: dict[str, list[float]] = {}
         previous: Batch | None = None
         before = clip[part.start] - 1
@@ -85,7 +87,7 @@ def evaluate(
         with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
             for batch in render_pairs(renderer, track, reader, clip[part], whole):
                 some, train = batch.subset(tested), batch.subset(sample)
-                found = _measures(previous, some, lpips) if some.ids else {}
+                found = measures(previous, some, lpips) if some.ids else {}
                 if train.ids:
                     found[TRAIN] = psnr_head(train.ground_truth, train.render, train.mask).tolist()
                 for name, value in found.items():
@@ -93,20 +95,17 @@ def evaluate(
                 previous = some if some.ids else previous
                 for image in comparison.images(batch):
                     out.write(image)
-        write_npz(measures, **{name: np.array(v, np.float32) for name, v in values.items()})
+        write_npz(table, **{name: np.array(v, np.float32) for name, v in values.items()})
 
-    videos, measures = VideoParts(scratch, ".npz").complete(len(clip), draw)
+    videos, tables = VideoParts(scratch, ".npz").complete(len(clip), draw)
     join_videos(videos, video, FPS, sound)
-    arrays = _joined([read_npz(path) for path in measures])
-    training, temporal = arrays.pop(TRAIN), arrays.pop("temporal_error")
-    metrics = {name: float(value.astype(np.float64).mean()) for name, value in arrays.items()}
-    metrics["temporal_error"] = (
-        float(np.nanmean(temporal.astype(np.float64))) if np.isfinite(temporal).any() else 0.0
-    )
+    arrays = _joined([read_npz(path) for path in tables])
+    training = arrays.pop(TRAIN)
+    metrics = means(arrays, eyes_closed(track[track.rows(ids)]))
     metrics[TRAIN] = float(training.astype(np.float64).mean())
     metrics |= _speed(whole or renderer, track, ids)
     facts = {"frames": len(ids), "split": split["mode"], "size": track.width}
-    arrays |= {"ids": np.array(ids, np.int32), "temporal_error": temporal}
+    arrays["ids"] = np.array(ids, np.int32)
     arrays |= examples(renderer, track, reader, ids, arrays["psnr_head"], whole)
     log.info("psnr_head %.2f dB on %d held-out frames", metrics["psnr_head"], len(ids))
     return metrics | facts, arrays
@@ -116,44 +115,6 @@ def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Concatenate each measure over the parts; parts without held-out frames have none."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: np.concatenate([p[name] for p in parts if name in p]) for name in names}
-
-
-def _measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict[str, list[float]]:
-    """Metrics of a batch, one value per frame; the last frame of `previous` precedes the batch."""
-    metrics = frame_metrics(batch.ground_truth, batch.render, batch.mask)
-    if batch.person is not None:
-        person = batch.person
-        metrics |= person_metrics(person.ground_truth, person.render, person.mask, batch.mask)
-    values = {name: value.tolist() for name, value in metrics.items()}
-    if lpips is not None:
-        values["lpips_head"] = _lpips_head(lpips, batch)
-    return values | {"temporal_error": _temporal(previous, batch)}
-
-
-@torch.no_grad()
-def _lpips_head(lpips: Lpips, batch: Batch) -> list[float]:
-    """LPIPS per frame on black outside the head; one frame at a time to save memory."""
-    mask = batch.mask[..., None]
-    pairs = zip((batch.render * mask).split(1), (batch.ground_truth * mask).split(1), strict=True)
-    return [lpips(render, ground_truth).item() for render, ground_truth in pairs]
-
-
-def _temporal(previous: Batch | None, batch: Batch) -> list[float]:
-    """One value per frame of the batch; NaN where the frame before it is not held out."""
-    ground_truth, render, ids = batch.ground_truth, batch.render, batch.ids
-    if previous is not None:
-        ground_truth = torch.cat([previous.ground_truth[-1:], ground_truth])
-        render = torch.cat([previous.render[-1:], render])
-        ids = [previous.ids[-1], *ids]
-    first = [] if previous is not None else [float("nan")]
-    if len(ids) < 2:
-        return first
-    mask = batch.mask if previous is not None else batch.mask[1:]
-    error = temporal_error(
-        ground_truth[1:], ground_truth[:-1], render[1:], render[:-1], mask
-    ).tolist()
-    consecutive = [b == a + 1 for a, b in zip(ids, ids[1:], strict=False)]
-    return first + [e if c else float("nan") for e, c in zip(error, consecutive, strict=True)]
 
 
 def _renderer(avatar: Avatar, track: Track, batch: int, head_only: bool = False) -> FrameRenderer:

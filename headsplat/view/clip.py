@@ -22,7 +22,10 @@ MEASURES = {
     "lpips_head": ("LPIPS of the head", "", "low"),
     "l1_head": ("L1 error of the head", "", "low"),
     "psnr_full": ("PSNR of the image", "dB", "high"),
-    "temporal_error": ("Flicker", "", "low"),
+    "psnr_mouth": ("PSNR of the mouth", "dB", "high"),
+    "psnr_eyes": ("PSNR of the eyes", "dB", "high"),
+    "temporal_error": ("Temporal error", "", "low"),
+    "static_flicker": ("Flicker of what stands still", "", "low"),
 }
 _SOURCES = ("track", "landmark_track", "model/track.npz", "frames", "split", "evaluation")
 _MOST_FRAMES = 1 << 20

@@ -10,6 +10,7 @@ import torch
 
 from headsplat.evaluate.report import charts, page
 from headsplat.evaluate.report.charts import Series
+from headsplat.evaluate.report.headline import tiles
 from headsplat.evaluate.report.stage_health import outside_share, stage_health
 from headsplat.evaluate.report.tracking import (
     compare,
@@ -20,7 +21,6 @@ from headsplat.evaluate.report.tracking import (
 from headsplat.evaluate.report.training import stage_costs, step_time, training_curves, voice_scores
 from headsplat.frames.table import FrameRow, read_frames
 from headsplat.heads.model import HeadModel
-from headsplat.metrics import METRICS
 from headsplat.rotations import axis_angle_from_matrix, matrix_from_6d
 from headsplat.runtime.files import publish, read_json, read_npz
 from headsplat.video.timeline import FPS
@@ -64,7 +64,7 @@ def write_report(sources: Sources, subject: str, out: Path) -> None:
     parts = [
         _head(subject, info, track, training, split),
         _verdict(metrics, track, split, rows),
-        _tiles(metrics, training),
+        tiles(metrics, training),
         page.section(
             "Held-out frames",
             _examples(evaluation),
@@ -124,31 +124,6 @@ def _verdict(metrics: Any, track: Any, split: Any, rows: list[FrameRow]) -> str:
         f"{html.escape(worst.measure)}; {html.escape(worst.advice)}."
         f"<details><summary>all stages</summary><ul>{others}</ul></details></div>"
     )
-
-
-def _tiles(metrics: Any, training: Any) -> str:
-    tiles = [
-        page.tile("PSNR head", f"{metrics['psnr_head']:.2f} dB", METRICS["psnr_head"]),
-        page.tile(
-            "PSNR head pixels",
-            f"{metrics['psnr_head_pixels']:.2f} dB",
-            METRICS["psnr_head_pixels"],
-        ),
-        page.tile("PSNR edge", f"{metrics['psnr_edge']:.2f} dB", METRICS["psnr_edge"]),
-        page.tile("PSNR full", f"{metrics['psnr_full']:.2f} dB", METRICS["psnr_full"]),
-        page.tile("SSIM head", f"{metrics['ssim_head']:.4f}", METRICS["ssim_head"]),
-        page.tile("temporal error", f"{metrics['temporal_error']:.4f}", METRICS["temporal_error"]),
-        page.tile("frames/s, batched", f"{metrics['fps_batched']:.0f}", METRICS["fps_batched"]),
-        page.tile("frames/s, single", f"{metrics['fps_single']:.0f}", METRICS["fps_single"]),
-        page.tile("training", f"{training['seconds']:.0f} s", f"on {training['device']}"),
-    ]
-    if metrics.get("psnr_collar") is not None:
-        value = f"{metrics['psnr_collar']:.2f} dB"
-        tiles.insert(4, page.tile("PSNR collar", value, METRICS["psnr_collar"]))
-    if metrics.get("lpips_head") is not None:
-        value = f"{metrics['lpips_head']:.4f}"
-        tiles.insert(-4, page.tile("LPIPS head", value, METRICS["lpips_head"]))
-    return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
 def _examples(evaluation: Any) -> str:
