@@ -13,7 +13,7 @@ from headsplat.frame_code import FrameCode
 from headsplat.gaussians.deform.codes import POSE
 from headsplat.train.lpips import Lpips
 from headsplat.train.options import TrainOptions, train_options
-from headsplat.train.plan import make_plan
+from headsplat.train.plan import Plan, make_plan
 from headsplat.train.prepare import empty_avatar, initialize, training_frames
 from headsplat.train.run import FINAL_RATE, WARM_STEPS
 from headsplat.train.step import HeadStep
@@ -70,6 +70,18 @@ def start(
     hair: Callable[[], np.ndarray | None] = lambda: None,
 ) -> Trainer:
     """An initialized training before its first step; `hair` as of `empty_avatar`."""
+    step, plan = first_step(clip, recipe, device, lpips, hair)
+    return Trainer(step, plan, recipe.options)
+
+
+def first_step(
+    clip: Clip,
+    recipe: Recipe,
+    device: torch.device,
+    lpips: Lpips | None = None,
+    hair: Callable[[], np.ndarray | None] = lambda: None,
+) -> tuple[HeadStep, Plan]:
+    """The step of an initialized training, and its plan; arguments as of `start`."""
     options, track = recipe.options, clip.track
     plan = make_plan(
         len(clip.training), options, FrameCode.size(clip.head) + POSE,
@@ -79,7 +91,7 @@ def start(
     frames = training_frames(avatar, track, clip.ids())
     images = clip.images()
     initialize(avatar, frames, images)
-    return Trainer(HeadStep(avatar, frames, images, plan, options, lpips), plan, options)
+    return HeadStep(avatar, frames, images, plan, options, lpips), plan
 
 
 def follow(

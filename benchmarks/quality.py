@@ -1,0 +1,207 @@
+"""Held-out quality of methods on clips: train each with several seeds and score all alike.
+
+    python -m benchmarks.quality --head work/heads/HEAD.npz --clips work/CLIP ...
+        [--methods default flashavatar wasserstein=jitter+wasserstein_weight=0.03]
+        [--official NAME=FOLDER] [--seeds 3] [--images 48000] [--sheets FOLDER] [--out FILE]
+
+A clip is a subject's folder under `work/`, complete up to its masks and split. A method is
+`default`, a deformation model, or options of training as `name=value`, joined by `+`. All methods
+see the same images. A result is written when its run ends, so that the same command continues after
+a crash.
+
+`--official` scores renders of any other tool: FOLDER/CLIP/00001.png for each held-out frame id, of
+the clip's size, on black or with alpha.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "workflow_scripts")]
+
+from benchmarks.clips import Clip, prepared_clip  # noqa: E402
+from benchmarks.quality_sheet import write_sheet  # noqa: E402
+from benchmarks.rasterizer import machine  # noqa: E402
+from benchmarks.recipes import first_step, now, our_recipe  # noqa: E402
+from headsplat.evaluate.eyes import box_masks, eye_boxes, eyes_closed  # noqa: E402
+from headsplat.evaluate.measures import means, measures  # noqa: E402
+from headsplat.evaluate.pairs import Batch  # noqa: E402
+from headsplat.frames.images import decode_image  # noqa: E402
+from headsplat.gaussians.deform.registry import MODELS  # noqa: E402
+from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
+from headsplat.metrics import psnr_head  # noqa: E402
+from headsplat.runtime.errors import UserError  # noqa: E402
+from headsplat.runtime.files import read_json, write_json  # noqa: E402
+from headsplat.train.run import find_lpips  # noqa: E402
+from headsplat.train.trainer import Trainer  # noqa: E402
+from headsplat.train.unseen import unseen  # noqa: E402
+
+OUT = ROOT / "benchmarks/results/quality.json"
+BATCH = 8
+TRAINING_SAMPLE = 48  # training frames that are measured
+# (B,) long rows of the clip -> (B, H, W, 3) renders on black.
+Render = Callable[[Tensor], Tensor]
+
+
+def options_of(method: str) -> dict[str, Any]:
+    """Options of training that a method's name stands for.
+
+    Raises:
+        UserError: a word is neither `default`, nor a model, nor an option.
+    """
+    options: dict[str, Any] = {}
+    for word in method.split("+"):
+        name, _, value = word.partition("=")
+        if value:
+            options[name] = yaml.safe_load(value)
+        elif word in MODELS:
+            options["model"] = word
+        elif word != "default":
+            raise UserError(f"method '{method}': '{word}' is no model; options are name=value")
+    return options
+
+
+def batches(clip: Clip, rows: Tensor, render: Render) -> Iterator[Batch]:
+    """Ground truth and renders of some rows of a clip, for `measures`."""
+    track = clip.track
+    boxes = eye_boxes(clip.head, track[rows.numpy()]).to(clip.planes.device)
+    for some, eyes in zip(rows.split(BATCH), boxes.split(BATCH), strict=True):
+        ground_truth, mask = clip.ground_truth(some)
+        planes = clip.planes.index_select(0, some.to(clip.planes.device))
+        yield Batch(
+            [int(track.ids[row]) for row in some], ground_truth, render(some), mask,
+            (planes[..., 4] > 127).float(), box_masks(eyes, track.width, track.height),
+            planes[..., :3],
+        )  # fmt: skip
+
+
+def score(clip: Clip, render: Render, lpips: Any = None) -> dict[str, float]:
+    """Metrics of the held-out frames, as in metrics.json."""
+    found: dict[str, list[float]] = {}
+    previous = None
+    for batch in batches(clip, clip.held_out, render):
+        for name, values in measures(previous, batch, lpips).items():
+            found.setdefault(name, []).extend(values)
+        previous = batch
+    arrays = {name: np.array(values) for name, values in found.items()}
+    return means(arrays, eyes_closed(clip.track[clip.held_out.numpy()]))
+
+
+def training_psnr(clip: Clip, render: Render) -> float:
+    """Mean `psnr_head` of training frames spread over the clip, dB."""
+    rows = clip.training[:: max(1, len(clip.training) // TRAINING_SAMPLE)]
+    values = [psnr_head(b.ground_truth, b.render, b.mask) for b in batches(clip, rows, render)]
+    return torch.cat(values).mean().item()
+
+
+def train(
+    clip: Clip, method: str, seed: int, images: int, device: torch.device
+) -> tuple[Render, dict[str, Any]]:
+    """Train a method; its renders, and facts about the training."""
+    recipe = our_recipe(images, seed=seed, **options_of(method))
+    began = now(device)
+    step, plan = first_step(clip, recipe, device)
+    Trainer(step, plan, recipe.options).advance(recipe.options.steps)
+    avatar = step.avatar
+    avatar.deformation.hide(unseen(step))
+    seconds = now(device) - began
+    facts = {"seconds": round(seconds, 2), "gaussians": len(avatar.anchors)}
+
+    def render(rows: Tensor) -> Tensor:
+        return avatar.render(clip.track[rows.numpy()], (0, 0, 0))
+
+    return render, facts
+
+
+def official(folder: Path, clip: Clip) -> Render:
+    """Renders of another tool, as PNG files named by frame id.
+
+    Raises:
+        UserError: an image is missing, cannot be read or has another size.
+    """
+    track = clip.track
+    files = {int(row): folder / f"{int(track.ids[row]):05d}.png" for row in clip.held_out}
+    missing = [path.name for path in files.values() if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(files)} held-out frames are missing, {missing[0]} "
+            "is the first; render every frame id of split.json's test"
+        )
+
+    def read(row: int) -> Tensor:
+        image = decode_image(files[row].read_bytes(), str(files[row])).astype(np.float32) / 255
+        if image.shape != (track.height, track.width, 3):
+            raise UserError(
+                f"{files[row]}: {image.shape[1]}x{image.shape[0]} pixels instead of "
+                f"{track.width}x{track.height} in color; render at the clip's size"
+            )
+        return torch.from_numpy(image)
+
+    device = clip.planes.device
+    return lambda rows: torch.stack([read(int(row)) for row in rows]).to(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--head", type=Path, required=True, help="head model .npz of all clips")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="folders under work/")
+    parser.add_argument("--methods", nargs="*", default=["default", "flashavatar"])
+    parser.add_argument("--official", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=48000, help="training images of a run")
+    parser.add_argument("--sheets", type=Path, help="folder for one PNG of frames a clip")
+    parser.add_argument("--assets", type=Path, default=ROOT / "assets", help="LPIPS weights")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    device = serving_device(args.device)
+    runs = read_json(args.out) if args.out.exists() else []
+    done = {(run["clip"], run["method"], run["seed"], run["images"]) for run in runs}
+    folders = dict(item.split("=", 1) for item in args.official)
+    wanted = [(method, seed) for method in args.methods for seed in range(args.seeds)]
+    for method in args.methods:
+        our_recipe(args.images, **options_of(method))  # refuse a wrong name before any training
+    lpips = find_lpips(our_recipe(1, lpips_weight=1.0).options, args.assets, device)
+    for work in args.clips:
+        clip, shown = prepared_clip(work, args.head, device), {}
+        for method, seed in [*wanted, *((name, 0) for name in folders)]:
+            images = 0 if method in folders else args.images
+            if (work.name, method, seed, images) in done:
+                continue
+            if method in folders:
+                render, facts = official(Path(folders[method]) / work.name, clip), {}
+            else:
+                render, facts = train(clip, method, seed, images, device)
+            found = score(clip, render, lpips)
+            if method not in folders:
+                found["psnr_head_train"] = training_psnr(clip, render)
+            shown.setdefault(method, render)
+            facts |= {"machine": machine(), "metrics": rounded(found)}
+            runs.append(
+                {"clip": work.name, "method": method, "seed": seed, "images": images} | facts
+            )
+            write_json(args.out, runs)
+            print(f"{work.name:12s} {method:28s} seed {seed}: {found['psnr_head']:.2f} dB",
+                  flush=True)  # fmt: skip
+        if args.sheets and shown:
+            write_sheet(args.sheets / f"{work.name}.png", clip, shown)
+
+
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    """The values with five digits."""
+    return {name: float(f"{value:.5g}") for name, value in values.items()}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
