@@ -35,7 +35,7 @@ class TrainOptions:
     )  # fmt: skip
     coarse_fraction: float = option(0.3, "share of the steps at half resolution", 0, 1)
     code_noise: float = option(
-        1.0, "noise (jitter) on the codes of blendshapes in training, in their deviations over the "
+        0.6, "noise (jitter) on the codes of blendshapes in training, in their deviations over the "
         "clip, and 0.3 of it on the head pose", 0, 10,
     )  # fmt: skip
     body: str = option(

@@ -155,13 +155,7 @@ PRESETS: dict[str, Any] = {
     "preview": {
         "crop": {"size": 256},
         "track": {"photometric": "never"},
-        "train": {
-            "steps": 1000,
-            "batch": 4,
-            "gaussians": 8000,
-            "code_noise": 0.6,
-            "profile_steps": 10,
-        },
+        "train": {"steps": 1000, "batch": 4, "gaussians": 8000, "profile_steps": 10},
     },
 }
 
