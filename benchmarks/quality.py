@@ -5,9 +5,13 @@
         [--official NAME=FOLDER] [--seeds 3] [--images 48000] [--sheets FOLDER] [--out FILE]
 
 A clip is a subject's folder under `work/`, complete up to its masks and split. A method is
-`default`, a deformation model, or options of training as `name=value`, joined by `+`. All methods
-see the same images. A result is written when its run ends, so that the same command continues after
-a crash.
+`default`, a deformation model, `refit`, or options of training as `name=value`, joined by `+`. All
+methods see the same images. A result is written when its run ends, so that the same command
+continues after a crash.
+
+`refit` solves all frames on the trained avatar's renders, and trains again on the new track.
+Held-out frames are then scored three times: on their old track, which used none of their images;
+on the new one; and by the first avatar on the new one.
 
 `--official` scores renders of any other tool: FOLDER/CLIP/00001.png for each held-out frame id, of
 the clip's size, on black or with alpha.
@@ -16,6 +20,7 @@ the clip's size, on black or with alpha.
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +36,7 @@ from benchmarks.clips import Clip, prepared_clip  # noqa: E402
 from benchmarks.quality_sheet import write_sheet  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from benchmarks.recipes import first_step, now, our_recipe  # noqa: E402
+from headsplat.avatar import Avatar  # noqa: E402
 from headsplat.evaluate.eyes import box_masks, eye_boxes, eyes_closed  # noqa: E402
 from headsplat.evaluate.measures import means, measures  # noqa: E402
 from headsplat.evaluate.pairs import Batch  # noqa: E402
@@ -38,8 +44,10 @@ from headsplat.frames.images import decode_image  # noqa: E402
 from headsplat.gaussians.deform.registry import MODELS  # noqa: E402
 from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
 from headsplat.metrics import psnr_head  # noqa: E402
+from headsplat.refit.solve import Refit  # noqa: E402
 from headsplat.runtime.errors import UserError  # noqa: E402
 from headsplat.runtime.files import read_json, write_json  # noqa: E402
+from headsplat.track import Track  # noqa: E402
 from headsplat.train.run import find_lpips  # noqa: E402
 from headsplat.train.trainer import Trainer  # noqa: E402
 from headsplat.train.unseen import unseen  # noqa: E402
@@ -47,6 +55,7 @@ from headsplat.train.unseen import unseen  # noqa: E402
 OUT = ROOT / "benchmarks/results/quality.json"
 BATCH = 8
 TRAINING_SAMPLE = 48  # training frames that are measured
+REFIT = "refit"
 # (B,) long rows of the clip -> (B, H, W, 3) renders on black.
 Render = Callable[[Tensor], Tensor]
 
@@ -64,7 +73,7 @@ def options_of(method: str) -> dict[str, Any]:
             options[name] = yaml.safe_load(value)
         elif word in MODELS:
             options["model"] = word
-        elif word != "default":
+        elif word not in ("default", REFIT):
             raise UserError(f"method '{method}': '{word}' is no model; options are name=value")
     return options
 
@@ -102,23 +111,65 @@ def training_psnr(clip: Clip, render: Render) -> float:
     return torch.cat(values).mean().item()
 
 
-def train(
+@dataclass(frozen=True)
+class Trained:
+    """Renders to score, on the clip whose track they used, and facts about the training."""
+
+    method: str
+    clip: Clip
+    render: Render
+    facts: dict[str, Any]
+
+
+def train(clip: Clip, method: str, seed: int, images: int, device: torch.device) -> list[Trained]:
+    """Train a method; of `refit` three results (see above)."""
+    first, facts = avatar_of(clip, method, seed, images, device)
+    if REFIT not in method.split("+"):
+        return [Trained(method, clip, renders(first, clip), facts)]
+    began = now(device)
+    usable = np.zeros(len(clip.track), bool)
+    usable[torch.cat([clip.training, clip.held_out]).numpy()] = True
+    track = Refit(first, clip.track, usable, lambda rows: clip.planes[rows]).solve()
+    solved = replace(clip, track=track)
+    facts = {**facts, "refit_seconds": round(now(device) - began, 2)}
+    second, again = avatar_of(solved, method, seed, images, device)
+    held_out = clip.held_out.numpy()
+    mixed = replace(clip, track=with_rows(track, clip.track, held_out))
+    facts["seconds"] = round(facts["seconds"] + facts["refit_seconds"] + again["seconds"], 2)
+    return [
+        Trained(method, mixed, renders(second, mixed), facts),
+        Trained(f"{method}, held-out frames fitted", solved, renders(second, solved), facts),
+        Trained(f"{method}, fitted only", solved, renders(first, solved), facts),
+    ]
+
+
+def with_rows(track: Track, other: Track, rows: np.ndarray) -> Track:
+    """A track whose rows are taken from another one."""
+    values = {}
+    for item in fields(track):
+        value = getattr(track, item.name)
+        if isinstance(value, np.ndarray) and len(value) == len(track) and item.name != "shape":
+            values[item.name] = np.array(value)
+            values[item.name][rows] = getattr(other, item.name)[rows]
+    return replace(track, **values)
+
+
+def avatar_of(
     clip: Clip, method: str, seed: int, images: int, device: torch.device
-) -> tuple[Render, dict[str, Any]]:
-    """Train a method; its renders, and facts about the training."""
+) -> tuple[Avatar, dict[str, Any]]:
+    """A trained avatar, and facts about its training."""
     recipe = our_recipe(images, seed=seed, **options_of(method))
     began = now(device)
     step, plan = first_step(clip, recipe, device)
     Trainer(step, plan, recipe.options).advance(recipe.options.steps)
-    avatar = step.avatar
-    avatar.deformation.hide(unseen(step))
-    seconds = now(device) - began
-    facts = {"seconds": round(seconds, 2), "gaussians": len(avatar.anchors)}
+    step.avatar.deformation.hide(unseen(step))
+    seconds = round(now(device) - began, 2)
+    return step.avatar, {"seconds": seconds, "gaussians": len(step.avatar.anchors)}
 
-    def render(rows: Tensor) -> Tensor:
-        return avatar.render(clip.track[rows.numpy()], (0, 0, 0))
 
-    return render, facts
+def renders(avatar: Avatar, clip: Clip) -> Render:
+    """Renders of a clip's frames by an avatar."""
+    return lambda rows: avatar.render(clip.track[rows.numpy()], (0, 0, 0))
 
 
 def official(folder: Path, clip: Clip) -> Render:
@@ -177,20 +228,21 @@ def main() -> None:
             if (work.name, method, seed, images) in done:
                 continue
             if method in folders:
-                render, facts = official(Path(folders[method]) / work.name, clip), {}
+                render = official(Path(folders[method]) / work.name, clip)
+                results = [Trained(method, clip, render, {})]
             else:
-                render, facts = train(clip, method, seed, images, device)
-            found = score(clip, render, lpips)
-            if method not in folders:
-                found["psnr_head_train"] = training_psnr(clip, render)
-            shown.setdefault(method, render)
-            facts |= {"machine": machine(), "metrics": rounded(found)}
-            runs.append(
-                {"clip": work.name, "method": method, "seed": seed, "images": images} | facts
-            )
+                results = train(clip, method, seed, images, device)
+            for result in results:
+                found = score(result.clip, result.render, lpips)
+                if method not in folders:
+                    found["psnr_head_train"] = training_psnr(result.clip, result.render)
+                shown.setdefault(result.method, result.render)
+                facts = result.facts | {"machine": machine(), "metrics": rounded(found)}
+                run = {"clip": work.name, "method": result.method, "seed": seed, "images": images}
+                runs.append(run | facts)
+                print(f"{work.name:12s} {result.method:36s} seed {seed}: "
+                      f"{found['psnr_head']:.2f} dB", flush=True)  # fmt: skip
             write_json(args.out, runs)
-            print(f"{work.name:12s} {method:28s} seed {seed}: {found['psnr_head']:.2f} dB",
-                  flush=True)  # fmt: skip
         if args.sheets and shown:
             write_sheet(args.sheets / f"{work.name}.png", clip, shown)
 

@@ -95,6 +95,10 @@ class Avatar:
         """Posed vertices -> anchors' positions (B, N, 3) and rotations (B, N, 4)."""
         return self._surface.place(vertices)
 
+    def anchor_frames(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, n, 3) posed vertices -> positions and axes, see `AnchoredSurface.frames`."""
+        return self._surface.frames(vertices)
+
     def growth(self, before: Tensor, after: Tensor) -> Tensor:
         """(n, 3) posed vertices of two poses -> (N, 2), see `AnchoredSurface.growth`."""
         return self._surface.growth(before, after)

@@ -249,6 +249,24 @@ class AnchoredSurface:
         check_shape(vertices, f"B {len(self.vertex_ids)} 3", "vertices")
         return _place_anchors(vertices.contiguous(), self._corners, self._weights, self._heights)
 
+    def frames(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """What `place` returns, with gradients for the vertices, and slower.
+
+        Args:
+            vertices: (B, n, 3) meters, rows as for `place`.
+
+        Returns:
+            positions (B, N, 3), and (B, N, 3, 3) whose columns are the axes of the triangles.
+        """
+        a, b, c = vertices[:, self._corners.long()].unbind(2)
+        first, second = b - a, c - a
+        along = torch.nn.functional.normalize(first, dim=-1)
+        normal = torch.nn.functional.normalize(torch.linalg.cross(first, second), dim=-1)
+        axes = torch.stack([along, torch.linalg.cross(normal, along), normal], -1)
+        weights = self._weights[..., None]
+        flat = a + weights[:, 0] * first + weights[:, 1] * second
+        return flat + self._heights[:, None] * normal, axes
+
     def growth(self, before: Tensor, after: Tensor) -> Tensor:
         """How far the anchors' triangles stretch from one pose to another.
 
