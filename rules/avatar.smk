@@ -120,3 +120,36 @@ rule import_avatar:
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/import_avatar.py --head={input.head:q} --track={input.track:q} '
         "--checkpoint={input.checkpoint:q} --uv-size={params.uv_size:q} --out={output:q} > {log:q} 2>&1"
+
+
+rule track_on_avatar:
+    """Avatar, track, frames, mattes and masks -> the track that makes the avatar's renders fit best."""
+    input:
+        head=head_file,
+        ext="work/cuda_ext/build.json",
+        avatar="results/{subject}/avatar/model",
+        track="work/{subject}/track/track.npz",
+        frames=chunks(("frames", "zip")),
+        alpha=chunks(("alpha", "zip")),
+        parsing=chunks(("parsing", "zip")),
+    output:
+        "work/{subject}/track/avatar_track.npz",
+    log:
+        "logs/{subject}/track_on_avatar.log",
+    benchmark:
+        "logs/{subject}/track_on_avatar.tsv"
+    conda:
+        "../envs/trainer.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=memory_mb,
+        runtime=run_minutes,
+        disk_mb=disk_mb,
+    params:
+        scratch="scratch/{subject}/track_on_avatar",
+        code=code_version("track_on_avatar"),
+    shell:
+        'exec python "$HEADSPLAT_SCRIPTS"/track_on_avatar.py --avatar={input.avatar:q} --head={input.head:q} '
+        "--track={input.track:q} --frames {input.frames:q} --alpha {input.alpha:q} --parsing {input.parsing:q} "
+        "--scratch={params.scratch:q} --out={output:q} > {log:q} 2>&1"

@@ -58,8 +58,8 @@ def track_on_avatar(
     avatar = load_avatar(avatar_path, head, device)
     if avatar.deformation.name != MODEL:
         raise UserError(
-            f"{avatar_path}: track.avatar_round needs the deformation model {MODEL}, not "
-            f"{avatar.deformation.name}; set track.avatar_round to never"
+            f"{avatar_path}: this needs an avatar of the model {MODEL}, not "
+            f"{avatar.deformation.name}; train one with train.model: {MODEL}"
         )
     reader = ImageReader(frames, alpha, parsing, track.width, track.height)
     usable = np.array([reader.has(int(frame)) for frame in track.ids]) & (track.status == "ok")

@@ -1,7 +1,7 @@
 """Second round of tracking: codes and poses that make an avatar's renders match the images.
 
-The avatar stays as it is. Windows of consecutive frames are solved one after the other by Adam, at
-half resolution first. Energy of a frame, with changes in units of their usual errors:
+The avatar stays as it is. Windows of consecutive frames are solved one after the other by Adam.
+Energy of a frame, with changes in units of their usual errors:
 
     image (the Huber loss of training) + PRIOR sum(change^2) + SMOOTH sum(psi(second difference))
 
@@ -25,9 +25,10 @@ from headsplat.runtime.progress import progress
 from headsplat.track import Track
 from headsplat.train.losses import image_loss
 
-# Frames of a window on a GPU and on a CPU, steps at half and at full size, and Adam's rate.
+# Frames of a window on a GPU and on a CPU, steps, and Adam's rate. Half-size images do not help:
+# the renderer's smoothing of small Gaussians is then another one than in training.
 WINDOW_GPU, WINDOW_CPU = 32, 8
-COARSE, FINE, RATE = 30, 30, 0.12
+STEPS, RATE = 45, 0.12
 PRIOR, SMOOTH, MOUTH = 4e-7, 2e-7, 10.0
 FIRST_PAIRS = 8
 
@@ -128,14 +129,13 @@ class Refit:
         rows = torch.arange(window.low, window.high, device=self._device)
         moved = torch.zeros_like(change[rows]).requires_grad_(True)
         optimizer = torch.optim.Adam([moved], lr=RATE, eps=1e-12)
-        steps = COARSE + FINE
         with torch.no_grad():
-            before = self._image_terms(moved, rows, planes, 1)
-        for step in range(steps):
-            beat(f"frames {window.low} to {window.high - 1}, step", step, steps)
-            optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps) + 0.01 * RATE
+            before = self._image_terms(moved, rows, planes)
+        for step in range(STEPS):
+            beat(f"frames {window.low} to {window.high - 1}, step", step, STEPS)
+            optimizer.param_groups[0]["lr"] = RATE * (1 - step / STEPS) + 0.01 * RATE
             optimizer.zero_grad(set_to_none=True)
-            image = self._image_terms(moved, rows, planes, 2 if step < COARSE else 1)
+            image = self._image_terms(moved, rows, planes)
             (image.sum() + self._priors(moved, change, window)).backward()
             # A frame that cannot be drawn must not spoil its neighbors.
             finite = torch.isfinite(moved.grad).all(1, keepdim=True)
@@ -143,25 +143,25 @@ class Refit:
             optimizer.step()
         moved = moved.detach()
         with torch.no_grad():
-            after = self._image_terms(moved, rows, planes, 1)
+            after = self._image_terms(moved, rows, planes)
         better = after <= before
         return torch.where(better[:, None], moved, 0.0), int((~better).sum())
 
-    def _image_terms(self, moved: Tensor, rows: Tensor, planes: Tensor, reduction: int) -> Tensor:
+    def _image_terms(self, moved: Tensor, rows: Tensor, planes: Tensor) -> Tensor:
         """(n,) image losses of a window's frames."""
         poses = self._unknowns.poses(moved, rows)
         gaussians = differentiable_gaussians(
             self._avatar, poses.condition, poses.rotation, poses.translation, poses.trunk
         )
-        height, width = (size // reduction for size in planes.shape[1:3])
+        height, width = planes.shape[1:3]
         background = self._gray.expand(len(rows), 3).contiguous()
-        intrinsics = (self._intrinsics / reduction).expand(len(rows), 4).contiguous()
+        intrinsics = self._intrinsics.expand(len(rows), 4).contiguous()
         image, _ = self._avatar.rasterize(
             gaussians, poses.rotation, poses.translation, intrinsics, width, height, background,
             self._budget,
         )  # fmt: skip
         places = torch.arange(len(rows), device=self._device)
-        return image_loss(image, planes, places, background, MOUTH, reduction)
+        return image_loss(image, planes, places, background, MOUTH)
 
     def _priors(self, moved: Tensor, change: Tensor, window: Window) -> Tensor:
         """Prior and smoothness of a window, which continues two solved frames before it."""
