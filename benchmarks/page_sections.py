@@ -49,7 +49,7 @@ SECTIONS = (
         "after the best rigid motion got worse there: 0.64 to 0.80 mm.",
     ),
     Section(
-        "quality", "Quality", "python -m benchmarks.quality --head HEAD --clips CLIP CLIP ...",
+        "quality", "Quality", "python benchmarks/quality.py --head HEAD --clips CLIP CLIP ...",
         "Held-out frames of real clips on the head `ict`, 512 px, 48,000 training images without "
         "LPIPS: means over the seeds, and half of their range. `gap` is what held-out frames lose "
         "against training frames. `shut` are the eyes of frames with a lid more than half shut. "

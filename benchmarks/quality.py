@@ -1,6 +1,6 @@
 """Held-out quality of methods on clips: train each with several seeds and score all alike.
 
-    python -m benchmarks.quality --head work/heads/HEAD.npz --clips work/CLIP ...
+    python benchmarks/quality.py --head work/heads/HEAD.npz --clips work/CLIP ...
         [--methods default flashavatar wasserstein=jitter+wasserstein_weight=0.03]
         [--official NAME=FOLDER] [--seeds 3] [--images 48000] [--sheets FOLDER] [--out FILE]
 
