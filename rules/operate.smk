@@ -5,6 +5,7 @@ localrules:
     doctor,
     plan,
     status,
+    subjects,
 
 
 rule plan:
@@ -58,3 +59,20 @@ rule doctor:
         code=code_version("doctor"),
     shell:
         'exec python "$HEADSPLAT_SCRIPTS"/doctor.py {params.settings:q} {params.needs:q} 2> {log:q}'
+
+
+rule subjects:
+    """A folder of videos -> rows in the table of subjects, and a printed list of what was left out."""
+    log:
+        "logs/operate/subjects.log",
+    conda:
+        own_environment
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        settings=settings_flag,
+        code=code_version("subjects"),
+    shell:
+        'exec python "$HEADSPLAT_SCRIPTS"/subjects.py {params.settings:q} 2> {log:q}'

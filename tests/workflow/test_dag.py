@@ -51,7 +51,7 @@ SCRIPTS |= {
     "export_motion_mesh": "export_mesh",
 }
 WILDCARDS = ("chunk", "head", "motion", "pose", "format")
-CHORES = ("assets_check", "fetch_assets", "plan", "status", "view", "doctor")
+CHORES = ("assets_check", "fetch_assets", "plan", "status", "subjects", "view", "doctor")
 
 
 def test_snakemake_lint_is_clean(checkout: Checkout) -> None:

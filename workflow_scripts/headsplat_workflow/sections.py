@@ -1,6 +1,7 @@
 """The sections of the configuration: schema and defaults, from the options of each stage."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +141,16 @@ SUBJECTS = {
     "default": "config/subjects.tsv",
     "description": "tab-separated table of subjects; motions.tsv lies beside it",
 }
+VIDEOS = {
+    "type": ["string", "null"],
+    "default": None,
+    "description": "folder whose videos `snakemake subjects` adds to the table of subjects",
+}
+SUFFIX = {
+    "type": "string",
+    "default": "",
+    "description": "ends the names of subjects that it adds",
+}
 CHUNKS = {
     "type": ["integer", "string"],
     "minimum": 1,
@@ -149,6 +160,8 @@ CHUNKS = {
     "description": "packed files per stage, made side by side; a crash costs at most one of them "
     "per running job; auto: 4 s of the clip each, 4 to 16 of them, more from 16 minutes on",
 }
+# Everything outside of sections that presets do not change.
+GENERAL: Properties = {"subjects": SUBJECTS, "videos": VIDEOS, "suffix": SUFFIX}
 # Presets of a configuration that has none of its own.
 PRESETS: dict[str, Any] = {
     "standard": {},
@@ -166,7 +179,8 @@ def defaults() -> dict[str, Any]:
         name: {key: schema["default"] for key, schema in section.properties().items()}
         for name, section in SECTIONS.items()
     }
-    return {"subjects": SUBJECTS["default"], "chunks": CHUNKS["default"]} | sections
+    general = {name: schema["default"] for name, schema in (GENERAL | {"chunks": CHUNKS}).items()}
+    return general | sections
 
 
 def schema() -> dict[str, Any]:
@@ -191,7 +205,7 @@ def schema() -> dict[str, Any]:
         "title": "headsplat's options",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"subjects": dict(SUBJECTS), **own, **refs, "presets": presets},
+        "properties": {**deepcopy(GENERAL), **own, **refs, "presets": presets},
         "$defs": {"chunks": dict(CHUNKS)}
         | {name: _object(s) for name, s in SECTIONS.items() if s.preset},
     }

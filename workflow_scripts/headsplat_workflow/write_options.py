@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from headsplat_workflow.sections import CHUNKS, SECTIONS, SUBJECTS, schema
+from headsplat_workflow.sections import CHUNKS, GENERAL, SECTIONS, schema
 
 FOLDER = Path(__file__).resolve().parents[2] / "config"
 _HEADER = "# Every option's type, range, default and meaning. Written by `make options`.\n"
@@ -33,7 +33,7 @@ def readme_text(readme: str) -> str:
 
 
 def _tables() -> str:
-    general = {"subjects": SUBJECTS, "chunks": CHUNKS}
+    general = GENERAL | {"chunks": CHUNKS}
     parts = [_table("General", "", general)]
     for name, section in SECTIONS.items():
         parts.append(_table(f"`{name}`", f"{section.about}.", section.properties()))
