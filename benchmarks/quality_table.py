@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 Row = dict[str, Any]
+USUAL = 48_000  # training images of a run; 0 stands for another tool
 # Column -> metric, factor and format.
 COLUMNS = {
     "mouth": ("psnr_mouth", 1, "{:.1f}"),
@@ -19,10 +20,12 @@ COLUMNS = {
 
 
 def grouped(runs: list[Row]) -> dict[tuple[str, str], list[Row]]:
-    """(clip, method) -> its runs, one for each seed."""
+    """(clip, method) -> its runs, one for each seed; the method says an unusual length."""
     groups = defaultdict(list)
     for run in runs:
-        groups[run["clip"], run["method"]].append(run)
+        images = run.get("images", USUAL)
+        length = "" if images in (0, USUAL) else f", {images:,} images"
+        groups[run["clip"], run["method"] + length].append(run)
     return dict(groups)
 
 

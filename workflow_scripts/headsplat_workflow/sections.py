@@ -170,6 +170,7 @@ PRESETS: dict[str, Any] = {
         "track": {"photometric": "never"},
         "train": {"steps": 1000, "batch": 4, "gaussians": 8000, "profile_steps": 10},
     },
+    "high": {"train": {"steps": 10_000, "gaussians": 32_000}},
 }
 
 
