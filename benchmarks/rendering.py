@@ -36,7 +36,7 @@ from headsplat.render import FrameRenderer  # noqa: E402
 from headsplat.runtime.process import available_threads  # noqa: E402
 
 DEFAULT_HEAD = "work/heads/procedural.npz"
-MODELS = ("blendshapes", "flashavatar")
+MODELS = ("blendshapes", "flashavatar", "dynavatar")
 FRAMES = 100
 # Frames per second that arithmetic and memory traffic allow on one H200: low and high estimates.
 CEILING, BATCH_CEILING = (8000, 16000), (17000, 50000)

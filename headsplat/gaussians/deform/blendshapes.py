@@ -4,8 +4,6 @@ The idea of RGBAvatar (CVPR 2025): a small MLP turns the frame's code into K wei
 attribute of every Gaussian (offset, rotation, scale, opacity, color) is linear in them. Offsets
 and rotations are in the frame of the anchor's triangle, so they follow the surface. The mixing is
 one matrix product, thousands of times cheaper than an MLP per Gaussian.
-
-The light is static while the head turns, so the head rotation is an input of the MLP.
 """
 
 import math
@@ -18,13 +16,12 @@ from torch import Tensor, nn
 from headsplat.gaussians.anchors import Anchors, sample_anchors
 from headsplat.gaussians.deform.base import (
     HIDDEN_LOGIT,
-    Deformation,
     FrameInputs,
     Gaussians,
     HeadSurface,
     InitialState,
-    standardize,
 )
+from headsplat.gaussians.deform.coded import CodedDeformation
 from headsplat.gaussians.parts import EYEBALLS, LIDS, SKIN
 from headsplat.gaussians.raster.operators import Operator
 from headsplat.options import option
@@ -87,12 +84,25 @@ def placed_gaussians(mixed: Tensor, positions: Tensor, rotations: Tensor) -> Gau
     return Gaussians(*_place_gaussians(mixed, positions, rotations, units, math.log(LARGEST_SCALE)))
 
 
+def first_row(start: InitialState) -> Tensor:
+    """(N * 14,) attributes in their own units: flat disks in the surface with sampled colors."""
+    count = len(start.spacing)
+    row = torch.zeros(count * PER_GAUSSIAN, device=start.spacing.device)
+    _, quat, log_scale, opacity, color = split_attributes(row, count)
+    quat[:, 0] = 1
+    in_plane = start.spacing.log() - 0.2
+    log_scale.copy_(torch.stack([in_plane, in_plane, in_plane - 1.0], -1))
+    opacity.copy_(torch.logit(start.opacities)[:, None])
+    color.copy_(start.colors)
+    return row
+
+
 def oversize(log_scale: Tensor) -> Tensor:
     """Mean squared excess of scales over `FREE_SCALE`, in logarithms."""
     return (log_scale - math.log(FREE_SCALE)).clamp_min(0).square().mean()
 
 
-class BlendshapeDeformation(Deformation):
+class BlendshapeDeformation(CodedDeformation):
     """Base plus K bases over N anchors; a code of C numbers.
 
     Args:
@@ -105,7 +115,7 @@ class BlendshapeDeformation(Deformation):
     penalties = ("offset", "scale", "bases")
 
     def __init__(self, count: int, condition_size: int, bases: int = 20) -> None:
-        super().__init__()
+        super().__init__(condition_size)
         self.count, self.bases = count, bases
         # Row 0 is the base, in the order of LAYOUT, each attribute contiguous over the Gaussians.
         self.weights = nn.Parameter(torch.zeros(1 + bases, count * PER_GAUSSIAN))
@@ -113,9 +123,6 @@ class BlendshapeDeformation(Deformation):
         self.output = nn.Linear(HIDDEN, bases)
         self.linear = nn.Linear(condition_size + 6, bases, bias=False)
         self.register_buffer("units", attribute_units(count), persistent=False)
-        self.register_buffer("code_mean", torch.zeros(condition_size + 6))
-        self.register_buffer("code_scale", torch.ones(condition_size + 6))
-        self.register_buffer("code_range", torch.zeros(2, condition_size + 6))
 
     @classmethod
     def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
@@ -138,19 +145,9 @@ class BlendshapeDeformation(Deformation):
     @torch.no_grad()
     def initialize(self, start: InitialState) -> None:
         """Flat disks in the surface with sampled colors; all bases zero."""
-        self.code_mean.copy_(torch.cat([start.condition_mean, start.pose_mean]))
-        self.code_scale.copy_(torch.cat([start.condition_scale, start.pose_scale]))
-        wide = torch.full((2, 6), 1.0, device=start.pose_mean.device)
-        wide[0] = -1
-        low_high = torch.cat([start.condition_range, wide], 1)
-        slack = self.code_limit * self.code_scale
-        self.code_range.copy_(torch.stack([low_high[0] - slack, low_high[1] + slack]))
+        self.keep_codes(start)
+        self.weights[0] = first_row(start)
         base = dict(zip([name for name, _, _ in LAYOUT], self._split(self.weights[0]), strict=True))
-        base["quat"][:, 0] = 1
-        in_plane = start.spacing.log() - 0.2
-        base["log_scale"].copy_(torch.stack([in_plane, in_plane, in_plane - 1.0], -1))
-        base["opacity"].copy_(torch.logit(start.opacities)[:, None])
-        base["color"].copy_(start.colors)
         eyeballs = start.parts == EYEBALLS
         base["offset"][eyeballs, 2] -= EYEBALL_DEPTH
         self.weights[0] /= self.units
@@ -206,12 +203,8 @@ class BlendshapeDeformation(Deformation):
         return split_attributes(row, self.count)
 
     def mixture(self, frames: FrameInputs) -> Tensor:
-        """(B, K) weights of the bases; codes far outside of training are clamped."""
-        code = torch.cat([frames.condition, frames.head_pose], -1)
-        code = torch.minimum(torch.maximum(code, self.code_range[0]), self.code_range[1])
-        code = standardize(code, self.code_mean, self.code_scale)
-        if frames.code_noise is not None:
-            code = code + frames.code_noise
+        """(B, K) weights of the bases."""
+        code = self.code(frames)
         return self.linear(code) + self.output(torch.relu(self.hidden(code)))
 
     def forward(self, frames: FrameInputs) -> Gaussians:

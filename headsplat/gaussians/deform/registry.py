@@ -20,6 +20,10 @@ MODELS: Registry[Plugin] = Registry(
             "headsplat.gaussians.deform.flashavatar:FlashAvatarDeformation",
             "FlashAvatar's MLP per Gaussian",
         ),
+        "dynavatar": Plugin(
+            "headsplat.gaussians.deform.dynavatar:DynAvatarDeformation",
+            "DynAvatar's networks: codes, displacements and attributes of each Gaussian",
+        ),
     },
 )
 
