@@ -6,11 +6,14 @@ import time
 import tracemalloc
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from headsplat.formats.arkit.names import BLENDSHAPES
+from headsplat.live import receiver as receiver_module
 from headsplat.live.addresses import is_number, own_address
 from headsplat.live.protocols import PROTOCOLS
 from headsplat.live.receiver import LARGEST, Receiver
@@ -270,7 +273,12 @@ def test_split_frames_may_come_faster():
     run(case())
 
 
-def test_long_packets_of_many_messages_count_as_several():
+def test_long_packets_of_many_messages_count_as_several(monkeypatch):
+    # Packets come every tenth of a millisecond, however busy this machine is.
+    begin, calls = time.perf_counter(), count()
+    clock = SimpleNamespace(perf_counter=lambda: begin + 1e-4 * next(calls))
+    monkeypatch.setattr(receiver_module, "time", clock)
+
     async def case():
         packet = osc_bundle(*[("/a",)] * 120)
         with receiver("vmc", OWN) as given, sender(given.port) as send:
@@ -281,6 +289,7 @@ def test_long_packets_of_many_messages_count_as_several():
             await settled(given)
             # 600 at once, and 6,000 a second.
             assert given.counts.dropped["rate"] > 0
+            monkeypatch.undo()
             for k in range(52):
                 await asyncio.sleep(0.002)
                 send(osc("/VMC/Ext/Blend/Val", "jawOpen", k / 51))
