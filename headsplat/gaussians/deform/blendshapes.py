@@ -144,7 +144,7 @@ class BlendshapeDeformation(CodedDeformation):
 
     @torch.no_grad()
     def initialize(self, start: InitialState) -> None:
-        """Flat disks in the surface with sampled colors; all bases zero."""
+        """Flat disks in the surface with sampled colors; bases are zero, but for growing lids."""
         self.keep_codes(start)
         self.weights[0] = first_row(start)
         base = dict(zip([name for name, _, _ in LAYOUT], self._split(self.weights[0]), strict=True))
