@@ -37,9 +37,9 @@ from benchmarks.quality_sheet import write_sheet  # noqa: E402
 from benchmarks.rasterizer import machine  # noqa: E402
 from benchmarks.recipes import first_step, now, our_recipe  # noqa: E402
 from headsplat.avatar import Avatar  # noqa: E402
-from headsplat.evaluate.eyes import box_masks, eye_boxes, eyes_closed  # noqa: E402
+from headsplat.evaluate.eyes import eye_boxes, eyes_closed  # noqa: E402
 from headsplat.evaluate.measures import means, measures  # noqa: E402
-from headsplat.evaluate.pairs import Batch  # noqa: E402
+from headsplat.evaluate.pairs import HALF, Batch  # noqa: E402
 from headsplat.frames.images import decode_image  # noqa: E402
 from headsplat.gaussians.deform.registry import MODELS  # noqa: E402
 from headsplat.gaussians.raster.extension import serving_device  # noqa: E402
@@ -81,14 +81,12 @@ def options_of(method: str) -> dict[str, Any]:
 def batches(clip: Clip, rows: Tensor, render: Render) -> Iterator[Batch]:
     """Ground truth and renders of some rows of a clip, for `measures`."""
     track = clip.track
-    boxes = eye_boxes(clip.head, track[rows.numpy()]).to(clip.planes.device)
-    for some, eyes in zip(rows.split(BATCH), boxes.split(BATCH), strict=True):
+    for some in rows.split(BATCH):
         ground_truth, mask = clip.ground_truth(some)
         planes = clip.planes.index_select(0, some.to(clip.planes.device))
         yield Batch(
             [int(track.ids[row]) for row in some], ground_truth, render(some), mask,
-            (planes[..., 4] > 127).float(), box_masks(eyes, track.width, track.height),
-            planes[..., :3],
+            (planes[..., 4] > HALF).float(), planes[..., :3],
         )  # fmt: skip
 
 
@@ -96,12 +94,14 @@ def score(clip: Clip, render: Render, lpips: Any = None) -> dict[str, float]:
     """Metrics of the held-out frames, as in metrics.json."""
     found: dict[str, list[float]] = {}
     previous = None
-    for batch in batches(clip, clip.held_out, render):
-        for name, values in measures(previous, batch, lpips).items():
+    held_out = clip.track[clip.held_out.numpy()]
+    boxes = eye_boxes(clip.head, held_out).split(BATCH)
+    for batch, eyes in zip(batches(clip, clip.held_out, render), boxes, strict=True):
+        for name, values in measures(previous, batch, eyes, lpips).items():
             found.setdefault(name, []).extend(values)
         previous = batch
     arrays = {name: np.array(values) for name, values in found.items()}
-    return means(arrays, eyes_closed(clip.track[clip.held_out.numpy()]))
+    return means(arrays, eyes_closed(held_out))
 
 
 def training_psnr(clip: Clip, render: Render) -> float:

@@ -213,7 +213,7 @@ def static_flicker(
     A pixel stays the same if each channel of the ground truth changes by less than `STILL`.
     Arguments are those of `temporal_error`.
     """
-    change = ground_truth - previous_ground_truth
-    still = (change.abs().amax(-1) < STILL) * mask
-    error = (change - (render - previous_render)).abs().sum(-1) / 3
-    return (error * still).sum((1, 2)) / still.sum((1, 2))
+    change = (ground_truth - previous_ground_truth).abs().amax(-1)
+    still = (change < STILL) * mask
+    error = temporal_error(ground_truth, previous_ground_truth, render, previous_render, still)
+    return torch.where(still.sum((1, 2)) > 0, error, torch.nan)

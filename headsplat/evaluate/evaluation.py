@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headsplat.avatar import Avatar, moving_parts
 from headsplat.evaluate.comparison_video import ClipVideo
-from headsplat.evaluate.eyes import eyes_closed
+from headsplat.evaluate.eyes import eye_boxes, eyes_closed
 from headsplat.evaluate.measures import means, measures
 from headsplat.evaluate.pairs import Batch, render_pairs
 from headsplat.metrics import psnr_head
@@ -74,6 +74,8 @@ def evaluate(
     clip, tested = sorted(int(i) for i in track.ids), frozenset(split["test"])
     sample = frozenset(split["train"][:: max(1, len(split["train"]) // TRAINING_SAMPLE)])
     track.rows([*ids, *sample])  # raises if a frame is missing
+    held_out = track[track.rows(ids)]
+    eyes = dict(zip(ids, eye_boxes(avatar.head, held_out), strict=True))
     renderer = _renderer(avatar, track, BATCH, head_only=True)
     whole = None if avatar.torso is None else _renderer(avatar, track, BATCH)
 
@@ -87,7 +89,10 @@ def evaluate(
         with VideoWriter(path, 2 * track.width, track.height, FPS, quick=True) as out:
             for batch in render_pairs(renderer, track, reader, clip[part], whole):
                 some, train = batch.subset(tested), batch.subset(sample)
-                found = measures(previous, some, lpips) if some.ids else {}
+                found = {}
+                if some.ids:
+                    boxes = torch.stack([eyes[frame] for frame in some.ids])
+                    found = measures(previous, some, boxes, lpips)
                 if train.ids:
                     found[TRAIN] = psnr_head(train.ground_truth, train.render, train.mask).tolist()
                 for name, value in found.items():
@@ -101,7 +106,7 @@ def evaluate(
     join_videos(videos, video, FPS, sound)
     arrays = _joined([read_npz(path) for path in tables])
     training = arrays.pop(TRAIN)
-    metrics = means(arrays, eyes_closed(track[track.rows(ids)]))
+    metrics = means(arrays, eyes_closed(held_out))
     metrics[TRAIN] = float(training.astype(np.float64).mean())
     metrics |= _speed(whole or renderer, track, ids)
     facts = {"frames": len(ids), "split": split["mode"], "size": track.width}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from headsplat.evaluate.eyes import box_masks
 from headsplat.evaluate.flow import warped_error
 from headsplat.evaluate.pairs import Batch
 from headsplat.metrics import (
@@ -25,21 +26,26 @@ PAIRS: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-def measures(previous: Batch | None, batch: Batch, lpips: Lpips | None) -> dict[str, list[float]]:
+def measures(
+    previous: Batch | None, batch: Batch, eyes: torch.Tensor, lpips: Lpips | None
+) -> dict[str, list[float]]:
     """Metrics of a batch, one value per frame.
 
     Args:
         previous: batch whose last frame comes before the batch's first, or None.
         batch: the frames.
+        eyes: (B, 2, 4) boxes around their eyeballs, see `eye_boxes`.
         lpips: LPIPS, or None without its weights.
     """
     metrics = frame_metrics(batch.ground_truth, batch.render, batch.mask)
     if batch.person is not None:
         person = batch.person
         metrics |= person_metrics(person.ground_truth, person.render, person.mask, batch.mask)
+    height, width = batch.mask.shape[1:]
+    regions = {"mouth": batch.mouth, "eyes": box_masks(eyes.to(batch.mask.device), width, height)}
     metrics |= {
         f"psnr_{name}": psnr_of(batch.ground_truth, batch.render, region)
-        for name, region in (("mouth", batch.mouth), ("eyes", batch.eyes))
+        for name, region in regions.items()
     }
     values = {name: value.tolist() for name, value in metrics.items()}
     if lpips is not None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from headsplat.avatar import moving_parts
-from headsplat.evaluate.eyes import box_masks, eye_boxes
 from headsplat.render import FrameRenderer
 from headsplat.runtime.process import available_threads
 from headsplat.track import Track
@@ -48,7 +47,6 @@ class Batch:
         render: likewise.
         mask: (B, H, W) head mask, 0 or 1.
         mouth: (B, H, W) mouth mask, likewise.
-        eyes: (B, H, W) mask of the boxes around the eyeballs (`eye_boxes`), likewise.
         image: (B, H, W, 3) uint8, the full image with background.
         person: whole person, of an avatar with a torso.
     """
@@ -58,7 +56,6 @@ class Batch:
     render: Tensor
     mask: Tensor
     mouth: Tensor
-    eyes: Tensor
     image: Tensor
     person: "Person | None" = None
 
@@ -72,9 +69,7 @@ class Batch:
     def subset(self, ids: Collection[int]) -> "Batch":
         """The frames whose ids are in `ids`; may be empty."""
         rows = [row for row, frame in enumerate(self.ids) if frame in ids]
-        parts = (
-            self.ground_truth, self.render, self.mask, self.mouth, self.eyes, self.image,
-        )  # fmt: skip
+        parts = (self.ground_truth, self.render, self.mask, self.mouth, self.image)
         person = self.person
         if person is not None:
             person = Person(person.ground_truth[rows], person.render[rows], person.mask[rows])
@@ -100,13 +95,12 @@ def render_pairs(
     device = renderer.avatar.device
     some = track[track.rows(ids)]
     inputs = moving_parts(some.frames())
-    boxes = eye_boxes(renderer.avatar.head, some).to(device).split(renderer.batch)
     images = renderer.frames(*inputs)
     wholes = repeat(None) if whole is None else whole.frames(*inputs)
     read = reader.read if whole is None else reader.read_person
     starts = range(0, len(ids), renderer.batch)
     with ThreadPoolExecutor(available_threads()) as pool:
-        for low, (color, _), both, eyes in zip(starts, images, wholes, boxes, strict=False):
+        for low, (color, _), both in zip(starts, images, wholes, strict=False):
             some = list(ids[low : low + renderer.batch])
             planes = torch.from_numpy(np.stack(list(pool.map(read, some)))).to(device)
             # Copies, because the renderers reuse their buffers for the next batch.
@@ -114,11 +108,8 @@ def render_pairs(
             if both is not None:
                 person = Person(*_on_black(planes, 5, both[0].clone()))
             ground_truth, render, mask = _on_black(planes, 3, color.clone())
-            height, width = mask.shape[1:]
-            yield Batch(
-                some, ground_truth, render, mask, (planes[..., 4] > HALF).float(),
-                box_masks(eyes, width, height), planes[..., :3], person,
-            )  # fmt: skip
+            mouth = (planes[..., 4] > HALF).float()
+            yield Batch(some, ground_truth, render, mask, mouth, planes[..., :3], person)
 
 
 def _on_black(planes: Tensor, matte: int, render: Tensor) -> tuple[Tensor, Tensor, Tensor]:

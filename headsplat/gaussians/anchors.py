@@ -252,6 +252,8 @@ class AnchoredSurface:
     def frames(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """What `place` returns, with gradients for the vertices, and slower.
 
+        A collapsed triangle has axes of length 0 here, where `place` gives the identity.
+
         Args:
             vertices: (B, n, 3) meters, rows as for `place`.
 

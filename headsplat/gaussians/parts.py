@@ -1,4 +1,4 @@
-"""Parts of the head that Gaussians lie on, and how lids grow as they close."""
+"""Parts of the head that Gaussians lie on."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ _LID_MOTION = 1e-3
 def anchor_parts(head: HeadModel, anchors: Anchors) -> np.ndarray:
     """(N,) int64 part of each anchor; `SKIN` is everything that is in no other part.
 
-    Lids are the faces whose corners all move when a lid of the head model closes. The eye region
-    is what the model calls so around them.
+    Lids are the faces whose corners all move when a lid of the head model closes. `EYE_REGION` is
+    the rest of the head model's region of that name.
     """
     moves = np.linalg.norm(head.eyelid_basis, axis=1).max(1) > _LID_MOTION
     eyeballs = faces_inside(head, "left_eyeball") | faces_inside(head, "right_eyeball")

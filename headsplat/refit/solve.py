@@ -169,9 +169,8 @@ class Refit:
         ids = self._track.ids
         while low < window.low and ids[window.low] - ids[low] != window.low - low:
             low += 1
-        state = self._unknowns.state(change)
-        inside = state[window.low : window.high] - change[window.low : window.high] + moved
-        path = torch.cat([state[low : window.low], inside])
+        path = self._unknowns.path(slice(low, window.high))
+        path = path + torch.cat([change[low : window.low], moved])
         second = path[2:] - 2 * path[1:-1] + path[:-2]
         jitter = (torch.sqrt(1 + second.square()) - 1).sum()
         return PRIOR * moved.square().sum() + SMOOTH * jitter

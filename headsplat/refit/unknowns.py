@@ -74,20 +74,23 @@ class Unknowns:
         """(N, 6 + C) no change."""
         return torch.zeros(len(self._code), len(self.units), device=self._code.device)
 
-    def state(self, change: Tensor) -> Tensor:
-        """(N, 6 + C) codes and places in units of their usual errors, for temporal differences.
+    def path(self, rows: slice) -> Tensor:
+        """(n, 6 + C) where frames start, in the units of changes, for temporal differences.
 
-        Turns enter by the first axis angles of the rotation relative to the clip's first frame.
+        Turns enter as three entries of the rotation relative to the clip's first frame.
         """
-        turns = self._rotation[:1].mT @ self._rotation
-        angles = torch.stack([turns[:, 2, 1], turns[:, 0, 2], turns[:, 1, 0]], -1)
-        base = torch.cat([angles, self._translation, self._code], 1) / self.units
-        return base + change
+        turns = self._rotation[:1].mT @ self._rotation[rows]
+        entries = torch.stack([turns[:, 2, 1], turns[:, 0, 2], turns[:, 1, 0]], -1)
+        return torch.cat([entries, self._translation[rows], self._code[rows]], 1) / self.units
 
     def poses(self, change: Tensor, rows: Tensor) -> Poses:
         """Codes and poses of some rows; `change` (B, 6 + C) is theirs."""
         turn, shift, code = (change * self.units).split([3, 3, change.shape[1] - POSE], 1)
-        condition = torch.minimum(torch.maximum(self._code[rows] + code, self._low), self._high)
+        code = torch.minimum(torch.maximum(self._code[rows] + code, self._low), self._high)
+        parts = FrameCode(code)
+        # A track holds rotations, so joints that are none must not be fitted.
+        joints = matrix_to_6d(matrix_from_6d(parts.joints)).flatten(1)
+        condition = torch.cat([parts.exp, joints, parts.eyelids], 1)
         rotation = self._rotation[rows] @ matrix_from_axis_angle(turn)
         translation = self._translation[rows] + shift
         return Poses(
@@ -110,11 +113,10 @@ class Unknowns:
         rotation = poses.rotation.double().cpu().numpy()
         translation = poses.translation.double().cpu().numpy()
         head_R, head_t, camera_R, camera_t = head_moves(rotation, translation)
-        joints = matrix_to_6d(matrix_from_6d(code.joints)).flatten(1).cpu().numpy()
+        exp, jaw, eyes, eyelids = (part.cpu().numpy() for part in code.unpack())
         track = replace(
-            self._track, exp=code.exp.cpu().numpy(), jaw=joints[:, :6], eyes=joints[:, 6:],
-            eyelids=code.eyelids.cpu().numpy(), R=rotation, t=translation, head_R=head_R,
-            head_t=head_t, camera_R=camera_R, camera_t=camera_t,
+            self._track, exp=exp, jaw=jaw, eyes=eyes, eyelids=eyelids, R=rotation, t=translation,
+            head_R=head_R, head_t=head_t, camera_R=camera_R, camera_t=camera_t,
         )  # fmt: skip
         if track.neck is None or track.trunk_R is None:
             return track

@@ -35,8 +35,8 @@ class TrainOptions:
     )  # fmt: skip
     coarse_fraction: float = option(0.3, "share of the steps at half resolution", 0, 1)
     code_noise: float = option(
-        0.6, "noise (jitter) on the codes of blendshapes in training, in their deviations over the "
-        "clip, and 0.3 of it on the head pose", 0, 10,
+        0.6, "noise (jitter) on the codes in training, in their deviations over the clip, and 0.3 "
+        "of it on the head pose; not of flashavatar", 0, 10,
     )  # fmt: skip
     body: str = option(
         NONE, "what is trained below the head: torso adds Gaussians that follow the trunk, from "

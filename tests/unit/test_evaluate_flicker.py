@@ -13,8 +13,13 @@ from headsplat.metrics import static_flicker
 
 def batch(ids: list[int], seed: int) -> Batch:
     image = torch.rand(len(ids), 16, 16, 3, generator=torch.Generator().manual_seed(seed)) * 0.8
-    mask, nowhere = torch.ones(len(ids), 16, 16), torch.zeros(len(ids), 16, 16)
-    return Batch(ids, image, image + 0.1, mask, mask, nowhere, image.byte())
+    mask = torch.ones(len(ids), 16, 16)
+    return Batch(ids, image, image + 0.1, mask, mask, image.byte())
+
+
+def found(previous: Batch | None, some: Batch) -> dict[str, list[float]]:
+    boxes = torch.tensor([[[4.0, 4, 8, 8], [0, 0, -1, -1]]]).expand(len(some.ids), 2, 4)
+    return measures(previous, some, boxes, None)
 
 
 def texture() -> torch.Tensor:
@@ -26,12 +31,13 @@ def texture() -> torch.Tensor:
 
 def test_pairs_bridge_batches_and_break_at_gaps():
     first, second = batch([5, 6], 0), batch([7, 20], 1)
-    head, tail = measures(None, first, None), measures(first, second, None)
+    head, tail = found(None, first), found(first, second)
     for values, bridged in ((head, 1), (tail, 0)):
         assert values["temporal_error"][bridged] == pytest.approx(0, abs=1e-6)
         for name in PAIRS:
             assert np.isnan(values[name][1 - bridged])
-    alone = measures(None, batch([9], 2), None)
+    alone = found(None, batch([9], 2))
+    assert alone["psnr_eyes"] == pytest.approx([20])
     assert all(len(alone[name]) == 1 for name in PAIRS)
 
 
@@ -42,8 +48,8 @@ def test_flicker_counts_only_where_the_truth_stands_still():
     render, flickers = before.clone(), after.clone()
     flickers[:, :4] += 0.3
     flickers[:, 4:] += 0.01
-    found = static_flicker(after, before, flickers, render, mask)
-    assert found.item() == pytest.approx(0.01, abs=1e-5)
+    error = static_flicker(after, before, flickers, render, mask)
+    assert error.item() == pytest.approx(0.01, abs=1e-5)
     assert static_flicker(before + 0.1, before, render, render, mask).isnan().all()
 
 
@@ -67,8 +73,8 @@ def test_means_leave_out_what_no_frame_has():
         "psnr_eyes": np.array([20.0, nan, 26.0]),
         "temporal_error": np.array([nan, nan, nan]),
     }
-    found = means(arrays, np.array([True, False, False]))
-    assert found == {
+    averages = means(arrays, np.array([True, False, False]))
+    assert averages == {
         "psnr_head": 32.0, "psnr_eyes": 23.0, "psnr_eyes_closed": 20.0, "psnr_eyes_open": 26.0,
     }  # fmt: skip
     assert "psnr_eyes_closed" not in means(arrays, np.zeros(3, bool))

@@ -17,7 +17,7 @@ def test_lpips_of_the_head_ignores_what_lies_outside_it() -> None:
     outside, inside = ground_truth.clone(), ground_truth.clone()
     outside[:, 16:] = 0
     inside[:, :16] = 0
-    masks = (mask, mask, mask, ground_truth.byte())
+    masks = (mask, mask, ground_truth.byte())
     same, other = (Batch([1, 2], ground_truth, render, *masks) for render in (outside, inside))
     assert _lpips_head(lpips, same) == [0, 0]
     assert min(_lpips_head(lpips, other)) > 0

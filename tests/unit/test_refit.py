@@ -10,15 +10,18 @@ import torch
 import track_on_avatar as script
 from headsplat.avatar import Avatar
 from headsplat.avatar_files import load_avatar
+from headsplat.frame_code import FrameCode
 from headsplat.heads.model import HeadModel
 from headsplat.refit import run
+from headsplat.refit.place import differentiable_gaussians
 from headsplat.refit.solve import Refit, windows
 from headsplat.refit.unknowns import Unknowns
-from headsplat.rotations import matrix_from_axis_angle
+from headsplat.rotations import matrix_from_6d, matrix_from_axis_angle, matrix_to_6d
 from headsplat.runtime.errors import UserError
 from headsplat.track import Track, head_moves, read_track
 from headsplat.train.options import train_options
 from headsplat.train.run import train_avatar
+from tests.unit.sphere_avatar import moving, sphere_avatar
 from tests.unit.tiny_clip import TinyClip, make_clip
 
 CPU = torch.device("cpu")
@@ -107,6 +110,35 @@ def test_gradients_match_finite_differences(avatar, true):
         torch.testing.assert_close(moved.grad[:, entry], numeric, rtol=0.15, atol=2e-6)
 
 
+@pytest.mark.parametrize("attribute", ["means", "quats", "scales", "opacities", "colors"])
+def test_gradients_of_codes_match_finite_differences(attribute):
+    torch.manual_seed(0)
+    avatar = sphere_avatar("blendshapes")
+    with torch.no_grad():  # offsets of millimeters, and bases that show
+        avatar.deformation._split(avatar.deformation.weights[0])[0].normal_(0, 8)
+        avatar.deformation.weights[1:] *= 50
+        avatar.deformation.code_range.copy_(torch.tensor([[-9.0], [9.0]]))  # none is clamped
+    code, rotation, translation = moving(2)
+    trunk = torch.cat([torch.eye(3), torch.tensor([[0.01], [0.0], [0.02]])], 1).expand(2, 3, 4)
+    shape = getattr(avatar.gaussians(code, rotation, translation, trunk), attribute).shape
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+
+    def weighted(make, code: torch.Tensor) -> torch.Tensor:
+        made = make(avatar, code, rotation, translation, trunk)
+        return (getattr(made, attribute) * weights).double().flatten(1).sum(1)
+
+    moved = code.clone().requires_grad_(True)
+    weighted(differentiable_gaussians, moved).sum().backward()
+    step, numeric = 2e-2, torch.zeros_like(code)
+    with torch.no_grad():
+        for entry in range(code.shape[1]):
+            change = torch.zeros_like(code)
+            change[:, entry] = step
+            high, low = (weighted(Avatar.gaussians, code + side * change) for side in (1, -1))
+            numeric[:, entry] = (high - low) / (2 * step)
+    assert (moved.grad - numeric).norm() < 0.01 * numeric.norm()
+
+
 def test_a_shaken_track_is_found_again(avatar, true):
     start = shaken(true, 0.5, 1)
     everything = np.ones(len(true), bool)
@@ -146,6 +178,16 @@ def test_codes_stay_in_their_range(avatar, true):
     assert code[:, -2:].max() <= 1
     code = unknowns.poses(unknowns.start() - 1000, torch.arange(len(true))).condition
     assert code[:, -2:].min() >= 0
+
+
+def test_codes_are_written_as_they_were_fitted(avatar, true):
+    unknowns = Unknowns(avatar.head, true, CPU)
+    change = torch.randn(unknowns.start().shape, generator=torch.Generator().manual_seed(2))
+    fitted = unknowns.poses(change, torch.arange(len(true))).condition
+    written = unknowns.track(change).frames().code.vector
+    torch.testing.assert_close(written, fitted)
+    joints = FrameCode(fitted).joints
+    torch.testing.assert_close(matrix_to_6d(matrix_from_6d(joints)), joints)
 
 
 def arguments(clip: TinyClip, model: Path, folder: Path) -> list[str]:

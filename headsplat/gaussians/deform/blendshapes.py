@@ -13,15 +13,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from headsplat.gaussians.anchors import Anchors, sample_anchors
 from headsplat.gaussians.deform.base import (
     HIDDEN_LOGIT,
     FrameInputs,
     Gaussians,
-    HeadSurface,
     InitialState,
 )
 from headsplat.gaussians.deform.coded import CodedDeformation
+from headsplat.gaussians.deform.codes import POSE
 from headsplat.gaussians.parts import EYEBALLS, LIDS, SKIN
 from headsplat.gaussians.raster.operators import Operator
 from headsplat.options import option
@@ -53,7 +52,9 @@ EYEBALL_DEPTH = 0.0015
 class Options:
     """Options of training that this model adds."""
 
-    gaussians: int = option(16000, "number of Gaussians of blendshapes", low=100, high=1000000)
+    gaussians: int = option(
+        16000, "number of Gaussians of blendshapes and dynavatar", low=100, high=1000000
+    )
     bases: int = option(20, "learned bases of blendshapes", low=1, high=200)
 
 
@@ -119,18 +120,10 @@ class BlendshapeDeformation(CodedDeformation):
         self.count, self.bases = count, bases
         # Row 0 is the base, in the order of LAYOUT, each attribute contiguous over the Gaussians.
         self.weights = nn.Parameter(torch.zeros(1 + bases, count * PER_GAUSSIAN))
-        self.hidden = nn.Linear(condition_size + 6, HIDDEN)
+        self.hidden = nn.Linear(condition_size + POSE, HIDDEN)
         self.output = nn.Linear(HIDDEN, bases)
-        self.linear = nn.Linear(condition_size + 6, bases, bias=False)
+        self.linear = nn.Linear(condition_size + POSE, bases, bias=False)
         self.register_buffer("units", attribute_units(count), persistent=False)
-
-    @classmethod
-    def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
-        """Surface samples, denser where training frames show the surface."""
-        return sample_anchors(
-            surface.head, surface.neutral, options.gaussians, surface.visibility(),
-            hair=surface.hair(),
-        )  # fmt: skip
 
     @classmethod
     def create(cls, count: int, condition_size: int, options: Options) -> Self:
@@ -139,7 +132,7 @@ class BlendshapeDeformation(CodedDeformation):
 
     def settings(self) -> dict[str, Any]:
         """See `Deformation.settings`."""
-        size = len(self.code_mean) - 6
+        size = len(self.code_mean) - POSE
         return {"count": self.count, "condition_size": size, "bases": self.bases}
 
     @torch.no_grad()
@@ -147,9 +140,7 @@ class BlendshapeDeformation(CodedDeformation):
         """Flat disks in the surface with sampled colors; bases are zero, but for growing lids."""
         self.keep_codes(start)
         self.weights[0] = first_row(start)
-        base = dict(zip([name for name, _, _ in LAYOUT], self._split(self.weights[0]), strict=True))
-        eyeballs = start.parts == EYEBALLS
-        base["offset"][eyeballs, 2] -= EYEBALL_DEPTH
+        self._split(self.weights[0])[0][start.parts == EYEBALLS, 2] -= EYEBALL_DEPTH
         self.weights[0] /= self.units
         if self.bases > LID_BASES:
             self._reserve_lids(start)
@@ -160,7 +151,8 @@ class BlendshapeDeformation(CodedDeformation):
     def _reserve_lids(self, start: InitialState) -> None:
         """Drive the first bases by the lids' codes alone; they begin as the triangles' growth."""
         lids = torch.arange(LID_BASES, device=self.weights.device)
-        columns = len(self.code_mean) - 8 + lids
+        # The code ends with the lids, and the pose follows it.
+        columns = len(self.code_mean) - POSE - LID_BASES + lids
         self.linear.weight[:LID_BASES] = 0
         self.linear.weight[lids, columns] = self.code_scale[columns]
         self.output.weight[:LID_BASES] = 0

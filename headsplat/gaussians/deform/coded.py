@@ -1,11 +1,19 @@
 """Deformation models whose input is a frame's code and the head's pose."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from headsplat.gaussians.deform.base import Deformation, FrameInputs, InitialState, standardize
-
-POSE = 6
+from headsplat.gaussians.anchors import Anchors, sample_anchors
+from headsplat.gaussians.deform.base import (
+    Deformation,
+    FrameInputs,
+    HeadSurface,
+    InitialState,
+    standardize,
+)
+from headsplat.gaussians.deform.codes import POSE
 
 
 class CodedDeformation(Deformation):
@@ -22,6 +30,14 @@ class CodedDeformation(Deformation):
         self.register_buffer("code_mean", torch.zeros(condition_size + POSE))
         self.register_buffer("code_scale", torch.ones(condition_size + POSE))
         self.register_buffer("code_range", torch.zeros(2, condition_size + POSE))
+
+    @classmethod
+    def make_anchors(cls, surface: HeadSurface, options: Any) -> Anchors:
+        """Surface samples, `options.gaussians` of them, denser where training frames show them."""
+        return sample_anchors(
+            surface.head, surface.neutral, options.gaussians, surface.visibility(),
+            hair=surface.hair(),
+        )  # fmt: skip
 
     def keep_codes(self, start: InitialState) -> None:
         """Store what the codes of the training frames are like."""

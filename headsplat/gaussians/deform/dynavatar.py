@@ -24,12 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from headsplat.gaussians.anchors import Anchors, sample_anchors
 from headsplat.gaussians.deform.base import (
     HIDDEN_LOGIT,
     FrameInputs,
     Gaussians,
-    HeadSurface,
     InitialState,
 )
 from headsplat.gaussians.deform.blendshapes import (
@@ -43,7 +41,8 @@ from headsplat.gaussians.deform.blendshapes import (
     placed_gaussians,
     split_attributes,
 )
-from headsplat.gaussians.deform.coded import POSE, CodedDeformation
+from headsplat.gaussians.deform.coded import CodedDeformation
+from headsplat.gaussians.deform.codes import POSE
 from headsplat.gaussians.deform.flashavatar import ENCODED, encode_position
 from headsplat.options import option
 
@@ -61,7 +60,9 @@ PARTS = (HOST, CONDITION, CONTEXT, ALL)
 class Options:
     """Options of training that this model adds."""
 
-    gaussians: int = option(16000, "number of Gaussians of blendshapes", low=100, high=1000000)
+    gaussians: int = option(
+        16000, "number of Gaussians of blendshapes and dynavatar", low=100, high=1000000
+    )
     dynavatar_parts: str = option(
         "all",
         "parts of dynavatar, each with those before it: host (the code enters the first layer), "
@@ -121,14 +122,6 @@ class DynAvatarDeformation(CodedDeformation):
         self.register_buffer("encoded", torch.zeros(count, ENCODED))
         self.register_buffer("shown", torch.ones(count))
         self.register_buffer("units", attribute_units(count), persistent=False)
-
-    @classmethod
-    def make_anchors(cls, surface: HeadSurface, options: Options) -> Anchors:
-        """As of `blendshapes`."""
-        return sample_anchors(
-            surface.head, surface.neutral, options.gaussians, surface.visibility(),
-            hair=surface.hair(),
-        )  # fmt: skip
 
     @classmethod
     def create(cls, count: int, condition_size: int, options: Options) -> Self:
